@@ -1,0 +1,2 @@
+//! The `rump` tool.
+fn main() {}

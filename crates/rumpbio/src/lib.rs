@@ -1,0 +1,35 @@
+//! Buffer cache and transactions: how a driver reads and changes the metadata of one volume.
+//!
+//! A [`Volume`] is a block device seen as blocks of one size. Metadata blocks are read into a cache ([`Volume::read`]),
+//! and changed inside a transaction handle ([`Volume::begin`]). **One handle is open at a time per volume**; dropping it
+//! without [`Handle::commit`] puts every block that it changed back as it was, so an operation that fails half way
+//! leaves no trace. Handles that committed are gathered in the *running* transaction; [`Volume::commit`] makes it
+//! durable, through the volume's [`Log`] where the format has one, else by ordered write-back.
+//!
+//! File data never lives here: a block of the medium is either metadata (here) or file data (the page cache of
+//! `rumpvfs`), and [`Handle::forget`] and [`Handle::hold`] guard the passage from one to the other.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`buffer`] | [`Buffer`], one cached block |
+//! | [`volume`] | [`Volume`]: lookup, reading, write-back, commit |
+//! | [`handle`] | [`Handle`]: change, create, forget, roll back |
+//! | [`log`] | [`Log`], what a log format implements |
+//!
+//! # Lock order
+//! handle lock → commit state → buffer table → one buffer's content. A buffer's content is locked only inside a method
+//! of this crate; a caller sees it through [`Buffer::data`], a snapshot that no later change can alter.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod buffer;
+pub mod handle;
+pub mod log;
+pub mod volume;
+
+pub use buffer::{Buf, BufData, Buffer};
+pub use handle::Handle;
+pub use log::{Hooks, Log, LogRecord};
+pub use volume::{Volume, VolumeOptions};

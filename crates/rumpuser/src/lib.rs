@@ -1,0 +1,27 @@
+//! Hypercalls: everything a rump kernel asks of the program or machine that hosts it.
+//!
+//! A kernel names no file descriptor, thread or clock of the host. It has an [`Arc`] of a [`Host`], the sum of
+//! the small traits of this crate, and block devices handed to it by its consumer. Two hosts exist:
+//! `rumpuser-posix` (Linux) and `rumpuser-sim` (virtual time, seeded faults).
+//!
+//! | module | what |
+//! |---|---|
+//! | [`errno`] | [`Errno`], the only error that crosses layers |
+//! | [`host`] | [`Clock`], [`Random`], [`Console`], [`Threads`], [`Params`], and their sum [`Host`] |
+//! | [`block`] | [`BlockDevice`] |
+//! | [`sync`] | inline locks, held for a moment and never across a wait |
+//!
+//! [`Arc`]: alloc::sync::Arc
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod block;
+pub mod errno;
+pub mod host;
+pub mod sync;
+
+pub use block::BlockDevice;
+pub use errno::{Errno, Result};
+pub use host::{Clock, Console, Event, Host, Instant, Params, Random, Thread, Threads, Timespec};

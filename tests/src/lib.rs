@@ -1,0 +1,1 @@
+//! Tests that cross crates; shared helpers live here, cases in `tests/`.
