@@ -12,7 +12,10 @@ impl Instant {
     /// This point plus `d`, saturating at the end of time.
     #[must_use]
     pub fn after(self, d: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)))
+        Self(
+            self.0
+                .saturating_add(u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 
     /// Time from `earlier` to this point, zero if `earlier` is later.

@@ -10,6 +10,7 @@
 //! | [`host`] | [`Clock`], [`Random`], [`Console`], [`Threads`], [`Params`], and their sum [`Host`] |
 //! | [`block`] | [`BlockDevice`] |
 //! | [`sync`] | inline locks, held for a moment and never across a wait |
+//! | [`sleep`] | sleep locks, which may be held across I/O |
 //!
 //! [`Arc`]: alloc::sync::Arc
 #![no_std]
@@ -20,6 +21,7 @@ extern crate alloc;
 pub mod block;
 pub mod errno;
 pub mod host;
+pub mod sleep;
 pub mod sync;
 
 pub use block::BlockDevice;
