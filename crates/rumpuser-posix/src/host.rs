@@ -1,0 +1,213 @@
+//! Clocks, randomness, console, threads and parameters of the host.
+
+use crate::{catch::catch, errno, event::Event, params};
+use rumpuser::{Clock, Console, Errno, Instant, Params, Random, Result, Thread, Threads, Timespec};
+use std::{
+    cell::Cell,
+    fs::File,
+    io::{self, Read},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+/// The Linux process that a rump kernel lives in.
+#[derive(Debug, Default)]
+pub struct Host {
+    verbose: bool,
+}
+
+impl Host {
+    /// The host. Kernel messages stay in the kernel's own buffer.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { verbose: false })
+    }
+
+    /// The host, with kernel messages going to standard error as well.
+    #[must_use]
+    pub fn verbose() -> Arc<Self> {
+        Arc::new(Self { verbose: true })
+    }
+}
+
+impl Clock for Host {
+    fn monotonic(&self) -> Instant {
+        monotonic()
+    }
+
+    fn wall(&self) -> Timespec {
+        let now = clock(libc::CLOCK_REALTIME);
+        Timespec {
+            sec: now.tv_sec,
+            nsec: u32::try_from(now.tv_nsec).unwrap_or(0),
+        }
+    }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds.
+pub(crate) fn monotonic() -> Instant {
+    let now = clock(libc::CLOCK_MONOTONIC);
+    // Never negative, and the nanoseconds of 584 years fit.
+    Instant(
+        (now.tv_sec as u64)
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(now.tv_nsec as u64),
+    )
+}
+
+fn clock(id: libc::clockid_t) -> libc::timespec {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `now` is a live, writable timespec; the call writes nothing else.
+    let failed = unsafe { libc::clock_gettime(id, &raw mut now) };
+    assert_eq!(failed, 0, "POSIX demands both clocks");
+    now
+}
+
+impl Random for Host {
+    fn random(&self, buf: &mut [u8]) {
+        let mut left = buf;
+        while !left.is_empty() {
+            // SAFETY: the pointer and the length are those of one live, writable slice.
+            let got = unsafe { libc::getrandom(left.as_mut_ptr().cast(), left.len(), 0) };
+            match usize::try_from(got) {
+                Ok(got) => left = &mut left[got..],
+                Err(_) if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    // The call is missing or forbidden by a sandbox; the device may still be there. A kernel
+                    // cannot go on with predictable "randomness", so there is no third way.
+                    let device = File::open("/dev/urandom");
+                    let filled = device.and_then(|mut file| file.read_exact(left));
+                    filled.expect("the host has neither getrandom(2) nor /dev/urandom");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Console for Host {
+    fn message(&self, line: &str) {
+        if self.verbose {
+            eprintln!("{line}");
+        }
+    }
+}
+
+impl Threads for Host {
+    fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> Result<Box<dyn Thread>> {
+        // A name with a NUL in it would make std panic.
+        let builder = thread::Builder::new().name(name.replace('\0', "?"));
+        match builder.spawn(body) {
+            Ok(handle) => Ok(Box::new(Running(handle))),
+            Err(error) => Err(match errno(&error) {
+                Errno::ENOMEM => Errno::EAGAIN,
+                other => other,
+            }),
+        }
+    }
+
+    fn event(&self) -> Arc<dyn rumpuser::Event> {
+        Arc::new(Event::default())
+    }
+
+    fn catch(&self, body: &mut dyn FnMut()) -> core::result::Result<(), String> {
+        catch(body)
+    }
+
+    fn current(&self) -> u64 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        thread_local! {
+            static NUMBER: Cell<u64> = const { Cell::new(0) };
+        }
+        NUMBER.with(|number| {
+            if number.get() == 0 {
+                number.set(NEXT.fetch_add(1, Ordering::Relaxed));
+            }
+            number.get()
+        })
+    }
+}
+
+/// A thread of std's.
+struct Running(JoinHandle<()>);
+
+impl Thread for Running {
+    fn join(self: Box<Self>) {
+        // A panic that ended the thread has been printed when it happened.
+        drop(self.0.join());
+    }
+}
+
+impl Params for Host {
+    fn cpus(&self) -> usize {
+        params::cpus()
+    }
+
+    fn host_name(&self) -> String {
+        params::host_name()
+    }
+
+    fn memory_limit(&self) -> u64 {
+        params::memory_limit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{sync::Mutex, time::Duration};
+
+    #[test]
+    fn is_a_host() {
+        let host: Arc<dyn rumpuser::Host> = Host::new();
+        assert!(host.cpus() >= 1);
+    }
+
+    #[test]
+    fn clocks_advance() {
+        let host = Host::new();
+        let (start, wall) = (host.monotonic(), host.wall());
+        thread::sleep(Duration::from_millis(5));
+        assert!(host.monotonic().since(start) >= Duration::from_millis(5));
+        assert!(host.wall() > wall);
+        assert!(wall.sec > 1_700_000_000 && wall.nsec < 1_000_000_000);
+    }
+
+    #[test]
+    fn random_bytes_fill_the_whole_buffer() {
+        let mut buf = vec![0; 100_000];
+        Host::new().random(&mut buf);
+        assert!(
+            buf.chunks(32)
+                .all(|chunk| chunk.iter().any(|&byte| byte != 0))
+        );
+    }
+
+    #[test]
+    fn threads_run_join_and_have_numbers_of_their_own() {
+        let host = Host::new();
+        let seen = Arc::new(Mutex::new(vec![host.current()]));
+        assert_eq!(host.current(), host.current());
+        let threads: Vec<_> = (0..4)
+            .map(|number| {
+                let (host2, seen) = (host.clone(), seen.clone());
+                let body = move || seen.lock().unwrap().push(host2.current());
+                host.spawn(&format!("worker\0{number}"), Box::new(body))
+                    .unwrap()
+            })
+            .collect();
+        for thread in threads {
+            thread.join();
+        }
+        let mut seen = seen.lock().unwrap().clone();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 5);
+    }
+}
