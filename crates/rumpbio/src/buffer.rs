@@ -20,7 +20,11 @@ pub struct Buffer {
 
 impl Buffer {
     pub(crate) fn new(block: u64, content: Vec<u8>) -> Self {
-        Self { block, content: RwLock::new(Arc::new(content)), verified: AtomicBool::new(false) }
+        Self {
+            block,
+            content: RwLock::new(Arc::new(content)),
+            verified: AtomicBool::new(false),
+        }
     }
 
     /// The block's number on its volume.

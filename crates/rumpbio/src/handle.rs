@@ -21,7 +21,14 @@ pub struct Handle<'v> {
 
 impl<'v> Handle<'v> {
     pub(crate) fn new(volume: &'v Volume, exclusive: Exclusive<'v>) -> Self {
-        Self { volume, _exclusive: exclusive, undo: Vec::new(), forgotten: Vec::new(), held: Vec::new(), committed: false }
+        Self {
+            volume,
+            _exclusive: exclusive,
+            undo: Vec::new(),
+            forgotten: Vec::new(),
+            held: Vec::new(),
+            committed: false,
+        }
     }
 
     /// The volume.
@@ -67,7 +74,11 @@ impl<'v> Handle<'v> {
     pub fn commit(mut self) {
         self.committed = true;
         let undo = core::mem::take(&mut self.undo);
-        self.volume.join(undo.into_iter().map(|(buf, _)| buf), &self.forgotten, &self.held);
+        self.volume.join(
+            undo.into_iter().map(|(buf, _)| buf),
+            &self.forgotten,
+            &self.held,
+        );
     }
 }
 

@@ -44,7 +44,11 @@ impl Volume {
     ///
     /// # Errors
     /// `EINVAL` when the block size is no power of two from 512 to 65,536.
-    pub fn new(device: Arc<dyn BlockDevice>, _threads: &dyn Threads, options: VolumeOptions) -> Result<Arc<Self>> {
+    pub fn new(
+        device: Arc<dyn BlockDevice>,
+        _threads: &dyn Threads,
+        options: VolumeOptions,
+    ) -> Result<Arc<Self>> {
         let size = options.block_size;
         if !size.is_power_of_two() || !(512..=65_536).contains(&size) {
             return Err(Errno::EINVAL);
@@ -103,7 +107,8 @@ impl Volume {
             return Err(Errno::EIO);
         }
         let mut data = vec![0; self.block_size as usize];
-        self.device.read_at(block * u64::from(self.block_size), &mut data)?;
+        self.device
+            .read_at(block * u64::from(self.block_size), &mut data)?;
         let buf = Arc::new(Buffer::new(block, data));
         Ok(self.buffers.lock().entry(block).or_insert(buf).clone())
     }
@@ -117,7 +122,11 @@ impl Volume {
     /// The cached buffer of a block without reading the medium.
     pub(crate) fn blank(&self, block: u64) -> Buf {
         let size = self.block_size as usize;
-        self.buffers.lock().entry(block).or_insert_with(|| Arc::new(Buffer::new(block, vec![0; size]))).clone()
+        self.buffers
+            .lock()
+            .entry(block)
+            .or_insert_with(|| Arc::new(Buffer::new(block, vec![0; size])))
+            .clone()
     }
 
     /// Opens the volume's handle, waiting for the one that is open. `blocks` is the most that it will change; the engine
@@ -136,10 +145,19 @@ impl Volume {
     /// Whether any of the `count` blocks from `first` on was freed by a transaction that is not durable yet.
     #[must_use]
     pub fn held(&self, first: u64, count: u64) -> bool {
-        self.running.lock().held.iter().any(|&(f, c)| first < f + c && f < first + count)
+        self.running
+            .lock()
+            .held
+            .iter()
+            .any(|&(f, c)| first < f + c && f < first + count)
     }
 
-    pub(crate) fn join(&self, bufs: impl Iterator<Item = Buf>, forgotten: &[u64], held: &[(u64, u64)]) {
+    pub(crate) fn join(
+        &self,
+        bufs: impl Iterator<Item = Buf>,
+        forgotten: &[u64],
+        held: &[(u64, u64)],
+    ) {
         let mut running = self.running.lock();
         for buf in bufs {
             running.dirty.insert(buf.block(), buf);
@@ -168,7 +186,8 @@ impl Volume {
             hooks.write_ordered()?;
         }
         for (block, buf) in running.dirty {
-            self.device.write_at(block * u64::from(self.block_size), &buf.data())?;
+            self.device
+                .write_at(block * u64::from(self.block_size), &buf.data())?;
         }
         self.device.flush()
     }

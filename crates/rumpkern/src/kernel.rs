@@ -36,7 +36,10 @@ pub struct Builder {
 impl Kernel {
     /// Starts to put a kernel together that runs on `host`.
     pub fn builder(host: impl Host) -> Builder {
-        Builder { host: Arc::new(host), components: Vec::new() }
+        Builder {
+            host: Arc::new(host),
+            components: Vec::new(),
+        }
     }
 
     /// The host.
@@ -54,7 +57,11 @@ impl Kernel {
     /// The first process: root's credentials, pid 1.
     #[must_use]
     pub fn init_proc(&self) -> Proc {
-        self.inner.init.read().clone().expect("a kernel has its first process before boot() returns it")
+        self.inner
+            .init
+            .read()
+            .clone()
+            .expect("a kernel has its first process before boot() returns it")
     }
 
     /// Makes a faction's state findable by its type.
@@ -89,7 +96,9 @@ impl Kernel {
     pub fn shutdown(&self) -> Result<()> {
         let mut result = Ok(());
         loop {
-            let Some(halt) = self.inner.halts.lock().pop() else { return result };
+            let Some(halt) = self.inner.halts.lock().pop() else {
+                return result;
+            };
             let step = halt();
             result = result.and(step);
         }

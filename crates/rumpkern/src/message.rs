@@ -40,19 +40,34 @@ pub struct Log {
 
 impl Log {
     pub(crate) fn new(host: Arc<dyn Host>) -> Self {
-        Self { host, ring: Arc::default(), prefix: "".into() }
+        Self {
+            host,
+            ring: Arc::default(),
+            prefix: "".into(),
+        }
     }
 
     /// The same buffer, each line preceded by `prefix` and a colon.
     #[must_use]
     pub fn with_prefix(&self, prefix: &str) -> Self {
-        let prefix = if self.prefix.is_empty() { prefix.into() } else { format!("{}: {prefix}", self.prefix).into() };
-        Self { prefix, ..self.clone() }
+        let prefix = if self.prefix.is_empty() {
+            prefix.into()
+        } else {
+            format!("{}: {prefix}", self.prefix).into()
+        };
+        Self {
+            prefix,
+            ..self.clone()
+        }
     }
 
     /// Writes a message.
     pub fn message(&self, text: fmt::Arguments<'_>) {
-        let text = if self.prefix.is_empty() { text.to_string() } else { format!("{}: {text}", self.prefix) };
+        let text = if self.prefix.is_empty() {
+            text.to_string()
+        } else {
+            format!("{}: {text}", self.prefix)
+        };
         self.host.message(&text);
         let time = self.host.wall();
         let mut ring = self.ring.lock();
@@ -61,7 +76,11 @@ impl Log {
         if ring.messages.len() == CAPACITY {
             ring.messages.pop_front();
         }
-        ring.messages.push_back(Message { sequence, time, text });
+        ring.messages.push_back(Message {
+            sequence,
+            time,
+            text,
+        });
     }
 
     /// The sequence number that the next message will have: a mark for [`since`](Self::since).
@@ -73,6 +92,12 @@ impl Log {
     /// The messages from `mark` on that are still kept.
     #[must_use]
     pub fn since(&self, mark: u64) -> Vec<Message> {
-        self.ring.lock().messages.iter().filter(|m| m.sequence >= mark).cloned().collect()
+        self.ring
+            .lock()
+            .messages
+            .iter()
+            .filter(|m| m.sequence >= mark)
+            .cloned()
+            .collect()
     }
 }

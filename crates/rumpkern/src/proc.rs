@@ -1,7 +1,10 @@
 //! Processes: on whose behalf system calls are made.
 
 use crate::Kernel;
-use alloc::{sync::{Arc, Weak}, vec::Vec};
+use alloc::{
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 use rumpuser::sync::RwLock;
 
 /// A file descriptor.
@@ -22,7 +25,11 @@ impl Cred {
     /// The superuser's.
     #[must_use]
     pub const fn root() -> Self {
-        Self { uid: 0, gid: 0, groups: Vec::new() }
+        Self {
+            uid: 0,
+            gid: 0,
+            groups: Vec::new(),
+        }
     }
 
     /// Whether these are the superuser's.
@@ -80,6 +87,12 @@ impl Proc {
     /// When the kernel is gone.
     #[must_use]
     pub fn kernel(&self) -> Kernel {
-        Kernel { inner: self.inner.kernel.upgrade().expect("the kernel of this process is gone") }
+        Kernel {
+            inner: self
+                .inner
+                .kernel
+                .upgrade()
+                .expect("the kernel of this process is gone"),
+        }
     }
 }

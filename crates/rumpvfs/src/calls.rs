@@ -1,0 +1,489 @@
+//! The system calls on paths.
+//!
+//! An extension trait of [`Proc`]: `use rumpvfs::Calls as _;`. Relative paths start at the process's current directory,
+//! or at the directory descriptor of the `...at` forms. Paths are bytes. Each call documents the errors that are its own;
+//! every path may give `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`, `EIO`.
+
+use crate::fs::{FsType, Probe, XattrMode};
+use alloc::{string::String, sync::Arc, vec::Vec};
+use rumpkern::{Fd, FileType, Kernel, OpenFlags, Proc, Stat, Statvfs, types::DeviceNumber};
+use rumpuser::{BlockDevice, Result, Timespec};
+
+/// Where a path starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The current directory (`AT_FDCWD`).
+    Cwd,
+    /// An open directory.
+    Fd(Fd),
+}
+
+/// Whether a symbolic link in the last component is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// To what it points to.
+    Yes,
+    /// The link itself.
+    No,
+}
+
+/// A time to be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetTime {
+    /// As it is (`UTIME_OMIT`).
+    Omit,
+    /// The present (`UTIME_NOW`).
+    Now,
+    /// This one.
+    To(Timespec),
+}
+
+/// An entry that `getdents` lists, with `.` and `..`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dirent {
+    /// Inode number.
+    pub ino: u64,
+    /// Type, where the directory tells it without reading the inode.
+    pub file_type: Option<FileType>,
+    /// Name.
+    pub name: Vec<u8>,
+}
+
+/// A directory entry with its attributes (`getdents` and `lstat` in one).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirentPlus {
+    /// Name; `.` and `..` are not listed.
+    pub name: Vec<u8>,
+    /// Attributes of the entry itself, or why they could not be read.
+    pub stat: Result<Stat>,
+}
+
+bitflags::bitflags! {
+    /// How something is mounted.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct MountFlags: u32 {
+        /// No writes at all.
+        const RDONLY = 1;
+        /// Access times are not kept.
+        const NOATIME = 2;
+        /// Set-id bits mean nothing.
+        const NOSUID = 4;
+        /// Device nodes cannot be opened.
+        const NODEV = 8;
+        /// Nothing can be executed.
+        const NOEXEC = 16;
+        /// Every write is durable at once.
+        const SYNCHRONOUS = 32;
+        /// Access times are kept on every read (default: when older than mtime, ctime or a day).
+        const STRICTATIME = 64;
+    }
+}
+
+/// Arguments of `mount`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MountArgs {
+    /// Path of the device in the kernel's name space.
+    pub device: Option<Vec<u8>>,
+    /// Generic flags.
+    pub flags: MountFlags,
+    /// Options of the driver.
+    pub options: Vec<(String, Option<String>)>,
+}
+
+impl MountArgs {
+    /// A mount of a device.
+    #[must_use]
+    pub fn device(path: impl AsRef<[u8]>) -> Self {
+        Self {
+            device: Some(path.as_ref().to_vec()),
+            ..Self::default()
+        }
+    }
+
+    /// The same, without writes.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.flags |= MountFlags::RDONLY;
+        self
+    }
+
+    /// The same with an option of the driver.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: Option<&str>) -> Self {
+        self.options.push((name.into(), value.map(Into::into)));
+        self
+    }
+}
+
+bitflags::bitflags! {
+    /// What `access` asks for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Access: u32 {
+        /// Execute or search.
+        const X = 1;
+        /// Write.
+        const W = 2;
+        /// Read.
+        const R = 4;
+    }
+}
+
+bitflags::bitflags! {
+    /// How `renameat` treats the new name.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct RenameFlags: u32 {
+        /// `EEXIST` if there is one.
+        const NOREPLACE = 1;
+        /// Both change places.
+        const EXCHANGE = 2;
+    }
+}
+
+/// An advisory lock on a range of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordLock {
+    /// `true`: exclusive; `false`: shared.
+    pub exclusive: bool,
+    /// First byte.
+    pub start: u64,
+    /// Bytes; 0 reaches to the end of the file, however far that grows.
+    pub len: u64,
+}
+
+/// What `flock` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flock {
+    /// Lock shared.
+    Shared,
+    /// Lock exclusively.
+    Exclusive,
+    /// Unlock.
+    Unlock,
+}
+
+/// A name of an inode that outlives its names and its being cached (`getfh`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileHandle {
+    /// Mount number.
+    pub fsid: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Generation.
+    pub generation: u64,
+}
+
+/// A piece of a file and where its bytes lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileExtent {
+    /// Offset in the file.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Byte on the file system's device; `None` if the data must be read through the kernel.
+    pub device: Option<u64>,
+}
+
+/// System calls on paths and on what paths lead to. Implemented by [`Proc`].
+pub trait Calls {
+    /// Opens a file, making it with `mode & !umask` if `CREAT` says so. Lowest free descriptor.
+    ///
+    /// # Errors
+    /// `EEXIST`, `EISDIR` (writing a directory), `EROFS`, `ENXIO`, `EMFILE`, `ENOSPC`, `ETXTBSY`, `EINVAL`.
+    fn open(&self, path: impl AsRef<[u8]>, flags: OpenFlags, mode: u32) -> Result<Fd> {
+        self.openat(At::Cwd, path, flags, mode)
+    }
+    /// As [`open`](Self::open), from a directory.
+    ///
+    /// # Errors
+    /// As `open`.
+    fn openat(&self, at: At, path: impl AsRef<[u8]>, flags: OpenFlags, mode: u32) -> Result<Fd>;
+    /// Attributes of what a path leads to.
+    ///
+    /// # Errors
+    /// Those of paths.
+    fn stat(&self, path: impl AsRef<[u8]>) -> Result<Stat> {
+        self.fstatat(At::Cwd, path, Follow::Yes)
+    }
+    /// Attributes, a last symbolic link not followed.
+    ///
+    /// # Errors
+    /// Those of paths.
+    fn lstat(&self, path: impl AsRef<[u8]>) -> Result<Stat> {
+        self.fstatat(At::Cwd, path, Follow::No)
+    }
+    /// Attributes, from a directory. An empty path is the directory (or other open file) itself.
+    ///
+    /// # Errors
+    /// Those of paths, `EBADF`.
+    fn fstatat(&self, at: At, path: impl AsRef<[u8]>, follow: Follow) -> Result<Stat>;
+    /// Gives a file one more name.
+    ///
+    /// # Errors
+    /// `EEXIST`, `EXDEV`, `EPERM` (a directory), `EMLINK`, `EROFS`, `ENOSPC`.
+    fn linkat(&self, from: (At, &[u8]), to: (At, &[u8]), follow: Follow) -> Result<()>;
+    /// Makes a symbolic link.
+    ///
+    /// # Errors
+    /// `EEXIST`, `EROFS`, `ENOSPC`, `ENOENT` for an empty target.
+    fn symlinkat(&self, target: &[u8], at: At, path: impl AsRef<[u8]>) -> Result<()>;
+    /// Target of a symbolic link.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is none.
+    fn readlinkat(&self, at: At, path: impl AsRef<[u8]>) -> Result<Vec<u8>>;
+    /// Renames.
+    ///
+    /// # Errors
+    /// `EXDEV`, `EINVAL` (into itself, or `.`/`..`), `ENOTEMPTY`, `EEXIST`, `EISDIR`, `ENOTDIR`, `EBUSY` (a mount point), `EROFS`,
+    /// `ENOSPC`, `EPERM` (sticky).
+    fn renameat(&self, from: (At, &[u8]), to: (At, &[u8]), flags: RenameFlags) -> Result<()>;
+    /// Removes a name of something that is no directory (`dir` false), or an empty directory (`dir` true).
+    ///
+    /// # Errors
+    /// `EPERM`/`EISDIR`, `ENOTEMPTY`, `EBUSY`, `EROFS`, `EINVAL` (rmdir of `.`).
+    fn unlinkat(&self, at: At, path: impl AsRef<[u8]>, dir: bool) -> Result<()>;
+    /// Makes a directory with `mode & !umask`.
+    ///
+    /// # Errors
+    /// `EEXIST`, `EROFS`, `ENOSPC`, `EMLINK`.
+    fn mkdirat(&self, at: At, path: impl AsRef<[u8]>, mode: u32) -> Result<()>;
+    /// Makes a node: regular file, FIFO, socket, block or character device.
+    ///
+    /// # Errors
+    /// `EEXIST`, `EPERM` (devices, not root), `EROFS`, `ENOSPC`, `EINVAL` (a directory or symbolic link).
+    fn mknodat(
+        &self,
+        at: At,
+        path: impl AsRef<[u8]>,
+        kind: FileType,
+        mode: u32,
+        device: DeviceNumber,
+    ) -> Result<()>;
+    /// Changes permission bits.
+    ///
+    /// # Errors
+    /// `EPERM`, `EROFS`; `EOPNOTSUPP` on a symbolic link itself.
+    fn fchmodat(&self, at: At, path: impl AsRef<[u8]>, mode: u32, follow: Follow) -> Result<()>;
+    /// Changes owner and group; `None` stays.
+    ///
+    /// # Errors
+    /// `EPERM`, `EROFS`.
+    fn fchownat(
+        &self,
+        at: At,
+        path: impl AsRef<[u8]>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        follow: Follow,
+    ) -> Result<()>;
+    /// Sets access and modification time.
+    ///
+    /// # Errors
+    /// `EPERM`, `EACCES`, `EROFS`, `EINVAL` (nanoseconds).
+    fn utimensat(
+        &self,
+        at: At,
+        path: impl AsRef<[u8]>,
+        atime: SetTime,
+        mtime: SetTime,
+        follow: Follow,
+    ) -> Result<()>;
+    /// Changes the file flags.
+    ///
+    /// # Errors
+    /// `EPERM`, `EOPNOTSUPP`, `EROFS`.
+    fn chflagsat(&self, at: At, path: impl AsRef<[u8]>, flags: u32, follow: Follow) -> Result<()>;
+    /// Sets the size of a file.
+    ///
+    /// # Errors
+    /// `EISDIR`, `EINVAL`, `EFBIG`, `EROFS`.
+    fn truncate(&self, path: impl AsRef<[u8]>, size: u64) -> Result<()>;
+    /// Reserves space (`posix_fallocate` without `keep_size`).
+    ///
+    /// # Errors
+    /// `ENOSPC`, `EFBIG`, `EOPNOTSUPP`, `EBADF`.
+    fn fallocate(&self, fd: Fd, offset: u64, len: u64, keep_size: bool) -> Result<()>;
+    /// Makes a hole; the size stays (`fdiscard`, `FALLOC_FL_PUNCH_HOLE`).
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`, `EBADF`.
+    fn punch_hole(&self, fd: Fd, offset: u64, len: u64) -> Result<()>;
+    /// Whether the process may access a file that way.
+    ///
+    /// # Errors
+    /// `EACCES`, `EROFS`, `ETXTBSY`.
+    fn faccessat(
+        &self,
+        at: At,
+        path: impl AsRef<[u8]>,
+        access: Access,
+        follow: Follow,
+    ) -> Result<()>;
+    /// Next entries of an open directory, `.` and `..` among them, about `max` at most; none at the end. The descriptor's
+    /// offset is the position: `lseek` to 0 rewinds.
+    ///
+    /// # Errors
+    /// `ENOTDIR`, `EBADF`.
+    fn getdents(&self, fd: Fd, max: usize) -> Result<Vec<Dirent>>;
+    /// Next entries of an open directory with their attributes, about `max` at most; none at the end.
+    ///
+    /// # Errors
+    /// `ENOTDIR`, `EBADF`.
+    fn getdents_plus(&self, fd: Fd, max: usize) -> Result<Vec<DirentPlus>>;
+    /// Numbers of the file system that a path is on.
+    ///
+    /// # Errors
+    /// Those of paths.
+    fn statvfs(&self, path: impl AsRef<[u8]>) -> Result<Statvfs>;
+    /// As [`statvfs`](Self::statvfs), by descriptor.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    fn fstatvfs(&self, fd: Fd) -> Result<Statvfs>;
+    /// All mounts.
+    fn getvfsstat(&self) -> Vec<Statvfs>;
+    /// Changes the current directory.
+    ///
+    /// # Errors
+    /// Those of paths.
+    fn chdir(&self, path: impl AsRef<[u8]>) -> Result<()>;
+    /// As [`chdir`](Self::chdir), by descriptor.
+    ///
+    /// # Errors
+    /// `EBADF`, `ENOTDIR`, `EACCES`.
+    fn fchdir(&self, fd: Fd) -> Result<()>;
+    /// Changes the root directory.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    fn chroot(&self, path: impl AsRef<[u8]>) -> Result<()>;
+    /// Path of the current directory from the process's root.
+    ///
+    /// # Errors
+    /// `ENOENT` when it was removed, `EACCES`.
+    fn getcwd(&self) -> Result<Vec<u8>>;
+    /// Locks or unlocks a whole file for its open file description; waits unless `nonblock`.
+    ///
+    /// # Errors
+    /// `EWOULDBLOCK`, `EBADF`, `EDEADLK`.
+    fn flock(&self, fd: Fd, op: Flock, nonblock: bool) -> Result<()>;
+    /// Sets a record lock of the process (`F_SETLK`, with `wait` `F_SETLKW`).
+    ///
+    /// # Errors
+    /// `EAGAIN`, `EDEADLK`, `EBADF`, `EINVAL`.
+    fn set_lock(&self, fd: Fd, lock: RecordLock, wait: bool) -> Result<()>;
+    /// Gives up record locks in a range.
+    ///
+    /// # Errors
+    /// `EBADF`, `EINVAL`.
+    fn unlock(&self, fd: Fd, start: u64, len: u64) -> Result<()>;
+    /// The first lock that would stand against `lock`, and its process (`F_GETLK`).
+    ///
+    /// # Errors
+    /// `EBADF`, `EINVAL`.
+    fn get_lock(&self, fd: Fd, lock: RecordLock) -> Result<Option<(RecordLock, u32)>>;
+    /// Value of an extended attribute.
+    ///
+    /// # Errors
+    /// `ENOATTR`, `EOPNOTSUPP`.
+    fn getxattr(&self, path: impl AsRef<[u8]>, name: &[u8], follow: Follow) -> Result<Vec<u8>>;
+    /// As [`getxattr`](Self::getxattr), by descriptor.
+    ///
+    /// # Errors
+    /// As `getxattr`, `EBADF`.
+    fn fgetxattr(&self, fd: Fd, name: &[u8]) -> Result<Vec<u8>>;
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOATTR`, `EOPNOTSUPP`, `EPERM`, `ENOSPC`, `ERANGE`.
+    fn setxattr(
+        &self,
+        path: impl AsRef<[u8]>,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+        follow: Follow,
+    ) -> Result<()>;
+    /// As [`setxattr`](Self::setxattr), by descriptor.
+    ///
+    /// # Errors
+    /// As `setxattr`, `EBADF`.
+    fn fsetxattr(&self, fd: Fd, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()>;
+    /// Names of the extended attributes that the process may see.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`.
+    fn listxattr(&self, path: impl AsRef<[u8]>, follow: Follow) -> Result<Vec<Vec<u8>>>;
+    /// As [`listxattr`](Self::listxattr), by descriptor.
+    ///
+    /// # Errors
+    /// As `listxattr`, `EBADF`.
+    fn flistxattr(&self, fd: Fd) -> Result<Vec<Vec<u8>>>;
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// `ENOATTR`, `EOPNOTSUPP`, `EPERM`.
+    fn removexattr(&self, path: impl AsRef<[u8]>, name: &[u8], follow: Follow) -> Result<()>;
+    /// Mounts a file system on a directory.
+    ///
+    /// # Errors
+    /// `ENODEV` (unknown type), `EBUSY`, `EPERM`, `ENOTBLK` (no block device), those of the driver's mount.
+    fn mount(&self, fs_type: &str, on: impl AsRef<[u8]>, args: MountArgs) -> Result<()>;
+    /// Changes the flags of a mount.
+    ///
+    /// # Errors
+    /// `EBUSY` (open for writing), `EROFS`, `EINVAL` (no mount point).
+    fn remount(&self, on: impl AsRef<[u8]>, flags: MountFlags) -> Result<()>;
+    /// Unmounts; with `force` even if files are open, which are dead from then on (`EIO`).
+    ///
+    /// # Errors
+    /// `EBUSY`, `EINVAL`, `EPERM`, `EIO`.
+    fn unmount(&self, on: impl AsRef<[u8]>, force: bool) -> Result<()>;
+    /// Writes everything back on all mounts.
+    ///
+    /// # Errors
+    /// The first error.
+    fn sync(&self) -> Result<()>;
+    /// Handle of a file.
+    ///
+    /// # Errors
+    /// `EPERM` (not root).
+    fn getfh(&self, path: impl AsRef<[u8]>, follow: Follow) -> Result<FileHandle>;
+    /// Opens a file by its handle.
+    ///
+    /// # Errors
+    /// `ESTALE`, `EPERM` (not root).
+    fn fhopen(&self, handle: FileHandle, flags: OpenFlags) -> Result<Fd>;
+    /// Where the data of an open file lies in `offset .. offset + len`; holes are left out. Dirty pages are written first.
+    ///
+    /// # Errors
+    /// `EBADF`, `EINVAL` (no regular file).
+    fn extents(&self, fd: Fd, offset: u64, len: u64) -> Result<Vec<FileExtent>>;
+}
+
+/// What a kernel's consumer may do besides system calls. Implemented by [`Kernel`].
+pub trait KernelVfs {
+    /// Shows a block device at an absolute path of the root file system: intermediate directories are made, and a block
+    /// device node (etfs).
+    ///
+    /// # Errors
+    /// `EINVAL` (relative path), `EEXIST`, `ENOENT` when there is no root file system.
+    fn etfs_register(&self, path: impl AsRef<[u8]>, device: Arc<dyn BlockDevice>) -> Result<()>;
+    /// Takes it away again.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EBUSY` while it is mounted.
+    fn etfs_remove(&self, path: impl AsRef<[u8]>) -> Result<()>;
+    /// Registered file system types, in the order of registration.
+    fn fs_types(&self) -> Vec<Arc<dyn FsType>>;
+    /// Asks every type whether it knows the device; the name of the first that does, and what it found.
+    ///
+    /// # Errors
+    /// `EIO` from the device.
+    fn probe(&self, device: &dyn BlockDevice) -> Result<Option<(&'static str, Probe)>>;
+    /// Registers a file system type (what a driver's component does).
+    ///
+    /// # Errors
+    /// `EEXIST`.
+    fn register_fs(&self, fs_type: Arc<dyn FsType>) -> Result<()>;
+}

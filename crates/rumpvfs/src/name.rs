@@ -1,0 +1,57 @@
+//! One component of a path.
+
+use core::fmt;
+use rumpuser::{Errno, Result};
+
+/// The longest name in bytes that any format here allows.
+pub const NAME_MAX: usize = 255;
+
+/// A name in a directory: 1 to 255 bytes without `/` and NUL, and neither `.` nor `..`. Having one is the proof.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name<'a>(&'a [u8]);
+
+impl<'a> Name<'a> {
+    /// Checks a component.
+    ///
+    /// # Errors
+    /// `ENAMETOOLONG` above 255 bytes; `EINVAL` for an empty one, one with `/` or NUL, `.` and `..`.
+    pub fn new(bytes: &'a [u8]) -> Result<Self> {
+        if bytes.len() > NAME_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        if matches!(bytes, b"" | b"." | b"..") || bytes.iter().any(|b| matches!(b, 0 | b'/')) {
+            return Err(Errno::EINVAL);
+        }
+        Ok(Self(bytes))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+impl fmt::Debug for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&alloc::string::String::from_utf8_lossy(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Name;
+    use rumpuser::Errno;
+
+    #[test]
+    fn only_components_pass() {
+        for bad in [&b""[..], b".", b"..", b"a/b", b"a\0"] {
+            assert_eq!(Name::new(bad).err(), Some(Errno::EINVAL));
+        }
+        assert_eq!(Name::new(&[b'x'; 256]).err(), Some(Errno::ENAMETOOLONG));
+        assert_eq!(
+            Name::new(&[b'x'; 255]).map(Name::bytes),
+            Ok(&[b'x'; 255][..])
+        );
+    }
+}
