@@ -1,4 +1,24 @@
-//! Skeleton.
+//! ext2, ext3 and ext4.
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss
+)]
+
 extern crate alloc;
+
+pub mod checksum;
+pub mod error;
+pub mod features;
+pub mod fs;
+pub mod groups;
+pub mod inode;
+pub mod layout;
+pub mod superblock;
+pub mod types;
+
+pub use error::{Error, Result};
+pub use fs::Ext2fs;
