@@ -1,30 +1,65 @@
 //! The kernel as a value.
 
-use crate::{Component, Log, Proc};
-use alloc::{sync::Arc, vec::Vec};
-use core::any::{Any, TypeId};
+use crate::{
+    Component, Log, Proc, callout::Callouts, kthread::Kthreads, poll::Pollers, proc, sysctl::Sysctl,
+};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::{
+    any::{Any, TypeId},
+    sync::atomic::{AtomicU32, Ordering},
+};
 use hashbrown::HashMap;
 use rumpuser::{
     Errno, Host, Result,
+    sleep::SleepQueues,
     sync::{Mutex, RwLock},
 };
 
 /// A rump kernel. It owns all of its state; a process may hold as many as it likes. Cloning gives another handle of the
 /// same kernel.
+///
+/// [`shutdown`](Self::shutdown) ends it in order; when the last handle goes without that, its threads are stopped and
+/// its file systems are left as after a power cut.
 #[derive(Clone)]
 pub struct Kernel {
     pub(crate) inner: Arc<Inner>,
 }
 
 type Service = Arc<dyn Any + Send + Sync>;
-type Halt = alloc::boxed::Box<dyn Fn() -> Result<()> + Send + Sync>;
+type Halt = Box<dyn Fn() -> Result<()> + Send + Sync>;
+
+/// Events that all sleep locks of a kernel share.
+const SLEEP_QUEUES: usize = 16;
 
 pub(crate) struct Inner {
     host: Arc<dyn Host>,
     log: Log,
+    queues: Arc<SleepQueues>,
     services: RwLock<HashMap<TypeId, Service>>,
     halts: Mutex<Vec<Halt>>,
-    init: RwLock<Option<Proc>>,
+    pids: AtomicU32,
+    init: Arc<proc::Inner>,
+    pub(crate) threads: Arc<Kthreads>,
+    pub(crate) callouts: Arc<Callouts>,
+    pub(crate) pollers: Arc<Pollers>,
+    pub(crate) sysctl: Sysctl,
+}
+
+impl Inner {
+    pub(crate) fn queues(&self) -> &Arc<SleepQueues> {
+        &self.queues
+    }
+
+    pub(crate) fn next_pid(&self) -> u32 {
+        self.pids.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.callouts.stop();
+        self.threads.stop_all();
+    }
 }
 
 /// Gathers the components of a kernel.
@@ -54,14 +89,19 @@ impl Kernel {
         &self.inner.log
     }
 
+    /// The events on which the sleep locks of this kernel wait.
+    #[must_use]
+    pub fn sleep_queues(&self) -> &Arc<SleepQueues> {
+        &self.inner.queues
+    }
+
     /// The first process: root's credentials, pid 1.
     #[must_use]
     pub fn init_proc(&self) -> Proc {
-        self.inner
-            .init
-            .read()
-            .clone()
-            .expect("a kernel has its first process before boot() returns it")
+        Proc {
+            inner: self.inner.init.clone(),
+            kernel: self.inner.clone(),
+        }
     }
 
     /// Makes a faction's state findable by its type.
@@ -84,23 +124,61 @@ impl Kernel {
         service.downcast().ok()
     }
 
-    /// Has `halt` called by [`shutdown`](Self::shutdown), in reverse order of registration.
-    pub fn on_shutdown(&self, halt: impl Fn() -> Result<()> + Send + Sync + 'static) {
-        self.inner.halts.lock().push(alloc::boxed::Box::new(halt));
-    }
-
-    /// Ends the kernel: unmounts everything, stops its threads. The first error is returned, all steps are done.
+    /// Runs what may hit a bug of a component: a panic in `body` becomes `EIO`, its message goes to the buffer.
     ///
     /// # Errors
-    /// What unmounting gave: `EIO`, `EBUSY`.
+    /// That of `body`; `EIO` after a panic.
+    pub fn contain<R>(&self, what: &str, body: impl FnOnce() -> Result<R>) -> Result<R> {
+        contain(&**self.host(), self.log(), what, body)
+    }
+
+    /// Has `halt` called by [`shutdown`](Self::shutdown), in reverse order of registration.
+    pub fn on_shutdown(&self, halt: impl Fn() -> Result<()> + Send + Sync + 'static) {
+        self.inner.halts.lock().push(Box::new(halt));
+    }
+
+    /// Ends the kernel: closes the first process's descriptors, unmounts everything, stops its threads. The first error is
+    /// returned, all steps are done.
+    ///
+    /// # Errors
+    /// What closing and unmounting gave: `EIO`, `ENOSPC`, `EBUSY`.
     pub fn shutdown(&self) -> Result<()> {
-        let mut result = Ok(());
+        let mut result = self.inner.init.exit();
+        self.inner.callouts.stop();
         loop {
             let Some(halt) = self.inner.halts.lock().pop() else {
-                return result;
+                break;
             };
             let step = halt();
             result = result.and(step);
+        }
+        self.inner.threads.stop_all();
+        result
+    }
+}
+
+/// [`Kernel::contain`] for a component that holds no kernel.
+///
+/// # Errors
+/// That of `body`; `EIO` after a panic.
+pub fn contain<R>(
+    host: &dyn Host,
+    log: &Log,
+    what: &str,
+    body: impl FnOnce() -> Result<R>,
+) -> Result<R> {
+    let mut body = Some(body);
+    let mut result = Err(Errno::EIO);
+    let caught = host.catch(&mut || {
+        if let Some(body) = body.take() {
+            result = body();
+        }
+    });
+    match caught {
+        Ok(()) => result,
+        Err(panic) => {
+            log.message(format_args!("{what}: panic contained: {panic}"));
+            Err(Errno::EIO)
         }
     }
 }
@@ -117,28 +195,36 @@ impl Builder {
         if self.components.iter().any(|c| c.name == component.name) {
             return;
         }
-        self.components.push(component);
         for require in component.requires {
             self.add(require());
         }
+        self.components.push(component);
     }
 
-    /// Boots: starts the components phase by phase.
+    /// Boots: starts the components phase by phase, within a phase those that others require first.
     ///
     /// # Errors
     /// The first error of a component.
     pub fn boot(mut self) -> Result<Kernel> {
         self.components.sort_by_key(|c| c.phase);
+        let host = self.host;
+        let log = Log::new(host.clone());
+        let threads = Kthreads::new(&host, &log);
         let kernel = Kernel {
             inner: Arc::new(Inner {
-                log: Log::new(self.host.clone()),
-                host: self.host,
+                queues: SleepQueues::new(&*host, SLEEP_QUEUES),
                 services: RwLock::default(),
                 halts: Mutex::default(),
-                init: RwLock::default(),
+                pids: AtomicU32::new(2),
+                init: Arc::new(proc::Inner::first()),
+                callouts: Callouts::new(&host, &threads),
+                pollers: Pollers::new(&*host),
+                sysctl: Sysctl::new(&*host),
+                threads,
+                log,
+                host,
             }),
         };
-        *kernel.inner.init.write() = Some(Proc::first(&kernel));
         for component in &self.components {
             (component.init)(&kernel)?;
         }

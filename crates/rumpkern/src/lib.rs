@@ -2,30 +2,54 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`kernel`] | [`Kernel`], its builder and boot |
+//! | [`kernel`] | [`Kernel`], its builder and boot, panics contained |
 //! | [`component`] | [`Component`] and boot [`Phase`]s |
-//! | [`proc`](mod@proc) | [`Proc`]: credentials, umask, descriptor table, per-faction data |
+//! | [`proc`](mod@proc) | [`Proc`]: credentials, umask, limits, per-faction data, fork |
 //! | [`file`](mod@file) | [`File`], what a descriptor refers to |
+//! | [`descriptor`] | open file descriptions and the descriptor table |
+//! | [`io`] | the system calls on descriptors |
+//! | [`pipe`] | pipes, also behind FIFOs |
+//! | [`poll`] | waiting for readiness |
+//! | [`callout`] | functions called at a time |
+//! | [`kthread`] | threads of the kernel |
+//! | [`sysctl`] | the tree of named values |
 //! | [`message`] | the kernel message buffer and [`Log`] |
 //! | [`types`] | values of the system calls: [`Stat`], [`FileType`], [`OpenFlags`], ... |
 //!
 //! System calls on descriptors are methods of [`Proc`]; a faction adds its own as an extension trait (`rumpvfs::Calls`).
+//!
+//! A system call runs on the host thread that makes it. What a classical kernel keeps per lwp - a place to sleep, a name in
+//! a lock - is here the host's thread itself ([`Threads::current`](rumpuser::Threads::current)), so any thread may make calls
+//! for any process.
+//!
+//! # Ownership
+//! A handle of a [`Kernel`] or a [`Proc`] keeps the kernel alive; nothing inside a kernel may hold one, or it would never
+//! be freed. Components keep what they need of it: the host, the [`Log`], their own state.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod callout;
 pub mod component;
+pub mod descriptor;
 pub mod file;
+pub mod io;
 pub mod kernel;
+pub mod kthread;
 pub mod message;
+pub mod pipe;
+pub mod poll;
 pub mod proc;
+pub mod sysctl;
 pub mod types;
 
 pub use component::{Component, Phase};
+pub use descriptor::OpenFile;
 pub use file::{File, Position};
 pub use kernel::{Builder, Kernel};
 pub use message::Log;
+pub use pipe::Pipe;
 pub use proc::{Cred, Fd, Proc};
 pub use rumpuser::{Errno, Result, Timespec};
 pub use types::{FileType, OpenFlags, Seek, Stat, Statvfs};

@@ -1,0 +1,108 @@
+//! Threads of the kernel.
+
+use crate::{Kernel, Log, kernel};
+use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
+use core::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+use rumpuser::{Errno, Event, Host, Result, Thread, sync::Mutex};
+
+/// What a kernel thread sees of its own life.
+#[derive(Clone)]
+pub struct Life {
+    host: Arc<dyn Host>,
+    ending: Arc<AtomicBool>,
+    event: Arc<dyn Event>,
+}
+
+impl Life {
+    /// Whether the thread has been told to end.
+    #[must_use]
+    pub fn ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// Sleeps for `time`, less if told to end; `true` while life goes on.
+    #[must_use]
+    pub fn sleep(&self, time: Duration) -> bool {
+        let ticket = self.event.ticket();
+        if !self.ending() {
+            let deadline = self.host.monotonic().after(time);
+            self.event.wait(ticket, Some(deadline));
+        }
+        !self.ending()
+    }
+}
+
+/// All threads of a kernel.
+pub(crate) struct Kthreads {
+    host: Arc<dyn Host>,
+    log: Log,
+    running: Mutex<Vec<Running>>,
+}
+
+struct Running {
+    ending: Arc<AtomicBool>,
+    event: Arc<dyn Event>,
+    thread: Box<dyn Thread>,
+}
+
+impl Kthreads {
+    pub(crate) fn new(host: &Arc<dyn Host>, log: &Log) -> Arc<Self> {
+        Arc::new(Self {
+            host: host.clone(),
+            log: log.clone(),
+            running: Mutex::default(),
+        })
+    }
+
+    /// Starts a thread. A panic in it ends it, with a message.
+    pub(crate) fn spawn(&self, name: &str, body: impl FnOnce(Life) + Send + 'static) -> Result<()> {
+        let life = Life {
+            host: self.host.clone(),
+            ending: Arc::new(AtomicBool::new(false)),
+            event: self.host.event(),
+        };
+        let (ending, event) = (life.ending.clone(), life.event.clone());
+        let (host, log, label) = (self.host.clone(), self.log.clone(), name.to_string());
+        let thread = self.host.spawn(
+            name,
+            Box::new(move || {
+                let ended = kernel::contain(&*host, &log, &label, || {
+                    body(life);
+                    Ok(())
+                });
+                debug_assert!(ended.is_ok() || ended == Err(Errno::EIO));
+            }),
+        )?;
+        self.running.lock().push(Running {
+            ending,
+            event,
+            thread,
+        });
+        Ok(())
+    }
+
+    /// Tells all threads to end and waits until they have.
+    pub(crate) fn stop_all(&self) {
+        let running = core::mem::take(&mut *self.running.lock());
+        for thread in &running {
+            thread.ending.store(true, Ordering::Release);
+            thread.event.notify();
+        }
+        for thread in running {
+            thread.thread.join();
+        }
+    }
+}
+
+impl Kernel {
+    /// Starts a kernel thread. It must end soon after [`Life::ending`]: shutdown waits for it.
+    ///
+    /// # Errors
+    /// `EAGAIN`.
+    pub fn spawn(&self, name: &str, body: impl FnOnce(Life) + Send + 'static) -> Result<()> {
+        self.inner.threads.spawn(name, body)
+    }
+}
