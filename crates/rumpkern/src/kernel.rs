@@ -70,9 +70,9 @@ pub struct Builder {
 
 impl Kernel {
     /// Starts to put a kernel together that runs on `host`.
-    pub fn builder(host: impl Host) -> Builder {
+    pub fn builder<H: Host>(host: Arc<H>) -> Builder {
         Builder {
-            host: Arc::new(host),
+            host,
             components: Vec::new(),
         }
     }
