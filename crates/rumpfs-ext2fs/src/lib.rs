@@ -12,11 +12,14 @@ extern crate alloc;
 
 pub mod checksum;
 pub mod error;
+pub mod extents;
 pub mod features;
 pub mod fs;
 pub mod groups;
+pub mod indirect;
 pub mod inode;
 pub mod layout;
+pub mod map;
 pub mod superblock;
 pub mod types;
 
