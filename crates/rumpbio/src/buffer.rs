@@ -1,8 +1,8 @@
 //! One cached block.
 
 use alloc::{sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicBool, Ordering};
-use rumpuser::sync::RwLock;
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use rumpuser::{Errno, sync::RwLock};
 
 /// A reference to a cached block.
 pub type Buf = Arc<Buffer>;
@@ -10,21 +10,82 @@ pub type Buf = Arc<Buffer>;
 /// The content of a block at one moment. Changes made later do not show in it.
 pub type BufData = Arc<Vec<u8>>;
 
+/// Whether a buffer has its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    Ready,
+    Loading,
+    /// The transfer came to nothing, the buffer left the table: whoever waited for it loads anew.
+    Retry,
+    /// The medium failed; the buffer left the table.
+    Failed(Errno),
+}
+
+impl Fill {
+    const LOADING: i32 = -1;
+    const RETRY: i32 = -2;
+
+    fn encode(self) -> i32 {
+        match self {
+            Self::Ready => 0,
+            Self::Loading => Self::LOADING,
+            Self::Retry => Self::RETRY,
+            Self::Failed(errno) => errno.number(),
+        }
+    }
+
+    fn decode(code: i32) -> Self {
+        match code {
+            0 => Self::Ready,
+            Self::LOADING => Self::Loading,
+            Self::RETRY => Self::Retry,
+            number => Self::Failed(Errno::from_number(number)),
+        }
+    }
+}
+
 /// One block of a volume in memory.
 #[derive(Debug)]
 pub struct Buffer {
     block: u64,
     content: RwLock<BufData>,
     verified: AtomicBool,
+    /// Looked up since the clock's hand passed.
+    referenced: AtomicBool,
+    /// Not the table's buffer of its block any more.
+    detached: AtomicBool,
+    fill: AtomicI32,
+    /// The handle that last put it on its undo list. Guarded by the handle lock.
+    handle: AtomicU64,
+    /// The transaction whose changed buffers it is among. Guarded by the lock of the running transaction.
+    transaction: AtomicU64,
+    /// Where it stands in its shard's ring. Guarded by the shard's lock.
+    slot: AtomicU32,
 }
 
 impl Buffer {
-    pub(crate) fn new(block: u64, content: Vec<u8>) -> Self {
+    fn with(block: u64, content: Vec<u8>, fill: Fill) -> Self {
         Self {
             block,
             content: RwLock::new(Arc::new(content)),
             verified: AtomicBool::new(false),
+            referenced: AtomicBool::new(false),
+            detached: AtomicBool::new(false),
+            fill: AtomicI32::new(fill.encode()),
+            handle: AtomicU64::new(0),
+            transaction: AtomicU64::new(0),
+            slot: AtomicU32::new(0),
         }
+    }
+
+    /// A buffer with its content.
+    pub(crate) fn new(block: u64, content: Vec<u8>) -> Self {
+        Self::with(block, content, Fill::Ready)
+    }
+
+    /// A buffer whose content is on its way.
+    pub(crate) fn loading(block: u64) -> Self {
+        Self::with(block, Vec::new(), Fill::Loading)
     }
 
     /// The block's number on its volume.
@@ -51,13 +112,128 @@ impl Buffer {
         self.verified.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn change<R>(&self, f: impl FnOnce(&mut [u8]) -> R) -> R {
+    /// Changes the content through `f`. When `keep` is given, it gets the content before, even if `f` panics. One copy at
+    /// most: under a live snapshot the snapshot's bytes are the ones kept.
+    pub(crate) fn change<R>(
+        &self,
+        spares: &mut Spares,
+        keep: Option<impl FnOnce(BufData)>,
+        f: impl FnOnce(&mut [u8]) -> R,
+    ) -> R {
         let mut content = self.content.write();
+        let shared = Arc::get_mut(&mut content).is_none();
+        if shared || keep.is_some() {
+            let mut before = spares.copy(&content);
+            if shared {
+                core::mem::swap(&mut *content, &mut before);
+            }
+            match keep {
+                Some(keep) => keep(before),
+                None => spares.put(before),
+            }
+        }
         let bytes: &mut Vec<u8> = Arc::make_mut(&mut content);
         f(bytes)
     }
 
-    pub(crate) fn replace(&self, content: BufData) {
-        *self.content.write() = content;
+    /// Puts earlier content back.
+    pub(crate) fn restore(&self, content: BufData, verified: bool) -> BufData {
+        let now = core::mem::replace(&mut *self.content.write(), content);
+        self.verified.store(verified, Ordering::Relaxed);
+        now
+    }
+
+    /// Ends the loading: the content is there.
+    pub(crate) fn fill(&self, content: Vec<u8>) {
+        *Arc::make_mut(&mut *self.content.write()) = content;
+        self.set_filled(Fill::Ready);
+    }
+
+    pub(crate) fn set_filled(&self, fill: Fill) {
+        self.fill.store(fill.encode(), Ordering::Release);
+    }
+
+    pub(crate) fn filled(&self) -> Fill {
+        Fill::decode(self.fill.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.fill.load(Ordering::Acquire) == 0
+    }
+
+    pub(crate) fn touch(&self) {
+        if !self.referenced.load(Ordering::Relaxed) {
+            self.referenced.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was looked up since the last call.
+    pub(crate) fn take_referenced(&self) -> bool {
+        let referenced = self.referenced.load(Ordering::Relaxed);
+        if referenced {
+            self.referenced.store(false, Ordering::Relaxed);
+        }
+        referenced
+    }
+
+    pub(crate) fn detached(&self) -> bool {
+        self.detached.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_detached(&self, detached: bool) {
+        self.detached.store(detached, Ordering::Relaxed);
+    }
+
+    /// Notes that handle `id` has it on its list; whether that is news.
+    pub(crate) fn enter_handle(&self, id: u64) -> bool {
+        let news = self.handle.load(Ordering::Relaxed) != id;
+        if news {
+            self.handle.store(id, Ordering::Relaxed);
+        }
+        news
+    }
+
+    pub(crate) fn transaction(&self) -> u64 {
+        self.transaction.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_transaction(&self, id: u64) {
+        self.transaction.store(id, Ordering::Relaxed);
+    }
+
+    pub(crate) fn slot(&self) -> usize {
+        self.slot.load(Ordering::Relaxed) as usize
+    }
+
+    pub(crate) fn set_slot(&self, slot: usize) {
+        self.slot
+            .store(u32::try_from(slot).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Blocks' memory kept for the next copy, so that changing a block allocates nothing as a rule.
+#[derive(Default)]
+pub(crate) struct Spares(Vec<BufData>);
+
+impl Spares {
+    const MOST: usize = 64;
+
+    /// A copy of `content` that nobody else has.
+    fn copy(&mut self, content: &BufData) -> BufData {
+        if let Some(mut spare) = self.0.pop()
+            && let Some(bytes) = Arc::get_mut(&mut spare)
+            && bytes.len() == content.len()
+        {
+            bytes.copy_from_slice(content);
+            return spare;
+        }
+        Arc::new(Vec::clone(content))
+    }
+
+    /// Takes content that is no longer needed.
+    pub(crate) fn put(&mut self, mut content: BufData) {
+        if self.0.len() < Self::MOST && Arc::get_mut(&mut content).is_some() {
+            self.0.push(content);
+        }
     }
 }

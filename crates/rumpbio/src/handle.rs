@@ -1,32 +1,47 @@
 //! The open handle of a transaction.
 
-use crate::{Buf, BufData, Volume, volume::Exclusive};
+use crate::{Buf, BufData, Volume, buffer::Spares};
 use alloc::vec::Vec;
-use rumpuser::Result;
+use hashbrown::HashSet;
+use rumpuser::{Result, sleep::SleepMutexGuard};
+
+/// What the handle lock guards: the open handle's notes, kept from one handle to the next for their memory.
+#[derive(Default)]
+pub(crate) struct Desk {
+    /// Names the open handle; grows with each.
+    id: u64,
+    /// Buffers that the handle changed, in the order of their first change.
+    undo: Vec<Undo>,
+    /// Blocks that it forgot and has not changed since.
+    forgotten: HashSet<u64>,
+    spares: Spares,
+}
+
+struct Undo {
+    buf: Buf,
+    /// The content before; `None` if the handle brought the buffer into the cache.
+    before: Option<BufData>,
+    verified: bool,
+}
 
 /// An open transaction handle: the only way to change metadata.
 ///
 /// Dropped without [`commit`](Self::commit), every block that it changed is put back and what it forgot or held is as
-/// before.
+/// before. Reading through [`Volume::read`] while a handle is open is normal, [`Volume::commit`] and
+/// [`Volume::checkpoint`] would wait for the caller itself.
 #[must_use = "a handle that is dropped undoes its changes"]
 pub struct Handle<'v> {
     volume: &'v Volume,
-    _exclusive: Exclusive<'v>,
-    /// Blocks changed by this handle and their content before, in the order of their first change.
-    undo: Vec<(Buf, BufData)>,
-    forgotten: Vec<u64>,
-    held: Vec<(u64, u64)>,
+    desk: SleepMutexGuard<'v, Desk>,
     committed: bool,
 }
 
 impl<'v> Handle<'v> {
-    pub(crate) fn new(volume: &'v Volume, exclusive: Exclusive<'v>) -> Self {
+    pub(crate) fn new(volume: &'v Volume, mut desk: SleepMutexGuard<'v, Desk>) -> Self {
+        desk.id += 1;
         Self {
             volume,
-            _exclusive: exclusive,
-            undo: Vec::new(),
-            forgotten: Vec::new(),
-            held: Vec::new(),
+            desk,
             committed: false,
         }
     }
@@ -39,55 +54,155 @@ impl<'v> Handle<'v> {
 
     /// Changes a block in memory; it belongs to this transaction from then on. `f` sees the present content and must not
     /// take a handle or read blocks.
+    ///
+    /// A block that this handle or the running transaction has [forgotten](Self::forget) is metadata again.
     pub fn modify<R>(&mut self, buf: &Buf, f: impl FnOnce(&mut [u8]) -> R) -> R {
-        if !self.undo.iter().any(|(b, _)| b.block() == buf.block()) {
-            self.undo.push((buf.clone(), buf.data()));
+        let Desk {
+            id,
+            undo,
+            forgotten,
+            spares,
+        } = &mut *self.desk;
+        if !forgotten.is_empty() {
+            forgotten.remove(&buf.block());
         }
-        buf.change(f)
+        let first = buf.enter_handle(*id);
+        let keep = first.then_some(|before| {
+            undo.push(Undo {
+                buf: buf.clone(),
+                before: Some(before),
+                verified: buf.verified(),
+            });
+        });
+        buf.change(spares, keep, f)
     }
 
-    /// The buffer of a block that becomes metadata now, filled with zeros: nothing is read.
+    /// The buffer of a block that becomes metadata now, filled with zeros and [verified](crate::Buffer::verified): nothing
+    /// is read.
     ///
     /// # Errors
-    /// `ENOMEM` when the cache cannot grow.
+    /// `EIO` when the block lies past the end of the volume.
     pub fn create(&mut self, block: u64) -> Result<Buf> {
-        let buf = self.volume.blank(block);
-        self.modify(&buf, |data| data.fill(0));
+        let (buf, fresh) = self.volume.blank(block)?;
+        if fresh {
+            let Desk {
+                id,
+                undo,
+                forgotten,
+                ..
+            } = &mut *self.desk;
+            forgotten.remove(&block);
+            buf.enter_handle(*id);
+            undo.push(Undo {
+                buf: buf.clone(),
+                before: None,
+                verified: false,
+            });
+        } else {
+            self.modify(&buf, |data| data.fill(0));
+        }
         buf.set_verified();
         Ok(buf)
     }
 
     /// A block stops being metadata: its buffer leaves the cache and older versions of it will not be written any more,
     /// neither by write-back nor by a replay of the log. The caller also [holds](Self::hold) it when it frees the block.
+    ///
+    /// All that takes effect with this transaction: until it is durable, committed content of the block may still be
+    /// written home, as a crash brings it back to use.
+    ///
+    /// A block that is [created](Self::create) or changed again before the transaction closes is metadata after it, and is
+    /// not named as revoked: the record that the transaction has of it replaces all older ones. (In jbd2 a revocation
+    /// also covers the records of its own transaction, so logging a block cancels it.)
     pub fn forget(&mut self, block: u64) {
-        self.forgotten.push(block);
+        self.desk.forgotten.insert(block);
     }
 
     /// Keeps freed blocks from being used again until this transaction is durable: until then a crash would bring back the
-    /// file that owned them. An allocator asks [`Volume::held`].
+    /// file that owned them. An allocator asks [`Volume::held`], which knows them from now on.
     pub fn hold(&mut self, first: u64, count: u64) {
-        self.held.push((first, count));
+        self.volume
+            .transactions
+            .lock()
+            .open_held
+            .insert(first, count);
     }
 
     /// Ends the handle: its changes are part of the running transaction, all of them. They are durable after the next
     /// [`Volume::commit`].
-    pub fn commit(mut self) {
+    pub fn commit(self) {
+        drop(self.close());
+    }
+
+    /// Ends the handle without its changes, as dropping it does.
+    pub fn abort(self) {}
+
+    /// Ends the handle with its changes and keeps the handle lock.
+    pub(crate) fn close(mut self) -> Closed<'v> {
         self.committed = true;
-        let undo = core::mem::take(&mut self.undo);
-        self.volume.join(
-            undo.into_iter().map(|(buf, _)| buf),
-            &self.forgotten,
-            &self.held,
-        );
+        self.join();
+        Closed(self)
+    }
+
+    /// Moves the changes to the running transaction.
+    fn join(&mut self) {
+        let Desk {
+            undo,
+            forgotten,
+            spares,
+            ..
+        } = &mut *self.desk;
+        let cache = &self.volume.cache;
+        let mut transactions = self.volume.transactions.lock();
+        for Undo { buf, before, .. } in undo.drain(..) {
+            if let Some(before) = before {
+                spares.put(before);
+            }
+            let gone = !forgotten.is_empty() && forgotten.contains(&buf.block());
+            // A buffer that left the cache before it was changed (its block was forgotten under the caller, as happens
+            // where a damaged medium uses a block twice) counts only if no other has taken its place.
+            if !gone && (!buf.detached() || cache.attach(&buf)) {
+                transactions.running.add(buf);
+            }
+        }
+        for block in forgotten.drain() {
+            transactions
+                .running
+                .revoke(block, cache.remove(block).as_ref());
+        }
+        transactions.join_held();
+    }
+
+    fn roll_back(&mut self) {
+        let Desk {
+            undo,
+            forgotten,
+            spares,
+            ..
+        } = &mut *self.desk;
+        for Undo {
+            buf,
+            before,
+            verified,
+        } in undo.drain(..)
+        {
+            match before {
+                Some(before) => spares.put(buf.restore(before, verified)),
+                None => self.volume.cache.remove_exact(&buf),
+            }
+        }
+        forgotten.clear();
+        self.volume.transactions.lock().open_held.clear();
     }
 }
 
 impl Drop for Handle<'_> {
     fn drop(&mut self) {
         if !self.committed {
-            for (buf, before) in self.undo.drain(..) {
-                buf.replace(before);
-            }
+            self.roll_back();
         }
     }
 }
+
+/// A handle that committed but has not let go of the handle lock.
+pub(crate) struct Closed<'v>(#[expect(dead_code, reason = "kept for its lock")] Handle<'v>);

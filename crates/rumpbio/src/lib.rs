@@ -12,12 +12,18 @@
 //! | module | what |
 //! |---|---|
 //! | [`buffer`] | [`Buffer`], one cached block |
-//! | [`volume`] | [`Volume`]: lookup, reading, write-back, commit |
+//! | [`volume`] | [`Volume`]: its states and limits; opening a handle |
+//! | `load` | reading and read-ahead, each block once |
+//! | `cache` | the bounded table of buffers |
+//! | `transaction` | the running transaction and held blocks |
+//! | `commit` | commit, checkpoint, write-back, abort |
 //! | [`handle`] | [`Handle`]: change, create, forget, roll back |
 //! | [`log`] | [`Log`], what a log format implements |
 //!
 //! # Lock order
-//! handle lock → commit state → buffer table → one buffer's content. A buffer's content is locked only inside a method
+//! commit lock → handle lock → running transaction → a shard of the buffer table → one buffer's content. The first two are
+//! sleep locks and held across I/O, the others guard memory for a moment. Inode locks of the callers stand before all of
+//! them: an operation has its inodes locked when it opens a handle, and nothing here calls back for an inode. A buffer's content is locked only inside a method
 //! of this crate; a caller sees it through [`Buffer::data`], a snapshot that no later change can alter.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -25,8 +31,13 @@
 extern crate alloc;
 
 pub mod buffer;
+mod cache;
+mod commit;
 pub mod handle;
+mod load;
 pub mod log;
+mod ranges;
+mod transaction;
 pub mod volume;
 
 pub use buffer::{Buf, BufData, Buffer};

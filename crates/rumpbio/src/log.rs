@@ -16,13 +16,15 @@ pub struct LogRecord {
 ///
 /// The engine calls it under its commit lock, one call at a time.
 pub trait Log: Send + Sync {
-    /// How many records one transaction may have at most; the engine commits before it would grow past that.
+    /// How many records one transaction may have at most; the engine commits before it would grow past that. It counts
+    /// revoked blocks too, one record for as many as fit a block at 16 bytes each. Does not change.
     fn capacity(&self) -> usize;
 
     /// Appends a transaction to the log and returns once it is durable: after a power cut, replay either applies all of
     /// `records` or none. `revoked` are blocks that were metadata and are none any more: replay must not write older
-    /// records of them. The engine has flushed the file data that the transaction refers to before the call, not
-    /// necessarily with a device flush: an implementation flushes before its commit block.
+    /// records of them, those of earlier transactions. Both are in ascending order of the blocks, and no block is named
+    /// twice, also not in one and the other. The engine has written the file data that the transaction refers to before
+    /// the call, not necessarily with a device flush: an implementation flushes before its commit block.
     ///
     /// # Errors
     /// `ENOSPC` when the log has no room: the engine then [checkpoints](Self::checkpointed) and calls once more. `EIO`:
@@ -38,8 +40,14 @@ pub trait Log: Send + Sync {
 
 /// What the owner of a volume wants to be called for. All methods have empty defaults.
 pub trait Hooks: Send + Sync {
+    /// The most blocks that [`before_commit`](Self::before_commit) changes: kept free in each transaction of the log. Asked
+    /// once, by [`Volume::set_hooks`].
+    fn commit_blocks(&self) -> usize {
+        8
+    }
+
     /// Before a commit closes the running transaction, inside its last handle: the driver writes what it gathered in
-    /// memory (free counts of the superblock, checksums of bitmaps).
+    /// memory (free counts of the superblock, checksums of bitmaps). Called by every commit, also when nothing else has changed.
     ///
     /// # Errors
     /// Any; the commit then fails with it and the transaction stays running.
@@ -48,7 +56,8 @@ pub trait Hooks: Send + Sync {
     }
 
     /// The transaction is closed, nothing of it is durable yet: write the file data whose blocks it allocates (the rule of
-    /// `data=ordered`). Called with no handle open and no inode locked by the engine.
+    /// `data=ordered`). Called with no handle open and no inode locked by the engine, but perhaps by a thread that holds inode
+    /// locks (in [`Volume::begin`]): it must take none, and no handle.
     ///
     /// # Errors
     /// Any; the volume is then aborted, as file data would be lost.
@@ -56,6 +65,7 @@ pub trait Hooks: Send + Sync {
         Ok(())
     }
 
-    /// The volume turned read-only because a commit failed.
+    /// The volume turned read-only because a commit failed or the driver [said so](Volume::abort). Called once, perhaps
+    /// under the commit lock: it must not commit.
     fn aborted(&self, _volume: &Volume) {}
 }

@@ -1,68 +1,134 @@
-//! A block device as blocks of one size, cached.
+//! A block device as blocks of one size, cached, with transactions.
+//!
+//! # The states of a block
+//! ```text
+//!            read                 modify, create              Handle::commit
+//!  (medium) ------> clean buffer ----------------> in handle ----------------> running
+//!             <----                ^               |                             |
+//!              evict               |  drop, abort  |                             | Volume::commit closes
+//!                                  +---------------+                             v
+//!                                                                            committing
+//!              flush, Log::checkpointed             Log::append returns          |
+//!     home <-------------------------- checkpointed <----------------------------+  (content frozen at the close)
+//!      ^                               list (durable)                            |
+//!      +-------------------------------------------------------------------------+
+//!                            without a log: written home, flush
+//! ```
+//! A block can be in several of these at once, with different content. The buffer has the newest content, that of the
+//! open handle. The handle keeps the content before it (undo). A transaction that commits, and the checkpoint list,
+//! have snapshots: a later change copies the block first. Home goes the checkpoint list's content, the newest that is
+//! durable, never a newer one.
+//!
+//! A buffer in the handle, the running or the committing transaction or on the checkpoint list stays in the cache:
+//! each refers to it, and buffers that somebody refers to are not dropped.
+//!
+//! # A commit
+//! One at a time, under the commit lock:
+//! 1. Under the handle lock: [`Hooks::before_commit`] in the last handle, then the running transaction is closed: its
+//!    content is frozen, its held ranges set aside, a new transaction runs.
+//! 2. With no handle lock: [`Hooks::write_ordered`], then [`Log::append`] (or the blocks go home in ascending order, then a
+//!    flush). Now it is durable.
+//! 3. Its blocks go on the checkpoint list, the blocks that it forgot leave it: until here a crash would have brought
+//!    their old content back to use, so it was kept and could be written home; from here they may be file data. The held
+//!    ranges are free.
+//!
+//! The list is written home when the log is full, when it holds half as many bytes as the cache may, and by
+//! [`Volume::checkpoint`]. An error in 2 or 3, or in writing home, aborts the volume; an error of `before_commit` leaves
+//! the transaction running.
 
-use crate::{Buf, Buffer, Handle, Hooks, Log};
-use alloc::{collections::BTreeMap, sync::Arc, vec, vec::Vec};
-use core::cell::Cell;
-use hashbrown::HashMap;
-use rumpuser::{
-    BlockDevice, Errno, Result, Threads,
-    sync::{Mutex, MutexGuard},
+use crate::{
+    Handle, Hooks, Log,
+    cache::Cache,
+    commit::Committer,
+    handle::Desk,
+    transaction::{Running, Transactions},
 };
-
-pub(crate) type Exclusive<'v> = MutexGuard<'v, Cell<()>>;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use rumpuser::{
+    BlockDevice, Errno, Event, Result, Threads,
+    sleep::{SleepMutex, SleepQueues},
+    sync::Mutex,
+};
 
 /// How a [`Volume`] behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct VolumeOptions {
     /// Bytes in a block: a power of two, 512 to 65,536.
     pub block_size: u32,
-    /// Clean buffers are dropped, least recently used first, when more bytes than this are cached.
+    /// Clean buffers are dropped, least recently used first, when more bytes than this are cached. Transactions are limited
+    /// by it too: the engine commits when the running one has changed half of it. At least 8 blocks are cached.
     pub cache_bytes: usize,
 }
 
 /// The metadata of one volume, cached, and its transactions.
+///
+/// Locks are taken in the order of the fields: see the crate's page.
 pub struct Volume {
     device: Arc<dyn BlockDevice>,
     block_size: u32,
     blocks: u64,
-    buffers: Mutex<HashMap<u64, Buf>>,
-    handle: Mutex<Cell<()>>,
-    running: Mutex<Running>,
-    log: Mutex<Option<Arc<dyn Log>>>,
-    hooks: Mutex<Option<Arc<dyn Hooks>>>,
-}
+    /// Most records of a transaction by the cache's size, and of the checkpoint list.
+    pub(crate) most_logged: usize,
+    /// Most records of a transaction by the log.
+    capacity: AtomicUsize,
+    /// How many of them are kept for [`Hooks::before_commit`].
+    reserve: AtomicUsize,
+    pub(crate) aborted: AtomicBool,
+    /// How many transactions were closed.
+    pub(crate) closes: AtomicU64,
 
-#[derive(Default)]
-struct Running {
-    dirty: BTreeMap<u64, Buf>,
-    held: Vec<(u64, u64)>,
-    revoked: Vec<u64>,
+    /// The commit lock.
+    pub(crate) committer: SleepMutex<Committer>,
+    /// The handle lock.
+    pub(crate) handle: SleepMutex<Desk>,
+    pub(crate) transactions: Mutex<Transactions>,
+    pub(crate) cache: Cache,
+    pub(crate) log: Mutex<Option<Arc<dyn Log>>>,
+    pub(crate) hooks: Mutex<Option<Arc<dyn Hooks>>>,
+
+    /// Notified when a buffer that threads wait for has its content.
+    pub(crate) loaded: Arc<dyn Event>,
+    pub(crate) load_waiters: AtomicU32,
 }
 
 impl Volume {
-    /// A volume over `device`. `threads` gives the waits of its handle lock.
+    /// One write is no longer than this.
+    pub(crate) const TRANSFER_BYTES: usize = 1 << 20;
+    /// A read-ahead is no longer than this.
+    pub(crate) const AHEAD_BYTES: usize = 4 << 20;
+
+    /// A volume over `device`. `threads` gives the waits of its locks.
     ///
     /// # Errors
     /// `EINVAL` when the block size is no power of two from 512 to 65,536.
     pub fn new(
         device: Arc<dyn BlockDevice>,
-        _threads: &dyn Threads,
+        threads: &dyn Threads,
         options: VolumeOptions,
     ) -> Result<Arc<Self>> {
         let size = options.block_size;
         if !size.is_power_of_two() || !(512..=65_536).contains(&size) {
             return Err(Errno::EINVAL);
         }
-        let blocks = device.len() / u64::from(size);
+        let cache = Cache::new(options.cache_bytes / size as usize);
         Ok(Arc::new(Self {
+            blocks: device.len() / u64::from(size),
             device,
             block_size: size,
-            blocks,
-            buffers: Mutex::default(),
-            handle: Mutex::default(),
-            running: Mutex::default(),
+            most_logged: cache.limit() / 2,
+            capacity: AtomicUsize::new(usize::MAX),
+            reserve: AtomicUsize::new(0),
+            aborted: AtomicBool::new(false),
+            closes: AtomicU64::new(0),
+            committer: SleepMutex::new(&SleepQueues::single(threads.event()), Committer::default()),
+            handle: SleepMutex::new(&SleepQueues::single(threads.event()), Desk::default()),
+            transactions: Mutex::default(),
+            cache,
             log: Mutex::default(),
             hooks: Mutex::default(),
+            loaded: threads.event(),
+            load_waiters: AtomicU32::new(0),
         }))
     }
 
@@ -84,119 +150,84 @@ impl Volume {
         self.blocks
     }
 
+    /// Bytes of the blocks that are cached now.
+    #[must_use]
+    pub fn cached_bytes(&self) -> usize {
+        self.cache.len().saturating_mul(self.block_size as usize)
+    }
+
+    /// Where a block of the volume begins on the device.
+    pub(crate) fn offset(&self, block: u64) -> u64 {
+        // No overflow: there are buffers of blocks below `blocks` only.
+        block * u64::from(self.block_size)
+    }
+
     /// From now on, transactions go through `log`. Called once, by a driver that mounts for writing, before the first handle.
+    /// The log's [capacity](Log::capacity) is asked here and does not change.
     pub fn set_log(&self, log: Arc<dyn Log>) {
+        self.capacity.store(log.capacity(), Ordering::Relaxed);
         *self.log.lock() = Some(log);
     }
 
     /// Whom to call before a commit. `rumpvfs` and the driver both have an interest: the driver sets its hooks here and
-    /// `rumpvfs` is called by them (see `rumpvfs::fs::MountContext`).
+    /// `rumpvfs` is called by them (see `rumpvfs::fs::MountContext`). The volume keeps them alive until
+    /// [`discard_all`](Self::discard_all).
     pub fn set_hooks(&self, hooks: Arc<dyn Hooks>) {
+        self.reserve.store(hooks.commit_blocks(), Ordering::Relaxed);
         *self.hooks.lock() = Some(hooks);
     }
 
-    /// The buffer of a block, read from the medium if it is not cached.
-    ///
-    /// # Errors
-    /// `EIO` when the block lies past the end or the medium fails.
-    pub fn read(&self, block: u64) -> Result<Buf> {
-        if let Some(buf) = self.buffers.lock().get(&block) {
-            return Ok(buf.clone());
-        }
-        if block >= self.blocks {
-            return Err(Errno::EIO);
-        }
-        let mut data = vec![0; self.block_size as usize];
-        self.device
-            .read_at(block * u64::from(self.block_size), &mut data)?;
-        let buf = Arc::new(Buffer::new(block, data));
-        Ok(self.buffers.lock().entry(block).or_insert(buf).clone())
-    }
-
-    /// Reads `count` blocks from `first` on into the cache in one transfer, those that are not there. A hint: errors show
-    /// when the blocks are read one by one.
-    pub fn read_ahead(&self, first: u64, count: u32) {
-        let _ = (first, count);
-    }
-
-    /// The cached buffer of a block without reading the medium.
-    pub(crate) fn blank(&self, block: u64) -> Buf {
-        let size = self.block_size as usize;
-        self.buffers
-            .lock()
-            .entry(block)
-            .or_insert_with(|| Arc::new(Buffer::new(block, vec![0; size])))
-            .clone()
-    }
-
     /// Opens the volume's handle, waiting for the one that is open. `blocks` is the most that it will change; the engine
-    /// makes room for as many in the log first.
+    /// makes room for as many first: it [commits](Self::commit) if the running transaction would grow too large. A caller
+    /// may hold inode locks, the commit needs none.
     ///
     /// # Errors
     /// `EROFS` when the device is read-only or the volume was aborted; `ENOSPC` when `blocks` exceeds what one transaction
-    /// of the log can hold; `EIO` when making room failed.
-    pub fn begin(&self, _blocks: usize) -> Result<Handle<'_>> {
+    /// of the log can hold besides [`Hooks::commit_blocks`]; when making room failed, as [`commit`](Self::commit).
+    pub fn begin(&self, blocks: usize) -> Result<Handle<'_>> {
         if self.device.read_only() {
             return Err(Errno::EROFS);
         }
-        Ok(Handle::new(self, self.handle.lock()))
+        if blocks > self.most_records() {
+            return Err(Errno::ENOSPC);
+        }
+        loop {
+            let desk = self.handle.lock();
+            if self.aborted() {
+                return Err(Errno::EROFS);
+            }
+            if self.has_room(&self.transactions.lock().running, blocks) {
+                return Ok(Handle::new(self, desk));
+            }
+            drop(desk);
+            self.commit()?;
+        }
     }
 
-    /// Whether any of the `count` blocks from `first` on was freed by a transaction that is not durable yet.
+    fn has_room(&self, running: &Running, blocks: usize) -> bool {
+        let records = running.records(self.block_size);
+        records == 0 || records.saturating_add(blocks) <= self.most_records().min(self.most_logged)
+    }
+
+    /// What handles may put in one transaction.
+    fn most_records(&self) -> usize {
+        self.capacity
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.reserve.load(Ordering::Relaxed))
+    }
+
+    /// Whether the running transaction has passed half of what it may hold: a good moment to commit for a caller that is
+    /// between two operations and holds no lock.
+    #[must_use]
+    pub fn needs_commit(&self) -> bool {
+        let records = self.transactions.lock().running.records(self.block_size);
+        records > 0 && records >= self.most_records().min(self.most_logged) / 2
+    }
+
+    /// Whether any of the `count` blocks from `first` on was freed by a transaction that is not durable yet, or by the
+    /// open handle.
     #[must_use]
     pub fn held(&self, first: u64, count: u64) -> bool {
-        self.running
-            .lock()
-            .held
-            .iter()
-            .any(|&(f, c)| first < f + c && f < first + count)
-    }
-
-    pub(crate) fn join(
-        &self,
-        bufs: impl Iterator<Item = Buf>,
-        forgotten: &[u64],
-        held: &[(u64, u64)],
-    ) {
-        let mut running = self.running.lock();
-        for buf in bufs {
-            running.dirty.insert(buf.block(), buf);
-        }
-        for block in forgotten {
-            running.dirty.remove(block);
-            running.revoked.push(*block);
-            self.buffers.lock().remove(block);
-        }
-        running.held.extend_from_slice(held);
-    }
-
-    /// Makes all handles that committed so far durable.
-    ///
-    /// # Errors
-    /// `EIO` or `ENOSPC` from the device: the volume is then aborted, every later [`begin`](Self::begin) is `EROFS`.
-    pub fn commit(&self) -> Result<()> {
-        let hooks = self.hooks.lock().clone();
-        if let Some(hooks) = &hooks {
-            let mut handle = self.begin(0)?;
-            hooks.before_commit(&mut handle)?;
-            handle.commit();
-        }
-        let running = core::mem::take(&mut *self.running.lock());
-        if let Some(hooks) = &hooks {
-            hooks.write_ordered()?;
-        }
-        for (block, buf) in running.dirty {
-            self.device
-                .write_at(block * u64::from(self.block_size), &buf.data())?;
-        }
-        self.device.flush()
-    }
-
-    /// Commits, writes every block home and empties the log: what a clean unmount and `sync` at the end do.
-    ///
-    /// # Errors
-    /// As [`commit`](Self::commit).
-    pub fn checkpoint(&self) -> Result<()> {
-        self.commit()
+        self.transactions.lock().held(first, count)
     }
 }

@@ -1,0 +1,289 @@
+//! The table of cached blocks, bounded.
+//!
+//! Blocks are spread over shards, each with a lock of its own, so that a lookup is a hash and two uncontended atomic
+//! operations. A shard drops buffers by the clock algorithm: a hand passes over its buffers, a buffer that was looked up
+//! since the last pass gets another turn, and one that somebody else holds a reference to (a caller, a transaction, the
+//! checkpoint list) stays. References are made from the table's own under the shard's lock, so a count of one seen
+//! there cannot grow behind the hand.
+
+use crate::{Buf, Buffer};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use hashbrown::HashMap;
+use rumpuser::sync::Mutex;
+
+/// All cached buffers of a volume.
+pub(crate) struct Cache {
+    shards: Box<[Shard]>,
+    /// Buffers that a shard holds before it drops some.
+    per_shard: usize,
+}
+
+/// On cache lines of its own: threads at work in different shards do not disturb each other.
+#[repr(align(64))]
+#[derive(Default)]
+struct Shard(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    buffers: HashMap<u64, Buf>,
+    /// The blocks of `buffers`; each buffer knows its place.
+    ring: Vec<u64>,
+    hand: usize,
+}
+
+impl Cache {
+    const MOST_SHARDS: usize = 32;
+    /// Fewer buffers than this are not worth a shard.
+    const LEAST_PER_SHARD: usize = 64;
+    const LEAST_BUFFERS: usize = 8;
+
+    /// A cache of about `buffers` buffers.
+    pub(crate) fn new(buffers: usize) -> Self {
+        let buffers = buffers.max(Self::LEAST_BUFFERS);
+        let wanted = (buffers / Self::LEAST_PER_SHARD).clamp(1, Self::MOST_SHARDS);
+        // The largest power of two that is not above.
+        let shards = 1usize << wanted.ilog2();
+        Self {
+            shards: (0..shards).map(|_| Shard::default()).collect(),
+            per_shard: buffers / shards,
+        }
+    }
+
+    /// How many buffers it holds before it drops some.
+    pub(crate) fn limit(&self) -> usize {
+        self.per_shard.saturating_mul(self.shards.len())
+    }
+
+    fn shard(&self, block: u64) -> &Mutex<Table> {
+        // Fibonacci hashing: neighbours go to different shards.
+        let hash = block.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        &self.shards[hash as usize & (self.shards.len() - 1)].0
+    }
+
+    pub(crate) fn get(&self, block: u64) -> Option<Buf> {
+        let table = self.shard(block).lock();
+        let buf = table.buffers.get(&block)?;
+        buf.touch();
+        Some(buf.clone())
+    }
+
+    /// The buffer of `block`, made by `make` if there is none, and whether it was made.
+    pub(crate) fn get_or_insert(&self, block: u64, make: impl FnOnce() -> Buffer) -> (Buf, bool) {
+        let mut table = self.shard(block).lock();
+        if let Some(buf) = table.buffers.get(&block) {
+            buf.touch();
+            return (buf.clone(), false);
+        }
+        let buf = Arc::new(make());
+        table.insert(buf.clone(), self.per_shard);
+        (buf, true)
+    }
+
+    /// Whether a buffer of `block` is there.
+    pub(crate) fn contains(&self, block: u64) -> bool {
+        self.shard(block).lock().buffers.contains_key(&block)
+    }
+
+    /// Takes the buffer of `block` out.
+    pub(crate) fn remove(&self, block: u64) -> Option<Buf> {
+        let buf = self.shard(block).lock().remove(block)?;
+        buf.set_detached(true);
+        Some(buf)
+    }
+
+    /// Takes this very buffer out, if it is there.
+    pub(crate) fn remove_exact(&self, buf: &Buf) {
+        let mut table = self.shard(buf.block()).lock();
+        if table
+            .buffers
+            .get(&buf.block())
+            .is_some_and(|b| Arc::ptr_eq(b, buf))
+        {
+            table.remove(buf.block());
+            buf.set_detached(true);
+        }
+    }
+
+    /// Puts a buffer that was taken out in again, unless its block has another one by now.
+    pub(crate) fn attach(&self, buf: &Buf) -> bool {
+        let mut table = self.shard(buf.block()).lock();
+        if let Some(there) = table.buffers.get(&buf.block()) {
+            return Arc::ptr_eq(there, buf);
+        }
+        table.insert(buf.clone(), self.per_shard);
+        buf.set_detached(false);
+        true
+    }
+
+    /// Takes all buffers out.
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            let mut table = shard.0.lock();
+            for (_, buf) in table.buffers.drain() {
+                buf.set_detached(true);
+            }
+            table.ring.clear();
+            table.hand = 0;
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| shard.0.lock().buffers.len())
+            .sum()
+    }
+}
+
+impl Table {
+    /// Buffers that one insertion looks at in search of room. The table may grow past its limit while most of it is in
+    /// use, and shrinks back as insertions go on.
+    const STEPS: usize = 64;
+
+    fn insert(&mut self, buf: Buf, limit: usize) {
+        let mut steps = Self::STEPS;
+        while self.buffers.len() > limit
+            && self.evict(&mut steps).is_some_and(|slot| self.vacate(slot))
+        {}
+        let block = buf.block();
+        let room = if self.buffers.len() >= limit {
+            self.evict(&mut steps)
+        } else {
+            None
+        };
+        // The place of the dropped one, which the hand has just passed: the newcomer is looked at last.
+        if let Some(slot) = room
+            && let Some(entry) = self.ring.get_mut(slot)
+        {
+            *entry = block;
+            buf.set_slot(slot);
+        } else {
+            buf.set_slot(self.ring.len());
+            self.ring.push(block);
+        }
+        self.buffers.insert(block, buf);
+    }
+
+    /// Drops one buffer; gives its place in the ring, which is the caller's to fill.
+    fn evict(&mut self, steps: &mut usize) -> Option<usize> {
+        while *steps > 0 {
+            *steps -= 1;
+            if self.hand >= self.ring.len() {
+                self.hand = 0;
+            }
+            let (slot, block) = (self.hand, *self.ring.get(self.hand)?);
+            self.hand += 1;
+            let buf = self.buffers.get(&block)?;
+            if Arc::strong_count(buf) == 1 && !buf.take_referenced() {
+                self.buffers.remove(&block);
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// Closes a gap in the ring.
+    fn vacate(&mut self, slot: usize) -> bool {
+        self.ring.swap_remove(slot);
+        if let Some(moved) = self.ring.get(slot)
+            && let Some(buf) = self.buffers.get(moved)
+        {
+            buf.set_slot(slot);
+        }
+        true
+    }
+
+    fn remove(&mut self, block: u64) -> Option<Buf> {
+        let buf = self.buffers.remove(&block)?;
+        self.vacate(buf.slot());
+        Some(buf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn put(cache: &Cache, block: u64) -> Buf {
+        cache
+            .get_or_insert(block, || Buffer::new(block, vec![0; 8]))
+            .0
+    }
+
+    fn check(cache: &Cache) {
+        for shard in &cache.shards {
+            let table = shard.0.lock();
+            assert_eq!(table.ring.len(), table.buffers.len());
+            for (slot, block) in table.ring.iter().enumerate() {
+                assert_eq!(table.buffers[block].slot(), slot);
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_scan_stays_within_the_limit() {
+        let cache = Cache::new(1024);
+        for block in 0..20_000 {
+            put(&cache, block);
+        }
+        assert!(cache.len() <= cache.limit());
+        assert!(cache.limit() <= 1024);
+        check(&cache);
+    }
+
+    #[test]
+    fn what_is_looked_up_stays_and_what_is_not_goes() {
+        let cache = Cache::new(64);
+        for block in 0..64 {
+            put(&cache, block);
+        }
+        for block in 100..1000 {
+            put(&cache, block);
+            assert!(cache.get(7).is_some(), "dropped while in use at {block}");
+        }
+        assert!(!cache.contains(8));
+        check(&cache);
+    }
+
+    #[test]
+    fn referenced_buffers_stay_and_the_table_shrinks_back() {
+        let cache = Cache::new(64);
+        let held: Vec<Buf> = (0..200).map(|block| put(&cache, block)).collect();
+        assert_eq!(cache.len(), 200);
+        for (block, buf) in (0..).zip(&held) {
+            assert!(Arc::ptr_eq(&put(&cache, block), buf));
+        }
+        drop(held);
+        for block in 1000..1300 {
+            put(&cache, block);
+        }
+        assert!(cache.len() <= 65, "{}", cache.len());
+        check(&cache);
+    }
+
+    #[test]
+    fn removing_keeps_the_ring_whole() {
+        let cache = Cache::new(64);
+        for round in 0..50u64 {
+            for block in 0..80 {
+                put(&cache, block * 3 + round);
+            }
+            for block in 0..40 {
+                cache.remove(block * 7);
+            }
+            check(&cache);
+        }
+        let buf = put(&cache, 5);
+        cache.remove(5);
+        assert!(buf.detached());
+        let other = put(&cache, 5);
+        cache.remove_exact(&buf);
+        assert!(cache.contains(5) && !cache.attach(&buf));
+        cache.remove_exact(&other);
+        assert!(cache.attach(&buf) && !buf.detached());
+        cache.clear();
+        assert_eq!(cache.len(), 0);
+        check(&cache);
+    }
+}

@@ -1,0 +1,269 @@
+//! How a transaction becomes durable and goes home.
+
+use crate::{Buf, BufData, Handle, Hooks, Log, LogRecord, Volume, transaction::Frozen};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use core::sync::atomic::Ordering;
+use rumpuser::{Errno, Result};
+
+/// What the commit lock guards.
+#[derive(Default)]
+pub(crate) struct Committer {
+    /// The checkpoint list: the newest durable content of each block that is in the log and not known to be home.
+    logged: BTreeMap<u64, Logged>,
+    /// Whether the log holds a transaction.
+    log_used: bool,
+    /// Number of the last close that is durable.
+    durable: u64,
+}
+
+/// A block on the checkpoint list.
+struct Logged {
+    /// Keeps the buffer in the cache: its home has older content.
+    _buf: Buf,
+    /// The durable content. The buffer may have newer one, which must not go home.
+    data: BufData,
+}
+
+impl Committer {
+    fn add(&mut self, frozen: Frozen) {
+        for (buf, record) in frozen.bufs.into_iter().zip(frozen.records) {
+            self.logged.insert(
+                record.block,
+                Logged {
+                    _buf: buf,
+                    data: record.data,
+                },
+            );
+        }
+    }
+}
+
+impl Volume {
+    /// Makes all handles that committed so far durable.
+    ///
+    /// No handle may be open in the calling thread. Takes no lock of the caller's; [`Hooks`] says what is called. A device
+    /// that is read-only has nothing to commit: that is no error.
+    ///
+    /// # Errors
+    /// What [`Hooks::before_commit`] gives: the transaction stays running. `EIO` or `ENOSPC` from the device or the log,
+    /// and what [`Hooks::write_ordered`] gives: the volume is then aborted. `EIO` when it was aborted before.
+    pub fn commit(&self) -> Result<()> {
+        let closes = self.closes.load(Ordering::SeqCst);
+        let mut committer = self.committer.lock();
+        // A transaction that was closed after the call began and is durable by now had all of the caller's changes.
+        if committer.durable > closes && !self.aborted() {
+            return Ok(());
+        }
+        self.commit_running(&mut committer)
+    }
+
+    /// Commits, writes every block home and empties the log: what a clean unmount and `sync` at the end do. Afterwards
+    /// nothing is dirty.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn checkpoint(&self) -> Result<()> {
+        let mut committer = self.committer.lock();
+        self.commit_running(&mut committer)?;
+        match self.log() {
+            Some(log) => self.or_abort(self.write_back(&mut committer, &*log)),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of everything, and writes nothing: the cache, what is not durable, the log and the hooks. For the end of
+    /// an unmount; after a [`checkpoint`](Self::checkpoint) nothing is lost by it. If something is, the volume counts
+    /// as aborted (without a call of [`Hooks::aborted`]). Dropping a volume never writes either.
+    pub fn discard_all(&self) {
+        let mut committer = self.committer.lock();
+        let desk = self.handle.lock();
+        let running = self.transactions.lock().close();
+        self.transactions.lock().release_held();
+        if !running.is_empty() || !committer.logged.is_empty() {
+            self.aborted.store(true, Ordering::SeqCst);
+        }
+        committer.logged.clear();
+        self.cache.clear();
+        let owners = (self.log.lock().take(), self.hooks.lock().take());
+        drop(desk);
+        drop(committer);
+        drop((running, owners));
+    }
+
+    /// Closes the running transaction and makes it durable.
+    fn commit_running(&self, committer: &mut Committer) -> Result<()> {
+        if self.device().read_only() {
+            return Ok(());
+        }
+        if self.aborted() {
+            return Err(Errno::EIO);
+        }
+        let hooks = self.hooks();
+        let (frozen, number) = self.close_running(hooks.as_deref())?;
+        // What cannot be made durable stays on the checkpoint list: that keeps it in the cache, and an aborted volume never
+        // writes it.
+        if let Some(hooks) = hooks
+            && let Err(error) = hooks.write_ordered()
+        {
+            committer.add(frozen);
+            return self.or_abort(Err(error));
+        }
+        self.or_abort(match self.log() {
+            Some(log) => self.commit_to_log(committer, &*log, frozen),
+            None => self.commit_home(committer, frozen),
+        })?;
+        committer.durable = number;
+        self.transactions.lock().release_held();
+        Ok(())
+    }
+
+    /// Runs the last handle and closes the transaction while the handle lock is still taken.
+    fn close_running(&self, hooks: Option<&dyn Hooks>) -> Result<(Frozen, u64)> {
+        let mut handle = Handle::new(self, self.handle.lock());
+        if let Some(hooks) = hooks {
+            hooks.before_commit(&mut handle)?;
+        }
+        let _closed = handle.close();
+        let number = self.closes.fetch_add(1, Ordering::SeqCst) + 1;
+        Ok((self.transactions.lock().close(), number))
+    }
+
+    fn commit_to_log(
+        &self,
+        committer: &mut Committer,
+        log: &dyn Log,
+        frozen: Frozen,
+    ) -> Result<()> {
+        if frozen.is_empty() {
+            return self.device().flush();
+        }
+        let appended = self.append(committer, log, &frozen);
+        let revoked = frozen.revoked.clone();
+        committer.add(frozen);
+        appended?;
+        // Durable: from now on the revoked blocks may be file data.
+        for block in revoked {
+            committer.logged.remove(&block);
+        }
+        if committer.logged.len() > self.most_logged {
+            self.write_back(committer, log)?;
+        }
+        Ok(())
+    }
+
+    fn append(&self, committer: &mut Committer, log: &dyn Log, frozen: &Frozen) -> Result<()> {
+        self.check_alive()?;
+        // Even a failed append may leave something in the log.
+        committer.log_used = true;
+        match log.append(&frozen.records, &frozen.revoked) {
+            Err(Errno::ENOSPC) => {
+                // Blocks that this transaction forgets still go home, as it is not durable.
+                self.write_back(committer, log)?;
+                committer.log_used = true;
+                log.append(&frozen.records, &frozen.revoked)
+            }
+            other => other,
+        }
+    }
+
+    fn commit_home(&self, committer: &mut Committer, frozen: Frozen) -> Result<()> {
+        let written = self
+            .write_home(
+                frozen
+                    .records
+                    .iter()
+                    .map(|LogRecord { block, data }| (*block, data)),
+            )
+            .and_then(|()| self.device().flush());
+        if written.is_err() {
+            committer.add(frozen);
+        }
+        written
+    }
+
+    /// Writes the checkpoint list home and empties the log.
+    fn write_back(&self, committer: &mut Committer, log: &dyn Log) -> Result<()> {
+        if !committer.log_used {
+            return Ok(());
+        }
+        self.write_home(
+            committer
+                .logged
+                .iter()
+                .map(|(block, logged)| (*block, &logged.data)),
+        )?;
+        self.device().flush()?;
+        self.check_alive()?;
+        log.checkpointed()?;
+        committer.log_used = false;
+        committer.logged.clear();
+        Ok(())
+    }
+
+    /// Writes blocks, given in ascending order, to their homes: neighbours in one transfer.
+    fn write_home<'a>(&self, blocks: impl Iterator<Item = (u64, &'a BufData)>) -> Result<()> {
+        let most = (Self::TRANSFER_BYTES / self.block_size() as usize).max(1);
+        let mut run: Vec<&[u8]> = Vec::new();
+        let (mut first, mut next) = (0, 0);
+        for (block, data) in blocks {
+            if !run.is_empty() && (block != next || run.len() >= most) {
+                self.write_run(first, &run)?;
+                run.clear();
+            }
+            if run.is_empty() {
+                first = block;
+            }
+            run.push(data);
+            next = block + 1;
+        }
+        self.write_run(first, &run)
+    }
+
+    fn write_run(&self, first: u64, run: &[&[u8]]) -> Result<()> {
+        self.check_alive()?;
+        match run {
+            [] => Ok(()),
+            [one] => self.device().write_at(self.offset(first), one),
+            many => self.device().write_vectored_at(self.offset(first), many),
+        }
+    }
+
+    fn check_alive(&self) -> Result<()> {
+        if self.aborted() {
+            Err(Errno::EIO)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn or_abort(&self, result: Result<()>) -> Result<()> {
+        if result.is_err() {
+            self.abort();
+        }
+        result
+    }
+
+    /// Turns the volume read-only: every later [`begin`](Self::begin) is `EROFS`, and nothing more is written. What is cached
+    /// stays readable, also what will never be durable. For a driver that finds the medium too damaged to go on.
+    pub fn abort(&self) {
+        if !self.aborted.swap(true, Ordering::SeqCst)
+            && let Some(hooks) = self.hooks()
+        {
+            hooks.aborted(self);
+        }
+    }
+
+    /// Whether the volume was aborted.
+    #[must_use]
+    pub fn aborted(&self) -> bool {
+        self.aborted.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn hooks(&self) -> Option<Arc<dyn Hooks>> {
+        self.hooks.lock().clone()
+    }
+
+    fn log(&self) -> Option<Arc<dyn Log>> {
+        self.log.lock().clone()
+    }
+}
