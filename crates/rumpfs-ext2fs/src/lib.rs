@@ -18,6 +18,7 @@ pub mod fs;
 pub mod groups;
 pub mod indirect;
 pub mod inode;
+pub mod journal;
 pub mod layout;
 pub mod map;
 pub mod superblock;
