@@ -16,7 +16,10 @@ thread_local! {
 /// Runs `body`; a panic in it is described as `message, at file:line:column`.
 ///
 /// The process's panic hook is wrapped once: inside `catch` it records and stays silent, elsewhere it does what it did before.
-pub(crate) fn catch(body: &mut dyn FnMut()) -> Result<(), String> {
+///
+/// # Errors
+/// The description, if `body` panicked.
+pub fn catch(body: &mut dyn FnMut()) -> Result<(), String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let previous = panic::take_hook();

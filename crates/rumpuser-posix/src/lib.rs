@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`host`] | [`Host`]: clocks, randomness, console, threads, parameters |
 //! | `event` | the event count on which kernel threads wait |
-//! | `catch` | catching panics, silently and with their place |
+//! | [`catch`](fn@catch) | catching panics, silently and with their place |
 //! | `params` | what the host tells about itself |
 //! | [`file`](mod@file) | [`HostFile`]: a regular file or block device as the medium of a file system |
 //!
@@ -23,6 +23,7 @@ pub mod file;
 pub mod host;
 mod params;
 
+pub use catch::catch;
 pub use file::{Access, HostFile, OpenError};
 pub use host::Host;
 
