@@ -88,7 +88,9 @@ impl JournalLog {
             superblock.checksums()
         };
         // Fast and asynchronous commits are for the kernel to turn on again; this log has neither.
-        let mut incompat = superblock.incompat() - Incompat::FAST_COMMIT - Incompat::ASYNC_COMMIT;
+        let mut incompat = superblock
+            .incompat()
+            .difference(Incompat::FAST_COMMIT | Incompat::ASYNC_COMMIT);
         incompat |= Incompat::REVOKE;
         if options.bit64 {
             incompat |= Incompat::BIT64;

@@ -205,8 +205,8 @@ impl Superblock {
             self.raw.s_header.h_blocktype.set(SUPERBLOCK_V2);
             self.raw.s_nr_users.set(1);
         }
-        let mut compat = compat - Compat::CHECKSUM;
-        let mut incompat = incompat - Incompat::CSUM_V2 - Incompat::CSUM_V3;
+        let mut compat = compat.difference(Compat::CHECKSUM);
+        let mut incompat = incompat.difference(Incompat::CSUM_V2 | Incompat::CSUM_V3);
         match checksums {
             Checksums::None => (),
             Checksums::V1 => compat |= Compat::CHECKSUM,
@@ -268,7 +268,7 @@ fn check_geometry(raw: &RawSuperblock, block_size: u32, mapped: u64) -> Result<(
 fn check_features(raw: &RawSuperblock) -> Result<Checksums, Error> {
     let compat = Compat::from_bits_retain(raw.s_feature_compat.get());
     let incompat = Incompat::from_bits_retain(raw.s_feature_incompat.get());
-    let unknown = incompat - KNOWN_INCOMPAT;
+    let unknown = incompat.difference(KNOWN_INCOMPAT);
     if !unknown.is_empty() {
         return Err(Error::UnknownIncompat(unknown.bits()));
     }
