@@ -10,19 +10,24 @@
 
 extern crate alloc;
 
+pub mod acl;
 pub mod checksum;
+pub mod crypt;
 pub mod error;
 pub mod extents;
 pub mod features;
 pub mod fs;
 pub mod groups;
+pub mod hash;
 pub mod indirect;
+pub mod inline;
 pub mod inode;
 pub mod journal;
 pub mod layout;
 pub mod map;
 pub mod superblock;
 pub mod types;
+pub mod xattr;
 
 pub use error::{Error, Result};
 pub use fs::Ext2fs;
