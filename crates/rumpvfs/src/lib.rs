@@ -26,6 +26,7 @@ pub mod calls;
 pub mod erased;
 pub mod fs;
 pub mod name;
+pub mod pages;
 
 pub use calls::Calls;
 pub use rumpbio as bio;
