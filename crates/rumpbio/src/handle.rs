@@ -158,13 +158,13 @@ impl<'v> Handle<'v> {
             if let Some(before) = before {
                 spares.put(before);
             }
-            let gone = !forgotten.is_empty() && forgotten.contains(&buf.block());
             // A buffer that left the cache before it was changed (its block was forgotten under the caller, as happens
             // where a damaged medium uses a block twice) counts only if no other has taken its place.
-            if !gone && (!buf.detached() || cache.attach(&buf)) {
+            if !buf.detached() || cache.attach(&buf) {
                 transactions.running.add(buf);
             }
         }
+        // After the changes: a block that was changed and then forgotten does not count as changed.
         for block in forgotten.drain() {
             transactions
                 .running

@@ -225,7 +225,8 @@ impl Volume {
     }
 
     /// Whether any of the `count` blocks from `first` on was freed by a transaction that is not durable yet, or by the
-    /// open handle.
+    /// open handle. An allocator takes no such block; one that finds no other gives up its handle, [commits](Self::commit) and
+    /// tries once more before it says `ENOSPC`.
     #[must_use]
     pub fn held(&self, first: u64, count: u64) -> bool {
         self.transactions.lock().held(first, count)

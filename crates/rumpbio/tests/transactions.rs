@@ -158,6 +158,20 @@ fn home_goes_committed_content_only() {
 }
 
 #[test]
+fn an_append_that_needed_room_is_in_the_log_all_the_same() {
+    let disk = Disk::new(64);
+    let (volume, log) = logged(&disk, 16, 2);
+    put(&volume, 1, 11);
+    put(&volume, 2, 12);
+    volume.commit().unwrap();
+    put(&volume, 3, 13);
+    volume.commit().unwrap();
+    assert_eq!((log.used(), disk.byte(3)), (1, 3));
+    volume.checkpoint().unwrap();
+    assert_eq!((log.used(), disk.byte(3)), (0, 13));
+}
+
+#[test]
 fn a_checkpoint_writes_flushes_and_then_empties_the_log() {
     let disk = Disk::new(64);
     let (volume, _log) = logged(&disk, 16, 64);
