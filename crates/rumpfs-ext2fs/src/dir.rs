@@ -1,0 +1,649 @@
+//! Directories: lists of entries, block by block.
+//!
+//! Every directory can be read as such a list; what the index of a hashed directory adds is in [`htree`](crate::htree).
+//! A position in a listing is the offset of an entry in the directory, in bytes. An entry that disappears is merged into
+//! the one before it, so a position may lie inside an entry later on: listing goes on at the first entry that does not
+//! start before it.
+
+use crate::{
+    checksum::crc32c,
+    crypt,
+    error::{Error, Expected, Place, Result},
+    features::Incompat,
+    fs::Ext2fs,
+    inode::{FileType, Inode, InodeFlags},
+    layout::dir_entry::{
+        DIR_ENTRY_HEADER, DIR_TAIL_SIZE, EXT4_FT_DIR_CSUM, EXT4_NAME_LEN, RawDirEntry,
+        RawDirEntryTail,
+    },
+    layout::inode::I_BLOCK_SIZE,
+    map::Mapping,
+    superblock::Superblock,
+    types::{FileBlock, FsBlock, InodeNumber, index, number},
+};
+use alloc::borrow::Cow;
+use rumpbio::BufData;
+use zerocopy::FromBytes;
+
+/// Smallest entry: a name of one byte.
+pub const MIN_ENTRY: usize = 12;
+/// Blocks of a directory that are asked for at once.
+const READ_AHEAD: u32 = 32;
+/// In the listing of an inline directory, `.` is at 0, `..` here, and what lies in the inode from [`INLINE_FIRST`] on:
+/// the same positions that the entries have once the directory moves into a block.
+const INLINE_DOTDOT: u64 = 12;
+/// See [`INLINE_DOTDOT`].
+const INLINE_FIRST: u64 = 24;
+/// Bytes before the entries in inline data: the number of the parent.
+const INLINE_PARENT: usize = 4;
+
+/// An entry as it lies in its block, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawEntry<'a> {
+    /// The inode; 0 in an unused entry.
+    pub ino: InodeNumber,
+    /// Bytes to the next entry.
+    pub rec_len: usize,
+    /// Name; empty in an unused entry.
+    pub name: &'a [u8],
+    /// Type, where the volume keeps it here.
+    pub file_type: Option<FileType>,
+}
+
+/// Bytes that an entry with a name of `name_len` bytes needs.
+#[must_use]
+pub fn entry_size(name_len: usize) -> usize {
+    DIR_ENTRY_HEADER
+        .saturating_add(name_len)
+        .next_multiple_of(4)
+}
+
+/// `rec_len` in bytes. 64 KiB do not fit in 16 bits: there, and only there, 0 and 65535 mean the whole block. With larger
+/// blocks than 64 KiB, which Linux thought of, the lower two bits would count on.
+fn rec_len(raw: u16, block_size: usize) -> usize {
+    if block_size == 65_536 && (raw == 0 || raw == u16::MAX) {
+        65_536
+    } else {
+        usize::from(raw)
+    }
+}
+
+/// `rec_len` as the medium has it.
+#[must_use]
+pub fn rec_len_to_raw(len: usize) -> u16 {
+    // 65536 is written as 65535, as Linux does.
+    u16::try_from(len).unwrap_or(u16::MAX)
+}
+
+/// The entries of one block or of one part of inline data.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// The directory.
+    pub dir: InodeNumber,
+    /// Which block of it, for errors.
+    pub number: FileBlock,
+    /// The content, without a checksum tail.
+    pub bytes: &'a [u8],
+    /// Entries hold the type.
+    pub filetype: bool,
+    /// Entries have eight bytes of hash after the name: encrypted case-insensitive directories.
+    pub hashed: bool,
+    /// Inodes of the volume.
+    pub inodes: u32,
+    /// Bytes in a block of the volume.
+    pub block_size: usize,
+}
+
+impl<'a> Block<'a> {
+    /// The entry at `offset`, checked as Linux does: a length that is a multiple of 4, holds the name, and leaves either
+    /// nothing of the block or room for one more entry; an inode that exists.
+    ///
+    /// # Errors
+    /// [`Error::Value`].
+    pub fn entry(&self, offset: usize) -> Result<RawEntry<'a>> {
+        let rest = self.bytes.get(offset..).unwrap_or_default();
+        let Ok((raw, names)) = RawDirEntry::ref_from_prefix(rest) else {
+            return Err(self.wrong(
+                offset,
+                "rec_len",
+                number(rest.len()),
+                "an entry inside the block",
+            ));
+        };
+        let len = rec_len(raw.rec_len.get(), self.block_size);
+        let name_len = self.name_len(raw);
+        let suffix = if self.hashed && name_len > 2 { 8 } else { 0 };
+        let ino = raw.inode.get();
+        if len
+            < entry_size(name_len.max(1)).max(if ino == 0 {
+                MIN_ENTRY
+            } else {
+                entry_size(name_len)
+            })
+            || len & 3 != 0
+        {
+            return Err(self.wrong(
+                offset,
+                "rec_len",
+                number(len),
+                "a multiple of 4 with room for the name",
+            ));
+        }
+        if len > rest.len() || (len < rest.len() && rest.len().saturating_sub(len) < MIN_ENTRY) {
+            return Err(self.wrong(
+                offset,
+                "rec_len",
+                number(len),
+                "an end at another entry or the block's end",
+            ));
+        }
+        if ino == 0 {
+            return Ok(RawEntry {
+                ino: InodeNumber(0),
+                rec_len: len,
+                name: &[],
+                file_type: None,
+            });
+        }
+        if ino > self.inodes {
+            let place = Place::Directory {
+                ino: self.dir,
+                block: self.number,
+                offset: place_offset(offset),
+            };
+            return Err(Error::value(
+                place,
+                "inode",
+                ino,
+                Expected::Range(1, u64::from(self.inodes)),
+            ));
+        }
+        if name_len == 0
+            || name_len > EXT4_NAME_LEN
+            || entry_size(name_len.saturating_add(suffix)) > len
+        {
+            return Err(self.wrong(
+                offset,
+                "name_len",
+                number(name_len),
+                "1 to 255, inside the entry",
+            ));
+        }
+        let name = names.get(..name_len).unwrap_or_default();
+        let file_type = if self.filetype {
+            FileType::from_entry(raw.file_type & 0xF)
+        } else {
+            None
+        };
+        Ok(RawEntry {
+            ino: InodeNumber(ino),
+            rec_len: len,
+            name,
+            file_type,
+        })
+    }
+
+    /// The name's length: without the filetype feature the second byte counts, too.
+    fn name_len(&self, raw: &RawDirEntry) -> usize {
+        let high = if self.filetype { 0 } else { raw.file_type };
+        usize::from(u16::from_le_bytes([raw.name_len, high]))
+    }
+
+    fn wrong(
+        &self,
+        offset: usize,
+        field: &'static str,
+        found: u64,
+        expected: &'static str,
+    ) -> Error {
+        let place = Place::Directory {
+            ino: self.dir,
+            block: self.number,
+            offset: place_offset(offset),
+        };
+        Error::words(place, field, found, expected)
+    }
+
+    /// All entries with their offsets, unused ones too, until the end or the first damaged one.
+    pub fn entries(self) -> impl Iterator<Item = Result<(usize, RawEntry<'a>)>> {
+        let mut at = Some(0_usize);
+        core::iter::from_fn(move || {
+            let offset = at.take().filter(|at| *at < self.bytes.len())?;
+            let entry = self.entry(offset);
+            // An entry has twelve bytes or more, so this ends.
+            at = entry
+                .as_ref()
+                .ok()
+                .map(|entry| offset.saturating_add(entry.rec_len));
+            Some(entry.map(|entry| (offset, entry)))
+        })
+    }
+
+    /// Looks for a name.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a damaged entry before it.
+    pub fn find(&self, wanted: &Wanted<'_>) -> Result<Option<Located>> {
+        let mut previous = None;
+        for entry in self.entries() {
+            let (offset, entry) = entry?;
+            if entry.ino.0 != 0 && wanted.is(entry.name) {
+                let position = Position {
+                    block: self.number,
+                    offset: place_offset(offset),
+                    previous,
+                };
+                return Ok(Some(Located {
+                    ino: entry.ino,
+                    file_type: entry.file_type,
+                    position,
+                }));
+            }
+            previous = Some(place_offset(offset));
+        }
+        Ok(None)
+    }
+}
+
+fn place_offset(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
+}
+
+/// A name that is looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'n> {
+    name: &'n [u8],
+    encrypted: bool,
+}
+
+impl Wanted<'_> {
+    fn is(&self, name: &[u8]) -> bool {
+        if !self.encrypted || name == b"." || name == b".." {
+            return name == self.name;
+        }
+        crypt::presented(name) == self.name
+    }
+}
+
+/// Where an entry lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Block of the directory; 0 for inline data.
+    pub block: FileBlock,
+    /// Offset in the block, in bytes; in inline data counted from the start of `i_block` on.
+    pub offset: u32,
+    /// Offset of the entry before it in the same block.
+    pub previous: Option<u32>,
+}
+
+/// An entry that was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// Its inode.
+    pub ino: InodeNumber,
+    /// Its type, where the directory tells.
+    pub file_type: Option<FileType>,
+    /// Where it lies.
+    pub position: Position,
+}
+
+/// An entry of a listing.
+#[derive(Clone, Debug)]
+pub struct Listed<'a> {
+    /// Name; of an encrypted one the form in which it is shown.
+    pub name: Cow<'a, [u8]>,
+    /// Inode.
+    pub ino: InodeNumber,
+    /// Type, where the directory tells.
+    pub file_type: Option<FileType>,
+    /// Position after this entry.
+    pub next: u64,
+}
+
+/// The stored and the computed checksum of a block of entries. `None` if it has no tail.
+fn tail_checksums(csum_seed: u32, bytes: &[u8]) -> Option<(u32, u32)> {
+    let (covered, tail) = bytes.split_at_checked(bytes.len().checked_sub(DIR_TAIL_SIZE)?)?;
+    let tail = RawDirEntryTail::ref_from_bytes(tail).ok()?;
+    let is_tail = tail.det_reserved_zero1.get() == 0
+        && usize::from(tail.det_rec_len.get()) == DIR_TAIL_SIZE
+        && tail.det_reserved_zero2 == 0
+        && tail.det_reserved_ft == EXT4_FT_DIR_CSUM;
+    is_tail.then(|| (tail.det_checksum.get(), crc32c(csum_seed, covered)))
+}
+
+/// Writes the checksum tail at the end of a block of entries, if the volume has checksums.
+pub fn update_checksum(sb: &Superblock, dir: &Inode, bytes: &mut [u8]) {
+    if !sb.features.metadata_csum() {
+        return;
+    }
+    let Some(at) = bytes.len().checked_sub(DIR_TAIL_SIZE) else {
+        return;
+    };
+    let (covered, tail) = bytes.split_at_mut(at);
+    if let Ok(tail) = RawDirEntryTail::mut_from_bytes(tail) {
+        *tail = RawDirEntryTail {
+            det_reserved_zero1: 0.into(),
+            det_rec_len: rec_len_to_raw(DIR_TAIL_SIZE).into(),
+            det_reserved_zero2: 0,
+            det_reserved_ft: EXT4_FT_DIR_CSUM,
+            det_checksum: crc32c(dir.csum_seed, covered).into(),
+        };
+    }
+}
+
+impl Ext2fs {
+    /// Blocks of a directory.
+    #[must_use]
+    pub fn dir_blocks(&self, dir: &Inode) -> u32 {
+        u32::try_from(dir.size.div_ceil(u64::from(self.block_size()))).unwrap_or(u32::MAX)
+    }
+
+    /// The entries of `bytes` as a block of `dir`.
+    #[must_use]
+    pub fn dir_entries<'a>(&self, dir: &Inode, number: FileBlock, bytes: &'a [u8]) -> Block<'a> {
+        let sb = self.superblock();
+        Block {
+            dir: dir.ino,
+            number,
+            bytes,
+            filetype: sb.features.incompat(Incompat::FILETYPE),
+            hashed: dir
+                .flags
+                .contains(InodeFlags::ENCRYPT | InodeFlags::CASEFOLD),
+            inodes: sb.inodes,
+            block_size: index(self.block_size()),
+        }
+    }
+
+    /// Reads a block of a directory that lies at `at` and checks its checksum, that of an index block too.
+    pub(crate) fn dir_block(&self, dir: &Inode, number: FileBlock, at: FsBlock) -> Result<BufData> {
+        let place = Place::Directory {
+            ino: dir.ino,
+            block: number,
+            offset: 0,
+        };
+        let buf = self.read(at, place)?;
+        let data = buf.data();
+        if buf.verified() {
+            return Ok(data);
+        }
+        if self.superblock().features.metadata_csum() {
+            if self.is_index_block(dir, number, &data) {
+                self.verify_index_block(dir, number, &data)?;
+            } else {
+                verify_entries(dir, number, &data)?;
+            }
+        }
+        buf.set_verified();
+        Ok(data)
+    }
+
+    /// Lists a directory from a position on until `emit` says `false`: that entry counts as not taken. `.` and `..` are
+    /// among the entries. Holes are skipped, as Linux does.
+    ///
+    /// # Errors
+    /// [`Error::Value`], [`Error::Checksum`], [`Error::Device`], each after the entries before the damage.
+    pub fn read_dir(
+        &self,
+        dir: &Inode,
+        from: u64,
+        mut emit: impl FnMut(Listed<'_>) -> bool,
+    ) -> Result<()> {
+        if dir.flags.contains(InodeFlags::INLINE_DATA) {
+            return self.read_inline_dir(dir, from, emit);
+        }
+        let size = u64::from(self.block_size());
+        let blocks = self.dir_blocks(dir);
+        let mut at =
+            FileBlock(u32::try_from(from.checked_div(size).unwrap_or(0)).unwrap_or(u32::MAX));
+        while at.0 < blocks {
+            let run = self.map(dir, at, READ_AHEAD.min(blocks.saturating_sub(at.0)))?;
+            if let Mapping::OnDisk { block, len } = run {
+                self.volume().read_ahead(block.0, len);
+                for n in 0..len {
+                    let number = FileBlock(at.0.saturating_add(n));
+                    let data =
+                        self.dir_block(dir, number, FsBlock(block.0.saturating_add(u64::from(n))))?;
+                    let start = u64::from(number).saturating_mul(size);
+                    let entries = self.dir_entries(dir, number, &data);
+                    if !self.list(dir, entries, start, from, &mut emit)? {
+                        return Ok(());
+                    }
+                }
+            }
+            at = FileBlock(at.0.saturating_add(run.len()));
+        }
+        Ok(())
+    }
+
+    /// Lists the entries of one block, whose position is `start`, that do not start before `from`. Whether to go on.
+    fn list(
+        &self,
+        dir: &Inode,
+        block: Block<'_>,
+        start: u64,
+        from: u64,
+        emit: &mut impl FnMut(Listed<'_>) -> bool,
+    ) -> Result<bool> {
+        let encrypted = dir.flags.contains(InodeFlags::ENCRYPT);
+        for entry in block.entries() {
+            let (offset, entry) = entry?;
+            let position = start.saturating_add(number(offset));
+            if entry.ino.0 == 0 || position < from {
+                continue;
+            }
+            let shown = encrypted && entry.name != b"." && entry.name != b"..";
+            let listed = Listed {
+                name: if shown {
+                    Cow::Owned(crypt::presented(entry.name))
+                } else {
+                    Cow::Borrowed(entry.name)
+                },
+                ino: entry.ino,
+                file_type: entry.file_type,
+                next: position.saturating_add(number(entry.rec_len)),
+            };
+            if !emit(listed) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Looks for a name: through the index where there is one that can be used, else from end to end. Names of
+    /// case-insensitive directories must match exactly: folding needs the tables of the volume's Unicode version.
+    ///
+    /// # Errors
+    /// As [`read_dir`](Self::read_dir).
+    pub fn lookup(&self, dir: &Inode, name: &[u8]) -> Result<Option<Located>> {
+        let wanted = Wanted {
+            name,
+            encrypted: dir.flags.contains(InodeFlags::ENCRYPT),
+        };
+        if dir.flags.contains(InodeFlags::INLINE_DATA) {
+            return self.lookup_inline(dir, &wanted);
+        }
+        // The index of these is sorted by hashes of folded or of plain names.
+        let by_index = dir.flags.contains(InodeFlags::INDEX)
+            && !dir
+                .flags
+                .intersects(InodeFlags::ENCRYPT | InodeFlags::CASEFOLD)
+            && self
+                .superblock()
+                .features
+                .compat(crate::features::Compat::DIR_INDEX);
+        if by_index && let Some(answer) = self.lookup_indexed(dir, &wanted, name)? {
+            return Ok(answer);
+        }
+        self.lookup_linear(dir, &wanted)
+    }
+
+    fn lookup_linear(&self, dir: &Inode, wanted: &Wanted<'_>) -> Result<Option<Located>> {
+        let blocks = self.dir_blocks(dir);
+        let mut at = FileBlock(0);
+        while at.0 < blocks {
+            let run = self.map(dir, at, READ_AHEAD.min(blocks.saturating_sub(at.0)))?;
+            if let Mapping::OnDisk { block, len } = run {
+                self.volume().read_ahead(block.0, len);
+                for n in 0..len {
+                    let number = FileBlock(at.0.saturating_add(n));
+                    let data =
+                        self.dir_block(dir, number, FsBlock(block.0.saturating_add(u64::from(n))))?;
+                    if let Some(found) = self.dir_entries(dir, number, &data).find(wanted)? {
+                        return Ok(Some(found));
+                    }
+                }
+            }
+            at = FileBlock(at.0.saturating_add(run.len()));
+        }
+        Ok(None)
+    }
+
+    /// The inode that `..` of a directory names.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if there is no such entry at the start of the directory; as [`read_dir`](Self::read_dir).
+    pub fn parent(&self, dir: &Inode) -> Result<InodeNumber> {
+        let wanted = Wanted {
+            name: b"..",
+            encrypted: false,
+        };
+        let found = if dir.flags.contains(InodeFlags::INLINE_DATA) {
+            self.lookup_inline(dir, &wanted)?
+        } else {
+            match self.map_one(dir, FileBlock(0))? {
+                Some(at) => {
+                    let data = self.dir_block(dir, FileBlock(0), at)?;
+                    self.dir_entries(dir, FileBlock(0), &data).find(&wanted)?
+                }
+                None => None,
+            }
+        };
+        let place = Place::Directory {
+            ino: dir.ino,
+            block: FileBlock(0),
+            offset: 0,
+        };
+        found
+            .map(|found| found.ino)
+            .ok_or_else(|| Error::words(place, "entries", 0_u64, ".. in the first block"))
+    }
+
+    fn read_inline_dir(
+        &self,
+        dir: &Inode,
+        from: u64,
+        mut emit: impl FnMut(Listed<'_>) -> bool,
+    ) -> Result<()> {
+        let content = self.inline_area(dir)?;
+        let dots = [
+            (&b"."[..], dir.ino, 0, INLINE_DOTDOT),
+            (b"..", self.inline_parent(dir)?, INLINE_DOTDOT, INLINE_FIRST),
+        ];
+        for (name, ino, position, next) in dots {
+            let listed = Listed {
+                name: Cow::Borrowed(name),
+                ino,
+                file_type: Some(FileType::Directory),
+                next,
+            };
+            if position >= from && !emit(listed) {
+                return Ok(());
+            }
+        }
+        for (block, offset) in self.inline_parts(dir, &content) {
+            let start = INLINE_FIRST.saturating_add(number(offset.saturating_sub(INLINE_PARENT)));
+            if !self.list(dir, block, start, from, &mut emit)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn inline_parent(&self, dir: &Inode) -> Result<InodeNumber> {
+        let [a, b, c, d, ..] = dir.block;
+        let parent = u32::from_le_bytes([a, b, c, d]);
+        let inodes = self.superblock().inodes;
+        if parent == 0 || parent > inodes {
+            let range = Expected::Range(1, u64::from(inodes));
+            return Err(Error::value(
+                Place::InlineData(dir.ino),
+                "parent",
+                parent,
+                range,
+            ));
+        }
+        Ok(InodeNumber(parent))
+    }
+
+    /// The two parts of inline data that hold entries, with their offsets in it.
+    fn inline_parts<'a>(
+        &self,
+        dir: &Inode,
+        content: &'a [u8],
+    ) -> impl Iterator<Item = (Block<'a>, usize)> {
+        let first = content.get(INLINE_PARENT..I_BLOCK_SIZE).unwrap_or_default();
+        let second = content.get(I_BLOCK_SIZE..).unwrap_or_default();
+        let parts = [(first, INLINE_PARENT), (second, I_BLOCK_SIZE)];
+        parts
+            .map(|(bytes, offset)| (self.dir_entries(dir, FileBlock(0), bytes), offset))
+            .into_iter()
+    }
+
+    fn lookup_inline(&self, dir: &Inode, wanted: &Wanted<'_>) -> Result<Option<Located>> {
+        let position = Position {
+            block: FileBlock(0),
+            offset: 0,
+            previous: None,
+        };
+        if wanted.name == b"." || wanted.name == b".." {
+            let ino = if wanted.name == b"." {
+                dir.ino
+            } else {
+                self.inline_parent(dir)?
+            };
+            return Ok(Some(Located {
+                ino,
+                file_type: Some(FileType::Directory),
+                position,
+            }));
+        }
+        let content = self.inline_area(dir)?;
+        for (block, offset) in self.inline_parts(dir, &content) {
+            if let Some(mut found) = block.find(wanted)? {
+                let shift = place_offset(offset);
+                found.position.offset = found.position.offset.saturating_add(shift);
+                found.position.previous = found
+                    .position
+                    .previous
+                    .map(|previous| previous.saturating_add(shift));
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Checks the checksum of a block of entries.
+fn verify_entries(dir: &Inode, number: FileBlock, data: &[u8]) -> Result<()> {
+    let offset = place_offset(data.len().saturating_sub(DIR_TAIL_SIZE));
+    let place = Place::Directory {
+        ino: dir.ino,
+        block: number,
+        offset,
+    };
+    match tail_checksums(dir.csum_seed, data) {
+        None => Err(Error::words(
+            place,
+            "det_reserved_ft",
+            0_u64,
+            "a checksum tail",
+        )),
+        Some((stored, computed)) if stored != computed => Err(Error::Checksum {
+            place,
+            stored,
+            computed,
+        }),
+        Some(_) => Ok(()),
+    }
+}
