@@ -52,19 +52,26 @@ pub enum FastCommitOp {
         /// Number of blocks, 1 or more.
         count: u32,
     },
-    /// The inode, whose content a [`SetInode`](Self::SetInode) before has, is new and `name` in `parent` is its first name. A
-    /// directory gets `.` and `..`.
+    /// The inode, whose content a [`SetInode`](Self::SetInode) before has, is new and `name` in `parent` is its first name.
+    ///
+    /// A directory comes without blocks, and its parent's inode is not told: the target gives it a block with `.` and `..`, sets its
+    /// `i_size`, `i_blocks` and a link count of 2, and adds the link to the parent. (Linux 6.18 forgets all but the block, so
+    /// that e2fsck finds fault with what it has replayed; e2fsck 1.47 gives up at such a directory.)
     Creat(Dentry),
     /// `name` in `parent` is a name of the inode.
     Link(Dentry),
-    /// `name` in `parent` is no name of the inode any more. Without a name left, the inode is to be freed.
+    /// `name` in `parent` is no name of the inode any more. Without a name left, the inode and its blocks are to be freed at once: a
+    /// later operation may use its number again. A directory also takes its link from the parent.
     Unlink(Dentry),
-    /// The inode is as in `raw`, with one exception: the map in `i_block` of an inode with extents is not taken, as ranges
-    /// change it. Where the inode on the volume has no valid extent header yet, it gets an empty one.
+    /// The inode is as in `raw`, with one exception: `i_block` of an inode with the extents flag is not taken, as ranges change
+    /// it. Where the inode on the volume has no valid extent header yet, it gets an empty one. The checksum is to be computed anew.
+    ///
+    /// One file may have several of these in a fast commit: a new one comes before its ranges and after its [`Creat`](Self::Creat).
     SetInode {
         /// Inode number.
         ino: u32,
-        /// The inode as on the medium: `i_extra_isize` and 128 bytes, or as many as the volume's inodes have.
+        /// The inode as on the medium: 128 bytes, and where the volume's inodes are larger, the first `i_extra_isize` of those that
+        /// follow. The others are zero.
         raw: Box<[u8]>,
     },
 }
