@@ -234,6 +234,35 @@ fn the_log_wraps_around() {
 }
 
 #[test]
+fn sequence_numbers_wrap_around() {
+    let dir = TempDir::new("sequence");
+    let image = dir.file("image");
+    mkfs_journal(&image, 1024, "^metadata_csum,^64bit", "24M", 1);
+    let layout = Layout::of(&image);
+    let device = FileDevice::open(&image, false);
+    device
+        .write_at(layout.offset(0) + 0x18, &0xFFFF_FFFC_u32.to_be_bytes())
+        .unwrap();
+    let log = layout
+        .journal(device.clone())
+        .into_log(options(false, false))
+        .unwrap();
+    let homes = (layout.blocks - 100, 90);
+    let (mut numbers, mut model) = (Numbers(8), Model::new());
+    for _ in 0..6 {
+        append_some(&log, &mut numbers, 1024, homes, 10, &mut model);
+    }
+    let block = *model.keys().next().unwrap();
+    log.append(&[record(homes.0 + 95, vec![1; 1024])], &[block])
+        .unwrap();
+    model.insert(block, vec![0; 1024]);
+    let replay = layout.journal(device).replay().unwrap();
+    assert_eq!((replay.transactions, replay.end.0), (7, 4));
+    assert!(!replay.blocks.contains_key(&block));
+    check_with_e2fsck(&image, &layout, &model, "around 2^32");
+}
+
+#[test]
 fn capacity_is_what_fits() {
     for (features, metadata_csum) in [
         ("^metadata_csum,^64bit", false),

@@ -3,7 +3,10 @@
 mod journal_support;
 
 use journal_support::{FileDevice, Layout, Numbers, TempDir, debugfs, e2fsck_replay, mkfs};
-use rumpfs_ext2fs::journal::{Checksums, DamageKind, OverlayDevice, ScratchDevice};
+use rumpfs_ext2fs::journal::{
+    Checksums, DamageKind, Error, Journal, JournalArea, OverlayDevice, Run, ScratchDevice,
+    error::AreaFault, error::SuperblockFault,
+};
 use rumpuser::{BlockDevice, Errno};
 use std::{path::Path, sync::Arc};
 
@@ -258,6 +261,66 @@ fn a_log_without_end_ends() {
     }
     let replay = layout.journal(device).replay().unwrap();
     assert_eq!((replay.transactions, replay.blocks.len()), (0, 0));
+}
+
+#[test]
+fn areas_that_cannot_be() {
+    let device = journal_support::MemoryDevice::new(vec![0; 100 * 1024]);
+    let area = |block_size: u32, runs: &[(u32, u64, u32)]| {
+        let runs = runs
+            .iter()
+            .map(|&(logical, physical, count)| Run {
+                logical,
+                physical,
+                count,
+            })
+            .collect();
+        JournalArea::new(device.clone(), block_size, 200, runs)
+    };
+    let fault = |block_size, runs: &[(u32, u64, u32)]| match area(block_size, runs) {
+        Err(Error::Area(fault)) => fault,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(fault(512, &[]), AreaFault::BlockSize(512));
+    assert_eq!(fault(3000, &[]), AreaFault::BlockSize(3000));
+    assert_eq!(fault(1024, &[(0, 10, 0)]), AreaFault::Run { logical: 0 });
+    // The volume claims 200 blocks, the device has 100.
+    assert_eq!(fault(1024, &[(0, 90, 11)]), AreaFault::Run { logical: 0 });
+    assert_eq!(
+        fault(1024, &[(5, u64::MAX, 2)]),
+        AreaFault::Run { logical: 5 }
+    );
+    assert_eq!(
+        fault(1024, &[(u32::MAX, 1, 2)]),
+        AreaFault::Run { logical: u32::MAX }
+    );
+    assert_eq!(
+        fault(1024, &[(0, 10, 5), (4, 30, 5)]),
+        AreaFault::Overlap { block: 4 }
+    );
+    assert_eq!(
+        fault(1024, &[(0, 10, 5), (5, 14, 5)]),
+        AreaFault::Overlap { block: 14 }
+    );
+    assert_eq!(
+        area(1024, &[(5, 30, 5), (0, 10, 5), (11, 50, 9)])
+            .unwrap()
+            .mapped(),
+        10
+    );
+    let empty = Journal::open(area(1024, &[]).unwrap());
+    assert!(matches!(
+        empty,
+        Err(Error::Area(AreaFault::Hole { logical: 0 }))
+    ));
+    let zeros = Journal::open(area(1024, &[(0, 10, 5)]).unwrap());
+    assert!(matches!(
+        zeros,
+        Err(Error::Superblock(SuperblockFault::Magic(0)))
+    ));
+    assert_eq!(Errno::from(Error::External), Errno::EOPNOTSUPP);
+    assert_eq!(Errno::from(Error::UnknownIncompat(0x40)), Errno::EOPNOTSUPP);
+    assert_eq!(Errno::from(zeros.unwrap_err()), Errno::EIO);
 }
 
 #[test]

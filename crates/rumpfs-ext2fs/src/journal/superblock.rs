@@ -316,3 +316,140 @@ fn checksum(raw: &RawSuperblock) -> u32 {
     copy.s_checksum.set(0);
     crc32c(!0, copy.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::FromZeros;
+
+    const MAPPED: u64 = 4096;
+
+    fn good() -> RawSuperblock {
+        let mut raw = RawSuperblock::new_zeroed();
+        raw.s_header.h_magic.set(MAGIC);
+        raw.s_header.h_blocktype.set(SUPERBLOCK_V2);
+        raw.s_blocksize.set(1024);
+        raw.s_maxlen.set(4096);
+        raw.s_first.set(1);
+        raw.s_sequence.set(7);
+        raw.s_nr_users.set(1);
+        raw
+    }
+
+    fn v3() -> RawSuperblock {
+        let mut raw = good();
+        raw.s_feature_incompat
+            .set((Incompat::CSUM_V3 | Incompat::BIT64).bits());
+        raw.s_checksum_type = CHECKSUM_CRC32C;
+        raw.s_checksum.set(checksum(&raw));
+        raw
+    }
+
+    fn check(raw: &RawSuperblock) -> Result<Superblock, Error> {
+        Superblock::check(raw.clone(), 1024, MAPPED)
+    }
+
+    #[track_caller]
+    fn fault(change: impl Fn(&mut RawSuperblock), expected: SuperblockFault) {
+        let mut raw = good();
+        change(&mut raw);
+        assert_eq!(check(&raw).err(), Some(Error::Superblock(expected)));
+    }
+
+    #[test]
+    fn fields_that_cannot_be() {
+        assert!(check(&good()).is_ok());
+        fault(|raw| raw.s_header.h_magic.set(1), SuperblockFault::Magic(1));
+        fault(
+            |raw| raw.s_header.h_blocktype.set(2),
+            SuperblockFault::BlockType(2),
+        );
+        let size = SuperblockFault::BlockSize {
+            found: 4096,
+            expected: 1024,
+        };
+        fault(|raw| raw.s_blocksize.set(4096), size);
+        fault(
+            |raw| raw.s_maxlen.set(4097),
+            SuperblockFault::MaxLen {
+                found: 4097,
+                mapped: MAPPED,
+            },
+        );
+        fault(
+            |raw| raw.s_maxlen.set(0),
+            SuperblockFault::MaxLen {
+                found: 0,
+                mapped: MAPPED,
+            },
+        );
+        fault(|raw| raw.s_first.set(0), SuperblockFault::First(0));
+        fault(|raw| raw.s_first.set(4096), SuperblockFault::First(4096));
+        fault(|raw| raw.s_start.set(4096), SuperblockFault::Start(4096));
+        let both = Incompat::CSUM_V2 | Incompat::CSUM_V3;
+        fault(
+            |raw| raw.s_feature_incompat.set(both.bits()),
+            SuperblockFault::Checksums(Compat::empty(), both),
+        );
+        fault(
+            |raw| raw.s_feature_incompat.set(Incompat::CSUM_V3.bits()),
+            SuperblockFault::ChecksumType(0),
+        );
+    }
+
+    #[test]
+    fn features_that_nobody_knows() {
+        let mut raw = good();
+        raw.s_feature_incompat.set(0x40);
+        assert_eq!(check(&raw).err(), Some(Error::UnknownIncompat(0x40)));
+        let mut raw = good();
+        raw.s_feature_ro_compat.set(4);
+        assert_eq!(check(&raw).err(), Some(Error::UnknownRoCompat(4)));
+        let mut raw = good();
+        raw.s_nr_users.set(2);
+        assert_eq!(check(&raw).err(), Some(Error::External));
+        // Version 1 has no such fields.
+        raw.s_header.h_blocktype.set(SUPERBLOCK_V1);
+        raw.s_feature_incompat.set(!0);
+        assert_eq!(check(&raw).unwrap().incompat(), Incompat::empty());
+    }
+
+    #[test]
+    fn every_byte_is_under_the_checksum() {
+        assert_eq!(check(&v3()).unwrap().checksums(), Checksums::V3);
+        for at in 0..size_of::<RawSuperblock>() {
+            let mut raw = v3();
+            raw.as_mut_bytes()[at] ^= 1;
+            assert!(check(&raw).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn fast_commits_take_the_end() {
+        let with = |maxlen: u32, blocks: u32| {
+            let mut raw = good();
+            raw.s_maxlen.set(maxlen);
+            raw.s_num_fc_blocks.set(blocks);
+            raw.s_feature_incompat.set(Incompat::FAST_COMMIT.bits());
+            let superblock = check(&raw).unwrap();
+            (superblock.log(), superblock.fast_commit_area())
+        };
+        assert_eq!(with(4096, 64), (1..4032, 4033..4096));
+        assert_eq!(with(4096, 0), (1..3840, 3841..4096));
+        // Where too little would be left for full commits, the area is not split.
+        assert_eq!(with(1050, 64), (1..1050, 1050..1050));
+        assert_eq!(with(4096, u32::MAX), (1..4096, 4096..4096));
+    }
+
+    #[test]
+    fn sequences_wrap_around() {
+        let last = Sequence(u32::MAX);
+        assert_eq!(last.next(), Sequence(0));
+        assert!(last.next().is_newer(last) && !last.is_newer(last.next()));
+        assert!(!last.is_newer(last));
+        assert!(
+            Sequence(0x7FFF_FFFF).is_newer(Sequence(0))
+                && !Sequence(0x8000_0000).is_newer(Sequence(0))
+        );
+    }
+}
