@@ -218,7 +218,8 @@ pub enum Place {
     Unwritten(u64),
     /// Nowhere: it reads as zeros.
     Hole,
-    /// Not in plain blocks: only [`FileSystem::read_pages`] can tell (inline or compressed data).
+    /// Not in plain blocks: only [`FileSystem::read_pages`] can tell (inline or compressed data). Data in the inode itself is
+    /// shorter than 4 KiB.
     Opaque,
     /// In the page cache alone (tmpfs).
     Resident,
@@ -427,7 +428,8 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Makes sure that every block of `offset .. offset + len` of a regular file has a place on the device and counts as
     /// written, and that the size is at least `size_at_least`, in one transaction. `placed` is called, inside the
     /// transaction, for each piece that was a hole, unwritten or opaque before: `rumpvfs` then has its pages dirty in the
-    /// page cache before the transaction can commit, and writes them before it commits. May do less than asked (the
+    /// page cache before the transaction can commit, and writes them before it commits. Data that must leave the inode is
+    /// placed as well, even if the range does not touch it (`placed` at offset 0). May do less than asked (the
     /// transaction's limit): returns the bytes done from `offset` on, above 0, and `size_at_least` is then cut to that.
     ///
     /// # Errors
@@ -452,7 +454,8 @@ pub trait FileSystem: Send + Sync + 'static {
     }
 
     /// Sets the size of a regular file. Blocks past a smaller size are freed; pages past it are gone already, and the rest
-    /// of the last page is zero in the page cache and dirty. A larger size makes a hole. Very large files may be
+    /// of the last page is zero in the page cache and dirty. A larger size makes a hole; data in the inode has been moved to
+    /// blocks by [`allocate`](Self::allocate) before, unless there is none. Very large files may be
     /// shortened in several transactions, crash-safe (the file stays on the orphan list meanwhile).
     ///
     /// # Errors
@@ -461,7 +464,8 @@ pub trait FileSystem: Send + Sync + 'static {
         Err(Errno::EROFS)
     }
 
-    /// Makes a hole of whole blocks (offset and length are multiples of the block size).
+    /// Makes a hole of whole blocks (offset and length are multiples of the block size). Never called while data is in the
+    /// inode.
     ///
     /// # Errors
     /// `EOPNOTSUPP`, `EIO`.

@@ -32,6 +32,7 @@ impl FilePages {
                 return Err(Errno::EFBIG);
             }
             if !self.inner.geometry.memory {
+                self.move_out(fs, inode, old)?;
                 let target = Target {
                     fs,
                     inode,
@@ -47,8 +48,9 @@ impl FilePages {
             inode,
             size: old,
         };
+        let rest = old.min(self.inner.geometry.block_ceil(size));
         let result = self
-            .clear_range(target, size, old, &mut undo)
+            .clear_range(target, size, rest, &mut undo)
             .and_then(|()| {
                 self.take_pages(size, u64::MAX, &mut undo);
                 fs.set_size(inode, size, time)
@@ -57,6 +59,22 @@ impl FilePages {
             self.put_back(undo);
         }
         result
+    }
+
+    /// Puts data that lies in the inode into blocks, which can be grown and punched: by writing it to where it is.
+    fn move_out(&self, fs: &dyn AnyFileSystem, inode: &mut AnyInode, size: u64) -> Result<()> {
+        let g = &self.inner.geometry;
+        if g.memory || size == 0 || size > g.page_size() as u64 {
+            return Ok(());
+        }
+        if fs.map(inode, 0, size)?.place != Place::Opaque {
+            return Ok(());
+        }
+        let data = self.load_page(Target { fs, inode, size }, 0)?;
+        match self.write(fs, inode, 0, &[&data[..size as usize]])? as u64 {
+            n if n == size => Ok(()),
+            _ => Err(Errno::ENOSPC),
+        }
     }
 
     /// Makes a hole: the bytes read as zeros, whole blocks are freed. The size stays. The inode is locked exclusively.
@@ -76,6 +94,7 @@ impl FilePages {
         if offset >= end {
             return Ok(());
         }
+        self.move_out(fs, inode, size)?;
         // The last block counts as whole if nothing of the file is behind the hole.
         let whole_end = if end == size {
             g.block_ceil(end)
@@ -85,12 +104,11 @@ impl FilePages {
         let whole_start = g.block_ceil(offset);
         let mut undo = Vec::new();
         let target = Target { fs, inode, size };
-        let mut result = if whole_start < whole_end {
-            self.clear_range(target, offset, whole_start, &mut undo)
-                .and_then(|()| self.clear_range(target, whole_end, end, &mut undo))
-        } else {
-            self.clear_range(target, offset, end, &mut undo)
-        };
+        let head_end = end.min(whole_start);
+        let tail_start = whole_end.max(head_end);
+        let mut result = self
+            .clear_range(target, offset, head_end, &mut undo)
+            .and_then(|()| self.clear_range(target, tail_start, end, &mut undo));
         if result.is_ok() && whole_start < whole_end {
             self.take_blocks(whole_start, whole_end, &mut undo);
             result = fs.punch(inode, whole_start, whole_end - whole_start);
@@ -136,7 +154,6 @@ impl FilePages {
         undo: &mut Vec<(u64, Page)>,
     ) -> Result<()> {
         let g = self.inner.geometry;
-        let to = to.min(g.block_ceil(from));
         if from >= to {
             return Ok(());
         }

@@ -290,9 +290,9 @@ impl Step<'_> {
             }
         }
         let mut opaque = Vec::new();
-        if target.size > 0
-            && target.size <= g.page_size() as u64
-            && target.fs.map(target.inode, 0, target.size)?.place == Place::Opaque
+        if target.size <= g.page_size() as u64
+            && (target.size > 0 || self.first > 0)
+            && target.fs.map(target.inode, 0, target.size.max(1))?.place == Place::Opaque
         {
             opaque.push(0);
         }

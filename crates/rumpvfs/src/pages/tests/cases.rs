@@ -1,0 +1,259 @@
+//! Single behaviours.
+
+use super::fake::{Bench, GARBAGE};
+use crate::{calls::FileExtent, fs::WriteOrdered as _, pages::FilePages};
+use alloc::{sync::Arc, vec, vec::Vec};
+use core::sync::atomic::Ordering::SeqCst;
+use rumpuser::Errno;
+
+fn reads(bench: &Bench) -> usize {
+    bench.shared.device.reads.load(SeqCst)
+}
+
+fn writes(bench: &Bench) -> usize {
+    bench.shared.device.writes.load(SeqCst)
+}
+
+/// A file of ones, written and out of the cache.
+fn cold(block: u64, len: usize, limit: usize) -> Bench {
+    let mut bench = Bench::new(block, len as u64 / block + 64, limit);
+    assert_eq!(bench.write(0, &vec![1; len]), Ok(len));
+    bench.pages.flush().unwrap();
+    bench.pages.drop_clean();
+    bench
+}
+
+#[test]
+fn cached_reads_leave_the_device_alone() {
+    let bench = cold(4096, 20_000, 1 << 20);
+    assert_eq!(bench.read(0, 100).unwrap(), [1; 100]);
+    let before = reads(&bench);
+    assert!(before > 0);
+    assert_eq!(bench.read(10, 19_000).unwrap(), [1; 19_000]);
+    assert_eq!(bench.read(19_999, 5).unwrap(), [1]);
+    assert_eq!(bench.read(20_000, 5).unwrap(), []);
+    assert_eq!(bench.read(u64::MAX, 5).unwrap(), []);
+    assert_eq!(reads(&bench), before);
+}
+
+#[test]
+fn a_sequential_reader_is_read_ahead_of() {
+    let bench = cold(4096, 4 << 20, 64 << 20);
+    let before = reads(&bench);
+    for n in 0..1024 {
+        assert_eq!(bench.read(n * 4096, 4096).unwrap(), [1; 4096]);
+    }
+    // Blocks lie together in runs of eleven.
+    let sequential = reads(&bench) - before;
+    assert!((4..=200).contains(&sequential), "{sequential} transfers");
+
+    let random = cold(4096, 4 << 20, 64 << 20);
+    let before = reads(&random);
+    for n in 0..64 {
+        random.read((n * 37 % 1024) * 4096 + 4096, 100).unwrap();
+    }
+    assert!(random.pool.used() < 80 * 4096, "{:?}", random.pool);
+    assert!(reads(&random) - before <= 70);
+}
+
+#[test]
+fn large_reads_pass_the_cache() {
+    let mut bench = Bench::new(65_536, 64, 64 << 20);
+    bench.write(0, &vec![7; 2 << 20]).unwrap();
+    bench.pages.flush().unwrap();
+    bench.pages.drop_clean();
+    assert_eq!(bench.pool.used(), 0);
+    assert_eq!(bench.read(100, 700_000).unwrap(), vec![7; 700_000]);
+    assert!(bench.pool.used() <= 128 << 10, "{:?}", bench.pool);
+    // What is dirty in the middle is newer than the device.
+    bench.write(300_000, &[9; 10]).unwrap();
+    let data = bench.read(0, 700_000).unwrap();
+    assert_eq!(data[300_000..300_010], [9; 10]);
+    assert_eq!(data.iter().filter(|b| **b == 7).count(), 699_990);
+}
+
+#[test]
+fn an_error_of_the_device_is_reported_once_and_nothing_is_lost() {
+    let mut bench = Bench::new(1024, 100, 1 << 20);
+    bench.write(0, &[5; 3000]).unwrap();
+    bench.shared.device.fail_writes.store(true, SeqCst);
+    assert_eq!(bench.mount.write_ordered(), Err(Errno::EIO));
+    bench.shared.device.fail_writes.store(false, SeqCst);
+    assert_eq!(bench.pages.flush(), Err(Errno::EIO), "of the write before");
+    assert_eq!(bench.pages.flush(), Ok(()), "once");
+    assert_eq!(bench.on_device(), [5; 3000]);
+}
+
+#[test]
+fn a_writer_is_held_back_and_told_when_nothing_can_be_written() {
+    let mut bench = Bench::new(4096, 4000, 1 << 20);
+    bench.shared.device.fail_writes.store(true, SeqCst);
+    let mut written = 0;
+    let error = loop {
+        match bench.write(written, &[6; 100_000]) {
+            Ok(n) => written += n as u64,
+            Err(error) => break error,
+        }
+        assert!(written < 3 << 20, "memory is bounded");
+    };
+    assert_eq!(error, Errno::EIO);
+    bench.shared.device.fail_writes.store(false, SeqCst);
+    assert_eq!(bench.size(), written);
+    let _ = bench.pages.flush();
+    assert_eq!(bench.pages.flush(), Ok(()));
+    assert_eq!(bench.on_device(), vec![6; written as usize]);
+}
+
+#[test]
+fn memory_stays_within_the_limit() {
+    let mut bench = Bench::new(4096, 8000, 1 << 20);
+    for n in 0..16 {
+        bench.write(n << 20, &vec![n as u8 + 1; 1 << 20]).unwrap();
+        assert!(bench.pool.used() <= 3 << 20, "{:?}", bench.pool);
+        assert!(bench.pool.dirty() <= 5 << 18, "{:?}", bench.pool);
+    }
+    for n in 0..4096 {
+        assert_eq!(bench.read(n << 12, 1).unwrap(), [(n >> 8) as u8 + 1]);
+    }
+    assert!(bench.pool.used() <= 5 << 18, "{:?}", bench.pool);
+}
+
+#[test]
+fn many_small_files_are_written_in_few_transfers() {
+    let mut bench = Bench::new(4096, 2000, 64 << 20);
+    let mut files = Vec::new();
+    for n in 0..500 {
+        bench.write(0, &[n as u8 | 1; 6000]).unwrap();
+        let pages = FilePages::new(&bench.mount);
+        let inode = alloc::boxed::Box::new(super::fake::FakeInode::default());
+        files.push((
+            core::mem::replace(&mut bench.pages, pages),
+            core::mem::replace(&mut bench.inode, inode),
+        ));
+    }
+    let before = writes(&bench);
+    bench.mount.write_ordered().unwrap();
+    let transfers = writes(&bench) - before;
+    assert!(transfers <= 1000 / 11 + 2, "{transfers} transfers");
+    for (n, (pages, inode)) in files.into_iter().enumerate() {
+        bench.pages = pages;
+        bench.inode = inode;
+        assert_eq!(bench.on_device(), [n as u8 | 1; 6000]);
+    }
+}
+
+#[test]
+fn bytes_past_the_end_are_never_seen() {
+    for block in [512, 1024, 4096, 16_384] {
+        let mut bench = Bench::new(block, 100, 1 << 20);
+        bench.write(0, &[3; 700]).unwrap();
+        bench.pages.flush().unwrap();
+        // Another system left garbage behind the end.
+        let file = bench.file();
+        let home = file.blocks[&(699 / block)].0;
+        let tail = (home * block + 700 % block) as usize;
+        let end = ((home + 1) * block) as usize;
+        bench.shared.device.bytes.write()[tail..end].fill(GARBAGE);
+        bench.pages.drop_clean();
+        bench.write(50_000, &[4; 10]).unwrap();
+        bench.pages.flush().unwrap();
+        let mut expected = vec![3; 700];
+        expected.resize(50_000, 0);
+        expected.extend([4; 10]);
+        assert_eq!(bench.on_device(), expected, "{block}");
+        bench.pages.drop_clean();
+        assert_eq!(bench.read(0, 60_000).unwrap(), expected, "{block}");
+    }
+}
+
+#[test]
+fn extents_join_and_leave_holes_out() {
+    let mut bench = Bench::new(4096, 100, 1 << 20);
+    bench.write(0, &[1; 8192]).unwrap();
+    bench.write(40_960, &[2; 100]).unwrap();
+    let (first, third) = (bench.file().blocks[&0].0, bench.file().blocks[&10].0);
+    let extents = bench
+        .pages
+        .extents(&*bench.fs, &bench.inode, bench.size(), 100, u64::MAX)
+        .unwrap();
+    let extent = |offset, len, device| FileExtent {
+        offset,
+        len,
+        device: Some(device),
+    };
+    assert_eq!(
+        extents,
+        [
+            extent(100, 8092, first * 4096 + 100),
+            extent(40_960, 100, third * 4096)
+        ]
+    );
+    assert!(!bench.pages.is_dirty(), "the device has the data");
+}
+
+#[test]
+fn a_failed_read_is_an_error_and_may_be_tried_again() {
+    let bench = cold(1024, 10_000, 1 << 20);
+    bench.shared.device.fail_reads.store(true, SeqCst);
+    assert_eq!(bench.read(0, 10), Err(Errno::EIO));
+    bench.shared.device.fail_reads.store(false, SeqCst);
+    assert_eq!(bench.read(0, 10_000).unwrap(), [1; 10_000]);
+}
+
+#[test]
+fn writing_past_the_largest_size_is_refused() {
+    let mut bench = Bench::new(4096, 100, 1 << 20);
+    assert_eq!(bench.write(1 << 40, &[1; 10]), Err(Errno::EFBIG));
+    assert_eq!(bench.write(u64::MAX, &[1; 10]), Err(Errno::EFBIG));
+    assert_eq!(bench.write((1 << 40) - 4, &[1; 10]), Ok(4));
+    assert_eq!(bench.size(), 1 << 40);
+    assert_eq!(bench.truncate((1 << 40) + 1), Err(Errno::EFBIG));
+}
+
+#[test]
+fn a_page_that_is_being_written_is_not_dropped() {
+    let mut bench = Bench::new(4096, 16, 0);
+    bench.shared.device.fail_writes.store(true, SeqCst);
+    let _ = bench.write(0, &[1; 4096]);
+    bench.shared.device.fail_writes.store(false, SeqCst);
+    let inner = bench.pages.inner.clone();
+    *bench.shared.device.hook.lock() = Some(alloc::boxed::Box::new(move || {
+        inner.evict(9);
+        inner.evict(9);
+        assert!(inner.state.read().pages.contains_key(&0));
+    }));
+    bench.pages.flush().unwrap();
+    assert!(bench.shared.device.hook.lock().is_none(), "it was written");
+    assert_eq!(bench.read(0, 4096).unwrap(), [1; 4096]);
+}
+
+#[test]
+fn readers_and_write_back_run_beside_each_other() {
+    // A writer makes a page dirty again and again, whole pages of one byte; a second thread writes back. The device never
+    // holds a page of two bytes, and in the end holds the last.
+    let mut bench = Bench::new(4096, 16, 1 << 20);
+    bench.write(0, &[1; 4096]).unwrap();
+    let home = bench.file().blocks[&0].0 as usize * 4096;
+    let mount = bench.mount.clone();
+    let device = bench.shared.device.clone();
+    let done = Arc::new(core::sync::atomic::AtomicBool::new(false));
+    let stop = done.clone();
+    let body = alloc::boxed::Box::new(move || {
+        while !stop.load(SeqCst) {
+            mount.write_ordered().unwrap();
+            let bytes = device.bytes.read();
+            let page = &bytes[home..home + 4096];
+            assert!(page.iter().all(|b| *b == page[0]), "a torn page");
+        }
+    });
+    use rumpuser::Threads as _;
+    let host = rumpuser_posix::Host::new();
+    let thread = host.spawn("writeback", body).unwrap();
+    for n in 0..20_000_u32 {
+        bench.write(0, &[(n % 100) as u8 + 1; 4096]).unwrap();
+    }
+    done.store(true, SeqCst);
+    thread.join();
+    bench.pages.flush().unwrap();
+    assert_eq!(bench.on_device(), [100; 4096]);
+}
