@@ -256,7 +256,16 @@ pub struct Wanted<'n> {
     encrypted: bool,
 }
 
-impl Wanted<'_> {
+impl<'n> Wanted<'n> {
+    /// A name that is not encrypted.
+    #[must_use]
+    pub fn plain(name: &'n [u8]) -> Self {
+        Self {
+            name,
+            encrypted: false,
+        }
+    }
+
     fn is(&self, name: &[u8]) -> bool {
         if !self.encrypted || name == b"." || name == b".." {
             return name == self.name;
@@ -472,7 +481,7 @@ impl Ext2fs {
                 .superblock()
                 .features
                 .compat(crate::features::Compat::DIR_INDEX);
-        if by_index && let Some(answer) = self.lookup_indexed(dir, &wanted, name)? {
+        if by_index && let Some(answer) = self.lookup_indexed(dir, name)? {
             return Ok(answer);
         }
         self.lookup_linear(dir, &wanted)

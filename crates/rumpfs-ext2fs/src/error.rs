@@ -1,5 +1,6 @@
 //! What can be wrong: where on the medium, what was expected, what was found.
 
+use crate::journal;
 use crate::types::{FileBlock, FsBlock, GroupNumber, InodeNumber};
 use alloc::boxed::Box;
 use core::fmt;
@@ -154,6 +155,8 @@ pub enum Error {
     Unsupported(Place, &'static str),
     /// The content is encrypted and there is no key. `ENOKEY`.
     NoKey(InodeNumber),
+    /// The journal cannot be used. Becomes the journal error's own number.
+    Journal(journal::Error),
     /// The caller asked for what cannot be: the answer of the operation, not a fault of the medium.
     Refused(Errno),
 }
@@ -189,7 +192,7 @@ impl Error {
     pub fn is_corruption(&self) -> bool {
         matches!(
             self,
-            Self::Device(..) | Self::Checksum { .. } | Self::Value { .. }
+            Self::Device(..) | Self::Checksum { .. } | Self::Value { .. } | Self::Journal(_)
         )
     }
 }
@@ -214,7 +217,14 @@ impl From<&Error> for Errno {
             Error::Checksum { .. } | Error::Value { .. } => Self::EIO,
             Error::Unallocated(_) => Self::ESTALE,
             Error::NoKey(_) => Self::ENOKEY,
+            Error::Journal(error) => (*error).into(),
         }
+    }
+}
+
+impl From<journal::Error> for Error {
+    fn from(error: journal::Error) -> Self {
+        Self::Journal(error)
     }
 }
 
@@ -259,6 +269,7 @@ impl fmt::Display for Error {
             Self::Unallocated(ino) => write!(f, "inode {ino}: not in use"),
             Self::Unsupported(place, what) => write!(f, "{place} {what}: not supported"),
             Self::NoKey(ino) => write!(f, "inode {ino}: encrypted, and there is no key"),
+            Self::Journal(error) => write!(f, "journal: {error}"),
             Self::Refused(errno) => write!(f, "{errno}"),
         }
     }

@@ -117,12 +117,11 @@ impl Ext2fs {
     }
 
     /// Looks a name up through the index. `None` if the index cannot be used.
-    pub(crate) fn lookup_indexed(
-        &self,
-        dir: &Inode,
-        wanted: &Wanted<'_>,
-        name: &[u8],
-    ) -> Result<Option<Option<Located>>> {
+    ///
+    /// # Errors
+    /// As [`lookup`](Self::lookup).
+    pub fn lookup_indexed(&self, dir: &Inode, name: &[u8]) -> Result<Option<Option<Located>>> {
+        let wanted = Wanted::plain(name);
         // These two lie in the root itself.
         if name == b"." || name == b".." {
             return Ok(None);
@@ -144,7 +143,7 @@ impl Ext2fs {
             let Some(data) = self.dir_leaf(dir, leaf)? else {
                 return Ok(None);
             };
-            if let Some(found) = self.dir_entries(dir, leaf, &data).find(wanted)? {
+            if let Some(found) = self.dir_entries(dir, leaf, &data).find(&wanted)? {
                 return Ok(Some(Some(found)));
             }
             match self.next_leaf(dir, &mut way, hash.hash)? {

@@ -11,6 +11,7 @@ use crate::{
         RawInode, RawInodeExtra,
     },
     layout::superblock::EXT4_OS_HURD,
+    layout::xattr::EXT4_XATTR_MAGIC,
     superblock::Superblock,
     types::{FsBlock, InodeNumber, join, number},
 };
@@ -217,6 +218,8 @@ pub struct Inode {
     pub block: [u8; I_BLOCK_SIZE],
     /// Bytes used of what the inode has past the first 128.
     pub extra_isize: u16,
+    /// There were extended attributes in the inode when it was read: the magic number of their area was there.
+    pub has_inode_xattrs: bool,
     /// Where the checksums of what belongs to this inode start.
     pub csum_seed: u32,
 }
@@ -300,6 +303,7 @@ impl Inode {
             file_acl: file_acl(sb, ino, raw, hurd)?,
             block: raw.i_block,
             extra_isize,
+            has_inode_xattrs: has_xattrs(rest, extra_isize),
             csum_seed: csum_seed(sb, ino, raw.i_generation.get()),
         })
     }
@@ -520,6 +524,14 @@ fn extra_isize(sb: &Superblock, ino: InodeNumber, bytes: &[u8], rest: &[u8]) -> 
         ));
     }
     Ok(size)
+}
+
+/// Whether the magic number of attributes in the inode is there. `rest` is what follows the first 128 bytes.
+fn has_xattrs(rest: &[u8], extra_isize: u16) -> bool {
+    let magic = rest
+        .get(usize::from(extra_isize)..)
+        .and_then(|rest| rest.first_chunk::<4>());
+    extra_isize > 0 && magic.is_some_and(|magic| u32::from_le_bytes(*magic) == EXT4_XATTR_MAGIC)
 }
 
 /// Whether `i_size_high` belongs to the size.

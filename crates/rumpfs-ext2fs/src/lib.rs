@@ -27,8 +27,11 @@ pub mod inode;
 pub mod journal;
 pub mod layout;
 pub mod map;
+pub mod mount;
+pub mod options;
 pub mod superblock;
 pub mod types;
+pub mod vfs;
 pub mod xattr;
 
 pub use error::{Error, Result};

@@ -1,0 +1,93 @@
+//! Mount options.
+
+use alloc::string::String;
+use core::fmt;
+
+/// What `mount` was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `norecovery` (or `noload`): the journal is not looked at, the volume is shown as it lies on the medium. Only for
+    /// reading.
+    pub norecovery: bool,
+}
+
+/// An option that cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OptionError {
+    /// No option has this name.
+    Unknown(String),
+    /// The option takes no value.
+    Value(String),
+    /// The option needs a mount for reading only.
+    NeedsReadOnly(String),
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(name) => write!(f, "unknown mount option {name}"),
+            Self::Value(name) => write!(f, "mount option {name} takes no value"),
+            Self::NeedsReadOnly(name) => write!(f, "mount option {name} is for read-only mounts"),
+        }
+    }
+}
+
+impl Options {
+    /// From pairs of name and value.
+    ///
+    /// # Errors
+    /// [`OptionError`] for the first option that cannot be followed: `EINVAL` for the caller.
+    pub fn parse(
+        options: &[(String, Option<String>)],
+        read_only: bool,
+    ) -> Result<Self, OptionError> {
+        let mut parsed = Self::default();
+        for (name, value) in options {
+            match name.as_str() {
+                "norecovery" | "noload" => parsed.norecovery = true,
+                _ => return Err(OptionError::Unknown(name.clone())),
+            }
+            if value.is_some() {
+                return Err(OptionError::Value(name.clone()));
+            }
+            if parsed.norecovery && !read_only {
+                return Err(OptionError::NeedsReadOnly(name.clone()));
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    fn parse(name: &str, value: Option<&str>, read_only: bool) -> Result<Options, OptionError> {
+        Options::parse(
+            &[(name.to_string(), value.map(ToString::to_string))],
+            read_only,
+        )
+    }
+
+    #[test]
+    fn options() {
+        assert_eq!(Options::parse(&[], false), Ok(Options::default()));
+        assert_eq!(
+            parse("noload", None, true),
+            Ok(Options { norecovery: true })
+        );
+        assert_eq!(
+            parse("norecovery", None, false),
+            Err(OptionError::NeedsReadOnly("norecovery".to_string()))
+        );
+        assert_eq!(
+            parse("noload", Some("1"), true),
+            Err(OptionError::Value("noload".to_string()))
+        );
+        assert_eq!(
+            parse("data", Some("journal"), true),
+            Err(OptionError::Unknown("data".to_string()))
+        );
+    }
+}

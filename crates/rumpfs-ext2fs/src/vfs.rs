@@ -1,0 +1,463 @@
+//! The adapter to `rumpvfs`: the only file of the driver that names it.
+
+use crate::{
+    acl,
+    dir::Position,
+    error::{Error, Expected, Place as Where, Result as FormatResult},
+    features::{Compat, Incompat, RoCompat},
+    fs::Ext2fs,
+    inode::{FileType as InodeType, Inode, InodeFlags},
+    layout::superblock::{
+        EXT4_ERROR_FS, EXT4_SUPER_MAGIC, EXT4_VALID_FS, RawSuperblock, SUPERBLOCK_OFFSET,
+        SUPERBLOCK_SIZE,
+    },
+    map::Mapping,
+    options::Options,
+    types::{FileBlock, InodeNumber, index, number},
+    xattr::NameIndex,
+};
+use alloc::{
+    borrow::Cow,
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
+use rumpkern::{FileType, Log, types::DeviceNumber};
+use rumpuser::{BlockDevice, Errno, Result};
+use rumpvfs::{
+    fs::{
+        AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem,
+        Found, FsStatistics, FsType, Ino, Limits, MountContext, Place, Probe, Protection, erase,
+    },
+    name::{NAME_MAX, Name},
+};
+use zerocopy::FromBytes;
+
+/// The flags that Linux shows: `FS_FL_USER_VISIBLE` with those of ext4.
+const VISIBLE_FLAGS: u32 = 0x705B_DFFF;
+/// Most names of an inode: `EXT4_LINK_MAX`.
+const LINK_MAX: u64 = 65_000;
+
+/// The file system type `ext2fs`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ext2Type;
+
+impl FsType for Ext2Type {
+    fn name(&self) -> &'static str {
+        "ext2fs"
+    }
+
+    fn aliases(&self) -> &'static [&'static str] {
+        &["ext2", "ext3", "ext4"]
+    }
+
+    fn probe(&self, device: &dyn BlockDevice) -> Result<Option<Probe>> {
+        let mut bytes = [0; SUPERBLOCK_SIZE];
+        if device.len() < SUPERBLOCK_OFFSET.saturating_add(number(SUPERBLOCK_SIZE)) {
+            return Ok(None);
+        }
+        device.read_at(SUPERBLOCK_OFFSET, &mut bytes)?;
+        let raw = RawSuperblock::ref_from_bytes(&bytes).ok();
+        Ok(raw
+            .filter(|raw| raw.s_magic.get() == EXT4_SUPER_MAGIC)
+            .map(describe))
+    }
+
+    fn mount(&self, context: MountContext) -> Result<Box<dyn AnyFileSystem>> {
+        let log = context.log.clone();
+        let options = Options::parse(&context.options, context.read_only).map_err(|error| {
+            log.message(format_args!("{error}"));
+            Errno::EINVAL
+        })?;
+        let device = context.device.clone().ok_or(Errno::EINVAL)?;
+        if !context.read_only {
+            log.message(format_args!("only read-only mounts are supported"));
+            return Err(Errno::EROFS);
+        }
+        let opened = Ext2fs::open_read_only(
+            device,
+            &*context.host,
+            context.cache_bytes,
+            options.norecovery,
+        );
+        let opened = opened.map_err(|error| report(&log, error))?;
+        if opened.replayed > 0 {
+            log.message(format_args!(
+                "journal replayed in memory: {} transactions",
+                opened.replayed
+            ));
+        }
+        if let Some(damage) = opened.damage {
+            log.message(format_args!("the journal ends early: {damage}"));
+        }
+        Ok(erase(Mounted {
+            fs: Arc::new(opened.fs),
+            log,
+        }))
+    }
+}
+
+/// What a superblock says about itself, unchecked.
+fn describe(raw: &RawSuperblock) -> Probe {
+    let features = crate::features::Features::from_bits(
+        raw.s_feature_compat.get(),
+        raw.s_feature_incompat.get(),
+        raw.s_feature_ro_compat.get(),
+    );
+    let ext3 = Incompat::FILETYPE | Incompat::RECOVER | Incompat::META_BG;
+    let ext2_ro = RoCompat::SPARSE_SUPER | RoCompat::LARGE_FILE | RoCompat::BTREE_DIR;
+    let variant = if features.incompat(Incompat::JOURNAL_DEV) {
+        "external journal"
+    } else if !ext3.contains(features.incompat) || !ext2_ro.contains(features.ro_compat) {
+        "ext4"
+    } else if features.compat(Compat::HAS_JOURNAL) {
+        "ext3"
+    } else {
+        "ext2"
+    };
+    let state = raw.s_state.get();
+    let state = match (
+        state & EXT4_ERROR_FS != 0,
+        state & EXT4_VALID_FS != 0,
+        features.incompat(Incompat::RECOVER),
+    ) {
+        (true, ..) => "with errors",
+        (_, _, true) => "needs journal recovery",
+        (_, true, _) => "clean",
+        _ => "not clean",
+    };
+    let high = if features.incompat(Incompat::BIT64) {
+        raw.s_blocks_count_hi.get()
+    } else {
+        0
+    };
+    let blocks = crate::types::join(high, raw.s_blocks_count_lo.get());
+    let block_size = match raw.s_log_block_size.get() {
+        log @ 0..=6 => (1024_u32 << log).to_string(),
+        log => format!("invalid ({log})"),
+    };
+    let facts = [
+        ("block size", block_size),
+        ("blocks", blocks.to_string()),
+        ("inodes", raw.s_inodes_count.get().to_string()),
+        ("features", features.names()),
+        ("state", state.to_string()),
+    ];
+    Probe {
+        variant: variant.to_string(),
+        label: text(&raw.s_volume_name),
+        uuid: (raw.s_uuid != [0; 16]).then(|| uuid(&raw.s_uuid)),
+        facts: facts
+            .into_iter()
+            .map(|(name, value)| (name.to_string(), value))
+            .collect(),
+    }
+}
+
+/// A field of text padded with zeros; `None` if it is empty.
+fn text(bytes: &[u8]) -> Option<String> {
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
+    let bytes = bytes.get(..end).filter(|bytes| !bytes.is_empty())?;
+    Some(String::from_utf8_lossy(bytes).into_owned())
+}
+
+fn uuid(bytes: &[u8; 16]) -> String {
+    let mut text = String::with_capacity(36);
+    for (n, byte) in bytes.iter().enumerate() {
+        if matches!(n, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+/// Writes what is wrong with the medium to the kernel's messages and flattens it.
+fn report(log: &Log, error: Error) -> Errno {
+    if !matches!(error, Error::Refused(_) | Error::Unallocated(_)) {
+        log.message(format_args!("{error}"));
+    }
+    error.into()
+}
+
+/// A mounted volume.
+pub struct Mounted {
+    fs: Arc<Ext2fs>,
+    log: Log,
+}
+
+impl Mounted {
+    fn told<T>(&self, result: FormatResult<T>) -> Result<T> {
+        result.map_err(|error| report(&self.log, error))
+    }
+
+    /// An inode that a name or a file handle may lead to: not one of those that the volume keeps for itself.
+    fn load_inode(&self, ino: Ino) -> FormatResult<Inode> {
+        let sb = self.fs.superblock();
+        let number = u32::try_from(ino.0).unwrap_or(0);
+        let ino = InodeNumber(number);
+        if number == 0 || number > sb.inodes {
+            return Err(Error::Unallocated(ino));
+        }
+        let own = (ino < sb.first_ino && ino != InodeNumber::ROOT) || Some(ino) == sb.orphan_file;
+        if own {
+            let range = Expected::Range(u64::from(sb.first_ino), u64::from(sb.inodes));
+            return Err(Error::value(Where::Inode(ino), "number", ino, range));
+        }
+        let inode = self.fs.inode(ino)?;
+        if inode.links == 0 {
+            return Err(Error::Unallocated(ino));
+        }
+        if inode.flags.contains(InodeFlags::EA_INODE) {
+            return Err(Error::words(
+                Where::Inode(ino),
+                "i_flags",
+                inode.flags.bits(),
+                "no value of an attribute",
+            ));
+        }
+        Ok(inode)
+    }
+
+    /// Whether the content can only be had through `read_pages`: in the inode, or encrypted and then not at all.
+    fn is_opaque(inode: &Inode) -> bool {
+        inode.flags.contains(InodeFlags::INLINE_DATA)
+            || (inode.flags.contains(InodeFlags::ENCRYPT) && inode.file_type == InodeType::Regular)
+    }
+
+    fn map_bytes(&self, inode: &Inode, offset: u64, len: u64) -> FormatResult<Extent> {
+        let size = u64::from(self.fs.block_size());
+        if Self::is_opaque(inode) {
+            return Ok(Extent {
+                place: Place::Opaque,
+                len: len.max(size),
+            });
+        }
+        let Ok(from) = u32::try_from(offset.checked_div(size).unwrap_or(0)) else {
+            return Ok(Extent {
+                place: Place::Hole,
+                len: len.max(size),
+            });
+        };
+        let most = u32::try_from(len.div_ceil(size)).unwrap_or(u32::MAX);
+        let bytes = |block: crate::types::FsBlock| block.0.saturating_mul(size);
+        let mapping = self.fs.map(inode, FileBlock(from), most)?;
+        let place = match mapping {
+            Mapping::OnDisk { block, .. } => Place::Device(bytes(block)),
+            Mapping::Unwritten { block, .. } => Place::Unwritten(bytes(block)),
+            Mapping::Hole { .. } => Place::Hole,
+            Mapping::Inline => Place::Opaque,
+        };
+        Ok(Extent {
+            place,
+            len: u64::from(mapping.len()).saturating_mul(size),
+        })
+    }
+
+    fn read_opaque(&self, inode: &Inode, offset: u64, buf: &mut [u8]) -> FormatResult<()> {
+        if inode.flags.contains(InodeFlags::ENCRYPT) {
+            return Err(Error::NoKey(inode.ino));
+        }
+        let content = self.fs.inline_data(inode)?;
+        let from = usize::try_from(offset).unwrap_or(usize::MAX);
+        let content = content.get(from..).unwrap_or_default();
+        let len = content.len().min(buf.len());
+        let (data, rest) = buf.split_at_mut(len);
+        for (to, from) in data.iter_mut().zip(content) {
+            *to = *from;
+        }
+        rest.fill(0);
+        Ok(())
+    }
+
+    fn statistics_now(&self) -> FormatResult<FsStatistics> {
+        let sb = self.fs.superblock();
+        let (free_clusters, free_inodes) = self.fs.free_counts()?;
+        let blocks_free = free_clusters.wrapping_shl(sb.cluster_bits).min(sb.blocks);
+        Ok(FsStatistics {
+            block_size: sb.block_size(),
+            blocks: sb.blocks.saturating_sub(self.fs.overhead_blocks()?),
+            blocks_free,
+            blocks_available: blocks_free.saturating_sub(sb.reserved_blocks),
+            files: u64::from(sb.inodes),
+            files_free: free_inodes.min(u64::from(sb.inodes)),
+        })
+    }
+
+    fn attribute(&self, inode: &Inode, name: &[u8]) -> FormatResult<Vec<u8>> {
+        let (name_index, rest) = NameIndex::split(name).ok_or(Error::Refused(Errno::EOPNOTSUPP))?;
+        let value = self
+            .fs
+            .xattr(inode, name_index, rest)?
+            .ok_or(Error::Refused(Errno::ENOATTR))?;
+        if name_index.is_acl() {
+            acl::to_attribute(inode.ino, &value)
+        } else {
+            Ok(value)
+        }
+    }
+}
+
+/// A place in a directory as `rumpvfs` keeps it: block, offset, and the offset before plus one.
+#[must_use]
+pub fn slot(position: Position) -> DirSlot {
+    let previous = position
+        .previous
+        .map_or(0, |offset| u64::from(offset).saturating_add(1));
+    DirSlot([
+        u64::from(position.block),
+        u64::from(position.offset),
+        previous,
+    ])
+}
+
+fn file_type(inode_type: InodeType) -> FileType {
+    match inode_type {
+        InodeType::Regular => FileType::Regular,
+        InodeType::Directory => FileType::Directory,
+        InodeType::Symlink => FileType::Symlink,
+        InodeType::CharDevice => FileType::Character,
+        InodeType::BlockDevice => FileType::Block,
+        InodeType::Fifo => FileType::Fifo,
+        InodeType::Socket => FileType::Socket,
+    }
+}
+
+impl FileSystem for Mounted {
+    type Inode = Inode;
+
+    fn root(&self) -> Ino {
+        Ino(u64::from(InodeNumber::ROOT))
+    }
+
+    fn limits(&self) -> Limits {
+        let sb = self.fs.superblock();
+        Limits {
+            block_size: sb.block_size(),
+            name_max: NAME_MAX,
+            file_size_max: self.fs.file_size_max(),
+            link_max: LINK_MAX,
+            symlink_max: index(sb.block_size()).saturating_sub(1),
+            time_granularity: if sb.inode_size > 128 {
+                1
+            } else {
+                1_000_000_000
+            },
+            memory: false,
+            revalidate: false,
+        }
+    }
+
+    fn statistics(&self) -> Result<FsStatistics> {
+        self.told(self.statistics_now())
+    }
+
+    fn load(&self, ino: Ino) -> Result<Inode> {
+        self.told(self.load_inode(ino))
+    }
+
+    fn attributes(&self, inode: &Inode) -> Attributes {
+        let device = inode.device();
+        Attributes {
+            ino: Ino(u64::from(inode.ino)),
+            generation: u64::from(inode.generation),
+            file_type: file_type(inode.file_type),
+            mode: u32::from(inode.permissions),
+            nlink: u64::from(inode.links),
+            uid: inode.uid,
+            gid: inode.gid,
+            rdev: device.map_or_else(DeviceNumber::default, |d| DeviceNumber {
+                major: d.major,
+                minor: d.minor,
+            }),
+            size: inode.size,
+            blocks: inode.blocks_512,
+            atime: inode.atime,
+            mtime: inode.mtime,
+            ctime: inode.ctime,
+            birthtime: inode.crtime,
+            flags: inode.flags.bits() & VISIBLE_FLAGS,
+            protection: Protection {
+                immutable: inode.flags.contains(InodeFlags::IMMUTABLE),
+                append_only: inode.flags.contains(InodeFlags::APPEND),
+            },
+            has_acl: inode.has_inode_xattrs || inode.file_acl.0 != 0,
+        }
+    }
+
+    fn lookup(&self, dir: &Inode, name: Name<'_>) -> Result<Found> {
+        let found = self.told(self.fs.lookup(dir, name.bytes()))?;
+        Ok(found.map_or(Found::Absent(DirSlot::default()), |found| {
+            Found::Entry(Ino(u64::from(found.ino)), slot(found.position))
+        }))
+    }
+
+    fn parent(&self, dir: &Inode) -> Result<Ino> {
+        self.told(self.fs.parent(dir))
+            .map(|ino| Ino(u64::from(ino)))
+    }
+
+    fn read_dir(&self, dir: &Inode, from: DirCookie, emit: &mut dyn DirEmit) -> Result<()> {
+        self.told(self.fs.read_dir(dir, from.0, |listed| {
+            let name: &Cow<'_, [u8]> = &listed.name;
+            if matches!(&**name, b"." | b"..") {
+                return true;
+            }
+            if Name::new(name).is_err() {
+                self.log.message(format_args!(
+                    "directory {}: entry {:?} is no name, skipped",
+                    dir.ino,
+                    String::from_utf8_lossy(name)
+                ));
+                return true;
+            }
+            emit.emit(DirEntry {
+                name,
+                ino: Ino(u64::from(listed.ino)),
+                file_type: listed.file_type.map(file_type),
+                next: DirCookie(listed.next),
+            })
+        }))
+    }
+
+    fn read_link(&self, inode: &Inode) -> Result<Vec<u8>> {
+        self.told(self.fs.read_link(inode))
+    }
+
+    fn map(&self, inode: &Inode, offset: u64, len: u64) -> Result<Extent> {
+        self.told(self.map_bytes(inode, offset, len))
+    }
+
+    fn read_pages(&self, inode: &Inode, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.told(self.read_opaque(inode, offset, buf))
+    }
+
+    fn get_xattr(&self, inode: &Inode, name: &[u8]) -> Result<Vec<u8>> {
+        self.told(self.attribute(inode, name))
+    }
+
+    fn list_xattrs(&self, inode: &Inode, each: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let mut full = Vec::new();
+        self.told(self.fs.xattrs(inode, |entry| {
+            if let Some(prefix) = entry.index.prefix() {
+                full.clear();
+                full.extend_from_slice(prefix.as_bytes());
+                // The name of an access control list is all prefix.
+                if !entry.index.is_acl() {
+                    full.extend_from_slice(entry.name);
+                }
+                each(&full);
+            }
+            true
+        }))
+    }
+
+    fn device(&self) -> Option<&Arc<dyn BlockDevice>> {
+        Some(self.fs.volume().device())
+    }
+}
