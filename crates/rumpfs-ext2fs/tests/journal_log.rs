@@ -263,6 +263,42 @@ fn sequence_numbers_wrap_around() {
 }
 
 #[test]
+fn a_superblock_of_version_1_is_brought_up_to_date() {
+    let dir = TempDir::new("version1");
+    let image = dir.file("image");
+    mkfs_journal(&image, 1024, "^metadata_csum,^64bit", "24M", 1);
+    let layout = Layout::of(&image);
+    let device = FileDevice::open(&image, false);
+    device
+        .write_at(layout.offset(0) + 4, &3_u32.to_be_bytes())
+        .unwrap();
+    // What lies behind the fields of version 1 has no meaning.
+    device
+        .write_at(layout.offset(0) + 0x24, &[0xEE; 64])
+        .unwrap();
+    let log = layout
+        .journal(device.clone())
+        .into_log(options(false, false))
+        .unwrap();
+    let homes = (layout.blocks - 100, 90);
+    let (mut numbers, mut model) = (Numbers(9), Model::new());
+    append_some(&log, &mut numbers, 1024, homes, 30, &mut model);
+    let block = *model.keys().next().unwrap();
+    log.append(&[record(homes.0 + 95, vec![1; 1024])], &[block])
+        .unwrap();
+    model.insert(block, vec![0; 1024]);
+    assert!(
+        !layout
+            .journal(device)
+            .replay()
+            .unwrap()
+            .blocks
+            .contains_key(&block)
+    );
+    check_with_e2fsck(&image, &layout, &model, "version 1");
+}
+
+#[test]
 fn capacity_is_what_fits() {
     for (features, metadata_csum) in [
         ("^metadata_csum,^64bit", false),

@@ -10,10 +10,11 @@
 //! # Mounting
 //! 1. [`Journal::open`] checks the journal's superblock. A file system whose journal lies elsewhere (`s_journal_inum` 0 and
 //!    `s_journal_dev` or `s_journal_uuid` set) is refused with [`Error::External`] before.
-//! 2. [`Journal::replay`] reads the log, whatever the file system's `needs_recovery` says: a log with a start has content.
+//! 2. [`Journal::replay`] reads the log. It counts if the superblock of the file system has `needs_recovery`; without that flag a log
+//!    with a start is left over, and Linux discards it: only step 3's reset remains of the rest.
 //! 3. Read-only: an [`OverlayDevice`] of the result stands in for the device. For writing: [`Journal::write_home`], the fast
 //!    commits ([`apply`]), then [`Journal::reset`]. The superblock of the file system is read again after either, as
-//!    the log has it too.
+//!    the log has it too; its free counts lag behind those of the group descriptors.
 //! 4. For writing: [`Journal::into_log`] gives the [`rumpbio::Log`]. `needs_recovery` in the superblock of the file system is
 //!    set, and flushed, by the mount code before the first transaction, and cleared after [`JournalLog::shutdown`].
 //!

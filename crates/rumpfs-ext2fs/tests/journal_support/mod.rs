@@ -119,7 +119,7 @@ pub(crate) fn mkfs_journal(
 pub(crate) fn e2fsck_replay(image: &Path) -> bool {
     let text = tool(
         "e2fsck",
-        &["-fy", "-E", "journal_only", image.to_str().unwrap()],
+        &["-y", "-E", "journal_only", image.to_str().unwrap()],
         &[0, 1, 2, 4, 8, 12],
     );
     !text.contains("corrupt")
