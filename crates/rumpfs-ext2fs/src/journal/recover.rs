@@ -116,8 +116,8 @@ impl Journal {
     }
 
     /// Empties the log, whose blocks are [home](Self::write_home) and to which the fast commits were applied, and flushes the
-    /// device. Transactions go on from [`Replay::next_sequence`]. Fast commits that were not applied are lost with this; the
-    /// journal has no area for them any more until the kernel asks for one at a mount.
+    /// device. Transactions go on from [`Replay::next_sequence`]. What was not applied is lost with this: the fast commits belong to a
+    /// transaction whose number will not come again.
     ///
     /// # Errors
     /// [`Error::Io`].
