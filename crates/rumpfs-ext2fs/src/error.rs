@@ -122,6 +122,8 @@ pub enum Error {
     UnsupportedFeatures(Box<str>),
     /// The volume can only be read, and this is why. `EROFS`.
     ReadOnly(Box<str>),
+    /// Somebody else has the volume, and this is who (multiple mount protection). `EBUSY`.
+    InUse(Box<str>),
     /// The device is shorter than the file system. `EINVAL`.
     Truncated {
         /// Blocks of the file system.
@@ -214,6 +216,7 @@ impl From<&Error> for Errno {
             } => Self::EINVAL,
             Error::UnsupportedFeatures(_) | Error::Unsupported(..) => Self::EOPNOTSUPP,
             Error::ReadOnly(_) => Self::EROFS,
+            Error::InUse(_) => Self::EBUSY,
             Error::Checksum { .. } | Error::Value { .. } => Self::EIO,
             Error::Unallocated(_) => Self::ESTALE,
             Error::NoKey(_) => Self::ENOKEY,
@@ -244,6 +247,7 @@ impl fmt::Display for Error {
             ),
             Self::UnsupportedFeatures(names) => write!(f, "unsupported features: {names}"),
             Self::ReadOnly(why) => write!(f, "read-only: {why}"),
+            Self::InUse(who) => write!(f, "in use: {who}"),
             Self::Truncated { blocks, device } => {
                 write!(
                     f,

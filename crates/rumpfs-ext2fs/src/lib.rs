@@ -27,6 +27,7 @@ pub mod inode;
 pub mod journal;
 pub mod layout;
 pub mod map;
+pub mod mmp;
 pub mod mount;
 pub mod options;
 pub mod superblock;

@@ -7,6 +7,7 @@ use crate::{
     inode::{FileType, Inode},
     journal::{self, Damage, Journal, JournalArea, OverlayDevice, Run},
     map::Mapping,
+    mmp,
     superblock::Superblock,
     types::{FileBlock, InodeNumber, number},
 };
@@ -52,7 +53,7 @@ impl Ext2fs {
     /// # Errors
     /// Those of [`open`](Self::open); [`Error::Journal`] for a journal that cannot be used or is on a device of its own
     /// and needed; [`Error::Unsupported`] if it ends with fast commits, which only a replay for writing applies;
-    /// [`Error::Value`] if the root is no directory.
+    /// [`Error::Value`] if the root is no directory; [`Error::InUse`] while the volume is being checked.
     pub fn open_read_only(
         device: Arc<dyn BlockDevice>,
         threads: &dyn Threads,
@@ -60,6 +61,7 @@ impl Ext2fs {
         norecovery: bool,
     ) -> Result<Opened> {
         let plain = Self::open(device.clone(), threads, EARLY_CACHE.min(cache_bytes))?;
+        mmp::check_read_only(plain.superblock(), &device)?;
         let replay = if norecovery {
             None
         } else {
