@@ -1,2 +1,70 @@
-//! Project automation.
-fn main() {}
+//! Project automation: `cargo xtask images | test | ci`.
+
+mod ci;
+mod dependencies;
+mod drivers;
+mod images;
+mod tools;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Whatever went wrong, in words for a developer.
+type Result<T, E = String> = std::result::Result<T, E>;
+
+/// Project automation.
+#[derive(Parser)]
+#[command(name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make the test images in fixtures/images/ that are missing or whose recipe has changed.
+    Images {
+        /// Only these.
+        names: Vec<String>,
+        /// Make them even if they are there.
+        #[arg(long)]
+        force: bool,
+        /// List the recipes instead.
+        #[arg(long)]
+        list: bool,
+        /// Make the compressed images in fixtures/small/ again, which are committed.
+        #[arg(long, conflicts_with_all = ["names", "force", "list"])]
+        small: bool,
+    },
+    /// Run the tests, after making the images that they need.
+    Test {
+        /// Only those of one file system.
+        #[arg(long, value_name = "NAME")]
+        fs: Option<String>,
+    },
+    /// All that continuous integration checks: format, clippy, documentation, dependencies, the job matrix, tests.
+    Ci {
+        /// Leave the tests out.
+        #[arg(long)]
+        no_tests: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    // Modes in images must not depend on who makes them.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let result = match Arguments::parse().command {
+        Command::Images { list: true, .. } => images::list(),
+        Command::Images { small: true, .. } => images::make_small(),
+        Command::Images { names, force, .. } => images::make(&names, force),
+        Command::Test { fs } => ci::test(fs.as_deref()),
+        Command::Ci { no_tests } => ci::all(!no_tests),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The one list of file systems. Everything that is done "for each file system" follows it.
+
+/// A driver and what its tests need.
+pub(crate) struct FileSystem {
+    /// Its name, as `-t` takes it; its crate is `rumpfs-NAME`.
+    pub(crate) name: &'static str,
+    /// Programs of the host that its tests and images use, each with the Debian package that has it.
+    pub(crate) tools: &'static [(&'static str, &'static str)],
+}
+
+/// What every test may use.
+pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
+    ("sfdisk", "fdisk"),
+    ("fdisk", "fdisk"),
+    ("sgdisk", "gdisk"),
+    ("mkfifo", "coreutils"),
+    ("gzip", "gzip"),
+    ("losetup", "mount"),
+    ("mount", "mount"),
+];
+
+/// Every file system driver of the workspace.
+pub(crate) const FILE_SYSTEMS: &[FileSystem] = &[
+    FileSystem {
+        name: "ext2fs",
+        tools: &[
+            ("mke2fs", "e2fsprogs"),
+            ("debugfs", "e2fsprogs"),
+            ("e2fsck", "e2fsprogs"),
+            ("dumpe2fs", "e2fsprogs"),
+            ("tune2fs", "e2fsprogs"),
+        ],
+    },
+    FileSystem {
+        name: "tmpfs",
+        tools: &[],
+    },
+];
+
+/// The file system of that name.
+pub(crate) fn find(name: &str) -> Option<&'static FileSystem> {
+    FILE_SYSTEMS.iter().find(|fs| fs.name == name)
+}
