@@ -1,12 +1,13 @@
 //! The system calls on paths.
 //!
-//! An extension trait of [`Proc`]: `use rumpvfs::Calls as _;`. Relative paths start at the process's current directory,
+//! An extension trait of [`Proc`](rumpkern::Proc): `use rumpvfs::Calls as _;`. Relative paths start at the process's current directory,
 //! or at the directory descriptor of the `...at` forms. Paths are bytes. Each call documents the errors that are its own;
 //! every path may give `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`, `EIO`.
 
 use crate::fs::{FsType, Probe, XattrMode};
 use alloc::{string::String, sync::Arc, vec::Vec};
-use rumpkern::{Fd, FileType, Kernel, OpenFlags, Proc, Stat, Statvfs, types::DeviceNumber};
+use core::time::Duration;
+use rumpkern::{Fd, FileType, OpenFlags, Stat, Statvfs, types::DeviceNumber};
 use rumpuser::{BlockDevice, Result, Timespec};
 
 /// Where a path starts.
@@ -183,7 +184,7 @@ pub struct FileExtent {
     pub device: Option<u64>,
 }
 
-/// System calls on paths and on what paths lead to. Implemented by [`Proc`].
+/// System calls on paths and on what paths lead to. Implemented by [`Proc`](rumpkern::Proc).
 pub trait Calls {
     /// Opens a file, making it with `mode & !umask` if `CREAT` says so. Lowest free descriptor.
     ///
@@ -461,13 +462,13 @@ pub trait Calls {
     fn extents(&self, fd: Fd, offset: u64, len: u64) -> Result<Vec<FileExtent>>;
 }
 
-/// What a kernel's consumer may do besides system calls. Implemented by [`Kernel`].
+/// What a kernel's consumer may do besides system calls. Implemented by [`Kernel`](rumpkern::Kernel).
 pub trait KernelVfs {
     /// Shows a block device at an absolute path of the root file system: intermediate directories are made, and a block
-    /// device node (etfs).
+    /// device node (etfs). Without a root file system the path is known to `mount` alone.
     ///
     /// # Errors
-    /// `EINVAL` (relative path), `EEXIST`, `ENOENT` when there is no root file system.
+    /// `EINVAL` (relative path), `EEXIST`.
     fn etfs_register(&self, path: impl AsRef<[u8]>, device: Arc<dyn BlockDevice>) -> Result<()>;
     /// Takes it away again.
     ///
@@ -486,4 +487,10 @@ pub trait KernelVfs {
     /// # Errors
     /// `EEXIST`.
     fn register_fs(&self, fs_type: Arc<dyn FsType>) -> Result<()>;
+    /// Starts a kernel thread that makes everything durable every `interval`. Without it, data is written when memory
+    /// runs short, when a log fills, and by `sync`, `fsync`, `unmount` and the kernel's shutdown.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ENOSYS`.
+    fn start_syncer(&self, interval: Duration) -> Result<()>;
 }

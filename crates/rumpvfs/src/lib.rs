@@ -2,6 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`vfs`] | [`Vfs`], the state of the faction, and its [`component`] |
 //! | [`fs`] | the driver contract: [`FileSystem`](fs::FileSystem), [`FsType`](fs::FsType) |
 //! | [`name`](mod@name) | [`Name`](name::Name), one checked path component |
 //! | [`calls`] | [`Calls`](calls::Calls): the system calls on paths, for `Proc` |
@@ -22,11 +23,37 @@
 
 extern crate alloc;
 
+mod acl;
+mod attr;
 pub mod calls;
+mod create;
+mod cwd;
+mod data;
+mod dir;
 pub mod erased;
+mod fifo;
+mod file;
 pub mod fs;
+mod guarded;
+mod idle;
+mod lock;
+mod mount;
+mod mounting;
 pub mod name;
+mod namecache;
+mod open;
 pub mod pages;
+mod perm;
+mod process;
+mod remove;
+mod rename;
+mod special;
+mod syscalls;
+mod vfs;
+mod vnode;
+mod walk;
+mod xattr;
 
-pub use calls::Calls;
+pub use calls::{Calls, KernelVfs};
 pub use rumpbio as bio;
+pub use vfs::{Vfs, component};

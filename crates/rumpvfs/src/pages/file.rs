@@ -114,6 +114,17 @@ impl FilePages {
         }
     }
 
+    /// The error that an earlier write-back of this file had, unless it was reported.
+    ///
+    /// # Errors
+    /// What the device gave: `EIO`, `ENOSPC`.
+    pub fn take_error(&self) -> Result<()> {
+        if self.inner.state.read().error.is_none() {
+            return Ok(());
+        }
+        self.inner.state.write().error.take().map_or(Ok(()), Err)
+    }
+
     /// Whether some page is not on the device yet.
     #[must_use]
     pub fn is_dirty(&self) -> bool {

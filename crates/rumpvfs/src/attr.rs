@@ -1,0 +1,290 @@
+//! Attributes: `chmod`, `chown`, `utimens`, `chflags`, sizes, and `access`.
+
+use crate::{
+    acl,
+    calls::{Access, Follow, SetTime},
+    erased::AnyFileSystem,
+    fs::{Attributes, SetAttributes, XattrMode},
+    perm,
+    process::{Ctx, Start},
+    vnode::{Exclusive, Pending, Vnode, VnodeRef},
+    walk::check_access,
+};
+use rumpkern::{Cred, FileType};
+use rumpuser::{Errno, Result};
+
+/// Which times a change tells the driver.
+fn told(change: &SetAttributes) -> Pending {
+    Pending {
+        atime: change.atime.is_some(),
+        mtime: change.mtime.is_some(),
+        ctime: change.ctime.is_some(),
+    }
+}
+
+/// Changes attributes under the lock; the inode change time follows.
+pub(crate) fn set_attributes(
+    vnode: &Vnode,
+    inode: &mut Exclusive<'_>,
+    change: SetAttributes,
+) -> Result<()> {
+    let change = SetAttributes {
+        ctime: Some(vnode.mount.now()),
+        ..change
+    };
+    vnode.mount.fs.set_attributes(inode, &change)?;
+    vnode.refresh(inode, told(&change));
+    Ok(())
+}
+
+/// Sets the size of a regular file on behalf of `cred`, who may write it.
+///
+/// # Errors
+/// `EISDIR`, `EINVAL`, `EFBIG`, `EPERM`, `EIO`.
+pub(crate) fn set_size(vnode: &VnodeRef, size: u64, cred: &Cred) -> Result<()> {
+    let mount = &vnode.mount;
+    let pages = match (&vnode.pages, vnode.file_type) {
+        (Some(pages), _) => pages,
+        (None, FileType::Directory) => return Err(Errno::EISDIR),
+        (None, _) => return Err(Errno::EINVAL),
+    };
+    mount.writable()?;
+    let mut inode = vnode.exclusive()?;
+    perm::changeable(vnode.attr.lock().now.protection)?;
+    if size > mount.limits.file_size_max {
+        return Err(Errno::EFBIG);
+    }
+    let now = mount.now();
+    let result = pages.truncate(&mount.fs, &mut inode, size, now);
+    vnode.refresh(
+        &inode,
+        Pending {
+            mtime: result.is_ok(),
+            ctime: result.is_ok(),
+            ..Pending::default()
+        },
+    );
+    result?;
+    if let Some(mode) = perm::mode_after_write(&vnode.owner(), cred) {
+        let change = SetAttributes {
+            mode: Some(mode),
+            ..SetAttributes::default()
+        };
+        set_attributes(vnode, &mut inode, change)?;
+    }
+    drop(inode);
+    mount.changed()
+}
+
+impl Ctx {
+    /// Changes attributes as `decide` says, which sees them under the lock.
+    fn change(
+        &self,
+        vnode: &VnodeRef,
+        decide: impl FnOnce(&Attributes) -> Result<SetAttributes>,
+    ) -> Result<()> {
+        vnode.mount.writable()?;
+        let mut inode = vnode.exclusive()?;
+        let now = vnode.attributes_locked(&inode);
+        let change = decide(&now)?;
+        if change == SetAttributes::default() {
+            return Ok(());
+        }
+        set_attributes(vnode, &mut inode, change)?;
+        if let Some(mode) = change.mode {
+            self.chmod_acl(vnode, &mut inode, mode)?;
+        }
+        drop(inode);
+        vnode.mount.changed()
+    }
+
+    /// Brings the access ACL in line with new permission bits.
+    fn chmod_acl(&self, vnode: &Vnode, inode: &mut Exclusive<'_>, mode: u32) -> Result<()> {
+        if !vnode.owner().has_acl {
+            return Ok(());
+        }
+        let fs = &vnode.mount.fs;
+        let Some(old) = crate::walk::stored_acl(vnode, &fs.get_xattr(inode, acl::ACCESS))? else {
+            return Ok(());
+        };
+        let new = (*old).clone().with_mode(mode);
+        fs.set_xattr(
+            inode,
+            acl::ACCESS,
+            &new.bytes(),
+            XattrMode::Set,
+            vnode.mount.now(),
+        )?;
+        vnode.extra.lock().access = None;
+        vnode.refresh(inode, Pending::default());
+        Ok(())
+    }
+
+    pub(crate) fn chmod(
+        &self,
+        start: &Start,
+        path: &[u8],
+        mode: u32,
+        follow: Follow,
+    ) -> Result<()> {
+        let vnode = self.resolve_or_self(start, path, follow)?;
+        self.chmod_vnode(&vnode, mode)
+    }
+
+    pub(crate) fn chmod_vnode(&self, vnode: &VnodeRef, mode: u32) -> Result<()> {
+        if vnode.file_type == FileType::Symlink {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.change(vnode, |now| {
+            let mode = perm::chmod(now, mode, &self.cred)?;
+            perm::changeable(now.protection)?;
+            Ok(SetAttributes {
+                mode: Some(mode),
+                ..SetAttributes::default()
+            })
+        })
+    }
+
+    pub(crate) fn chown(
+        &self,
+        start: &Start,
+        path: &[u8],
+        (uid, gid): (Option<u32>, Option<u32>),
+        follow: Follow,
+    ) -> Result<()> {
+        let vnode = self.resolve_or_self(start, path, follow)?;
+        self.change(&vnode, |now| {
+            let change = perm::chown(now, uid, gid, &self.cred)?;
+            perm::changeable(now.protection)?;
+            Ok(change)
+        })
+    }
+
+    pub(crate) fn utimens(
+        &self,
+        start: &Start,
+        path: &[u8],
+        (atime, mtime): (SetTime, SetTime),
+        follow: Follow,
+    ) -> Result<()> {
+        let vnode = self.resolve_or_self(start, path, follow)?;
+        // The ACL is read before the lock is taken.
+        let writable = check_access(&vnode, &self.cred, Access::W);
+        let mount = &vnode.mount;
+        let present = mount.now();
+        let time = |set| match set {
+            SetTime::Omit => None,
+            SetTime::Now => Some(present),
+            SetTime::To(time) => Some(mount.round(time)),
+        };
+        self.change(&vnode, |now| {
+            perm::utimens(now, atime, mtime, &self.cred, || writable)?;
+            Ok(SetAttributes {
+                atime: time(atime),
+                mtime: time(mtime),
+                ..SetAttributes::default()
+            })
+        })
+    }
+
+    pub(crate) fn chflags(
+        &self,
+        start: &Start,
+        path: &[u8],
+        flags: u32,
+        follow: Follow,
+    ) -> Result<()> {
+        let vnode = self.resolve_or_self(start, path, follow)?;
+        self.change(&vnode, |now| {
+            perm::own(now.uid, &self.cred)?;
+            // What `immutable` and `append only` are called is the format's; only root may touch a file that has them.
+            if !self.cred.is_root() {
+                perm::changeable(now.protection)?;
+            }
+            Ok(SetAttributes {
+                flags: Some(flags),
+                ..SetAttributes::default()
+            })
+        })?;
+        // An unprivileged owner may not set them either.
+        if !self.cred.is_root() && vnode.attributes()?.protection != Default::default() {
+            let mut inode = vnode.exclusive()?;
+            let change = SetAttributes {
+                flags: Some(0),
+                ..SetAttributes::default()
+            };
+            set_attributes(&vnode, &mut inode, change)?;
+            return Err(Errno::EPERM);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn truncate(&self, path: &[u8], size: u64) -> Result<()> {
+        let vnode = self.resolve(&None, path, Follow::Yes)?;
+        if vnode.is_dir() {
+            return Err(Errno::EISDIR);
+        }
+        if vnode.pages.is_none() {
+            return Err(Errno::EINVAL);
+        }
+        check_access(&vnode, &self.cred, Access::W)?;
+        set_size(&vnode, size, &self.cred)
+    }
+
+    pub(crate) fn access(
+        &self,
+        start: &Start,
+        path: &[u8],
+        access: Access,
+        follow: Follow,
+    ) -> Result<()> {
+        let vnode = self.resolve_or_self(start, path, follow)?;
+        if access.contains(Access::W) {
+            let device = matches!(
+                vnode.file_type,
+                FileType::Fifo | FileType::Socket | FileType::Block | FileType::Character
+            );
+            if !device {
+                vnode.mount.writable()?;
+            }
+            if vnode.attributes()?.protection.immutable {
+                return Err(Errno::EPERM);
+            }
+        }
+        check_access(&vnode, &self.cred, access)?;
+        let noexec = vnode
+            .mount
+            .flags()
+            .contains(crate::calls::MountFlags::NOEXEC);
+        if access.contains(Access::X) && vnode.file_type == FileType::Regular && noexec {
+            return Err(Errno::EACCES);
+        }
+        Ok(())
+    }
+
+    /// What a path leads to; an empty one to where it starts, if that is given.
+    ///
+    /// # Errors
+    /// Those of paths.
+    pub(crate) fn resolve_or_self(
+        &self,
+        start: &Start,
+        path: &[u8],
+        follow: Follow,
+    ) -> Result<VnodeRef> {
+        match start {
+            Some(vnode) if path.is_empty() => Ok(vnode.clone()),
+            _ => self.resolve(start, path, follow),
+        }
+    }
+}
+
+impl Vnode {
+    /// Attributes with pending times, under the lock.
+    pub(crate) fn attributes_locked(&self, inode: &Exclusive<'_>) -> Attributes {
+        if self.mount.limits.revalidate {
+            return self.mount.fs.attributes(inode);
+        }
+        self.attr.lock().now
+    }
+}

@@ -1,0 +1,163 @@
+//! Listing directories.
+
+use crate::{
+    calls::{Dirent, DirentPlus},
+    erased::{AnyFileSystem, AnyInode},
+    file::VnodeFile,
+    fs::{DirCookie, DirEmit, DirEntry, Ino},
+    process::{Ctx, data},
+    vnode::{REMOVED, VnodeRef},
+    walk::{damaged, parent_on_mount},
+};
+use alloc::{sync::Arc, vec::Vec};
+use rumpkern::{Fd, FileType, OpenFile, OpenFlags, Proc};
+use rumpuser::{Errno, Result};
+
+/// Offsets of an open directory: before `.`, before `..`, then those of the driver, moved up.
+const DOT: u64 = 0;
+const DOTDOT: u64 = 1;
+const FIRST: u64 = 2;
+
+/// Entries as the driver gives them, until there are enough.
+struct Gather {
+    entries: Vec<(Dirent, u64)>,
+    max: usize,
+}
+
+impl DirEmit for Gather {
+    fn emit(&mut self, entry: DirEntry<'_>) -> bool {
+        if self.entries.len() >= self.max {
+            return false;
+        }
+        // A driver's position that does not fit ends the listing there rather than start it again.
+        let next = entry.next.0.saturating_add(FIRST);
+        let dirent = Dirent {
+            ino: entry.ino.0,
+            file_type: entry.file_type,
+            name: entry.name.to_vec(),
+        };
+        self.entries.push((dirent, next));
+        true
+    }
+}
+
+fn gather(dir: &VnodeRef, inode: &AnyInode, from: u64, max: usize) -> Result<Gather> {
+    let mut gather = Gather {
+        entries: Vec::with_capacity(max.min(1024)),
+        max,
+    };
+    if !dir.marked(REMOVED) {
+        let from = DirCookie(from.saturating_sub(FIRST));
+        let read = dir.mount.fs.read_dir(inode, from, &mut gather);
+        // Entries before the damage are listed; the next call tells.
+        if gather.entries.is_empty() {
+            read?;
+        }
+    }
+    Ok(gather)
+}
+
+fn open_dir(proc: &Proc, fd: Fd) -> Result<(Arc<OpenFile>, Arc<VnodeFile>)> {
+    let open = proc.fd_file(fd)?;
+    if open.flags().contains(OpenFlags::PATH) {
+        return Err(Errno::EBADF);
+    }
+    let file = VnodeFile::of(&open).ok_or(Errno::ENOTDIR)?;
+    if !file.vnode.is_dir() {
+        return Err(Errno::ENOTDIR);
+    }
+    Ok((open, file))
+}
+
+/// `..` as a listing shows it: past a mount's root that is the covered directory's.
+fn dotdot(proc: &Proc, dir: &VnodeRef) -> Result<u64> {
+    let mut at = dir.clone();
+    let root = data(proc)?.dirs.read().root.clone();
+    if root.is_some_and(|root| root.same(dir)) {
+        return Ok(dir.ino().0);
+    }
+    while at.is_root() {
+        let covered = at.mount.anchors.lock().covered.clone();
+        match covered {
+            Some(covered) => at = covered,
+            None => return Ok(at.ino().0),
+        }
+    }
+    match parent_on_mount(&at) {
+        Ok(parent) => Ok(parent.ino().0),
+        // A removed directory has no parent any more.
+        Err(Errno::ENOENT) => Ok(at.ino().0),
+        Err(error) => Err(error),
+    }
+}
+
+pub(crate) fn getdents(proc: &Proc, fd: Fd, max: usize) -> Result<Vec<Dirent>> {
+    let (open, file) = open_dir(proc, fd)?;
+    let dir = &file.vnode;
+    let mut offset = open.offset().lock();
+    let mut entries = Vec::new();
+    let special = |ino, name: &[u8]| Dirent {
+        ino,
+        file_type: Some(FileType::Directory),
+        name: name.to_vec(),
+    };
+    if dir.marked(REMOVED) {
+        return Ok(entries);
+    }
+    let max = max.max(1);
+    if *offset == DOT && entries.len() < max {
+        entries.push(special(dir.ino().0, b"."));
+        *offset = DOTDOT;
+    }
+    if *offset == DOTDOT && entries.len() < max {
+        entries.push(special(dotdot(proc, dir)?, b".."));
+        *offset = FIRST;
+    }
+    let room = max - entries.len();
+    if *offset >= FIRST && room > 0 {
+        let inode = dir.shared()?;
+        match gather(dir, &inode, *offset, room) {
+            Ok(gathered) => {
+                for (dirent, next) in gathered.entries {
+                    entries.push(dirent);
+                    *offset = next;
+                }
+            }
+            Err(error) if entries.is_empty() => return Err(error),
+            Err(_) => {}
+        }
+    }
+    drop(offset);
+    file.note_read();
+    Ok(entries)
+}
+
+pub(crate) fn getdents_plus(proc: &Proc, fd: Fd, max: usize) -> Result<Vec<DirentPlus>> {
+    let (open, file) = open_dir(proc, fd)?;
+    let ctx = Ctx::new(proc)?;
+    let dir = &file.vnode;
+    let mut offset = open.offset().lock();
+    *offset = (*offset).max(FIRST);
+    // One lock from listing to noting: the names stay true while their inodes are loaded.
+    let inode = dir.shared()?;
+    let gathered = gather(dir, &inode, *offset, max.max(1))?;
+    let walker = ctx.walker()?;
+    let names = &ctx.vfs.caches.names;
+    let mut entries = Vec::with_capacity(gathered.entries.len());
+    for (dirent, next) in gathered.entries {
+        *offset = next;
+        let found = dir.mount.vnode(Ino(dirent.ino)).map_err(damaged);
+        let stat = found.and_then(|vnode| {
+            names.enter(dir, &dirent.name, Some(vnode.arc()));
+            walker.top(vnode).stat()
+        });
+        entries.push(DirentPlus {
+            name: dirent.name,
+            stat,
+        });
+    }
+    drop(inode);
+    drop(offset);
+    file.note_read();
+    Ok(entries)
+}

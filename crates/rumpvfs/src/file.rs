@@ -1,0 +1,235 @@
+//! An open vnode, as a file of the descriptor table.
+
+use crate::{
+    calls::MountFlags,
+    erased::AnyFileSystem,
+    fs::SetAttributes,
+    pages::FilePages,
+    perm,
+    vfs::Vfs,
+    vnode::{Exclusive, LOCKED, Pending, VnodeRef},
+};
+use alloc::sync::Arc;
+use core::{any::Any, sync::atomic::Ordering};
+use rumpkern::{
+    Cred, File, FileType, OpenFile, OpenFlags, Position, Stat,
+    file::{Ready, Seekable},
+};
+use rumpuser::{Errno, Result};
+
+/// An open regular file or directory, or with `PATH` anything.
+pub(crate) struct VnodeFile {
+    pub(crate) vnode: VnodeRef,
+    vfs: Arc<Vfs>,
+    /// Who opened it: on whose behalf it is written.
+    cred: Arc<Cred>,
+    flags: OpenFlags,
+}
+
+impl VnodeFile {
+    /// Opens a vnode; everything has been checked.
+    pub(crate) fn new(vfs: Arc<Vfs>, vnode: VnodeRef, cred: Arc<Cred>, flags: OpenFlags) -> Self {
+        if Self::counts(flags) {
+            vnode.mount.writers.fetch_add(1, Ordering::AcqRel);
+        }
+        Self {
+            vnode,
+            vfs,
+            cred,
+            flags,
+        }
+    }
+
+    fn counts(flags: OpenFlags) -> bool {
+        flags.writes() && !flags.contains(OpenFlags::PATH)
+    }
+
+    /// The open vnode behind a descriptor, if it is one.
+    pub(crate) fn of(open: &OpenFile) -> Option<Arc<Self>> {
+        open.file().clone().as_any().downcast().ok()
+    }
+
+    /// Names this open file description among owners of locks.
+    pub(crate) fn description(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    fn pages(&self) -> Result<&FilePages> {
+        match (&self.vnode.pages, self.vnode.file_type) {
+            (Some(pages), _) => Ok(pages),
+            (None, FileType::Directory) => Err(Errno::EISDIR),
+            (None, _) => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Notes the time of a read.
+    pub(crate) fn note_read(&self) {
+        let mount = &self.vnode.mount;
+        let flags = mount.flags();
+        let off = MountFlags::RDONLY | MountFlags::NOATIME;
+        if !flags.intersects(off) && !self.flags.contains(OpenFlags::NOATIME) {
+            let strict = flags.contains(MountFlags::STRICTATIME);
+            self.vnode.data_read(mount.now(), strict);
+        }
+    }
+
+    /// After data was changed: set-id bits go, times are noted.
+    pub(crate) fn note_write(&self, inode: &mut Exclusive<'_>) -> Result<()> {
+        let vnode = &self.vnode;
+        let mode = perm::mode_after_write(&vnode.owner(), &self.cred);
+        if mode.is_some() {
+            let change = SetAttributes {
+                mode,
+                ..SetAttributes::default()
+            };
+            vnode.mount.fs.set_attributes(inode, &change)?;
+        }
+        vnode.refresh(inode, Pending::default());
+        vnode.data_changed(vnode.mount.now());
+        Ok(())
+    }
+}
+
+impl File for VnodeFile {
+    fn read(&self, at: Position, bufs: &mut [&mut [u8]], _nonblock: bool) -> Result<usize> {
+        let pages = self.pages()?;
+        let inode = self.vnode.shared()?;
+        let size = self.vnode.size();
+        let offset = match at {
+            Position::At(offset) => offset,
+            Position::Append => size,
+        };
+        let done = pages.read(&self.vnode.mount.fs, &inode, size, offset, bufs)?;
+        drop(inode);
+        self.note_read();
+        Ok(done)
+    }
+
+    fn write(&self, at: Position, bufs: &[&[u8]], _nonblock: bool) -> Result<(usize, u64)> {
+        let pages = self.pages()?;
+        let vnode = &self.vnode;
+        let mount = &vnode.mount;
+        let mut inode = vnode.exclusive()?;
+        let size = vnode.size();
+        let offset = match at {
+            Position::At(offset) => offset,
+            Position::Append => size,
+        };
+        if vnode.attr.lock().now.protection.append_only && offset < size {
+            return Err(Errno::EPERM);
+        }
+        let len: usize = bufs.iter().map(|b| b.len()).sum();
+        if len == 0 {
+            return Ok((0, offset));
+        }
+        if offset >= mount.limits.file_size_max {
+            return Err(Errno::EFBIG);
+        }
+        let result = pages.write(&mount.fs, &mut inode, offset, bufs);
+        // Also after an error the driver may have allocated blocks.
+        self.note_write(&mut inode)?;
+        drop(inode);
+        let done = result?;
+        mount.changed()?;
+        Ok((done, offset + done as u64))
+    }
+
+    fn stat(&self) -> Result<Stat> {
+        self.vnode.stat()
+    }
+
+    fn seek(&self) -> Option<&dyn Seekable> {
+        Some(self)
+    }
+
+    fn truncate(&self, size: u64) -> Result<()> {
+        crate::attr::set_size(&self.vnode, size, &self.cred)
+    }
+
+    fn sync(&self, data_only: bool) -> Result<()> {
+        if self.flags.contains(OpenFlags::PATH) {
+            return Err(Errno::EBADF);
+        }
+        sync(&self.vnode, data_only)
+    }
+
+    fn poll(&self) -> Ready {
+        Ready::IN | Ready::OUT
+    }
+
+    fn close(&self, _cred: &Cred) -> Result<()> {
+        if self.vnode.marked(LOCKED) {
+            self.vfs
+                .locks
+                .description_closed(&self.vnode, self.description());
+        }
+        if !Self::counts(self.flags) || self.vnode.mount.fs.is_dead() {
+            return Ok(());
+        }
+        let mtime = self.vnode.attr.lock().pending.mtime;
+        if mtime && self.vnode.nlink() > 0 {
+            self.vnode.flush_times()?;
+        }
+        self.vnode
+            .pages
+            .as_ref()
+            .map_or(Ok(()), FilePages::take_error)
+    }
+
+    fn closing(&self, pid: u32) {
+        if self.vnode.marked(LOCKED) {
+            self.vfs.locks.process_closed(&self.vnode, pid);
+        }
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}
+
+impl Drop for VnodeFile {
+    fn drop(&mut self) {
+        if Self::counts(self.flags) {
+            self.vnode.mount.writers.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Seekable for VnodeFile {
+    fn size(&self) -> Result<u64> {
+        Ok(self.vnode.attributes()?.size)
+    }
+
+    fn data(&self, from: u64) -> Result<u64> {
+        let pages = self.pages().map_err(|_| Errno::EINVAL)?;
+        let inode = self.vnode.shared()?;
+        pages.seek_data(&self.vnode.mount.fs, &inode, self.vnode.size(), from)
+    }
+
+    fn hole(&self, from: u64) -> Result<u64> {
+        let pages = self.pages().map_err(|_| Errno::EINVAL)?;
+        let inode = self.vnode.shared()?;
+        pages.seek_hole(&self.vnode.mount.fs, &inode, self.vnode.size(), from)
+    }
+}
+
+/// `fsync` of a vnode.
+///
+/// # Errors
+/// `EIO`, `ENOSPC`, of this or an earlier delayed write.
+pub(crate) fn sync(vnode: &VnodeRef, data_only: bool) -> Result<()> {
+    let mount = &vnode.mount;
+    if mount.read_only() {
+        return Ok(());
+    }
+    if !data_only {
+        vnode.flush_times()?;
+    }
+    if let Some(pages) = &vnode.pages
+        && !mount.limits.memory
+    {
+        pages.flush()?;
+    }
+    let inode = vnode.shared()?;
+    mount.fs.sync_inode(&inode, data_only)
+}

@@ -1,0 +1,282 @@
+//! A driver whose panics are contained.
+//!
+//! Every call of a driver goes through here. A panic in one takes the mount out of service: its message goes to the
+//! kernel's messages, the call and all later ones give `EIO`, everything else goes on. Locks that the caller holds are let
+//! go in the ordinary way, as the panic ends here.
+
+use crate::{
+    erased::{AnyFileSystem, AnyInode},
+    fs::{
+        Attributes, DirCookie, DirEmit, DirSlot, Extent, Found, FsStatistics, Ino, Limits,
+        NewInode, Placed, Protection, Rename, Renamed, SetAttributes, XattrMode,
+    },
+    name::Name,
+};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicBool, Ordering};
+use rumpkern::{FileType, Log, types::DeviceNumber};
+use rumpuser::{BlockDevice, Errno, Host, Result, Timespec};
+
+/// A mounted file system that cannot panic.
+pub(crate) struct Guarded {
+    fs: Box<dyn AnyFileSystem>,
+    host: Arc<dyn Host>,
+    log: Log,
+    dead: AtomicBool,
+}
+
+/// Runs `op` and turns a panic in it into `EIO` with a message.
+pub(crate) fn contain<T>(
+    host: &dyn Host,
+    log: &Log,
+    op: impl FnOnce() -> Result<T>,
+) -> (Result<T>, bool) {
+    let mut op = Some(op);
+    let mut result = Err(Errno::EIO);
+    let caught = host.catch(&mut || {
+        if let Some(op) = op.take() {
+            result = op();
+        }
+    });
+    match caught {
+        Ok(()) => (result, false),
+        Err(panic) => {
+            log.message(format_args!("panic: {panic}"));
+            (Err(Errno::EIO), true)
+        }
+    }
+}
+
+impl Guarded {
+    pub(crate) fn new(fs: Box<dyn AnyFileSystem>, host: Arc<dyn Host>, log: Log) -> Self {
+        Self {
+            fs,
+            host,
+            log,
+            dead: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the driver is out of service.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// From now on every call is `EIO`.
+    pub(crate) fn kill(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
+
+    fn call<T>(&self, op: impl FnOnce(&dyn AnyFileSystem) -> Result<T>) -> Result<T> {
+        if self.is_dead() {
+            return Err(Errno::EIO);
+        }
+        let (result, panicked) = contain(&*self.host, &self.log, || op(&*self.fs));
+        if panicked {
+            self.kill();
+        }
+        result
+    }
+}
+
+/// What a driver that panics over its attributes is taken to have said; the mount is dead then.
+const NO_ATTRIBUTES: Attributes = Attributes {
+    ino: Ino(0),
+    generation: 0,
+    file_type: FileType::Regular,
+    mode: 0,
+    nlink: 1,
+    uid: 0,
+    gid: 0,
+    rdev: DeviceNumber { major: 0, minor: 0 },
+    size: 0,
+    blocks: 0,
+    atime: Timespec::from_secs(0),
+    mtime: Timespec::from_secs(0),
+    ctime: Timespec::from_secs(0),
+    birthtime: None,
+    flags: 0,
+    protection: Protection {
+        immutable: false,
+        append_only: false,
+    },
+    has_acl: false,
+};
+
+impl AnyFileSystem for Guarded {
+    fn root(&self) -> Ino {
+        self.call(|fs| Ok(fs.root())).unwrap_or(Ino(0))
+    }
+
+    fn limits(&self) -> Limits {
+        self.call(|fs| Ok(fs.limits())).unwrap_or(Limits {
+            block_size: 512,
+            name_max: 255,
+            file_size_max: 0,
+            link_max: 1,
+            symlink_max: 1,
+            time_granularity: 1,
+            memory: false,
+            revalidate: false,
+        })
+    }
+
+    fn statistics(&self) -> Result<FsStatistics> {
+        self.call(|fs| fs.statistics())
+    }
+
+    fn load(&self, ino: Ino) -> Result<AnyInode> {
+        self.call(|fs| fs.load(ino))
+    }
+
+    fn attributes(&self, inode: &AnyInode) -> Attributes {
+        self.call(|fs| Ok(fs.attributes(inode)))
+            .unwrap_or(NO_ATTRIBUTES)
+    }
+
+    fn lookup(&self, dir: &AnyInode, name: Name<'_>) -> Result<Found> {
+        self.call(|fs| fs.lookup(dir, name))
+    }
+
+    fn parent(&self, dir: &AnyInode) -> Result<Ino> {
+        self.call(|fs| fs.parent(dir))
+    }
+
+    fn read_dir(&self, dir: &AnyInode, from: DirCookie, emit: &mut dyn DirEmit) -> Result<()> {
+        self.call(|fs| fs.read_dir(dir, from, emit))
+    }
+
+    fn read_link(&self, inode: &AnyInode) -> Result<Vec<u8>> {
+        self.call(|fs| fs.read_link(inode))
+    }
+
+    fn map(&self, inode: &AnyInode, offset: u64, len: u64) -> Result<Extent> {
+        self.call(|fs| fs.map(inode, offset, len))
+    }
+
+    fn read_pages(&self, inode: &AnyInode, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.call(|fs| fs.read_pages(inode, offset, buf))
+    }
+
+    fn create(
+        &self,
+        dir: &mut AnyInode,
+        slot: DirSlot,
+        name: Name<'_>,
+        new: &NewInode,
+    ) -> Result<(Ino, AnyInode)> {
+        self.call(|fs| fs.create(dir, slot, name, new))
+    }
+
+    fn create_unnamed(&self, new: &NewInode) -> Result<(Ino, AnyInode)> {
+        self.call(|fs| fs.create_unnamed(new))
+    }
+
+    fn link(
+        &self,
+        dir: &mut AnyInode,
+        slot: DirSlot,
+        name: Name<'_>,
+        target: &mut AnyInode,
+        time: Timespec,
+    ) -> Result<()> {
+        self.call(|fs| fs.link(dir, slot, name, target, time))
+    }
+
+    fn unlink(
+        &self,
+        dir: &mut AnyInode,
+        slot: DirSlot,
+        name: Name<'_>,
+        target: &mut AnyInode,
+        time: Timespec,
+    ) -> Result<()> {
+        self.call(|fs| fs.unlink(dir, slot, name, target, time))
+    }
+
+    fn rename(&self, op: Rename<'_, AnyInode>) -> Result<Renamed> {
+        self.call(|fs| fs.rename(op))
+    }
+
+    fn set_attributes(&self, inode: &mut AnyInode, change: &SetAttributes) -> Result<()> {
+        self.call(|fs| fs.set_attributes(inode, change))
+    }
+
+    fn allocate(
+        &self,
+        inode: &mut AnyInode,
+        offset: u64,
+        len: u64,
+        size_at_least: u64,
+        placed: &mut dyn FnMut(Placed),
+    ) -> Result<u64> {
+        self.call(|fs| fs.allocate(inode, offset, len, size_at_least, placed))
+    }
+
+    fn reserve(&self, inode: &mut AnyInode, offset: u64, len: u64) -> Result<()> {
+        self.call(|fs| fs.reserve(inode, offset, len))
+    }
+
+    fn set_size(&self, inode: &mut AnyInode, size: u64, time: Timespec) -> Result<()> {
+        self.call(|fs| fs.set_size(inode, size, time))
+    }
+
+    fn punch(&self, inode: &mut AnyInode, offset: u64, len: u64) -> Result<()> {
+        self.call(|fs| fs.punch(inode, offset, len))
+    }
+
+    fn reclaim(&self, inode: AnyInode) -> Result<()> {
+        self.call(|fs| fs.reclaim(inode))
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.call(|fs| fs.sync())
+    }
+
+    fn sync_inode(&self, inode: &AnyInode, data_only: bool) -> Result<()> {
+        self.call(|fs| fs.sync_inode(inode, data_only))
+    }
+
+    fn balance(&self) {
+        // Nothing can fail but by a panic, which `call` has told about.
+        let _ = self.call(|fs| {
+            fs.balance();
+            Ok(())
+        });
+    }
+
+    fn get_xattr(&self, inode: &AnyInode, name: &[u8]) -> Result<Vec<u8>> {
+        self.call(|fs| fs.get_xattr(inode, name))
+    }
+
+    fn list_xattrs(&self, inode: &AnyInode, each: &mut dyn FnMut(&[u8])) -> Result<()> {
+        self.call(|fs| fs.list_xattrs(inode, each))
+    }
+
+    fn set_xattr(
+        &self,
+        inode: &mut AnyInode,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+        time: Timespec,
+    ) -> Result<()> {
+        self.call(|fs| fs.set_xattr(inode, name, value, mode, time))
+    }
+
+    fn remove_xattr(&self, inode: &mut AnyInode, name: &[u8], time: Timespec) -> Result<()> {
+        self.call(|fs| fs.remove_xattr(inode, name, time))
+    }
+
+    fn remount(&self, read_only: bool) -> Result<()> {
+        self.call(|fs| fs.remount(read_only))
+    }
+
+    fn unmount(&self) -> Result<()> {
+        self.call(|fs| fs.unmount())
+    }
+
+    fn device(&self) -> Option<&Arc<dyn BlockDevice>> {
+        self.fs.device()
+    }
+}

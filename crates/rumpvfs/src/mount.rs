@@ -1,0 +1,440 @@
+//! A mount: a driver at work, and the table of its vnodes.
+
+use crate::{
+    calls::MountFlags,
+    erased::{AnyFileSystem, AnyInode},
+    fs::{Ino, Limits},
+    guarded::Guarded,
+    idle::IdleQueue,
+    namecache::Names,
+    pages::{MountPages, PagePool},
+    vnode::{Body, QUEUED, Vnode, VnodeRef},
+};
+use alloc::{string::String, sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use hashbrown::HashMap;
+use rumpkern::{Log, poll::Pollers, types::DeviceNumber};
+use rumpuser::{
+    Errno, Event, Host, Result, Timespec,
+    sleep::{SleepMutex, SleepQueues},
+    sync::Mutex,
+};
+
+/// What all mounts of a kernel share.
+pub(crate) struct Caches {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) log: Log,
+    pub(crate) queues: Arc<SleepQueues>,
+    pub(crate) pollers: Arc<Pollers>,
+    pub(crate) names: Names,
+    pub(crate) idle: IdleQueue,
+    pub(crate) pool: Arc<PagePool>,
+    /// Serial number of the next vnode.
+    pub(crate) serial: AtomicU64,
+    /// Vnodes of all mounts, used and idle, that can be given back.
+    pub(crate) live: AtomicUsize,
+}
+
+/// A vnode's place in the table of its mount.
+enum Slot {
+    Live(Arc<Vnode>),
+    /// A thread loads it; others wait.
+    Loading,
+    /// A thread gives it back to the driver; others wait, then load it again.
+    Ending,
+}
+
+#[derive(Default)]
+struct Table {
+    slots: HashMap<u64, Slot>,
+    /// Threads that wait for a slot to change.
+    waiters: usize,
+}
+
+/// A driver at work.
+pub(crate) struct Mount {
+    /// Number of the mount, `st_dev`.
+    pub(crate) id: u64,
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) fs: Guarded,
+    pub(crate) limits: Limits,
+    pub(crate) root_ino: Ino,
+    flags: AtomicU32,
+    pub(crate) fs_type: &'static str,
+    /// Path of the device.
+    pub(crate) from: String,
+    /// Path of the covered directory.
+    pub(crate) on: String,
+    pub(crate) pages: Arc<MountPages>,
+    /// Renames across directories take it, one at a time, so that nothing becomes its own ancestor.
+    pub(crate) rename: SleepMutex<()>,
+    /// Files open for writing.
+    pub(crate) writers: AtomicU32,
+    /// It is being unmounted.
+    closing: AtomicBool,
+    /// The device's number, while it is in use by this mount.
+    pub(crate) device: Option<DeviceNumber>,
+    table: Mutex<Table>,
+    event: Arc<dyn Event>,
+    /// The root directory and the covered one, in use as long as it is mounted.
+    pub(crate) anchors: Mutex<Anchors>,
+}
+
+/// What a mount keeps in use.
+#[derive(Default)]
+pub(crate) struct Anchors {
+    pub(crate) root: Option<VnodeRef>,
+    pub(crate) covered: Option<VnodeRef>,
+}
+
+/// What a mount is made of.
+pub(crate) struct NewMount {
+    pub(crate) id: u64,
+    pub(crate) fs: Guarded,
+    pub(crate) flags: MountFlags,
+    pub(crate) fs_type: &'static str,
+    pub(crate) from: String,
+    pub(crate) on: String,
+    pub(crate) pages: Arc<MountPages>,
+    pub(crate) device: Option<DeviceNumber>,
+}
+
+impl Mount {
+    pub(crate) fn new(caches: &Arc<Caches>, new: NewMount) -> Arc<Self> {
+        Arc::new(Self {
+            id: new.id,
+            limits: new.fs.limits(),
+            root_ino: new.fs.root(),
+            fs: new.fs,
+            flags: AtomicU32::new(new.flags.bits()),
+            fs_type: new.fs_type,
+            from: new.from,
+            on: new.on,
+            pages: new.pages,
+            rename: SleepMutex::new(&caches.queues, ()),
+            writers: AtomicU32::new(0),
+            closing: AtomicBool::new(false),
+            device: new.device,
+            table: Mutex::default(),
+            event: caches.host.event(),
+            anchors: Mutex::default(),
+            caches: caches.clone(),
+        })
+    }
+
+    pub(crate) fn flags(&self) -> MountFlags {
+        MountFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_flags(&self, flags: MountFlags) {
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn read_only(&self) -> bool {
+        self.flags().contains(MountFlags::RDONLY)
+    }
+
+    /// # Errors
+    /// `EROFS` when nothing may be written.
+    pub(crate) fn writable(&self) -> Result<()> {
+        if self.read_only() {
+            Err(Errno::EROFS)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Wall time in the steps of this file system.
+    pub(crate) fn now(&self) -> Timespec {
+        self.round(self.caches.host.wall())
+    }
+
+    /// A time in the steps of this file system.
+    pub(crate) fn round(&self, time: Timespec) -> Timespec {
+        const SECOND: u32 = 1_000_000_000;
+        match self.limits.time_granularity {
+            0 | 1 => time,
+            step if step < SECOND => Timespec {
+                nsec: time.nsec - time.nsec % step,
+                ..time
+            },
+            step => {
+                let seconds = i64::from(step / SECOND).max(1);
+                Timespec::from_secs(time.sec - time.sec.rem_euclid(seconds))
+            }
+        }
+    }
+
+    /// The vnode of an inode number, loaded if it is not live.
+    ///
+    /// # Errors
+    /// `ESTALE` when the number is of no inode in use, `EIO`.
+    pub(crate) fn vnode(self: &Arc<Self>, ino: Ino) -> Result<VnodeRef> {
+        if self.fs.is_dead() || self.closing.load(Ordering::Acquire) {
+            return Err(Errno::EIO);
+        }
+        if let Some(vnode) = self.reserve(ino) {
+            return Ok(vnode);
+        }
+        match self.fs.load(ino) {
+            Ok(inode) => Ok(self.install(ino, inode)),
+            Err(error) => {
+                self.change(|slots| slots.remove(&ino.0));
+                Err(error)
+            }
+        }
+    }
+
+    /// The vnode of an inode that the driver has just made.
+    pub(crate) fn adopt(self: &Arc<Self>, ino: Ino, inode: AnyInode) -> Result<VnodeRef> {
+        // An old inode of that number may still be on its way out, but none can be live.
+        match self.reserve(ino) {
+            None => Ok(self.install(ino, inode)),
+            Some(_) => {
+                self.caches.log.message(format_args!(
+                    "{}: inode {} was made while it is in use",
+                    self.from, ino.0
+                ));
+                self.fs.kill();
+                Err(Errno::EIO)
+            }
+        }
+    }
+
+    /// The live vnode of a number, or `None` with its slot reserved for the caller to load.
+    fn reserve(&self, ino: Ino) -> Option<VnodeRef> {
+        let mut table = self.table.lock();
+        loop {
+            match table.slots.get(&ino.0) {
+                Some(Slot::Live(vnode)) => {
+                    if let Some(vnode) = VnodeRef::acquire(vnode) {
+                        return Some(vnode);
+                    }
+                }
+                Some(Slot::Loading | Slot::Ending) => {}
+                None => {
+                    table.slots.insert(ino.0, Slot::Loading);
+                    return None;
+                }
+            }
+            let ticket = self.event.ticket();
+            table.waiters += 1;
+            drop(table);
+            self.event.wait(ticket, None);
+            table = self.table.lock();
+            table.waiters -= 1;
+        }
+    }
+
+    fn install(self: &Arc<Self>, ino: Ino, inode: AnyInode) -> VnodeRef {
+        let vnode = Arc::new(Vnode::new(self, ino, inode));
+        let used = VnodeRef::acquire(&vnode).expect("a new vnode is not on its way out");
+        if self.evictable(&vnode) {
+            self.caches.live.fetch_add(1, Ordering::Relaxed);
+        }
+        self.change(|slots| slots.insert(ino.0, Slot::Live(vnode)));
+        self.caches.trim();
+        used
+    }
+
+    /// Changes the table and wakes who waits for that.
+    fn change<R>(&self, change: impl FnOnce(&mut HashMap<u64, Slot>) -> R) -> R {
+        let mut table = self.table.lock();
+        let result = change(&mut table.slots);
+        let waiters = table.waiters;
+        drop(table);
+        if waiters != 0 {
+            self.event.notify();
+        }
+        result
+    }
+
+    /// The vnode's number has become another one.
+    pub(crate) fn rekey(&self, vnode: &Vnode, to: Ino) {
+        self.change(|slots| {
+            if let Some(slot) = slots.remove(&vnode.ino().0) {
+                slots.insert(to.0, slot);
+            }
+            vnode.set_ino(to);
+        });
+    }
+
+    /// Live vnodes.
+    pub(crate) fn vnodes(&self) -> Vec<Arc<Vnode>> {
+        let table = self.table.lock();
+        let mut live: Vec<_> = table
+            .slots
+            .values()
+            .filter_map(|slot| match slot {
+                Slot::Live(vnode) => Some(vnode.clone()),
+                _ => None,
+            })
+            .collect();
+        drop(table);
+        // The order of a hash table differs from run to run; a simulated host's runs must not.
+        live.sort_unstable_by_key(|v| v.id);
+        live
+    }
+
+    /// The last use of a vnode has ended.
+    pub(crate) fn idle(&self, vnode: &Arc<Vnode>) {
+        if vnode.nlink() == 0 && !self.limits.revalidate {
+            if vnode.try_end() {
+                self.end(vnode);
+            }
+        } else if self.evictable(vnode) && !vnode.mark(QUEUED) {
+            self.caches.idle.push(vnode.clone());
+        }
+    }
+
+    /// Whether an idle vnode may be given back to the driver to make room.
+    pub(crate) fn evictable(&self, vnode: &Vnode) -> bool {
+        // In memory the pages are the file.
+        !(self.limits.memory && vnode.pages.is_some())
+    }
+
+    /// Gives an idle vnode back to the driver. The caller has [`Vnode::try_end`]ed it.
+    pub(crate) fn end(&self, vnode: &Arc<Vnode>) {
+        let ino = vnode.ino().0;
+        self.change(|slots| {
+            if let Some(slot @ Slot::Live(_)) = slots.get_mut(&ino) {
+                *slot = Slot::Ending;
+            }
+        });
+        self.caches.names.forget_vnode(vnode);
+        if let Err(error) = self.give_back(vnode) {
+            self.caches.log.message(format_args!(
+                "{}: inode {ino}: {error} when its last use ended",
+                self.from
+            ));
+        }
+        self.change(|slots| {
+            if let Some(Slot::Ending) = slots.get(&ino) {
+                slots.remove(&ino);
+            }
+        });
+        if self.evictable(vnode) {
+            self.caches.live.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes back what the driver or the device has not got, and gives the inode back.
+    pub(crate) fn give_back(&self, vnode: &Vnode) -> Result<()> {
+        let mut result = Ok(());
+        if vnode.nlink() == 0 {
+            if let Some(pages) = &vnode.pages {
+                pages.invalidate();
+            }
+        } else if !self.fs.is_dead() {
+            result = vnode.flush_times();
+            if let Some(pages) = &vnode.pages
+                && !self.limits.memory
+            {
+                result = result.and(pages.flush());
+            }
+        }
+        if let Some(pages) = &vnode.pages {
+            pages.invalidate();
+        }
+        let body = core::mem::replace(&mut *vnode.body.write(), Body::Dead);
+        match body {
+            Body::Live(inode) => result.and(self.fs.reclaim(inode)),
+            Body::Dead => result,
+        }
+    }
+
+    /// No vnode is loaded any more.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Takes every inode out of its vnode and gives it back: those in use are dead from then on.
+    ///
+    /// # Errors
+    /// The first error; all are given back.
+    pub(crate) fn give_back_all(&self) -> Result<()> {
+        let mut result = Ok(());
+        for vnode in self.vnodes() {
+            result = result.and(self.give_back(&vnode));
+        }
+        result
+    }
+
+    /// Forgets all vnodes without a word to the driver.
+    pub(crate) fn abandon(&self) {
+        self.fs.kill();
+        let anchors = core::mem::take(&mut *self.anchors.lock());
+        drop(anchors);
+        let slots = self.change(core::mem::take);
+        drop(slots);
+    }
+
+    /// After a call that changed something, with no lock held.
+    pub(crate) fn changed(&self) -> Result<()> {
+        let result = if self.flags().contains(MountFlags::SYNCHRONOUS) {
+            self.fs.sync()
+        } else {
+            Ok(())
+        };
+        self.fs.balance();
+        result
+    }
+
+    /// Tells the driver all pending times and writes the dirty pages.
+    ///
+    /// # Errors
+    /// The first error; all is tried.
+    pub(crate) fn write_back(&self) -> Result<()> {
+        let mut result = Ok(());
+        for vnode in self.vnodes() {
+            result = result.and(match vnode.flush_times() {
+                // It was given back meanwhile, which wrote it.
+                Err(Errno::EIO) if !self.fs.is_dead() && vnode.users() == u32::MAX => Ok(()),
+                other => other,
+            });
+        }
+        if !self.limits.memory {
+            result = result.and(crate::fs::WriteOrdered::write_ordered(&*self.pages));
+        }
+        result
+    }
+
+    /// Makes everything durable.
+    ///
+    /// # Errors
+    /// The first error; all is tried.
+    pub(crate) fn sync(&self) -> Result<()> {
+        if self.read_only() {
+            return Ok(());
+        }
+        let result = self.write_back();
+        result.and(self.fs.sync())
+    }
+}
+
+impl Caches {
+    /// Gives idle vnodes back to their drivers until there are no more than the limit.
+    pub(crate) fn trim(&self) {
+        // Each vnode is looked at twice at most: once to take its mark of use away.
+        let mut chances = self.idle.len().saturating_mul(2);
+        while self.live.load(Ordering::Relaxed) > self.idle.limit && chances > 0 {
+            chances -= 1;
+            let Some(vnode) = self.idle.pop() else {
+                return;
+            };
+            if vnode.users() == 0 && vnode.try_end() {
+                vnode.mount.end(&vnode);
+            }
+        }
+    }
+
+    /// Gives all idle vnodes of a mount back to the driver, as far as nobody uses them.
+    pub(crate) fn drop_idle(&self, mount: &Mount) {
+        drop(self.idle.take(mount.id));
+        for vnode in mount.vnodes() {
+            if vnode.try_end() {
+                mount.end(&vnode);
+            }
+        }
+    }
+}

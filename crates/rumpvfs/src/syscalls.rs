@@ -1,0 +1,454 @@
+//! The system calls of [`Calls`] for [`Proc`], and [`KernelVfs`] for [`Kernel`].
+
+use crate::{
+    calls::{
+        Access, At, Calls, Dirent, DirentPlus, FileExtent, FileHandle, Flock, Follow, KernelVfs,
+        MountArgs, MountFlags, RecordLock, RenameFlags, SetTime,
+    },
+    data, dir,
+    file::VnodeFile,
+    fs::{FsType, Ino, Probe, XattrMode},
+    guarded::contain,
+    lock::Range,
+    process::{self, Ctx},
+    special::DeviceFile,
+    vfs::Vfs,
+    vnode::{LOCKED, VnodeRef},
+    walk::{self, Cached},
+};
+use alloc::{sync::Arc, vec::Vec};
+use core::time::Duration;
+use rumpkern::{Fd, FileType, Kernel, OpenFlags, Proc, Stat, Statvfs, types::DeviceNumber};
+use rumpuser::{BlockDevice, Errno, Result};
+
+/// An open vnode behind a descriptor.
+///
+/// # Errors
+/// `EBADF`; `EINVAL` for what is no vnode.
+fn vnode_file(proc: &Proc, fd: Fd) -> Result<(Arc<VnodeFile>, OpenFlags)> {
+    let open = proc.fd_file(fd)?;
+    let flags = open.flags();
+    if flags.contains(OpenFlags::PATH) {
+        return Err(Errno::EBADF);
+    }
+    Ok((VnodeFile::of(&open).ok_or(Errno::EINVAL)?, flags))
+}
+
+/// The vnode behind a descriptor of any kind that has one.
+fn vnode_of(proc: &Proc, fd: Fd) -> Result<VnodeRef> {
+    let open = proc.fd_file(fd)?;
+    let file = open.file().clone().as_any();
+    let file = match file.downcast::<VnodeFile>() {
+        Ok(file) => return Ok(file.vnode.clone()),
+        Err(other) => other,
+    };
+    let file = match file.downcast::<DeviceFile>() {
+        Ok(file) => return Ok(file.node.clone()),
+        Err(other) => other,
+    };
+    match file.downcast::<crate::fifo::FifoFile>() {
+        Ok(file) => Ok(file.vnode.clone()),
+        Err(_) => Err(Errno::EINVAL),
+    }
+}
+
+/// A stat along cached names: no allocation, no driver, no sleep lock. `None` when the caches do not know.
+fn stat_cached(proc: &Proc, path: &[u8], follow: Follow) -> Result<Option<Stat>> {
+    if path.is_empty() || path.len() > 4095 {
+        return Ok(None);
+    }
+    let data = process::data(proc)?;
+    let cred = proc.cred();
+    let dirs = data.dirs.read();
+    let names = &data.vfs.caches.names;
+    let table = names.read();
+    let Some(top) = &table.root else {
+        return Err(Errno::ENOENT);
+    };
+    let root = dirs.root.as_ref().map_or(top, VnodeRef::arc);
+    let start = match (&dirs.cwd, path.first()) {
+        (Some(cwd), Some(byte)) if *byte != b'/' => cwd.arc(),
+        (None, Some(byte)) if *byte != b'/' => top,
+        _ => root,
+    };
+    match walk::cached(names, &table, (root, start), path, follow, &cred)? {
+        Cached::Found(vnode) if !vnode.mount.limits.revalidate => {
+            vnode.touch();
+            vnode.stat().map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+impl Calls for Proc {
+    fn openat(&self, at: At, path: impl AsRef<[u8]>, flags: OpenFlags, mode: u32) -> Result<Fd> {
+        let ctx = Ctx::new(self)?;
+        let file = ctx.open(&process::start(self, at)?, path.as_ref(), flags, mode)?;
+        let once = OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::TRUNC | OpenFlags::NOFOLLOW;
+        let closer = file.clone();
+        self.fd_alloc(file, flags - once).inspect_err(|_| {
+            // The table is full; what closing says does not matter any more.
+            let _ = closer.close(&ctx.cred);
+        })
+    }
+
+    fn fstatat(&self, at: At, path: impl AsRef<[u8]>, follow: Follow) -> Result<Stat> {
+        let path = path.as_ref();
+        if at == At::Cwd
+            && let Some(stat) = stat_cached(self, path, follow)?
+        {
+            return Ok(stat);
+        }
+        if let (At::Fd(fd), b"") = (at, path) {
+            return self.fstat(fd);
+        }
+        let ctx = Ctx::new(self)?;
+        ctx.resolve(&process::start(self, at)?, path, follow)?
+            .stat()
+    }
+
+    fn linkat(&self, from: (At, &[u8]), to: (At, &[u8]), follow: Follow) -> Result<()> {
+        let ctx = Ctx::new(self)?;
+        let (from_at, to_at) = (process::start(self, from.0)?, process::start(self, to.0)?);
+        ctx.link((&from_at, from.1), (&to_at, to.1), follow)
+    }
+
+    fn symlinkat(&self, target: &[u8], at: At, path: impl AsRef<[u8]>) -> Result<()> {
+        Ctx::new(self)?.symlink(target, &process::start(self, at)?, path.as_ref())
+    }
+
+    fn readlinkat(&self, at: At, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
+        let ctx = Ctx::new(self)?;
+        let link = ctx.resolve_or_self(&process::start(self, at)?, path.as_ref(), Follow::No)?;
+        if link.file_type != FileType::Symlink {
+            return Err(Errno::EINVAL);
+        }
+        walk::read_link(&link).map(|target| target.to_vec())
+    }
+
+    fn renameat(&self, from: (At, &[u8]), to: (At, &[u8]), flags: RenameFlags) -> Result<()> {
+        let ctx = Ctx::new(self)?;
+        let (from_at, to_at) = (process::start(self, from.0)?, process::start(self, to.0)?);
+        ctx.rename((&from_at, from.1), (&to_at, to.1), flags)
+    }
+
+    fn unlinkat(&self, at: At, path: impl AsRef<[u8]>, dir: bool) -> Result<()> {
+        let ctx = Ctx::new(self)?;
+        let start = process::start(self, at)?;
+        if dir {
+            ctx.rmdir(&start, path.as_ref())
+        } else {
+            ctx.unlink(&start, path.as_ref())
+        }
+    }
+
+    fn mkdirat(&self, at: At, path: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+        Ctx::new(self)?.mkdir(&process::start(self, at)?, path.as_ref(), mode)
+    }
+
+    fn mknodat(
+        &self,
+        at: At,
+        path: impl AsRef<[u8]>,
+        kind: FileType,
+        mode: u32,
+        device: DeviceNumber,
+    ) -> Result<()> {
+        let start = process::start(self, at)?;
+        Ctx::new(self)?.mknod(&start, path.as_ref(), kind, mode, device)
+    }
+
+    fn fchmodat(&self, at: At, path: impl AsRef<[u8]>, mode: u32, follow: Follow) -> Result<()> {
+        Ctx::new(self)?.chmod(&process::start(self, at)?, path.as_ref(), mode, follow)
+    }
+
+    fn fchownat(
+        &self,
+        at: At,
+        path: impl AsRef<[u8]>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        follow: Follow,
+    ) -> Result<()> {
+        let start = process::start(self, at)?;
+        Ctx::new(self)?.chown(&start, path.as_ref(), (uid, gid), follow)
+    }
+
+    fn utimensat(
+        &self,
+        at: At,
+        path: impl AsRef<[u8]>,
+        atime: SetTime,
+        mtime: SetTime,
+        follow: Follow,
+    ) -> Result<()> {
+        let start = process::start(self, at)?;
+        Ctx::new(self)?.utimens(&start, path.as_ref(), (atime, mtime), follow)
+    }
+
+    fn chflagsat(&self, at: At, path: impl AsRef<[u8]>, flags: u32, follow: Follow) -> Result<()> {
+        Ctx::new(self)?.chflags(&process::start(self, at)?, path.as_ref(), flags, follow)
+    }
+
+    fn truncate(&self, path: impl AsRef<[u8]>, size: u64) -> Result<()> {
+        if size > self.limits().file_size {
+            return Err(Errno::EFBIG);
+        }
+        Ctx::new(self)?.truncate(path.as_ref(), size)
+    }
+
+    fn fallocate(&self, fd: Fd, offset: u64, len: u64, keep_size: bool) -> Result<()> {
+        let (file, flags) = vnode_file(self, fd)?;
+        data::allocate(&file, flags, (offset, len), keep_size)
+    }
+
+    fn punch_hole(&self, fd: Fd, offset: u64, len: u64) -> Result<()> {
+        let (file, flags) = vnode_file(self, fd)?;
+        data::punch(&file, flags, offset, len)
+    }
+
+    fn faccessat(
+        &self,
+        at: At,
+        path: impl AsRef<[u8]>,
+        access: Access,
+        follow: Follow,
+    ) -> Result<()> {
+        let start = process::start(self, at)?;
+        Ctx::new(self)?.access(&start, path.as_ref(), access, follow)
+    }
+
+    fn getdents(&self, fd: Fd, max: usize) -> Result<Vec<Dirent>> {
+        dir::getdents(self, fd, max)
+    }
+
+    fn getdents_plus(&self, fd: Fd, max: usize) -> Result<Vec<DirentPlus>> {
+        dir::getdents_plus(self, fd, max)
+    }
+
+    fn statvfs(&self, path: impl AsRef<[u8]>) -> Result<Statvfs> {
+        let vnode = Ctx::new(self)?.resolve(&None, path.as_ref(), Follow::Yes)?;
+        vnode.mount.statvfs()
+    }
+
+    fn fstatvfs(&self, fd: Fd) -> Result<Statvfs> {
+        vnode_of(self, fd)?.mount.statvfs()
+    }
+
+    fn getvfsstat(&self) -> Vec<Statvfs> {
+        let Ok(ctx) = Ctx::new(self) else {
+            return Vec::new();
+        };
+        let stat =
+            |mount: &Arc<crate::mount::Mount>| mount.statvfs().unwrap_or_else(|_| mount.vfsstat());
+        ctx.vfs.all_mounts().iter().map(stat).collect()
+    }
+
+    fn chdir(&self, path: impl AsRef<[u8]>) -> Result<()> {
+        Ctx::new(self)?.chdir(self, &None, path.as_ref())
+    }
+
+    fn fchdir(&self, fd: Fd) -> Result<()> {
+        let start = process::start(self, At::Fd(fd))?;
+        Ctx::new(self)?.chdir(self, &start, b"")
+    }
+
+    fn chroot(&self, path: impl AsRef<[u8]>) -> Result<()> {
+        Ctx::new(self)?.chroot(self, path.as_ref())
+    }
+
+    fn getcwd(&self) -> Result<Vec<u8>> {
+        Ctx::new(self)?.getcwd()
+    }
+
+    fn flock(&self, fd: Fd, op: Flock, nonblock: bool) -> Result<()> {
+        let (file, _) = vnode_file(self, fd)?;
+        let vfs = process::data(self)?.vfs.clone();
+        let description = file.description();
+        vfs.locks.flock(&file.vnode, description, op, nonblock)
+    }
+
+    fn set_lock(&self, fd: Fd, lock: RecordLock, wait: bool) -> Result<()> {
+        let (file, flags) = vnode_file(self, fd)?;
+        let range = Range::new(lock.start, lock.len)?;
+        let opened = if lock.exclusive {
+            flags.writes()
+        } else {
+            flags.reads()
+        };
+        if !opened {
+            return Err(Errno::EBADF);
+        }
+        let vfs = process::data(self)?.vfs.clone();
+        let wanted = (range, lock.exclusive);
+        vfs.locks.set(&file.vnode, self.getpid(), wanted, wait)
+    }
+
+    fn unlock(&self, fd: Fd, start: u64, len: u64) -> Result<()> {
+        let (file, _) = vnode_file(self, fd)?;
+        let range = Range::new(start, len)?;
+        if file.vnode.marked(LOCKED) {
+            let vfs = process::data(self)?.vfs.clone();
+            vfs.locks.unlock(&file.vnode, self.getpid(), range);
+        }
+        Ok(())
+    }
+
+    fn get_lock(&self, fd: Fd, lock: RecordLock) -> Result<Option<(RecordLock, u32)>> {
+        let (file, _) = vnode_file(self, fd)?;
+        let range = Range::new(lock.start, lock.len)?;
+        let vfs = process::data(self)?.vfs.clone();
+        let wanted = (range, lock.exclusive);
+        Ok(vfs.locks.get(&file.vnode, self.getpid(), wanted))
+    }
+
+    fn getxattr(&self, path: impl AsRef<[u8]>, name: &[u8], follow: Follow) -> Result<Vec<u8>> {
+        let ctx = Ctx::new(self)?;
+        let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
+        ctx.getxattr(&vnode, name)
+    }
+
+    fn fgetxattr(&self, fd: Fd, name: &[u8]) -> Result<Vec<u8>> {
+        Ctx::new(self)?.getxattr(&vnode_of(self, fd)?, name)
+    }
+
+    fn setxattr(
+        &self,
+        path: impl AsRef<[u8]>,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+        follow: Follow,
+    ) -> Result<()> {
+        let ctx = Ctx::new(self)?;
+        let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
+        ctx.setxattr(&vnode, name, value, mode)
+    }
+
+    fn fsetxattr(&self, fd: Fd, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+        Ctx::new(self)?.setxattr(&vnode_of(self, fd)?, name, value, mode)
+    }
+
+    fn listxattr(&self, path: impl AsRef<[u8]>, follow: Follow) -> Result<Vec<Vec<u8>>> {
+        let ctx = Ctx::new(self)?;
+        let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
+        ctx.listxattr(&vnode)
+    }
+
+    fn flistxattr(&self, fd: Fd) -> Result<Vec<Vec<u8>>> {
+        Ctx::new(self)?.listxattr(&vnode_of(self, fd)?)
+    }
+
+    fn removexattr(&self, path: impl AsRef<[u8]>, name: &[u8], follow: Follow) -> Result<()> {
+        let ctx = Ctx::new(self)?;
+        let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
+        ctx.removexattr(&vnode, name)
+    }
+
+    fn mount(&self, fs_type: &str, on: impl AsRef<[u8]>, args: MountArgs) -> Result<()> {
+        let ctx = Ctx::new(self)?;
+        ctx.vfs.mount(&ctx, fs_type, on.as_ref(), &args)
+    }
+
+    fn remount(&self, on: impl AsRef<[u8]>, flags: MountFlags) -> Result<()> {
+        let ctx = Ctx::new(self)?;
+        ctx.vfs.remount(&ctx, on.as_ref(), flags)
+    }
+
+    fn unmount(&self, on: impl AsRef<[u8]>, force: bool) -> Result<()> {
+        let ctx = Ctx::new(self)?;
+        ctx.vfs.unmount(&ctx, on.as_ref(), force)
+    }
+
+    fn sync(&self) -> Result<()> {
+        process::data(self)?.vfs.sync()
+    }
+
+    fn getfh(&self, path: impl AsRef<[u8]>, follow: Follow) -> Result<FileHandle> {
+        let ctx = Ctx::new(self)?;
+        if !ctx.cred.is_root() {
+            return Err(Errno::EPERM);
+        }
+        let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
+        Ok(FileHandle {
+            fsid: vnode.mount.id,
+            ino: vnode.ino().0,
+            generation: vnode.attributes()?.generation,
+        })
+    }
+
+    fn fhopen(&self, handle: FileHandle, flags: OpenFlags) -> Result<Fd> {
+        let ctx = Ctx::new(self)?;
+        if !ctx.cred.is_root() {
+            return Err(Errno::EPERM);
+        }
+        let mounts = ctx.vfs.all_mounts();
+        let mount = mounts.iter().find(|m| m.id == handle.fsid);
+        let vnode = mount.ok_or(Errno::ESTALE)?.vnode(Ino(handle.ino))?;
+        let now = vnode.attributes()?;
+        if now.generation != handle.generation || now.nlink == 0 {
+            return Err(Errno::ESTALE);
+        }
+        let once = OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::TRUNC | OpenFlags::NOFOLLOW;
+        let file = ctx.open_vnode(vnode, flags - OpenFlags::CREAT)?;
+        self.fd_alloc(file, flags - once)
+    }
+
+    fn extents(&self, fd: Fd, offset: u64, len: u64) -> Result<Vec<FileExtent>> {
+        let (file, _) = vnode_file(self, fd)?;
+        data::extents(&file.vnode, offset, len)
+    }
+}
+
+/// The faction of a kernel.
+///
+/// # Errors
+/// `ENOSYS` when it was built without.
+fn faction(kernel: &Kernel) -> Result<Arc<Vfs>> {
+    kernel.service::<Vfs>().ok_or(Errno::ENOSYS)
+}
+
+impl KernelVfs for Kernel {
+    fn etfs_register(&self, path: impl AsRef<[u8]>, device: Arc<dyn BlockDevice>) -> Result<()> {
+        faction(self)?.show_device(path.as_ref(), device)
+    }
+
+    fn etfs_remove(&self, path: impl AsRef<[u8]>) -> Result<()> {
+        faction(self)?.hide_device(path.as_ref())
+    }
+
+    fn fs_types(&self) -> Vec<Arc<dyn FsType>> {
+        faction(self).map_or_else(|_| Vec::new(), |vfs| vfs.types.read().clone())
+    }
+
+    fn probe(&self, device: &dyn BlockDevice) -> Result<Option<(&'static str, Probe)>> {
+        for fs_type in self.fs_types() {
+            let log = self.log().with_prefix(fs_type.name());
+            let (found, _) = contain(&**self.host(), &log, || fs_type.probe(device));
+            if let Some(probe) = found? {
+                return Ok(Some((fs_type.name(), probe)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn register_fs(&self, fs_type: Arc<dyn FsType>) -> Result<()> {
+        let vfs = faction(self)?;
+        let mut types = vfs.types.write();
+        if types.iter().any(|t| t.name() == fs_type.name()) {
+            return Err(Errno::EEXIST);
+        }
+        types.push(fs_type);
+        Ok(())
+    }
+
+    fn start_syncer(&self, interval: Duration) -> Result<()> {
+        let vfs = faction(self)?;
+        self.spawn("syncer", move |life| {
+            while life.sleep(interval) {
+                // Each mount has told the log about its error, and files keep theirs for fsync.
+                let _ = vfs.sync();
+            }
+        })
+    }
+}

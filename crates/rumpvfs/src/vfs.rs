@@ -1,0 +1,147 @@
+//! The faction's state, one per kernel.
+
+use crate::{
+    fs::FsType,
+    idle::IdleQueue,
+    lock::LockManager,
+    mount::{Caches, Mount},
+    namecache::Names,
+    pages::PagePool,
+    special::Devices,
+    vnode::VnodeRef,
+};
+use alloc::{sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use rumpkern::{Component, Kernel, Phase};
+use rumpuser::{
+    Errno, Result,
+    sleep::SleepMutex,
+    sync::{Mutex, RwLock},
+};
+
+/// Memory that an idle vnode takes, about, with its driver's inode and its name.
+const VNODE_BYTES: usize = 1024;
+/// Bounds of the number of vnodes.
+const VNODES: core::ops::RangeInclusive<usize> = 1024..=131_072;
+
+/// State of the file system faction.
+pub struct Vfs {
+    pub(crate) caches: Arc<Caches>,
+    pub(crate) types: RwLock<Vec<Arc<dyn FsType>>>,
+    /// In the order of mounting.
+    pub(crate) mounts: RwLock<Vec<Arc<Mount>>>,
+    /// One mount or unmount at a time.
+    pub(crate) mounting: SleepMutex<()>,
+    pub(crate) next_mount: AtomicU64,
+    pub(crate) devices: Mutex<Devices>,
+    pub(crate) locks: LockManager,
+}
+
+impl Vfs {
+    fn new(kernel: &Kernel) -> Arc<Self> {
+        let host = kernel.host();
+        let memory = usize::try_from(host.memory_limit()).unwrap_or(usize::MAX);
+        let vnodes = (memory / 16 / VNODE_BYTES).clamp(*VNODES.start(), *VNODES.end());
+        let queues = kernel.sleep_queues();
+        Arc::new(Self {
+            caches: Arc::new(Caches {
+                host: host.clone(),
+                log: kernel.log().clone(),
+                queues: queues.clone(),
+                pollers: kernel.init_proc().pollers(),
+                names: Names::new(vnodes.saturating_mul(2)),
+                idle: IdleQueue::new(vnodes),
+                pool: PagePool::new(queues, memory / 2),
+                serial: AtomicU64::new(1),
+                live: AtomicUsize::new(0),
+            }),
+            types: RwLock::default(),
+            mounts: RwLock::default(),
+            mounting: SleepMutex::new(queues, ()),
+            next_mount: AtomicU64::new(1),
+            devices: Mutex::default(),
+            locks: LockManager::new(&**host),
+        })
+    }
+
+    /// The root directory of the kernel.
+    ///
+    /// # Errors
+    /// `ENOENT` when nothing is mounted.
+    pub(crate) fn root(&self) -> Result<VnodeRef> {
+        let table = self.caches.names.read();
+        table
+            .root
+            .as_ref()
+            .and_then(VnodeRef::acquire)
+            .ok_or(Errno::ENOENT)
+    }
+
+    pub(crate) fn fs_type(&self, name: &str) -> Option<Arc<dyn FsType>> {
+        let types = self.types.read();
+        let named = |t: &&Arc<dyn FsType>| t.name() == name || t.aliases().contains(&name);
+        types.iter().find(named).cloned()
+    }
+
+    pub(crate) fn all_mounts(&self) -> Vec<Arc<Mount>> {
+        self.mounts.read().clone()
+    }
+
+    /// Makes everything durable.
+    ///
+    /// # Errors
+    /// The first error; all mounts are tried.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let mut result = Ok(());
+        for mount in self.all_mounts() {
+            result = result.and(mount.sync());
+        }
+        result
+    }
+
+    pub(crate) fn next_mount_id(&self) -> u64 {
+        self.next_mount.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Vfs {
+    /// Mounts and their vnodes refer to each other; a kernel that ends without a shutdown leaves them mounted.
+    fn drop(&mut self) {
+        let mounts = core::mem::take(&mut *self.mounts.write());
+        for mount in &mounts {
+            mount.abandon();
+        }
+        self.caches.names.clear();
+        self.caches.idle.clear();
+    }
+}
+
+/// The faction.
+#[must_use]
+pub fn component() -> Component {
+    Component {
+        name: "vfs",
+        phase: Phase::Faction,
+        requires: &[root_component],
+        init: |kernel| {
+            let vfs = Vfs::new(kernel);
+            kernel.register(vfs.clone())?;
+            kernel.on_shutdown(move || vfs.unmount_all());
+            Ok(())
+        },
+    }
+}
+
+/// Mounts the root file system when all drivers are there: the first that needs no device.
+fn root_component() -> Component {
+    Component {
+        name: "vfs-root",
+        phase: Phase::Late,
+        requires: &[],
+        init: |kernel| {
+            let vfs = kernel.service::<Vfs>().ok_or(Errno::ENOSYS)?;
+            let first = vfs.types.read().iter().find(|t| t.nodev()).cloned();
+            first.map_or(Ok(()), |fs_type| vfs.mount_root(&*fs_type))
+        },
+    }
+}

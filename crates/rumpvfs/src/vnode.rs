@@ -1,0 +1,456 @@
+//! Vnodes: live inodes of all mounts, behind one sleep lock each.
+
+use crate::{
+    acl::Acl,
+    erased::{AnyFileSystem, AnyInode},
+    fs::{Attributes, Ino, SetAttributes},
+    mount::Mount,
+    pages::FilePages,
+};
+use alloc::{sync::Arc, vec::Vec};
+use core::{
+    ops::{Deref, DerefMut},
+    sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+};
+use rumpkern::{FileType, Pipe, Stat};
+use rumpuser::{
+    Errno, Result, Timespec,
+    sleep::{SleepReadGuard, SleepRwLock, SleepWriteGuard},
+    sync::Mutex,
+};
+
+/// What the sleep lock of a vnode guards.
+pub(crate) enum Body {
+    /// The driver's inode.
+    Live(AnyInode),
+    /// It was given back to the driver: the file system was unmounted by force.
+    Dead,
+}
+
+/// A live inode.
+///
+/// `users` counts the [`VnodeRef`]s. At zero the vnode idles until it is used again or evicted; an unlinked one is given back
+/// to the driver at once. Who takes the count from zero to [`DYING`] owns the end of the vnode.
+pub(crate) struct Vnode {
+    /// Names the vnode in the name cache; never used again for another.
+    pub(crate) id: u64,
+    pub(crate) mount: Arc<Mount>,
+    pub(crate) file_type: FileType,
+    /// Changes only by [`Mount::rekey`], under the lock of the table.
+    ino: AtomicU64,
+    users: AtomicU32,
+    /// Owner and group, mode and marks: what path walk looks at, kept in step with `attr`.
+    who: AtomicU64,
+    search: AtomicU32,
+    /// Marks for the caches; see the constants.
+    marks: AtomicU8,
+    pub(crate) attr: Mutex<Attr>,
+    pub(crate) body: SleepRwLock<Body>,
+    pub(crate) pages: Option<FilePages>,
+    /// What few vnodes have.
+    pub(crate) extra: Mutex<Extra>,
+}
+
+/// `users` of a vnode on its way back to the driver.
+const DYING: u32 = u32::MAX;
+
+/// In `search`: an ACL may forbid more than the mode tells.
+const HAS_ACL: u32 = 1 << 16;
+
+/// In `marks`: something is mounted here.
+pub(crate) const COVERED: u8 = 1;
+/// In `marks`: in the queue of idle vnodes.
+pub(crate) const QUEUED: u8 = 2;
+/// In `marks`: used since the queue was last looked through.
+pub(crate) const TOUCHED: u8 = 4;
+/// In `marks`: has advisory locks, or had.
+pub(crate) const LOCKED: u8 = 8;
+/// In `marks`: a directory that was removed.
+pub(crate) const REMOVED: u8 = 16;
+/// In `marks`: made without a name, and may still get its first.
+pub(crate) const NAMELESS: u8 = 32;
+
+/// Attributes with the times that the driver has not been told yet.
+pub(crate) struct Attr {
+    pub(crate) now: Attributes,
+    pub(crate) pending: Pending,
+}
+
+/// Times that the driver has not been told yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pending {
+    pub(crate) atime: bool,
+    pub(crate) mtime: bool,
+    pub(crate) ctime: bool,
+}
+
+/// What few vnodes have.
+#[derive(Default)]
+pub(crate) struct Extra {
+    /// Target of a symbolic link, once read.
+    pub(crate) target: Option<Arc<[u8]>>,
+    /// Access ACL, once asked for.
+    pub(crate) access: Option<Option<Arc<Acl>>>,
+    /// Default ACL, once asked for.
+    pub(crate) default: Option<Option<Arc<Acl>>>,
+    /// The stream of a FIFO.
+    pub(crate) pipe: Option<Arc<Pipe>>,
+    /// Where the name cache has this vnode: directory and hash.
+    pub(crate) names: Vec<(u64, u64)>,
+}
+
+impl Vnode {
+    pub(crate) fn new(mount: &Arc<Mount>, ino: Ino, inode: AnyInode) -> Self {
+        let attributes = mount.fs.attributes(&inode);
+        let pages =
+            (attributes.file_type == FileType::Regular).then(|| FilePages::new(&mount.pages));
+        let vnode = Self {
+            id: mount.caches.serial.fetch_add(1, Ordering::Relaxed),
+            mount: mount.clone(),
+            file_type: attributes.file_type,
+            ino: AtomicU64::new(ino.0),
+            users: AtomicU32::new(0),
+            who: AtomicU64::new(0),
+            search: AtomicU32::new(0),
+            marks: AtomicU8::new(0),
+            attr: Mutex::new(Attr {
+                now: attributes,
+                pending: Pending::default(),
+            }),
+            body: SleepRwLock::new(&mount.caches.queues, Body::Live(inode)),
+            pages,
+            extra: Mutex::default(),
+        };
+        vnode.publish(&attributes);
+        vnode
+    }
+
+    pub(crate) fn ino(&self) -> Ino {
+        Ino(self.ino.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_ino(&self, ino: Ino) {
+        self.ino.store(ino.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_dir(&self) -> bool {
+        self.file_type == FileType::Directory
+    }
+
+    /// Whether it is the root directory of its mount.
+    pub(crate) fn is_root(&self) -> bool {
+        self.ino() == self.mount.root_ino
+    }
+
+    pub(crate) fn marked(&self, mark: u8) -> bool {
+        self.marks.load(Ordering::Acquire) & mark != 0
+    }
+
+    /// Sets a mark; whether it was set before.
+    pub(crate) fn mark(&self, mark: u8) -> bool {
+        self.marks.fetch_or(mark, Ordering::AcqRel) & mark != 0
+    }
+
+    pub(crate) fn unmark(&self, mark: u8) {
+        self.marks.fetch_and(!mark, Ordering::AcqRel);
+    }
+
+    /// Notes that it was used, for the queue of idle vnodes.
+    pub(crate) fn touch(&self) {
+        if self.marks.load(Ordering::Relaxed) & TOUCHED == 0 {
+            self.mark(TOUCHED);
+        }
+    }
+
+    /// Owner, group, mode, and whether an ACL says more.
+    pub(crate) fn owner(&self) -> Owner {
+        let who = self.who.load(Ordering::Relaxed);
+        let search = self.search.load(Ordering::Relaxed);
+        Owner {
+            file_type: self.file_type,
+            mode: search & 0o7777,
+            uid: (who >> 32) as u32,
+            gid: who as u32,
+            has_acl: search & HAS_ACL != 0,
+        }
+    }
+
+    /// Whether everybody may search this directory.
+    pub(crate) fn searchable(&self) -> bool {
+        self.is_dir() && self.search.load(Ordering::Relaxed) & (HAS_ACL | 0o111) == 0o111
+    }
+
+    fn publish(&self, attributes: &Attributes) {
+        let who = u64::from(attributes.uid) << 32 | u64::from(attributes.gid);
+        let acl = if attributes.has_acl { HAS_ACL } else { 0 };
+        self.who.store(who, Ordering::Relaxed);
+        self.search
+            .store(attributes.mode & 0o7777 | acl, Ordering::Relaxed);
+    }
+
+    /// Takes the inode for reading.
+    ///
+    /// # Errors
+    /// `EIO` when the mount is gone.
+    pub(crate) fn shared(&self) -> Result<Shared<'_>> {
+        let guard = self.body.read();
+        match *guard {
+            Body::Live(_) => Ok(Shared(guard)),
+            Body::Dead => Err(Errno::EIO),
+        }
+    }
+
+    /// Takes the inode for changing.
+    ///
+    /// # Errors
+    /// `EIO` when the mount is gone.
+    pub(crate) fn exclusive(&self) -> Result<Exclusive<'_>> {
+        let guard = self.body.write();
+        match *guard {
+            Body::Live(_) => Ok(Exclusive(guard)),
+            Body::Dead => Err(Errno::EIO),
+        }
+    }
+
+    /// Takes over what the driver says after it changed the inode; `told` are the times that it has been told.
+    pub(crate) fn refresh(&self, inode: &AnyInode, told: Pending) {
+        let fresh = self.mount.fs.attributes(inode);
+        let mut attr = self.attr.lock();
+        let old = attr.now;
+        let pending = &mut attr.pending;
+        pending.atime &= !told.atime;
+        pending.mtime &= !told.mtime;
+        pending.ctime &= !told.ctime;
+        let pending = *pending;
+        attr.now = fresh;
+        if pending.atime {
+            attr.now.atime = old.atime;
+        }
+        if pending.mtime {
+            attr.now.mtime = old.mtime;
+        }
+        if pending.ctime {
+            attr.now.ctime = fresh.ctime.max(old.ctime);
+        }
+        self.publish(&fresh);
+    }
+
+    /// Attributes as of now.
+    ///
+    /// # Errors
+    /// `EIO` when the mount is dead.
+    pub(crate) fn attributes(&self) -> Result<Attributes> {
+        if self.mount.fs.is_dead() {
+            return Err(Errno::EIO);
+        }
+        if self.mount.limits.revalidate {
+            let inode = self.shared()?;
+            let fresh = self.mount.fs.attributes(&inode);
+            return Ok(fresh);
+        }
+        Ok(self.attr.lock().now)
+    }
+
+    /// What `stat` tells.
+    ///
+    /// # Errors
+    /// `EIO` when the mount is dead.
+    pub(crate) fn stat(&self) -> Result<Stat> {
+        let a = self.attributes()?;
+        Ok(Stat {
+            dev: self.mount.id,
+            ino: self.ino().0,
+            generation: a.generation,
+            file_type: self.file_type,
+            mode: a.mode,
+            nlink: a.nlink,
+            uid: a.uid,
+            gid: a.gid,
+            rdev: a.rdev,
+            size: a.size,
+            blksize: self.mount.limits.block_size.max(4096),
+            blocks: a.blocks,
+            atime: a.atime,
+            mtime: a.mtime,
+            ctime: a.ctime,
+            birthtime: a.birthtime,
+            flags: a.flags,
+        })
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.attr.lock().now.size
+    }
+
+    pub(crate) fn nlink(&self) -> u64 {
+        self.attr.lock().now.nlink
+    }
+
+    /// Data was changed: its times are kept here until the driver is told.
+    pub(crate) fn data_changed(&self, now: Timespec) {
+        let mut attr = self.attr.lock();
+        attr.now.mtime = now;
+        attr.now.ctime = now;
+        attr.pending.mtime = true;
+        attr.pending.ctime = true;
+    }
+
+    /// Data was read at `now`.
+    pub(crate) fn data_read(&self, now: Timespec, strict: bool) {
+        let mut attr = self.attr.lock();
+        let Attributes {
+            atime,
+            mtime,
+            ctime,
+            ..
+        } = attr.now;
+        // Once a day otherwise, so that what was not used for long can be told.
+        let old = atime.sec.saturating_add(86_400) <= now.sec;
+        if strict && atime != now || atime <= mtime || atime <= ctime || old {
+            attr.now.atime = now;
+            attr.pending.atime = true;
+        }
+    }
+
+    /// Tells the driver the times that it has not been told.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub(crate) fn flush_times(&self) -> Result<()> {
+        if self.attr.lock().pending == Pending::default() {
+            return Ok(());
+        }
+        let mut inode = self.exclusive()?;
+        self.flush_times_locked(&mut inode)
+    }
+
+    /// As [`flush_times`](Self::flush_times), under the lock.
+    pub(crate) fn flush_times_locked(&self, inode: &mut AnyInode) -> Result<()> {
+        let (now, pending) = {
+            let attr = self.attr.lock();
+            (attr.now, attr.pending)
+        };
+        if pending == Pending::default() || self.mount.read_only() {
+            return Ok(());
+        }
+        let change = SetAttributes {
+            atime: pending.atime.then_some(now.atime),
+            mtime: pending.mtime.then_some(now.mtime),
+            ctime: pending.ctime.then_some(now.ctime),
+            ..SetAttributes::default()
+        };
+        self.mount.fs.set_attributes(inode, &change)?;
+        self.refresh(inode, pending);
+        Ok(())
+    }
+
+    /// Ends an idle vnode if nobody uses it now: the caller that gets `true` must give it back to the driver.
+    pub(crate) fn try_end(&self) -> bool {
+        self.users
+            .compare_exchange(0, DYING, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    pub(crate) fn users(&self) -> u32 {
+        self.users.load(Ordering::Acquire)
+    }
+}
+
+/// What permission checks look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) file_type: FileType,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) has_acl: bool,
+}
+
+/// A use of a vnode.
+pub(crate) struct VnodeRef(Arc<Vnode>);
+
+impl VnodeRef {
+    /// Uses a vnode, unless it is on its way out.
+    pub(crate) fn acquire(vnode: &Arc<Vnode>) -> Option<Self> {
+        let mut users = vnode.users.load(Ordering::Relaxed);
+        loop {
+            if users == DYING {
+                return None;
+            }
+            match vnode.users.compare_exchange_weak(
+                users,
+                users + 1,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(Self(vnode.clone())),
+                Err(now) => users = now,
+            }
+        }
+    }
+
+    pub(crate) fn arc(&self) -> &Arc<Vnode> {
+        &self.0
+    }
+
+    pub(crate) fn same(&self, other: &Vnode) -> bool {
+        self.0.id == other.id
+    }
+}
+
+impl Clone for VnodeRef {
+    fn clone(&self) -> Self {
+        self.0.users.fetch_add(1, Ordering::Relaxed);
+        Self(self.0.clone())
+    }
+}
+
+impl Drop for VnodeRef {
+    fn drop(&mut self) {
+        if self.0.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.mount.idle(&self.0);
+        }
+    }
+}
+
+impl Deref for VnodeRef {
+    type Target = Vnode;
+    fn deref(&self) -> &Vnode {
+        &self.0
+    }
+}
+
+/// A live inode, locked for reading.
+pub(crate) struct Shared<'a>(SleepReadGuard<'a, Body>);
+
+impl Deref for Shared<'_> {
+    type Target = AnyInode;
+    fn deref(&self) -> &AnyInode {
+        match &*self.0 {
+            Body::Live(inode) => inode,
+            Body::Dead => unreachable!("the lock was taken alive and keeps it so"),
+        }
+    }
+}
+
+/// A live inode, locked for changing.
+pub(crate) struct Exclusive<'a>(SleepWriteGuard<'a, Body>);
+
+impl Deref for Exclusive<'_> {
+    type Target = AnyInode;
+    fn deref(&self) -> &AnyInode {
+        match &*self.0 {
+            Body::Live(inode) => inode,
+            Body::Dead => unreachable!("the lock was taken alive and keeps it so"),
+        }
+    }
+}
+
+impl DerefMut for Exclusive<'_> {
+    fn deref_mut(&mut self) -> &mut AnyInode {
+        match &mut *self.0 {
+            Body::Live(inode) => inode,
+            Body::Dead => unreachable!("the lock was taken alive and keeps it so"),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Extended attributes, with the name spaces of xattr(7).
+
+use crate::{
+    acl::{self, Acl},
+    attr::set_attributes,
+    calls::Access,
+    erased::AnyFileSystem,
+    fs::{SetAttributes, XattrMode},
+    perm,
+    process::Ctx,
+    vnode::{Exclusive, Pending, Vnode, VnodeRef},
+    walk::check_access,
+};
+use alloc::vec::Vec;
+use rumpkern::FileType;
+use rumpuser::{Errno, Result};
+
+/// Longest name in bytes.
+const NAME_MAX: usize = 255;
+/// Largest value in bytes.
+const VALUE_MAX: usize = 65_536;
+
+/// Name spaces: who may do what with an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Space {
+    /// Access as to the file's data; regular files and directories only.
+    User,
+    /// The superuser's alone, invisible to others.
+    Trusted,
+    /// Read by all, written by the superuser.
+    Security,
+    /// An ACL: read by all, written by the owner.
+    Acl(AclKind),
+    /// What else the format keeps there: read by all, written by the superuser.
+    System,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AclKind {
+    Access,
+    Default,
+}
+
+impl Space {
+    /// Of a name.
+    ///
+    /// # Errors
+    /// `ERANGE` for an empty or long name, `EOPNOTSUPP` for another name space.
+    fn of(name: &[u8]) -> Result<Self> {
+        if name.is_empty() || name.len() > NAME_MAX {
+            return Err(Errno::ERANGE);
+        }
+        if name.contains(&0) {
+            return Err(Errno::EINVAL);
+        }
+        let spaces: [(&[u8], Self); 4] = [
+            (b"user.", Self::User),
+            (b"trusted.", Self::Trusted),
+            (b"security.", Self::Security),
+            (b"system.", Self::System),
+        ];
+        let space = match name {
+            acl::ACCESS => return Ok(Self::Acl(AclKind::Access)),
+            acl::DEFAULT => return Ok(Self::Acl(AclKind::Default)),
+            _ => spaces.iter().find(|(prefix, _)| name.starts_with(prefix)),
+        };
+        let &(prefix, space) = space.ok_or(Errno::EOPNOTSUPP)?;
+        if name.len() == prefix.len() {
+            return Err(Errno::EINVAL);
+        }
+        Ok(space)
+    }
+}
+
+fn has_user_space(vnode: &Vnode) -> bool {
+    matches!(vnode.file_type, FileType::Regular | FileType::Directory)
+}
+
+impl Ctx {
+    pub(crate) fn getxattr(&self, vnode: &VnodeRef, name: &[u8]) -> Result<Vec<u8>> {
+        match Space::of(name)? {
+            Space::User => {
+                if !has_user_space(vnode) {
+                    return Err(Errno::ENOATTR);
+                }
+                check_access(vnode, &self.cred, Access::R)?;
+            }
+            Space::Trusted if !self.cred.is_root() => return Err(Errno::ENOATTR),
+            _ => {}
+        }
+        let inode = vnode.shared()?;
+        vnode.mount.fs.get_xattr(&inode, name)
+    }
+
+    pub(crate) fn listxattr(&self, vnode: &VnodeRef) -> Result<Vec<Vec<u8>>> {
+        let mut names = Vec::new();
+        let inode = vnode.shared()?;
+        vnode.mount.fs.list_xattrs(&inode, &mut |name| {
+            if self.cred.is_root() || !name.starts_with(b"trusted.") {
+                names.push(name.to_vec());
+            }
+        })?;
+        Ok(names)
+    }
+
+    /// Whether an attribute may be changed.
+    fn may_change(&self, vnode: &VnodeRef, space: Space) -> Result<()> {
+        vnode.mount.writable()?;
+        perm::changeable(vnode.attributes()?.protection)?;
+        match space {
+            Space::User => {
+                if !has_user_space(vnode) {
+                    return Err(Errno::EPERM);
+                }
+                // Attributes of a sticky directory are its owner's.
+                let owner = vnode.owner();
+                if vnode.is_dir() && owner.mode & perm::STICKY != 0 {
+                    perm::own(owner.uid, &self.cred)?;
+                }
+                check_access(vnode, &self.cred, Access::W)
+            }
+            Space::Acl(kind) => {
+                if vnode.file_type == FileType::Symlink {
+                    return Err(Errno::EOPNOTSUPP);
+                }
+                if kind == AclKind::Default && !vnode.is_dir() {
+                    return Err(Errno::EACCES);
+                }
+                perm::own(vnode.owner().uid, &self.cred)
+            }
+            Space::Trusted | Space::Security | Space::System => {
+                if self.cred.is_root() {
+                    Ok(())
+                } else {
+                    Err(Errno::EPERM)
+                }
+            }
+        }
+    }
+
+    pub(crate) fn setxattr(
+        &self,
+        vnode: &VnodeRef,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+    ) -> Result<()> {
+        let space = Space::of(name)?;
+        if value.len() > VALUE_MAX {
+            return Err(Errno::E2BIG);
+        }
+        self.may_change(vnode, space)?;
+        let mut inode = vnode.exclusive()?;
+        if let Space::Acl(kind) = space {
+            let acl = Acl::parse(value)?;
+            self.set_acl(vnode, &mut inode, kind, acl)?;
+        } else {
+            let now = vnode.mount.now();
+            let fs = &vnode.mount.fs;
+            fs.set_xattr(&mut inode, name, value, mode, now)?;
+            vnode.refresh(&inode, Pending::default());
+        }
+        drop(inode);
+        vnode.mount.changed()
+    }
+
+    pub(crate) fn removexattr(&self, vnode: &VnodeRef, name: &[u8]) -> Result<()> {
+        let space = Space::of(name)?;
+        self.may_change(vnode, space)?;
+        let mut inode = vnode.exclusive()?;
+        let now = vnode.mount.now();
+        vnode.mount.fs.remove_xattr(&mut inode, name, now)?;
+        forget_acls(vnode);
+        vnode.refresh(&inode, Pending::default());
+        drop(inode);
+        vnode.mount.changed()
+    }
+
+    /// Sets an ACL; an access ACL sets the permission bits as well, and is not kept if it says no more than they do.
+    fn set_acl(
+        &self,
+        vnode: &VnodeRef,
+        inode: &mut Exclusive<'_>,
+        kind: AclKind,
+        acl: Option<Acl>,
+    ) -> Result<()> {
+        let fs = &vnode.mount.fs;
+        let now = vnode.mount.now();
+        let (name, kept) = match kind {
+            AclKind::Access => (acl::ACCESS, acl.as_ref().filter(|acl| !acl.is_minimal())),
+            AclKind::Default => (acl::DEFAULT, acl.as_ref()),
+        };
+        let stored = match kept {
+            Some(acl) => fs.set_xattr(inode, name, &acl.bytes(), XattrMode::Set, now),
+            None => match fs.remove_xattr(inode, name, now) {
+                Err(Errno::ENOATTR) => Ok(()),
+                other => other,
+            },
+        };
+        forget_acls(vnode);
+        vnode.refresh(inode, Pending::default());
+        stored?;
+        let Some(acl) = acl.filter(|_| kind == AclKind::Access) else {
+            return Ok(());
+        };
+        let attributes = vnode.attributes_locked(inode);
+        // As chmod(): a foreign group's set-group-id bit goes.
+        let mode = attributes.mode & !0o777 | acl.mode();
+        let change = SetAttributes {
+            mode: Some(perm::chmod(&attributes, mode, &self.cred)?),
+            ..SetAttributes::default()
+        };
+        set_attributes(vnode, inode, change)
+    }
+}
+
+fn forget_acls(vnode: &Vnode) {
+    let mut extra = vnode.extra.lock();
+    extra.access = None;
+    extra.default = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_belong_to_spaces() {
+        assert_eq!(Space::of(b"user.x"), Ok(Space::User));
+        assert_eq!(
+            Space::of(b"system.posix_acl_access"),
+            Ok(Space::Acl(AclKind::Access))
+        );
+        assert_eq!(Space::of(b"system.x"), Ok(Space::System));
+        assert_eq!(Space::of(b"user."), Err(Errno::EINVAL));
+        assert_eq!(Space::of(b"plain"), Err(Errno::EOPNOTSUPP));
+        assert_eq!(Space::of(b""), Err(Errno::ERANGE));
+        assert_eq!(Space::of(&[b'x'; 256]), Err(Errno::ERANGE));
+    }
+}
