@@ -90,7 +90,7 @@ mod tests {
     fn long_names_stay_names_and_differ() {
         let (a, mut b) = (vec![7; 255], vec![7; 255]);
         b[254] = 8;
-        assert!(presented(&a).len() <= 255 && presented(&vec![1; 191]).len() == 255);
+        assert!(presented(&a).len() <= 255 && presented(&[1; 191]).len() == 255);
         assert_ne!(presented(&a), presented(&b));
     }
 

@@ -262,32 +262,30 @@ impl<'a> Node<'a> {
     }
 }
 
-/// The stored and the computed checksum of a node that is a block; `None` on volumes without.
-pub(crate) fn node_checksums(sb: &Superblock, inode: &Inode, bytes: &[u8]) -> Option<(u32, u32)> {
+/// Offset of the checksum of a node with room for `max` entries.
+fn tail_at(max: usize) -> usize {
+    max.saturating_add(1).saturating_mul(EXTENT_ENTRY_SIZE)
+}
+
+/// The stored and the computed checksum of a node that is a block and has room for `max` entries; `None` on volumes
+/// without.
+fn node_checksums(sb: &Superblock, inode: &Inode, bytes: &[u8], max: usize) -> Option<(u32, u32)> {
     if !sb.features.metadata_csum() {
         return None;
     }
-    let (header, _) = RawExtentHeader::ref_from_prefix(bytes).ok()?;
-    let at = usize::from(header.eh_max.get())
-        .checked_add(1)?
-        .checked_mul(EXTENT_ENTRY_SIZE)?;
-    let (covered, rest) = bytes.split_at_checked(at)?;
+    let (covered, rest) = bytes.split_at_checked(tail_at(max))?;
     let (tail, _) = RawExtentTail::ref_from_prefix(rest).ok()?;
     Some((tail.et_checksum.get(), crc32c(inode.csum_seed, covered)))
 }
 
 /// Brings the checksum of a node that is a block up to date, if the volume has checksums.
 pub fn update_checksum(sb: &Superblock, inode: &Inode, bytes: &mut [u8]) {
-    let Some((_, computed)) = node_checksums(sb, inode, bytes) else {
+    let max = RawExtentHeader::ref_from_prefix(bytes).map_or(0, |(header, _)| header.eh_max.get());
+    let max = usize::from(max);
+    let Some((_, computed)) = node_checksums(sb, inode, bytes, max) else {
         return;
     };
-    let Ok((header, _)) = RawExtentHeader::ref_from_prefix(bytes) else {
-        return;
-    };
-    let at = usize::from(header.eh_max.get())
-        .saturating_add(1)
-        .saturating_mul(EXTENT_ENTRY_SIZE);
-    if let Some(rest) = bytes.get_mut(at..)
+    if let Some(rest) = bytes.get_mut(tail_at(max)..)
         && let Ok((tail, _)) = RawExtentTail::mut_from_prefix(rest)
     {
         tail.et_checksum.set(computed);
@@ -321,7 +319,7 @@ impl Ext2fs {
             depth = depth.saturating_sub(1);
             let node = Node::parse(place, &data, Some(depth))?;
             if !buf.verified() {
-                self.verify_node(inode, place, &data)?;
+                self.verify_node(inode, node, &data)?;
                 node.check_order(self, range)?;
                 buf.set_verified();
             }
@@ -357,8 +355,9 @@ impl Ext2fs {
         })
     }
 
-    fn verify_node(&self, inode: &Inode, place: Place, data: &[u8]) -> Result<()> {
-        match node_checksums(self.superblock(), inode, data) {
+    fn verify_node(&self, inode: &Inode, node: Node<'_>, data: &[u8]) -> Result<()> {
+        let place = node.place;
+        match node_checksums(self.superblock(), inode, data, node.max) {
             Some((stored, computed)) if stored != computed => Err(Error::Checksum {
                 place,
                 stored,

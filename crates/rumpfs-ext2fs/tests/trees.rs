@@ -46,7 +46,7 @@ fn populate(root: &Path) {
     }
     for length in [1, 59, 60, 61, 150, 1000] {
         symlink(
-            "x/".repeat(length)[..length].to_owned(),
+            &"x/".repeat(length)[..length],
             root.join(format!("link{length}")),
         )
         .unwrap();

@@ -14,10 +14,10 @@ use std::{
 };
 
 /// A directory of its own, gone with the value.
-pub struct Scratch(pub PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "rump-ext2fs-{}-{}",
@@ -37,7 +37,7 @@ impl Drop for Scratch {
 }
 
 /// Runs a tool of e2fsprogs, which these tests need. `good`: its exit codes that are no failure.
-pub fn run(program: &str, args: &[&str], good: &[i32]) -> String {
+pub(crate) fn run(program: &str, args: &[&str], good: &[i32]) -> String {
     let output = Command::new(program)
         .args(args)
         .env(
@@ -60,7 +60,7 @@ pub fn run(program: &str, args: &[&str], good: &[i32]) -> String {
 }
 
 /// A medium in memory.
-pub struct Memory(RwLock<Vec<u8>>);
+pub(crate) struct Memory(RwLock<Vec<u8>>);
 
 impl BlockDevice for Memory {
     fn len(&self) -> u64 {
@@ -88,14 +88,14 @@ impl BlockDevice for Memory {
 }
 
 /// An image and what one may do to it.
-pub struct Image {
-    pub bytes: Vec<u8>,
+pub(crate) struct Image {
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Image {
     /// Makes a volume with mke2fs: `args` before the file's name, `size` after it, the tree at `root` in it. `commands`
     /// are then given to debugfs, and `e2fsck -fD` runs if `rehash` says so.
-    pub fn make(
+    pub(crate) fn make(
         args: &str,
         size: &str,
         root: Option<&Path>,
@@ -136,28 +136,28 @@ impl Image {
         Self { bytes }
     }
 
-    pub fn device(&self) -> Arc<dyn BlockDevice> {
+    pub(crate) fn device(&self) -> Arc<dyn BlockDevice> {
         Arc::new(Memory(RwLock::new(self.bytes.clone())))
     }
 
-    pub fn open(&self) -> rumpfs_ext2fs::Result<Ext2fs> {
+    pub(crate) fn open(&self) -> rumpfs_ext2fs::Result<Ext2fs> {
         let host = rumpuser_posix::Host::new();
         Ext2fs::open_read_only(self.device(), &*host, 16 << 20, false).map(|opened| opened.fs)
     }
 
-    pub fn superblock(&self) -> rumpfs_ext2fs::Result<Superblock> {
+    pub(crate) fn superblock(&self) -> rumpfs_ext2fs::Result<Superblock> {
         Superblock::read(&*self.device())
     }
 
     /// A copy with other bytes at an offset.
-    pub fn with(&self, offset: usize, new: &[u8]) -> Self {
+    pub(crate) fn with(&self, offset: usize, new: &[u8]) -> Self {
         let mut bytes = self.bytes.clone();
         bytes[offset..offset + new.len()].copy_from_slice(new);
         Self { bytes }
     }
 
     /// A copy with another superblock, its checksum brought up to date.
-    pub fn with_superblock(&self, offset: usize, new: &[u8]) -> Self {
+    pub(crate) fn with_superblock(&self, offset: usize, new: &[u8]) -> Self {
         use rumpfs_ext2fs::{layout::superblock::RawSuperblock, superblock::update_checksum};
         use zerocopy::FromBytes;
         let mut image = self.with(1024 + offset, new);
