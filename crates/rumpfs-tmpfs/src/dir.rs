@@ -1,0 +1,243 @@
+//! A directory.
+//!
+//! Entries stand in a vector in the order in which they were made, each with a sequence number that never changes: a listing
+//! goes on after the number that it came to, whatever was added or removed meanwhile. A hash table finds an entry's place by
+//! its name. A removed entry leaves a gap; when half of the vector is gaps, it is packed. So every operation takes constant
+//! time in the mean, with a million entries as with one.
+
+use alloc::{boxed::Box, vec::Vec};
+use core::hash::BuildHasher;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use rumpkern::FileType;
+use rumpvfs::{
+    fs::{DirSlot, Ino},
+    name::Name,
+};
+
+/// Gaps that are tolerated in any directory.
+const GAPS_MIN: usize = 16;
+
+/// A directory's entries.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    /// Number of the parent directory.
+    pub(crate) parent: Ino,
+    /// In order of `sequence`.
+    entries: Vec<Entry>,
+    /// Places in `entries`, by name.
+    table: HashTable<usize>,
+    /// Of the next entry; the first is 1.
+    next_sequence: u64,
+}
+
+/// An entry, or the gap where one was (`name` is empty).
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: Box<[u8]>,
+    pub(crate) ino: Ino,
+    pub(crate) sequence: u64,
+    hash: u64,
+    pub(crate) file_type: FileType,
+}
+
+impl Entry {
+    fn is_gap(&self) -> bool {
+        self.name.is_empty()
+    }
+}
+
+impl Dir {
+    pub(crate) fn new(parent: Ino) -> Self {
+        Self {
+            parent,
+            entries: Vec::new(),
+            table: HashTable::new(),
+            next_sequence: 1,
+        }
+    }
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Hash of a name, for a [`DirSlot`].
+    pub(crate) fn hash(hasher: &DefaultHashBuilder, name: Name<'_>) -> u64 {
+        hasher.hash_one(name.bytes())
+    }
+
+    /// The entry of a name and its slot.
+    pub(crate) fn find(&self, hash: u64, name: Name<'_>) -> Option<(&Entry, DirSlot)> {
+        let place = *self.table.find(hash, |&place| self.is(place, name))?;
+        let entry = self.entries.get(place)?;
+        Some((entry, slot(hash, place, entry.sequence)))
+    }
+
+    fn is(&self, place: usize, name: Name<'_>) -> bool {
+        self.entries
+            .get(place)
+            .is_some_and(|e| *e.name == *name.bytes())
+    }
+
+    /// Puts a new name in.
+    pub(crate) fn insert(&mut self, hash: u64, name: Name<'_>, ino: Ino, file_type: FileType) {
+        let place = self.entries.len();
+        self.entries.push(Entry {
+            name: name.bytes().into(),
+            ino,
+            sequence: self.next_sequence,
+            hash,
+            file_type,
+        });
+        self.next_sequence = self.next_sequence.wrapping_add(1);
+        let entries = &self.entries;
+        self.table.insert_unique(hash, place, |&place| {
+            entries.get(place).map_or(0, |e| e.hash)
+        });
+    }
+
+    /// Takes a name out.
+    pub(crate) fn remove(&mut self, hash: u64, name: Name<'_>) {
+        let entries = &mut self.entries;
+        let is = |place: &usize| {
+            entries
+                .get(*place)
+                .is_some_and(|e| *e.name == *name.bytes())
+        };
+        let Ok(found) = self.table.find_entry(hash, is) else {
+            return;
+        };
+        let place = *found.get();
+        found.remove();
+        if place.checked_add(1) == Some(entries.len()) {
+            entries.pop();
+            while entries.last().is_some_and(Entry::is_gap) {
+                entries.pop();
+            }
+        } else if let Some(entry) = entries.get_mut(place) {
+            entry.name = Box::default();
+        }
+        self.pack();
+    }
+
+    /// Lets an existing name lead elsewhere.
+    pub(crate) fn replace(&mut self, hash: u64, name: Name<'_>, ino: Ino, file_type: FileType) {
+        let place = self
+            .table
+            .find(hash, |&place| self.is(place, name))
+            .copied();
+        if let Some(entry) = place.and_then(|place| self.entries.get_mut(place)) {
+            (entry.ino, entry.file_type) = (ino, file_type);
+        }
+    }
+
+    /// Closes the gaps when they are as many as the entries.
+    fn pack(&mut self) {
+        let gaps = self.entries.len().saturating_sub(self.table.len());
+        if gaps <= self.table.len().max(GAPS_MIN) {
+            return;
+        }
+        self.entries.retain(|e| !e.is_gap());
+        self.entries.shrink_to(self.entries.len().saturating_mul(2));
+        self.table.clear();
+        let entries = &self.entries;
+        let hash = |&place: &usize| entries.get(place).map_or(0, |e: &Entry| e.hash);
+        self.table.shrink_to(entries.len(), hash);
+        for (place, entry) in entries.iter().enumerate() {
+            self.table.insert_unique(entry.hash, place, hash);
+        }
+    }
+
+    /// The entries whose sequence number is `from` or more.
+    pub(crate) fn list(&self, from: u64) -> impl Iterator<Item = &Entry> {
+        let start = self.entries.partition_point(|e| e.sequence < from);
+        self.entries
+            .iter()
+            .skip(start)
+            .filter(|entry| !entry.is_gap())
+    }
+}
+
+/// The slot of an entry or of a name that is not there: the hash is what saves work later.
+fn slot(hash: u64, place: usize, sequence: u64) -> DirSlot {
+    DirSlot([hash, u64::try_from(place).unwrap_or(u64::MAX), sequence])
+}
+
+/// The slot of a name that is not there.
+pub(crate) fn absent(hash: u64) -> DirSlot {
+    DirSlot([hash, u64::MAX, 0])
+}
+
+/// The hash of the name that a slot is of.
+pub(crate) fn hash_of(slot: DirSlot) -> u64 {
+    let DirSlot([hash, ..]) = slot;
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Dir;
+    use alloc::{
+        collections::{BTreeMap, BTreeSet},
+        format,
+        vec::Vec,
+    };
+    use hashbrown::DefaultHashBuilder;
+    use proptest::prelude::*;
+    use rumpkern::FileType;
+    use rumpvfs::{fs::Ino, name::Name};
+
+    fn with_name<R>(n: u64, f: impl FnOnce(Name<'_>) -> R) -> R {
+        f(Name::new(format!("name{n}").as_bytes()).unwrap())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Lists in steps while names come and go: what is there all the time is listed once.
+        #[test]
+        fn listing_is_stable(ops in proptest::collection::vec((0..120_u64, any::<bool>(), 0..4_usize), 1..300)) {
+            let hasher = DefaultHashBuilder::default();
+            let mut dir = Dir::new(Ino(1));
+            let mut model = BTreeMap::new();
+            for n in (0..120).step_by(3) {
+                with_name(n, |name| dir.insert(Dir::hash(&hasher, name), name, Ino(n), FileType::Regular));
+                model.insert(n, n);
+            }
+            let mut always: BTreeSet<u64> = model.keys().copied().collect();
+            let (mut from, mut seen) = (0, Vec::new());
+            for (n, add, step) in ops {
+                with_name(n, |name| {
+                    let hash = Dir::hash(&hasher, name);
+                    assert_eq!(dir.find(hash, name).map(|(e, _)| e.ino.0), model.get(&n).copied());
+                    match (add, model.contains_key(&n)) {
+                        (true, false) => {
+                            dir.insert(hash, name, Ino(n), FileType::Regular);
+                            model.insert(n, n);
+                        }
+                        (true, true) => dir.replace(hash, name, Ino(n), FileType::Regular),
+                        (false, _) => {
+                            dir.remove(hash, name);
+                            model.remove(&n);
+                            always.remove(&n);
+                        }
+                    }
+                });
+                assert_eq!(dir.len(), model.len());
+                for entry in dir.list(from).take(step) {
+                    seen.push(entry.ino.0);
+                    from = entry.sequence + 1;
+                }
+            }
+            seen.extend(dir.list(from).map(|e| e.ino.0));
+            for n in always {
+                prop_assert_eq!(seen.iter().filter(|s| **s == n).count(), 1, "{}", n);
+            }
+            prop_assert!(dir.entries.len() <= 2 * dir.len() + 17);
+        }
+    }
+}
