@@ -17,7 +17,10 @@ const SPACES: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
 
 /// The attributes of an inode; without any, it takes no memory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Xattrs(Option<Box<BTreeMap<Box<[u8]>, Box<[u8]>>>>);
+pub(crate) struct Xattrs(Option<Box<Values>>);
+
+/// Values by full name.
+type Values = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
 impl Xattrs {
     /// Value of a full name.
@@ -85,8 +88,8 @@ impl Xattrs {
 
     /// Bytes of all names and values.
     pub(crate) fn total(&self) -> u64 {
-        let each = |(name, value): (&Box<[u8]>, &Box<[u8]>)| bytes(name, value);
-        self.0.iter().flat_map(|map| map.iter().map(each)).sum()
+        let values = self.0.iter().flat_map(|map| map.iter());
+        values.map(|(name, value)| bytes(name, value)).sum()
     }
 }
 
