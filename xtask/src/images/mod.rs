@@ -251,8 +251,10 @@ impl Maker<'_> {
     fn copied(&mut self) -> Result<Manifest> {
         let source = self.temp.path().join("tree");
         fs::create_dir(&source).map_err(|error| error.to_string())?;
+        // An attribute in the source must fit the host's file system: in one block with the others.
         let plan = tree::Plan {
             special: false,
+            xattr: self.recipe.plan.xattr.min(700),
             ..self.recipe.plan
         };
         tree::grow(&source, &plan)?;
