@@ -37,3 +37,4 @@ pub mod xattr;
 
 pub use error::{Error, Result};
 pub use fs::Ext2fs;
+pub use vfs::component;

@@ -24,9 +24,10 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
-use rumpkern::{FileType, Log, types::DeviceNumber};
+use rumpkern::{Component, FileType, Log, Phase, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Result};
 use rumpvfs::{
+    KernelVfs as _,
     fs::{
         AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem,
         Found, FsStatistics, FsType, Ino, Limits, MountContext, Place, Probe, Protection, erase,
@@ -39,6 +40,17 @@ use zerocopy::FromBytes;
 const VISIBLE_FLAGS: u32 = 0x705B_DFFF;
 /// Most names of an inode: `EXT4_LINK_MAX`.
 const LINK_MAX: u64 = 65_000;
+
+/// The component: registers the type `ext2fs`.
+#[must_use]
+pub fn component() -> Component {
+    Component {
+        name: "ext2fs",
+        phase: Phase::Driver,
+        requires: &[rumpvfs::component],
+        init: |kernel| kernel.register_fs(Arc::new(Ext2Type)),
+    }
+}
 
 /// The file system type `ext2fs`.
 #[derive(Clone, Copy, Debug, Default)]

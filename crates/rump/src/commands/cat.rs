@@ -1,0 +1,96 @@
+//! `rump cat`.
+
+use crate::{
+    report::{Failure, Outcome},
+    session::{Image, OpenFd, Session},
+    signals,
+};
+use clap::Args;
+use rumpkern::{FileType, OpenFlags};
+use rumpuser::Errno;
+use rumpvfs::calls::At;
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+};
+
+/// Write files of images to standard output
+#[derive(Args, Debug)]
+pub(crate) struct Cat {
+    #[command(flatten)]
+    mount: super::Mount,
+    /// What to write, in order
+    #[arg(required = true, value_name = "IMAGE[@PART]:/path")]
+    operands: Vec<OsString>,
+}
+
+/// Bytes of one read.
+pub(crate) const CHUNK: usize = 1 << 20;
+
+impl Cat {
+    /// How to mount.
+    pub(crate) fn mount(&self) -> crate::session::MountOptions {
+        self.mount.options()
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// What ends the command.
+    pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
+        let mut out = io::stdout().lock();
+        let mut buf = Vec::new();
+        for operand in &self.operands {
+            let address = session.address(operand)?;
+            let written = session
+                .open(&address)
+                .and_then(|image| copy(&image, &address.path, &mut out, &mut buf));
+            session.report.step(written)?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+/// Opens a regular file for reading; whatever else it is gives the error that reading it would.
+///
+/// # Errors
+/// Those of `open`; `EISDIR`; `ENXIO` for what has no content in an image.
+pub(crate) fn open_regular<'a>(
+    image: &'a Image,
+    at: At,
+    path: &[u8],
+) -> rumpuser::Result<(OpenFd<'a>, rumpkern::Stat)> {
+    let fd = image.open_at(at, path, OpenFlags::RDONLY | OpenFlags::NONBLOCK)?;
+    let stat = image.proc.fstat(fd.fd)?;
+    match stat.file_type {
+        FileType::Regular => Ok((fd, stat)),
+        FileType::Directory => Err(Errno::EISDIR),
+        _ => Err(Errno::ENXIO),
+    }
+}
+
+/// Writes a regular file to a stream.
+///
+/// # Errors
+/// Those of both.
+pub(crate) fn copy(
+    image: &Image,
+    path: &[u8],
+    out: &mut dyn Write,
+    buf: &mut Vec<u8>,
+) -> Outcome<()> {
+    let fail = |errno| image.failure(path, errno);
+    let (fd, stat) = open_regular(image, At::Cwd, path).map_err(fail)?;
+    let chunk = usize::try_from(stat.size).unwrap_or(CHUNK).clamp(1, CHUNK);
+    if buf.len() < chunk {
+        buf.resize(chunk, 0);
+    }
+    loop {
+        signals::check()?;
+        match image.proc.read(fd.fd, &mut buf[..chunk]).map_err(fail)? {
+            0 => return Ok(()),
+            got => out.write_all(&buf[..got]).map_err(Failure::from)?,
+        }
+    }
+}

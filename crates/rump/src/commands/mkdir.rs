@@ -1,0 +1,126 @@
+//! `rump mkdir`.
+
+use crate::{
+    copy::split_last,
+    hostfs,
+    mode::ModeChange,
+    quote::shown,
+    report::{Failure, Outcome},
+    session::{Image, Session},
+    walk::join,
+};
+use clap::Args;
+use rumpkern::FileType;
+use rumpuser::Errno;
+use rumpvfs::{
+    Calls as _,
+    calls::{At, Follow},
+};
+use std::ffi::OsString;
+
+/// Make directories in images
+#[derive(Args, Debug)]
+pub(crate) struct Mkdir {
+    /// Missing directories above too; no error if it is there
+    #[arg(short = 'p', long)]
+    parents: bool,
+    /// Mode, octal or symbolic, whatever the umask
+    #[arg(short = 'm', long, value_name = "MODE", value_parser = super::parse_mode)]
+    mode: Option<ModeChange>,
+    /// Name each one
+    #[arg(short = 'v', long)]
+    verbose: bool,
+    #[command(flatten)]
+    mount: super::Mount,
+    /// What to make
+    #[arg(required = true, value_name = "IMAGE[@PART]:/path")]
+    operands: Vec<OsString>,
+}
+
+impl Mkdir {
+    /// How to mount.
+    pub(crate) fn mount(&self) -> crate::session::MountOptions {
+        self.mount.options()
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// What ends the command.
+    pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
+        super::each_written(session, &self.operands, |image, address| {
+            self.make(image, &address.path)
+                .map_err(|(path, errno)| image.failure(&path, errno))
+        })
+    }
+
+    fn make(&self, image: &Image, path: &[u8]) -> Result<(), (Vec<u8>, Errno)> {
+        let umask = hostfs::umask();
+        let plain = 0o777 & !umask;
+        let mode = match &self.mode {
+            Some(change) => change.apply(0o777, true, umask),
+            None => plain,
+        };
+        if !self.parents {
+            return self.one(image, path, mode).map_err(|e| (path.to_vec(), e));
+        }
+        let names: Vec<&[u8]> = path
+            .split(|&c| c == b'/')
+            .filter(|n| !n.is_empty())
+            .collect();
+        let mut sofar = b"/".to_vec();
+        for (number, name) in names.iter().enumerate() {
+            sofar = join(&sofar, name);
+            let last = number + 1 == names.len();
+            // Those above can always be written and searched by their owner (POSIX).
+            let mode = if last { mode } else { plain | 0o300 };
+            match self.one(image, &sofar, mode) {
+                Ok(()) => {}
+                Err(Errno::EEXIST) if is_dir(image, &sofar) => {}
+                Err(errno) => return Err((sofar, errno)),
+            }
+        }
+        Ok(())
+    }
+
+    fn one(&self, image: &Image, path: &[u8], mode: u32) -> rumpuser::Result<()> {
+        image.proc.mkdirat(At::Cwd, path, mode)?;
+        if mode & 0o7000 != 0 && self.mode.is_some() {
+            // mkdir need not take set-id bits.
+            image.proc.fchmodat(At::Cwd, path, mode, Follow::No)?;
+        }
+        if self.verbose {
+            println!("{}:{}", image.name, shown(path));
+        }
+        Ok(())
+    }
+}
+
+fn is_dir(image: &Image, path: &[u8]) -> bool {
+    let stat = image.proc.stat(path);
+    stat.is_ok_and(|stat| stat.file_type == FileType::Directory)
+}
+
+/// Where something named `name` goes when it is put to `path`: into it if that is a directory, else there.
+///
+/// # Errors
+/// `path` must be a directory and is none.
+pub(crate) fn destination(
+    image: &Image,
+    path: &[u8],
+    name: &[u8],
+    many: bool,
+    never_into: bool,
+) -> Outcome<Vec<u8>> {
+    if is_dir(image, path) && !never_into {
+        let (_, name) = split_last(name.strip_suffix(b"/").unwrap_or(name));
+        return Ok(join(path, name));
+    }
+    if many {
+        return Err(Failure::at(
+            format_args!("{}:{}", image.name, shown(path)),
+            "not a directory",
+        ));
+    }
+    Ok(path.to_vec())
+}

@@ -1,0 +1,375 @@
+//! Copying into an image.
+
+use super::{Body, Content, Identity, Job, Loss, Meta, Sink, check_path, for_chunks, split_last};
+use crate::{
+    quote::shown,
+    report::{Failure, Outcome},
+    session::{Image, OpenFd},
+    walk::join,
+};
+use rumpkern::{FileType, OpenFlags};
+use rumpuser::Errno;
+use rumpvfs::{
+    Calls as _,
+    calls::{At, Follow, RenameFlags, SetTime},
+    fs::XattrMode,
+};
+use std::collections::HashSet;
+
+/// A directory of an image that entries go to.
+pub(crate) struct ImageSink<'a> {
+    image: &'a Image,
+    root: Vec<u8>,
+    job: &'a Job<'a>,
+    /// Open directories on the way to the last entry.
+    open: Vec<(Vec<u8>, OpenFd<'a>)>,
+    root_fd: OpenFd<'a>,
+    /// Directories whose attributes wait for the end.
+    dirs: Vec<(Vec<u8>, Meta)>,
+    /// Symbolic links made by this copy, which nothing is put through.
+    links: HashSet<Vec<u8>>,
+}
+
+impl<'a> ImageSink<'a> {
+    /// Entries go to the directory at `root`.
+    ///
+    /// # Errors
+    /// It is not there, or no directory.
+    pub(crate) fn new(image: &'a Image, root: &[u8], job: &'a Job<'a>) -> Outcome<Self> {
+        let flags = OpenFlags::RDONLY | OpenFlags::DIRECTORY;
+        let root_fd = image
+            .open_at(At::Cwd, root, flags)
+            .map_err(|errno| image.failure(root, errno))?;
+        Ok(Self {
+            image,
+            root: root.to_vec(),
+            job,
+            open: Vec::new(),
+            root_fd,
+            dirs: Vec::new(),
+            links: HashSet::new(),
+        })
+    }
+
+    fn failure(&self, path: &[u8], errno: Errno) -> Failure {
+        self.image.failure(&join(&self.root, path), errno)
+    }
+
+    /// Opens the directory that an entry is in, making those that are missing, and gives the entry's name there.
+    fn parent<'p>(&mut self, path: &'p [u8]) -> Outcome<(At, &'p [u8])> {
+        let (dir, name) = split_last(path);
+        let wanted: Vec<&[u8]> = dir
+            .split(|&c| c == b'/')
+            .filter(|n| !n.is_empty())
+            .collect();
+        let common = self
+            .open
+            .iter()
+            .zip(&wanted)
+            .take_while(|((name, _), wanted)| name == *wanted)
+            .count();
+        self.open.truncate(common);
+        for (depth, name) in wanted.iter().enumerate().skip(common) {
+            let sofar = wanted[..=depth].join(&b'/');
+            let at = self.top();
+            let fd = self.enter(at, name, &sofar)?;
+            self.open.push((name.to_vec(), fd));
+        }
+        Ok((self.top(), name))
+    }
+
+    fn top(&self) -> At {
+        At::Fd(self.open.last().map_or(self.root_fd.fd, |(_, fd)| fd.fd))
+    }
+
+    fn enter(&self, at: At, name: &[u8], path: &[u8]) -> Outcome<OpenFd<'a>> {
+        let mut flags = OpenFlags::RDONLY | OpenFlags::DIRECTORY;
+        // A link that was there before leads where the image's owner wants; one that came with this copy might be a trap.
+        if self.links.contains(path) {
+            flags |= OpenFlags::NOFOLLOW;
+        }
+        let opened = match self.image.open_at(at, name, flags) {
+            Err(Errno::ENOENT) => self
+                .image
+                .proc
+                .mkdirat(at, name, 0o777 & !self.job.options.umask)
+                .and_then(|()| self.image.open_at(at, name, flags)),
+            opened => opened,
+        };
+        opened.map_err(|errno| self.failure(path, errno))
+    }
+
+    fn directory(&mut self, path: &[u8], meta: &Meta) -> Outcome<()> {
+        if path.is_empty() {
+            if self.changes_directories() {
+                self.dirs.push((Vec::new(), meta.clone()));
+            }
+            return Ok(());
+        }
+        let (at, name) = self.parent(path)?;
+        let mode = self.new_mode(meta) | 0o700;
+        let made = match self.image.proc.mkdirat(at, name, mode) {
+            Ok(()) => true,
+            Err(Errno::EEXIST) => {
+                let stat = self.image.proc.fstatat(at, name, Follow::Yes);
+                let stat = stat.map_err(|errno| self.failure(path, errno))?;
+                if stat.file_type != FileType::Directory || self.links.contains(path) {
+                    return Err(self.failure(path, Errno::EEXIST));
+                }
+                false
+            }
+            Err(errno) => return Err(self.failure(path, errno)),
+        };
+        if made || self.changes_directories() {
+            self.dirs.push((path.to_vec(), meta.clone()));
+        }
+        Ok(())
+    }
+
+    /// Whether directories that were there before get attributes too.
+    fn changes_directories(&self) -> bool {
+        let options = &self.job.options;
+        options.keep.mode || options.keep.owner || options.keep.times || options.owner.is_some()
+    }
+
+    fn new_mode(&self, meta: &Meta) -> u32 {
+        let options = &self.job.options;
+        if options.keep.mode {
+            meta.mode
+        } else {
+            meta.mode & 0o777 & !options.umask
+        }
+    }
+
+    /// Makes something under its name, or under another that then takes its place: what was there goes only when the new one is whole.
+    fn place(
+        &mut self,
+        path: &[u8],
+        make: &mut dyn FnMut(&mut Self, At, &[u8]) -> Outcome<Made>,
+    ) -> Outcome<()> {
+        let (at, name) = self.parent(path)?;
+        match make(self, at, name)? {
+            Made::Done => return Ok(()),
+            Made::Exists => {}
+        }
+        let there = self.image.proc.fstatat(at, name, Follow::No);
+        let there = there.map_err(|errno| self.failure(path, errno))?;
+        if there.file_type == FileType::Directory {
+            return Err(self.failure(path, Errno::EISDIR));
+        }
+        if self.job.options.no_clobber {
+            return Ok(());
+        }
+        for attempt in 0..100_u32 {
+            let other = format!(".rump-{}-{attempt}", std::process::id());
+            if let Made::Exists = make(self, at, other.as_bytes())? {
+                continue;
+            }
+            let renamed =
+                self.image
+                    .proc
+                    .renameat((at, other.as_bytes()), (at, name), RenameFlags::empty());
+            return renamed.map_err(|errno| {
+                let _ = self.image.proc.unlinkat(at, other.as_bytes(), false);
+                self.failure(path, errno)
+            });
+        }
+        Err(self.failure(path, Errno::EEXIST))
+    }
+
+    fn regular(&mut self, path: &[u8], meta: &Meta, content: &mut dyn Content) -> Outcome<()> {
+        self.place(path, &mut |sink, at, name| {
+            let flags = OpenFlags::WRONLY | OpenFlags::CREAT | OpenFlags::EXCL;
+            let fd = match sink.image.create_at(at, name, flags, sink.new_mode(meta)) {
+                Ok(fd) => fd,
+                Err(Errno::EEXIST) => return Ok(Made::Exists),
+                Err(errno) => return Err(sink.failure(path, errno)),
+            };
+            let written = sink
+                .fill(path, meta, &fd, content)
+                .and_then(|()| fd.close().map_err(|errno| sink.failure(path, errno)))
+                .and_then(|()| sink.attributes(path, at, name, meta));
+            if written.is_err() {
+                // Half a file must not look like a whole one.
+                let _ = sink.image.proc.unlinkat(at, name, false);
+            }
+            written.map(|()| Made::Done)
+        })
+    }
+
+    fn fill(
+        &self,
+        path: &[u8],
+        meta: &Meta,
+        fd: &OpenFd<'_>,
+        content: &mut dyn Content,
+    ) -> Outcome<()> {
+        let proc = &self.image.proc;
+        let pieces = content.pieces().to_vec();
+        for_chunks(content, &pieces, &mut |offset, mut data| {
+            let mut offset = offset;
+            while !data.is_empty() {
+                let done = proc.pwrite(fd.fd, data, offset);
+                let done = done.map_err(|errno| self.failure(path, errno))?;
+                if done == 0 {
+                    return Err(self.failure(path, Errno::EIO));
+                }
+                data = data.get(done..).unwrap_or_default();
+                offset += done as u64;
+                self.job.progress.bytes(done as u64);
+            }
+            Ok(())
+        })?;
+        let end = pieces.last().map_or(0, |piece| piece.offset + piece.len);
+        if end < meta.size {
+            let grown = proc.ftruncate(fd.fd, meta.size);
+            grown.map_err(|errno| self.failure(path, errno))?;
+        }
+        Ok(())
+    }
+
+    /// Owner, mode, extended attributes and times of what was just made. Owners first: changing them takes set-id bits away.
+    fn attributes(&self, path: &[u8], at: At, name: &[u8], meta: &Meta) -> Outcome<()> {
+        let proc = &self.image.proc;
+        let options = &self.job.options;
+        let fail = |errno| self.failure(path, errno);
+        let owner = match options.owner {
+            Some(owner) => Some(owner),
+            None => options.keep.owner.then_some((meta.uid, meta.gid)),
+        };
+        if let Some((uid, gid)) = owner {
+            let done = proc.fchownat(at, name, Some(uid), Some(gid), Follow::No);
+            done.map_err(fail)?;
+        }
+        let is_dir = meta.kind == FileType::Directory;
+        if meta.kind != FileType::Symlink && (is_dir || owner.is_some()) {
+            let done = proc.fchmodat(at, name, self.new_mode(meta), Follow::No);
+            done.map_err(fail)?;
+        }
+        if !meta.xattrs.is_empty() {
+            self.xattrs(path, meta)?;
+        }
+        if options.keep.times {
+            let (atime, mtime) = (SetTime::To(meta.atime), SetTime::To(meta.mtime));
+            let done = proc.utimensat(at, name, atime, mtime, Follow::No);
+            done.map_err(fail)?;
+        }
+        Ok(())
+    }
+
+    fn xattrs(&self, path: &[u8], meta: &Meta) -> Outcome<()> {
+        let full = join(&self.root, path);
+        for (name, value) in &meta.xattrs {
+            let set = self
+                .image
+                .proc
+                .setxattr(&full, name, value, XattrMode::Set, Follow::No);
+            match set {
+                Ok(()) => {}
+                Err(errno @ (Errno::EOPNOTSUPP | Errno::EPERM)) => {
+                    let first = format!("{}:{} ({})", self.image.name, shown(&full), shown(name));
+                    self.job.lose(Loss::Xattrs, &first, errno.text());
+                }
+                Err(errno) => return Err(self.image.failure(&full, errno)),
+            }
+        }
+        Ok(())
+    }
+
+    fn simple(
+        &mut self,
+        path: &[u8],
+        meta: &Meta,
+        make: &dyn Fn(&Self, At, &[u8]) -> rumpuser::Result<()>,
+    ) -> Outcome<()> {
+        self.place(path, &mut |sink, at, name| match make(sink, at, name) {
+            Ok(()) => sink.attributes(path, at, name, meta).map(|()| Made::Done),
+            Err(Errno::EEXIST) => Ok(Made::Exists),
+            Err(errno) => Err(sink.failure(path, errno)),
+        })
+    }
+
+    fn link(&mut self, path: &[u8], to: &[u8]) -> Outcome<()> {
+        check_path(to)?;
+        let existing = join(&self.root, to);
+        let mut missing = false;
+        let made = self.place(path, &mut |sink, at, name| {
+            let made = sink
+                .image
+                .proc
+                .linkat((At::Cwd, &existing), (at, name), Follow::No);
+            match made {
+                Ok(()) => Ok(Made::Done),
+                Err(Errno::EEXIST) => Ok(Made::Exists),
+                Err(errno) => {
+                    missing = errno == Errno::ENOENT;
+                    Err(sink.failure(path, errno))
+                }
+            }
+        });
+        match made {
+            Err(Failure::Message(_)) if missing => Err(Failure::at(
+                format_args!("{}:{}", self.image.name, shown(&join(&self.root, path))),
+                format_args!("hard link to {}, which is not there", shown(to)),
+            )),
+            made => made,
+        }
+    }
+}
+
+/// What became of an attempt to make something.
+enum Made {
+    Done,
+    /// The name is taken.
+    Exists,
+}
+
+impl Sink for ImageSink<'_> {
+    fn put(&mut self, path: &[u8], meta: &Meta, body: Body<'_>) -> Outcome<()> {
+        check_path(path)?;
+        if path.is_empty() && !matches!(body, Body::Directory) {
+            return Err(self.failure(path, Errno::EISDIR));
+        }
+        self.job.tell(path);
+        match body {
+            Body::Directory => self.directory(path, meta),
+            Body::Regular(content) => self.regular(path, meta, content),
+            Body::Link(to) => self.link(path, to),
+            Body::Symlink(target) => {
+                self.simple(path, meta, &|sink, at, name| {
+                    sink.image.proc.symlinkat(target, at, name)
+                })?;
+                self.links.insert(path.to_vec());
+                Ok(())
+            }
+            Body::Node => {
+                let mode = self.new_mode(meta);
+                self.simple(path, meta, &|sink, at, name| {
+                    let proc = &sink.image.proc;
+                    proc.mknodat(at, name, meta.kind, mode, meta.rdev)
+                })
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Outcome<()> {
+        // The deepest first: what is done in a directory changes its times.
+        self.open.clear();
+        while let Some((path, meta)) = self.dirs.pop() {
+            let done = if path.is_empty() {
+                self.attributes(b"", At::Cwd, &self.root, &meta)
+            } else {
+                let full = join(&self.root, &path);
+                self.attributes(&path, At::Cwd, &full, &meta)
+            };
+            self.job.report.step(done)?;
+        }
+        Ok(())
+    }
+
+    fn identity(&mut self, path: &[u8]) -> Option<Identity> {
+        let full = join(&self.root, path);
+        let stat = self.image.proc.stat(&full).ok()?;
+        Some(super::image_source::identity(self.image, &stat))
+    }
+}

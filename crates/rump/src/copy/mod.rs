@@ -1,0 +1,233 @@
+//! Copying between images, the host and archives.
+//!
+//! A source walks its tree and hands every entry to a sink: its attributes, its extended attributes and its body. What
+//! a sink can be - an image, a directory of the host, an archive - is all the same to a source.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`image_source`], [`host_source`] | trees that are copied from (archives: [`crate::archive`]) |
+//! | [`image_sink`], [`host_sink`] | trees that are copied to |
+
+pub(crate) mod host_sink;
+pub(crate) mod host_source;
+pub(crate) mod image_sink;
+pub(crate) mod image_source;
+
+use crate::{
+    progress::Progress,
+    report::{Failure, Outcome, Report, say},
+};
+use rumpkern::{FileType, types::DeviceNumber};
+use rumpuser::Timespec;
+use std::{cell::RefCell, collections::HashMap, fs::File};
+
+/// Bytes that go through memory at a time.
+pub(crate) const CHUNK: usize = 1 << 20;
+
+/// What is copied of a file besides its content.
+#[derive(Clone, Debug)]
+pub(crate) struct Meta {
+    pub(crate) kind: FileType,
+    /// At most 0o7777.
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) size: u64,
+    pub(crate) rdev: DeviceNumber,
+    pub(crate) atime: Timespec,
+    pub(crate) mtime: Timespec,
+    /// Name and value.
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What an entry is made of.
+pub(crate) enum Body<'a> {
+    Directory,
+    Regular(&'a mut dyn Content),
+    Symlink(&'a [u8]),
+    /// Device node, FIFO or socket.
+    Node,
+    /// One more name of something that was put before, at this path.
+    Link(&'a [u8]),
+}
+
+/// Data of a file; between its pieces are holes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Offset in the file.
+    pub(crate) offset: u64,
+    /// Bytes, at least one.
+    pub(crate) len: u64,
+    /// Where the same bytes are in [`Content::host_file`].
+    pub(crate) host: Option<u64>,
+}
+
+/// Content of a regular file.
+pub(crate) trait Content {
+    /// Where data is, in ascending order, all below the size.
+    fn pieces(&self) -> &[Piece];
+    /// Fills the start of `buf` with bytes at `offset`, at least one; asked in ascending order, within pieces.
+    ///
+    /// # Errors
+    /// The source's, naming it.
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Outcome<usize>;
+    /// A file of the host that pieces may lie in.
+    fn host_file(&self) -> Option<&File> {
+        None
+    }
+}
+
+/// Where entries go. Paths are relative to the root of the sink, components with slashes between, empty for the root itself.
+pub(crate) trait Sink {
+    /// Makes an entry.
+    ///
+    /// # Errors
+    /// The sink's, naming what failed.
+    fn put(&mut self, path: &[u8], meta: &Meta, body: Body<'_>) -> Outcome<()>;
+    /// After the last entry: attributes of directories.
+    ///
+    /// # Errors
+    /// What ends the command; others are reported.
+    fn finish(&mut self) -> Outcome<()>;
+    /// Device and inode number of an entry, to notice that it is its own source. `None` where that cannot be.
+    fn identity(&mut self, path: &[u8]) -> Option<Identity>;
+}
+
+/// Names a file across sources and sinks: which image (or the host), and device and inode number there.
+pub(crate) type Identity = (Place, u64, u64);
+
+/// Where a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Host,
+    /// By the address of the mounted image, which lives to the end of the command.
+    Image(usize),
+}
+
+/// What a copy keeps.
+#[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of cp")]
+pub(crate) struct Keep {
+    pub(crate) mode: bool,
+    pub(crate) owner: bool,
+    pub(crate) times: bool,
+    pub(crate) links: bool,
+    pub(crate) xattrs: bool,
+}
+
+/// How entries are put.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PutOptions {
+    pub(crate) keep: Keep,
+    /// Everything belongs to these, whatever the source says.
+    pub(crate) owner: Option<(u32, u32)>,
+    /// Permission bits that new files do not get unless modes are kept.
+    pub(crate) umask: u32,
+    /// An existing file stays.
+    pub(crate) no_clobber: bool,
+    /// Names go to standard error or output as they are put.
+    pub(crate) verbose: bool,
+}
+
+/// What all parts of one copy share.
+pub(crate) struct Job<'a> {
+    pub(crate) report: &'a Report,
+    pub(crate) options: PutOptions,
+    /// Whatever cannot be kept is a failure.
+    pub(crate) strict: bool,
+    pub(crate) progress: Progress,
+    lost: RefCell<HashMap<Loss, ()>>,
+}
+
+/// What a host may refuse to keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Loss {
+    Owners,
+    Xattrs,
+    Devices,
+    Sockets,
+}
+
+impl<'a> Job<'a> {
+    /// Nothing is lost yet.
+    pub(crate) fn new(report: &'a Report, options: PutOptions, strict: bool) -> Self {
+        Self {
+            report,
+            options,
+            strict,
+            progress: Progress::new(),
+            lost: RefCell::default(),
+        }
+    }
+
+    /// Something of this kind could not be kept: said the first time. A file that is not there at all is a failure, an attribute that is
+    /// missing one only if the user is strict (as with cp and tar).
+    pub(crate) fn lose(&self, loss: Loss, first: &str, reason: &str) {
+        if self.strict || matches!(loss, Loss::Devices | Loss::Sockets) {
+            self.report.mark_failed();
+        }
+        if self.lost.borrow_mut().insert(loss, ()).is_none() {
+            let what = match loss {
+                Loss::Owners => "owners are not kept",
+                Loss::Xattrs => "some extended attributes are not kept",
+                Loss::Devices => "device nodes are left out",
+                Loss::Sockets => "sockets are left out",
+            };
+            say(format_args!("{first}: {reason}: {what} (said once)"));
+        }
+    }
+
+    /// A name for `-v`.
+    pub(crate) fn tell(&self, name: &[u8]) {
+        if self.options.verbose {
+            eprintln!("{}", crate::quote::shown(name));
+        }
+    }
+}
+
+/// Goes through the content piece by piece, in chunks of at most [`CHUNK`] bytes, checking for signals.
+///
+/// # Errors
+/// Those of the source and of `write`.
+pub(crate) fn for_chunks(
+    content: &mut dyn Content,
+    pieces: &[Piece],
+    write: &mut dyn FnMut(u64, &[u8]) -> Outcome<()>,
+) -> Outcome<()> {
+    let longest = pieces.iter().map(|piece| piece.len).max().unwrap_or(0);
+    let mut buf = vec![0; usize::try_from(longest).unwrap_or(CHUNK).min(CHUNK)];
+    for piece in pieces {
+        let mut done = 0;
+        while done < piece.len {
+            crate::signals::check()?;
+            let want = usize::try_from(piece.len - done).map_or(buf.len(), |n| n.min(buf.len()));
+            let got = content.read_at(piece.offset + done, &mut buf[..want])?;
+            write(piece.offset + done, &buf[..got])?;
+            done += got as u64;
+        }
+    }
+    Ok(())
+}
+
+/// Splits a relative path at its last slash.
+pub(crate) fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&c| c == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
+/// Refuses paths that lead outside: only plain components between single slashes pass.
+///
+/// # Errors
+/// Says what is wrong with the path.
+pub(crate) fn check_path(path: &[u8]) -> Outcome<()> {
+    let plain = |name: &[u8]| !matches!(name, b"" | b"." | b"..") && !name.contains(&0);
+    if path.is_empty() || path.split(|&c| c == b'/').all(plain) {
+        return Ok(());
+    }
+    Err(Failure::at(
+        crate::quote::shown(path),
+        "path leads outside or nowhere; left out",
+    ))
+}

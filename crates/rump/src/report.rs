@@ -1,0 +1,145 @@
+//! What goes wrong, and how it is said: one line on standard error for each thing, and the exit status.
+
+use crate::quote::shown;
+use rumpuser::Errno;
+use std::{
+    fmt,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// What ends a step or the whole command.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A path and a reason; the next operand is tried.
+    Message(String),
+    /// The command line makes no sense: exit status 2.
+    Usage(String),
+    /// Nobody reads standard output any more: the end, without a word.
+    BrokenPipe,
+    /// A signal asked for the end.
+    Interrupted,
+}
+
+/// Result of a step.
+pub(crate) type Outcome<T> = Result<T, Failure>;
+
+impl Failure {
+    /// A reason about a path of the host.
+    pub(crate) fn host(path: impl AsRef<Path>, error: &io::Error) -> Self {
+        let path = path.as_ref().as_os_str().as_encoded_bytes();
+        Self::Message(format!("{}: {}", shown(path), io_reason(error)))
+    }
+
+    /// A reason about anything that has a name.
+    pub(crate) fn at(name: impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Self::Message(format!("{name}: {reason}"))
+    }
+
+    /// Whether the whole command ends with it, rather than one operand.
+    pub(crate) fn is_final(&self) -> bool {
+        !matches!(self, Self::Message(_))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(text) | Self::Usage(text) => f.write_str(text),
+            Self::BrokenPipe => f.write_str(Errno::EPIPE.text()),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+/// An error of standard output: the only input or output that is used with a bare `?`.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::BrokenPipe;
+        }
+        Self::at("standard output", io_reason(&error))
+    }
+}
+
+/// The reason of an error of the host, without the "(os error N)" that std adds.
+pub(crate) fn io_reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) if Errno::from_number(number).number() == number => {
+            Errno::from_number(number).text().into()
+        }
+        _ => {
+            let text = error.to_string();
+            match text.find(" (os error ") {
+                Some(end) => text[..end].into(),
+                None => text,
+            }
+        }
+    }
+}
+
+/// Whether anything has failed so far.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    failed: AtomicBool,
+}
+
+impl Report {
+    /// Says what failed; the exit status will be 1.
+    pub(crate) fn fail(&self, failure: &Failure) {
+        self.failed.store(true, Ordering::Relaxed);
+        say(failure);
+    }
+
+    /// Remembers that something failed or differs, without a word.
+    pub(crate) fn mark_failed(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the failure of one operand and goes on; passes on what ends the command.
+    ///
+    /// # Errors
+    /// The failure, if it is final.
+    pub(crate) fn step<T>(&self, outcome: Outcome<T>) -> Outcome<Option<T>> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(failure) if failure.is_final() => Err(failure),
+            Err(failure) => {
+                self.fail(&failure);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether anything failed.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// The exit status that belongs to the outcome of the whole command.
+    pub(crate) fn exit(&self, outcome: Outcome<()>) -> ExitCode {
+        match outcome {
+            Ok(()) | Err(Failure::BrokenPipe) if !self.failed() => ExitCode::SUCCESS,
+            Ok(()) | Err(Failure::BrokenPipe) => ExitCode::from(1),
+            Err(Failure::Interrupted) => {
+                ExitCode::from(128_u8.saturating_add(crate::signals::number()))
+            }
+            Err(failure @ Failure::Usage(_)) => {
+                say(&failure);
+                say("try 'rump --help'");
+                ExitCode::from(2)
+            }
+            Err(failure @ Failure::Message(_)) => {
+                say(&failure);
+                ExitCode::from(1)
+            }
+        }
+    }
+}
+
+/// A line on standard error. That it cannot be written changes nothing.
+pub(crate) fn say(text: impl fmt::Display) {
+    drop(writeln!(io::stderr().lock(), "rump: {text}"));
+}

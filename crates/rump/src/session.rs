@@ -1,0 +1,458 @@
+//! Images in use: each one's device opened and locked, its part found, and mounted in a kernel of its own.
+
+use crate::{
+    address::Address,
+    quote::{shown, shown_os},
+    report::{Failure, Outcome, Report},
+};
+use rumpdev::{SelectError, Selector, Table, VolumeId};
+use rumpkern::{Fd, Kernel, OpenFlags, Proc};
+use rumpuser::{BlockDevice, Errno};
+use rumpuser_posix::{Access, Host, HostFile};
+use rumpvfs::{
+    Calls as _,
+    calls::{At, KernelVfs as _, MountArgs},
+    fs::Probe,
+};
+use std::{
+    cell::RefCell,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Where the device is shown in the kernel's name space.
+const DEVICE: &str = "/dev/image";
+/// Where it is mounted; the process that works on it has its root there, so that the image's own absolute links work.
+const MOUNT_POINT: &str = "/image";
+
+/// Everything a command works with.
+pub(crate) struct Session {
+    /// What has failed so far.
+    pub(crate) report: Report,
+    options: MountOptions,
+    written: RefCell<Vec<HostId>>,
+    devices: RefCell<Vec<(HostId, Arc<dyn BlockDevice>)>>,
+    images: RefCell<Vec<Rc<Image>>>,
+}
+
+/// What the user says about mounting.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MountOptions {
+    /// The type; `None`: found by content.
+    pub(crate) fs_type: Option<String>,
+    /// Options for the driver.
+    pub(crate) driver: Vec<(String, Option<String>)>,
+    /// Kernel messages go to standard error as they come.
+    pub(crate) messages: bool,
+}
+
+/// Device and inode number of a file of the host.
+type HostId = (u64, u64);
+
+/// A mounted image.
+pub(crate) struct Image {
+    /// What the user calls it, with the part and without a colon.
+    pub(crate) name: String,
+    /// A process whose root directory is the image's.
+    pub(crate) proc: Proc,
+    /// The file system's device.
+    pub(crate) device: Arc<dyn BlockDevice>,
+    /// Type as it was mounted.
+    pub(crate) fs_type: String,
+    /// What probing found; `None` if only the user knows the type.
+    pub(crate) probe: Option<Probe>,
+    /// Whether it is mounted for writing.
+    pub(crate) writable: bool,
+    kernel: Kernel,
+    key: (HostId, Option<Selector>),
+    told: AtomicU64,
+}
+
+impl Session {
+    /// Nothing is opened yet.
+    pub(crate) fn new(options: MountOptions) -> Self {
+        Self {
+            report: Report::default(),
+            options,
+            written: RefCell::default(),
+            devices: RefCell::default(),
+            images: RefCell::default(),
+        }
+    }
+
+    /// Mounts an image for reading, or for writing if that was [declared](Self::will_write).
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file, the part or the file system in it.
+    pub(crate) fn open(&self, address: &Address) -> Outcome<Rc<Image>> {
+        let id = host_id(&address.image)?;
+        let key = (id, address.part.clone());
+        if let Some(image) = self.images.borrow().iter().find(|image| image.key == key) {
+            return Ok(image.clone());
+        }
+        let disk = self.disk(&address.image, id)?;
+        let image = Rc::new(self.mount(address, key, disk)?);
+        self.images.borrow_mut().push(image.clone());
+        Ok(image)
+    }
+
+    /// Whether commands come from the tool's own prompt: operands are then paths of one image.
+    pub(crate) fn in_shell(&self) -> bool {
+        false
+    }
+
+    /// Mounts an image for writing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_rw(&self, address: &Address) -> Outcome<Rc<Image>> {
+        self.will_write(address)?;
+        self.open(address)
+    }
+
+    /// Declares that the image will be written, before any part of it is opened.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub(crate) fn will_write(&self, address: &Address) -> Outcome<()> {
+        let id = host_id(&address.image)?;
+        self.written.borrow_mut().push(id);
+        Ok(())
+    }
+
+    /// The whole medium.
+    ///
+    /// # Errors
+    /// It cannot be opened, or is empty.
+    pub(crate) fn whole(&self, image: &Path) -> Outcome<Arc<dyn BlockDevice>> {
+        self.disk(image, host_id(image)?)
+    }
+
+    fn disk(&self, path: &Path, id: HostId) -> Outcome<Arc<dyn BlockDevice>> {
+        if let Some((_, disk)) = self.devices.borrow().iter().find(|(known, _)| *known == id) {
+            return Ok(disk.clone());
+        }
+        let access = if self.written.borrow().contains(&id) {
+            Access::ReadWrite
+        } else {
+            Access::ReadOnly
+        };
+        let file = HostFile::open(path, access)
+            .map_err(|error| Failure::at(shown_os(path), error.reason()))?;
+        if file.is_empty() {
+            return Err(Failure::at(shown_os(path), "empty: holds no file system"));
+        }
+        let disk: Arc<dyn BlockDevice> = Arc::new(file);
+        self.devices.borrow_mut().push((id, disk.clone()));
+        Ok(disk)
+    }
+
+    fn mount(
+        &self,
+        address: &Address,
+        key: (HostId, Option<Selector>),
+        disk: Arc<dyn BlockDevice>,
+    ) -> Outcome<Image> {
+        let name = image_name(address);
+        let kernel = self.boot()?;
+        let device = part(&kernel, address, disk)?;
+        let probe = kernel
+            .probe(&*device)
+            .map_err(|errno| Failure::at(&name, errno))?;
+        let fs_type = match (&self.options.fs_type, &probe) {
+            (Some(forced), _) => {
+                known_type(&kernel, forced).ok_or_else(|| unknown_type(&kernel, &name, forced))?
+            }
+            (None, Some((found, _))) => (*found).to_owned(),
+            (None, None) => return Err(nothing_found(&kernel, address, &*device)),
+        };
+        let writable = !device.read_only();
+        let proc = kernel.init_proc();
+        let mark = kernel.log().mark();
+        self.mount_in(&kernel, &fs_type, &device, writable)
+            .map_err(|errno| mount_failure(&kernel, &name, &fs_type, errno, mark))?;
+        proc.umask(0);
+        Ok(Image {
+            name,
+            proc,
+            device,
+            fs_type,
+            probe: probe.map(|(_, probe)| probe),
+            writable,
+            told: AtomicU64::new(kernel.log().mark()),
+            kernel,
+            key,
+        })
+    }
+
+    fn mount_in(
+        &self,
+        kernel: &Kernel,
+        fs_type: &str,
+        device: &Arc<dyn BlockDevice>,
+        writable: bool,
+    ) -> rumpuser::Result<()> {
+        let proc = kernel.init_proc();
+        kernel.etfs_register(DEVICE, device.clone())?;
+        proc.mkdirat(At::Cwd, MOUNT_POINT, 0o755)?;
+        let mut args = MountArgs::device(DEVICE);
+        if !writable {
+            args = args.read_only();
+        }
+        args.options.clone_from(&self.options.driver);
+        proc.mount(fs_type, MOUNT_POINT, args)?;
+        proc.chroot(MOUNT_POINT)?;
+        proc.chdir("/")
+    }
+
+    /// A kernel with every component that this program was built with.
+    ///
+    /// # Errors
+    /// It does not boot.
+    pub(crate) fn boot(&self) -> Outcome<Kernel> {
+        let host = if self.options.messages {
+            Host::verbose()
+        } else {
+            Host::new()
+        };
+        let builder = Kernel::builder(host);
+        #[cfg(feature = "tmpfs")]
+        let builder = builder.component(rumpfs_tmpfs::component());
+        #[cfg(feature = "ext2fs")]
+        let builder = builder.component(rumpfs_ext2fs::component());
+        builder
+            .boot()
+            .map_err(|errno| Failure::at("the kernel does not boot", errno))
+    }
+
+    /// Unmounts everything; says what goes wrong.
+    pub(crate) fn finish(&self) {
+        for image in self.images.borrow_mut().drain(..) {
+            if let Err(errno) = image.kernel.shutdown() {
+                let failure = image.failure_of("unmounting", errno);
+                self.report.fail(&failure);
+            }
+        }
+    }
+}
+
+/// The identity of a file of the host, whatever its path.
+///
+/// # Errors
+/// It is not there.
+pub(crate) fn host_id(path: &Path) -> Outcome<HostId> {
+    let metadata = std::fs::metadata(path).map_err(|error| Failure::host(path, &error))?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// `IMAGE@PART` for a message.
+pub(crate) fn image_name(address: &Address) -> String {
+    let prefix = address.prefix.strip_suffix(b":").unwrap_or(&address.prefix);
+    shown(prefix).into_owned()
+}
+
+/// The part of the disk that an address names.
+///
+/// # Errors
+/// There is no such part.
+pub(crate) fn part(
+    kernel: &Kernel,
+    address: &Address,
+    disk: Arc<dyn BlockDevice>,
+) -> Outcome<Arc<dyn BlockDevice>> {
+    let Some(selector) = &address.part else {
+        return Ok(disk);
+    };
+    let identify = |device: &dyn BlockDevice| {
+        let (_, probe) = kernel.probe(device).ok()??;
+        Some(VolumeId {
+            label: probe.label.unwrap_or_default(),
+            uuid: probe.uuid,
+        })
+    };
+    match rumpdev::select(&disk, selector, &identify) {
+        Ok(window) => Ok(Arc::new(window)),
+        Err(error @ SelectError::Device(_)) => Err(Failure::at(
+            format_args!("{}: partition {selector}", shown_os(&address.image)),
+            error,
+        )),
+        Err(error) => Err(Failure::at(shown_os(&address.image), error)),
+    }
+}
+
+/// The name under which a type is registered.
+fn known_type(kernel: &Kernel, name: &str) -> Option<String> {
+    let types = kernel.fs_types();
+    let found = types
+        .iter()
+        .find(|t| t.name() == name || t.aliases().contains(&name))?;
+    Some(found.name().to_owned())
+}
+
+/// Names of the types that live on a device.
+fn device_types(kernel: &Kernel) -> String {
+    let types = kernel.fs_types();
+    let names: Vec<_> = types
+        .iter()
+        .filter(|t| !t.nodev())
+        .map(|t| match t.aliases() {
+            [] => t.name().to_owned(),
+            aliases => format!("{} ({})", t.name(), aliases.join(", ")),
+        })
+        .collect();
+    names.join(", ")
+}
+
+fn unknown_type(kernel: &Kernel, name: &str, wanted: &str) -> Failure {
+    let known = device_types(kernel);
+    Failure::at(
+        name,
+        format_args!("unknown file system type '{wanted}'; known: {known}"),
+    )
+}
+
+/// No type claims the device: a disk with partitions, or something else.
+fn nothing_found(kernel: &Kernel, address: &Address, device: &dyn BlockDevice) -> Failure {
+    let name = image_name(address);
+    let tried = device_types(kernel);
+    let size = device.len();
+    if address.part.is_none() {
+        match Table::read(device) {
+            Ok(Some(table)) if !table.partitions.is_empty() => {
+                let parts: Vec<_> = table.partitions.iter().map(ToString::to_string).collect();
+                return Failure::at(
+                    &name,
+                    format_args!(
+                        "a disk with partitions: name one as {name}@NUMBER; the {} table has {}",
+                        table.scheme,
+                        parts.join("; ")
+                    ),
+                );
+            }
+            Ok(_) => {}
+            Err(error) => {
+                return Failure::at(
+                    &name,
+                    format_args!("no file system found (tried: {tried}), and {error}"),
+                );
+            }
+        }
+    }
+    Failure::at(
+        name,
+        format_args!("no file system found in {size} bytes (tried: {tried})"),
+    )
+}
+
+fn mount_failure(kernel: &Kernel, name: &str, fs_type: &str, errno: Errno, mark: u64) -> Failure {
+    let told = messages(kernel, mark);
+    Failure::at(
+        name,
+        format_args!("cannot be mounted as {fs_type}: {errno}{told}"),
+    )
+}
+
+/// The kernel's messages since `mark` in brackets, as they belong behind an error.
+fn messages(kernel: &Kernel, mark: u64) -> String {
+    /// More would bury the error.
+    const MOST: usize = 8;
+    let all = kernel.log().since(mark);
+    if all.is_empty() {
+        return String::new();
+    }
+    let texts: Vec<_> = all
+        .iter()
+        .rev()
+        .take(MOST)
+        .rev()
+        .map(|message| shown(message.text.as_bytes()).into_owned())
+        .collect();
+    format!(" ({})", texts.join("; "))
+}
+
+impl Image {
+    /// `IMAGE:/path: reason`, and what the kernel had to say when the number alone says little.
+    pub(crate) fn failure(&self, path: &[u8], errno: Errno) -> Failure {
+        self.failure_of(shown(path), errno)
+    }
+
+    fn failure_of(&self, path: impl std::fmt::Display, errno: Errno) -> Failure {
+        let mark = self.told.swap(self.kernel.log().mark(), Ordering::Relaxed);
+        let told = match errno {
+            Errno::EIO
+            | Errno::EINVAL
+            | Errno::EOPNOTSUPP
+            | Errno::ESTALE
+            | Errno::EROFS
+            | Errno::EBADMSG
+            | Errno::ENOSYS => messages(&self.kernel, mark),
+            _ => String::new(),
+        };
+        Failure::at(
+            format_args!("{}:{path}", self.name),
+            format_args!("{errno}{told}"),
+        )
+    }
+
+    /// Opens a file; it is closed when the value goes.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    pub(crate) fn open_at(
+        &self,
+        at: At,
+        path: &[u8],
+        flags: OpenFlags,
+    ) -> rumpuser::Result<OpenFd<'_>> {
+        self.create_at(at, path, flags, 0)
+    }
+
+    /// As [`open_at`](Self::open_at), with the mode of a new file.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    pub(crate) fn create_at(
+        &self,
+        at: At,
+        path: &[u8],
+        flags: OpenFlags,
+        mode: u32,
+    ) -> rumpuser::Result<OpenFd<'_>> {
+        let fd = self.proc.openat(at, path, flags, mode)?;
+        Ok(OpenFd {
+            proc: &self.proc,
+            fd,
+        })
+    }
+}
+
+/// An open descriptor of a kernel.
+pub(crate) struct OpenFd<'a> {
+    proc: &'a Proc,
+    /// The descriptor.
+    pub(crate) fd: Fd,
+}
+
+impl OpenFd<'_> {
+    /// Closes it, with the errors of delayed writes.
+    ///
+    /// # Errors
+    /// `EIO`, `ENOSPC`.
+    pub(crate) fn close(self) -> rumpuser::Result<()> {
+        let (proc, fd) = (self.proc, self.fd);
+        std::mem::forget(self);
+        proc.close(fd)
+    }
+}
+
+impl Drop for OpenFd<'_> {
+    fn drop(&mut self) {
+        // Nothing was written through it, or an earlier error counts more.
+        let _ = self.proc.close(self.fd);
+    }
+}

@@ -1,0 +1,81 @@
+//! SIGINT and SIGTERM ask for the end; it comes at the next safe point.
+
+use crate::report::{Failure, Outcome};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::{
+    io::{self, Read},
+    os::fd::AsFd,
+    sync::atomic::{AtomicI32, Ordering},
+};
+
+/// The signal that came, 0 before.
+static CAUGHT: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn remember(signal: libc::c_int) {
+    CAUGHT.store(signal, Ordering::Relaxed);
+}
+
+/// Has both signals remembered instead of ending the process. A signal that is ignored stays so (`nohup`, background jobs).
+pub(crate) fn install() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: `old` and `new` are live and zeroed sigactions, which is a valid state of them; the handler only stores to an
+        // atomic, which is safe in a signal handler.
+        unsafe {
+            let mut old: libc::sigaction = std::mem::zeroed();
+            if libc::sigaction(signal, std::ptr::null(), &raw mut old) == 0
+                && old.sa_sigaction == libc::SIG_IGN
+            {
+                continue;
+            }
+            let mut new: libc::sigaction = std::mem::zeroed();
+            new.sa_sigaction = remember as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            // Without SA_RESTART: a wait for input ends.
+            libc::sigaction(signal, &raw const new, std::ptr::null_mut());
+        }
+    }
+}
+
+/// A safe point: nothing is half done here.
+///
+/// # Errors
+/// `Interrupted` after a signal.
+pub(crate) fn check() -> Outcome<()> {
+    if CAUGHT.load(Ordering::Relaxed) == 0 {
+        return Ok(());
+    }
+    Err(Failure::Interrupted)
+}
+
+/// Number of the signal that came.
+pub(crate) fn number() -> u8 {
+    u8::try_from(CAUGHT.load(Ordering::Relaxed)).unwrap_or(0)
+}
+
+/// A stream whose reading ends with `Interrupted` (as an error of kind `Other`) when a signal comes.
+pub(crate) struct Interruptible<R>(pub(crate) R);
+
+/// How long a wait may miss a signal that came just before it.
+const WAIT: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 250_000_000,
+};
+
+impl<R: Read + AsFd> Read for Interruptible<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if check().is_err() {
+                return Err(io::Error::other("interrupted"));
+            }
+            let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+            match poll(&mut fds, Some(&WAIT)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(error) => return Err(error.into()),
+            }
+            match self.0.read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                done => return done,
+            }
+        }
+    }
+}

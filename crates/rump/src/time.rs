@@ -1,0 +1,373 @@
+//! Calendar time: showing it in the user's zone, and reading what `touch -d` takes.
+
+use rumpuser::Timespec;
+use std::fmt;
+
+/// A point in time, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Civil {
+    /// Year of the Gregorian calendar, astronomical numbering.
+    pub(crate) year: i64,
+    /// 1 to 12.
+    pub(crate) month: u32,
+    /// 1 to 31.
+    pub(crate) day: u32,
+    /// 0 to 23.
+    pub(crate) hour: u32,
+    /// 0 to 59.
+    pub(crate) minute: u32,
+    /// 0 to 59.
+    pub(crate) second: u32,
+    /// Nanoseconds.
+    pub(crate) nanosecond: u32,
+    /// Seconds east of Greenwich.
+    pub(crate) offset: i32,
+}
+
+const DAY: i64 = 86_400;
+
+impl Civil {
+    /// In Greenwich.
+    pub(crate) fn utc(time: Timespec) -> Self {
+        Self::with_offset(time, 0)
+    }
+
+    /// In the zone of the user (`TZ`).
+    pub(crate) fn local(time: Timespec) -> Self {
+        Self::with_offset(time, zone_offset(time.sec))
+    }
+
+    fn with_offset(time: Timespec, offset: i32) -> Self {
+        let seconds = time.sec.saturating_add(offset.into());
+        let (days, rest) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY) as u32);
+        // Days to date by eras of 400 years that begin on the first of March.
+        let shifted = days.saturating_add(719_468);
+        let era = shifted.div_euclid(146_097);
+        let day_of_era = shifted.rem_euclid(146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
+        let month = (if month_from_march < 10 {
+            month_from_march + 3
+        } else {
+            month_from_march - 9
+        }) as u32;
+        Self {
+            year: year_of_era + era * 400 + i64::from(month <= 2),
+            month,
+            day,
+            hour: rest / 3600,
+            minute: rest / 60 % 60,
+            second: rest % 60,
+            nanosecond: time.nsec,
+            offset,
+        }
+    }
+
+    /// The point in time.
+    pub(crate) fn timespec(self) -> Timespec {
+        let year = self.year - i64::from(self.month <= 2);
+        let era = year.div_euclid(400);
+        let year_of_era = year.rem_euclid(400);
+        let month_from_march = i64::from((self.month + 9) % 12);
+        let day_of_year = (153 * month_from_march + 2) / 5 + i64::from(self.day) - 1;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let days = era * 146_097 + day_of_era - 719_468;
+        let seconds = self.hour * 3600 + self.minute * 60 + self.second;
+        Timespec {
+            sec: days * DAY + i64::from(seconds) - i64::from(self.offset),
+            nsec: self.nanosecond,
+        }
+    }
+
+    /// `+0100`.
+    pub(crate) fn zone(self) -> String {
+        let sign = if self.offset < 0 { '-' } else { '+' };
+        let minutes = self.offset.unsigned_abs() / 60;
+        format!("{sign}{:02}{:02}", minutes / 60, minutes % 60)
+    }
+
+    /// `2026-01-31`.
+    pub(crate) fn date(self) -> impl fmt::Display {
+        struct Date(Civil);
+        impl fmt::Display for Date {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let Civil {
+                    year, month, day, ..
+                } = self.0;
+                write!(f, "{year:04}-{month:02}-{day:02}")
+            }
+        }
+        Date(self)
+    }
+
+    /// `2026-01-31 23:59:59.000000000 +0100`, as `ls --full-time` and `stat`.
+    pub(crate) fn full(self) -> String {
+        format!(
+            "{} {:02}:{:02}:{:02}.{:09} {}",
+            self.date(),
+            self.hour,
+            self.minute,
+            self.second,
+            self.nanosecond,
+            self.zone()
+        )
+    }
+}
+
+/// `2026-01-31T22:59:59.000000000Z`: the form of all times in JSON.
+pub(crate) fn rfc3339(time: Timespec) -> String {
+    let t = Civil::utc(time);
+    format!(
+        "{}T{:02}:{:02}:{:02}.{:09}Z",
+        t.date(),
+        t.hour,
+        t.minute,
+        t.second,
+        t.nanosecond
+    )
+}
+
+/// The form of `ls -l`: with the time of day when it is at most half a year old and not in the future, else with the year.
+pub(crate) fn ls_default(time: Timespec, now: Timespec) -> String {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    const HALF_A_YEAR: i64 = 31_556_952 / 2;
+    let t = Civil::local(time);
+    let month = MONTHS[(t.month as usize - 1).min(11)];
+    if recent(time, now, HALF_A_YEAR) {
+        format!("{month} {:>2} {:02}:{:02}", t.day, t.hour, t.minute)
+    } else {
+        format!("{month} {:>2} {:>5}", t.day, t.year)
+    }
+}
+
+fn recent(time: Timespec, now: Timespec, span: i64) -> bool {
+    time <= now && time.sec > now.sec.saturating_sub(span)
+}
+
+/// The present, by the host's clock.
+pub(crate) fn now() -> Timespec {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    Timespec {
+        sec: now.tv_sec,
+        nsec: u32::try_from(now.tv_nsec).unwrap_or(0),
+    }
+}
+
+/// Seconds east of Greenwich in the user's zone at that time.
+fn zone_offset(sec: i64) -> i32 {
+    // SAFETY: `tm` is a live tm, zero being a valid state of it; localtime_r reads `sec` and writes `tm`. It may read the
+    // environment, which this program never changes.
+    unsafe {
+        let mut tm: libc::tm = std::mem::zeroed();
+        if libc::localtime_r(&raw const sec, &raw mut tm).is_null() {
+            return 0;
+        }
+        i32::try_from(tm.tm_gmtoff).unwrap_or(0)
+    }
+}
+
+/// Reads a time: `@SECONDS[.FRACTION]`, `now`, or `YYYY-MM-DD[(T| )hh:mm[:ss[.FRACTION]]][ ][Z|UTC|(+|-)hh[[:]mm]]`; without a zone, in
+/// the user's.
+pub(crate) fn parse(text: &str) -> Option<Timespec> {
+    let text = text.trim();
+    if text == "now" {
+        return Some(now());
+    }
+    if let Some(seconds) = text.strip_prefix('@') {
+        return parse_seconds(seconds);
+    }
+    let (date, rest) = text.split_at_checked(text.find(['T', 't', ' ']).unwrap_or(text.len()))?;
+    let mut fields = date.splitn(3, '-');
+    let year = fields.next()?;
+    let (month, day) = (two(fields.next()?)?, two(fields.next()?)?);
+    if year.len() < 4 || !year.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let year = year.parse().ok().filter(|&y: &i64| y < 1_000_000)?;
+    let rest = rest.trim_start_matches(['T', 't', ' ']);
+    let (clock, zone) = rest.split_at_checked(
+        rest.find(|c: char| !(c.is_ascii_digit() || matches!(c, ':' | '.')))
+            .unwrap_or(rest.len()),
+    )?;
+    let (hour, minute, second, nanosecond) = if clock.is_empty() {
+        (0, 0, 0, 0)
+    } else {
+        parse_clock(clock)?
+    };
+    let days = match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if day == 0 || day > days {
+        return None;
+    }
+    let civil = Civil {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        nanosecond,
+        offset: 0,
+    };
+    Some(match parse_zone(zone.trim())? {
+        Some(offset) => Civil { offset, ..civil }.timespec(),
+        None => local(civil),
+    })
+}
+
+/// The point at which clocks in the user's zone show `civil`.
+fn local(civil: Civil) -> Timespec {
+    let guess = civil.timespec().sec;
+    let offset = zone_offset(guess - i64::from(zone_offset(guess)));
+    Civil { offset, ..civil }.timespec()
+}
+
+/// `SECONDS[.FRACTION]`, perhaps negative.
+pub(crate) fn parse_seconds(text: &str) -> Option<Timespec> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = whole.strip_prefix(['-', '+']).unwrap_or(whole);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let sec: i64 = whole.parse().ok()?;
+    let nsec = if fraction.is_empty() {
+        0
+    } else {
+        parse_fraction(fraction)?
+    };
+    if whole.starts_with('-') && nsec > 0 {
+        // -1.5 is 1.5 s before: half a second after -2.
+        let sec = sec.checked_sub(1)?;
+        let nsec = 1_000_000_000 - nsec;
+        return Some(Timespec { sec, nsec });
+    }
+    Some(Timespec { sec, nsec })
+}
+
+fn parse_fraction(digits: &str) -> Option<u32> {
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let nine: String = digits.chars().chain("000000000".chars()).take(9).collect();
+    nine.parse().ok()
+}
+
+fn parse_clock(clock: &str) -> Option<(u32, u32, u32, u32)> {
+    let mut fields = clock.splitn(3, ':');
+    let hour = two(fields.next()?)?;
+    let minute = two(fields.next()?)?;
+    let (second, nanosecond) = match fields.next() {
+        None => (0, 0),
+        Some(rest) => match rest.split_once('.') {
+            None => (two(rest)?, 0),
+            Some((second, fraction)) => (two(second)?, parse_fraction(fraction)?),
+        },
+    };
+    (hour < 24 && minute < 60 && second < 61).then_some((hour, minute, second, nanosecond))
+}
+
+/// `Some(None)`: none was given.
+fn parse_zone(zone: &str) -> Option<Option<i32>> {
+    if zone.is_empty() {
+        return Some(None);
+    }
+    if matches!(zone, "Z" | "z" | "UTC" | "GMT") {
+        return Some(Some(0));
+    }
+    let (sign, digits) = match zone.split_at_checked(1)? {
+        ("+", digits) => (1, digits),
+        ("-", digits) => (-1, digits),
+        _ => return None,
+    };
+    let digits = digits.replacen(':', "", 1);
+    let (hours, minutes) = match digits.len() {
+        2 => (two(&digits)?, 0),
+        4 => (two(digits.get(..2)?)?, two(digits.get(2..)?)?),
+        _ => return None,
+    };
+    if hours > 24 || minutes > 59 {
+        return None;
+    }
+    Some(Some(sign * (hours * 3600 + minutes * 60) as i32))
+}
+
+fn two(text: &str) -> Option<u32> {
+    if text.is_empty() || text.len() > 2 || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(sec: i64, nsec: u32) -> Timespec {
+        Timespec { sec, nsec }
+    }
+
+    #[test]
+    fn there_and_back() {
+        for sec in [
+            0,
+            -1,
+            951_782_400,
+            1_709_164_799,
+            -100_000_000,
+            4_200_000_000,
+            -62_135_596_801,
+            253_402_300_800,
+        ] {
+            let time = at(sec, 5);
+            assert_eq!(Civil::utc(time).timespec(), time);
+        }
+        assert_eq!(
+            rfc3339(at(1_709_164_799, 7)),
+            "2024-02-28T23:59:59.000000007Z"
+        );
+        assert_eq!(
+            Civil::utc(at(-1, 0)).full(),
+            "1969-12-31 23:59:59.000000000 +0000"
+        );
+    }
+
+    #[test]
+    fn what_touch_takes() {
+        for (text, time) in [
+            ("@0", at(0, 0)),
+            ("@-1.5", at(-2, 500_000_000)),
+            ("@12.25", at(12, 250_000_000)),
+            ("1970-01-02T00:00Z", at(86_400, 0)),
+            ("1970-01-01 01:00:00.5 +0100", at(0, 500_000_000)),
+            ("1970-01-01 01:00:00+01:00", at(0, 0)),
+            ("2024-02-29 00:00 UTC", at(1_709_164_800, 0)),
+        ] {
+            assert_eq!(parse(text), Some(time), "{text}");
+        }
+        for bad in [
+            "",
+            "@",
+            "@x",
+            "2023-02-29",
+            "2024-13-01",
+            "2024-01-01 25:00",
+            "24-01-01",
+            "tomorrow",
+            "2024-01-01 10:00 CEST",
+            "@1.-5",
+            "é",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}

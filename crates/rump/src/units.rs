@@ -1,0 +1,84 @@
+//! Sizes: with suffixes on the command line, short for people.
+
+/// Reads a number of bytes: decimal or `0x` hexadecimal, with K, M, G, T, P, E (powers of 1024; also `KiB`) or `kB`, `MB`, ...
+/// (powers of 1000).
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
+    if let Some(hex) = text.strip_prefix("0x") {
+        return u64::from_str_radix(hex, 16).ok();
+    }
+    let digits = text.find(|c: char| !c.is_ascii_digit());
+    let (number, suffix) = text.split_at(digits.unwrap_or(text.len()));
+    number.parse::<u64>().ok()?.checked_mul(factor(suffix)?)
+}
+
+fn factor(suffix: &str) -> Option<u64> {
+    let Some(letter) = suffix.chars().next() else {
+        return Some(1);
+    };
+    let power = "KMGTPE".find(letter.to_ascii_uppercase())? as u32 + 1;
+    match &suffix[1..] {
+        "" | "iB" => Some(1 << (10 * power)),
+        "B" => 1000_u64.checked_pow(power),
+        _ => None,
+    }
+}
+
+/// A number of bytes in at most four characters, as `ls -h` and `du -h` write it: rounded up.
+pub(crate) fn human(bytes: u64) -> String {
+    if bytes < 1024 {
+        return bytes.to_string();
+    }
+    let mut unit = 1_u64 << 10;
+    let mut letters = "KMGTPE".chars();
+    let mut letter = letters.next().unwrap_or('K');
+    for next in letters {
+        // Anything that would be written as 1024 of a unit is 1.0 of the next.
+        if bytes.div_ceil(unit) < 1024 {
+            break;
+        }
+        unit <<= 10;
+        letter = next;
+    }
+    let tenths = (u128::from(bytes) * 10).div_ceil(u128::from(unit));
+    if tenths < 100 {
+        format!("{}.{}{letter}", tenths / 10, tenths % 10)
+    } else {
+        format!("{}{letter}", bytes.div_ceil(unit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("0"), Some(0));
+        assert_eq!(parse_size("10"), Some(10));
+        assert_eq!(parse_size("0x10"), Some(16));
+        assert_eq!(parse_size("1K"), Some(1024));
+        assert_eq!(parse_size("3MiB"), Some(3 << 20));
+        assert_eq!(parse_size("2kB"), Some(2000));
+        assert_eq!(parse_size("16E"), None);
+        for bad in ["", "K", "-1", "1X", "1KK", "1Ki", "é"] {
+            assert_eq!(parse_size(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn short_for_people() {
+        for (bytes, text) in [
+            (0, "0"),
+            (1023, "1023"),
+            (1024, "1.0K"),
+            (1025, "1.1K"),
+            (10240, "10K"),
+            (10241, "11K"),
+            (1_048_575, "1.0M"),
+            (1 << 30, "1.0G"),
+            (u64::MAX, "16E"),
+        ] {
+            assert_eq!(human(bytes), text, "{bytes}");
+        }
+    }
+}
