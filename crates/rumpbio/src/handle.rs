@@ -52,6 +52,12 @@ impl<'v> Handle<'v> {
         self.volume
     }
 
+    /// Number of blocks that this handle has changed so far.
+    #[must_use]
+    pub fn changed(&self) -> usize {
+        self.desk.undo.len()
+    }
+
     /// Changes a block in memory; it belongs to this transaction from then on. `f` sees the present content and must not
     /// take a handle or read blocks.
     ///

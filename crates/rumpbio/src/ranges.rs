@@ -33,6 +33,18 @@ impl RangeSet {
             .is_some_and(|(_, &e)| e > first)
     }
 
+    /// The first range that overlaps `first .. end`.
+    pub(crate) fn first_in(&self, first: u64, end: u64) -> Option<(u64, u64)> {
+        let before = self
+            .0
+            .range(..=first)
+            .next_back()
+            .filter(|&(_, &e)| e > first);
+        before
+            .or_else(|| self.0.range(first..end).next())
+            .map(|(&s, &e)| (s, e))
+    }
+
     /// Moves everything from `other` here.
     pub(crate) fn append(&mut self, other: &mut Self) {
         if self.0.is_empty() {
@@ -81,6 +93,18 @@ mod tests {
         assert!(!set.touches(12, 0) || set.touches(12, 1));
         set.insert(u64::MAX - 1, 9);
         assert!(set.touches(u64::MAX - 1, u64::MAX));
+    }
+
+    #[test]
+    fn first_in_finds_what_overlaps() {
+        let mut set = RangeSet::default();
+        set.insert(10, 5);
+        set.insert(20, 5);
+        assert_eq!(set.first_in(0, 10), None);
+        assert_eq!(set.first_in(0, 11), Some((10, 15)));
+        assert_eq!(set.first_in(14, 30), Some((10, 15)));
+        assert_eq!(set.first_in(15, 30), Some((20, 25)));
+        assert_eq!(set.first_in(25, 30), None);
     }
 
     #[test]

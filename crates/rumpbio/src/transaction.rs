@@ -22,6 +22,14 @@ impl Transactions {
             .any(|set| set.touches(first, count))
     }
 
+    /// The first held range that overlaps `first .. end`.
+    pub(crate) fn first_held(&self, first: u64, end: u64) -> Option<(u64, u64)> {
+        [&self.open_held, &self.running.held, &self.committing_held]
+            .iter()
+            .filter_map(|set| set.first_in(first, end))
+            .min()
+    }
+
     /// What the open handle holds, the running transaction holds from now on.
     pub(crate) fn join_held(&mut self) {
         self.running.held.append(&mut self.open_held);

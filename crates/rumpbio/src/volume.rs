@@ -231,4 +231,11 @@ impl Volume {
     pub fn held(&self, first: u64, count: u64) -> bool {
         self.transactions.lock().held(first, count)
     }
+
+    /// The first range of blocks that are [held](Self::held) and overlap `first .. end`: its first block and the one after
+    /// its last. An allocator that looks for a long run skips it at once.
+    #[must_use]
+    pub fn first_held(&self, first: u64, end: u64) -> Option<(u64, u64)> {
+        self.transactions.lock().first_held(first, end)
+    }
 }

@@ -18,6 +18,7 @@ use crate::{
     superblock::Superblock,
     types::{FileBlock, FsBlock, join, number},
 };
+use rumpbio::Buf;
 use zerocopy::FromBytes;
 
 /// A run of blocks in a leaf, checked.
@@ -312,17 +313,12 @@ impl Ext2fs {
         let mut depth = root.depth;
         let mut block = self.descend(root, from, &mut range)?;
         loop {
-            let place = Place::ExtentNode(inode.ino, Some(block));
-            let buf = self.read(block, place)?;
-            let data = buf.data();
             // The depth falls with each step, so this ends.
             depth = depth.saturating_sub(1);
+            let buf = self.extent_node(inode, block, depth, range)?;
+            let data = buf.data();
+            let place = Place::ExtentNode(inode.ino, Some(block));
             let node = Node::parse(place, &data, Some(depth))?;
-            if !buf.verified() {
-                self.verify_node(inode, node, &data)?;
-                node.check_order(self, range)?;
-                buf.set_verified();
-            }
             if depth == 0 {
                 return self.map_in_leaf(node, from, range.1);
             }
@@ -330,8 +326,28 @@ impl Ext2fs {
         }
     }
 
+    /// A node that is a block, checked. `range` is the part of the file that it covers.
+    pub(crate) fn extent_node(
+        &self,
+        inode: &Inode,
+        block: FsBlock,
+        depth: u16,
+        range: (FileBlock, u64),
+    ) -> Result<Buf> {
+        let place = Place::ExtentNode(inode.ino, Some(block));
+        let buf = self.read(block, place)?;
+        if !buf.verified() {
+            let data = buf.data();
+            let node = Node::parse(place, &data, Some(depth))?;
+            self.verify_node(inode, node, &data)?;
+            node.check_order(self, range)?;
+            buf.set_verified();
+        }
+        Ok(buf)
+    }
+
     /// The child of an inner node that covers `from`. `range` is cut to what the child covers.
-    fn descend(
+    pub(crate) fn descend(
         &self,
         node: Node<'_>,
         from: FileBlock,

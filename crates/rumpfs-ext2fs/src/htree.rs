@@ -32,6 +32,7 @@ const TAIL_RESERVED: usize = 4;
 /// The index entries of a block.
 #[derive(Clone, Debug)]
 pub(crate) struct IndexBlock {
+    at: FileBlock,
     data: BufData,
     /// Where the entries start.
     start: usize,
@@ -40,7 +41,7 @@ pub(crate) struct IndexBlock {
 
 impl IndexBlock {
     /// The entries from `start` on, if their number makes sense.
-    fn new(data: BufData, start: usize, has_tail: bool) -> Option<Self> {
+    fn new(at: FileBlock, data: BufData, start: usize, has_tail: bool) -> Option<Self> {
         let (raw, _) = RawDxCountLimit::ref_from_prefix(data.get(start..)?).ok()?;
         let tail = if has_tail { DX_TAIL_SIZE } else { 0 };
         let limit = data
@@ -50,7 +51,29 @@ impl IndexBlock {
             .checked_div(DX_ENTRY_SIZE)?;
         let count = usize::from(raw.count.get());
         let right = usize::from(raw.limit.get()) == limit && (1..=limit).contains(&count);
-        right.then_some(Self { data, start, count })
+        right.then_some(Self {
+            at,
+            data,
+            start,
+            count,
+        })
+    }
+
+    /// Which block of the directory it is.
+    pub(crate) fn at(&self) -> FileBlock {
+        self.at
+    }
+
+    /// Number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// All entries: smallest hash and child.
+    pub(crate) fn entries(&self) -> Vec<(u32, FileBlock)> {
+        (0..self.count)
+            .filter_map(|n| Some((self.hash(n), self.child(n)?)))
+            .collect()
     }
 
     fn raw(&self, n: usize) -> Option<&RawDxEntry> {
@@ -100,7 +123,12 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    fn leaf(&self) -> Option<FileBlock> {
+    /// Index blocks from the root on, each with the child taken.
+    pub(crate) fn frames(&self) -> &[(IndexBlock, usize)] {
+        &self.frames
+    }
+
+    pub(crate) fn leaf(&self) -> Option<FileBlock> {
         self.frames.last().and_then(|(block, n)| block.child(*n))
     }
 }
@@ -156,7 +184,10 @@ impl Ext2fs {
     }
 
     /// The hash's kind and the root's entries with the number of levels below, if they make sense.
-    fn index_root(&self, dir: &Inode) -> Result<Option<(HashVersion, (IndexBlock, u8))>> {
+    pub(crate) fn index_root(
+        &self,
+        dir: &Inode,
+    ) -> Result<Option<(HashVersion, (IndexBlock, u8))>> {
         let Some(data) = self.dir_leaf(dir, FileBlock(0))? else {
             return Ok(None);
         };
@@ -180,6 +211,7 @@ impl Ext2fs {
         };
         let start = DX_ROOT_INFO_OFFSET.saturating_add(INFO_LENGTH);
         let block = IndexBlock::new(
+            FileBlock(0),
             data.clone(),
             start,
             self.superblock().features.metadata_csum(),
@@ -188,7 +220,12 @@ impl Ext2fs {
     }
 
     /// The way to the first leaf that may hold `hash`.
-    fn index_way(&self, dir: &Inode, root: (IndexBlock, u8), hash: u32) -> Result<Option<Way>> {
+    pub(crate) fn index_way(
+        &self,
+        dir: &Inode,
+        root: (IndexBlock, u8),
+        hash: u32,
+    ) -> Result<Option<Way>> {
         let (mut block, levels) = root;
         let mut way = Way {
             frames: Vec::with_capacity(3),
@@ -214,6 +251,7 @@ impl Ext2fs {
             return Ok(None);
         };
         Ok(IndexBlock::new(
+            at,
             data,
             DX_NODE_ENTRIES_OFFSET,
             self.superblock().features.metadata_csum(),

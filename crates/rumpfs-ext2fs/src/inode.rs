@@ -678,6 +678,64 @@ pub fn update_checksum(sb: &Superblock, ino: InodeNumber, bytes: &mut [u8]) {
     }
 }
 
+/// A time as the inode can keep it: 32 signed bits of seconds, with two more upwards and nanoseconds if it has the fields
+/// for them. What is out of range becomes the nearest, as in Linux.
+#[must_use]
+pub fn clamp_time(inode: &Inode, time: Timespec) -> Timespec {
+    const LEAST: i64 = i32::MIN as i64;
+    let wide = usize::from(inode.extra_isize)
+        >= offset_of!(RawInodeExtra, i_atime_extra).saturating_add(4);
+    let most = if wide {
+        (1_i64 << 34).saturating_add(LEAST).saturating_sub(1)
+    } else {
+        i64::from(i32::MAX)
+    };
+    if time.sec < LEAST || time.sec > most {
+        return Timespec::from_secs(time.sec.clamp(LEAST, most));
+    }
+    Timespec {
+        sec: time.sec,
+        nsec: if wide { time.nsec } else { 0 },
+    }
+}
+
+impl Inode {
+    /// Sets modification and change time.
+    pub fn touch(&mut self, time: Timespec) {
+        let time = clamp_time(self, time);
+        self.mtime = time;
+        self.ctime = time;
+    }
+
+    /// Sets all times, that of creation if the inode has room for it.
+    pub fn set_all_times(&mut self, time: Timespec) {
+        self.touch(time);
+        self.atime = self.mtime;
+        let crtime = offset_of!(RawInodeExtra, i_crtime_extra).saturating_add(4);
+        self.crtime = (usize::from(self.extra_isize) >= crtime).then_some(self.mtime);
+    }
+}
+
+/// `i_dtime` of the inode in `bytes`.
+pub(crate) fn stored_dtime(bytes: &[u8]) -> u32 {
+    RawInode::ref_from_prefix(bytes).map_or(0, |(raw, _)| raw.i_dtime.get())
+}
+
+/// Changes `i_dtime` of the inode in `bytes`; its checksum is the caller's.
+pub(crate) fn set_dtime(bytes: &mut [u8], dtime: u32) {
+    if let Ok((raw, _)) = RawInode::mut_from_prefix(bytes) {
+        raw.i_dtime.set(dtime);
+    }
+}
+
+/// `i_dtime` of an inode as it is now.
+pub(crate) fn dtime_of(fs: &Ext2fs, ino: InodeNumber) -> Result<u32> {
+    let (_, location, data) = fs.inode_bytes(ino)?;
+    Ok(stored_dtime(
+        data.get(location.offset..).unwrap_or_default(),
+    ))
+}
+
 fn verify(sb: &Superblock, ino: InodeNumber, bytes: &[u8]) -> Result<()> {
     match checksums(sb, ino, bytes) {
         Some((stored, computed)) if stored != computed => Err(Error::Checksum {

@@ -43,7 +43,7 @@ pub struct RawSuperblock {
     pub s_blocks_count_lo: U32,
     /// 0x008: blocks reserved for the superuser, low half.
     pub s_r_blocks_count_lo: U32,
-    /// 0x00c: free blocks (clusters with bigalloc), low half.
+    /// 0x00c: free blocks, low half: blocks with bigalloc, too.
     pub s_free_blocks_count_lo: U32,
     /// 0x010: free inodes.
     pub s_free_inodes_count: U32,

@@ -1,0 +1,293 @@
+//! Allocating and freeing inodes.
+//!
+//! A file goes into its directory's group, or the next with room. A directory at the top goes where there are few
+//! directories and more room than on average (as Orlov proposed for FFS), others near their parent as long as there is
+//! some room.
+
+use crate::{
+    bitmap,
+    error::{Error, Expected, Place, Result},
+    features::Incompat,
+    groups::{GroupDesc, GroupFlags},
+    inode::{Inode, InodeFlags},
+    txn::{Txn, bitmap_checksum},
+    types::{FsBlock, GroupNumber, InodeNumber, index},
+};
+use rumpbio::Buf;
+use rumpuser::Errno;
+
+/// A group with fewer free inodes than this part of all gets no more directories while others have more.
+const DIR_ROOM: u32 = 16;
+
+impl Txn<'_> {
+    /// The group's inode bitmap, made if the group was never used, and checked.
+    fn inode_bitmap(&mut self, group: GroupNumber, desc: &mut GroupDesc) -> Result<Buf> {
+        let sb = self.sb();
+        let bits = sb.inodes_per_group;
+        if desc.flags.contains(GroupFlags::INODE_UNINIT) {
+            let buf = self.create(desc.inode_bitmap)?;
+            let all = sb.block_size().saturating_mul(8);
+            self.modify(&buf, |map| bitmap::fill(map, bits..all, true));
+            desc.flags.remove(GroupFlags::INODE_UNINIT);
+            self.store_group(group, desc)?;
+            self.inode_bitmap_changed(group);
+            return Ok(buf);
+        }
+        let place = Place::InodeBitmap(group);
+        let buf = self.fs().read(desc.inode_bitmap, place)?;
+        if buf.verified() {
+            return Ok(buf);
+        }
+        let map = buf.data();
+        if sb.features.metadata_csum() {
+            let mut computed = bitmap_checksum(sb, &map, bits);
+            if sb.desc_size < 64 {
+                computed &= 0xFFFF;
+            }
+            if computed != desc.inode_bitmap_csum {
+                return Err(Error::Checksum {
+                    place,
+                    stored: desc.inode_bitmap_csum,
+                    computed,
+                });
+            }
+        }
+        let free = bitmap::zeros(&map, bits);
+        if free != desc.free_inodes {
+            return Err(Error::value(
+                Place::GroupDescriptor(group),
+                "bg_free_inodes_count",
+                desc.free_inodes,
+                Expected::Exactly(u64::from(free)),
+            ));
+        }
+        buf.set_verified();
+        Ok(buf)
+    }
+
+    /// Allocates an inode near `parent`. Its slot in the table is filled with zeros.
+    ///
+    /// # Errors
+    /// `ENOSPC`; what is wrong with the first bad group if all groups that could have had one are bad.
+    pub(crate) fn allocate_inode(&mut self, parent: &Inode, dir: bool) -> Result<InodeNumber> {
+        let sb = self.sb();
+        let start = if dir {
+            self.directory_group(parent)?
+        } else {
+            self.parent_group(parent)
+        };
+        let mut first_error = None;
+        for step in 0..sb.groups {
+            let number = u64::from(start.0).saturating_add(u64::from(step));
+            let number = number.checked_rem(u64::from(sb.groups)).unwrap_or(0);
+            let group = GroupNumber(u32::try_from(number).unwrap_or(0));
+            match self.allocate_inode_in(group, dir) {
+                Ok(Some(ino)) => return Ok(ino),
+                Ok(None) => {}
+                Err(error) if error.is_corruption() => {
+                    self.writer().notes.lock().bad_inodes.insert(group);
+                    self.writer().message(&error);
+                    first_error.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(first_error.unwrap_or(Error::Refused(Errno::ENOSPC)))
+    }
+
+    fn parent_group(&self, parent: &Inode) -> GroupNumber {
+        self.sb()
+            .inode_group(parent.ino)
+            .map_or(GroupNumber(0), |(group, _)| group)
+    }
+
+    /// The group for a new directory.
+    fn directory_group(&mut self, parent: &Inode) -> Result<GroupNumber> {
+        let sb = self.sb();
+        let parent_group = self.parent_group(parent);
+        let top = parent.ino == InodeNumber::ROOT || parent.flags.contains(InodeFlags::TOPDIR);
+        if !top && let Ok(desc) = self.fs().group(parent_group) {
+            let some = sb.inodes_per_group / DIR_ROOM;
+            let blocks = sb.clusters_per_group / DIR_ROOM;
+            if desc.free_inodes > some && desc.free_blocks > blocks {
+                return Ok(parent_group);
+            }
+        }
+        let (free_inodes, free_blocks) = self.fs().with_superblock(|raw| {
+            let free = u64::from(raw.s_free_inodes_count.get());
+            (free, u64::from(raw.s_free_blocks_count_lo.get()))
+        })?;
+        let groups = u64::from(sb.groups);
+        let (mean_inodes, mean_blocks) = (
+            free_inodes.checked_div(groups).unwrap_or(0),
+            free_blocks.checked_div(groups).unwrap_or(0),
+        );
+        let start = if top { self.random() } else { parent_group.0 };
+        let mut best: Option<(u32, GroupNumber)> = None;
+        for step in 0..sb.groups {
+            let number = u64::from(start).saturating_add(u64::from(step));
+            let number = number.checked_rem(groups).unwrap_or(0);
+            let group = GroupNumber(u32::try_from(number).unwrap_or(0));
+            let Ok(desc) = self.fs().group(group) else {
+                continue;
+            };
+            let room = u64::from(desc.free_inodes) >= mean_inodes.max(1)
+                && u64::from(desc.free_blocks) >= mean_blocks;
+            if room && best.is_none_or(|(dirs, _)| desc.used_dirs < dirs) {
+                best = Some((desc.used_dirs, group));
+                if desc.used_dirs == 0 || !top {
+                    break;
+                }
+            }
+        }
+        Ok(best.map_or(parent_group, |(_, group)| group))
+    }
+
+    fn allocate_inode_in(&mut self, group: GroupNumber, dir: bool) -> Result<Option<InodeNumber>> {
+        let sb = self.sb();
+        let hint = {
+            let notes = self.writer().notes.lock();
+            if notes.bad_inodes.contains(&group) {
+                return Ok(None);
+            }
+            notes.last_inode.get(&group).copied().unwrap_or(0)
+        };
+        let mut desc = self.fs().group(group)?;
+        if desc.free_inodes == 0 {
+            return Ok(None);
+        }
+        let buf = self.inode_bitmap(group, &mut desc)?;
+        let map = buf.data();
+        let per_group = sb.inodes_per_group;
+        // Numbers below the first are never given out.
+        let base = u64::from(group.0).saturating_mul(u64::from(per_group));
+        let least = u64::from(sb.first_ino).saturating_sub(1);
+        let least = u32::try_from(least.saturating_sub(base)).unwrap_or(u32::MAX);
+        let never_used = if sb.features.group_csum() {
+            per_group.saturating_sub(desc.itable_unused)
+        } else {
+            per_group
+        };
+        // A hint past what was ever used would leave a gap of inodes that hold anything.
+        let from = hint.max(least).min(never_used.max(least));
+        let found = bitmap::find_zero(&map, from, per_group)
+            .or_else(|| bitmap::find_zero(&map, least, per_group));
+        drop(map);
+        let Some(n) = found else { return Ok(None) };
+        self.touch_group(group, &mut desc)?;
+        self.prepare_slot(&desc, &buf, n, never_used)?;
+        self.modify(&buf, |map| {
+            bitmap::fill(map, n..n.saturating_add(1), true);
+        });
+        desc.free_inodes = desc.free_inodes.saturating_sub(1);
+        if dir {
+            desc.used_dirs = desc.used_dirs.saturating_add(1);
+        }
+        if sb.features.group_csum() {
+            let behind = per_group.saturating_sub(n).saturating_sub(1);
+            desc.itable_unused = desc.itable_unused.min(behind);
+        }
+        self.store_group(group, &desc)?;
+        self.inode_bitmap_changed(group);
+        self.modify_superblock(|raw| {
+            let free = raw.s_free_inodes_count.get().saturating_sub(1);
+            raw.s_free_inodes_count.set(free);
+        })?;
+        let next = n.saturating_add(1);
+        self.writer().notes.lock().last_inode.insert(group, next);
+        let number = base.saturating_add(u64::from(n)).saturating_add(1);
+        Ok(u32::try_from(number).ok().map(InodeNumber))
+    }
+
+    /// Fills the slot of inode `n` of a group with zeros. A block of the table in which no inode is in use is not read:
+    /// it may never have been written.
+    fn prepare_slot(&mut self, desc: &GroupDesc, map: &Buf, n: u32, never_used: u32) -> Result<()> {
+        let sb = self.sb();
+        let per_block = sb.inodes_per_block();
+        let in_table = n.checked_div(per_block).unwrap_or(0);
+        let first = in_table.saturating_mul(per_block);
+        let end = first.saturating_add(per_block).min(sb.inodes_per_group);
+        let block = FsBlock(desc.inode_table.0.saturating_add(u64::from(in_table)));
+        if first >= never_used || bitmap::all(&map.data(), first..end, false) {
+            self.create(block)?;
+            return Ok(());
+        }
+        let buf = self.fs().read(block, Place::Block(block))?;
+        let size = usize::from(sb.inode_size);
+        let start = index(n.saturating_sub(first)).saturating_mul(size);
+        self.modify(&buf, |data| {
+            if let Some(slot) = data.get_mut(start..start.saturating_add(size)) {
+                slot.fill(0);
+            }
+        });
+        Ok(())
+    }
+
+    /// Frees an inode: its blocks and attributes are gone already.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if it is free already.
+    pub(crate) fn free_inode(&mut self, inode: &Inode) -> Result<()> {
+        let sb = self.sb();
+        let Some((group, n)) = sb.inode_group(inode.ino) else {
+            return Err(Error::Unallocated(inode.ino));
+        };
+        let mut desc = self.fs().group(group)?;
+        let buf = self.inode_bitmap(group, &mut desc)?;
+        let bit = n..n.saturating_add(1);
+        if inode.ino < sb.first_ino || !bitmap::all(&buf.data(), bit.clone(), true) {
+            return Err(Error::words(
+                Place::InodeBitmap(group),
+                "inode to free",
+                inode.ino,
+                "in use and not reserved",
+            ));
+        }
+        self.modify(&buf, |map| bitmap::fill(map, bit, false));
+        desc.free_inodes = desc.free_inodes.saturating_add(1);
+        if inode.is_dir() {
+            desc.used_dirs = desc.used_dirs.saturating_sub(1);
+        }
+        self.store_group(group, &desc)?;
+        self.inode_bitmap_changed(group);
+        self.modify_superblock(|raw| {
+            let free = raw.s_free_inodes_count.get().saturating_add(1);
+            raw.s_free_inodes_count.set(free);
+        })?;
+        let mut notes = self.writer().notes.lock();
+        let hint = notes.last_inode.entry(group).or_insert(n);
+        *hint = (*hint).min(n);
+        Ok(())
+    }
+
+    /// Flags that a new inode takes over from its directory, and those that it is born with.
+    pub(crate) fn initial_flags(
+        &self,
+        parent: &Inode,
+        file_type: crate::inode::FileType,
+    ) -> InodeFlags {
+        use crate::inode::FileType;
+        let inherited = InodeFlags::SECRM
+            | InodeFlags::UNRM
+            | InodeFlags::COMPR
+            | InodeFlags::SYNC
+            | InodeFlags::NODUMP
+            | InodeFlags::NOATIME
+            | InodeFlags::NOCOMPR
+            | InodeFlags::JOURNAL_DATA
+            | InodeFlags::NOTAIL
+            | InodeFlags::DIRSYNC
+            | InodeFlags::DAX;
+        let kept = match file_type {
+            FileType::Directory => inherited,
+            FileType::Regular => inherited.difference(InodeFlags::DIRSYNC),
+            _ => InodeFlags::NODUMP | InodeFlags::NOATIME,
+        };
+        let mut flags = parent.flags & kept;
+        let mapped = matches!(file_type, FileType::Regular | FileType::Directory);
+        if mapped && self.sb().features.incompat(Incompat::EXTENTS) {
+            flags |= InodeFlags::EXTENTS;
+        }
+        flags
+    }
+}

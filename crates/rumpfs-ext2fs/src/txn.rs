@@ -1,0 +1,461 @@
+//! Changing a volume: the writer of a mount and its transactions.
+//!
+//! The truth is always in the buffers: free counts, bitmaps, the list of orphans. A transaction that is dropped puts the
+//! buffers back, and with them everything. What a [`Writer`] keeps in memory besides ([`Notes`]) are hints that may be
+//! wrong, and sets of things to do that may be too large: neither needs to be put back.
+
+use crate::{
+    checksum::crc32c,
+    error::{Error, Place, Result, at},
+    fs::Ext2fs,
+    groups::GroupDesc,
+    inode::Inode,
+    layout::superblock::RawSuperblock,
+    superblock::{Superblock, update_checksum},
+    types::{FsBlock, GroupNumber, InodeNumber, index},
+};
+use alloc::{
+    boxed::Box,
+    collections::BTreeSet,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+use core::ops::Range;
+use hashbrown::HashMap;
+use rumpbio::{Buf, Handle, Hooks};
+use rumpuser::{Errno, Timespec, sync::Mutex};
+use zerocopy::FromBytes;
+
+/// Blocks that an operation on names changes at most: a directory's index with splits on each level, two inodes of each
+/// of two directories, attribute blocks, and the bitmaps and descriptors of all that.
+pub(crate) const NAME_CREDITS: usize = 64;
+/// Blocks that one step of an operation on a file's blocks changes at most.
+pub(crate) const MAP_CREDITS: usize = 96;
+/// After that many changed blocks an operation that can be cut ends its step.
+pub(crate) const MAP_STEP: usize = 48;
+
+/// The changing side of a mounted volume.
+pub struct Writer {
+    fs: Arc<Ext2fs>,
+    pub(crate) notes: Mutex<Notes>,
+    report: Report,
+}
+
+/// Where a writer says what is wrong with the volume.
+pub type Report = Box<dyn Fn(&Error) + Send + Sync>;
+
+/// What a writer keeps in memory: hints and things to do.
+#[derive(Default)]
+pub(crate) struct Notes {
+    /// Groups whose block bitmap has changed since its checksum was stored.
+    block_bitmaps: BTreeSet<GroupNumber>,
+    /// Groups whose inode bitmap has changed since its checksum was stored.
+    inode_bitmaps: BTreeSet<GroupNumber>,
+    /// The superblock has changed since its checksum was stored.
+    superblock: bool,
+    /// Groups whose block bitmap is wrong: nothing is allocated there.
+    pub(crate) bad_blocks: BTreeSet<GroupNumber>,
+    /// Groups whose inode bitmap is wrong: nothing is allocated there.
+    pub(crate) bad_inodes: BTreeSet<GroupNumber>,
+    /// Where the last file of a group's inodes got its last block: the next one goes behind it.
+    pub(crate) streams: HashMap<GroupNumber, FsBlock>,
+    /// Where in a group the last inode was allocated.
+    pub(crate) last_inode: HashMap<GroupNumber, u32>,
+    /// The blocks of a group that hold metadata of fixed place.
+    pub(crate) fixed: HashMap<GroupNumber, Arc<[Range<u64>]>>,
+    /// Who is before an inode in the list of orphans; `None` inside: the superblock.
+    pub(crate) orphan_before: HashMap<InodeNumber, Option<InodeNumber>>,
+    /// Where in the orphan file an inode stands: block of the file and index in it.
+    pub(crate) orphan_slot: HashMap<InodeNumber, (u32, usize)>,
+    /// State of the generator of generations.
+    pub(crate) random: u64,
+}
+
+/// An open transaction. Dropped without [`commit`](Self::commit) it has changed nothing.
+pub(crate) struct Txn<'w> {
+    writer: &'w Writer,
+    handle: Handle<'w>,
+    /// When this happens.
+    pub(crate) now: Timespec,
+    /// Free blocks were passed over because a crash could bring their former owner back: with a commit there is more room.
+    pub(crate) passed_held: bool,
+}
+
+impl Writer {
+    /// The changing side of `fs`. `seed` is any random number; `report` is told what is found to be wrong on the way
+    /// without making an operation fail.
+    #[must_use]
+    pub fn new(fs: Arc<Ext2fs>, seed: u64, report: Report) -> Arc<Self> {
+        let notes = Notes {
+            random: seed | 1,
+            ..Notes::default()
+        };
+        Arc::new(Self {
+            fs,
+            notes: Mutex::new(notes),
+            report,
+        })
+    }
+
+    /// The volume that is written.
+    #[must_use]
+    pub fn fs(&self) -> &Arc<Ext2fs> {
+        &self.fs
+    }
+
+    /// Says that something is wrong with the volume.
+    pub(crate) fn message(&self, error: &Error) {
+        (self.report)(error);
+    }
+
+    /// Opens a transaction that changes `blocks` blocks at most.
+    pub(crate) fn begin(&self, blocks: usize, now: Timespec) -> Result<Txn<'_>> {
+        let handle = self.fs.volume().begin(blocks).map_err(Error::Refused)?;
+        Ok(Txn {
+            writer: self,
+            handle,
+            now,
+            passed_held: false,
+        })
+    }
+
+    /// Runs `f` in a transaction: committed if it succeeds, else undone. When space was short only because freed blocks
+    /// wait for a commit, commits and runs it once more.
+    pub(crate) fn run<R>(
+        &self,
+        blocks: usize,
+        now: Timespec,
+        mut f: impl FnMut(&mut Txn<'_>) -> Result<R>,
+    ) -> Result<R> {
+        let mut retried = false;
+        loop {
+            let mut txn = self.begin(blocks, now)?;
+            match f(&mut txn) {
+                Ok(value) => {
+                    txn.commit();
+                    return Ok(value);
+                }
+                Err(Error::Refused(Errno::ENOSPC)) if txn.passed_held && !retried => {
+                    drop(txn);
+                    retried = true;
+                    self.fs.volume().commit().map_err(Error::Refused)?;
+                }
+                Err(error) => {
+                    drop(txn);
+                    self.note_error(&error, now);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Runs `f` on a copy of the inode in a transaction; the inode becomes the copy if it succeeds.
+    pub(crate) fn run_on<R>(
+        &self,
+        blocks: usize,
+        now: Timespec,
+        inode: &mut Inode,
+        mut f: impl FnMut(&mut Txn<'_>, &mut Inode) -> Result<R>,
+    ) -> Result<R> {
+        let (value, copy) = self.run(blocks, now, |txn| {
+            let mut copy = inode.clone();
+            let value = f(txn, &mut copy)?;
+            Ok((value, copy))
+        })?;
+        *inode = copy;
+        Ok(value)
+    }
+
+    /// Stores the checksums that operations left for later.
+    fn store_checksums(&self, handle: &mut Handle<'_>) -> Result<()> {
+        let (blocks, inodes, superblock) = {
+            let mut notes = self.notes.lock();
+            (
+                core::mem::take(&mut notes.block_bitmaps),
+                core::mem::take(&mut notes.inode_bitmaps),
+                core::mem::take(&mut notes.superblock),
+            )
+        };
+        let done = self.store_bitmap_checksums(handle, &blocks, &inodes);
+        if done.is_ok() && superblock {
+            self.fs.modify_superblock(handle, update_checksum)?;
+        }
+        if done.is_err() {
+            let mut notes = self.notes.lock();
+            notes.block_bitmaps.extend(blocks);
+            notes.inode_bitmaps.extend(inodes);
+            notes.superblock |= superblock;
+        }
+        done
+    }
+
+    fn store_bitmap_checksums(
+        &self,
+        handle: &mut Handle<'_>,
+        blocks: &BTreeSet<GroupNumber>,
+        inodes: &BTreeSet<GroupNumber>,
+    ) -> Result<()> {
+        let sb = self.fs.superblock();
+        if !sb.features.metadata_csum() {
+            return Ok(());
+        }
+        for &group in blocks.union(inodes) {
+            let mut desc = self.fs.group(group)?;
+            if blocks.contains(&group) {
+                let map = self.fs.read(desc.block_bitmap, Place::BlockBitmap(group))?;
+                desc.block_bitmap_csum = bitmap_checksum(sb, &map.data(), sb.clusters_per_group);
+            }
+            if inodes.contains(&group) {
+                let map = self.fs.read(desc.inode_bitmap, Place::InodeBitmap(group))?;
+                desc.inode_bitmap_csum = bitmap_checksum(sb, &map.data(), sb.inodes_per_group);
+            }
+            self.fs.store_group(group, &desc, |buf, f| {
+                handle.modify(buf, |data| f(data));
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The checksum of a bitmap of `bits` bits.
+pub(crate) fn bitmap_checksum(sb: &Superblock, map: &[u8], bits: u32) -> u32 {
+    let covered = map.get(..index(bits / 8)).unwrap_or(map);
+    crc32c(sb.csum_seed, covered)
+}
+
+impl Ext2fs {
+    /// Changes the superblock in its buffer.
+    pub(crate) fn modify_superblock<R>(
+        &self,
+        handle: &mut Handle<'_>,
+        f: impl FnOnce(&mut RawSuperblock) -> R,
+    ) -> Result<R> {
+        let sb = self.superblock();
+        let buf = self.read(sb.superblock_block(), Place::Superblock)?;
+        handle
+            .modify(&buf, |data| {
+                let bytes = data.get_mut(sb.superblock_offset()..)?;
+                let (raw, _) = RawSuperblock::mut_from_prefix(bytes).ok()?;
+                Some(f(raw))
+            })
+            .ok_or_else(|| Error::words(Place::Superblock, "size", 0_u64, "1024 bytes"))
+    }
+
+    /// Looks at the superblock as it is now.
+    pub(crate) fn with_superblock<R>(&self, f: impl FnOnce(&RawSuperblock) -> R) -> Result<R> {
+        let sb = self.superblock();
+        let buf = self.read(sb.superblock_block(), Place::Superblock)?;
+        let data = buf.data();
+        let bytes = data.get(sb.superblock_offset()..).unwrap_or_default();
+        RawSuperblock::ref_from_prefix(bytes)
+            .map(|(raw, _)| f(raw))
+            .map_err(|_| Error::words(Place::Superblock, "size", 0_u64, "1024 bytes"))
+    }
+
+    /// Puts a descriptor into its buffer by `modify`.
+    fn store_group(
+        &self,
+        group: GroupNumber,
+        desc: &GroupDesc,
+        modify: impl FnOnce(&Buf, &mut dyn FnMut(&mut [u8])),
+    ) -> Result<()> {
+        let location = self.group_location(group)?;
+        let buf = self.read(location.block, Place::GroupDescriptor(group))?;
+        let size = usize::from(self.superblock().desc_size);
+        modify(&buf, &mut |data| {
+            let end = location.offset.saturating_add(size);
+            if let Some(bytes) = data.get_mut(location.offset..end) {
+                desc.store(self.superblock(), group, bytes);
+            }
+        });
+        Ok(())
+    }
+}
+
+impl<'w> Txn<'w> {
+    /// The writer.
+    pub(crate) fn writer(&self) -> &'w Writer {
+        self.writer
+    }
+
+    /// The volume.
+    pub(crate) fn fs(&self) -> &'w Ext2fs {
+        &self.writer.fs
+    }
+
+    /// The superblock as it was at mount.
+    pub(crate) fn sb(&self) -> &'w Superblock {
+        self.writer.fs.superblock()
+    }
+
+    /// Ends the transaction with its changes.
+    pub(crate) fn commit(self) {
+        self.handle.commit();
+    }
+
+    /// Blocks changed so far.
+    pub(crate) fn changed(&self) -> usize {
+        self.handle.changed()
+    }
+
+    /// Changes a block.
+    pub(crate) fn modify<R>(&mut self, buf: &Buf, f: impl FnOnce(&mut [u8]) -> R) -> R {
+        self.handle.modify(buf, f)
+    }
+
+    /// The buffer of a block that becomes metadata, filled with zeros.
+    pub(crate) fn create(&mut self, block: FsBlock) -> Result<Buf> {
+        self.handle.create(block.0).map_err(at(Place::Block(block)))
+    }
+
+    /// Says that a block is metadata no more and is free after this transaction.
+    pub(crate) fn forget(&mut self, block: FsBlock) {
+        self.handle.forget(block.0);
+    }
+
+    /// Keeps blocks from being allocated before this transaction is durable.
+    pub(crate) fn hold(&mut self, first: FsBlock, count: u64) {
+        self.handle.hold(first.0, count);
+    }
+
+    /// The first range within `first .. end` that is not free before a commit.
+    pub(crate) fn first_held(&self, first: u64, end: u64) -> Option<Range<u64>> {
+        let held = self.fs().volume().first_held(first, end);
+        held.map(|(first, end)| first..end)
+    }
+
+    /// Changes the superblock; its checksum follows at the commit.
+    pub(crate) fn modify_superblock<R>(
+        &mut self,
+        f: impl FnOnce(&mut RawSuperblock) -> R,
+    ) -> Result<R> {
+        self.writer.notes.lock().superblock = true;
+        self.writer.fs.modify_superblock(&mut self.handle, f)
+    }
+
+    /// Stores a group's descriptor.
+    pub(crate) fn store_group(&mut self, group: GroupNumber, desc: &GroupDesc) -> Result<()> {
+        let fs = self.fs();
+        fs.store_group(group, desc, |buf, f| self.modify(buf, |data| f(data)))
+    }
+
+    /// Notes that a group's block bitmap needs a new checksum.
+    pub(crate) fn block_bitmap_changed(&mut self, group: GroupNumber) {
+        self.writer.notes.lock().block_bitmaps.insert(group);
+    }
+
+    /// Notes that a group's inode bitmap needs a new checksum.
+    pub(crate) fn inode_bitmap_changed(&mut self, group: GroupNumber) {
+        self.writer.notes.lock().inode_bitmaps.insert(group);
+    }
+
+    /// Stores an inode. `i_dtime` stays as it is on the medium: it belongs to the list of orphans, which changes it under
+    /// inodes that are live.
+    pub(crate) fn store_inode(&mut self, inode: &Inode) -> Result<()> {
+        let (buf, location, _) = self.fs().inode_bytes(inode.ino)?;
+        let sb = self.sb();
+        let size = usize::from(sb.inode_size);
+        self.modify(&buf, |data| {
+            let end = location.offset.saturating_add(size);
+            let Some(bytes) = data.get_mut(location.offset..end) else {
+                return;
+            };
+            let mut copy = inode.clone();
+            copy.dtime = crate::inode::stored_dtime(bytes);
+            copy.store(sb, bytes);
+        });
+        Ok(())
+    }
+
+    /// Changes the bytes of an inode that [`Inode`] does not keep (attributes, `i_dtime`), and brings its checksum up to
+    /// date.
+    pub(crate) fn modify_inode_bytes<R>(
+        &mut self,
+        ino: InodeNumber,
+        f: impl FnOnce(&mut [u8]) -> R,
+    ) -> Result<R> {
+        let (buf, location, _) = self.fs().inode_bytes(ino)?;
+        let sb = self.sb();
+        let size = usize::from(sb.inode_size);
+        self.modify(&buf, |data| {
+            let end = location.offset.saturating_add(size);
+            let bytes = data.get_mut(location.offset..end)?;
+            let value = f(bytes);
+            crate::inode::update_checksum(sb, ino, bytes);
+            Some(value)
+        })
+        .ok_or_else(|| Error::words(Place::Inode(ino), "offset", 0_u64, "inside the block"))
+    }
+
+    /// A random number.
+    pub(crate) fn random(&mut self) -> u32 {
+        let mut notes = self.writer.notes.lock();
+        // xorshift64*: generations need not be secret, only different.
+        let mut x = notes.random;
+        x ^= x >> 12;
+        x ^= x.wrapping_shl(25);
+        x ^= x >> 27;
+        notes.random = x;
+        let [.., a, b, c, d] = x.wrapping_mul(0x2545_F491_4F6C_DD1D).to_be_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+}
+
+/// What a volume calls at its commits.
+pub struct CommitHooks {
+    writer: Weak<Writer>,
+    ordered: Arc<dyn Ordered>,
+}
+
+/// Writes the file data whose blocks a transaction allocates.
+pub trait Ordered: Send + Sync {
+    /// Writes it, without a flush.
+    ///
+    /// # Errors
+    /// Any; the volume is then aborted.
+    fn write_ordered(&self) -> Result<(), Errno>;
+}
+
+impl CommitHooks {
+    /// Hooks for `writer`. They do not keep it alive: the volume keeps them, and the writer the volume.
+    #[must_use]
+    pub fn new(writer: &Arc<Writer>, ordered: Arc<dyn Ordered>) -> Self {
+        Self {
+            writer: Arc::downgrade(writer),
+            ordered,
+        }
+    }
+}
+
+impl Hooks for CommitHooks {
+    fn before_commit(&self, handle: &mut Handle<'_>) -> Result<(), Errno> {
+        match self.writer.upgrade() {
+            Some(writer) => writer
+                .store_checksums(handle)
+                .map_err(|error| Errno::from(&error)),
+            None => Ok(()),
+        }
+    }
+
+    fn write_ordered(&self) -> Result<(), Errno> {
+        self.ordered.write_ordered()
+    }
+}
+
+/// Ranges of `ranges` that overlap `first .. end`.
+pub(crate) fn overlaps(ranges: &[Range<u64>], first: u64, end: u64) -> bool {
+    ranges.iter().any(|r| r.start < end && first < r.end)
+}
+
+/// The ranges in order, those that touch joined.
+pub(crate) fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|r| r.start);
+    let mut out: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match out.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => out.push(range),
+        }
+    }
+    out
+}
