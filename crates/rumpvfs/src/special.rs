@@ -229,6 +229,9 @@ impl File for DeviceFile {
         let mut done = 0;
         for buf in bufs {
             let len = self.clip(offset, buf.len());
+            if len == 0 {
+                continue;
+            }
             self.device.read_at(offset, &mut buf[..len])?;
             done += len;
             offset += len as u64;
@@ -246,6 +249,9 @@ impl File for DeviceFile {
             let len = self.clip(offset, buf.len());
             if len == 0 && !buf.is_empty() && done == 0 {
                 return Err(Errno::ENOSPC);
+            }
+            if len == 0 {
+                continue;
             }
             self.device.write_at(offset, &buf[..len])?;
             done += len;

@@ -55,6 +55,9 @@ impl FileSystem for Mad {
     }
     fn load(&self, ino: Ino) -> Result<u64> {
         assert!(ino.0 != 3, "inode 3 is mad");
+        if ino.0 == 4 {
+            return Err(Errno::ESTALE);
+        }
         Ok(ino.0)
     }
     fn attributes(&self, inode: &u64) -> Attributes {
@@ -89,7 +92,8 @@ impl FileSystem for Mad {
             b"bad" => Found::Entry(Ino(3), DirSlot::default()),
             // Damage: the directory has itself as an entry.
             b"again" => Found::Entry(Ino(1), DirSlot::default()),
-            b"stale" => return Err(Errno::ESTALE),
+            // Damage: the entry is of no inode in use.
+            b"stale" => Found::Entry(Ino(4), DirSlot::default()),
             _ => Found::Absent(DirSlot::default()),
         })
     }

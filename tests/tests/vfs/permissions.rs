@@ -54,6 +54,7 @@ fn names_change_in_writable_directories_only() {
     write(&root, "/d/f", b"");
     chmod(&root, "/d/f", 0o666).unwrap();
     mkdir(&root, "/d/sub").unwrap();
+    chmod(&root, "/d/sub", 0o755).unwrap();
     mkdir(&root, "/open").unwrap();
     let other = user(&kernel, 11, 21);
     fails(create(&other, "/d/new"), Errno::EACCES);

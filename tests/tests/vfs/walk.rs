@@ -148,7 +148,7 @@ fn current_directory() {
     fails(create(&child, "x"), Errno::ENOENT);
     fails(mkdir(&child, "x"), Errno::ENOENT);
     assert_eq!(child.stat(".").unwrap().nlink, 0);
-    let fd = p.open("/c", OpenFlags::RDONLY, 0).unwrap();
+    let fd = child.open("/c", OpenFlags::RDONLY, 0).unwrap();
     child.fchdir(fd).unwrap();
     assert_eq!(child.getcwd().unwrap(), b"/c");
 }
