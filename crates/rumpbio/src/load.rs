@@ -18,6 +18,21 @@ impl Volume {
         }
     }
 
+    /// As [`read`](Self::read); if the block is not cached, `count` blocks from `first` on, its neighbours, are
+    /// [read ahead](Self::read_ahead) in the same transfer. For tables whose neighbours will be asked for soon.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_among(&self, block: u64, first: u64, count: u32) -> Result<Buf> {
+        match self.cache.get(block) {
+            Some(buf) if buf.is_ready() => Ok(buf),
+            _ => {
+                self.read_ahead(first, count);
+                self.read(block)
+            }
+        }
+    }
+
     #[cold]
     fn read_slowly(&self, block: u64) -> Result<Buf> {
         if block >= self.blocks() {

@@ -319,6 +319,17 @@ impl Ext2fs {
     /// # Errors
     /// [`Error::Checksum`], [`Error::Value`] as [`GroupDesc::parse`], [`Error::Device`].
     pub fn group(&self, group: GroupNumber) -> Result<GroupDesc> {
+        self.with_descriptor(group, |bytes| {
+            GroupDesc::parse(self.superblock(), group, bytes)
+        })
+    }
+
+    /// Calls `f` with the bytes of a group's descriptor, whose checksum is right.
+    fn with_descriptor<R>(
+        &self,
+        group: GroupNumber,
+        f: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
         let location = self.group_location(group)?;
         let place = Place::GroupDescriptor(group);
         let buf = self.read(location.block, place)?;
@@ -336,7 +347,23 @@ impl Ext2fs {
             self.verify_group(group, bytes)?;
             self.verify_descriptor_block(&buf, group, &data);
         }
-        GroupDesc::parse(self.superblock(), group, bytes)
+        f(bytes)
+    }
+
+    /// Where a group's inode table starts. Asked for with every inode, so nothing else of the descriptor is looked at.
+    fn inode_table(&self, group: GroupNumber) -> Result<FsBlock> {
+        self.with_descriptor(group, |bytes| {
+            let sb = self.superblock();
+            if let Ok((low, rest)) = RawGroupDesc::ref_from_prefix(bytes) {
+                let high = RawGroupDescHigh::ref_from_prefix(rest)
+                    .map_or(0, |(high, _)| high.bg_inode_table_hi.get());
+                let table = FsBlock(join(high, low.bg_inode_table_lo.get()));
+                if sb.contains(table, u64::from(sb.inode_table_blocks())) {
+                    return Ok(table);
+                }
+            }
+            GroupDesc::parse(sb, group, bytes).map(|desc| desc.inode_table)
+        })
     }
 
     fn verify_group(&self, group: GroupNumber, bytes: &[u8]) -> Result<()> {
@@ -383,7 +410,7 @@ impl Ext2fs {
             let range = Expected::Range(1, u64::from(sb.inodes));
             return Err(Error::value(Place::Inode(ino), "number", ino, range));
         };
-        let table = self.group(group)?.inode_table;
+        let table = self.inode_table(group)?;
         let per_block = sb.inodes_per_block();
         let block = u64::from(n.checked_div(per_block).unwrap_or(0));
         let within = index(n.checked_rem(per_block).unwrap_or(0));

@@ -2,7 +2,7 @@
 
 use crate::{
     checksum::{crc32c, crc32c_u32},
-    error::{Error, Expected, Place, Result},
+    error::{Error, Expected, Place, Result, at},
     features::{Incompat, RoCompat},
     fs::Ext2fs,
     groups::DescLocation,
@@ -20,6 +20,9 @@ use core::mem::offset_of;
 use rumpbio::Buf;
 use rumpuser::Timespec;
 use zerocopy::FromBytes;
+
+/// Bytes of an inode table that are read at once: a power of two.
+const TABLE_READ_AHEAD: u32 = 128 << 10;
 
 bitflags! {
     /// `i_flags`.
@@ -770,7 +773,7 @@ impl Ext2fs {
     ) -> Result<(Buf, DescLocation, rumpbio::BufData)> {
         let location = self.inode_location(ino)?;
         let place = Place::Inode(ino);
-        let buf = self.read(location.block, place)?;
+        let buf = self.read_table_block(ino, location, place)?;
         let data = buf.data();
         if !buf.verified() && self.superblock().features.metadata_csum() {
             let size = usize::from(self.superblock().inode_size);
@@ -785,6 +788,29 @@ impl Ext2fs {
             self.verify_inode_block(&buf, ino, location, &data);
         }
         Ok((buf, location, data))
+    }
+
+    /// Reads a block of an inode table. From the medium it comes with its neighbours: whoever lists a directory will ask
+    /// for those as well.
+    fn read_table_block(
+        &self,
+        ino: InodeNumber,
+        location: DescLocation,
+        place: Place,
+    ) -> Result<Buf> {
+        let sb = self.superblock();
+        let window = TABLE_READ_AHEAD.wrapping_shr(sb.block_bits).max(1);
+        let n = sb.inode_group(ino).map_or(0, |(_, n)| n);
+        let block = n.checked_div(sb.inodes_per_block()).unwrap_or(0);
+        // A power of two, so this is the start of the window; what lies past the table is not read.
+        let before = block & window.saturating_sub(1);
+        let first = location.block.0.saturating_sub(u64::from(before));
+        let left = sb
+            .inode_table_blocks()
+            .saturating_sub(block.saturating_sub(before));
+        self.volume()
+            .read_among(location.block.0, first, window.min(left))
+            .map_err(at(place))
     }
 
     /// Marks a block of an inode table as verified if every inode in it is right. Inodes without a type were never used
