@@ -1,0 +1,82 @@
+//! A kernel with an image mounted.
+
+use rumpkern::{Kernel, Proc};
+use rumpuser_posix::{Access, Host, HostFile};
+use rumpvfs::{
+    Calls as _, KernelVfs as _,
+    calls::{At, MountArgs},
+};
+use std::sync::Arc;
+
+/// Where images are mounted.
+pub const MOUNT_POINT: &str = "/mnt";
+
+/// A kernel with every component, and an image mounted on [`MOUNT_POINT`].
+pub struct Mounted {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// Its first process.
+    pub proc: Proc,
+}
+
+/// A kernel with every component and nothing mounted but its root.
+///
+/// # Panics
+/// When it does not boot.
+#[must_use]
+pub fn boot() -> Kernel {
+    Kernel::builder(Host::new())
+        .component(rumpfs_tmpfs::component())
+        .component(rumpfs_ext2fs::component())
+        .boot()
+        .expect("a kernel boots")
+}
+
+impl Mounted {
+    /// Mounts `image`, a file of the host.
+    ///
+    /// # Panics
+    /// When that fails, with the kernel's messages.
+    #[must_use]
+    pub fn new(fs_type: &str, image: &str, read_only: bool) -> Self {
+        let access = if read_only {
+            Access::ReadOnly
+        } else {
+            Access::ReadWrite
+        };
+        let device = HostFile::open(image.as_ref(), access).expect("the image opens");
+        let kernel = boot();
+        let proc = kernel.init_proc();
+        proc.umask(0);
+        kernel
+            .etfs_register("/dev/image", Arc::new(device))
+            .expect("etfs");
+        proc.mkdirat(At::Cwd, MOUNT_POINT, 0o755)
+            .expect("a mount point");
+        let mut args = MountArgs::device("/dev/image");
+        if read_only {
+            args = args.read_only();
+        }
+        if let Err(error) = proc.mount(fs_type, MOUNT_POINT, args) {
+            panic!(
+                "mounting {image}: {error}; messages: {:?}",
+                kernel.log().since(0)
+            );
+        }
+        Self { kernel, proc }
+    }
+
+    /// Unmounts.
+    ///
+    /// # Panics
+    /// When something fails, with the kernel's messages.
+    pub fn unmount(self) {
+        if let Err(error) = self.proc.unmount(MOUNT_POINT, false) {
+            panic!(
+                "unmounting: {error}; messages: {:?}",
+                self.kernel.log().since(0)
+            );
+        }
+        self.kernel.shutdown().expect("a clean shutdown");
+    }
+}

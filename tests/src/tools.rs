@@ -1,0 +1,153 @@
+//! Native programs and temporary folders. A program that is missing fails the test that needs it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{self, Command},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// Runs a program to its end and returns what it printed.
+///
+/// # Panics
+/// When it is missing or its exit status is not 0.
+pub fn run(program: &str, args: &[&str]) -> String {
+    let (status, output) = try_run(program, args);
+    assert_eq!(status, 0, "{program} {args:?} failed:\n{output}");
+    output
+}
+
+/// Runs a program to its end and returns its exit status and what it printed.
+///
+/// # Panics
+/// When it is missing.
+pub fn try_run(program: &str, args: &[&str]) -> (i32, String) {
+    // Where Debian puts mkfs and fsck, which is not on everybody's path.
+    let path = format!(
+        "{}:/usr/sbin:/sbin",
+        std::env::var("PATH").unwrap_or_default()
+    );
+    let output = Command::new(program)
+        .args(args)
+        .env("PATH", path)
+        .env("LC_ALL", "C")
+        .output()
+        .unwrap_or_else(|e| panic!("cannot run {program}, which this test needs: {e}"));
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+/// A temporary folder that goes with the value.
+#[derive(Debug)]
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    /// A new empty folder.
+    ///
+    /// # Panics
+    /// When the host cannot make one.
+    #[must_use]
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "rump-test-{}-{}",
+            process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).expect("a temporary folder");
+        Self(path)
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Path of a file in it, as text.
+    ///
+    /// # Panics
+    /// When the temporary folder's path is not UTF-8.
+    #[must_use]
+    pub fn file(&self, name: &str) -> String {
+        self.0
+            .join(name)
+            .to_str()
+            .expect("a UTF-8 path")
+            .to_string()
+    }
+}
+
+impl Default for TempDir {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Makes an ext image of `size` (as mke2fs writes sizes) with the options given.
+///
+/// # Panics
+/// When mke2fs fails.
+pub fn mke2fs(image: &str, options: &[&str], size: &str) {
+    let mut args = vec!["-q", "-F"];
+    args.extend_from_slice(options);
+    args.extend_from_slice(&[image, size]);
+    run("mke2fs", &args);
+}
+
+/// Lets e2fsck look at an image without changing it.
+///
+/// # Panics
+/// When it finds anything.
+pub fn e2fsck(image: &str) {
+    let (status, output) = try_run("e2fsck", &["-fn", image]);
+    assert_eq!(status, 0, "e2fsck -fn {image}:\n{output}");
+}
+
+/// A loop mount by the host's own driver, read-only, undone with the value. Needs root.
+#[derive(Debug)]
+pub struct LoopMount(PathBuf);
+
+impl LoopMount {
+    /// Mounts an image on a folder.
+    ///
+    /// # Panics
+    /// When the host cannot.
+    #[must_use]
+    pub fn new(image: &str, on: &Path) -> Self {
+        fs::create_dir_all(on).expect("a folder to mount on");
+        run(
+            "mount",
+            &["-o", "loop,ro", image, on.to_str().expect("a UTF-8 path")],
+        );
+        Self(on.to_path_buf())
+    }
+}
+
+impl Drop for LoopMount {
+    fn drop(&mut self) {
+        let on = self.0.to_string_lossy().into_owned();
+        let (status, output) = try_run("umount", &[&on]);
+        assert!(
+            status == 0 || std::thread::panicking(),
+            "umount {on}: {output}"
+        );
+    }
+}
+
+/// Whether tests may mount (root on Linux with loop devices).
+#[must_use]
+pub fn can_mount() -> bool {
+    let (status, id) = try_run("id", &["-u"]);
+    status == 0 && id.trim() == "0" && Path::new("/dev/loop-control").exists()
+}
