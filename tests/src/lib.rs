@@ -2,12 +2,14 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`conformance`] | one body of cases for every file system: volumes, and what a case works with |
 //! | [`fixtures`] | the test images by name |
 //! | [`tools`] | native programs and temporary folders |
 //! | [`mounted`] | a kernel with an image mounted |
 //! | [`model`] | random operations on a mount and on a model of it, compared step by step |
 //! | [`tree`] | a whole tree as a value, read from a mount or from the host |
 
+pub mod conformance;
 pub mod fixtures;
 pub mod model;
 pub mod mounted;

@@ -14,6 +14,7 @@ const SIZE_MAX: u64 = 1_200_000;
 
 /// One operation. Numbers choose among what is there when it is done.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields say what they are")]
 pub enum Op {
     /// Makes an empty file.
     Create(Place, u16),

@@ -6,7 +6,7 @@ use rumpvfs::{
     Calls as _, KernelVfs as _,
     calls::{At, MountArgs},
 };
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 /// Where images are mounted.
 pub const MOUNT_POINT: &str = "/mnt";
@@ -44,7 +44,7 @@ impl Mounted {
         } else {
             Access::ReadWrite
         };
-        let device = HostFile::open(image.as_ref(), access).expect("the image opens");
+        let device = HostFile::open(Path::new(image), access).expect("the image opens");
         let kernel = boot();
         let proc = kernel.init_proc();
         proc.umask(0);

@@ -1,0 +1,226 @@
+//! What can be mounted.
+
+use crate::tools::{TempDir, e2fsck, mke2fs};
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
+bitflags::bitflags! {
+    /// What a format can do beyond directories and regular files.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Cap: u32 {
+        /// Owners, groups and permission bits of each file.
+        const OWNERS = 1;
+        /// Several names of one file.
+        const LINKS = 1 << 1;
+        /// Symbolic links.
+        const SYMLINKS = 1 << 2;
+        /// FIFOs, sockets and device nodes.
+        const NODES = 1 << 3;
+        /// Extended attributes.
+        const XATTRS = 1 << 4;
+        /// POSIX access control lists.
+        const ACLS = 1 << 5;
+        /// Files with holes.
+        const HOLES = 1 << 6;
+        /// Making a hole in a file.
+        const PUNCH = 1 << 7;
+        /// Reserving space.
+        const RESERVE = 1 << 8;
+        /// Files without a name.
+        const UNNAMED = 1 << 9;
+        /// Two names changing places in one step.
+        const EXCHANGE = 1 << 10;
+        /// Content that outlives the mount.
+        const PERSISTENT = 1 << 11;
+        /// A fixed number of inodes.
+        const INODES = 1 << 12;
+    }
+}
+
+/// Numbers of a format.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbers {
+    /// Finest step of times in nanoseconds.
+    pub granularity: u32,
+    /// Most names of one file, where a test can get there.
+    pub link_max: Option<u64>,
+    /// Longest symbolic link in bytes.
+    pub symlink_max: usize,
+    /// Largest file in bytes.
+    pub file_size_max: u64,
+}
+
+/// A file system as the suite sees it.
+pub trait Volume: Sync {
+    /// Name in tables and messages.
+    fn name(&self) -> &'static str;
+    /// Type for `mount`.
+    fn fs_type(&self) -> &'static str;
+    /// What the format can do.
+    fn caps(&self) -> Cap;
+    /// Its numbers.
+    fn numbers(&self) -> Numbers;
+    /// Options for `mount`.
+    fn options(&self) -> Vec<(String, Option<String>)> {
+        Vec::new()
+    }
+    /// The content of a new, empty volume; `None` where there is no device.
+    fn make(&self) -> Option<Vec<u8>>;
+    /// Lets the format's native checker look at a volume.
+    ///
+    /// # Panics
+    /// When it finds anything.
+    fn check(&self, image: &[u8]);
+}
+
+/// tmpfs.
+pub struct Tmpfs;
+
+impl Volume for Tmpfs {
+    fn name(&self) -> &'static str {
+        "tmpfs"
+    }
+
+    fn fs_type(&self) -> &'static str {
+        "tmpfs"
+    }
+
+    fn caps(&self) -> Cap {
+        Cap::all() - Cap::PERSISTENT
+    }
+
+    fn numbers(&self) -> Numbers {
+        Numbers {
+            granularity: 1,
+            link_max: None,
+            symlink_max: 4095,
+            file_size_max: i64::MAX.unsigned_abs(),
+        }
+    }
+
+    fn options(&self) -> Vec<(String, Option<String>)> {
+        let option = |name: &str, value: &str| (name.into(), Some(value.into()));
+        vec![option("size", "16M"), option("nr_inodes", "4096")]
+    }
+
+    fn make(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn check(&self, _image: &[u8]) {
+        unreachable!("tmpfs has no image");
+    }
+}
+
+/// New volumes by name, made once.
+type Images = HashMap<&'static str, Arc<Vec<u8>>>;
+
+/// ext2, ext3 or ext4.
+pub struct Ext {
+    name: &'static str,
+    options: &'static [&'static str],
+    size: &'static str,
+    lacks: Cap,
+    numbers: Numbers,
+}
+
+impl Volume for Ext {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn fs_type(&self) -> &'static str {
+        "ext2fs"
+    }
+
+    fn caps(&self) -> Cap {
+        Cap::all() - self.lacks
+    }
+
+    fn numbers(&self) -> Numbers {
+        self.numbers
+    }
+
+    fn make(&self) -> Option<Vec<u8>> {
+        static MADE: LazyLock<Mutex<Images>> = LazyLock::new(Mutex::default);
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let image = made.entry(self.name).or_insert_with(|| {
+            let dir = TempDir::new();
+            let image = dir.file("volume.img");
+            mke2fs(&image, self.options, self.size);
+            Arc::new(fs::read(&image).expect("the new image"))
+        });
+        let image = image.clone();
+        drop(made);
+        Some(image.to_vec())
+    }
+
+    fn check(&self, image: &[u8]) {
+        let dir = TempDir::new();
+        let path = dir.file("volume.img");
+        write_sparse(&path, image);
+        e2fsck(&path);
+    }
+}
+
+/// Writes an image, leaving out what is zero.
+fn write_sparse(path: &str, image: &[u8]) {
+    const CHUNK: usize = 65_536;
+    let file = File::create(path).expect("a temporary file");
+    file.set_len(image.len() as u64).expect("room for an image");
+    for (at, chunk) in image.chunks(CHUNK).enumerate() {
+        if chunk.iter().any(|&b| b != 0) {
+            file.write_all_at(chunk, (at * CHUNK) as u64)
+                .expect("room for an image");
+        }
+    }
+}
+
+/// tmpfs with room for 16 MiB and 4,096 inodes.
+pub static TMPFS: Tmpfs = Tmpfs;
+/// ext2 with blocks of 1 KiB.
+pub static EXT2_1K: Ext = Ext {
+    name: "ext2_1k",
+    options: &["-t", "ext2", "-b", "1024", "-N", "2048"],
+    size: "16M",
+    lacks: Cap::RESERVE,
+    numbers: Numbers {
+        granularity: 1,
+        link_max: Some(32_000),
+        symlink_max: 1023,
+        // What double and triple indirect blocks of 256 numbers reach.
+        file_size_max: (12 + 256 + 256 * 256 + 256 * 256 * 256) * 1024,
+    },
+};
+/// ext4 with blocks of 1 KiB.
+pub static EXT4_1K: Ext = Ext {
+    name: "ext4_1k",
+    options: &["-t", "ext4", "-b", "1024", "-N", "2048", "-J", "size=1"],
+    size: "16M",
+    lacks: Cap::empty(),
+    numbers: Numbers {
+        granularity: 1,
+        link_max: Some(65_000),
+        symlink_max: 1023,
+        file_size_max: u32::MAX as u64 * 1024,
+    },
+};
+/// ext4 with blocks of 4 KiB.
+pub static EXT4_4K: Ext = Ext {
+    name: "ext4_4k",
+    options: &["-t", "ext4", "-b", "4096", "-N", "2048", "-J", "size=4"],
+    size: "24M",
+    lacks: Cap::empty(),
+    numbers: Numbers {
+        granularity: 1,
+        link_max: Some(65_000),
+        symlink_max: 4095,
+        file_size_max: u32::MAX as u64 * 4096,
+    },
+};
+/// All that the cases run on.
+pub static VOLUMES: [&dyn Volume; 1] = [&TMPFS];
