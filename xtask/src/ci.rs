@@ -13,7 +13,8 @@ const WORKFLOW: &str = ".github/workflows/ci.yml";
 pub(crate) fn test(fs: Option<&str>) -> Result<()> {
     let Some(name) = fs else {
         images::make(&[], false)?;
-        return cargo(&["test", "--workspace"]);
+        let targets: &[&str] = &["--workspace", "--lib", "--bins", "--tests", "--examples"];
+        return cargo_test(&[&["--workspace", "--doc"], targets]);
     };
     let known: Vec<&str> = FILE_SYSTEMS.iter().map(|fs| fs.name).collect();
     let Some(FileSystem {
@@ -29,16 +30,60 @@ pub(crate) fn test(fs: Option<&str>) -> Result<()> {
     if !needed.is_empty() {
         images::make(&[], false)?;
     }
-    cargo(&["test", "--package", &format!("rumpfs-{name}")])?;
-    cargo(&[
-        "test",
-        "--package",
-        "rump-tests",
-        "--package",
-        "rump",
-        "--",
-        name,
-    ])
+    let driver = format!("rumpfs-{name}");
+    let crossing = ["--package", "rump-tests", "--package", "rump", "--", name];
+    cargo_test(&[&["--package", &driver], &crossing])
+}
+
+/// Runs `cargo test` with each of these arguments to the end, and closes with how many tests passed and failed altogether.
+fn cargo_test(runs: &[&[&str]]) -> Result<()> {
+    let mut total = Totals::default();
+    let mut failed = vec![];
+    for arguments in runs {
+        let mut command = tools::command("cargo");
+        command.args(["test", "--no-fail-fast"]).args(*arguments);
+        if let Err(error) = tools::each_line(&mut command, |line| total.count(line)) {
+            failed.push(error);
+        }
+    }
+    println!(
+        "\n{} passed, {} failed, {} skipped",
+        total.passed, total.failed, total.ignored
+    );
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(failed.join("\n"))
+    }
+}
+
+/// The sum of the lines `test result: ok. 5 passed; 0 failed; 0 ignored; ...`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Totals {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Totals {
+    fn count(&mut self, line: &str) {
+        let Some(counts) = line.strip_prefix("test result: ") else {
+            return;
+        };
+        let counts = counts.split_once(". ").map_or(counts, |(_, counts)| counts);
+        for part in counts.split("; ") {
+            let Some((number, what)) = part.split_once(' ') else {
+                continue;
+            };
+            let number = number.parse().unwrap_or(0);
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Every check, cheapest first.
@@ -115,6 +160,24 @@ mod tests {
             BTreeSet::from(["ext2fs".into(), "tmpfs".into()])
         );
         assert!(jobs("matrix:\n").is_err());
+    }
+
+    #[test]
+    fn results_are_added() {
+        let mut total = Totals::default();
+        total.count("test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out");
+        total.count("test name::of::one ... ok");
+        total.count(
+            "test result: FAILED. 7 passed; 2 failed; 0 ignored; 0 measured; 3 filtered out",
+        );
+        assert_eq!(
+            total,
+            Totals {
+                passed: 12,
+                failed: 2,
+                ignored: 1
+            }
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::Result;
 use std::{
     env,
     ffi::OsStr,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -63,6 +64,26 @@ pub(crate) fn visible(command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .map_err(|error| format!("{}: {error}", show(command)))?;
+    if !status.success() {
+        return Err(format!("{}: {status}", show(command)));
+    }
+    Ok(())
+}
+
+/// Runs a command whose output the user sees as it comes, and `look` too, line by line.
+pub(crate) fn each_line(command: &mut Command, mut look: impl FnMut(&str)) -> Result<()> {
+    println!("$ {}", show(command));
+    let fail = |error: std::io::Error| error.to_string();
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(fail)?;
+    if let Some(output) = child.stdout.take() {
+        for line in BufReader::new(output).split(b'\n') {
+            let line = line.map_err(fail)?;
+            let line = String::from_utf8_lossy(&line);
+            println!("{line}");
+            look(&line);
+        }
+    }
+    let status = child.wait().map_err(fail)?;
     if !status.success() {
         return Err(format!("{}: {status}", show(command)));
     }
