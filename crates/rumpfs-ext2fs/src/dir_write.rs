@@ -172,16 +172,11 @@ impl Txn<'_> {
     }
 
     /// Puts an entry into a directory that has none of that name. The directory's size and flags may change; the caller
-    /// stores the inode. `hint` is a block that may have room.
+    /// stores the inode.
     ///
     /// # Errors
     /// `ENOSPC` when the directory or its index cannot grow.
-    pub(crate) fn add_entry(
-        &mut self,
-        dir: &mut Inode,
-        entry: &NewEntry<'_>,
-        hint: FileBlock,
-    ) -> Result<()> {
+    pub(crate) fn add_entry(&mut self, dir: &mut Inode, entry: &NewEntry<'_>) -> Result<()> {
         Self::check_writable(dir)?;
         if dir.flags.contains(InodeFlags::INLINE_DATA) {
             if self.add_inline_entry(dir, entry)? {
@@ -198,16 +193,18 @@ impl Txn<'_> {
             dir.flags.remove(InodeFlags::INDEX);
         }
         let blocks = self.fs().dir_blocks(dir);
-        let first = if hint.0 < blocks { hint.0 } else { 0 };
-        for n in (first..blocks).chain(0..first) {
+        let first = self.writer().notes.lock().dir_room(dir.ino);
+        for n in first..blocks {
             if self.add_to_block(dir, FileBlock(n), entry)? {
+                self.writer().notes.lock().set_dir_room(dir.ino, n);
                 return Ok(());
             }
         }
         if blocks == 1 && indexing && self.make_index(dir)? {
             return self.add_indexed(dir, entry);
         }
-        let (_, buf) = self.append_dir_block(dir)?;
+        let (number, buf) = self.append_dir_block(dir)?;
+        self.writer().notes.lock().set_dir_room(dir.ino, number.0);
         self.init_entries(dir, &buf);
         let room = Room {
             offset: 0,
@@ -364,6 +361,10 @@ impl Txn<'_> {
             return self.remove_inline_entry(dir, found);
         }
         let position = found.position;
+        self.writer()
+            .notes
+            .lock()
+            .lower_dir_room(dir.ino, position.block.0);
         let Some(buf) = self.dir_buf(dir, position.block)? else {
             return Err(Error::Refused(Errno::ENOENT));
         };

@@ -87,23 +87,31 @@ impl Txn<'_> {
         Err(Error::Unsupported(Place::Inode(inode.ino), what))
     }
 
-    /// Moves inline data of a file into its first block, which is written at once, past all caches.
-    fn inline_file_to_block(&mut self, inode: &mut Inode) -> Result<()> {
+    /// Takes the data of a file out of its inode. Gives the data, and the block that is to hold it, if there is any data.
+    fn move_inline_out(&mut self, inode: &mut Inode) -> Result<(alloc::vec::Vec<u8>, FsBlock)> {
         let content = self.fs().inline_data(inode)?;
         self.drop_inline_data(inode)?;
-        if content.iter().all(|byte| *byte == 0) {
+        let mut place = FsBlock(0);
+        if !content.is_empty() {
+            self.place_blocks(
+                inode,
+                FileBlock(0),
+                1,
+                Purpose::Write,
+                &mut |_, block, _| {
+                    place = block;
+                },
+            )?;
+        }
+        Ok((content, place))
+    }
+
+    /// Moves inline data of a file into its first block, which is written at once, past all caches.
+    fn inline_file_to_block(&mut self, inode: &mut Inode) -> Result<()> {
+        let (content, place) = self.move_inline_out(inode)?;
+        if content.is_empty() {
             return Ok(());
         }
-        let mut place = FsBlock(0);
-        self.place_blocks(
-            inode,
-            FileBlock(0),
-            1,
-            Purpose::Write,
-            &mut |_, block, _| {
-                place = block;
-            },
-        )?;
         let mut bytes = content;
         bytes.resize(index(self.sb().block_size()), 0);
         let offset = place.0.wrapping_shl(self.sb().block_bits);
@@ -172,28 +180,22 @@ impl Writer {
         Txn::check_content(inode)?;
         let (first, count) = self.block_range(offset, len.max(1))?;
         let bits = self.block_bits();
+        let bytes = |at: FileBlock, block: FsBlock, n: u32| PlacedBytes {
+            offset: u64::from(at).wrapping_shl(bits),
+            len: u64::from(n).wrapping_shl(bits),
+            device: block.0.wrapping_shl(bits),
+        };
         self.run_on(MAP_CREDITS, now, inode, |txn, inode| {
+            // Told at the end, when the transaction cannot fail any more: it may be run twice.
+            let mut pieces = alloc::vec::Vec::new();
             if inode.flags.contains(InodeFlags::INLINE_DATA) {
-                txn.inline_file_to_block(inode)?;
-                // The pages that hold what was inline are to be written like any other.
-                if let Some(block) = txn.fs().map_one(inode, FileBlock(0))?
-                    && first.0 == 0
-                {
-                    placed(PlacedBytes {
-                        offset: 0,
-                        len: 1_u64.wrapping_shl(bits),
-                        device: block.0.wrapping_shl(bits),
-                    });
+                let (content, block) = txn.move_inline_out(inode)?;
+                if !content.is_empty() {
+                    pieces.push(bytes(FileBlock(0), block, 1));
                 }
             }
-            let done =
-                txn.place_blocks(inode, first, count, Purpose::Write, &mut |at, block, n| {
-                    placed(PlacedBytes {
-                        offset: u64::from(at).wrapping_shl(bits),
-                        len: u64::from(n).wrapping_shl(bits),
-                        device: block.0.wrapping_shl(bits),
-                    });
-                })?;
+            let mut take = |at, block, n| pieces.push(bytes(at, block, n));
+            let done = txn.place_blocks(inode, first, count, Purpose::Write, &mut take)?;
             let end = u64::from(first)
                 .saturating_add(u64::from(done))
                 .wrapping_shl(bits);
@@ -203,6 +205,9 @@ impl Writer {
                 txn.set_inode_size(inode, size)?;
             }
             txn.store_inode(inode)?;
+            for piece in pieces {
+                placed(piece);
+            }
             Ok(done)
         })
     }
@@ -312,14 +317,21 @@ impl Writer {
     /// Changes attributes.
     ///
     /// # Errors
-    /// `EOPNOTSUPP` for flags that cannot be changed.
+    /// `EOPNOTSUPP` for flags that are not set and cannot be.
     pub fn change(&self, inode: &mut Inode, change: &Change, now: Timespec) -> Result<()> {
-        if let Some(flags) = change.flags {
-            let flags = InodeFlags::from_bits_retain(flags);
-            if !(flags ^ inode.flags).difference(CHANGEABLE).is_empty() {
+        let flags = match change.flags.map(InodeFlags::from_bits_retain) {
+            Some(flags)
+                if !flags
+                    .difference(inode.flags)
+                    .difference(CHANGEABLE)
+                    .is_empty() =>
+            {
                 return Err(Error::Refused(Errno::EOPNOTSUPP));
             }
-        }
+            // What the format needs stays, whether the caller names it or not.
+            Some(flags) => Some((flags & CHANGEABLE) | inode.flags.difference(CHANGEABLE)),
+            None => None,
+        };
         self.run_on(4, now, inode, |txn, inode| {
             if let Some(permissions) = change.permissions {
                 inode.permissions = permissions & 0o7777;
@@ -338,9 +350,7 @@ impl Writer {
             if let (Some(time), Some(_)) = (change.crtime, inode.crtime) {
                 inode.crtime = Some(clamp_time(inode, time));
             }
-            if let Some(flags) = change.flags {
-                inode.flags = InodeFlags::from_bits_retain(flags);
-            }
+            inode.flags = flags.unwrap_or(inode.flags);
             txn.store_inode(inode)
         })
     }

@@ -8,7 +8,7 @@ use crate::{
     inode::{Device, FileType, Inode, InodeFlags, clamp_time, csum_seed},
     layout::inode::I_BLOCK_SIZE,
     txn::{NAME_CREDITS, Txn, Writer},
-    types::{FileBlock, FsBlock, InodeNumber, number},
+    types::{FsBlock, InodeNumber, number},
     xattr::NameIndex,
     xattr_write::{SetMode, value_credits},
 };
@@ -64,8 +64,6 @@ pub struct NamePlace<'n> {
     pub name: &'n [u8],
     /// Where its entry was found.
     pub position: Option<Position>,
-    /// A block that may have room for it.
-    pub hint: FileBlock,
 }
 
 /// The directories of a renaming.
@@ -251,7 +249,7 @@ impl Txn<'_> {
             ino: inode.ino,
             file_type: inode.file_type,
         };
-        self.add_entry(dir, &entry, place.hint)?;
+        self.add_entry(dir, &entry)?;
         dir.touch(time);
         self.store_inode(dir)
     }
@@ -371,7 +369,7 @@ impl Txn<'_> {
                     ino: inode.ino,
                     file_type: inode.file_type,
                 };
-                self.add_entry(dirs.to(), &entry, to.hint)?;
+                self.add_entry(dirs.to(), &entry)?;
             }
         }
         // The new name may have moved the old one.

@@ -1,5 +1,6 @@
 //! Mount options.
 
+use crate::txn::OnError;
 use alloc::string::String;
 use core::fmt;
 
@@ -9,6 +10,8 @@ pub struct Options {
     /// `norecovery` (or `noload`): the journal is not looked at, the volume is shown as it lies on the medium. Only for
     /// reading.
     pub norecovery: bool,
+    /// `errors=`: what becomes of a mount for writing when the volume is found damaged; `None`: what the superblock says.
+    pub errors: Option<OnError>,
 }
 
 /// An option that cannot be followed.
@@ -16,7 +19,7 @@ pub struct Options {
 pub enum OptionError {
     /// No option has this name.
     Unknown(String),
-    /// The option takes no value.
+    /// The option takes no value, or another.
     Value(String),
     /// The option needs a mount for reading only.
     NeedsReadOnly(String),
@@ -26,7 +29,7 @@ impl fmt::Display for OptionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(name) => write!(f, "unknown mount option {name}"),
-            Self::Value(name) => write!(f, "mount option {name} takes no value"),
+            Self::Value(name) => write!(f, "mount option {name}: wrong value"),
             Self::NeedsReadOnly(name) => write!(f, "mount option {name} is for read-only mounts"),
         }
     }
@@ -45,6 +48,14 @@ impl Options {
         for (name, value) in options {
             match name.as_str() {
                 "norecovery" | "noload" => parsed.norecovery = true,
+                "errors" => {
+                    parsed.errors = Some(match value.as_deref() {
+                        Some("continue") => OnError::Continue,
+                        Some("remount-ro") => OnError::ReadOnly,
+                        _ => return Err(OptionError::Value(name.clone())),
+                    });
+                    continue;
+                }
                 _ => return Err(OptionError::Unknown(name.clone())),
             }
             if value.is_some() {
@@ -75,7 +86,10 @@ mod tests {
         assert_eq!(Options::parse(&[], false), Ok(Options::default()));
         assert_eq!(
             parse("noload", None, true),
-            Ok(Options { norecovery: true })
+            Ok(Options {
+                norecovery: true,
+                errors: None
+            })
         );
         assert_eq!(
             parse("norecovery", None, false),
@@ -84,6 +98,14 @@ mod tests {
         assert_eq!(
             parse("noload", Some("1"), true),
             Err(OptionError::Value("noload".to_string()))
+        );
+        assert_eq!(
+            parse("errors", Some("remount-ro"), false).map(|options| options.errors),
+            Ok(Some(OnError::ReadOnly))
+        );
+        assert_eq!(
+            parse("errors", None, false),
+            Err(OptionError::Value("errors".to_string()))
         );
         assert_eq!(
             parse("data", Some("journal"), true),

@@ -324,6 +324,7 @@ impl Writer {
                 Ok(true) => freed = freed.saturating_add(1),
                 Ok(false) => shortened = shortened.saturating_add(1),
                 Err(error) => {
+                    self.message(&error);
                     self.note_error(&error, now);
                     self.drop_orphan(ino, now)?;
                 }

@@ -8,7 +8,7 @@ use crate::{
         RawSuperblock, SUPERBLOCK_OFFSET,
     },
     superblock::update_checksum,
-    txn::Writer,
+    txn::{OnError, Writer},
     types::FsBlock,
 };
 use rumpuser::{Errno, Timespec};
@@ -87,12 +87,11 @@ fn record_error(raw: &mut RawSuperblock, error: &Error, now: Timespec) {
 }
 
 impl Writer {
-    /// Marks the volume as damaged if the error says that it is. Reports it, too.
+    /// Marks the volume as damaged if the error says that it is.
     pub(crate) fn note_error(&self, error: &Error, now: Timespec) {
         if !error.is_corruption() {
             return;
         }
-        self.message(error);
         // What cannot be noted is in the messages all the same.
         if let Ok(mut txn) = self.begin(1, now)
             && txn
@@ -101,14 +100,20 @@ impl Writer {
         {
             txn.commit();
         }
+        if self.on_error() == OnError::ReadOnly && !self.fs().volume().aborted() {
+            // What was done before the damage was found stays.
+            let _ = self.fs().volume().commit();
+            self.fs().volume().abort();
+        }
     }
 
     /// Begins writing: counts the mount, marks the volume as in use, makes that durable. With a journal the mark is that
-    /// it may need to be replayed, without one that it was not unmounted. Called before the volume gets its log.
+    /// it may need to be replayed, without one that it was not unmounted. Called before the volume gets its log. `damaged`: the
+    /// journal says that a mount before found the volume damaged.
     ///
     /// # Errors
     /// What the device gives.
-    pub fn start(&self, now: Timespec, journal: bool) -> Result<()> {
+    pub fn start(&self, now: Timespec, journal: bool, damaged: bool) -> Result<()> {
         let (low, high) = wide_time(now);
         let sb = self.fs().superblock();
         let unsigned = sb.unsigned_hash;
@@ -120,6 +125,9 @@ impl Writer {
                 raw.s_wtime_hi = high;
                 let count = raw.s_mnt_count.get().saturating_add(1);
                 raw.s_mnt_count.set(count);
+                if damaged {
+                    raw.s_state.set(raw.s_state.get() | EXT4_ERROR_FS);
+                }
                 let incompat = raw.s_feature_incompat.get();
                 if journal {
                     raw.s_feature_incompat

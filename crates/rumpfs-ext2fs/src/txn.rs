@@ -39,6 +39,17 @@ pub struct Writer {
     fs: Arc<Ext2fs>,
     pub(crate) notes: Mutex<Notes>,
     report: Report,
+    /// What to do when the volume is found damaged.
+    on_error: OnError,
+}
+
+/// What a writer does when it finds the volume damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// It goes on.
+    Continue,
+    /// It writes what it has and nothing more.
+    ReadOnly,
 }
 
 /// Where a writer says what is wrong with the volume.
@@ -67,8 +78,35 @@ pub(crate) struct Notes {
     pub(crate) orphan_before: HashMap<InodeNumber, Option<InodeNumber>>,
     /// Where in the orphan file an inode stands: block of the file and index in it.
     pub(crate) orphan_slot: HashMap<InodeNumber, (u32, usize)>,
+    /// The first block of a directory that may have room for one more name.
+    dir_room: HashMap<InodeNumber, u32>,
     /// State of the generator of generations.
     pub(crate) random: u64,
+}
+
+/// How many directories' rooms are remembered.
+const MOST_DIR_ROOMS: usize = 1024;
+
+impl Notes {
+    /// The first block of a directory that may have room.
+    pub(crate) fn dir_room(&self, dir: InodeNumber) -> u32 {
+        self.dir_room.get(&dir).copied().unwrap_or(0)
+    }
+
+    /// Blocks of a directory before this one have no room.
+    pub(crate) fn set_dir_room(&mut self, dir: InodeNumber, block: u32) {
+        if self.dir_room.len() >= MOST_DIR_ROOMS {
+            self.dir_room.clear();
+        }
+        self.dir_room.insert(dir, block);
+    }
+
+    /// A block of a directory has room again.
+    pub(crate) fn lower_dir_room(&mut self, dir: InodeNumber, block: u32) {
+        if let Some(room) = self.dir_room.get_mut(&dir) {
+            *room = block.min(*room);
+        }
+    }
 }
 
 /// An open transaction. Dropped without [`commit`](Self::commit) it has changed nothing.
@@ -85,7 +123,7 @@ impl Writer {
     /// The changing side of `fs`. `seed` is any random number; `report` is told what is found to be wrong on the way
     /// without making an operation fail.
     #[must_use]
-    pub fn new(fs: Arc<Ext2fs>, seed: u64, report: Report) -> Arc<Self> {
+    pub fn new(fs: Arc<Ext2fs>, seed: u64, on_error: OnError, report: Report) -> Arc<Self> {
         let notes = Notes {
             random: seed | 1,
             ..Notes::default()
@@ -94,6 +132,7 @@ impl Writer {
             fs,
             notes: Mutex::new(notes),
             report,
+            on_error,
         })
     }
 
@@ -106,6 +145,11 @@ impl Writer {
     /// Says that something is wrong with the volume.
     pub(crate) fn message(&self, error: &Error) {
         (self.report)(error);
+    }
+
+    /// What it does when it finds the volume damaged.
+    pub(crate) fn on_error(&self) -> OnError {
+        self.on_error
     }
 
     /// Opens a transaction that changes `blocks` blocks at most.
@@ -201,6 +245,7 @@ impl Writer {
         }
         for &group in blocks.union(inodes) {
             let mut desc = self.fs.group(group)?;
+            let before = desc;
             if blocks.contains(&group) {
                 let map = self.fs.read(desc.block_bitmap, Place::BlockBitmap(group))?;
                 desc.block_bitmap_csum = bitmap_checksum(sb, &map.data(), sb.clusters_per_group);
@@ -209,9 +254,14 @@ impl Writer {
                 let map = self.fs.read(desc.inode_bitmap, Place::InodeBitmap(group))?;
                 desc.inode_bitmap_csum = bitmap_checksum(sb, &map.data(), sb.inodes_per_group);
             }
-            self.fs.store_group(group, &desc, |buf, f| {
-                handle.modify(buf, |data| f(data));
-            })?;
+            // An undone operation leaves a note, too: nothing is to be written for it.
+            if low(sb, desc.block_bitmap_csum) != low(sb, before.block_bitmap_csum)
+                || low(sb, desc.inode_bitmap_csum) != low(sb, before.inode_bitmap_csum)
+            {
+                self.fs.store_group(group, &desc, |buf, f| {
+                    handle.modify(buf, |data| f(data));
+                })?;
+            }
         }
         Ok(())
     }
@@ -221,6 +271,15 @@ impl Writer {
 pub(crate) fn bitmap_checksum(sb: &Superblock, map: &[u8], bits: u32) -> u32 {
     let covered = map.get(..index(bits / 8)).unwrap_or(map);
     crc32c(sb.csum_seed, covered)
+}
+
+/// The part of a bitmap's checksum that a descriptor keeps.
+fn low(sb: &Superblock, checksum: u32) -> u32 {
+    if sb.desc_size < 64 {
+        checksum & 0xFFFF
+    } else {
+        checksum
+    }
 }
 
 impl Ext2fs {

@@ -1,4 +1,6 @@
-//! The adapter to `rumpvfs`: the only file of the driver that names it.
+//! The adapter to `rumpvfs`: this file and its folder alone name it.
+
+mod write;
 
 use crate::{
     acl,
@@ -25,21 +27,21 @@ use alloc::{
     vec::Vec,
 };
 use rumpkern::{Component, FileType, Log, Phase, types::DeviceNumber};
-use rumpuser::{BlockDevice, Errno, Result};
+use rumpuser::{BlockDevice, Errno, Result, Timespec, sync::RwLock};
 use rumpvfs::{
     KernelVfs as _,
     fs::{
         AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem,
-        Found, FsStatistics, FsType, Ino, Limits, MountContext, Place, Probe, Protection, erase,
+        Found, FsStatistics, FsType, Ino, Limits, MountContext, NewInode, Place, Placed, Probe,
+        Protection, Rename, Renamed, SetAttributes, XattrMode, erase,
     },
     name::{NAME_MAX, Name},
 };
+use write::{Surroundings, WriteSide};
 use zerocopy::FromBytes;
 
 /// The flags that Linux shows: `FS_FL_USER_VISIBLE` with those of ext4.
 const VISIBLE_FLAGS: u32 = 0x705B_DFFF;
-/// Most names of an inode: `EXT4_LINK_MAX`.
-const LINK_MAX: u64 = 65_000;
 
 /// The component: registers the type `ext2fs`.
 #[must_use]
@@ -84,9 +86,17 @@ impl FsType for Ext2Type {
             Errno::EINVAL
         })?;
         let device = context.device.clone().ok_or(Errno::EINVAL)?;
+        let around = Surroundings::of(&context, options);
         if !context.read_only {
-            log.message(format_args!("only read-only mounts are supported"));
-            return Err(Errno::EROFS);
+            let (fs, side) =
+                write::open(&context, device, &around).map_err(|error| report(&log, error))?;
+            return Ok(erase(Mounted {
+                fs,
+                log,
+                around,
+                side: RwLock::new(Some(Arc::new(side))),
+                overlaid: false,
+            }));
         }
         let opened = Ext2fs::open_read_only(
             device,
@@ -104,9 +114,14 @@ impl FsType for Ext2Type {
         if let Some(damage) = opened.damage {
             log.message(format_args!("the journal ends early: {damage}"));
         }
+        let overlaid =
+            opened.replayed > 0 || opened.fs.superblock().features.incompat(Incompat::RECOVER);
         Ok(erase(Mounted {
             fs: Arc::new(opened.fs),
             log,
+            around,
+            side: RwLock::new(None),
+            overlaid,
         }))
     }
 }
@@ -201,9 +216,37 @@ fn report(log: &Log, error: Error) -> Errno {
 pub struct Mounted {
     fs: Arc<Ext2fs>,
     log: Log,
+    around: Surroundings,
+    /// What writing takes; `None` while mounted for reading. Locked for a moment only.
+    side: RwLock<Option<Arc<WriteSide>>>,
+    /// The journal of the volume has, or had at the mount, something to replay: the medium must not be written.
+    overlaid: bool,
 }
 
 impl Mounted {
+    /// What writing takes.
+    fn side(&self) -> Result<Arc<WriteSide>> {
+        self.side.read().clone().ok_or(Errno::EROFS)
+    }
+
+    /// Makes all changes durable, if there can be any.
+    fn commit(&self) -> Result<()> {
+        match self.side() {
+            Ok(_) => self.fs.volume().commit(),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Ends writing: the volume is clean then.
+    fn end_writing(&self) -> Result<()> {
+        let Some(side) = self.side.write().take() else {
+            return Ok(());
+        };
+        // Nobody else has it: operations are over.
+        let side = Arc::try_unwrap(side).map_err(|_| Errno::EBUSY)?;
+        self.told(side.end())
+    }
+
     fn told<T>(&self, result: FormatResult<T>) -> Result<T> {
         result.map_err(|error| report(&self.log, error))
     }
@@ -353,7 +396,7 @@ impl FileSystem for Mounted {
             block_size: sb.block_size(),
             name_max: NAME_MAX,
             file_size_max: self.fs.file_size_max(),
-            link_max: LINK_MAX,
+            link_max: u64::from(crate::names::link_max(sb)),
             symlink_max: index(sb.block_size()).saturating_sub(1),
             time_granularity: if sb.inode_size > 128 {
                 1
@@ -467,6 +510,162 @@ impl FileSystem for Mounted {
             }
             true
         }))
+    }
+
+    fn create(
+        &self,
+        dir: &mut Inode,
+        slot: DirSlot,
+        name: Name<'_>,
+        new: &NewInode,
+    ) -> Result<(Ino, Inode)> {
+        let side = self.side()?;
+        let made = write::new_node(new)
+            .and_then(|new| (side.writer).create(dir, &write::place(name, slot), &new, side.now()));
+        self.told(made)
+            .map(|inode| (Ino(u64::from(inode.ino)), inode))
+    }
+
+    fn create_unnamed(&self, new: &NewInode) -> Result<(Ino, Inode)> {
+        let side = self.side()?;
+        let made =
+            write::new_node(new).and_then(|new| side.writer.create_unnamed(&new, side.now()));
+        self.told(made)
+            .map(|inode| (Ino(u64::from(inode.ino)), inode))
+    }
+
+    fn link(
+        &self,
+        dir: &mut Inode,
+        slot: DirSlot,
+        name: Name<'_>,
+        target: &mut Inode,
+        time: Timespec,
+    ) -> Result<()> {
+        let place = write::place(name, slot);
+        self.told(self.side()?.writer.link(dir, &place, target, time))
+    }
+
+    fn unlink(
+        &self,
+        dir: &mut Inode,
+        slot: DirSlot,
+        name: Name<'_>,
+        target: &mut Inode,
+        time: Timespec,
+    ) -> Result<()> {
+        let place = write::place(name, slot);
+        self.told(self.side()?.writer.unlink(dir, &place, target, time))
+    }
+
+    fn rename(&self, op: Rename<'_, Inode>) -> Result<Renamed> {
+        self.told(write::rename(&self.side()?.writer, op))?;
+        Ok(Renamed::default())
+    }
+
+    fn set_attributes(&self, inode: &mut Inode, change: &SetAttributes) -> Result<()> {
+        let side = self.side()?;
+        self.told(
+            side.writer
+                .change(inode, &write::change(change), side.now()),
+        )
+    }
+
+    fn allocate(
+        &self,
+        inode: &mut Inode,
+        offset: u64,
+        len: u64,
+        size_at_least: u64,
+        placed: &mut dyn FnMut(Placed),
+    ) -> Result<u64> {
+        let side = self.side()?;
+        let range = (offset, len, size_at_least);
+        self.told(write::allocate(
+            &side.writer,
+            inode,
+            range,
+            side.now(),
+            placed,
+        ))
+    }
+
+    fn reserve(&self, inode: &mut Inode, offset: u64, len: u64) -> Result<()> {
+        let side = self.side()?;
+        self.told(side.writer.reserve(inode, offset, len, side.now()))
+    }
+
+    fn set_size(&self, inode: &mut Inode, size: u64, time: Timespec) -> Result<()> {
+        let side = self.side()?;
+        self.told(side.writer.set_size(inode, size, time, side.now()))
+    }
+
+    fn punch(&self, inode: &mut Inode, offset: u64, len: u64) -> Result<()> {
+        let side = self.side()?;
+        self.told(side.writer.punch(inode, offset, len, side.now()))
+    }
+
+    fn reclaim(&self, inode: Inode) -> Result<()> {
+        match self.side() {
+            Ok(side) => self.told(side.writer.reclaim(inode, side.now())),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.commit()
+    }
+
+    fn balance(&self) {
+        if self.fs.volume().needs_commit()
+            && let Err(error) = self.commit()
+        {
+            self.log.message(format_args!("commit failed: {error}"));
+        }
+    }
+
+    fn set_xattr(
+        &self,
+        inode: &mut Inode,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+        time: Timespec,
+    ) -> Result<()> {
+        let side = self.side()?;
+        let (name, value) = self.told(write::attribute(name, value))?;
+        let mode = write::set_mode(mode);
+        self.told(side.writer.set_xattr(inode, name, &value, mode, time))
+    }
+
+    fn remove_xattr(&self, inode: &mut Inode, name: &[u8], time: Timespec) -> Result<()> {
+        let side = self.side()?;
+        let name = NameIndex::split(name).ok_or(Errno::EOPNOTSUPP)?;
+        self.told(side.writer.remove_xattr(inode, name, time))
+    }
+
+    fn remount(&self, read_only: bool) -> Result<()> {
+        if read_only {
+            return self.end_writing();
+        }
+        if self.side.read().is_some() {
+            return Ok(());
+        }
+        if self.overlaid {
+            self.log.message(format_args!(
+                "the journal has to be replayed: unmount and mount for writing"
+            ));
+            return Err(Errno::EROFS);
+        }
+        let side = self.told(WriteSide::resume(&self.fs, &self.around))?;
+        *self.side.write() = Some(Arc::new(side));
+        Ok(())
+    }
+
+    fn unmount(&self) -> Result<()> {
+        let result = self.end_writing();
+        self.fs.volume().discard_all();
+        result
     }
 
     fn device(&self) -> Option<&Arc<dyn BlockDevice>> {

@@ -8,7 +8,7 @@ use rumpfs_ext2fs::{
     map::Mapping,
     names::{Dirs, NamePlace, NewKind, NewNode},
     superblock::Superblock,
-    txn::{CommitHooks, Ordered, Writer},
+    txn::{CommitHooks, OnError, Ordered, Writer},
     types::{FileBlock, InodeNumber},
 };
 use rumpuser::{BlockDevice, Errno, Timespec};
@@ -166,7 +166,7 @@ impl Disk {
     pub(crate) fn check(&self) {
         self.writer.finish(self.now(), None).unwrap();
         self.fsck();
-        self.writer.start(self.now(), false).unwrap();
+        self.writer.start(self.now(), false, false).unwrap();
     }
 
     fn fsck(&self) {
@@ -221,7 +221,6 @@ impl Disk {
         NamePlace {
             name,
             position: found.map(|found| found.position),
-            hint: FileBlock(0),
         }
     }
 
@@ -234,7 +233,6 @@ impl Disk {
         let place = NamePlace {
             name,
             position: None,
-            hint: FileBlock(0),
         };
         let new = NewNode {
             kind,
@@ -418,11 +416,11 @@ fn mount(device: &Arc<Memory>) -> (Arc<Ext2fs>, Arc<Writer>) {
     let volume = Volume::new(device, &*host, options).unwrap();
     let fs = Arc::new(Ext2fs::new(volume.clone(), superblock).unwrap());
     let report = Box::new(|error: &rumpfs_ext2fs::Error| panic!("damage found: {error}"));
-    let writer = Writer::new(fs.clone(), 42, report);
+    let writer = Writer::new(fs.clone(), 42, OnError::Continue, report);
     let hooks: Arc<dyn Hooks> = Arc::new(CommitHooks::new(&writer, Arc::new(NoData)));
     volume.set_hooks(hooks);
     let now = Timespec::from_secs(START);
-    writer.start(now, false).unwrap();
+    writer.start(now, false, false).unwrap();
     writer.recover_orphans(now).unwrap();
     (fs, writer)
 }
