@@ -46,7 +46,11 @@ const KINDS: &[(&str, &[&str], &str)] = &[
         &["-t", "ext4", "-O", "inline_data", "-I", "256"],
         "64M",
     ),
-    ("ext4-64k", &["-t", "ext4", "-b", "65536", "-F"], "512M"),
+    (
+        "ext4-64k",
+        &["-t", "ext4", "-b", "65536", "-F", "-O", "^has_journal"],
+        "128M",
+    ),
     (
         "ext4-eainode",
         &["-t", "ext4", "-b", "1024", "-O", "ea_inode,large_dir"],

@@ -14,6 +14,7 @@ use rumpfs_ext2fs::{
 use rumpuser::{BlockDevice, Errno, Timespec};
 use std::{
     fs,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -187,7 +188,15 @@ impl Disk {
     /// Writes the image out; its path.
     pub(crate) fn save(&self) -> PathBuf {
         let path = self.dir.path().join("image");
-        fs::write(&path, &*self.device.0.lock().unwrap()).unwrap();
+        let data = self.device.0.lock().unwrap();
+        // Sparse: most of a volume is zeros.
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(data.len() as u64).unwrap();
+        for (n, chunk) in data.chunks(1 << 16).enumerate() {
+            if chunk.iter().any(|byte| *byte != 0) {
+                file.write_all_at(chunk, (n as u64) << 16).unwrap();
+            }
+        }
         path
     }
 
