@@ -409,7 +409,8 @@ impl Inode {
         self.file_type == FileType::Directory
     }
 
-    /// Whether a symbolic link lies in `i_block`: it holds no blocks but those of attributes and is short enough.
+    /// Whether a symbolic link lies in `i_block`: it holds no blocks but those of attributes and is short enough. Where
+    /// values of attributes may lie in inodes, which count as the link's space, the length alone decides, as for Linux.
     #[must_use]
     pub fn is_fast_symlink(&self, sb: &Superblock) -> bool {
         if self.file_type != FileType::Symlink
@@ -430,7 +431,7 @@ impl Inode {
             )
         };
         self.size < number(I_BLOCK_SIZE)
-            && (self.blocks_512 <= attributes || self.flags.contains(InodeFlags::EA_INODE))
+            && (self.blocks_512 <= attributes || sb.features.incompat(Incompat::EA_INODE))
     }
 
     /// The device number of a device node.

@@ -31,6 +31,7 @@ mod ialloc;
 pub mod indirect;
 mod indirect_write;
 pub mod inline;
+mod inline_write;
 pub mod inode;
 pub mod journal;
 pub mod layout;
@@ -45,8 +46,10 @@ mod state;
 pub mod superblock;
 pub mod txn;
 pub mod types;
+mod value_inode;
 pub mod vfs;
 pub mod xattr;
+mod xattr_pack;
 pub mod xattr_write;
 
 pub use error::{Error, Result};

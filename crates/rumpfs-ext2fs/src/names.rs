@@ -583,7 +583,7 @@ impl Writer {
         mode: SetMode,
         time: Timespec,
     ) -> Result<()> {
-        let credits = NAME_CREDITS.saturating_add(value_credits(self.fs(), value.len()));
+        let credits = self.fs().xattr_credits(inode, value.len())?;
         self.run_on(credits, time, inode, |txn, inode| {
             txn.set_xattr(inode, index, name, value, mode)?;
             inode.ctime = clamp_time(inode, time);
@@ -601,7 +601,8 @@ impl Writer {
         (index, name): (NameIndex, &[u8]),
         time: Timespec,
     ) -> Result<()> {
-        self.run_on(NAME_CREDITS, time, inode, |txn, inode| {
+        let credits = self.fs().xattr_credits(inode, 0)?;
+        self.run_on(credits, time, inode, |txn, inode| {
             txn.remove_xattr(inode, index, name)?;
             inode.ctime = clamp_time(inode, time);
             txn.store_inode(inode)

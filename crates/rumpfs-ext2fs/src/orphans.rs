@@ -274,12 +274,11 @@ impl Writer {
     pub(crate) fn delete(&self, mut inode: Inode, now: Timespec) -> Result<()> {
         loop {
             let done = self.run_on(MAP_CREDITS, now, &mut inode, |txn, inode| {
-                let gone = txn.remove_all_blocks(inode)?;
+                let gone = txn.remove_all_blocks(inode)? && txn.release_xattrs(inode)?;
                 if !gone {
                     txn.store_inode(inode)?;
                     return Ok(false);
                 }
-                txn.release_xattrs(inode)?;
                 txn.finish_delete(inode)?;
                 Ok(true)
             })?;

@@ -1,190 +1,39 @@
 //! Changing extended attributes.
 //!
 //! An attribute goes into the inode if it fits, else into the inode's attribute block, else, with the feature, its value
-//! goes into an inode of its own. A block that inodes share is copied before it is changed.
+//! goes into an inode of its own and the entry where there is room. A block that inodes share is left to the others:
+//! this one gets a copy. No sharing is looked for.
+//!
+//! The data of files and directories with inline data is an attribute, too (`system.data`). It stays in the inode whatever
+//! else comes and goes, and no name that a caller can give reaches it.
 
 use crate::{
+    acl,
     error::{Error, Place, Result},
-    extents_write::empty_root,
-    features::Incompat,
+    features::{Compat, Incompat},
     fs::Ext2fs,
-    inode::{FileType, Inode, InodeFlags},
+    inode::{FileType, Inode},
     layout::{
-        inode::{EXT4_GOOD_OLD_INODE_SIZE, I_BLOCK_SIZE, RawInode},
-        xattr::{
-            EXT4_XATTR_MAGIC, RawXattrEntry, RawXattrHeader, XATTR_BLOCK_HEADER,
-            XATTR_ENTRY_HEADER, XATTR_IBODY_HEADER,
-        },
+        inode::EXT4_GOOD_OLD_INODE_SIZE,
+        xattr::{EXT4_XATTR_MAGIC, RawXattrHeader, XATTR_BLOCK_HEADER, XATTR_IBODY_HEADER},
     },
-    map_write::Purpose,
-    txn::Txn,
-    types::{FileBlock, FsBlock, InodeNumber, index, number},
-    xattr::{
-        Area, Entry, NameIndex, Value, block_checksum, entry_hash, entry_hash_of_inode, entry_size,
-        value_hash, value_size,
-    },
+    txn::{MAP_STEP, Txn},
+    types::{FsBlock, InodeNumber, index},
+    xattr::{Area, Entry, NameIndex, Value, entry_hash_of_inode},
+    xattr_pack::{Home, List, update_block_checksum},
 };
-use alloc::vec::Vec;
-use rumpuser::{Errno, Timespec};
-use zerocopy::{FromBytes, IntoBytes};
+use alloc::{borrow::Cow, vec, vec::Vec};
+use rumpbio::BufData;
+use rumpuser::Errno;
+use zerocopy::FromBytes;
 
 /// Longest value, as system calls allow: Linux's `XATTR_SIZE_MAX`.
-const VALUE_MAX: usize = 65_536;
+pub const SIZE_MAX: usize = 65_536;
 /// Longest name after the prefix.
 const NAME_MAX: usize = 255;
-
-/// Where a value is to be, or is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Kept {
-    Here(Vec<u8>),
-    /// Inode, length of the value, the entry's hash.
-    Inode(InodeNumber, u32, u32),
-}
-
-/// An attribute in memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Attribute {
-    index: NameIndex,
-    name: Vec<u8>,
-    value: Kept,
-}
-
-impl Attribute {
-    fn of(entry: &Entry<'_>) -> Self {
-        Self {
-            index: entry.index,
-            name: entry.name.to_vec(),
-            value: match entry.value {
-                Value::Here(bytes) => Kept::Here(bytes.to_vec()),
-                Value::Inode(ino, len) => Kept::Inode(ino, len, entry.hash),
-            },
-        }
-    }
-
-    fn is(&self, index: NameIndex, name: &[u8]) -> bool {
-        self.index == index && self.name == name
-    }
-
-    /// Bytes that it takes in an area.
-    fn size(&self) -> usize {
-        let value = match &self.value {
-            Kept::Here(bytes) => value_size(bytes.len()),
-            Kept::Inode(..) => 0,
-        };
-        entry_size(self.name.len()).saturating_add(value)
-    }
-}
-
-/// Bytes that attributes take in an area, its end mark included.
-fn total(attributes: &[Attribute]) -> usize {
-    attributes
-        .iter()
-        .fold(4, |sum, attribute| sum.saturating_add(attribute.size()))
-}
-
-/// Lays attributes out in `area`: entries from `first` on, values from the end back. With `hashes`, entries whose value
-/// is beside them get its hash, as in blocks.
-fn lay_out(area: &mut [u8], first: usize, attributes: &[Attribute], hashes: bool) {
-    if let Some(rest) = area.get_mut(first..) {
-        rest.fill(0);
-    }
-    let (mut at, mut end) = (first, area.len());
-    for attribute in attributes {
-        let (inum, size, offset, hash) = match &attribute.value {
-            Kept::Inode(ino, len, hash) => (ino.0, *len, 0, *hash),
-            Kept::Here(value) => {
-                if !value.is_empty() {
-                    end = end.saturating_sub(value_size(value.len()));
-                    let stop = end.saturating_add(value.len());
-                    if let Some(to) = area.get_mut(end..stop) {
-                        to.copy_from_slice(value);
-                    }
-                }
-                let offset = if value.is_empty() { 0 } else { end };
-                let hash = if hashes {
-                    entry_hash(&attribute.name, value)
-                } else {
-                    0
-                };
-                let size = u32::try_from(value.len()).unwrap_or(u32::MAX);
-                (0, size, offset, hash)
-            }
-        };
-        let raw = RawXattrEntry {
-            e_name_len: u8::try_from(attribute.name.len()).unwrap_or(u8::MAX),
-            e_name_index: attribute.index.0,
-            e_value_offs: u16::try_from(offset).unwrap_or(u16::MAX).into(),
-            e_value_inum: inum.into(),
-            e_value_size: size.into(),
-            e_hash: hash.into(),
-        };
-        let name_at = at.saturating_add(XATTR_ENTRY_HEADER);
-        if let Some(to) = area.get_mut(at..name_at) {
-            to.copy_from_slice(raw.as_bytes());
-        }
-        if let Some(to) = area.get_mut(name_at..name_at.saturating_add(attribute.name.len())) {
-            to.copy_from_slice(&attribute.name);
-        }
-        at = at.saturating_add(entry_size(attribute.name.len()));
-    }
-}
-
-/// `h_hash`: of all entries' hashes; 0, "do not share", if one has none.
-fn block_hash(block: &[u8], attributes: &[Attribute]) -> u32 {
-    let mut at = XATTR_BLOCK_HEADER;
-    let mut hash = 0_u32;
-    for attribute in attributes {
-        let Some(Ok((raw, _))) = block.get(at..).map(RawXattrEntry::ref_from_prefix) else {
-            return 0;
-        };
-        if raw.e_hash.get() == 0 {
-            return 0;
-        }
-        hash = hash.rotate_left(16) ^ raw.e_hash.get();
-        at = at.saturating_add(entry_size(attribute.name.len()));
-    }
-    hash
-}
-
-impl Ext2fs {
-    /// Bytes for attributes in the inode, behind the mark; 0 if it cannot have any.
-    fn inode_area_len(&self, inode: &Inode) -> usize {
-        if inode.extra_isize == 0 {
-            return 0;
-        }
-        usize::from(self.superblock().inode_size)
-            .saturating_sub(usize::from(EXT4_GOOD_OLD_INODE_SIZE))
-            .saturating_sub(usize::from(inode.extra_isize))
-            .saturating_sub(XATTR_IBODY_HEADER)
-    }
-
-    /// The attributes in the inode.
-    fn attributes_in_inode(&self, inode: &Inode) -> Result<Vec<Attribute>> {
-        let (_, location, data) = self.inode_bytes(inode.ino)?;
-        let size = usize::from(self.superblock().inode_size);
-        let bytes = data
-            .get(location.offset..location.offset.saturating_add(size))
-            .unwrap_or_default();
-        match Area::inode(inode, bytes) {
-            Some(area) => area
-                .entries()
-                .map(|entry| entry.map(|entry| Attribute::of(&entry)))
-                .collect(),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// The attributes in the block.
-    fn attributes_in_block(&self, inode: &Inode) -> Result<Vec<Attribute>> {
-        match self.xattr_block(inode)? {
-            Some((place, data)) => Area::block(place, &data)
-                .entries()
-                .map(|entry| entry.map(|entry| Attribute::of(&entry)))
-                .collect(),
-            None => Ok(Vec::new()),
-        }
-    }
-}
+/// Blocks that a change touches besides values in inodes: the inode, the old and the new block, bitmaps and descriptors of
+/// both and of a value's inode, the superblock.
+const CREDITS: usize = 24;
 
 /// How an attribute is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,13 +42,175 @@ pub enum SetMode {
     Set,
     /// Make; `EEXIST` if it is there.
     Create,
-    /// Replace; `ENOATTR` if it is not there.
+    /// Replace; `ENODATA` if it is not there.
     Replace,
 }
 
-/// Blocks that setting a value of `len` bytes changes beside the usual.
+/// The areas of an inode as they are stored.
+struct Stored {
+    /// Bytes for attributes in the inode; empty if it has no room for any.
+    inner: Vec<u8>,
+    /// The block.
+    outer: Option<(Place, BufData)>,
+    /// Inodes that use the block; 0 without one.
+    references: u32,
+    place: Place,
+}
+
+impl Stored {
+    fn lists(&self) -> Result<(List<'_>, List<'_>)> {
+        let inner = match self.inner.split_at_checked(XATTR_IBODY_HEADER) {
+            Some((mark, bytes)) if mark == EXT4_XATTR_MAGIC.to_le_bytes() => {
+                let area = Area {
+                    place: self.place,
+                    bytes,
+                    first: 0,
+                };
+                List::of(Home::Inode, &area)?
+            }
+            _ => List::new(Home::Inode),
+        };
+        let outer = match &self.outer {
+            Some((place, bytes)) => List::of(Home::Block, &Area::block(*place, bytes))?,
+            None => List::new(Home::Block),
+        };
+        Ok((inner, outer))
+    }
+
+    /// Whether `list` fits into the inode.
+    fn fits(&self, list: &List<'_>) -> bool {
+        let room = self.inner.len().saturating_sub(XATTR_IBODY_HEADER);
+        list.size() <= room
+    }
+
+    /// The bytes of the inode's area with `list` in it. It has to fit.
+    fn packed(&self, list: &List<'_>) -> Vec<u8> {
+        let mut bytes = vec![0; self.inner.len()];
+        if !list.is_empty()
+            && let Some((mark, area)) = bytes.split_at_mut_checked(XATTR_IBODY_HEADER)
+        {
+            mark.copy_from_slice(&EXT4_XATTR_MAGIC.to_le_bytes());
+            list.write(area, 0);
+        }
+        bytes
+    }
+}
+
+/// What becomes of the areas of an inode.
+struct Change {
+    /// New bytes for the inode's area.
+    inner: Option<Vec<u8>>,
+    outer: Outer,
+    /// Value inodes that a copy of a shared block refers to as well.
+    copied: Vec<InodeNumber>,
+    /// Value inodes that an entry less refers to.
+    dropped: Option<InodeNumber>,
+    /// What values in inodes take of `i_blocks`, before and after.
+    charge: (u64, u64),
+}
+
+/// What becomes of the block.
+enum Outer {
+    /// It stays, or there stays none.
+    Same,
+    /// This inode needs none any more.
+    Gone,
+    /// It gets this content, whose checksum is not computed yet.
+    Content(Vec<u8>),
+}
+
+/// The inode that an entry has its value in.
+fn value_inode(entry: &Entry<'_>) -> Option<InodeNumber> {
+    match entry.value {
+        Value::Inode(ino, _) => Some(ino),
+        Value::Here(_) => None,
+    }
+}
+
+/// A block with `list` in it, for one inode, its checksum aside; `None` if it does not fit.
+fn packed_block(list: &List<'_>, block_size: usize) -> Option<Vec<u8>> {
+    if list.size() > block_size.saturating_sub(XATTR_BLOCK_HEADER) {
+        return None;
+    }
+    let mut bytes = vec![0; block_size];
+    list.write_block(1, &mut bytes);
+    Some(bytes)
+}
+
+impl Ext2fs {
+    /// The areas of an inode.
+    fn stored_xattrs(&self, inode: &Inode) -> Result<Stored> {
+        let mut inner = Vec::new();
+        if inode.extra_isize > 0 {
+            let (_, location, data) = self.inode_bytes(inode.ino)?;
+            let size = usize::from(self.superblock().inode_size);
+            let bytes = data.get(location.offset..location.offset.saturating_add(size));
+            let area = bytes.and_then(|bytes| bytes.get(inner_start(inode)..));
+            inner.extend_from_slice(area.unwrap_or_default());
+        }
+        let outer = self.xattr_block(inode)?;
+        let references = outer.as_ref().map_or(0, |(_, data)| {
+            RawXattrHeader::ref_from_prefix(data).map_or(0, |(header, _)| header.h_refcount.get())
+        });
+        Ok(Stored {
+            inner,
+            outer,
+            references,
+            place: Place::InodeXattrs(inode.ino),
+        })
+    }
+
+    /// Blocks that a change of an inode's attributes touches at most, with a value of `len` bytes to be set.
+    ///
+    /// # Errors
+    /// As [`xattrs`](Self::xattrs).
+    pub(crate) fn xattr_credits(&self, inode: &Inode, len: usize) -> Result<usize> {
+        if !self.superblock().features.incompat(Incompat::EA_INODE) {
+            return Ok(CREDITS);
+        }
+        let mut values = 0_usize;
+        self.xattrs(inode, |entry| {
+            values = values.saturating_add(usize::from(value_inode(entry).is_some()));
+            true
+        })?;
+        Ok(CREDITS
+            .saturating_add(values)
+            .saturating_add(value_credits(self, len)))
+    }
+}
+
+/// Blocks that setting a value of `len` bytes changes besides the usual.
 pub(crate) fn value_credits(fs: &Ext2fs, len: usize) -> usize {
-    len.checked_div(index(fs.block_size())).unwrap_or(0)
+    len.div_ceil(index(fs.block_size()))
+}
+
+/// Where the attributes in an inode start.
+fn inner_start(inode: &Inode) -> usize {
+    usize::from(EXT4_GOOD_OLD_INODE_SIZE).saturating_add(usize::from(inode.extra_isize))
+}
+
+/// The stored form of a value that a program gives for an attribute: access control lists have another one. `None`: a list
+/// without entries, for which the attribute is removed.
+///
+/// # Errors
+/// `EINVAL` for a list that is none, `EACCES` for a default list of what is no directory, `EOPNOTSUPP` for a list of a
+/// symbolic link or of another version.
+pub fn stored_value(
+    file_type: FileType,
+    prefix: NameIndex,
+    value: &[u8],
+) -> Result<Option<Cow<'_, [u8]>>> {
+    if !prefix.is_acl() {
+        return Ok(Some(Cow::Borrowed(value)));
+    }
+    if file_type == FileType::Symlink {
+        return Err(Error::Refused(Errno::EOPNOTSUPP));
+    }
+    if prefix == NameIndex::ACL_DEFAULT && file_type != FileType::Directory {
+        return Err(Error::Refused(Errno::EACCES));
+    }
+    let stored = acl::from_attribute(value)?;
+    Ok((stored.len() > 4).then_some(Cow::Owned(stored)))
 }
 
 impl Txn<'_> {
@@ -210,7 +221,7 @@ impl Txn<'_> {
     pub(crate) fn set_xattr(
         &mut self,
         inode: &mut Inode,
-        name_index: NameIndex,
+        prefix: NameIndex,
         name: &[u8],
         value: &[u8],
         mode: SetMode,
@@ -218,47 +229,39 @@ impl Txn<'_> {
         if name.len() > NAME_MAX {
             return Err(Error::Refused(Errno::ERANGE));
         }
-        if value.len() > VALUE_MAX {
+        if value.len() > SIZE_MAX {
             return Err(Error::Refused(Errno::E2BIG));
         }
-        let mut inner = self.fs().attributes_in_inode(inode)?;
-        let mut outer = self.fs().attributes_in_block(inode)?;
-        let old = take(&mut inner, name_index, name).or_else(|| take(&mut outer, name_index, name));
-        match (mode, &old) {
+        let stored = self.fs().stored_xattrs(inode)?;
+        let (inner, outer) = stored.lists()?;
+        let old = inner.find(prefix, name).or(outer.find(prefix, name));
+        match (mode, old) {
             (SetMode::Create, Some(_)) => return Err(Error::Refused(Errno::EEXIST)),
             (SetMode::Replace, None) => return Err(Error::Refused(Errno::ENODATA)),
+            (_, Some(old)) if old.value == Value::Here(value) => return Ok(()),
             _ => {}
         }
-        let had_block = inode.file_acl.0 != 0;
-        let mut new = Attribute {
-            index: name_index,
-            name: name.to_vec(),
-            value: Kept::Here(value.to_vec()),
+        let mut entry = Entry {
+            index: prefix,
+            name,
+            value: Value::Here(value),
+            hash: 0,
+            offset: 0,
         };
-        let inside = self.fs().inode_area_len(inode);
-        let outside = index(self.sb().block_size()).saturating_sub(XATTR_BLOCK_HEADER);
-        let fits = |list: &[Attribute], new: &Attribute, room: usize| {
-            total(list).saturating_add(new.size()) <= room
-        };
-        if !fits(&inner, &new, inside) && !fits(&outer, &new, outside) {
-            if !self.sb().features.incompat(Incompat::EA_INODE) {
-                return Err(Error::Refused(Errno::ENOSPC));
+        let change = match self.placed(&stored, entry) {
+            Err(Error::Refused(Errno::ENOSPC))
+                if self.sb().features.incompat(Incompat::EA_INODE) && !value.is_empty() =>
+            {
+                let (ino, hash) = self.new_value_inode(inode, value)?;
+                entry.value = Value::Inode(ino, u32::try_from(value.len()).unwrap_or(u32::MAX));
+                entry.hash = entry_hash_of_inode(name, hash);
+                self.placed(&stored, entry)?
             }
-            let (ino, hash) = self.new_value_inode(inode, value)?;
-            let len = u32::try_from(value.len()).unwrap_or(u32::MAX);
-            new.value = Kept::Inode(ino, len, entry_hash_of_inode(name, hash));
-        }
-        let mut change_block = had_block;
-        if fits(&inner, &new, inside) {
-            inner.push(new);
-        } else if fits(&outer, &new, outside) {
-            outer.push(new);
-            change_block = true;
-        } else {
-            return Err(Error::Refused(Errno::ENOSPC));
-        }
-        self.store_attributes(inode, &inner, change_block.then_some(outer))?;
-        self.drop_value(old)
+            result => result?,
+        };
+        drop(stored);
+        self.note_xattrs()?;
+        self.apply_xattrs(inode, change)
     }
 
     /// Removes an attribute. The caller stores the inode.
@@ -268,98 +271,198 @@ impl Txn<'_> {
     pub(crate) fn remove_xattr(
         &mut self,
         inode: &mut Inode,
-        name_index: NameIndex,
+        prefix: NameIndex,
         name: &[u8],
     ) -> Result<()> {
-        let mut inner = self.fs().attributes_in_inode(inode)?;
-        let mut outer = self.fs().attributes_in_block(inode)?;
-        let old = take(&mut inner, name_index, name);
-        let (old, outer) = match old {
-            Some(old) => (Some(old), None),
-            None => (take(&mut outer, name_index, name), Some(outer)),
-        };
-        if old.is_none() {
+        let stored = self.fs().stored_xattrs(inode)?;
+        let (mut inner, mut outer) = stored.lists()?;
+        let before = self.charge(&inner, &outer);
+        let change = if let Some(old) = inner.remove(prefix, name) {
+            Change {
+                charge: (before, self.charge(&inner, &outer)),
+                inner: Some(stored.packed(&inner)),
+                outer: Outer::Same,
+                copied: Vec::new(),
+                dropped: value_inode(&old),
+            }
+        } else if let Some(old) = outer.remove(prefix, name) {
+            let charge = (before, self.charge(&inner, &outer));
+            let (outer, copied) = self.block_of(&stored, &outer)?;
+            Change {
+                charge,
+                inner: None,
+                outer,
+                copied,
+                dropped: value_inode(&old).filter(|_| stored.references == 1),
+            }
+        } else {
             return Err(Error::Refused(Errno::ENODATA));
-        }
-        self.store_attributes(inode, &inner, outer)?;
-        self.drop_value(old)
+        };
+        drop(stored);
+        self.apply_xattrs(inode, change)
     }
 
-    /// Writes the attributes of an inode: those in the inode, and those in the block if they changed.
-    fn store_attributes(
-        &mut self,
-        inode: &mut Inode,
-        inner: &[Attribute],
-        outer: Option<Vec<Attribute>>,
-    ) -> Result<()> {
-        let start =
-            usize::from(EXT4_GOOD_OLD_INODE_SIZE).saturating_add(usize::from(inode.extra_isize));
-        if self.fs().inode_area_len(inode) > 0 {
-            inode.has_inode_xattrs = !inner.is_empty();
+    /// Both areas with `entry` where it fits, and what it replaces taken out.
+    ///
+    /// # Errors
+    /// `ENOSPC`.
+    fn placed(&self, stored: &Stored, entry: Entry<'_>) -> Result<Change> {
+        let (mut inner, mut outer) = stored.lists()?;
+        let own_block = stored.references == 1;
+        let before = self.charge(&inner, &outer);
+        let mut with = inner.clone();
+        let inner_old = with.put(entry);
+        if stored.fits(&with) {
+            let outer_old = outer.remove(entry.index, entry.name);
+            let charge = (before, self.charge(&with, &outer));
+            let (outer, copied) = match outer_old {
+                Some(_) => self.block_of(stored, &outer)?,
+                None => (Outer::Same, Vec::new()),
+            };
+            let outer_value = outer_old.as_ref().and_then(value_inode);
+            return Ok(Change {
+                charge,
+                inner: Some(stored.packed(&with)),
+                outer,
+                copied,
+                dropped: inner_old
+                    .as_ref()
+                    .and_then(value_inode)
+                    .or(outer_value.filter(|_| own_block)),
+            });
+        }
+        inner.remove(entry.index, entry.name);
+        let outer_old = outer.put(entry);
+        let charge = (before, self.charge(&inner, &outer));
+        let (outer, mut copied) = self.block_of(stored, &outer)?;
+        // The inode of the new value counts this entry already.
+        copied.retain(|ino| Some(*ino) != value_inode(&entry));
+        let outer_value = outer_old.as_ref().and_then(value_inode);
+        Ok(Change {
+            charge,
+            inner: inner_old.map(|_| stored.packed(&inner)),
+            outer,
+            copied,
+            dropped: inner_old
+                .as_ref()
+                .and_then(value_inode)
+                .or(outer_value.filter(|_| own_block)),
+        })
+    }
+
+    /// The block's future with `list` in it, and the value inodes that a copy refers to.
+    fn block_of(&self, stored: &Stored, list: &List<'_>) -> Result<(Outer, Vec<InodeNumber>)> {
+        if list.is_empty() {
+            return Ok((Outer::Gone, Vec::new()));
+        }
+        let bytes = packed_block(list, index(self.sb().block_size()))
+            .ok_or(Error::Refused(Errno::ENOSPC))?;
+        let copied = if stored.references > 1 {
+            list.entries().iter().filter_map(value_inode).collect()
+        } else {
+            Vec::new()
+        };
+        Ok((Outer::Content(bytes), copied))
+    }
+
+    /// What the values in inodes take of the owner's `i_blocks`, in its units: whole clusters each, however many share
+    /// them, and besides what the inodes count themselves.
+    fn charge(&self, inner: &List<'_>, outer: &List<'_>) -> u64 {
+        let sb = self.sb();
+        let cluster = u64::from(sb.block_size()).wrapping_shl(sb.cluster_bits);
+        let entries = inner.entries().iter().chain(outer.entries());
+        entries.fold(0, |sum: u64, entry| match entry.value {
+            Value::Inode(_, len) => {
+                let clusters = u64::from(len).div_ceil(cluster);
+                sum.saturating_add(clusters.saturating_mul(self.metadata_sectors()))
+            }
+            Value::Here(_) => sum,
+        })
+    }
+
+    /// Says in the superblock that there are attributes.
+    fn note_xattrs(&mut self) -> Result<()> {
+        let bit = Compat::EXT_ATTR.bits();
+        if self.sb().features.compat(Compat::EXT_ATTR)
+            || self
+                .fs()
+                .with_superblock(|raw| raw.s_feature_compat.get() & bit != 0)?
+        {
+            return Ok(());
+        }
+        self.modify_superblock(|raw| {
+            let features = raw.s_feature_compat.get() | bit;
+            raw.s_feature_compat.set(features);
+        })
+    }
+
+    /// Makes a change.
+    fn apply_xattrs(&mut self, inode: &mut Inode, change: Change) -> Result<()> {
+        if let Some(inner) = change.inner {
+            inode.has_inode_xattrs = inner.starts_with(&EXT4_XATTR_MAGIC.to_le_bytes());
+            let start = inner_start(inode);
             self.modify_inode_bytes(inode.ino, |bytes| {
-                let Some(area) = bytes.get_mut(start..) else {
-                    return;
-                };
-                area.fill(0);
-                let Some((mark, area)) = area.split_at_mut_checked(XATTR_IBODY_HEADER) else {
-                    return;
-                };
-                if !inner.is_empty() {
-                    mark.copy_from_slice(&EXT4_XATTR_MAGIC.to_le_bytes());
-                    lay_out(area, 0, inner, false);
+                if let Some(area) = bytes.get_mut(start..start.saturating_add(inner.len())) {
+                    area.copy_from_slice(&inner);
                 }
             })?;
         }
-        match outer {
-            Some(outer) => self.store_xattr_block(inode, outer),
+        for ino in change.copied {
+            self.count_value(inode, ino, 1)?;
+        }
+        let (before, after) = change.charge;
+        inode.blocks_512 = inode
+            .blocks_512
+            .saturating_add(after)
+            .saturating_sub(before);
+        match change.outer {
+            Outer::Same => {}
+            Outer::Gone => self.leave_xattr_block(inode)?,
+            Outer::Content(bytes) => self.store_xattr_block(inode, bytes)?,
+        }
+        match change.dropped {
+            Some(ino) => self.count_value(inode, ino, -1),
             None => Ok(()),
         }
     }
 
-    /// Writes the attribute block: a new one if there is none or others share it; none if nothing is left.
-    fn store_xattr_block(&mut self, inode: &mut Inode, mut outer: Vec<Attribute>) -> Result<()> {
-        if outer.is_empty() {
-            return self.leave_xattr_block(inode);
-        }
-        outer.sort_by(|a, b| {
-            (a.index, a.name.len(), &a.name).cmp(&(b.index, b.name.len(), &b.name))
-        });
+    /// Writes the attribute block: a new one if there is none or others share it.
+    fn store_xattr_block(&mut self, inode: &mut Inode, mut bytes: Vec<u8>) -> Result<()> {
         if self.xattr_references(inode)? > 1 {
-            // The copy refers to the same value inodes.
-            for attribute in &outer {
-                if let Kept::Inode(ino, ..) = attribute.value {
-                    self.count_value(ino, 1)?;
-                }
-            }
             self.leave_xattr_block(inode)?;
         }
-        let (block, buf) = if inode.file_acl.0 == 0 {
+        let buf = if inode.file_acl.0 == 0 {
             let goal = self.inode_goal(inode.ino, false);
             let (block, buf) = self.allocate_metadata(goal)?;
+            self.check_file_acl(block)?;
             inode.file_acl = block;
             inode.blocks_512 = inode.blocks_512.saturating_add(self.metadata_sectors());
-            (block, buf)
+            buf
         } else {
-            let block = inode.file_acl;
-            let place = Place::XattrBlock(inode.ino, block);
-            (block, self.fs().read(block, place)?)
+            let place = Place::XattrBlock(inode.ino, inode.file_acl);
+            self.fs().read(inode.file_acl, place)?
         };
-        let sb = self.sb();
-        self.modify(&buf, |bytes| {
-            lay_out(bytes, XATTR_BLOCK_HEADER, &outer, true);
-            let hash = block_hash(bytes, &outer);
-            if let Ok((header, _)) = RawXattrHeader::mut_from_prefix(bytes) {
-                header.h_magic.set(EXT4_XATTR_MAGIC);
-                header.h_refcount.set(1);
-                header.h_blocks.set(1);
-                header.h_hash.set(hash);
-            }
-            store_block_checksum(sb, block, bytes);
+        update_block_checksum(self.sb(), inode.file_acl, &mut bytes);
+        self.modify(&buf, |to| {
+            to.iter_mut().zip(&bytes).for_each(|(to, from)| *to = *from);
         });
         Ok(())
     }
 
-    /// How many inodes share the inode's attribute block; 0 without one.
+    /// Whether `i_file_acl` can hold a block's number: 32 bits without 64bit, else 48.
+    fn check_file_acl(&self, block: FsBlock) -> Result<()> {
+        let bits = if self.sb().features.incompat(Incompat::BIT64) {
+            48
+        } else {
+            32
+        };
+        if block.0 >> bits != 0 {
+            return Err(Error::Refused(Errno::ENOSPC));
+        }
+        Ok(())
+    }
+
+    /// How many inodes use the inode's attribute block; 0 without one.
     fn xattr_references(&self, inode: &Inode) -> Result<u32> {
         Ok(self.fs().xattr_block(inode)?.map_or(0, |(_, data)| {
             RawXattrHeader::ref_from_prefix(&data).map_or(0, |(header, _)| header.h_refcount.get())
@@ -370,202 +473,72 @@ impl Txn<'_> {
     fn leave_xattr_block(&mut self, inode: &mut Inode) -> Result<()> {
         let references = self.xattr_references(inode)?;
         let block = inode.file_acl;
-        if references == 0 {
-            return Ok(());
-        }
-        if references == 1 {
-            self.free_metadata(block)?;
-        } else {
-            let sb = self.sb();
-            let buf = self.fs().read(block, Place::XattrBlock(inode.ino, block))?;
-            self.modify(&buf, |bytes| {
-                if let Ok((header, _)) = RawXattrHeader::mut_from_prefix(bytes) {
-                    header.h_refcount.set(references.saturating_sub(1));
-                }
-                store_block_checksum(sb, block, bytes);
-            });
+        match references {
+            0 => return Ok(()),
+            1 => self.free_metadata(block)?,
+            _ => {
+                let sb = self.sb();
+                let buf = self.fs().read(block, Place::XattrBlock(inode.ino, block))?;
+                self.modify(&buf, |bytes| {
+                    if let Ok((header, _)) = RawXattrHeader::mut_from_prefix(bytes) {
+                        header.h_refcount.set(references.saturating_sub(1));
+                    }
+                    update_block_checksum(sb, block, bytes);
+                });
+            }
         }
         inode.file_acl = FsBlock(0);
         inode.blocks_512 = inode.blocks_512.saturating_sub(self.metadata_sectors());
         Ok(())
     }
 
-    /// Frees all attributes of an inode that is being deleted.
-    pub(crate) fn release_xattrs(&mut self, inode: &mut Inode) -> Result<()> {
-        let mut values: Vec<Attribute> = Vec::new();
-        if self.sb().features.incompat(Incompat::EA_INODE) {
-            values = self.fs().attributes_in_inode(inode)?;
-            if self.xattr_references(inode)? == 1 {
-                values.extend(self.fs().attributes_in_block(inode)?);
+    /// Takes all attributes of an inode away that is being deleted, until the transaction has grown. Returns whether all
+    /// are gone. The caller stores the inode.
+    ///
+    /// # Errors
+    /// What is wrong with an area: then nothing of it is freed.
+    pub(crate) fn release_xattrs(&mut self, inode: &mut Inode) -> Result<bool> {
+        if !self.sb().features.incompat(Incompat::EA_INODE) {
+            self.leave_xattr_block(inode)?;
+            return Ok(true);
+        }
+        let stored = self.fs().stored_xattrs(inode)?;
+        let (mut inner, mut outer) = stored.lists()?;
+        // Where others use the block, they go on using its values.
+        let own_block = stored.references == 1;
+        let mut values: Vec<_> = inner.entries().iter().filter_map(value_inode).collect();
+        if own_block {
+            values.extend(outer.entries().iter().filter_map(value_inode));
+        }
+        let mut released = 0_usize;
+        for ino in &values {
+            if self.changed() >= MAP_STEP {
+                break;
             }
+            self.count_value(inode, *ino, -1)?;
+            released = released.saturating_add(1);
         }
-        self.leave_xattr_block(inode)?;
-        for value in values {
-            self.drop_value(Some(value))?;
+        if released == values.len() {
+            drop(stored);
+            self.leave_xattr_block(inode)?;
+            return Ok(true);
         }
-        Ok(())
-    }
-
-    /// An inode that holds a value, referred to once. Returns it and the value's hash.
-    fn new_value_inode(&mut self, owner: &Inode, value: &[u8]) -> Result<(InodeNumber, u32)> {
-        let ino = self.allocate_inode(owner, false)?;
-        let mut inode = self.new_inode(ino, FileType::Regular, 0o600)?;
-        inode.uid = owner.uid;
-        inode.gid = owner.gid;
-        inode.links = 1;
-        inode.size = number(value.len());
-        inode.flags = InodeFlags::EA_INODE;
-        if self.sb().features.incompat(Incompat::EXTENTS) {
-            inode.flags |= InodeFlags::EXTENTS;
-        }
-        inode.block = self.initial_map(inode.flags);
-        let hash = value_hash(self.sb(), value);
-        inode.atime = Timespec::from_secs(i64::from(hash));
-        inode.ctime = Timespec::from_secs(0);
-        inode.version = 1;
-        self.write_content(&mut inode, value)?;
-        self.store_inode(&inode)?;
-        Ok((ino, hash))
-    }
-
-    /// Writes the content of a file whose blocks go through the journal: a value, the target of a symbolic link.
-    pub(crate) fn write_content(&mut self, inode: &mut Inode, content: &[u8]) -> Result<()> {
-        let size = index(self.sb().block_size());
-        let blocks = u32::try_from(content.len().div_ceil(size)).unwrap_or(u32::MAX);
-        let mut done = 0_u32;
-        while done < blocks {
-            let mut pieces: Vec<(FileBlock, FsBlock, u32)> = Vec::new();
-            let left = blocks.saturating_sub(done);
-            let at = FileBlock(done);
-            let n = self.place_blocks(inode, at, left, Purpose::Write, &mut |at, block, len| {
-                pieces.push((at, block, len));
-            })?;
-            for (at, block, len) in pieces {
-                for n in 0..len {
-                    let from = index(at.0.saturating_add(n)).saturating_mul(size);
-                    let part = content
-                        .get(from..)
-                        .map(|rest| rest.get(..size).unwrap_or(rest))
-                        .unwrap_or_default();
-                    let buf = self.create(FsBlock(block.0.saturating_add(u64::from(n))))?;
-                    self.modify(&buf, |bytes| {
-                        for (to, from) in bytes.iter_mut().zip(part) {
-                            *to = *from;
-                        }
-                    });
-                }
-            }
-            done = done.saturating_add(n);
-        }
-        Ok(())
-    }
-
-    /// Ends an entry's use of a value inode, if it has one.
-    fn drop_value(&mut self, attribute: Option<Attribute>) -> Result<()> {
-        match attribute.map(|attribute| attribute.value) {
-            Some(Kept::Inode(ino, ..)) => self.count_value(ino, -1),
-            _ => Ok(()),
-        }
-    }
-
-    /// Changes the number of entries that refer to a value inode; frees it with the last.
-    fn count_value(&mut self, ino: InodeNumber, change: i64) -> Result<()> {
-        let references = self.fs().xattr_inode_references(ino)?;
-        let references = references.saturating_add_signed(change);
-        let mut inode = self.fs().inode(ino)?;
-        if !inode.flags.contains(InodeFlags::EA_INODE) {
-            return Err(Error::words(
-                Place::XattrInode(ino),
-                "i_flags",
-                inode.flags.bits(),
-                "a regular file with EA_INODE",
-            ));
-        }
-        if references == 0 {
-            // 64 KiB at most: a transaction has room for that.
-            self.remove_blocks(&mut inode, 0, u64::MAX, usize::MAX)?;
-            return self.erase_inode(&mut inode);
-        }
-        let [a, b, c, d, e, f, g, h] = references.to_le_bytes();
-        self.modify_inode_bytes(ino, |bytes| {
-            if let Ok((raw, _)) = RawInode::mut_from_prefix(bytes) {
-                raw.l_i_version.set(u32::from_le_bytes([a, b, c, d]));
-                raw.i_ctime.set(u32::from_le_bytes([e, f, g, h]));
-            }
-        })
-    }
-
-    /// `i_block` of an empty file with these flags.
-    pub(crate) fn initial_map(&self, flags: InodeFlags) -> [u8; I_BLOCK_SIZE] {
-        if flags.contains(InodeFlags::EXTENTS) {
-            empty_root()
-        } else {
-            [0; I_BLOCK_SIZE]
-        }
-    }
-
-    /// Takes the inline data of an inode away and gives it an empty map.
-    pub(crate) fn drop_inline_data(&mut self, inode: &mut Inode) -> Result<()> {
-        let mut inner = self.fs().attributes_in_inode(inode)?;
-        take(&mut inner, NameIndex::SYSTEM, crate::inline::DATA_NAME);
-        self.store_attributes(inode, &inner, None)?;
-        inode.flags.remove(InodeFlags::INLINE_DATA);
-        if self.sb().features.incompat(Incompat::EXTENTS) {
-            inode.flags.insert(InodeFlags::EXTENTS);
-        }
-        inode.block = self.initial_map(inode.flags);
-        Ok(())
-    }
-
-    /// Changes the part of inline data that is behind `i_block`, if there is one.
-    pub(crate) fn modify_inline_rest(
-        &mut self,
-        inode: &Inode,
-        f: impl FnOnce(&mut [u8]),
-    ) -> Result<()> {
-        let start = usize::from(EXT4_GOOD_OLD_INODE_SIZE)
-            .saturating_add(usize::from(inode.extra_isize))
-            .saturating_add(XATTR_IBODY_HEADER);
-        let (_, location, data) = self.fs().inode_bytes(inode.ino)?;
-        let size = usize::from(self.sb().inode_size);
-        let bytes = data
-            .get(location.offset..location.offset.saturating_add(size))
-            .unwrap_or_default();
-        let Some(area) = Area::inode(inode, bytes) else {
-            return Ok(());
+        let before = self.charge(&inner, &outer);
+        let inner_released = inner.drop_values(released);
+        let outer_released = outer.drop_values(released.saturating_sub(inner_released));
+        let change = Change {
+            charge: (before, self.charge(&inner, &outer)),
+            inner: (inner_released > 0).then(|| stored.packed(&inner)),
+            outer: if outer_released > 0 {
+                self.block_of(&stored, &outer)?.0
+            } else {
+                Outer::Same
+            },
+            copied: Vec::new(),
+            dropped: None,
         };
-        let found = area
-            .find(NameIndex::SYSTEM, crate::inline::DATA_NAME)?
-            .and_then(|entry| {
-                let raw = area.bytes.get(entry.offset..)?;
-                let (raw, _) = RawXattrEntry::ref_from_prefix(raw).ok()?;
-                Some((usize::from(raw.e_value_offs.get()), entry.value_len()))
-            });
-        drop(data);
-        let Some((offset, len)) = found.filter(|(_, len)| *len > 0) else {
-            return Ok(());
-        };
-        let at = start.saturating_add(offset);
-        self.modify_inode_bytes(inode.ino, |bytes| {
-            if let Some(value) = bytes.get_mut(at..at.saturating_add(len)) {
-                f(value);
-            }
-        })
-    }
-}
-
-/// Takes an attribute out of a list.
-fn take(list: &mut Vec<Attribute>, index: NameIndex, name: &[u8]) -> Option<Attribute> {
-    let at = list
-        .iter()
-        .position(|attribute| attribute.is(index, name))?;
-    Some(list.remove(at))
-}
-
-fn store_block_checksum(sb: &crate::superblock::Superblock, block: FsBlock, bytes: &mut [u8]) {
-    if let Some(checksum) = block_checksum(sb, block, bytes)
-        && let Ok((header, _)) = RawXattrHeader::mut_from_prefix(bytes)
-    {
-        header.h_checksum.set(checksum);
+        drop(stored);
+        self.apply_xattrs(inode, change)?;
+        Ok(false)
     }
 }

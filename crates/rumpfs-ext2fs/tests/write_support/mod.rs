@@ -13,6 +13,7 @@ use rumpfs_ext2fs::{
 };
 use rumpuser::{BlockDevice, Errno, Timespec};
 use std::{
+    cell::Cell,
     fs,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
@@ -22,6 +23,15 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+
+thread_local! {
+    static DAMAGE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on it is fine in this test that the driver finds damage.
+pub(crate) fn expect_damage() {
+    DAMAGE.with(|damage| damage.set(true));
+}
 
 /// A directory that goes with the value.
 pub(crate) struct TempDir(PathBuf);
@@ -205,6 +215,49 @@ impl Disk {
         self.fs.volume().checkpoint().unwrap();
         let path = self.save();
         tool("debugfs", &["-R", command, path.to_str().unwrap()])
+    }
+
+    /// Unmounts, lets `f` change the image file, and mounts it again.
+    fn outside(&mut self, f: impl FnOnce(&Path)) {
+        self.writer.finish(self.now(), None).unwrap();
+        let path = self.save();
+        f(&path);
+        *self.device.0.lock().unwrap() = fs::read(&path).unwrap();
+        (self.fs, self.writer) = mount(&self.device);
+    }
+
+    /// Changes the volume by commands of debugfs, one on each line.
+    pub(crate) fn change_image(&mut self, commands: &str) {
+        self.outside(|path| {
+            let script = path.with_extension("debugfs");
+            fs::write(&script, commands).unwrap();
+            let script = script.to_str().unwrap();
+            tool("debugfs", &["-w", "-f", script, path.to_str().unwrap()]);
+        });
+    }
+
+    /// Changes `len` bytes of the medium from `at` on.
+    pub(crate) fn change_bytes(&mut self, at: usize, len: usize, f: impl FnOnce(&mut [u8])) {
+        self.outside(|path| {
+            let mut bytes = fs::read(path).unwrap();
+            f(&mut bytes[at..at + len]);
+            fs::write(path, bytes).unwrap();
+        });
+    }
+
+    /// Lets the host's kernel mount the volume. Needs root.
+    pub(crate) fn with_loop_mount(&mut self, f: impl FnOnce(&Path)) {
+        let dir = TempDir::new();
+        let point = dir.path().to_owned();
+        self.outside(|path| {
+            let (image, point_name) = (path.to_str().unwrap(), point.to_str().unwrap());
+            tool("mount", &["-o", "loop,acl", image, point_name]);
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f(&point)));
+            tool("umount", &[point_name]);
+            if let Err(panic) = result {
+                std::panic::resume_unwind(panic);
+            }
+        });
     }
 
     pub(crate) fn root(&self) -> Inode {
@@ -424,7 +477,9 @@ fn mount(device: &Arc<Memory>) -> (Arc<Ext2fs>, Arc<Writer>) {
     };
     let volume = Volume::new(device, &*host, options).unwrap();
     let fs = Arc::new(Ext2fs::new(volume.clone(), superblock).unwrap());
-    let report = Box::new(|error: &rumpfs_ext2fs::Error| panic!("damage found: {error}"));
+    let report = Box::new(|error: &rumpfs_ext2fs::Error| {
+        assert!(DAMAGE.with(Cell::get), "damage found: {error}");
+    });
     let writer = Writer::new(fs.clone(), 42, OnError::Continue, report);
     let hooks: Arc<dyn Hooks> = Arc::new(CommitHooks::new(&writer, Arc::new(NoData)));
     volume.set_hooks(hooks);
