@@ -2,6 +2,7 @@
 
 use super::{
     MountPages, PagePool,
+    map::PageMap,
     mount::{Geometry, Piece},
     page::{Blocks, NOWHERE, Page},
 };
@@ -10,12 +11,7 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::{
-    fmt,
-    hash::{BuildHasherDefault, Hasher},
-    sync::atomic::AtomicU64,
-};
-use hashbrown::HashMap;
+use core::{fmt, sync::atomic::AtomicU64};
 use rumpuser::{Errno, Result, sync::RwLock};
 
 /// The cached data of a regular file; one per vnode.
@@ -46,8 +42,6 @@ pub(super) struct ReadAhead {
     pub(super) window: AtomicU64,
 }
 
-type PageMap = HashMap<u64, Page, BuildHasherDefault<IndexHasher>>;
-
 #[derive(Default)]
 pub(super) struct State {
     pub(super) pages: PageMap,
@@ -59,28 +53,6 @@ pub(super) struct State {
     slot: Option<usize>,
     /// Pages in the order in which they came; those that have gone since are passed over.
     order: VecDeque<u64>,
-}
-
-/// Page numbers are dense and no attacker's choice gains more than a slow file of his own.
-#[derive(Default)]
-pub(super) struct IndexHasher(u64);
-
-impl Hasher for IndexHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, n: u64) {
-        // Multiplication mixes upwards, the table looks at the top and the bottom bits.
-        let mixed = (self.0 ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ (mixed >> 32);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 impl FilePages {
@@ -169,7 +141,7 @@ impl Inner {
 
     fn clear(&self) {
         let mut state = self.state.write();
-        let indices: Vec<u64> = state.pages.keys().copied().collect();
+        let indices: Vec<u64> = state.pages.indices().collect();
         for index in indices {
             self.remove(&mut state, index);
         }
@@ -203,7 +175,7 @@ impl Inner {
 
     /// Takes a page out.
     pub(super) fn remove(&self, state: &mut State, index: u64) -> Option<Page> {
-        let page = state.pages.remove(&index)?;
+        let page = state.pages.remove(index)?;
         if !self.geometry.memory {
             self.pool().sub_used(self.geometry.page_size());
             if !page.dirty.is_empty() {
@@ -218,7 +190,7 @@ impl Inner {
         if self.geometry.memory {
             return;
         }
-        let Some(page) = state.pages.get_mut(&index) else {
+        let Some(page) = state.pages.get_mut(index) else {
             return;
         };
         let was_clean = page.dirty.is_empty();
@@ -234,7 +206,7 @@ impl Inner {
 
     /// Takes blocks off a page's dirty ones.
     pub(super) fn mark_clean(&self, state: &mut State, index: u64, blocks: Blocks) {
-        let Some(page) = state.pages.get_mut(&index) else {
+        let Some(page) = state.pages.get_mut(index) else {
             return;
         };
         let was_dirty = !page.dirty.is_empty();
@@ -284,7 +256,7 @@ impl Inner {
                 self.mount.unlist(self.id);
             }
             taken += self.geometry.page_size();
-            if let Some(page) = state.pages.get_mut(&index) {
+            if let Some(page) = state.pages.get_mut(index) {
                 self.page_pieces(file, index, page, pieces);
                 page.dirty = Blocks::default();
             }
@@ -323,7 +295,7 @@ impl Inner {
         let mut state = self.state.write();
         let state = &mut *state;
         state.error.get_or_insert(error);
-        let Some(page) = state.pages.get(&piece.page) else {
+        let Some(page) = state.pages.get(piece.page) else {
             return;
         };
         let mut again = Blocks::default();
@@ -350,7 +322,7 @@ impl Inner {
             let Some(index) = state.order.pop_front() else {
                 break;
             };
-            let Some(page) = state.pages.get(&index) else {
+            let Some(page) = state.pages.get(index) else {
                 continue;
             };
             if page.evictable() && !page.take_referenced() {
@@ -368,7 +340,7 @@ impl State {
     /// Keeps the order from growing with pages that have gone.
     fn tidy_order(&mut self) {
         if self.order.len() > 2 * self.pages.len() + 64 {
-            self.order = self.pages.keys().copied().collect();
+            self.order = self.pages.indices().collect();
         }
     }
 }

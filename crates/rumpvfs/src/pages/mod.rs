@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`pool`] | memory accounting, eviction (a clock over files, a second chance for each page) |
 //! | [`mount`] | geometry, dirty files, write-back in order of device address |
+//! | `map` | pages by their number |
 //! | `page` | one page: content, and for each block of it valid, dirty, and where it lives |
 //! | [`file`] | [`FilePages`], its pages, flush and drop |
 //! | `read` | cached reads, misses, read-ahead, large reads past the cache |
@@ -44,6 +45,7 @@
 
 pub mod file;
 mod iovec;
+mod map;
 pub mod mount;
 mod page;
 pub mod pool;

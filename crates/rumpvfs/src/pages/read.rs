@@ -101,7 +101,7 @@ impl FilePages {
         while at < end {
             let start = g.in_page(at);
             let len = (g.page_size() - start).min((end - at) as usize);
-            match state.pages.get(&g.page(at)) {
+            match state.pages.get(g.page(at)) {
                 Some(page) if page.valid == all => {
                     page.touch();
                     sink.put(&page.data[start..start + len]);
@@ -169,7 +169,7 @@ impl FilePages {
             return end;
         }
         let mut gap_end = at;
-        while gap_end < end && !state.pages.contains_key(&g.page(gap_end)) {
+        while gap_end < end && !state.pages.contains(g.page(gap_end)) {
             gap_end = g.page_end(gap_end).min(end);
         }
         gap_end
@@ -195,7 +195,7 @@ impl FilePages {
         let file_end = g.page(size - 1) + 1;
         window = window.min(file_end - first);
         let state = self.inner.state.read();
-        let cached = (asked..window).find(|n| state.pages.contains_key(&(first + n)));
+        let cached = (asked..window).find(|n| state.pages.contains(first + n));
         window = cached.unwrap_or(window);
         ahead.window.store(window, Ordering::Relaxed);
         ahead.next.store(first + window, Ordering::Relaxed);
@@ -223,7 +223,7 @@ impl FilePages {
         let mut at = at;
         for (n, loaded) in run.pages.into_iter().enumerate() {
             let index = run.first + n as u64;
-            let hole = loaded.is_none() && !state.pages.contains_key(&index);
+            let hole = loaded.is_none() && !state.pages.contains(index);
             if !hole {
                 let loaded = loaded.unwrap_or_else(|| Loaded::zeros(g.page_size()));
                 self.merge(&mut state, index, loaded);
@@ -233,7 +233,7 @@ impl FilePages {
             }
             let start = g.in_page(at);
             let len = (g.page_size() - start).min((end - at) as usize);
-            match state.pages.get(&index) {
+            match state.pages.get(index) {
                 Some(page) => sink.put(&page.data[start..start + len]),
                 None => sink.zeros(len),
             }
@@ -250,7 +250,7 @@ impl FilePages {
         let g = &self.inner.geometry;
         {
             let state = self.inner.state.read();
-            if let Some(page) = state.pages.get(&index)
+            if let Some(page) = state.pages.get(index)
                 && page.valid == g.all_blocks()
             {
                 return Ok(page.data.clone());
@@ -264,14 +264,18 @@ impl FilePages {
             .unwrap_or_else(|| Loaded::zeros(g.page_size()));
         let mut state = self.inner.state.write();
         self.merge(&mut state, index, loaded);
-        Ok(state.pages[&index].data.clone())
+        state
+            .pages
+            .get(index)
+            .map(|page| page.data.clone())
+            .ok_or(Errno::EIO)
     }
 
     /// Puts what was read into the cache, where it has nothing yet.
     fn merge(&self, state: &mut State, index: u64, loaded: Loaded) {
         let g = &self.inner.geometry;
         let all = g.all_blocks();
-        let Some(page) = state.pages.get_mut(&index) else {
+        let Some(page) = state.pages.get_mut(index) else {
             let mut page = Page::new(g, loaded.data, all);
             for (block, home) in loaded.homes {
                 page.set_home(block, home);

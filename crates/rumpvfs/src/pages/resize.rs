@@ -158,7 +158,7 @@ impl FilePages {
             return Ok(());
         }
         let index = g.page(from);
-        let cached = self.inner.state.read().pages.contains_key(&index);
+        let cached = self.inner.state.read().pages.contains(index);
         if !cached {
             if g.memory {
                 return Ok(());
@@ -177,7 +177,7 @@ impl FilePages {
         };
         let mut state = self.inner.state.write();
         let state = &mut *state;
-        if let Some(page) = state.pages.get_mut(&index) {
+        if let Some(page) = state.pages.get_mut(index) {
             undo.push((index, page.snapshot()));
             own(&mut page.data)[g.in_page(from)..g.in_page(to - 1) + 1].fill(0);
         }
@@ -211,7 +211,7 @@ impl FilePages {
         let blocks = g.blocks_touched(index, from, to);
         let mut state = self.inner.state.write();
         let state = &mut *state;
-        if let Some(page) = state.pages.get_mut(&index) {
+        if let Some(page) = state.pages.get_mut(index) {
             undo.push((index, page.snapshot()));
             forget(page, blocks, |block| g.block_range(block));
         }
@@ -235,15 +235,9 @@ impl FilePages {
         let state: &mut State = &mut state;
         let few = end.saturating_sub(first) < state.pages.len() as u64;
         let gone: Vec<u64> = if few {
-            (first..end)
-                .filter(|i| state.pages.contains_key(i))
-                .collect()
+            (first..end).filter(|i| state.pages.contains(*i)).collect()
         } else {
-            let inside = state
-                .pages
-                .keys()
-                .copied()
-                .filter(|i| (first..end).contains(i));
+            let inside = state.pages.indices().filter(|i| (first..end).contains(i));
             inside.collect()
         };
         for index in gone {

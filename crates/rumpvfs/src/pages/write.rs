@@ -32,12 +32,21 @@ struct Step<'f> {
     to: u64,
     /// Number of the first page.
     first: u64,
-    /// For each page its new content, where it could not be written in place; taken when it goes into the cache.
-    staged: Vec<Option<Bytes>>,
+    staged: Vec<Stage>,
     /// For each block of the pages its address, as far as known.
     homes: Vec<u64>,
     /// Pages that were put into the cache or changed there, as they were before.
     undo: Vec<(u64, Option<Page>)>,
+}
+
+/// What a step does with a page.
+enum Stage {
+    /// It is cached with all its addresses: the bytes are copied at the end.
+    InPlace,
+    /// Its new content.
+    Ready(Bytes),
+    /// The new content is in the cache.
+    Placed,
 }
 
 impl FilePages {
@@ -140,7 +149,7 @@ impl FilePages {
         let state = &mut *state;
         let pages = g.page(span.from)..=g.page(span.to - 1);
         let ready = pages.clone().all(|index| {
-            state.pages.get(&index).is_some_and(|page| {
+            state.pages.get(index).is_some_and(|page| {
                 let blocks = g.blocks_touched(index, span.from, span.to);
                 page.valid.contains(blocks) && (g.memory || page.homes_known(blocks))
             })
@@ -166,7 +175,7 @@ impl FilePages {
     ) {
         let g = &self.inner.geometry;
         let blocks = g.blocks_touched(index, from, to);
-        if let Some(page) = state.pages.get_mut(&index) {
+        if let Some(page) = state.pages.get_mut(index) {
             source.fill(&mut own(&mut page.data)[self.part(index, from, to)]);
             page.valid = page.valid.or(blocks);
             page.touch();
@@ -196,7 +205,7 @@ impl FilePages {
             from: span.from,
             to: span.to,
             first,
-            staged: vec![None; count],
+            staged: (0..count).map(|_| Stage::InPlace).collect(),
             homes: Vec::new(),
             undo: Vec::new(),
         };
@@ -219,7 +228,7 @@ impl FilePages {
 
     fn all_cached(&self, first: u64, count: usize) -> bool {
         let state = self.inner.state.read();
-        (first..first + count as u64).all(|index| state.pages.contains_key(&index))
+        (first..first + count as u64).all(|index| state.pages.contains(index))
     }
 
     /// Has the pages in the cache whose first or last block in the span keeps some of its old bytes.
@@ -282,7 +291,7 @@ impl Step<'_> {
         {
             let state = self.pages.inner.state.read();
             for (n, homes) in self.homes.chunks_mut(per_page).enumerate() {
-                if let Some(page) = state.pages.get(&(self.first + n as u64)) {
+                if let Some(page) = state.pages.get(self.first + n as u64) {
                     for (block, home) in homes.iter_mut().enumerate() {
                         *home = page.home(block);
                     }
@@ -372,7 +381,7 @@ impl Step<'_> {
         for n in 0..self.staged.len() {
             let index = self.first + n as u64;
             let part = self.pages.part(index, span.from, span.to);
-            let cached = state.pages.get(&index);
+            let cached = state.pages.get(index);
             let blocks = g.blocks_touched(index, span.from, span.to);
             let placed = g.memory
                 || blocks
@@ -386,7 +395,7 @@ impl Step<'_> {
             let whole = (len == g.page_size())
                 .then(|| source.contiguous(len))
                 .flatten();
-            self.staged[n] = Some(if let Some(bytes) = whole {
+            self.staged[n] = Stage::Ready(if let Some(bytes) = whole {
                 source.skip(len);
                 Arc::from(bytes)
             } else {
@@ -420,8 +429,8 @@ impl Step<'_> {
             let index = g.page(at);
             let to = end.min(g.page_end(at));
             let blocks = g.blocks_touched(index, at, to);
-            self.touch(&mut state, index);
-            if let Some(page) = state.pages.get_mut(&index) {
+            self.touch(&mut state, index, true);
+            if let Some(page) = state.pages.get_mut(index) {
                 for block in blocks.iter() {
                     let start = g.page_start(index) + g.block_range(block).start as u64;
                     page.set_home(block, device + (start - placed.offset));
@@ -433,17 +442,22 @@ impl Step<'_> {
         }
     }
 
-    /// Puts the staged page of `index` into the cache, if there is one, and keeps what was there before.
-    fn touch(&mut self, state: &mut State, index: u64) {
+    /// Puts the staged page of `index` into the cache, if there is one, and with `keep` keeps what was there before.
+    fn touch(&mut self, state: &mut State, index: u64, keep: bool) {
         let g = *self.geometry();
         let inner = &self.pages.inner;
         let slot = index
             .checked_sub(self.first)
             .and_then(|n| self.staged.get_mut(n as usize));
-        if let Some(data) = slot.and_then(Option::take) {
+        let stage = slot.map(|s| match s {
+            Stage::Ready(_) => core::mem::replace(s, Stage::Placed),
+            Stage::Placed => Stage::Placed,
+            Stage::InPlace => Stage::InPlace,
+        });
+        if let Some(Stage::Ready(data)) = stage {
             let blocks = g.blocks_touched(index, self.from, self.to);
             let mut page = Page::new(&g, data, blocks);
-            if let Some(old) = state.pages.get(&index) {
+            if let Some(old) = state.pages.get(index) {
                 for block in g.all_blocks().iter() {
                     page.set_home(block, old.home(block));
                 }
@@ -451,9 +465,12 @@ impl Step<'_> {
                 page.dirty = old.dirty;
             }
             let old = inner.insert(state, index, page);
-            self.undo.push((index, old));
-        } else if !self.undo.iter().any(|(i, _)| *i == index)
-            && let Some(page) = state.pages.get(&index)
+            if keep {
+                self.undo.push((index, old));
+            }
+        } else if !matches!(stage, Some(Stage::Placed))
+            && !self.undo.iter().any(|(i, _)| *i == index)
+            && let Some(page) = state.pages.get(index)
         {
             self.undo.push((index, Some(page.snapshot())));
         }
@@ -501,14 +518,12 @@ impl Step<'_> {
                 self.undo_page(&mut state, index);
                 continue;
             }
-            let staged = self.staged[n].is_some();
-            let before = self.undo.len();
-            if staged {
-                self.touch(&mut state, index);
+            if matches!(self.staged[n], Stage::Ready(_)) {
+                self.touch(&mut state, index, to < self.to);
             }
-            let installed = staged || self.undo[..before].iter().any(|(i, _)| *i == index);
+            let installed = matches!(self.staged[n], Stage::Placed);
             if !g.memory
-                && let Some(page) = state.pages.get_mut(&index)
+                && let Some(page) = state.pages.get_mut(index)
             {
                 for block in g.blocks_touched(index, span.from, to).iter() {
                     page.set_home(block, self.homes[n * g.blocks_per_page() + block]);
@@ -539,7 +554,7 @@ impl Step<'_> {
         }
         let old = self.undo.iter().find(|(i, _)| *i == index);
         let old = old.and_then(|(_, page)| page.as_ref());
-        let Some(page) = state.pages.get_mut(&index) else {
+        let Some(page) = state.pages.get_mut(index) else {
             return;
         };
         let kept = old.map_or(Blocks::default(), |old| old.valid.and(beyond));

@@ -220,7 +220,7 @@ fn a_page_that_is_being_written_is_not_dropped() {
     *bench.shared.device.hook.lock() = Some(alloc::boxed::Box::new(move || {
         inner.evict(9);
         inner.evict(9);
-        assert!(inner.state.read().pages.contains_key(&0));
+        assert!(inner.state.read().pages.contains(0));
     }));
     bench.pages.flush().unwrap();
     assert!(bench.shared.device.hook.lock().is_none(), "it was written");
