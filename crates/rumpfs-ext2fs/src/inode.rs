@@ -833,3 +833,60 @@ impl Ext2fs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_every_epoch_come_back() {
+        // The ends of each of the four epochs of 2^32 seconds, which start at -2^31.
+        for sec in [
+            -(1_i64 << 31),
+            -1,
+            0,
+            (1 << 31) - 1,
+            1 << 31,
+            (1 << 32) + 5,
+            (3 << 32) + (1 << 31) - 1,
+        ] {
+            let there = Timespec {
+                sec,
+                nsec: 999_999_999,
+            };
+            assert_eq!(time(seconds(there), Some(extra_time(there))), there);
+        }
+        // Without the extra field: 32 signed bits.
+        assert_eq!(time(0xFFFF_FFFF, None), Timespec { sec: -1, nsec: 0 });
+        // More nanoseconds than a second has are none.
+        assert_eq!(
+            time(7, Some(1_000_000_000 << 2)),
+            Timespec { sec: 7, nsec: 0 }
+        );
+    }
+
+    #[test]
+    fn file_types_and_their_codes() {
+        use FileType::{BlockDevice, CharDevice, Directory, Fifo, Regular, Socket, Symlink};
+        for file_type in [
+            Regular,
+            Directory,
+            Symlink,
+            CharDevice,
+            BlockDevice,
+            Fifo,
+            Socket,
+        ] {
+            assert_eq!(
+                FileType::from_mode(file_type.mode_bits() | 0o7777),
+                Some(file_type)
+            );
+            assert_eq!(
+                FileType::from_entry(file_type.entry_type()),
+                Some(file_type)
+            );
+        }
+        assert_eq!(FileType::from_mode(0o7777), None);
+        assert_eq!(FileType::from_entry(0), None);
+    }
+}

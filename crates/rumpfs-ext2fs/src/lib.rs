@@ -1,4 +1,53 @@
 //! ext2, ext3 and ext4.
+//!
+//! A volume is divided into block groups of equal size. Each has a descriptor, which says where the group's two bitmaps
+//! and its part of the inode table lie; the descriptors follow the superblock, with copies in some groups. An inode says
+//! where its file's blocks are, through a tree of extents (ext4) or indirect blocks (ext2, ext3), or holds the data
+//! itself. A directory is a file of entries; a large one has an index of hashes that looks like empty entries to who
+//! does not know of it. Extended attributes lie in the inode, in a block that inodes may share, or in inodes of their
+//! own. ext3 and ext4 have a journal (jbd2), a file of the volume. With metadata_csum every structure has a crc32c.
+//!
+//! # Reading
+//! Revisions 0 and 1, blocks of 1 to 64 KiB, and all features of Linux 6.x but these:
+//!
+//! | feature | what becomes of it |
+//! |---|---|
+//! | compression, dirdata, a journal as the volume, any unknown incompat | refused, by name |
+//! | encrypt | names and links are shown as base64url of the ciphertext (see [`crypt`]), file contents are `ENOKEY` |
+//! | casefold | names must match exactly, in directories that fold case, too |
+//! | verity | contents are read, not checked against the Merkle tree |
+//! | a journal on another device | refused if it has to be replayed |
+//! | fast commits in the journal of a read-only mount | refused; `norecovery` shows the volume without |
+//!
+//! An unknown ro_compat feature, and those in [`features::Incompat::READ_ONLY`] and [`features::RoCompat::READ_ONLY`],
+//! leave a volume readable and forbid writing.
+//!
+//! A position in a directory listing is a byte offset: a name that moves because a block of a directory is split while
+//! somebody lists it may be listed twice.
+//!
+//! # Trust
+//! Every number of the medium is checked where it is decoded, against the volume's size and the other fields. Checksums
+//! and orders of entries are checked once per read from the medium, what is used of a block every time: a block that
+//! serves two purposes on a hostile volume can mislead, no more. Errors name structure, field, value and expectation.
+//!
+//! # Modules
+//!
+//! | module | what |
+//! |---|---|
+//! | [`layout`] | the structures of the medium, byte for byte |
+//! | [`superblock`], [`features`], [`mount`], [`options`], `state` | the volume as a whole |
+//! | [`groups`], `balloc`, `ialloc`, `bitmap` | group descriptors; allocating blocks and inodes |
+//! | [`inode`], [`inline`] | inodes; data in them |
+//! | [`map`], [`extents`], [`indirect`], and with `_write` | from a file's blocks to the volume's |
+//! | [`dir`], [`htree`], [`hash`], and with `_write` | directories and their index |
+//! | [`names`], [`file_write`], `orphans` | operations, each a transaction |
+//! | [`xattr`], [`xattr_write`], [`acl`] | extended attributes, access control lists |
+//! | [`journal`], [`txn`] | the log, and the transactions that go there |
+//! | [`mmp`], [`crypt`], [`checksum`] | multiple mount protection, encrypted names, crc32c and crc16 |
+//! | [`vfs`] | the adapter to `rumpvfs`, the only one that names it |
+//!
+//! Source: Linux `Documentation/filesystems/ext4`, whose names are used throughout. What it leaves open is as the kernel
+//! 6.x and e2fsprogs 1.47 behave.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(
