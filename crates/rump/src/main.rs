@@ -6,6 +6,8 @@
 //! | [`session`] | images opened, their part found, mounted in a kernel each |
 //! | [`walk`] | trees of an image, entry by entry |
 //! | [`commands`] | one file for each command or group of commands |
+//! | [`archive`] | tar archives, written and read |
+//! | [`mtree`] | specifications, read and written |
 //! | [`copy`], [`hostfs`] | copying between images, the host and archives; the host's files touched safely |
 //! | [`report`] | failures, and the exit status |
 //! | [`signals`] | ending at a safe point |
@@ -13,12 +15,14 @@
 //! | [`mode`], [`units`], [`time`], [`glob`] | small languages of the command line |
 
 mod address;
+mod archive;
 mod commands;
 mod copy;
 mod glob;
 mod hostfs;
 mod json;
 mod mode;
+mod mtree;
 mod output;
 mod progress;
 mod quote;
@@ -90,6 +94,10 @@ commands! {
     Chown(commands::attributes::Chown),
     Touch(commands::touch::Touch),
     Truncate(commands::touch::Truncate),
+    Tar(commands::tar::Tar),
+    Untar(commands::tar::Untar),
+    Mtree(commands::mtree::Mtree),
+    Verify(commands::mtree::Verify),
 }
 
 fn main() -> ExitCode {

@@ -15,6 +15,8 @@ use std::{
 pub(crate) enum Failure {
     /// A path and a reason; the next operand is tried.
     Message(String),
+    /// As [`Message`](Self::Message), but nothing can be tried after it.
+    Fatal(String),
     /// The command line makes no sense: exit status 2.
     Usage(String),
     /// Nobody reads standard output any more: the end, without a word.
@@ -47,7 +49,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Message(text) | Self::Usage(text) => f.write_str(text),
+            Self::Message(text) | Self::Fatal(text) | Self::Usage(text) => f.write_str(text),
             Self::BrokenPipe => f.write_str(Errno::EPIPE.text()),
             Self::Interrupted => f.write_str("interrupted"),
         }
@@ -131,7 +133,7 @@ impl Report {
                 say("try 'rump --help'");
                 ExitCode::from(2)
             }
-            Err(failure @ Failure::Message(_)) => {
+            Err(failure @ (Failure::Message(_) | Failure::Fatal(_))) => {
                 say(&failure);
                 ExitCode::from(1)
             }

@@ -9,9 +9,11 @@ pub(crate) mod find;
 pub(crate) mod info;
 pub(crate) mod ls;
 pub(crate) mod mkdir;
+pub(crate) mod mtree;
 pub(crate) mod mv;
 pub(crate) mod rm;
 pub(crate) mod stat;
+pub(crate) mod tar;
 pub(crate) mod touch;
 pub(crate) mod tree;
 

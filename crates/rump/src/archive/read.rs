@@ -1,0 +1,514 @@
+//! Reading archives: v7, ustar, GNU and pax, with every form of sparse files.
+
+use super::{BLOCK, field, padding, pax};
+use crate::{
+    copy::Meta,
+    report::{Failure, Outcome, io_reason},
+    time,
+};
+use rumpkern::{FileType, types::DeviceNumber};
+use rumpuser::Timespec;
+use std::{
+    collections::BTreeMap,
+    io::{self, Read},
+};
+
+/// Longest extended header: room for every attribute a file can have.
+const EXTENDED_MAX: u64 = 16 << 20;
+/// Most pieces of a sparse file.
+const PIECES_MAX: usize = 1 << 20;
+
+/// Reads an archive member by member.
+pub(crate) struct Reader<R> {
+    input: R,
+    name: String,
+    at: u64,
+    /// Bytes of the present member's data that were not read, and of its padding.
+    left: u64,
+    padding: usize,
+    /// Records for all members.
+    global: Records,
+}
+
+type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A member.
+#[derive(Debug)]
+pub(crate) struct Member {
+    /// As the archive has it.
+    pub(crate) path: Vec<u8>,
+    /// Target of a link.
+    pub(crate) link: Vec<u8>,
+    /// `None`: a hard link.
+    pub(crate) kind: Option<FileType>,
+    /// Its attributes; the size is that of the file, holes included.
+    pub(crate) meta: Meta,
+    /// Offset and length of each piece of data, for a sparse file.
+    pub(crate) sparse: Option<Vec<(u64, u64)>>,
+}
+
+/// What stands in an archive before the end mark.
+enum Block {
+    Header(Box<[u8; BLOCK]>),
+    End,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads from `input`, which should be buffered.
+    pub(crate) fn new(input: R, name: &str) -> Self {
+        Self {
+            input,
+            name: name.into(),
+            at: 0,
+            left: 0,
+            padding: 0,
+            global: Records::new(),
+        }
+    }
+
+    fn failure(&self, reason: impl std::fmt::Display) -> Failure {
+        Failure::Fatal(format!("{}: {reason} (at byte {})", self.name, self.at))
+    }
+
+    /// Fills `buf`; `Ok(false)` at the very end of the input.
+    fn fill(&mut self, buf: &mut [u8]) -> Outcome<bool> {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.input.read(&mut buf[done..]) {
+                Ok(0) if done == 0 => return Ok(false),
+                Ok(0) => return Err(self.failure("the archive ends too early")),
+                Ok(got) => {
+                    done += got;
+                    self.at += got as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    crate::signals::check()?;
+                    return Err(self.failure(io_reason(&error)));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn fill_all(&mut self, buf: &mut [u8]) -> Outcome<()> {
+        if buf.is_empty() || self.fill(buf)? {
+            return Ok(());
+        }
+        Err(self.failure("the archive ends too early"))
+    }
+
+    /// Reads data of the present member.
+    ///
+    /// # Errors
+    /// The archive ends, or cannot be read.
+    pub(crate) fn data(&mut self, buf: &mut [u8]) -> Outcome<usize> {
+        let want = usize::try_from(self.left).map_or(buf.len(), |left| left.min(buf.len()));
+        self.fill_all(&mut buf[..want])?;
+        self.left -= want as u64;
+        Ok(want)
+    }
+
+    /// Passes over what is left of the present member.
+    fn skip(&mut self) -> Outcome<()> {
+        let mut buf = vec![0; self.left.min(1 << 16) as usize];
+        while self.left > 0 {
+            crate::signals::check()?;
+            self.data(&mut buf)?;
+        }
+        let mut rest = [0; BLOCK];
+        let padding = std::mem::take(&mut self.padding);
+        self.fill_all(&mut rest[..padding])
+    }
+
+    fn block(&mut self) -> Outcome<Block> {
+        let mut header = Box::new([0; BLOCK]);
+        let first = self.at == 0;
+        if !self.fill(&mut header[..])? {
+            if first {
+                return Err(self.failure("empty: not an archive"));
+            }
+            return Err(self.failure("no end mark: the archive was cut"));
+        }
+        if header.iter().all(|&b| b == 0) {
+            return Ok(Block::End);
+        }
+        let (unsigned, signed) = field::checksums(&header[..]);
+        match field::number(&header[148..156]) {
+            Some(sum) if sum == unsigned || sum == signed => Ok(Block::Header(header)),
+            _ if first => Err(self.failure(not_an_archive(&header[..]))),
+            _ => Err(self.failure("damaged header")),
+        }
+    }
+
+    /// The next member; `None` at the end.
+    ///
+    /// # Errors
+    /// The archive is damaged; there is no next member then.
+    pub(crate) fn next(&mut self) -> Outcome<Option<Member>> {
+        self.skip()?;
+        let mut extended = self.global.clone();
+        let (mut long_path, mut long_link) = (None, None);
+        loop {
+            let Block::Header(header) = self.block()? else {
+                return Ok(None);
+            };
+            let flag = header[156];
+            match flag {
+                b'x' | b'X' | b'g' => {
+                    let data = self.extension(&header)?;
+                    let records = pax::parse(&data);
+                    let records =
+                        records.ok_or_else(|| self.failure("malformed extended header"))?;
+                    let target = if flag == b'g' {
+                        &mut self.global
+                    } else {
+                        &mut extended
+                    };
+                    merge(target, &records);
+                    if flag == b'g' {
+                        extended = self.global.clone();
+                    }
+                }
+                b'L' => long_path = Some(self.long_text(&header)?),
+                b'K' => long_link = Some(self.long_text(&header)?),
+                // A volume's label, and a part of GNU's incremental format.
+                b'V' | b'N' => {
+                    self.extension(&header)?;
+                }
+                b'M' => return Err(self.failure("archives of several volumes are not supported")),
+                _ => {
+                    let mut member = self.member(&header, &extended)?;
+                    if let Some(path) = long_path
+                        && !extended.contains_key(&b"path"[..])
+                    {
+                        member.path = path;
+                    }
+                    if let Some(link) = long_link
+                        && !extended.contains_key(&b"linkpath"[..])
+                    {
+                        member.link = link;
+                    }
+                    return Ok(Some(member));
+                }
+            }
+        }
+    }
+
+    /// The data of a header that is about the member after it.
+    fn extension(&mut self, header: &[u8; BLOCK]) -> Outcome<Vec<u8>> {
+        let size = self.number(&header[124..136])?;
+        if size > EXTENDED_MAX {
+            return Err(self.failure("extended header is too large"));
+        }
+        let mut data = vec![0; usize::try_from(size).unwrap_or(0)];
+        self.fill_all(&mut data)?;
+        let mut rest = [0; BLOCK];
+        self.fill_all(&mut rest[..padding(size)])?;
+        Ok(data)
+    }
+
+    fn long_text(&mut self, header: &[u8; BLOCK]) -> Outcome<Vec<u8>> {
+        let data = self.extension(header)?;
+        Ok(field::text(&data).to_vec())
+    }
+
+    fn number(&self, field: &[u8]) -> Outcome<u64> {
+        field::number(field)
+            .and_then(|number| u64::try_from(number).ok())
+            .ok_or_else(|| self.failure("damaged header: wrong number"))
+    }
+
+    fn member(&mut self, header: &[u8; BLOCK], extended: &Records) -> Outcome<Member> {
+        let get = |key: &str| extended.get(key.as_bytes());
+        let text = |key: &str| get(key).and_then(|value| std::str::from_utf8(value).ok());
+        let flag = header[156];
+        let path = get("GNU.sparse.name")
+            .or_else(|| get("path"))
+            .cloned()
+            .unwrap_or_else(|| header_path(header));
+        let link = get("linkpath").cloned();
+        let link = link.unwrap_or_else(|| field::text(&header[157..257]).to_vec());
+        let decimal = |key: &str, range: std::ops::Range<usize>| match text(key) {
+            Some(text) => text
+                .parse()
+                .map_err(|_| self.failure(format_args!("extended header: wrong {key}"))),
+            None => self.number(&header[range]),
+        };
+        let small = |number: u64| {
+            u32::try_from(number).map_err(|_| self.failure("damaged header: wrong number"))
+        };
+        let mut stored = decimal("size", 124..136)?;
+        let kind = match flag {
+            b'1' => None,
+            b'2' => Some(FileType::Symlink),
+            b'3' => Some(FileType::Character),
+            b'4' => Some(FileType::Block),
+            b'5' | b'D' => Some(FileType::Directory),
+            b'6' => Some(FileType::Fifo),
+            // The oldest archives say it by the name alone.
+            _ if path.ends_with(b"/") && flag != b'S' => Some(FileType::Directory),
+            _ => Some(FileType::Regular),
+        };
+        let mtime = match text("mtime") {
+            Some(text) => time::parse_seconds(text)
+                .ok_or_else(|| self.failure("extended header: wrong mtime"))?,
+            None => {
+                let sec = field::number(&header[136..148]).and_then(|n| i64::try_from(n).ok());
+                let sec = sec.ok_or_else(|| self.failure("damaged header: wrong number"))?;
+                Timespec::from_secs(sec)
+            }
+        };
+        let atime = text("atime").and_then(time::parse_seconds);
+        let device = |key: &str, range| match kind {
+            Some(FileType::Block | FileType::Character) => decimal(key, range).and_then(small),
+            _ => Ok(0),
+        };
+        let mut meta = Meta {
+            kind: kind.unwrap_or(FileType::Regular),
+            mode: small(self.number(&header[100..108])? & 0o7777)?,
+            uid: small(decimal("uid", 108..116)?)?,
+            gid: small(decimal("gid", 116..124)?)?,
+            size: stored,
+            rdev: DeviceNumber {
+                major: device("SCHILY.devmajor", 329..337)?,
+                minor: device("SCHILY.devminor", 337..345)?,
+            },
+            atime: atime.unwrap_or_else(time::now),
+            mtime,
+            xattrs: xattrs(extended),
+        };
+        let sparse = match kind {
+            Some(FileType::Regular) => self.sparse(header, extended, &mut stored, &mut meta)?,
+            // What is not regular has no data, whatever the size field says - but a directory of GNU's incremental format.
+            Some(FileType::Directory) if flag == b'D' => None,
+            _ if flag == b'1' || flag == b'2' || (b'3'..=b'6').contains(&flag) => {
+                stored = if flag == b'1' { stored } else { 0 };
+                None
+            }
+            _ => None,
+        };
+        // The map of a sparse file that stood in its data has been read.
+        self.left = stored;
+        if self.padding == 0 {
+            self.padding = padding(stored);
+        }
+        if kind != Some(FileType::Regular) {
+            meta.size = 0;
+        }
+        Ok(Member {
+            path,
+            link,
+            kind,
+            meta,
+            sparse,
+        })
+    }
+
+    /// The map of a sparse file in any of its four forms; `stored` becomes what is left of the data, the size the whole.
+    fn sparse(
+        &mut self,
+        header: &[u8; BLOCK],
+        extended: &Records,
+        stored: &mut u64,
+        meta: &mut Meta,
+    ) -> Outcome<Option<Vec<(u64, u64)>>> {
+        let number = |key: &str| {
+            let value = extended.get(key.as_bytes())?;
+            std::str::from_utf8(value).ok()?.parse::<u64>().ok()
+        };
+        let wrong = |reader: &Self| reader.failure("damaged map of a sparse file");
+        let (map, size) = if header[156] == b'S' {
+            let map = self.old_map(header)?;
+            (map, Some(self.number(&header[483..495])?))
+        } else if number("GNU.sparse.major") == Some(1) {
+            let map = self.map_in_data(stored)?;
+            (map, number("GNU.sparse.realsize"))
+        } else if let Some(list) = extended.get(&b"GNU.sparse.map"[..]) {
+            let map = pairs(list).ok_or_else(|| wrong(self))?;
+            (map, number("GNU.sparse.size"))
+        } else {
+            return Ok(None);
+        };
+        let size = size.ok_or_else(|| wrong(self))?;
+        let map: Vec<_> = map.into_iter().filter(|(_, len)| *len > 0).collect();
+        let mut end = 0;
+        let mut total = 0_u64;
+        for &(offset, len) in &map {
+            let next = offset.checked_add(len).filter(|&next| next <= size);
+            if offset < end || next.is_none() {
+                return Err(wrong(self));
+            }
+            end = next.unwrap_or(end);
+            total += len; // at most `size`: the pieces do not overlap
+        }
+        if total != *stored {
+            return Err(wrong(self));
+        }
+        meta.size = size;
+        Ok(Some(map))
+    }
+
+    /// The old form: four pieces in the header, 21 in each block that follows.
+    fn old_map(&mut self, header: &[u8; BLOCK]) -> Outcome<Vec<(u64, u64)>> {
+        let mut map = Vec::new();
+        let mut more = header[482] != 0;
+        self.old_pieces(&header[386..482], &mut map)?;
+        while more {
+            let mut block = [0; BLOCK];
+            self.fill_all(&mut block)?;
+            self.old_pieces(&block[..504], &mut map)?;
+            more = block[504] != 0;
+            if map.len() > PIECES_MAX {
+                return Err(self.failure("sparse file with too many pieces"));
+            }
+        }
+        Ok(map)
+    }
+
+    fn old_pieces(&self, fields: &[u8], map: &mut Vec<(u64, u64)>) -> Outcome<()> {
+        for pair in fields.chunks_exact(24) {
+            if pair[0] == 0 {
+                return Ok(());
+            }
+            map.push((self.number(&pair[..12])?, self.number(&pair[12..])?));
+        }
+        Ok(())
+    }
+
+    /// The form 1.0: decimal numbers at the start of the data.
+    fn map_in_data(&mut self, stored: &mut u64) -> Outcome<Vec<(u64, u64)>> {
+        self.left = *stored;
+        self.padding = padding(*stored);
+        let mut text = Vec::new();
+        let mut numbers = Vec::new();
+        let mut wanted = 1;
+        while numbers.len() < wanted {
+            let mut block = [0; BLOCK];
+            if self.data(&mut block)? < BLOCK {
+                return Err(self.failure("damaged map of a sparse file"));
+            }
+            text.extend_from_slice(&block);
+            while numbers.len() < wanted
+                && let Some(end) = text.iter().position(|&b| b == b'\n')
+            {
+                let line = std::str::from_utf8(&text[..end]).ok();
+                let number: Option<u64> = line.and_then(|line| line.parse().ok());
+                let number =
+                    number.ok_or_else(|| self.failure("damaged map of a sparse file"))?;
+                text.drain(..=end);
+                numbers.push(number);
+                if numbers.len() == 1 {
+                    let count = usize::try_from(number).ok().filter(|&n| n <= PIECES_MAX);
+                    let count =
+                        count.ok_or_else(|| self.failure("sparse file with too many pieces"))?;
+                    wanted = 1 + 2 * count;
+                }
+            }
+        }
+        *stored = self.left;
+        Ok(numbers[1..]
+            .chunks_exact(2)
+            .map(|pair| (pair[0], pair[1]))
+            .collect())
+    }
+}
+
+/// Puts records into those that are known. An empty value takes one away. The two records that GNU's form 0.0 repeats are gathered into the
+/// one of form 0.1.
+fn merge(known: &mut Records, records: &[(&[u8], &[u8])]) {
+    for &(key, value) in records {
+        if key == b"GNU.sparse.offset" || key == b"GNU.sparse.numbytes" {
+            let map = known.entry(b"GNU.sparse.map".to_vec()).or_default();
+            if !map.is_empty() {
+                map.push(b',');
+            }
+            map.extend_from_slice(value);
+        } else if value.is_empty() && !key.starts_with(b"SCHILY.xattr.") {
+            known.remove(key);
+        } else {
+            known.insert(key.to_vec(), value.to_vec());
+        }
+    }
+}
+
+/// `offset,length,offset,length,...`
+fn pairs(list: &[u8]) -> Option<Vec<(u64, u64)>> {
+    if list.is_empty() {
+        return Some(Vec::new());
+    }
+    let numbers: Option<Vec<u64>> = std::str::from_utf8(list)
+        .ok()?
+        .split(',')
+        .map(|number| number.parse().ok())
+        .collect();
+    let numbers = numbers?;
+    (numbers.len().is_multiple_of(2)).then(|| {
+        numbers
+            .chunks_exact(2)
+            .map(|pair| (pair[0], pair[1]))
+            .collect()
+    })
+}
+
+fn xattrs(extended: &Records) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let own = extended.iter().filter_map(|(key, value)| {
+        let name = key.strip_prefix(b"SCHILY.xattr.")?;
+        Some((pax::unescape_xattr(name), value.clone()))
+    });
+    own.collect()
+}
+
+fn header_path(header: &[u8; BLOCK]) -> Vec<u8> {
+    let name = field::text(&header[..100]);
+    let prefix = field::text(&header[345..500]);
+    // GNU's own format has other things where the prefix is.
+    if &header[257..263] != b"ustar\0" || prefix.is_empty() {
+        return name.to_vec();
+    }
+    [prefix, b"/", name].concat()
+}
+
+/// What a file is that is no archive.
+fn not_an_archive(start: &[u8]) -> String {
+    let compressed = [
+        (&b"\x1f\x8b"[..], "gzip", "zcat"),
+        (b"\xfd7zXZ\0", "xz", "xzcat"),
+        (b"\x28\xb5\x2f\xfd", "zstd", "zstdcat"),
+        (b"BZh", "bzip2", "bzcat"),
+        (b"\x04\x22\x4d\x18", "lz4", "lz4cat"),
+    ];
+    match compressed.iter().find(|(magic, ..)| start.starts_with(magic)) {
+        Some((_, name, command)) => format!(
+            "compressed with {name}: decompress it first, as in '{command} FILE | rump untar IMAGE:/dir'"
+        ),
+        None => "not a tar archive".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_archive_is_named() {
+        for (data, reason) in [
+            (&b""[..], "empty"),
+            (&[1; 100], "too early"),
+            (&[1; 512], "not a tar archive"),
+            (&[&b"\x1f\x8b"[..], &[0; 600]].concat(), "gzip"),
+        ] {
+            let failure = Reader::new(data, "x").next().unwrap_err();
+            assert!(failure.to_string().contains(reason), "{failure}");
+            assert!(failure.is_final());
+        }
+    }
+
+    #[test]
+    fn sparse_lists() {
+        assert_eq!(pairs(b"0,1,5,2"), Some(vec![(0, 1), (5, 2)]));
+        assert_eq!(pairs(b""), Some(vec![]));
+        assert_eq!(pairs(b"1"), None);
+        assert_eq!(pairs(b"1,x"), None);
+    }
+}

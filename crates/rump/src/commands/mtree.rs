@@ -1,0 +1,452 @@
+//! `rump mtree`, `rump verify`.
+
+use crate::{
+    json::{Array, put_bytes},
+    mode::type_word,
+    mtree::{
+        digest,
+        escape::escape,
+        spec::{self, Spec, Time},
+    },
+    output::Out,
+    quote::{shown, shown_os},
+    report::{Failure, Outcome, say},
+    session::{Image, Session},
+    signals::Interruptible,
+    walk::{Entry, Event, Walk},
+};
+use clap::Args;
+use rumpkern::{FileType, Stat, types::DeviceNumber};
+use rumpuser::Timespec;
+use rumpvfs::{Calls as _, calls::Follow};
+use serde_json::{Map, Value};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    io::{self, Read, Write},
+};
+
+/// Write an mtree(5) specification of a directory of an image
+///
+/// Version 2.0: whole paths, and for each the keywords type mode uid gid nlink size time link device sha256digest, as far as they apply.
+#[derive(Args, Debug)]
+pub(crate) struct Mtree {
+    #[command(flatten)]
+    mount: super::Mount,
+    /// Where to start
+    #[arg(value_name = "IMAGE[@PART]:/path")]
+    operand: OsString,
+}
+
+/// Compare a directory of an image with an mtree(5) specification
+///
+/// Silent and 0 if all holds; otherwise a line for each difference, and 1. A keyword that the specification does not give is not
+/// checked; one that cannot be checked is an error unless --ignore names it.
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// Compare whole seconds only
+    #[arg(long)]
+    times_in_seconds: bool,
+    /// Keywords that are not checked
+    #[arg(long, value_name = "KEYWORD", value_delimiter = ',')]
+    ignore: Vec<String>,
+    /// Files that the specification does not name may be there
+    #[arg(long)]
+    allow_extra: bool,
+    /// A JSON array of differences
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    mount: super::Mount,
+    /// Where to start
+    #[arg(value_name = "IMAGE[@PART]:/path")]
+    operand: OsString,
+    /// The specification; - is standard input
+    #[arg(value_name = "SPEC")]
+    spec: OsString,
+}
+
+/// A file, with what must be read for its description.
+struct Found {
+    /// From the start, without leading slash.
+    path: Vec<u8>,
+    stat: Stat,
+    link: Option<Vec<u8>>,
+    digest: Option<String>,
+}
+
+impl Mtree {
+    /// How to mount.
+    pub(crate) fn mount(&self) -> crate::session::MountOptions {
+        self.mount.options()
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// What ends the command.
+    pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
+        let address = session.address(&self.operand)?;
+        let image = session.open(&address)?;
+        let found = gather(session, &image, &address.path, &mut |_| Wanted::Digest)?;
+        let mut out = Out::new();
+        out.write_all(b"#mtree v2.0\n")?;
+        let mut line = Vec::new();
+        for file in &found {
+            line.clear();
+            file.describe(&mut line)?;
+            out.write_all(&line)?;
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+/// What is wanted of a file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Attributes,
+    Digest,
+    /// Nothing that is in it.
+    Ignored,
+}
+
+/// Reads a tree, sorted.
+fn gather(
+    session: &Session,
+    image: &Image,
+    start: &[u8],
+    wanted: &mut dyn FnMut(&Entry) -> Wanted,
+) -> Outcome<Vec<Found>> {
+    let mut all = Vec::new();
+    let mut hashed = Vec::new();
+    let mut places = Vec::new();
+    let mut walk = Walk::new(image, start, Follow::Yes).sorted();
+    while let Some(event) = walk.next() {
+        let Some(Event::Enter(entry)) = session.report.step(event)? else {
+            continue;
+        };
+        let wanted = wanted(&entry);
+        let mut link = None;
+        match entry.stat.file_type {
+            FileType::Regular if wanted == Wanted::Digest => {
+                places.push(all.len());
+                hashed.push((walk.full(&entry), entry.stat.size));
+            }
+            FileType::Directory if wanted == Wanted::Ignored => walk.prune(),
+            FileType::Symlink => {
+                let (at, name) = walk.locate(&entry);
+                let target = image.proc.readlinkat(at, name);
+                let target = target.map_err(|errno| walk.failure(&entry, errno));
+                link = session.report.step(target)?;
+            }
+            _ => {}
+        }
+        all.push(Found {
+            path: entry.path,
+            stat: entry.stat,
+            link,
+            digest: None,
+        });
+    }
+    let digests = digest::all(image, &hashed);
+    for (place, digest) in places.into_iter().zip(digests) {
+        all[place].digest = session.report.step(digest)?;
+    }
+    Ok(all)
+}
+
+impl Found {
+    fn describe(&self, line: &mut Vec<u8>) -> Outcome<()> {
+        let stat = &self.stat;
+        spec_path(&self.path, line);
+        write!(
+            line,
+            " type={} mode={:04o} uid={} gid={} nlink={}",
+            type_word(stat.file_type),
+            stat.mode,
+            stat.uid,
+            stat.gid,
+            stat.nlink
+        )?;
+        if stat.file_type == FileType::Regular {
+            write!(line, " size={}", stat.size)?;
+        }
+        write!(line, " time={}", time_text(stat.mtime))?;
+        if let Some(link) = &self.link {
+            line.extend_from_slice(b" link=");
+            escape(link, line);
+        }
+        if let Some(device) = self.device() {
+            write!(line, " device={}", device_text(device))?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(line, " sha256digest={digest}")?;
+        }
+        line.push(b'\n');
+        Ok(())
+    }
+
+    fn device(&self) -> Option<DeviceNumber> {
+        let is_device = matches!(self.stat.file_type, FileType::Block | FileType::Character);
+        is_device.then_some(self.stat.rdev)
+    }
+}
+
+/// `.` or `./path`.
+fn spec_path(path: &[u8], out: &mut Vec<u8>) {
+    out.push(b'.');
+    if !path.is_empty() {
+        out.push(b'/');
+        for (number, name) in path.split(|&c| c == b'/').enumerate() {
+            if number > 0 {
+                out.push(b'/');
+            }
+            escape(name, out);
+        }
+    }
+}
+
+fn time_text(time: Timespec) -> String {
+    format!("{}.{:09}", time.sec, time.nsec)
+}
+
+fn device_text(device: DeviceNumber) -> String {
+    format!("native,{},{}", device.major, device.minor)
+}
+
+/// One thing that does not hold.
+#[derive(Debug, PartialEq, Eq)]
+struct Difference {
+    path: Vec<u8>,
+    what: &'static str,
+    expected: String,
+    found: String,
+}
+
+impl Verify {
+    /// How to mount.
+    pub(crate) fn mount(&self) -> crate::session::MountOptions {
+        self.mount.options()
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// What ends the command.
+    pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
+        let address = session.address(&self.operand)?;
+        let spec = self.read_spec(session)?;
+        let image = session.open(&address)?;
+        let mut ignored = BTreeSet::new();
+        let found = gather(session, &image, &address.path, &mut |entry| {
+            match spec.entries.get(&entry.path) {
+                Some(wanted) if wanted.ignore => {
+                    ignored.insert(entry.path.clone());
+                    Wanted::Ignored
+                }
+                Some(wanted) if wanted.sha256.is_some() && !self.ignores("sha256digest") => {
+                    Wanted::Digest
+                }
+                _ => Wanted::Attributes,
+            }
+        })?;
+        let mut differences = Vec::new();
+        let mut seen = BTreeSet::new();
+        for file in &found {
+            seen.insert(&file.path[..]);
+            match spec.entries.get(&file.path) {
+                Some(entry) => self.compare(entry, file, &mut differences),
+                None if self.allow_extra => {}
+                None => differences.push(Difference {
+                    path: file.path.clone(),
+                    what: "extra",
+                    expected: String::new(),
+                    found: type_word(file.stat.file_type).into(),
+                }),
+            }
+        }
+        for (path, entry) in &spec.entries {
+            let below_ignored = || {
+                let parents = path.iter().enumerate().filter(|(_, c)| **c == b'/');
+                let mut parents = parents.map(|(at, _)| &path[..at]);
+                ignored.contains(&b""[..]) || parents.any(|parent| ignored.contains(parent))
+            };
+            if !seen.contains(&path[..]) && !entry.optional && !below_ignored() {
+                differences.push(Difference {
+                    path: path.clone(),
+                    what: "missing",
+                    expected: entry.kind.map_or("", type_word).into(),
+                    found: String::new(),
+                });
+            }
+        }
+        self.tell(session, &differences)
+    }
+
+    fn ignores(&self, keyword: &str) -> bool {
+        self.ignore.iter().any(|ignored| ignored == keyword)
+    }
+
+    fn read_spec(&self, session: &Session) -> Outcome<Spec> {
+        let mut text = Vec::new();
+        let read = if self.spec == "-" {
+            Interruptible(io::stdin().lock()).read_to_end(&mut text)
+        } else {
+            std::fs::File::open(&self.spec).and_then(|mut file| file.read_to_end(&mut text))
+        };
+        crate::signals::check()?;
+        read.map_err(|error| Failure::host(&self.spec, &error))?;
+        let name = shown_os(&self.spec);
+        let spec = Spec::parse(&text)
+            .map_err(|(line, why)| Failure::at(format_args!("{name}:{line}"), why))?;
+        if spec.entries.is_empty() {
+            return Err(Failure::at(name, "an empty specification"));
+        }
+        for (keyword, line) in &spec.unknown {
+            if !self.ignores(keyword) {
+                session.report.mark_failed();
+                say(format_args!(
+                    "{name}:{line}: keyword {} cannot be checked (--ignore {})",
+                    shown(keyword.as_bytes()),
+                    shown(keyword.as_bytes())
+                ));
+            }
+        }
+        Ok(spec)
+    }
+
+    fn compare(&self, entry: &spec::Entry, file: &Found, differences: &mut Vec<Difference>) {
+        if entry.nochange {
+            return;
+        }
+        let stat = &file.stat;
+        let mut check = |what: &'static str, holds: bool, expected: String, found: String| {
+            if !holds && !self.ignores(what) {
+                differences.push(Difference {
+                    path: file.path.clone(),
+                    what,
+                    expected,
+                    found,
+                });
+            }
+        };
+        macro_rules! number {
+            ($($what:literal, $expected:expr, $found:expr, $format:literal;)*) => {$(
+                if let Some(expected) = $expected {
+                    let holds = expected == $found;
+                    check($what, holds, format!($format, expected), format!($format, $found));
+                }
+            )*};
+        }
+        if let Some(kind) = entry.kind {
+            let holds = kind == stat.file_type;
+            let (expected, found) = (type_word(kind), type_word(stat.file_type));
+            check("type", holds, expected.into(), found.into());
+        }
+        number! {
+            "mode", entry.mode, stat.mode, "{:04o}";
+            "uid", entry.uid, stat.uid, "{}";
+            "gid", entry.gid, stat.gid, "{}";
+            "nlink", entry.nlink, stat.nlink, "{}";
+            "size", entry.size, stat.size, "{}";
+        }
+        if let Some(time) = entry.time {
+            let digits = if self.times_in_seconds { 0 } else { time.digits };
+            let holds = same_time(time, stat.mtime, digits);
+            let expected = Timespec {
+                sec: time.sec,
+                nsec: time.nsec,
+            };
+            check("time", holds, time_text(expected), time_text(stat.mtime));
+        }
+        if let Some(link) = &entry.link {
+            let target = file.link.as_deref().unwrap_or_default();
+            let text = |target: &[u8]| shown(target).into_owned();
+            check("link", link == target, text(link), text(target));
+        }
+        if let Some(device) = entry.device {
+            let found = file.device();
+            let text = found.map_or_else(|| "none".into(), device_text);
+            check("device", found == Some(device), device_text(device), text);
+        }
+        if let Some(digest) = &entry.sha256 {
+            let found = file.digest.clone().unwrap_or_else(|| "none".into());
+            check("sha256digest", *digest == found, digest.clone(), found);
+        }
+    }
+
+    fn tell(&self, session: &Session, differences: &[Difference]) -> Outcome<()> {
+        if !differences.is_empty() {
+            session.report.mark_failed();
+        }
+        let mut out = Out::new();
+        if self.json {
+            let mut array = Array::new(&mut out)?;
+            for difference in differences {
+                array.push(&difference.object())?;
+            }
+            array.end()?;
+        } else {
+            for difference in differences {
+                let mut line = Vec::new();
+                spec_path(&difference.path, &mut line);
+                write!(line, ": {}", difference.text())?;
+                line.push(b'\n');
+                out.write_all(&line)?;
+            }
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+/// Whether two times agree in their seconds and the first digits after that.
+fn same_time(expected: Time, found: Timespec, digits: u32) -> bool {
+    let unit = 10_u32.pow(9 - digits.min(9));
+    expected.sec == found.sec && expected.nsec / unit == found.nsec / unit
+}
+
+impl Difference {
+    fn text(&self) -> String {
+        match self.what {
+            "extra" => format!("extra ({})", self.found),
+            "missing" if self.expected.is_empty() => "missing".into(),
+            "missing" => format!("missing ({})", self.expected),
+            what => format!("{what}: expected {}, found {}", self.expected, self.found),
+        }
+    }
+
+    fn object(&self) -> Value {
+        let mut object = Map::new();
+        put_bytes(&mut object, "path", &self.path);
+        object.insert("difference".into(), self.what.into());
+        if !matches!(self.what, "extra" | "missing") {
+            object.insert("expected".into(), self.expected.clone().into());
+            object.insert("found".into(), self.found.clone().into());
+        }
+        Value::Object(object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_compared_at_the_precision_given() {
+        let expected = Time {
+            sec: 5,
+            nsec: 250_000_000,
+            digits: 2,
+        };
+        let found = Timespec {
+            sec: 5,
+            nsec: 259_999_999,
+        };
+        assert!(same_time(expected, found, 2));
+        assert!(!same_time(expected, found, 3));
+        assert!(same_time(expected, found, 0));
+        assert!(!same_time(expected, Timespec::from_secs(6), 0));
+    }
+}

@@ -1,0 +1,316 @@
+//! Reading a specification.
+
+use super::escape::unescape;
+use crate::mode::ModeChange;
+use rumpkern::{FileType, types::DeviceNumber};
+use std::collections::BTreeMap;
+
+/// What a specification says: paths without leading `./`, the root being empty.
+#[derive(Debug, Default)]
+pub(crate) struct Spec {
+    /// By path.
+    pub(crate) entries: BTreeMap<Vec<u8>, Entry>,
+    /// Keywords that are in it and cannot be checked, each once, with the first line.
+    pub(crate) unknown: BTreeMap<String, usize>,
+}
+
+/// What must hold for one file. What is `None` may be anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) kind: Option<FileType>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) nlink: Option<u64>,
+    pub(crate) size: Option<u64>,
+    pub(crate) time: Option<Time>,
+    pub(crate) link: Option<Vec<u8>>,
+    pub(crate) device: Option<DeviceNumber>,
+    pub(crate) sha256: Option<String>,
+    /// It need not be there.
+    pub(crate) optional: bool,
+    /// What is in it does not matter.
+    pub(crate) ignore: bool,
+    /// That it is there is all that matters.
+    pub(crate) nochange: bool,
+}
+
+/// A time with the precision it is given in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Time {
+    /// Whole seconds, rounded down.
+    pub(crate) sec: i64,
+    /// Nanoseconds after that, of which the first `digits` digits count.
+    pub(crate) nsec: u32,
+    /// 0 to 9.
+    pub(crate) digits: u32,
+}
+
+/// The longest line, continuations included.
+const LINE_MAX: usize = 1 << 20;
+
+impl Spec {
+    /// Reads a specification in the form of version 1 (directories are entered and left with `..`) or 2 (whole paths).
+    ///
+    /// # Errors
+    /// The number of a line and what is wrong with it.
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, (usize, String)> {
+        let mut parser = Parser::default();
+        let mut line = Vec::new();
+        let mut start = 1;
+        for (number, part) in text.split(|&b| b == b'\n').enumerate() {
+            let number = number + 1;
+            if line.is_empty() {
+                start = number;
+            }
+            if let Some(continued) = part.strip_suffix(b"\\")
+                && !continued.ends_with(b"\\")
+            {
+                line.extend_from_slice(continued);
+                line.push(b' ');
+            } else {
+                line.extend_from_slice(part);
+                parser.line(&line, start).map_err(|why| (start, why))?;
+                line.clear();
+            }
+            if line.len() > LINE_MAX {
+                return Err((start, "line is too long".into()));
+            }
+        }
+        if !line.is_empty() {
+            parser.line(&line, start).map_err(|why| (start, why))?;
+        }
+        Ok(parser.spec)
+    }
+}
+
+#[derive(Default)]
+struct Parser {
+    spec: Spec,
+    defaults: Entry,
+    /// Where entries without a slash belong, in version 1.
+    dir: Vec<Vec<u8>>,
+    inside: bool,
+}
+
+impl Parser {
+    fn line(&mut self, line: &[u8], number: usize) -> Result<(), String> {
+        let line = line.trim_ascii();
+        if line.is_empty() || line[0] == b'#' {
+            return Ok(());
+        }
+        let mut words = line
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| !word.is_empty());
+        let Some(name) = words.next() else {
+            return Ok(());
+        };
+        match name {
+            b"/set" => {
+                for word in words {
+                    let mut defaults = std::mem::take(&mut self.defaults);
+                    let read = self.keyword(word, &mut defaults, number);
+                    self.defaults = defaults;
+                    read?;
+                }
+                Ok(())
+            }
+            b"/unset" => words.try_for_each(|word| self.unset(word)),
+            b".." => {
+                if self.dir.pop().is_none() {
+                    self.inside = false;
+                }
+                Ok(())
+            }
+            _ => {
+                let mut entry = self.defaults.clone();
+                for word in words {
+                    self.keyword(word, &mut entry, number)?;
+                }
+                self.entry(name, entry)
+            }
+        }
+    }
+
+    fn entry(&mut self, name: &[u8], entry: Entry) -> Result<(), String> {
+        let name = unescape(name).ok_or("wrong escape in the name")?;
+        let path = if name.contains(&b'/') {
+            name.split(|&c| c == b'/')
+                .filter(|part| !matches!(*part, b"" | b"."))
+                .map(<[u8]>::to_vec)
+                .collect()
+        } else if name == b"." {
+            self.dir.clear();
+            self.inside = true;
+            Vec::new()
+        } else {
+            let mut path = self.dir.clone();
+            path.push(name.clone());
+            path
+        };
+        if path.iter().any(|part| part == b"..") {
+            return Err("a path with .. in it".into());
+        }
+        // Version 1: what follows a directory is in it, up to "..".
+        if entry.kind == Some(FileType::Directory) && !name.contains(&b'/') && name != b"." {
+            self.dir.clone_from(&path);
+        }
+        self.spec.entries.insert(path.join(&b'/'), entry);
+        Ok(())
+    }
+
+    fn unset(&mut self, word: &[u8]) -> Result<(), String> {
+        let clear = Entry::default();
+        let d = &mut self.defaults;
+        match word {
+            b"all" => *d = clear,
+            b"type" => d.kind = None,
+            b"mode" => d.mode = None,
+            b"uid" => d.uid = None,
+            b"gid" => d.gid = None,
+            b"nlink" => d.nlink = None,
+            b"size" => d.size = None,
+            b"time" => d.time = None,
+            b"link" => d.link = None,
+            b"device" => d.device = None,
+            b"sha256" | b"sha256digest" => d.sha256 = None,
+            b"optional" => d.optional = false,
+            b"ignore" => d.ignore = false,
+            b"nochange" => d.nochange = false,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn keyword(&mut self, word: &[u8], entry: &mut Entry, number: usize) -> Result<(), String> {
+        let (key, value) = match word.iter().position(|&b| b == b'=') {
+            Some(at) => (&word[..at], &word[at + 1..]),
+            None => (word, &b""[..]),
+        };
+        let key = String::from_utf8_lossy(key).into_owned();
+        let text = std::str::from_utf8(value).map_err(|_| format!("{key}: not UTF-8"))?;
+        let wrong = || format!("{key}={text}: wrong value");
+        match &key[..] {
+            "type" => entry.kind = Some(kind(text).ok_or_else(wrong)?),
+            "mode" => {
+                let mode = ModeChange::parse(text.trim_start_matches('0'))
+                    .or_else(|| ModeChange::parse(text))
+                    .ok_or_else(wrong)?;
+                entry.mode = Some(mode.apply(0, false, 0));
+            }
+            "uid" => entry.uid = Some(text.parse().map_err(|_| wrong())?),
+            "gid" => entry.gid = Some(text.parse().map_err(|_| wrong())?),
+            "nlink" => entry.nlink = Some(text.parse().map_err(|_| wrong())?),
+            "size" => entry.size = Some(text.parse().map_err(|_| wrong())?),
+            "time" => entry.time = Some(time(text).ok_or_else(wrong)?),
+            "link" => entry.link = Some(unescape(value).ok_or_else(wrong)?),
+            "device" => entry.device = Some(device(text).ok_or_else(wrong)?),
+            "sha256" | "sha256digest" => {
+                let digits = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+                entry.sha256 = Some(digits.then(|| text.to_ascii_lowercase()).ok_or_else(wrong)?);
+            }
+            "optional" => entry.optional = true,
+            "ignore" => entry.ignore = true,
+            "nochange" => entry.nochange = true,
+            _ => {
+                self.spec.unknown.entry(key).or_insert(number);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kind(text: &str) -> Option<FileType> {
+    Some(match text {
+        "file" => FileType::Regular,
+        "dir" => FileType::Directory,
+        "link" => FileType::Symlink,
+        "block" => FileType::Block,
+        "char" => FileType::Character,
+        "fifo" => FileType::Fifo,
+        "socket" => FileType::Socket,
+        _ => return None,
+    })
+}
+
+/// `SECONDS[.NANOSECONDS]`: the seconds rounded down, so that -1.5 is half a second after -1. Fewer than nine digits are the first ones.
+fn time(text: &str) -> Option<Time> {
+    let (sec, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = fraction.len().min(9);
+    if !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let nine = format!("{:0<9}", &fraction[..digits]);
+    Some(Time {
+        sec: sec.parse().ok()?,
+        nsec: nine.parse().ok()?,
+        digits: digits as u32,
+    })
+}
+
+/// `FORMAT,MAJOR,MINOR`; which format a number was once packed in does not matter then.
+fn device(text: &str) -> Option<DeviceNumber> {
+    let number = |text: &str| match text.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        None => text.parse().ok(),
+    };
+    let mut fields = text.split(',');
+    let _format = fields.next()?;
+    let device = DeviceNumber {
+        major: number(fields.next()?)?,
+        minor: number(fields.next()?)?,
+    };
+    fields.next().is_none().then_some(device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_paths() {
+        let text = b"#mtree v2.0\n. type=dir mode=0755 uid=0 gid=1 nlink=3\n\
+            ./a\\040b type=file size=3 time=5.000000000 \\\n sha256digest=\
+            ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n\
+            ./dev type=char device=native,5,1\n./l type=link link=x\\134y\n./f type=fifo md5=0\n";
+        let spec = Spec::parse(text).unwrap();
+        assert_eq!(spec.entries.len(), 5);
+        assert_eq!(spec.entries[&b""[..]].mode, Some(0o755));
+        let file = &spec.entries[&b"a b"[..]];
+        assert_eq!((file.size, file.sha256.as_ref().map(String::len)), (Some(3), Some(64)));
+        let device = DeviceNumber { major: 5, minor: 1 };
+        assert_eq!(spec.entries[&b"dev"[..]].device, Some(device));
+        assert_eq!(spec.entries[&b"l"[..]].link.as_deref(), Some(&b"x\\y"[..]));
+        assert_eq!(spec.unknown.get("md5"), Some(&7));
+    }
+
+    #[test]
+    fn nested_directories_and_defaults() {
+        let text = b"/set type=file uid=0 mode=0644\n. type=dir\n    a\n    sub type=dir mode=0700\n\
+            \x20       b uid=5\n/unset mode\n    ..\n    c optional\n..\n";
+        let spec = Spec::parse(text).unwrap();
+        let paths: Vec<_> = spec.entries.keys().map(|p| String::from_utf8_lossy(p)).collect();
+        assert_eq!(paths, ["", "a", "c", "sub", "sub/b"]);
+        let b = &spec.entries[&b"sub/b"[..]];
+        assert_eq!((b.uid, b.mode, b.kind), (Some(5), Some(0o644), Some(FileType::Regular)));
+        let c = &spec.entries[&b"c"[..]];
+        assert!(c.optional && c.mode.is_none());
+    }
+
+    #[test]
+    fn values() {
+        let t = |sec, nsec, digits| Some(Time { sec, nsec, digits });
+        assert_eq!(time("5"), t(5, 0, 0));
+        assert_eq!(time("-100000000.000000001"), t(-100_000_000, 1, 9));
+        assert_eq!(time("5.25"), t(5, 250_000_000, 2));
+        assert_eq!(time("x"), None);
+        for bad in ["type=x", "mode=9", "uid=-1", "time=1.x", "device=5", "sha256=00", "link=\\q"] {
+            let line = format!("./a {bad}\n");
+            assert_eq!(Spec::parse(line.as_bytes()).unwrap_err().0, 1, "{bad}");
+        }
+        assert!(Spec::parse(b"./a/../b type=dir\n").is_err());
+        let modes = Spec::parse(b"./a mode=0000\n./b mode=7777\n./c mode=u=rw\n").unwrap();
+        let modes: Vec<_> = modes.entries.values().map(|e| e.mode).collect();
+        assert_eq!(modes, [Some(0), Some(0o7777), Some(0o600)]);
+    }
+}
