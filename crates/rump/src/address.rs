@@ -25,6 +25,13 @@ pub(crate) struct Address {
     pub(crate) prefix: Vec<u8>,
 }
 
+impl Address {
+    /// As the user wrote it.
+    pub(crate) fn text(&self) -> Vec<u8> {
+        [&self.prefix[..], &self.path].concat()
+    }
+}
+
 /// What an operand of `cp` may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Operand {

@@ -98,6 +98,9 @@ commands! {
     Untar(commands::tar::Untar),
     Mtree(commands::mtree::Mtree),
     Verify(commands::mtree::Verify),
+    Shell(commands::shell::Shell),
+    Completions(commands::docs::Completions),
+    Man(commands::docs::Man),
 }
 
 fn main() -> ExitCode {

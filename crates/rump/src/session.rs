@@ -1,7 +1,8 @@
 //! Images in use: each one's device opened and locked, its part found, and mounted in a kernel of its own.
 
 use crate::{
-    address::Address,
+    address::{self, Address},
+    commands::shell::Place,
     quote::{shown, shown_os},
     report::{Failure, Outcome, Report},
 };
@@ -16,7 +17,8 @@ use rumpvfs::{
 };
 use std::{
     cell::RefCell,
-    os::unix::fs::MetadataExt,
+    ffi::{OsStr, OsString},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::Path,
     rc::Rc,
     sync::{
@@ -38,6 +40,8 @@ pub(crate) struct Session {
     written: RefCell<Vec<HostId>>,
     devices: RefCell<Vec<(HostId, Arc<dyn BlockDevice>)>>,
     images: RefCell<Vec<Rc<Image>>>,
+    /// The prompt, if there is one.
+    place: RefCell<Option<Place>>,
 }
 
 /// What the user says about mounting.
@@ -49,6 +53,13 @@ pub(crate) struct MountOptions {
     pub(crate) driver: Vec<(String, Option<String>)>,
     /// Kernel messages go to standard error as they come.
     pub(crate) messages: bool,
+}
+
+impl MountOptions {
+    /// Whether the user said anything.
+    pub(crate) fn is_given(&self) -> bool {
+        self.fs_type.is_some() || !self.driver.is_empty() || self.messages
+    }
 }
 
 /// Device and inode number of a file of the host.
@@ -66,8 +77,6 @@ pub(crate) struct Image {
     pub(crate) fs_type: String,
     /// What probing found; `None` if only the user knows the type.
     pub(crate) probe: Option<Probe>,
-    /// Whether it is mounted for writing.
-    pub(crate) writable: bool,
     kernel: Kernel,
     key: (HostId, Option<Selector>),
     told: AtomicU64,
@@ -82,6 +91,7 @@ impl Session {
             written: RefCell::default(),
             devices: RefCell::default(),
             images: RefCell::default(),
+            place: RefCell::default(),
         }
     }
 
@@ -103,7 +113,51 @@ impl Session {
 
     /// Whether commands come from the tool's own prompt: operands are then paths of one image.
     pub(crate) fn in_shell(&self) -> bool {
-        false
+        self.place.borrow().is_some()
+    }
+
+    /// Where the prompt is.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.place.borrow().clone()
+    }
+
+    /// Moves the prompt.
+    pub(crate) fn set_place(&self, place: Place) {
+        *self.place.borrow_mut() = Some(place);
+    }
+
+    /// Reads an operand that names a path in an image.
+    ///
+    /// # Errors
+    /// Wrong usage.
+    pub(crate) fn address(&self, operand: &OsStr) -> Outcome<Address> {
+        match &*self.place.borrow() {
+            Some(place) => Ok(place.address(operand.as_bytes())),
+            None => address::parse_image(operand).map_err(Failure::Usage),
+        }
+    }
+
+    /// The operands of a command that shows something: at the prompt, none at all is the directory there.
+    ///
+    /// # Errors
+    /// None elsewhere: wrong usage.
+    pub(crate) fn operands(&self, operands: &[OsString]) -> Outcome<Vec<OsString>> {
+        match operands {
+            [] if self.in_shell() => Ok(vec![".".into()]),
+            [] => Err(Failure::Usage("IMAGE[@PART]:/path is missing".into())),
+            operands => Ok(operands.to_vec()),
+        }
+    }
+
+    /// Reads an operand that names an image, with or without a path.
+    ///
+    /// # Errors
+    /// Wrong usage.
+    pub(crate) fn image(&self, operand: &OsStr) -> Outcome<Address> {
+        match &*self.place.borrow() {
+            Some(place) => Ok(place.address(operand.as_bytes())),
+            None => address::parse_whole(operand).map_err(Failure::Usage),
+        }
     }
 
     /// Mounts an image for writing.
@@ -121,6 +175,18 @@ impl Session {
     /// It is not there.
     pub(crate) fn will_write(&self, address: &Address) -> Outcome<()> {
         let id = host_id(&address.image)?;
+        if self.written.borrow().contains(&id) {
+            return Ok(());
+        }
+        if self.place.borrow().as_ref().is_some_and(Place::read_only) {
+            return Err(Failure::at(image_name(address), "the shell is read-only"));
+        }
+        // At the prompt, an image is read-only until something is to be changed.
+        let mut images = self.images.borrow_mut();
+        for image in images.extract_if(.., |image| image.key.0 == id) {
+            self.close(&image);
+        }
+        self.devices.borrow_mut().retain(|(known, _)| *known != id);
         self.written.borrow_mut().push(id);
         Ok(())
     }
@@ -183,7 +249,6 @@ impl Session {
             device,
             fs_type,
             probe: probe.map(|(_, probe)| probe),
-            writable,
             told: AtomicU64::new(kernel.log().mark()),
             kernel,
             key,
@@ -233,10 +298,14 @@ impl Session {
     /// Unmounts everything; says what goes wrong.
     pub(crate) fn finish(&self) {
         for image in self.images.borrow_mut().drain(..) {
-            if let Err(errno) = image.kernel.shutdown() {
-                let failure = image.failure_of("unmounting", errno);
-                self.report.fail(&failure);
-            }
+            self.close(&image);
+        }
+    }
+
+    fn close(&self, image: &Image) {
+        if let Err(errno) = image.kernel.shutdown() {
+            let failure = image.failure_of("unmounting", errno);
+            self.report.fail(&failure);
         }
     }
 }

@@ -54,7 +54,10 @@ fn put<R: Read>(
         Some(FileType::Symlink) => sink.put(&path, meta, Body::Symlink(&member.link)),
         Some(FileType::Regular) => {
             let pieces = match &member.sparse {
-                Some(map) => map.iter().map(|&(offset, len)| piece(offset, len)).collect(),
+                Some(map) => map
+                    .iter()
+                    .map(|&(offset, len)| piece(offset, len))
+                    .collect(),
                 None if meta.size > 0 => vec![piece(0, meta.size)],
                 None => Vec::new(),
             };
@@ -101,7 +104,9 @@ impl<R: Read> Content for Stream<'_, R> {
     fn read_at(&mut self, _offset: u64, buf: &mut [u8]) -> Outcome<usize> {
         // Pieces are asked for in order, and lie in the archive one after another.
         match self.reader.data(buf)? {
-            0 => Err(Failure::Fatal("the archive has less data than it says".into())),
+            0 => Err(Failure::Fatal(
+                "the archive has less data than it says".into(),
+            )),
             got => Ok(got),
         }
     }

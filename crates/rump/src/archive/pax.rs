@@ -91,7 +91,9 @@ mod tests {
         let mut records = Vec::new();
         push(&mut records, b"k", b"v");
         assert_eq!(records, b"6 k=v\n");
-        for len in [3, 4, 5, 92, 93, 94, 95, 990, 991, 992, 993, 9990, 9991, 9992] {
+        for len in [
+            3, 4, 5, 92, 93, 94, 95, 990, 991, 992, 993, 9990, 9991, 9992,
+        ] {
             let mut records = Vec::new();
             let value = vec![b'x'; len];
             push(&mut records, b"k", &value);
@@ -104,7 +106,9 @@ mod tests {
 
     #[test]
     fn malformed_records() {
-        for bad in ["x", "5 k=v\n", "6 k=v", "3 k\n", "4 kv\n", "99 k=v\n", "0 k=v\n", "-1 k=v\n"] {
+        for bad in [
+            "x", "5 k=v\n", "6 k=v", "3 k\n", "4 kv\n", "99 k=v\n", "0 k=v\n", "-1 k=v\n",
+        ] {
             assert_eq!(parse(bad.as_bytes()), None, "{bad:?}");
         }
         assert_eq!(parse(b"6 k=v\n\0\0").unwrap().len(), 1);

@@ -394,8 +394,7 @@ impl<R: Read> Reader<R> {
             {
                 let line = std::str::from_utf8(&text[..end]).ok();
                 let number: Option<u64> = line.and_then(|line| line.parse().ok());
-                let number =
-                    number.ok_or_else(|| self.failure("damaged map of a sparse file"))?;
+                let number = number.ok_or_else(|| self.failure("damaged map of a sparse file"))?;
                 text.drain(..=end);
                 numbers.push(number);
                 if numbers.len() == 1 {
@@ -478,7 +477,10 @@ fn not_an_archive(start: &[u8]) -> String {
         (b"BZh", "bzip2", "bzcat"),
         (b"\x04\x22\x4d\x18", "lz4", "lz4cat"),
     ];
-    match compressed.iter().find(|(magic, ..)| start.starts_with(magic)) {
+    match compressed
+        .iter()
+        .find(|(magic, ..)| start.starts_with(magic))
+    {
         Some((_, name, command)) => format!(
             "compressed with {name}: decompress it first, as in '{command} FILE | rump untar IMAGE:/dir'"
         ),

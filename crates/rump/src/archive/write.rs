@@ -286,7 +286,10 @@ impl<W: Write> Sink for TarSink<'_, W> {
                 FileType::Fifo => put(self, b'6', b""),
                 _ => {
                     // As GNU tar does; the format has no such thing.
-                    say(format_args!("{}: socket left out of the archive", shown(path)));
+                    say(format_args!(
+                        "{}: socket left out of the archive",
+                        shown(path)
+                    ));
                     Ok(())
                 }
             },

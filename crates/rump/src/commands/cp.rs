@@ -15,7 +15,6 @@ use crate::{
     report::{Failure, Outcome},
     session::{Image, Session},
     signals::Interruptible,
-    walk::join,
 };
 use clap::Args;
 use rumpkern::FileType;
@@ -408,7 +407,7 @@ fn image_target<'a>(
         let sink = ImageSink::new(image, path, job)?;
         return Ok(Target { sink, name: None });
     }
-    let shown = join(&address.prefix, path);
+    let shown = address.text();
     if many {
         return Err(Failure::at(self::shown(&shown), "not a directory"));
     }

@@ -1,13 +1,6 @@
 //! `rump df`.
 
-use crate::{
-    address,
-    json::Array,
-    output::Out,
-    report::{Failure, Outcome},
-    session::Session,
-    units::human,
-};
+use crate::{json::Array, output::Out, report::Outcome, session::Session, units::human};
 use clap::Args;
 use rumpkern::Statvfs;
 use rumpvfs::Calls as _;
@@ -35,7 +28,7 @@ pub(crate) struct Df {
     #[command(flatten)]
     mount: super::Mount,
     /// Images
-    #[arg(required = true, value_name = "IMAGE[@PART]")]
+    #[arg(value_name = "IMAGE[@PART]")]
     operands: Vec<OsString>,
 }
 
@@ -50,9 +43,10 @@ impl Df {
     /// # Errors
     /// What ends the command.
     pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
+        let operands = session.operands(&self.operands)?;
         let mut found = Vec::new();
-        for operand in &self.operands {
-            let address = address::parse_whole(operand).map_err(Failure::Usage)?;
+        for operand in &operands {
+            let address = session.image(operand)?;
             let numbers = session.open(&address).and_then(|image| {
                 let numbers = image.proc.statvfs(&address.path);
                 let numbers = numbers.map_err(|errno| image.failure(&address.path, errno))?;

@@ -49,7 +49,7 @@ pub(crate) struct Du {
     #[command(flatten)]
     mount: super::Mount,
     /// Where to start
-    #[arg(required = true, value_name = "IMAGE[@PART]:/path")]
+    #[arg(value_name = "IMAGE[@PART]:/path")]
     operands: Vec<OsString>,
 }
 
@@ -64,16 +64,17 @@ impl Du {
     /// # Errors
     /// What ends the command.
     pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
+        let operands = session.operands(&self.operands)?;
         let mut out = Out::new();
         let mut rows = Vec::new();
         let mut total = 0_u64;
-        for operand in &self.operands {
+        for operand in &operands {
             let address = session.address(operand)?;
             let Some(image) = session.report.step(session.open(&address))? else {
                 continue;
             };
             let walk = Walk::new(&image, &address.path, Follow::No);
-            let base = join(&address.prefix, &address.path);
+            let base = address.text();
             let sum = self.walk(session, walk, &mut |path, entry, bytes| {
                 let path = join(&base, path);
                 if self.json {

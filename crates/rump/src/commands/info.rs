@@ -1,7 +1,7 @@
 //! `rump info`.
 
 use crate::{
-    address::{self, Address},
+    address::Address,
     output::Out,
     report::{Failure, Outcome},
     session::{Image, Session, part},
@@ -24,7 +24,7 @@ pub(crate) struct Info {
     #[command(flatten)]
     mount: super::Mount,
     /// Images
-    #[arg(required = true, value_name = "IMAGE[@PART]")]
+    #[arg(value_name = "IMAGE[@PART]")]
     operands: Vec<OsString>,
 }
 
@@ -61,9 +61,10 @@ impl Info {
     /// # Errors
     /// What ends the command.
     pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
+        let operands = session.operands(&self.operands)?;
         let mut all = Vec::new();
-        for operand in &self.operands {
-            let address = address::parse_whole(operand).map_err(Failure::Usage)?;
+        for operand in &operands {
+            let address = session.image(operand)?;
             let facts = self.gather(session, &address);
             all.extend(session.report.step(facts)?);
         }

@@ -1,7 +1,7 @@
 //! `rump ls`.
 
 use crate::{
-    address::{self, Address},
+    address::Address,
     json,
     mode::mode_string,
     output::Out,
@@ -101,7 +101,7 @@ pub(crate) struct Ls {
     #[command(flatten)]
     mount: super::MountLong,
     /// What to list
-    #[arg(required = true, value_name = "IMAGE[@PART]:/path")]
+    #[arg(value_name = "IMAGE[@PART]:/path")]
     operands: Vec<OsString>,
 }
 
@@ -136,6 +136,7 @@ impl Ls {
     /// # Errors
     /// What ends the command.
     pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
+        let operands = session.operands(&self.operands)?;
         let mut lister = Lister {
             args: self,
             session,
@@ -143,14 +144,14 @@ impl Ls {
             json: None,
             now: now(),
             printed: false,
-            titles: self.recursive || self.operands.len() > 1,
+            titles: self.recursive || operands.len() > 1,
         };
         if self.json {
             lister.json = Some(Vec::new());
         }
         let mut files: Vec<(std::rc::Rc<Image>, Row)> = Vec::new();
         let mut dirs = Vec::new();
-        for operand in &self.operands {
+        for operand in &operands {
             let address = session.address(operand)?;
             let found = lister.look(&address);
             let Some((image, row)) = session.report.step(found)? else {
@@ -164,7 +165,7 @@ impl Ls {
         }
         lister.files(files)?;
         for (image, address, stat) in dirs {
-            let title = join(&address.prefix, &address.path);
+            let title = address.text();
             lister.tree(&image, address.path, title, stat)?;
         }
         lister.end()
@@ -272,7 +273,7 @@ impl Lister<'_> {
         }
         let target = self.target(&image, At::Cwd, &address.path, &stat);
         let row = Row {
-            name: join(&address.prefix, &address.path),
+            name: address.text(),
             path: address.path.clone(),
             stat,
             target: self.session.report.step(target)?.flatten(),
@@ -636,16 +637,6 @@ fn lines_of_columns(cells: &[(Vec<u8>, usize)], width: usize) -> Vec<Vec<u8>> {
         line.push(b'\n');
     }
     lines
-}
-
-impl Session {
-    /// Reads an operand that names a path in an image.
-    ///
-    /// # Errors
-    /// Wrong usage.
-    pub(crate) fn address(&self, operand: &std::ffi::OsStr) -> Outcome<Address> {
-        address::parse_image(operand).map_err(Failure::Usage)
-    }
 }
 
 #[cfg(test)]

@@ -89,13 +89,18 @@ impl Mtree {
         let address = session.address(&self.operand)?;
         let image = session.open(&address)?;
         let found = gather(session, &image, &address.path, &mut |_| Wanted::Digest)?;
+        let mut lines = Vec::with_capacity(found.len());
+        for file in &found {
+            let mut line = Vec::new();
+            file.describe(&mut line)?;
+            lines.push(line);
+        }
+        // By the text, so that sort(1) changes nothing and two specifications can be compared with diff(1).
+        lines.sort_unstable();
         let mut out = Out::new();
         out.write_all(b"#mtree v2.0\n")?;
-        let mut line = Vec::new();
-        for file in &found {
-            line.clear();
-            file.describe(&mut line)?;
-            out.write_all(&line)?;
+        for line in &lines {
+            out.write_all(line)?;
         }
         out.flush()?;
         Ok(())
@@ -239,17 +244,18 @@ impl Verify {
         let spec = self.read_spec(session)?;
         let image = session.open(&address)?;
         let mut ignored = BTreeSet::new();
-        let found = gather(session, &image, &address.path, &mut |entry| {
-            match spec.entries.get(&entry.path) {
-                Some(wanted) if wanted.ignore => {
-                    ignored.insert(entry.path.clone());
-                    Wanted::Ignored
-                }
-                Some(wanted) if wanted.sha256.is_some() && !self.ignores("sha256digest") => {
-                    Wanted::Digest
-                }
-                _ => Wanted::Attributes,
+        let found = gather(session, &image, &address.path, &mut |entry| match spec
+            .entries
+            .get(&entry.path)
+        {
+            Some(wanted) if wanted.ignore => {
+                ignored.insert(entry.path.clone());
+                Wanted::Ignored
             }
+            Some(wanted) if wanted.sha256.is_some() && !self.ignores("sha256digest") => {
+                Wanted::Digest
+            }
+            _ => Wanted::Attributes,
         })?;
         let mut differences = Vec::new();
         let mut seen = BTreeSet::new();
@@ -352,7 +358,11 @@ impl Verify {
             "size", entry.size, stat.size, "{}";
         }
         if let Some(time) = entry.time {
-            let digits = if self.times_in_seconds { 0 } else { time.digits };
+            let digits = if self.times_in_seconds {
+                0
+            } else {
+                time.digits
+            };
             let holds = same_time(time, stat.mtime, digits);
             let expected = Timespec {
                 sec: time.sec,

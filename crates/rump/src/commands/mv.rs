@@ -14,11 +14,7 @@ use rumpvfs::{
     Calls as _,
     calls::{At, Follow, RenameFlags},
 };
-use std::{
-    ffi::OsString,
-    os::unix::ffi::{OsStrExt, OsStringExt},
-    rc::Rc,
-};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, rc::Rc};
 
 /// Rename and move files within an image
 #[derive(Args, Debug)]
@@ -244,10 +240,8 @@ fn same_image(
     if Rc::ptr_eq(image, &session.open(other)?) {
         return Ok(());
     }
-    let name = [&other.prefix[..], &other.path].concat();
-    let name = OsString::from_vec(name);
     Err(Failure::at(
-        crate::quote::shown_os(&name),
+        shown(&other.text()),
         format_args!("{command} works within one file system; use {instead}"),
     ))
 }

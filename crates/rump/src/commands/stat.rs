@@ -7,7 +7,6 @@ use crate::{
     report::{Failure, Outcome},
     session::{Image, Session},
     time::Civil,
-    walk::join,
 };
 use clap::Args;
 use rumpkern::{FileType, Stat as Attributes};
@@ -116,7 +115,7 @@ impl Stat {
             _ => None,
         };
         Ok(Subject {
-            name: join(prefix, path),
+            name: [prefix, path].concat(),
             image: image.name.clone(),
             stat,
             target,

@@ -51,7 +51,7 @@ pub(crate) struct Tree {
     #[command(flatten)]
     mount: super::Mount,
     /// Where to start
-    #[arg(required = true, value_name = "IMAGE[@PART]:/path")]
+    #[arg(value_name = "IMAGE[@PART]:/path")]
     operands: Vec<OsString>,
 }
 
@@ -66,6 +66,7 @@ impl Tree {
     /// # Errors
     /// What ends the command.
     pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
+        let operands = session.operands(&self.operands)?;
         let mut painter = Painter {
             args: self,
             out: Out::new(),
@@ -74,12 +75,12 @@ impl Tree {
             files: 0,
             lines: Vec::new(),
         };
-        for operand in &self.operands {
+        for operand in &operands {
             let address = session.address(operand)?;
             let Some(image) = session.report.step(session.open(&address))? else {
                 continue;
             };
-            let base = join(&address.prefix, &address.path);
+            let base = address.text();
             let mut walk = Walk::new(&image, &address.path, Follow::Yes).sorted();
             while let Some(event) = walk.next() {
                 let Some(Event::Enter(entry)) = session.report.step(event)? else {

@@ -207,7 +207,11 @@ impl Parser {
             "device" => entry.device = Some(device(text).ok_or_else(wrong)?),
             "sha256" | "sha256digest" => {
                 let digits = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-                entry.sha256 = Some(digits.then(|| text.to_ascii_lowercase()).ok_or_else(wrong)?);
+                entry.sha256 = Some(
+                    digits
+                        .then(|| text.to_ascii_lowercase())
+                        .ok_or_else(wrong)?,
+                );
             }
             "optional" => entry.optional = true,
             "ignore" => entry.ignore = true,
@@ -277,7 +281,10 @@ mod tests {
         assert_eq!(spec.entries.len(), 5);
         assert_eq!(spec.entries[&b""[..]].mode, Some(0o755));
         let file = &spec.entries[&b"a b"[..]];
-        assert_eq!((file.size, file.sha256.as_ref().map(String::len)), (Some(3), Some(64)));
+        assert_eq!(
+            (file.size, file.sha256.as_ref().map(String::len)),
+            (Some(3), Some(64))
+        );
         let device = DeviceNumber { major: 5, minor: 1 };
         assert_eq!(spec.entries[&b"dev"[..]].device, Some(device));
         assert_eq!(spec.entries[&b"l"[..]].link.as_deref(), Some(&b"x\\y"[..]));
@@ -286,13 +293,21 @@ mod tests {
 
     #[test]
     fn nested_directories_and_defaults() {
-        let text = b"/set type=file uid=0 mode=0644\n. type=dir\n    a\n    sub type=dir mode=0700\n\
+        let text =
+            b"/set type=file uid=0 mode=0644\n. type=dir\n    a\n    sub type=dir mode=0700\n\
             \x20       b uid=5\n/unset mode\n    ..\n    c optional\n..\n";
         let spec = Spec::parse(text).unwrap();
-        let paths: Vec<_> = spec.entries.keys().map(|p| String::from_utf8_lossy(p)).collect();
+        let paths: Vec<_> = spec
+            .entries
+            .keys()
+            .map(|p| String::from_utf8_lossy(p))
+            .collect();
         assert_eq!(paths, ["", "a", "c", "sub", "sub/b"]);
         let b = &spec.entries[&b"sub/b"[..]];
-        assert_eq!((b.uid, b.mode, b.kind), (Some(5), Some(0o644), Some(FileType::Regular)));
+        assert_eq!(
+            (b.uid, b.mode, b.kind),
+            (Some(5), Some(0o644), Some(FileType::Regular))
+        );
         let c = &spec.entries[&b"c"[..]];
         assert!(c.optional && c.mode.is_none());
     }
@@ -304,7 +319,15 @@ mod tests {
         assert_eq!(time("-100000000.000000001"), t(-100_000_000, 1, 9));
         assert_eq!(time("5.25"), t(5, 250_000_000, 2));
         assert_eq!(time("x"), None);
-        for bad in ["type=x", "mode=9", "uid=-1", "time=1.x", "device=5", "sha256=00", "link=\\q"] {
+        for bad in [
+            "type=x",
+            "mode=9",
+            "uid=-1",
+            "time=1.x",
+            "device=5",
+            "sha256=00",
+            "link=\\q",
+        ] {
             let line = format!("./a {bad}\n");
             assert_eq!(Spec::parse(line.as_bytes()).unwrap_err().0, 1, "{bad}");
         }

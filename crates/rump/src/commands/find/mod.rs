@@ -34,7 +34,6 @@ pub(crate) struct Find {
     mount: super::Mount,
     /// Where to start, and what to look for
     #[arg(
-        required = true,
         trailing_var_arg = true,
         allow_hyphen_values = true,
         value_name = "IMAGE[@PART]:/path... [EXPRESSION]"
@@ -57,9 +56,7 @@ impl Find {
             |word: &OsString| matches!(word.as_bytes(), [b'-', _, ..] | b"(" | b")" | b"!" | b",");
         let split = self.words.iter().position(is_expression);
         let (starts, words) = self.words.split_at(split.unwrap_or(self.words.len()));
-        if starts.is_empty() {
-            return Err(Failure::Usage("find: where? IMAGE:/path is missing".into()));
-        }
+        let starts = session.operands(starts)?;
         let expression = Expression::parse(words).map_err(Failure::Usage)?;
         let mut finder = Finder {
             session,
@@ -69,13 +66,13 @@ impl Find {
             now: crate::time::now(),
             quit: false,
         };
-        for start in starts {
+        for start in &starts {
             let address = session.address(start)?;
             let Some(image) = session.report.step(session.open(&address))? else {
                 continue;
             };
             let walk = Walk::new(&image, &address.path, Follow::No);
-            let base = join(&address.prefix, &address.path);
+            let base = address.text();
             finder.search(&image, walk, &base)?;
             if finder.quit {
                 break;
