@@ -40,7 +40,7 @@ impl Progress {
     /// One file more.
     pub(crate) fn file(&self) {
         self.files.set(self.files.get() + 1);
-        if self.files.get() % 64 == 0 {
+        if self.files.get().is_multiple_of(64) {
             self.show();
         }
     }

@@ -114,12 +114,7 @@ impl Du {
     }
 
     /// Sums a tree up and shows what is to be shown; returns the whole.
-    fn walk(
-        &self,
-        session: &Session,
-        mut walk: Walk<'_>,
-        show: &mut dyn FnMut(&[u8], &Entry, u64) -> Outcome<()>,
-    ) -> Outcome<u64> {
+    fn walk(&self, session: &Session, walk: Walk<'_>, show: Show<'_>) -> Outcome<u64> {
         let deepest = if self.summarize {
             0
         } else {
@@ -129,7 +124,7 @@ impl Du {
         // Sums of the directories on the way down; a directory that could not be entered is never left.
         let mut open: Vec<(usize, u64)> = Vec::new();
         let mut whole = 0;
-        while let Some(event) = walk.next() {
+        for event in walk {
             match session.report.step(event)? {
                 None => {}
                 Some(Event::Enter(entry)) => {
@@ -177,6 +172,9 @@ impl Du {
         }
     }
 }
+
+/// Takes what is to be shown: the path from the start, the entry, its bytes.
+type Show<'a> = &'a mut dyn FnMut(&[u8], &Entry, u64) -> Outcome<()>;
 
 /// Adds directories at `depth` and below to those above them.
 fn close(open: &mut Vec<(usize, u64)>, depth: usize) {

@@ -142,11 +142,7 @@ impl<'a> ImageSink<'a> {
     }
 
     /// Makes something under its name, or under another that then takes its place: what was there goes only when the new one is whole.
-    fn place(
-        &mut self,
-        path: &[u8],
-        make: &mut dyn FnMut(&mut Self, At, &[u8]) -> Outcome<Made>,
-    ) -> Outcome<()> {
+    fn place(&mut self, path: &[u8], make: Make<'_, Self>) -> Outcome<()> {
         let (at, name) = self.parent(path)?;
         match make(self, at, name)? {
             Made::Done => return Ok(()),
@@ -276,12 +272,7 @@ impl<'a> ImageSink<'a> {
         Ok(())
     }
 
-    fn simple(
-        &mut self,
-        path: &[u8],
-        meta: &Meta,
-        make: &dyn Fn(&Self, At, &[u8]) -> rumpuser::Result<()>,
-    ) -> Outcome<()> {
+    fn simple(&mut self, path: &[u8], meta: &Meta, make: MakeSimple<'_, Self>) -> Outcome<()> {
         self.place(path, &mut |sink, at, name| match make(sink, at, name) {
             Ok(()) => sink.attributes(path, at, name, meta).map(|()| Made::Done),
             Err(Errno::EEXIST) => Ok(Made::Exists),
@@ -316,6 +307,12 @@ impl<'a> ImageSink<'a> {
         }
     }
 }
+
+/// Makes something with its content and attributes under a name in a directory.
+type Make<'a, S> = &'a mut dyn FnMut(&mut S, At, &[u8]) -> Outcome<Made>;
+
+/// Makes something by one system call.
+type MakeSimple<'a, S> = &'a dyn Fn(&S, At, &[u8]) -> rumpuser::Result<()>;
 
 /// What became of an attempt to make something.
 enum Made {
