@@ -574,7 +574,8 @@ impl Writer {
     /// Sets an extended attribute, its value as it is stored.
     ///
     /// # Errors
-    /// `EEXIST` and `ENODATA` by `mode`; `ERANGE`, `E2BIG`, `ENOSPC`; what is wrong with the volume.
+    /// `EOPNOTSUPP` on a volume of the first revision, which has none; `EEXIST` and `ENODATA` by `mode`; `ERANGE`,
+    /// `E2BIG`, `ENOSPC`; what is wrong with the volume.
     pub fn set_xattr(
         &self,
         inode: &mut Inode,
@@ -583,6 +584,9 @@ impl Writer {
         mode: SetMode,
         time: Timespec,
     ) -> Result<()> {
+        if self.fs().superblock().rev_level == 0 {
+            return Err(Error::Refused(Errno::EOPNOTSUPP));
+        }
         let credits = self.fs().xattr_credits(inode, value.len())?;
         self.run_on(credits, time, inode, |txn, inode| {
             txn.set_xattr(inode, index, name, value, mode)?;

@@ -1,6 +1,8 @@
 //! Volumes in memory, made by mke2fs and checked by e2fsck, and a file system on them that is driven directly.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod kinds;
+
 use rumpbio::{Hooks, Volume, VolumeOptions};
 use rumpfs_ext2fs::{
     Ext2fs,
@@ -116,6 +118,19 @@ pub(crate) fn tool(program: &str, args: &[&str]) -> String {
     text
 }
 
+/// What e2fsck printed must say that nothing is wrong.
+pub(crate) fn assert_clean(text: &str) {
+    for line in text.lines() {
+        // A tree of blocks that were written from the end may be wider than it could be; the kernel's are, too.
+        let quiet = line.starts_with("e2fsck ")
+            || line.contains("could be narrower.  Optimize? no")
+            || line.starts_with("Pass ")
+            || line.contains(" files (")
+            || line.is_empty();
+        assert!(quiet, "e2fsck: {line}\n{text}");
+    }
+}
+
 /// A volume that is being written.
 pub(crate) struct Disk {
     dir: TempDir,
@@ -184,15 +199,7 @@ impl Disk {
         let path = self.save();
         let path = path.to_str().unwrap();
         let text = tool("e2fsck", &["-f", "-n", path]);
-        for line in text.lines() {
-            // A tree of blocks that were written from the end may be wider than it could be; the kernel's are, too.
-            let quiet = line.starts_with("e2fsck ")
-                || line.contains("could be narrower.  Optimize? no")
-                || line.starts_with("Pass ")
-                || line.contains(" files (")
-                || line.is_empty();
-            assert!(quiet, "e2fsck: {line}\n{text}");
-        }
+        assert_clean(&text);
     }
 
     /// Writes the image out; its path.
