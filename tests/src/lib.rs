@@ -7,11 +7,13 @@
 //! | [`tools`] | native programs and temporary folders |
 //! | [`mounted`] | a kernel with an image mounted |
 //! | [`model`] | random operations on a mount and on a model of it, compared step by step |
+//! | [`mtree`] | manifests, compared with a mount |
 //! | [`tree`] | a whole tree as a value, read from a mount or from the host |
 
 pub mod conformance;
 pub mod fixtures;
 pub mod model;
 pub mod mounted;
+pub mod mtree;
 pub mod tools;
 pub mod tree;

@@ -1,6 +1,6 @@
 //! A kernel with an image mounted.
 
-use rumpkern::{Kernel, Proc};
+use rumpkern::{Errno, Kernel, Proc};
 use rumpuser_posix::{Access, Host, HostFile};
 use rumpvfs::{
     Calls as _, KernelVfs as _,
@@ -39,12 +39,28 @@ impl Mounted {
     /// When that fails, with the kernel's messages.
     #[must_use]
     pub fn new(fs_type: &str, image: &str, read_only: bool) -> Self {
+        Self::try_new(fs_type, image, read_only)
+            .unwrap_or_else(|(error, messages)| panic!("mounting {image}: {error}; {messages:?}"))
+    }
+
+    /// Mounts `image`, a file of the host.
+    ///
+    /// # Errors
+    /// What `mount` says, and the kernel's messages.
+    ///
+    /// # Panics
+    /// When the image does not open or the kernel does not boot.
+    pub fn try_new(
+        fs_type: &str,
+        image: &str,
+        read_only: bool,
+    ) -> Result<Self, (Errno, Vec<String>)> {
         let access = if read_only {
             Access::ReadOnly
         } else {
             Access::ReadWrite
         };
-        let device = HostFile::open(Path::new(image), access).expect("the image opens");
+        let device = HostFile::open(image, access).expect("the image opens");
         let kernel = boot();
         let proc = kernel.init_proc();
         proc.umask(0);
@@ -57,13 +73,11 @@ impl Mounted {
         if read_only {
             args = args.read_only();
         }
-        if let Err(error) = proc.mount(fs_type, MOUNT_POINT, args) {
-            panic!(
-                "mounting {image}: {error}; messages: {:?}",
-                kernel.log().since(0)
-            );
-        }
-        Self { kernel, proc }
+        proc.mount(fs_type, MOUNT_POINT, args).map_err(|error| {
+            let messages = kernel.log().since(0);
+            (error, messages.into_iter().map(|m| m.text).collect())
+        })?;
+        Ok(Self { kernel, proc })
     }
 
     /// Unmounts.

@@ -111,7 +111,7 @@ impl<'a> Block<'a> {
             ));
         };
         let len = rec_len(raw.rec_len.get(), self.block_size);
-        let name_len = self.name_len(raw);
+        let name_len = usize::from(raw.name_len);
         let suffix = if self.hashed && name_len > 2 { 8 } else { 0 };
         let ino = raw.inode.get();
         if len
@@ -181,12 +181,6 @@ impl<'a> Block<'a> {
             name,
             file_type,
         })
-    }
-
-    /// The name's length: without the filetype feature the second byte counts, too.
-    fn name_len(&self, raw: &RawDirEntry) -> usize {
-        let high = if self.filetype { 0 } else { raw.file_type };
-        usize::from(u16::from_le_bytes([raw.name_len, high]))
     }
 
     fn wrong(

@@ -22,7 +22,8 @@ pub struct RawDirEntry {
     pub rec_len: U16,
     /// 0x006: bytes in the name.
     pub name_len: u8,
-    /// 0x007: type, with the filetype feature; else bits 8 to 15 of the name's length.
+    /// 0x007: type, with the filetype feature. Without it the name's length has these bits on paper, but no name is that
+    /// long, and the checksum's entry keeps its mark here all the same.
     pub file_type: u8,
 }
 assert_size!(RawDirEntry, 8);
