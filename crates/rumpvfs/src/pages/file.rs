@@ -16,8 +16,9 @@ use rumpuser::{Errno, Result, sync::RwLock};
 
 /// The cached data of a regular file; one per vnode.
 ///
-/// Dropping it writes what is dirty, ignoring errors: an owner that wants them calls [`flush`](Self::flush) first. Before
-/// the blocks of a deleted file are freed, the owner calls [`invalidate`](Self::invalidate).
+/// Dropping it drops all pages, as a power cut would: an owner that wants the dirty ones written calls
+/// [`flush`](Self::flush) first. Before the blocks of a deleted file are freed, the owner calls
+/// [`invalidate`](Self::invalidate).
 pub struct FilePages {
     pub(super) inner: Arc<Inner>,
 }
@@ -122,10 +123,6 @@ impl FilePages {
 
 impl Drop for FilePages {
     fn drop(&mut self) {
-        if self.is_dirty() {
-            // Nobody is left to be told of an error; the blocks that fail are lost with the cache.
-            let _ = self.inner.mount.write_file(&self.inner);
-        }
         self.inner.clear();
     }
 }

@@ -11,7 +11,8 @@
 //! | `page` | one page: content, and for each block of it valid, dirty, and where it lives |
 //! | [`file`] | [`FilePages`], its pages, flush and drop |
 //! | `read` | cached reads, misses, read-ahead, large reads past the cache |
-//! | `write` | writes in place and writes that need blocks |
+//! | `write` | writes: in place, or in steps |
+//! | `step` | a step that needs blocks, inside the driver's transaction |
 //! | `resize` | truncate, punch, reserve |
 //! | `seek` | data, holes, extents |
 //! | `iovec` | cursors over the caller's buffers |
@@ -52,6 +53,7 @@ pub mod pool;
 mod read;
 mod resize;
 mod seek;
+mod step;
 mod write;
 
 #[cfg(test)]

@@ -211,6 +211,23 @@ fn writing_past_the_largest_size_is_refused() {
 }
 
 #[test]
+fn a_file_that_is_dropped_or_invalidated_writes_nothing() {
+    for drop_it in [false, true] {
+        let mut bench = Bench::new(1024, 16, 1 << 20);
+        bench.write(0, &[1; 5000]).unwrap();
+        assert!(!bench.mount.is_clean());
+        if drop_it {
+            bench.pages = FilePages::new(&bench.mount);
+        } else {
+            bench.pages.invalidate();
+        }
+        assert!(bench.mount.is_clean());
+        bench.mount.write_ordered().unwrap();
+        assert_eq!((writes(&bench), bench.pool.used()), (0, 0));
+    }
+}
+
+#[test]
 fn a_page_that_is_being_written_is_not_dropped() {
     let mut bench = Bench::new(4096, 16, 0);
     bench.shared.device.fail_writes.store(true, SeqCst);
