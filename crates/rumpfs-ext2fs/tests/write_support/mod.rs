@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod kinds;
+pub(crate) mod machine;
 
 use rumpbio::{Hooks, Volume, VolumeOptions};
 use rumpfs_ext2fs::{
