@@ -465,7 +465,7 @@ pub trait Calls {
 /// What a kernel's consumer may do besides system calls. Implemented by [`Kernel`](rumpkern::Kernel).
 pub trait KernelVfs {
     /// Shows a block device at an absolute path of the root file system: intermediate directories are made, and a block
-    /// device node (etfs). Without a root file system the path is known to `mount` alone.
+    /// device node (etfs). Without a root file system in memory the path is known to `mount` alone.
     ///
     /// # Errors
     /// `EINVAL` (relative path), `EEXIST`.

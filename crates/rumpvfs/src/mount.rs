@@ -278,7 +278,9 @@ impl Mount {
 
     /// The last use of a vnode has ended.
     pub(crate) fn idle(&self, vnode: &Arc<Vnode>) {
-        if vnode.nlink() == 0 && !self.limits.revalidate {
+        // A dead mount keeps nothing: its queue may be gone already.
+        let unlinked = vnode.nlink() == 0 && !self.limits.revalidate;
+        if unlinked || self.fs.is_dead() {
             if vnode.try_end() {
                 self.end(vnode);
             }
@@ -372,7 +374,7 @@ impl Mount {
     /// After a call that changed something, with no lock held.
     pub(crate) fn changed(&self) -> Result<()> {
         let result = if self.flags().contains(MountFlags::SYNCHRONOUS) {
-            self.fs.sync()
+            self.sync()
         } else {
             Ok(())
         };
@@ -389,7 +391,7 @@ impl Mount {
         for vnode in self.vnodes() {
             result = result.and(match vnode.flush_times() {
                 // It was given back meanwhile, which wrote it.
-                Err(Errno::EIO) if !self.fs.is_dead() && vnode.users() == u32::MAX => Ok(()),
+                Err(Errno::EIO) if !self.fs.is_dead() && vnode.ending() => Ok(()),
                 other => other,
             });
         }

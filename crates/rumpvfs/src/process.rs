@@ -2,20 +2,23 @@
 
 use crate::{
     calls::{At, Follow},
+    fifo::FifoFile,
     file::VnodeFile,
+    special::DeviceFile,
     vfs::Vfs,
     vnode::VnodeRef,
     walk::{Last, Walker, split_last},
 };
 use alloc::sync::Arc;
 use core::any::Any;
-use rumpkern::{Cred, Proc, proc::FactionData};
+use rumpkern::{Cred, Fd, Proc, proc::FactionData};
 use rumpuser::{Errno, Result, sync::RwLock};
 
 /// Directories of a process.
 pub(crate) struct ProcVfs {
-    pub(crate) vfs: Arc<Vfs>,
+    // Vnodes go before the caches that they may be put into.
     pub(crate) dirs: RwLock<Dirs>,
+    pub(crate) vfs: Arc<Vfs>,
 }
 
 /// `None` is the root directory of the kernel, whatever is mounted there.
@@ -55,10 +58,10 @@ pub(crate) fn data(proc: &Proc) -> Result<Arc<ProcVfs>> {
 
 /// On whose behalf a system call runs.
 pub(crate) struct Ctx {
+    dirs: Dirs,
     pub(crate) vfs: Arc<Vfs>,
     pub(crate) cred: Arc<Cred>,
     pub(crate) umask: u32,
-    dirs: Dirs,
 }
 
 /// The directory and last component of a path.
@@ -155,10 +158,32 @@ impl Ctx {
 pub(crate) fn start(proc: &Proc, at: At) -> Result<Start> {
     match at {
         At::Cwd => Ok(None),
-        At::Fd(fd) => {
-            let open = proc.fd_file(fd)?;
-            let file = VnodeFile::of(&open).ok_or(Errno::ENOTDIR)?;
-            Ok(Some(file.vnode.clone()))
-        }
+        At::Fd(fd) => vnode_of(proc, fd).map(Some).map_err(|error| {
+            if error == Errno::EINVAL {
+                Errno::ENOTDIR
+            } else {
+                error
+            }
+        }),
+    }
+}
+
+/// The vnode behind a descriptor.
+///
+/// # Errors
+/// `EBADF`; `EINVAL` for what is no vnode.
+pub(crate) fn vnode_of(proc: &Proc, fd: Fd) -> Result<VnodeRef> {
+    let open = proc.fd_file(fd)?;
+    let file = match open.file().clone().as_any().downcast::<VnodeFile>() {
+        Ok(file) => return Ok(file.vnode.clone()),
+        Err(other) => other,
+    };
+    let file = match file.downcast::<DeviceFile>() {
+        Ok(file) => return Ok(file.node.clone()),
+        Err(other) => other,
+    };
+    match file.downcast::<FifoFile>() {
+        Ok(file) => Ok(file.vnode.clone()),
+        Err(_) => Err(Errno::EINVAL),
     }
 }

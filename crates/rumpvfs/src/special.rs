@@ -77,10 +77,9 @@ impl Vfs {
     /// # Errors
     /// Those of paths; `ENOTBLK`.
     pub(crate) fn device_at(&self, ctx: &Ctx, path: &[u8]) -> Result<DeviceNumber> {
-        // Without a root file system there are no nodes yet, but devices have their paths.
-        if self.root().is_err() {
-            let devices = self.devices.lock();
-            return devices.at(path).map(|s| s.number).ok_or(Errno::ENOENT);
+        // Where the root is not in memory there are no nodes, but devices have their paths.
+        if let Some(shown) = self.devices.lock().at(path) {
+            return Ok(shown.number);
         }
         let node = ctx.resolve(&None, path, Follow::Yes)?;
         if node.file_type == FileType::Block {
@@ -128,8 +127,13 @@ impl Vfs {
         made
     }
 
+    /// Whether device nodes are made: only in a root file system of the kernel's own, never on a medium.
+    fn has_nodes(&self) -> bool {
+        self.root().is_ok_and(|root| root.mount.limits.memory)
+    }
+
     fn make_node(self: &Arc<Self>, path: &[u8], number: DeviceNumber) -> Result<()> {
-        if self.root().is_err() {
+        if !self.has_nodes() {
             return Ok(());
         }
         let ctx = Ctx::kernel(self);
@@ -161,7 +165,7 @@ impl Vfs {
         let gone = devices.shown.remove(at);
         drop(devices);
         drop(gone);
-        if self.root().is_err() {
+        if !self.has_nodes() {
             return Ok(());
         }
         // Somebody may have removed the node.
@@ -200,10 +204,10 @@ impl Vfs {
 
 /// An open block device: its bytes, raw.
 pub(crate) struct DeviceFile {
+    pub(crate) node: VnodeRef,
     vfs: Arc<Vfs>,
     number: DeviceNumber,
     device: Arc<dyn BlockDevice>,
-    pub(crate) node: VnodeRef,
 }
 
 impl Drop for DeviceFile {

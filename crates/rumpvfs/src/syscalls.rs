@@ -10,8 +10,7 @@ use crate::{
     fs::{FsType, Ino, Probe, XattrMode},
     guarded::contain,
     lock::Range,
-    process::{self, Ctx},
-    special::DeviceFile,
+    process::{self, Ctx, Start, vnode_of},
     vfs::Vfs,
     vnode::{LOCKED, VnodeRef},
     walk::{self, Cached},
@@ -34,26 +33,8 @@ fn vnode_file(proc: &Proc, fd: Fd) -> Result<(Arc<VnodeFile>, OpenFlags)> {
     Ok((VnodeFile::of(&open).ok_or(Errno::EINVAL)?, flags))
 }
 
-/// The vnode behind a descriptor of any kind that has one.
-fn vnode_of(proc: &Proc, fd: Fd) -> Result<VnodeRef> {
-    let open = proc.fd_file(fd)?;
-    let file = open.file().clone().as_any();
-    let file = match file.downcast::<VnodeFile>() {
-        Ok(file) => return Ok(file.vnode.clone()),
-        Err(other) => other,
-    };
-    let file = match file.downcast::<DeviceFile>() {
-        Ok(file) => return Ok(file.node.clone()),
-        Err(other) => other,
-    };
-    match file.downcast::<crate::fifo::FifoFile>() {
-        Ok(file) => Ok(file.vnode.clone()),
-        Err(_) => Err(Errno::EINVAL),
-    }
-}
-
 /// A stat along cached names: no allocation, no driver, no sleep lock. `None` when the caches do not know.
-fn stat_cached(proc: &Proc, path: &[u8], follow: Follow) -> Result<Option<Stat>> {
+fn stat_cached(proc: &Proc, at: &Start, path: &[u8], follow: Follow) -> Result<Option<Stat>> {
     if path.is_empty() || path.len() > 4095 {
         return Ok(None);
     }
@@ -65,14 +46,14 @@ fn stat_cached(proc: &Proc, path: &[u8], follow: Follow) -> Result<Option<Stat>>
     let Some(top) = &table.root else {
         return Err(Errno::ENOENT);
     };
-    let root = dirs.root.as_ref().map_or(top, VnodeRef::arc);
-    let start = match (&dirs.cwd, path.first()) {
-        (Some(cwd), Some(byte)) if *byte != b'/' => cwd.arc(),
-        (None, Some(byte)) if *byte != b'/' => top,
-        _ => root,
+    let start = match at.as_ref().or(dirs.cwd.as_ref()) {
+        Some(start) if path[0] != b'/' => start.arc(),
+        None if path[0] != b'/' => top,
+        _ => dirs.root.as_ref().map_or(top, VnodeRef::arc),
     };
+    let root = dirs.root.as_ref().map_or(top, VnodeRef::arc);
     match walk::cached(names, &table, (root, start), path, follow, &cred)? {
-        Cached::Found(vnode) if !vnode.mount.limits.revalidate => {
+        Cached::Found(vnode) if !vnode.mount.limits.revalidate && !vnode.ending() => {
             vnode.touch();
             vnode.stat().map(Some)
         }
@@ -80,13 +61,21 @@ fn stat_cached(proc: &Proc, path: &[u8], follow: Follow) -> Result<Option<Stat>>
     }
 }
 
+/// Flags that an open file description keeps. One that only names a file is open for nothing.
+fn kept(flags: OpenFlags) -> OpenFlags {
+    if flags.contains(OpenFlags::PATH) {
+        return flags & (OpenFlags::PATH | OpenFlags::CLOEXEC);
+    }
+    let once = OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::TRUNC | OpenFlags::NOFOLLOW;
+    flags - once
+}
+
 impl Calls for Proc {
     fn openat(&self, at: At, path: impl AsRef<[u8]>, flags: OpenFlags, mode: u32) -> Result<Fd> {
         let ctx = Ctx::new(self)?;
         let file = ctx.open(&process::start(self, at)?, path.as_ref(), flags, mode)?;
-        let once = OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::TRUNC | OpenFlags::NOFOLLOW;
         let closer = file.clone();
-        self.fd_alloc(file, flags - once).inspect_err(|_| {
+        self.fd_alloc(file, kept(flags)).inspect_err(|_| {
             // The table is full; what closing says does not matter any more.
             let _ = closer.close(&ctx.cred);
         })
@@ -389,9 +378,8 @@ impl Calls for Proc {
         if now.generation != handle.generation || now.nlink == 0 {
             return Err(Errno::ESTALE);
         }
-        let once = OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::TRUNC | OpenFlags::NOFOLLOW;
         let file = ctx.open_vnode(vnode, flags - OpenFlags::CREAT)?;
-        self.fd_alloc(file, flags - once)
+        self.fd_alloc(file, kept(flags))
     }
 
     fn extents(&self, fd: Fd, offset: u64, len: u64) -> Result<Vec<FileExtent>> {

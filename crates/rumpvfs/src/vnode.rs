@@ -256,8 +256,17 @@ impl Vnode {
     /// # Errors
     /// `EIO` when the mount is dead.
     pub(crate) fn stat(&self) -> Result<Stat> {
-        let a = self.attributes()?;
-        Ok(Stat {
+        if self.mount.limits.revalidate {
+            return Ok(self.to_stat(&self.attributes()?));
+        }
+        if self.mount.fs.is_dead() {
+            return Err(Errno::EIO);
+        }
+        Ok(self.to_stat(&self.attr.lock().now))
+    }
+
+    fn to_stat(&self, a: &Attributes) -> Stat {
+        Stat {
             dev: self.mount.id,
             ino: self.ino().0,
             generation: a.generation,
@@ -275,7 +284,7 @@ impl Vnode {
             ctime: a.ctime,
             birthtime: a.birthtime,
             flags: a.flags,
-        })
+        }
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -306,7 +315,7 @@ impl Vnode {
         } = attr.now;
         // Once a day otherwise, so that what was not used for long can be told.
         let old = atime.sec.saturating_add(86_400) <= now.sec;
-        if strict && atime != now || atime <= mtime || atime <= ctime || old {
+        if atime != now && (strict || atime <= mtime || atime <= ctime || old) {
             attr.now.atime = now;
             attr.pending.atime = true;
         }
@@ -349,6 +358,11 @@ impl Vnode {
         self.users
             .compare_exchange(0, DYING, Ordering::AcqRel, Ordering::Relaxed)
             .is_ok()
+    }
+
+    /// Whether it is on its way back to the driver: what it says may be old.
+    pub(crate) fn ending(&self) -> bool {
+        self.users() == DYING
     }
 
     pub(crate) fn users(&self) -> u32 {
