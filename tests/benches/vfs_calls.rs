@@ -2,7 +2,10 @@
 
 use rumpkern::{Kernel, OpenFlags};
 use rumpuser_posix::Host;
-use rumpvfs::{Calls as _, calls::{At, Follow}};
+use rumpvfs::{
+    Calls as _,
+    calls::{At, Follow},
+};
 use std::{hint::black_box, time::Instant};
 
 /// The best of five runs of `count` calls, in nanoseconds per call. An argument chooses those whose name contains it.
@@ -19,7 +22,10 @@ fn time(what: &str, count: u32, mut call: impl FnMut(u32)) {
         })
         .min()
         .unwrap();
-    println!("{what:32} {:>10.1} ns", best.as_nanos() as f64 / f64::from(count));
+    println!(
+        "{what:32} {:>10.1} ns",
+        best.as_nanos() as f64 / f64::from(count)
+    );
 }
 
 fn main() {
@@ -30,7 +36,9 @@ fn main() {
     let p = kernel.init_proc();
     p.mkdirat(At::Cwd, "/a", 0o755).unwrap();
     p.mkdirat(At::Cwd, "/a/b", 0o755).unwrap();
-    let fd = p.open("/a/b/c", OpenFlags::CREAT | OpenFlags::RDWR, 0o644).unwrap();
+    let fd = p
+        .open("/a/b/c", OpenFlags::CREAT | OpenFlags::RDWR, 0o644)
+        .unwrap();
     p.write(fd, &[1; 4096]).unwrap();
     time("getpid", 1_000_000, |_| {
         black_box(p.getpid());
@@ -63,7 +71,9 @@ fn main() {
         p.close(fd).unwrap();
     });
     time("create, close, unlink", 100_000, |_| {
-        let fd = p.open("/a/b/n", OpenFlags::CREAT | OpenFlags::WRONLY, 0o644).unwrap();
+        let fd = p
+            .open("/a/b/n", OpenFlags::CREAT | OpenFlags::WRONLY, 0o644)
+            .unwrap();
         p.close(fd).unwrap();
         p.unlinkat(At::Cwd, "/a/b/n", false).unwrap();
     });
@@ -76,7 +86,9 @@ fn main() {
     p.mkdirat(At::Cwd, "/many", 0o755).unwrap();
     for number in 0..20_000 {
         let path = format!("/many/file{number}");
-        let fd = p.open(&path, OpenFlags::CREAT | OpenFlags::WRONLY, 0o644).unwrap();
+        let fd = p
+            .open(&path, OpenFlags::CREAT | OpenFlags::WRONLY, 0o644)
+            .unwrap();
         p.close(fd).unwrap();
     }
     let dir = p.open("/many", OpenFlags::RDONLY, 0).unwrap();

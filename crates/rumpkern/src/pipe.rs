@@ -33,6 +33,14 @@ struct State {
     mtime: Timespec,
 }
 
+/// Who was there when an end was opened.
+struct Present {
+    readers: bool,
+    writers: bool,
+    readers_ever: u64,
+    writers_ever: u64,
+}
+
 /// One side of a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -80,7 +88,18 @@ impl Pipe {
     /// A new end.
     #[must_use]
     pub fn end(self: &Arc<Self>, side: Side) -> Arc<End> {
+        self.enter(side).0
+    }
+
+    /// A new end, and the stream's counts at the moment that it was counted in.
+    fn enter(self: &Arc<Self>, side: Side) -> (Arc<End>, Present) {
         let mut state = self.state.lock();
+        let present = Present {
+            readers: state.readers > 0,
+            writers: state.writers > 0,
+            readers_ever: state.readers_ever,
+            writers_ever: state.writers_ever,
+        };
         if side.reads() {
             state.readers += 1;
             state.readers_ever += 1;
@@ -91,10 +110,11 @@ impl Pipe {
         }
         drop(state);
         self.changed();
-        Arc::new(End {
+        let end = Arc::new(End {
             pipe: self.clone(),
             side,
-        })
+        });
+        (end, present)
     }
 
     /// Opens an end as open(2) does for a FIFO: waits for the other side, unless `nonblock`.
@@ -105,20 +125,17 @@ impl Pipe {
         if side == Side::Write && nonblock && self.state.lock().readers == 0 {
             return Err(Errno::ENXIO);
         }
-        let (readers, writers) = {
-            let state = self.state.lock();
-            (state.readers_ever, state.writers_ever)
-        };
-        let end = self.end(side);
+        let (end, before) = self.enter(side);
         if side == Side::Both || nonblock {
             return Ok(end);
         }
         loop {
             let ticket = self.event.ticket();
             let state = self.state.lock();
+            // The other side may have been woken by this one, done its work and gone before this look.
             let met = match side {
-                Side::Read => state.writers > 0 || state.writers_ever > writers,
-                _ => state.readers > 0 || state.readers_ever > readers,
+                Side::Read => before.writers || state.writers_ever > before.writers_ever,
+                _ => before.readers || state.readers_ever > before.readers_ever,
             };
             drop(state);
             if met {

@@ -83,17 +83,14 @@ impl Calls for Proc {
 
     fn fstatat(&self, at: At, path: impl AsRef<[u8]>, follow: Follow) -> Result<Stat> {
         let path = path.as_ref();
-        if at == At::Cwd
-            && let Some(stat) = stat_cached(self, path, follow)?
-        {
-            return Ok(stat);
-        }
         if let (At::Fd(fd), b"") = (at, path) {
             return self.fstat(fd);
         }
-        let ctx = Ctx::new(self)?;
-        ctx.resolve(&process::start(self, at)?, path, follow)?
-            .stat()
+        let start = process::start(self, at)?;
+        match stat_cached(self, &start, path, follow)? {
+            Some(stat) => Ok(stat),
+            None => Ctx::new(self)?.resolve(&start, path, follow)?.stat(),
+        }
     }
 
     fn linkat(&self, from: (At, &[u8]), to: (At, &[u8]), follow: Follow) -> Result<()> {
