@@ -201,13 +201,22 @@ impl Model {
         (full, dir, name)
     }
 
+    /// Adds an inode. In a set-group-id directory it gets that directory's group, and a directory the bit as well.
     fn add(&mut self, dir: usize, name: Vec<u8>, kind: InodeKind, mode: u32) {
         let id = self.inodes.len();
+        let parent = self.inode(dir);
+        let inherits = parent.mode & 0o2000 != 0;
+        let gid = if inherits { parent.gid } else { 0 };
+        let bit = if inherits && matches!(kind, InodeKind::Directory(_)) {
+            0o2000
+        } else {
+            0
+        };
         let inode = Inode {
             kind,
-            mode,
+            mode: mode | bit,
             uid: 0,
-            gid: 0,
+            gid,
             mtime: None,
             xattrs: BTreeMap::new(),
         };

@@ -6,7 +6,7 @@ use rumpvfs::{
     Calls as _, KernelVfs as _,
     calls::{At, MountArgs},
 };
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 /// Where images are mounted.
 pub const MOUNT_POINT: &str = "/mnt";

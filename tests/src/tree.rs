@@ -60,6 +60,27 @@ pub struct Node {
     pub xattrs: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
+impl Node {
+    /// The first field in which `found` differs.
+    fn difference(&self, found: &Self) -> Option<String> {
+        fn field<T: PartialEq + std::fmt::Debug>(name: &str, a: &T, b: &T) -> Option<String> {
+            (a != b).then(|| format!("{name}: expected {a:?}, found {b:?}"))
+        }
+        field("kind", &self.kind, &found.kind)
+            .or_else(|| {
+                field(
+                    "mode",
+                    &format!("{:o}", self.mode),
+                    &format!("{:o}", found.mode),
+                )
+            })
+            .or_else(|| field("owner", &(self.uid, self.gid), &(found.uid, found.gid)))
+            .or_else(|| field("nlink", &self.nlink, &found.nlink))
+            .or_else(|| field("mtime", &self.mtime, &found.mtime))
+            .or_else(|| field("xattrs", &self.xattrs, &found.xattrs))
+    }
+}
+
 /// Files by path relative to the root, which is the empty path.
 pub type Tree = BTreeMap<Vec<u8>, Node>;
 
@@ -94,9 +115,7 @@ pub fn assert_same(what: &str, expected: &Tree, found: &Tree) {
                     // The root of an ext volume has lost+found besides.
                     (a.nlink, b.nlink) = (0, 0);
                 }
-                if a != b {
-                    differences.push(format!("{name}: expected {a:?}, found {b:?}"));
-                }
+                differences.extend(a.difference(&b).map(|d| format!("{name}: {d}")));
             }
             (None, None) => {}
         }

@@ -125,7 +125,7 @@ fn check(shape: &Shape, ops: &[Op]) {
 fn random(shape: &Shape) {
     let config = Config {
         cases: SEQUENCES,
-        max_shrink_iters: 300,
+        max_shrink_iters: 60,
         failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
         ..Config::default()
     };
