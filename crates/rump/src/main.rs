@@ -47,6 +47,8 @@ struct Cli {
     /// Print help
     #[arg(long, global = true, action = clap::ArgAction::Help)]
     help: Option<bool>,
+    #[command(flatten)]
+    mount: commands::Mount,
     #[command(subcommand)]
     command: Command,
 }
@@ -106,7 +108,7 @@ commands! {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     signals::install();
-    let session = Session::new(cli.command.mount());
+    let session = Session::new(cli.command.mount().or(cli.mount.options()));
     let outcome = cli.command.run(&session);
     session.finish();
     session.report.exit(outcome)

@@ -56,6 +56,14 @@ pub(crate) struct MountOptions {
 }
 
 impl MountOptions {
+    /// These, and what they leave open as `others` have it.
+    pub(crate) fn or(mut self, others: Self) -> Self {
+        self.fs_type = self.fs_type.or(others.fs_type);
+        self.driver.extend(others.driver);
+        self.messages |= others.messages;
+        self
+    }
+
     /// Whether the user said anything.
     pub(crate) fn is_given(&self) -> bool {
         self.fs_type.is_some() || !self.driver.is_empty() || self.messages

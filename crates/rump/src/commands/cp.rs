@@ -265,10 +265,16 @@ fn run(session: &Session, how: &How, sources: &[Operand], dest: &Operand) -> Out
             Operand::Image(address) => session
                 .open(address)
                 .map(|image| Ready::Image(image, address)),
-            Operand::Host(path) => Ok(Ready::Host(path)),
+            Operand::Host(path) => match path.symlink_metadata() {
+                Ok(_) => Ok(Ready::Host(path)),
+                Err(error) => Err(Failure::host(path, &error)),
+            },
             Operand::Stream => Ok(Ready::Stream),
         };
         ready.extend(session.report.step(found)?);
+    }
+    if ready.is_empty() {
+        return Ok(());
     }
     let many = sources.len() > 1;
     match dest {

@@ -51,7 +51,7 @@ pub(crate) struct MountLong {
 #[derive(Args, Clone, Debug, Default)]
 struct DriverOptions {
     /// Mount option for the file system driver; may be given several times
-    #[arg(long = "mount-option", value_name = "NAME[=VALUE]")]
+    #[arg(short = 'o', long = "mount-option", value_name = "NAME[=VALUE]")]
     mount_option: Vec<String>,
     /// Show messages of the kernel as they come
     #[arg(long = "kernel-messages")]

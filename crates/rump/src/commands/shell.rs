@@ -197,7 +197,7 @@ fn run(session: &Session, place: &Place, words: &[Word]) -> Outcome<()> {
     }
     match crate::Cli::try_parse_from(line) {
         Ok(cli) => {
-            if cli.command.mount().is_given() {
+            if cli.command.mount().is_given() || cli.mount.options().is_given() {
                 return Err(Failure::Message(
                     "options for mounting are given to the shell itself".into(),
                 ));

@@ -1,0 +1,219 @@
+//! What is wrong is said with its name and reason, and changes nothing.
+
+mod common;
+
+use common::{Scratch, at, check, fails, good, noise, rump};
+use std::{fs, os::unix::process::CommandExt};
+
+#[test]
+fn what_is_no_image() {
+    let scratch = Scratch::new();
+    let empty = scratch.write("empty.img", "");
+    let junk = scratch.write("junk.img", noise(100_000));
+    let short = scratch.write("short.img", "x");
+    let ls = |path: &std::path::Path| {
+        let address = at(path.to_str().unwrap(), "/");
+        rump(&["ls", &address])
+    };
+    for (path, reason) in [
+        (&empty, "empty"),
+        (&junk, "no file system found in 100000 bytes (tried: ext2fs"),
+        (&short, "no file system found in 1 bytes"),
+        (&scratch.path("missing"), "No such file or directory"),
+        (&scratch.0, "Is a directory"),
+        (
+            &"/dev/null".into(),
+            "neither a regular file nor a block device",
+        ),
+    ] {
+        let done = ls(path);
+        assert_eq!(done.status, 1, "{path:?}");
+        let start = format!("rump: {}: {reason}", path.display());
+        assert!(done.err.starts_with(&start), "{}", done.err);
+        assert_eq!(done.err.lines().count(), 1);
+        assert!(done.out.is_empty());
+    }
+    assert_eq!(fs::read(junk).unwrap(), noise(100_000));
+}
+
+#[test]
+fn damaged_and_cut_images() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 16, None);
+    let whole = fs::read(&image).unwrap();
+    let cut = scratch.write("cut.img", &whole[..200_000]);
+    let cut = at(cut.to_str().unwrap(), "/");
+    fails(
+        &["ls", &cut],
+        1,
+        &["cut.img", "cannot be mounted as ext2fs", "cut off"],
+    );
+    fails(
+        &["mkdir", &at(cut.trim_end_matches(":/"), "/x")],
+        1,
+        &["cut off"],
+    );
+    assert!(fs::read(scratch.path("cut.img")).unwrap() == whole[..200_000]);
+    // A feature that nobody knows.
+    let mut unknown = whole.clone();
+    unknown[1024 + 0x60 + 3] |= 0x40;
+    let path = scratch.write("unknown.img", &unknown);
+    let done = rump(&["ls", &at(path.to_str().unwrap(), "/")]);
+    assert_eq!(done.status, 1);
+    assert!(
+        done.err
+            .contains("unknown.img: cannot be mounted as ext2fs"),
+        "{}",
+        done.err
+    );
+}
+
+#[test]
+fn wrong_types_parts_and_usage() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let root = at(&image, "/");
+    fails(
+        &["-t", "ntfs", "ls", &root],
+        1,
+        &[&image, "unknown file system type 'ntfs'"],
+    );
+    fails(&["-t", "tmpfs", "ls", &root], 1, &[&image, "tmpfs"]);
+    for name in ["ext2", "ext3", "ext4", "ext2fs"] {
+        assert_eq!(good(&["-t", name, "ls", &root]), "lost+found\n");
+        assert_eq!(good(&["df", "-T", "-t", name, &image]).lines().count(), 2);
+    }
+}
+
+#[test]
+fn usage_errors_are_2() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let before = fs::read(&image).unwrap();
+    for args in [
+        &["ls"][..],
+        &["frobnicate"],
+        &["ls", &image],
+        &["ls", "--no-such-option", "x:/"],
+        &["cp", "one"],
+        &["chmod", "9", &at(&image, "/")],
+        &["chown", "root", &at(&image, "/")],
+        &["touch", "-d", "tomorrow", &at(&image, "/x")],
+        &["truncate", "-s", "x", &at(&image, "/x")],
+        &["stat", "-c", "%q", &at(&image, "/")],
+        &["find", &at(&image, "/"), "-size", "x"],
+        &["get", "not-an-address", "."],
+        &["put", "/etc/hostname", "not-an-address"],
+        &["mkdir", &format!("{image}@:/x")],
+        &["mkdir", &format!("{image}@@x:/x")],
+        &["man", "frob"],
+    ] {
+        let done = rump(args);
+        assert_eq!(done.status, 2, "{args:?}: {done:?}");
+        assert!(!done.err.is_empty());
+    }
+    assert!(fs::read(&image).unwrap() == before);
+}
+
+#[test]
+fn the_driver_says_what_the_number_does_not() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    fails(
+        &["-o", "frobnicate=1", "ls", &at(&image, "/")],
+        1,
+        &[&image, "frobnicate"],
+    );
+}
+
+#[test]
+fn permissions_of_the_host() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    // The test may run as root, whom nothing is forbidden: then somebody else tries.
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    fs::set_permissions(&image, fs::Permissions::from_mode(0o000)).unwrap();
+    let mut command = common::command(&["ls", &at(&image, "/")]);
+    if fs::metadata(&image).unwrap().uid() == 0 {
+        fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
+        let copy = scratch.path("rump");
+        fs::copy(common::RUMP, &copy).unwrap();
+        command = std::process::Command::new(copy);
+        command
+            .args(["ls", &at(&image, "/")])
+            .uid(65_534)
+            .gid(65_534);
+    }
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(err, format!("rump: {image}: Permission denied\n"));
+}
+
+#[test]
+fn names_and_paths() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let long = format!("/{}", "x".repeat(256));
+    fails(
+        &["mkdir", &at(&image, &long)],
+        1,
+        &["xxx: File name too long"],
+    );
+    fails(&["put", "/dev/null", &at(&image, &long)], 1, &[]);
+    fails(
+        &["ls", &at(&image, "/no/such")],
+        1,
+        &[":/no/such: No such file"],
+    );
+    fails(
+        &["mkdir", &at(&image, "/no/such")],
+        1,
+        &[":/no/such: No such file"],
+    );
+    fails(&["rmdir", &at(&image, "/")], 2, &[]);
+    fails(&["mkdir", &at(&image, "/lost+found")], 1, &["File exists"]);
+    let file = scratch.write("f", "x");
+    good(&["put", file.to_str().unwrap(), &at(&image, "/f")]);
+    fails(
+        &["cat", &at(&image, "/f/g")],
+        1,
+        &[":/f/g: Not a directory"],
+    );
+    fails(&["rm", &at(&image, "/lost+found")], 1, &["-r is missing"]);
+    fails(&["rm", "-d", &at(&image, "/")], 1, &["the root"]);
+    check(&image);
+}
+
+#[test]
+fn a_full_volume_keeps_what_it_had_and_no_half_file() {
+    let scratch = Scratch::new();
+    let image = scratch.image_as("a.img", 4, None, &["-t", "ext4", "-m", "0"]);
+    let small = scratch.write("small", "precious\n");
+    let big = scratch.write("big", noise(8 << 20));
+    good(&["put", small.to_str().unwrap(), &at(&image, "/keep")]);
+    // Under a new name, and in place of what is there.
+    for target in ["/big", "/keep"] {
+        fails(
+            &["put", big.to_str().unwrap(), &at(&image, target)],
+            1,
+            &[target, "No space left on device"],
+        );
+        assert_eq!(good(&["ls", &at(&image, "/")]), "keep\nlost+found\n");
+        assert_eq!(good(&["cat", &at(&image, "/keep")]), "precious\n");
+        check(&image);
+    }
+}
+
+#[test]
+fn an_image_in_use_is_left_alone() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let file = fs::File::open(&image).unwrap();
+    file.lock_shared().unwrap();
+    fails(&["mkdir", &at(&image, "/x")], 1, &[&image, "in use"]);
+    good(&["ls", &at(&image, "/")]);
+    file.unlock().unwrap();
+    file.lock().unwrap();
+    fails(&["ls", &at(&image, "/")], 1, &[&image, "in use"]);
+}
