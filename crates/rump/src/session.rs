@@ -38,7 +38,7 @@ pub(crate) struct Session {
     pub(crate) report: Report,
     options: MountOptions,
     written: RefCell<Vec<HostId>>,
-    devices: RefCell<Vec<(HostId, Arc<dyn BlockDevice>)>>,
+    devices: RefCell<Vec<(HostId, Arc<HostFile>)>>,
     images: RefCell<Vec<Rc<Image>>>,
     /// The prompt, if there is one.
     place: RefCell<Option<Place>>,
@@ -194,7 +194,12 @@ impl Session {
         for image in images.extract_if(.., |image| image.key.0 == id) {
             self.close(&image);
         }
-        self.devices.borrow_mut().retain(|(known, _)| *known != id);
+        let mut devices = self.devices.borrow_mut();
+        for (_, disk) in devices.extract_if(.., |(known, _)| *known == id) {
+            // Whoever may still hold the medium reads it no more: the lock must not stand in our own way.
+            let unlocked = disk.file().unlock();
+            unlocked.map_err(|error| Failure::host(&address.image, &error))?;
+        }
         self.written.borrow_mut().push(id);
         Ok(())
     }
@@ -221,7 +226,7 @@ impl Session {
         if file.is_empty() {
             return Err(Failure::at(shown_os(path), "empty: holds no file system"));
         }
-        let disk: Arc<dyn BlockDevice> = Arc::new(file);
+        let disk = Arc::new(file);
         self.devices.borrow_mut().push((id, disk.clone()));
         Ok(disk)
     }

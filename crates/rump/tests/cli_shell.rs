@@ -1,0 +1,139 @@
+//! The prompt, completions and manual pages.
+
+mod common;
+
+use common::{RUMP, Scratch, at, check, good, rump, rump_with, sample};
+use std::{fs, path::Path};
+
+#[test]
+fn commands_from_standard_input() {
+    let scratch = Scratch::new();
+    let tree = sample(&scratch);
+    let image = scratch.image("a.img", 16, Some(&tree));
+    let out = scratch.text("out");
+    fs::create_dir(&out).unwrap();
+    let script = format!(
+        "# a comment\npwd\ncd dir/sub\npwd\nls\ncd ..\ncat '../hello.txt'\ncd /absolute\npwd\nls [ab]*\n\
+         mkdir -p \"new dir/x\"\nput /etc/hostname new\\ dir/\nls 'new dir'\nlcd {out}\nget big.bin .\nlpwd\n\
+         mv big.bin \"new dir\"\ncd '/dir/new dir'\nls\nexit\nls /nonsense\n"
+    );
+    let done = rump_with(&["shell", &image], script.as_bytes());
+    let expected = format!(
+        "/\n/dir/sub\ndeep.c\nhello, world\n/dir\nagain\nbig.bin\nhostname\nx\n{out}\nbig.bin\nhostname\nx\n"
+    );
+    // Paths as the prompt knows them.
+    let text = done
+        .text()
+        .replace("/dir/again", "again")
+        .replace("/dir/big.bin", "big.bin");
+    assert_eq!((done.status, &done.err[..]), (0, ""));
+    assert_eq!(text, expected);
+    assert!(fs::read(format!("{out}/big.bin")).unwrap() == common::noise(3_000_000));
+    check(&image);
+    assert_eq!(
+        good(&["ls", &at(&image, "/dir/new dir")]),
+        "big.bin\nhostname\nx\n"
+    );
+}
+
+#[test]
+fn failures_at_the_prompt() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let before = fs::read(&image).unwrap();
+    let done = rump_with(
+        &["shell", "-r", &image],
+        b"ls\ncat /no\nfrobnicate\nls 'open\nmkdir /x\ncd /no\nshell y\nls -t ext4\nls\n",
+    );
+    assert_eq!(done.status, 1);
+    assert_eq!(done.text(), "lost+found\nlost+found\n");
+    for word in ["/no: No such file", "frobnicate", "not closed", "read-only"] {
+        assert!(done.err.contains(word), "{word}: {}", done.err);
+    }
+    // Nothing was to be changed, so nothing was.
+    assert!(fs::read(&image).unwrap() == before);
+    let ended = rump_with(&["shell", "-e", &image], b"cat /no\nls\n");
+    assert_eq!((ended.status, &ended.text()[..]), (1, ""));
+    assert_eq!(rump_with(&["shell", &image], b"ls\n").status, 0);
+    assert!(fs::read(&image).unwrap() == before);
+    assert_eq!(rump(&["shell", "nosuch.img"]).status, 1);
+}
+
+#[test]
+fn completions_are_valid() {
+    let scratch = Scratch::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let text = good(&["completions", shell]);
+        assert!(text.contains("untar"), "{shell}");
+        if shell == "bash" {
+            let file = scratch.write("rump.bash", &text);
+            common::tool("bash", &["-n", file.to_str().unwrap()]);
+        }
+    }
+    assert_eq!(rump(&["completions", "frob"]).status, 2);
+}
+
+#[test]
+fn manual_pages_are_those_of_the_tool() {
+    let scratch = Scratch::new();
+    let made = scratch.text("man");
+    good(&["man", "--dir", &made]);
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/man");
+    let names = |dir: &Path| {
+        let mut names: Vec<_> = fs::read_dir(dir)
+            .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        names
+    };
+    let again = "made anew by: rump man --dir docs/man";
+    assert_eq!(names(Path::new(&made)), names(&kept), "{again}");
+    for name in names(&kept) {
+        let read = |dir: &Path| fs::read_to_string(dir.join(&name)).unwrap();
+        assert_eq!(read(Path::new(&made)), read(&kept), "{name:?}: {again}");
+    }
+    assert!(good(&["man", "ls"]).contains(".TH rump-ls 1"));
+}
+
+#[test]
+fn every_command_has_help() {
+    let help = good(&["--help"]);
+    for command in [
+        "ls",
+        "cat",
+        "stat",
+        "find",
+        "tree",
+        "du",
+        "df",
+        "info",
+        "cp",
+        "get",
+        "put",
+        "mkdir",
+        "rm",
+        "mv",
+        "ln",
+        "chmod",
+        "chown",
+        "touch",
+        "truncate",
+        "tar",
+        "untar",
+        "mtree",
+        "verify",
+        "shell",
+        "completions",
+        "man",
+    ] {
+        assert!(help.contains(&format!("\n  {command} ")), "{command}");
+        assert!(
+            good(&[command, "--help"]).contains("Usage: rump"),
+            "{command}"
+        );
+    }
+    let version = good(&["--version"]);
+    assert!(version.starts_with("rump "), "{version}");
+    assert!(Path::new(RUMP).is_file());
+}

@@ -1,0 +1,171 @@
+//! Specifications: what is written holds, each kind of difference is found, and nothing else.
+
+mod common;
+
+use common::{Scratch, at, fails, good, rump, rump_with, sample};
+use std::fs;
+
+fn prepared() -> (Scratch, String, String) {
+    let scratch = Scratch::new();
+    let tree = sample(&scratch);
+    let image = scratch.image("a.img", 16, Some(&tree));
+    let spec = good(&["mtree", &at(&image, "/")]);
+    fs::write(scratch.path("spec"), &spec).unwrap();
+    (scratch, image, spec)
+}
+
+#[test]
+fn what_is_written_holds() {
+    let (scratch, image, spec) = prepared();
+    let root = at(&image, "/");
+    assert_eq!(good(&["verify", &root, &scratch.text("spec")]), "");
+    assert_eq!(
+        rump_with(&["verify", &root, "-"], spec.as_bytes()).status,
+        0
+    );
+    assert!(
+        spec.starts_with("#mtree v2.0\n. type=dir mode=0755 uid="),
+        "{spec}"
+    );
+    assert!(
+        spec.contains("./dir/esc\\033\\133\\063"[..17].trim_end()),
+        "{spec}"
+    );
+    assert!(
+        spec.contains("./dir/with\\040space type=file mode=0644 "),
+        "{spec}"
+    );
+    assert!(spec.contains("./link type=link mode=0777 "), "{spec}");
+    assert!(spec.contains(" link=hello.txt\n"), "{spec}");
+    let hash = common::tool("sha256sum", &[&scratch.text("src/dir/big.bin")]);
+    assert!(spec.contains(hash.split(' ').next().unwrap()));
+    // Of a directory below: paths start there.
+    let below = good(&["mtree", &at(&image, "/dir")]);
+    assert!(
+        below.contains("\n./sub/deep.c type=file mode=4755 "),
+        "{below}"
+    );
+}
+
+#[test]
+fn every_difference_is_found_alone() {
+    let (scratch, image, spec) = prepared();
+    let root = at(&image, "/");
+    let line = |start: &str| spec.lines().find(|line| line.starts_with(start)).unwrap();
+    let hello = line("./hello.txt ");
+    let changed = |from: &str, to: &str| spec.replace(hello, &hello.replace(from, to));
+    let size = "size=13";
+    for (text, expected) in [
+        (
+            changed("mode=0640", "mode=0600"),
+            "./hello.txt: mode: expected 0600, found 0640\n",
+        ),
+        (
+            changed(size, "size=14"),
+            "./hello.txt: size: expected 14, found 13\n",
+        ),
+        (
+            changed("nlink=2", "nlink=3"),
+            "./hello.txt: nlink: expected 3, found 2\n",
+        ),
+        (
+            changed("time=1000000000.000000000", "time=1000000000.000000001"),
+            "./hello.txt: time: expected 1000000000.000000001, found 1000000000.000000000\n",
+        ),
+        (
+            spec.replace(" link=hello.txt", " link=x"),
+            "./link: link: expected x, found hello.txt\n",
+        ),
+        (
+            spec.replace(&format!("{hello}\n"), ""),
+            "./hello.txt: extra (file)\n",
+        ),
+        (
+            format!("{spec}./more type=fifo\n"),
+            "./more: missing (fifo)\n",
+        ),
+        (
+            spec.replace("./pipe type=fifo", "./pipe type=socket"),
+            "./pipe: type: expected socket, found fifo\n",
+        ),
+    ] {
+        assert_ne!(text, spec);
+        let done = rump_with(&["verify", &root, "-"], text.as_bytes());
+        assert_eq!(
+            (done.status, &done.text()[..], &done.err[..]),
+            (1, expected, "")
+        );
+    }
+    let digest = hello.rsplit('=').next().unwrap();
+    let done = rump_with(
+        &["verify", &root, "-"],
+        changed(digest, &"0".repeat(64)).as_bytes(),
+    );
+    assert_eq!(done.status, 1);
+    assert!(done.text().contains("sha256digest: expected 0000"));
+    let json = changed(size, "size=14");
+    let json = rump_with(&["verify", "--json", &root, "-"], json.as_bytes());
+    let json: serde_json::Value = serde_json::from_slice(&json.out).unwrap();
+    assert_eq!(json[0]["difference"], "size");
+    assert_eq!(
+        (&json[0]["expected"], &json[0]["found"]),
+        (&"14".into(), &"13".into())
+    );
+    // Options.
+    let seconds = changed("time=1000000000.000000000", "time=1000000000.000000001");
+    let args = ["verify", "--times-in-seconds", &root, "-"];
+    assert_eq!(rump_with(&args, seconds.as_bytes()).status, 0);
+    let fewer = spec.replace(&format!("{hello}\n"), "");
+    assert_eq!(
+        rump_with(&["verify", "--allow-extra", &root, "-"], fewer.as_bytes()).status,
+        0
+    );
+    drop(scratch);
+}
+
+#[test]
+fn parts_of_a_specification() {
+    let (_scratch, image, _) = prepared();
+    let root = at(&image, "/");
+    let verify = |options: &[&str], text: &str| {
+        let args = [&["verify", "--allow-extra"], options, &[&root[..], "-"]].concat();
+        rump_with(&args, text.as_bytes())
+    };
+    // Nested form, defaults, absent keywords.
+    let nested = "/set type=file mode=0644\n. type=dir mode=0755\n  dir type=dir mode=0755\n    \
+                  big.bin size=3000000\n    sub type=dir mode=0755\n      deep.c mode=4755\n    ..\n  ..\n\
+                  \x20 empty size=0\n  none type=dir mode=1777 ignore\n  nowhere optional\n";
+    let done = verify(&[], nested);
+    assert_eq!((done.status, &done.text()[..]), (0, ""), "{}", done.err);
+    let unknown = verify(
+        &[],
+        "./empty type=file md5=d41d8cd98f00b204e9800998ecf8427e\n",
+    );
+    assert_eq!(unknown.status, 1);
+    assert!(
+        unknown.err.contains("keyword md5 cannot be checked"),
+        "{}",
+        unknown.err
+    );
+    assert_eq!(
+        verify(&["--ignore", "md5"], "./empty type=file md5=x\n").status,
+        0
+    );
+    for (bad, reason) in [
+        ("", "empty specification"),
+        ("./a type=frob\n", "-:1: type=frob"),
+        ("\n\n./a mode=x\n", "-:3: mode=x"),
+        ("./a/../b type=dir\n", "-:1: "),
+    ] {
+        let done = verify(&[], bad);
+        assert_eq!(done.status, 1);
+        assert!(done.err.contains(reason), "{}", done.err);
+    }
+    fails(
+        &["verify", &root, "/no/spec"],
+        1,
+        &["/no/spec: No such file"],
+    );
+    let missing = rump(&["verify", &at(&image, "/no"), "/dev/null"]);
+    assert_eq!(missing.status, 1);
+}
