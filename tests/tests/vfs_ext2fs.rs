@@ -1,6 +1,6 @@
 //! An ext4 image made by `mke2fs -d`, read through the system calls.
 
-use rumpkern::{Component, FileType, Kernel, OpenFlags, Phase};
+use rumpkern::{FileType, Kernel, OpenFlags};
 use rumpuser::Errno;
 use rumpuser_posix::{Access, Host, HostFile};
 use rumpvfs::{
@@ -31,22 +31,13 @@ fn image(dir: &Path) -> std::path::PathBuf {
     image
 }
 
-fn ext2fs() -> Component {
-    Component {
-        name: "ext2fs",
-        phase: Phase::Driver,
-        requires: &[rumpvfs::component],
-        init: |kernel| kernel.register_fs(Arc::new(rumpfs_ext2fs::vfs::Ext2Type)),
-    }
-}
-
 #[test]
 fn a_tree_reads_back() {
     let dir = std::env::temp_dir().join(format!("vfs_ext2fs.{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
     let image = image(&dir);
     let kernel = Kernel::builder(Host::new())
-        .component(ext2fs())
+        .component(rumpfs_ext2fs::component())
         .boot()
         .unwrap();
     let device = Arc::new(HostFile::open(&image, Access::ReadOnly).unwrap());

@@ -195,28 +195,28 @@ impl Ctx {
         follow: Follow,
     ) -> Result<()> {
         let vnode = self.resolve_or_self(start, path, follow)?;
-        self.change(&vnode, |now| {
-            perm::own(now.uid, &self.cred)?;
-            // What `immutable` and `append only` are called is the format's; only root may touch a file that has them.
-            if !self.cred.is_root() {
-                perm::changeable(now.protection)?;
+        vnode.mount.writable()?;
+        let mut inode = vnode.exclusive()?;
+        let now = vnode.attributes_locked(&inode);
+        perm::own(now.uid, &self.cred)?;
+        let set = |flags| SetAttributes {
+            flags: Some(flags),
+            ..SetAttributes::default()
+        };
+        if self.cred.is_root() {
+            set_attributes(&vnode, &mut inode, set(flags))?;
+        } else {
+            // Only root sets or clears `immutable` and `append only`. Which flags those are is the format's: what came of
+            // them is looked at, and taken back.
+            perm::changeable(now.protection)?;
+            set_attributes(&vnode, &mut inode, set(flags))?;
+            if let Err(error) = perm::changeable(vnode.attributes_locked(&inode).protection) {
+                set_attributes(&vnode, &mut inode, set(now.flags))?;
+                return Err(error);
             }
-            Ok(SetAttributes {
-                flags: Some(flags),
-                ..SetAttributes::default()
-            })
-        })?;
-        // An unprivileged owner may not set them either.
-        if !self.cred.is_root() && vnode.attributes()?.protection != Default::default() {
-            let mut inode = vnode.exclusive()?;
-            let change = SetAttributes {
-                flags: Some(0),
-                ..SetAttributes::default()
-            };
-            set_attributes(&vnode, &mut inode, change)?;
-            return Err(Errno::EPERM);
         }
-        Ok(())
+        drop(inode);
+        vnode.mount.changed()
     }
 
     pub(crate) fn truncate(&self, path: &[u8], size: u64) -> Result<()> {

@@ -2,10 +2,30 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`vfs`] | [`Vfs`], the state of the faction, and its [`component`] |
 //! | [`fs`] | the driver contract: [`FileSystem`](fs::FileSystem), [`FsType`](fs::FsType) |
+//! | [`calls`] | [`Calls`]: the system calls on paths, for `Proc`; [`KernelVfs`] for consumers of a kernel |
 //! | [`name`](mod@name) | [`Name`](name::Name), one checked path component |
-//! | [`calls`] | [`Calls`](calls::Calls): the system calls on paths, for `Proc` |
+//! | [`pages`] | the page cache |
+//! | `vfs`, `mounting` | [`Vfs`], the state of the faction, and its [`component`]; mount, remount, unmount |
+//! | `mount`, `vnode`, `idle` | a mount and its vnodes: loaded once, idle when unused, given back when memory or the last name is gone |
+//! | `namecache`, `walk` | cached names, and the two gears of path walk |
+//! | `process` | current and root directory of a process, the context of a call |
+//! | `open`, `create`, `remove`, `rename`, `attr`, `xattr`, `dir`, `cwd`, `data` | the calls, one file per kind |
+//! | `perm`, `acl` | who may do what, as pure functions |
+//! | `file`, `fifo`, `special` | what is behind a descriptor: vnode, FIFO, block device |
+//! | `lock` | advisory locks |
+//! | `guarded` | drivers whose panics are contained |
+//!
+//! # A vnode's life
+//! `Mount::vnode` loads an inode once, whoever asks at the same time. A `VnodeRef` is a use; when the last one goes, an
+//! unlinked inode is given back to the driver at once, any other idles in a queue with second chance until vnodes are
+//! too many. On a file system in memory regular files never idle out: their pages are the data. A forced unmount takes
+//! the inodes out of vnodes in use, which give `EIO` from then on.
+//!
+//! # Attributes
+//! A vnode keeps the driver's attributes, refreshed after each change, so that `stat` and search permission take no sleep
+//! lock and no driver. Times of data reads and writes are kept there until `fsync`, the writer's `close`, `sync` or the end of
+//! the vnode brings them to the driver.
 //!
 //! # Lock order
 //! ```text

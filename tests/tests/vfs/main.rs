@@ -1,5 +1,6 @@
 //! Conformance of the system calls on paths, on a file system in memory.
 
+mod caches;
 mod data;
 mod fifo;
 mod locks;
@@ -7,6 +8,7 @@ mod mounts;
 mod names;
 mod panics;
 mod permissions;
+mod protection;
 mod rename;
 mod walk;
 

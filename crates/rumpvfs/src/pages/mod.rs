@@ -9,7 +9,7 @@
 //! | [`mount`] | geometry, dirty files, write-back in order of device address |
 //! | `map` | pages by their number |
 //! | `page` | one page: content, and for each block of it valid, dirty, and where it lives |
-//! | [`file`] | [`FilePages`], its pages, flush and drop |
+//! | [`file`](mod@file) | [`FilePages`], its pages, flush and drop |
 //! | `read` | cached reads, misses, read-ahead, large reads past the cache |
 //! | `write` | writes: in place, or in steps |
 //! | `step` | a step that needs blocks, inside the driver's transaction |
