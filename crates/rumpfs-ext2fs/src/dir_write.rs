@@ -394,6 +394,7 @@ impl Txn<'_> {
         ino: InodeNumber,
         file_type: FileType,
     ) -> Result<()> {
+        Self::check_writable(dir)?;
         let filetype = self.filetype();
         let change = |bytes: &mut [u8], offset: usize| {
             if let Some(Ok((raw, _))) = bytes.get_mut(offset..).map(RawDirEntry::mut_from_prefix) {

@@ -7,7 +7,7 @@
 //! | ro_compat | the volume is mounted for reading only, the features are named |
 //!
 //! A feature that is known but cannot be handled is in [`Incompat::REFUSED`], one that can be read but not be written in
-//! [`Incompat::READ_ONLY`] or [`RoCompat::READ_ONLY`].
+//! [`RoCompat::READ_ONLY`].
 
 use alloc::string::{String, ToString};
 use bitflags::bitflags;
@@ -127,9 +127,6 @@ impl Incompat {
     pub const REFUSED: Self = Self::COMPRESSION
         .union(Self::JOURNAL_DEV)
         .union(Self::DIRDATA);
-    /// Features that this driver reads and does not write. An encrypted or a case-insensitive directory needs a key or a
-    /// Unicode table to insert a name in the right place.
-    pub const READ_ONLY: Self = Self::ENCRYPT.union(Self::CASEFOLD);
 }
 
 impl RoCompat {
@@ -210,16 +207,11 @@ impl Features {
     /// The names of features that forbid writing, `None` if there are none.
     #[must_use]
     pub fn forbids_write(&self) -> Option<String> {
-        let incompat = self.incompat.intersection(Incompat::READ_ONLY);
         let ro_compat = self
             .ro_compat
             .difference(RoCompat::all())
             .union(self.ro_compat.intersection(RoCompat::READ_ONLY));
-        let mut text = names(&incompat, "incompat");
-        if !text.is_empty() && !ro_compat.is_empty() {
-            text.push(' ');
-        }
-        text.push_str(&names(&ro_compat, "ro_compat"));
+        let text = names(&ro_compat, "ro_compat");
         (!text.is_empty()).then_some(text)
     }
 
@@ -291,7 +283,7 @@ mod tests {
         let features = Features::from_bits(0, 0x2_0000, 0x8000_0000 | 0x0100 | 0x0001);
         assert_eq!(
             features.forbids_write().as_deref(),
-            Some("casefold quota ro_compat:31")
+            Some("quota ro_compat:31")
         );
         assert_eq!(Features::from_bits(!0, 0x2c2, 0x46b).forbids_write(), None);
     }

@@ -23,13 +23,6 @@ pub(crate) struct BlockMap<'t, 'w> {
     pub(crate) inode: &'t mut Inode,
 }
 
-/// A run of blocks that were taken out of a map and are to be freed.
-#[derive(Default)]
-struct Freed {
-    first: u64,
-    count: u64,
-}
-
 fn get(bytes: &[u8], slot: u32) -> u32 {
     let at = index(slot).saturating_mul(4);
     bytes
@@ -150,7 +143,6 @@ impl BlockMap<'_, '_> {
     /// changed `budget` blocks. Returns whether all are out.
     pub(crate) fn remove(&mut self, from: u64, to: u64, budget: usize) -> Result<bool> {
         let bits = self.txn.fs().indirect_bits();
-        let mut freed = Freed::default();
         let direct = u64::from(EXT4_NDIR_BLOCKS);
         let mut start = direct;
         let mut starts = [0_u64; 3];
@@ -161,15 +153,12 @@ impl BlockMap<'_, '_> {
         for (start, level) in starts.into_iter().rev().zip((1..=MAX_LEVELS).rev()) {
             let slot = EXT4_NDIR_BLOCKS.saturating_add(level).saturating_sub(1);
             let range = from.saturating_sub(start)..to.saturating_sub(start);
-            if !self.remove_child(&Array::Inode, slot, level, range, budget, &mut freed)? {
-                self.flush(&mut freed)?;
+            if !self.remove_child(&Array::Inode, slot, level, range, budget)? {
                 return Ok(false);
             }
         }
         let range = from.min(direct)..to.min(direct);
-        self.remove_blocks(&Array::Inode, range, &mut freed)?;
-        self.flush(&mut freed)?;
-        Ok(true)
+        self.remove_blocks(&Array::Inode, range, budget)
     }
 
     /// Removes `range`, counted from the start of what the child in `slot` covers, and the child if nothing is left in it.
@@ -181,7 +170,6 @@ impl BlockMap<'_, '_> {
         level: u32,
         range: Range<u64>,
         budget: usize,
-        freed: &mut Freed,
     ) -> Result<bool> {
         let bits = self.txn.fs().indirect_bits();
         let number = self.slot(array, slot);
@@ -195,7 +183,9 @@ impl BlockMap<'_, '_> {
         }
         let child = Array::Block(self.child(number)?);
         if level == 1 {
-            self.remove_blocks(&child, range, freed)?;
+            if !self.remove_blocks(&child, range, budget)? {
+                return Ok(false);
+            }
         } else {
             let below = bits.saturating_mul(level.saturating_sub(1));
             let slots = (range.start >> below)..range.end.div_ceil(1_u64.wrapping_shl(below));
@@ -204,7 +194,7 @@ impl BlockMap<'_, '_> {
                 let inner = range.start.saturating_sub(start)..range.end.saturating_sub(start);
                 let slot = u32::try_from(slot).unwrap_or(u32::MAX);
                 let level = level.saturating_sub(1);
-                if !self.remove_child(&child, slot, level, inner, budget, freed)? {
+                if !self.remove_child(&child, slot, level, inner, budget)? {
                     return Ok(false);
                 }
             }
@@ -222,62 +212,54 @@ impl BlockMap<'_, '_> {
         Ok(true)
     }
 
-    /// Removes a range of slots that hold blocks of the file.
-    fn remove_blocks(&mut self, array: &Array, range: Range<u64>, freed: &mut Freed) -> Result<()> {
-        let slots = u32::try_from(range.start).unwrap_or(u32::MAX)
-            ..u32::try_from(range.end).unwrap_or(u32::MAX);
-        match array {
-            Array::Inode => {
-                for slot in slots.rev() {
-                    let block = get(&self.inode.block, slot);
-                    put(&mut self.inode.block, slot, 0);
-                    self.give(block, freed)?;
-                }
-            }
+    /// Removes a range of slots that hold blocks of the file, and frees the blocks run by run: each may be in another
+    /// group. `false` if the transaction has grown before all were gone.
+    fn remove_blocks(&mut self, array: &Array, slots: Range<u64>, budget: usize) -> Result<bool> {
+        let data;
+        let old: &[u8] = match array {
+            Array::Inode => &self.inode.block.clone(),
             Array::Block(buf) => {
-                let old = buf.data();
-                if slots.clone().any(|slot| get(&old, slot) != 0) {
-                    self.txn.modify(buf, |bytes| {
-                        for slot in slots.clone() {
-                            put(bytes, slot, 0);
-                        }
-                    });
-                }
-                for slot in slots.rev() {
-                    self.give(get(&old, slot), freed)?;
-                }
+                data = buf.data();
+                &data
             }
-        }
-        Ok(())
-    }
-
-    /// Takes a block that is out of the map: those that follow each other are freed together.
-    fn give(&mut self, block: u32, freed: &mut Freed) -> Result<()> {
-        let block = u64::from(block);
-        if block == 0 {
-            return Ok(());
-        }
-        if freed.count > 0 && block.checked_add(1) == Some(freed.first) {
-            freed.first = block;
-            freed.count = freed.count.saturating_add(1);
-            return Ok(());
-        }
-        self.flush(freed)?;
-        *freed = Freed {
-            first: block,
-            count: 1,
         };
-        Ok(())
+        let first = u32::try_from(slots.start).unwrap_or(u32::MAX);
+        let mut end = u32::try_from(slots.end).unwrap_or(u32::MAX);
+        while end > first {
+            let last = end.saturating_sub(1);
+            let block = get(old, last);
+            if block == 0 {
+                end = last;
+                continue;
+            }
+            if self.txn.changed() >= budget {
+                return Ok(false);
+            }
+            let mut start = last;
+            let mut lowest = block;
+            while let Some(before) = start.checked_sub(1).filter(|before| *before >= first)
+                && get(old, before).checked_add(1) == Some(lowest)
+                && lowest > 1
+            {
+                start = before;
+                lowest = lowest.saturating_sub(1);
+            }
+            self.clear_slots(array, start..end);
+            let count = u64::from(end.saturating_sub(start));
+            self.txn.free(FsBlock(u64::from(lowest)), count)?;
+            let sectors = self.txn.sectors(count);
+            self.inode.blocks_512 = self.inode.blocks_512.saturating_sub(sectors);
+            end = start;
+        }
+        Ok(true)
     }
 
-    fn flush(&mut self, freed: &mut Freed) -> Result<()> {
-        if freed.count == 0 {
-            return Ok(());
+    fn clear_slots(&mut self, array: &Array, slots: Range<u32>) {
+        match array {
+            Array::Inode => slots.for_each(|slot| put(&mut self.inode.block, slot, 0)),
+            Array::Block(buf) => self
+                .txn
+                .modify(buf, |bytes| slots.for_each(|slot| put(bytes, slot, 0))),
         }
-        self.txn.free(FsBlock(freed.first), freed.count)?;
-        let sectors = self.txn.sectors(freed.count);
-        self.inode.blocks_512 = self.inode.blocks_512.saturating_sub(sectors);
-        *freed = Freed::default();
-        Ok(())
     }
 }

@@ -19,8 +19,20 @@
 //! | a journal on another device | refused if it has to be replayed |
 //! | fast commits in the journal of a read-only mount | refused; `norecovery` shows the volume without |
 //!
-//! An unknown ro_compat feature, and those in [`features::Incompat::READ_ONLY`] and [`features::RoCompat::READ_ONLY`],
-//! leave a volume readable and forbid writing.
+//! # Writing
+//! All of that is written, too, but:
+//!
+//! | feature | what becomes of it |
+//! |---|---|
+//! | quota, project, shared_blocks, read-only, unknown ro_compat ([`features::RoCompat::READ_ONLY`]) | mounted read-only, by name |
+//! | encrypt, casefold | a name is neither put into nor taken out of such a directory, nor is an encrypted file changed: `EOPNOTSUPP` |
+//! | verity | such a file is not changed: `EOPNOTSUPP` |
+//! | inline_data | new files and directories get blocks; what is inline moves into a block when it grows |
+//! | a journal on another device | refused |
+//!
+//! Whoever calls may use the blocks reserved for the superuser. Copies of the superblock and of the descriptors are left
+//! as they are, as Linux does. An operation is one transaction; shortening or deleting a file of very many pieces takes
+//! several, and the list of orphans sees to it that a crash between them is made good at the next mount.
 //!
 //! A position in a directory listing is a byte offset: a name that moves because a block of a directory is split while
 //! somebody lists it may be listed twice.

@@ -69,6 +69,21 @@ pub(crate) const KINDS: &[Kind] = &[
         &["-t", "ext4", "-b", "1024", "-O", "^dir_index"],
         "32M",
     ),
+    (
+        "ext4-small",
+        &["-t", "ext4", "-b", "1024", "-J", "size=1"],
+        "12M",
+    ),
+    (
+        "ext4-mmp",
+        &["-t", "ext4", "-b", "1024", "-O", "mmp"],
+        "32M",
+    ),
+    (
+        "ext4-locked",
+        &["-t", "ext4", "-O", "encrypt,casefold,verity"],
+        "64M",
+    ),
     ("ext4-128", &["-t", "ext4", "-I", "128"], "64M"),
     (
         "ext4-flexless",

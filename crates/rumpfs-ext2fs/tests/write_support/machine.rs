@@ -130,9 +130,9 @@ impl Model {
 }
 
 pub(crate) struct Machine {
-    dir: TempDir,
+    pub(crate) dir: TempDir,
     pub(crate) disk: Option<Arc<MemDisk>>,
-    kernel: Kernel,
+    pub(crate) kernel: Kernel,
     pub(crate) proc: Proc,
     pub(crate) model: Model,
     random: Random,
