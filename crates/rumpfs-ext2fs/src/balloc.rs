@@ -92,14 +92,14 @@ impl Txn<'_> {
     }
 
     /// The first block of a cluster of a group.
-    fn cluster_block(&self, group: GroupNumber, cluster: u32) -> FsBlock {
+    pub(crate) fn cluster_block(&self, group: GroupNumber, cluster: u32) -> FsBlock {
         let sb = self.sb();
         let offset = u64::from(cluster).wrapping_shl(sb.cluster_bits);
         FsBlock(sb.group_start(group).0.saturating_add(offset))
     }
 
     /// The group's block bitmap, made if the group was never used, and checked.
-    fn block_bitmap(&mut self, group: GroupNumber, desc: &mut GroupDesc) -> Result<Buf> {
+    pub(crate) fn block_bitmap(&mut self, group: GroupNumber, desc: &mut GroupDesc) -> Result<Buf> {
         if desc.flags.contains(GroupFlags::BLOCK_UNINIT) {
             return self.init_block_bitmap(group, desc);
         }
@@ -150,7 +150,7 @@ impl Txn<'_> {
     }
 
     /// The clusters of a group that a range of its blocks touches.
-    fn clusters_of(&self, group: GroupNumber, range: &Range<u64>) -> Range<u32> {
+    pub(crate) fn clusters_of(&self, group: GroupNumber, range: &Range<u64>) -> Range<u32> {
         let sb = self.sb();
         let start = sb.group_start(group).0;
         let ratio = u64::from(sb.cluster_ratio());
@@ -414,7 +414,7 @@ impl Txn<'_> {
     }
 
     /// Adds free clusters to the superblock's count, which is of blocks, unlike that of a group.
-    fn count_free_blocks(&mut self, change: i64) -> Result<()> {
+    pub(crate) fn count_free_blocks(&mut self, change: i64) -> Result<()> {
         let change = change.wrapping_shl(self.sb().cluster_bits);
         let wide = self.sb().features.incompat(Incompat::BIT64);
         self.modify_superblock(|raw| {

@@ -174,9 +174,32 @@ impl Txn<'_> {
             .or_else(|| bitmap::find_zero(&map, least, per_group));
         drop(map);
         let Some(n) = found else { return Ok(None) };
-        self.touch_group(group, &mut desc)?;
-        self.prepare_slot(&desc, &buf, n, never_used)?;
-        self.modify(&buf, |map| {
+        self.take_slot(group, &mut desc, &buf, n, dir)?;
+        let next = n.saturating_add(1);
+        self.writer().notes.lock().last_inode.insert(group, next);
+        let number = base.saturating_add(u64::from(n)).saturating_add(1);
+        Ok(u32::try_from(number).ok().map(InodeNumber))
+    }
+
+    /// Marks inode `n` of a group, which is free, as in use, and fills its slot with zeros.
+    fn take_slot(
+        &mut self,
+        group: GroupNumber,
+        desc: &mut GroupDesc,
+        buf: &Buf,
+        n: u32,
+        dir: bool,
+    ) -> Result<()> {
+        let sb = self.sb();
+        let per_group = sb.inodes_per_group;
+        let never_used = if sb.features.group_csum() {
+            per_group.saturating_sub(desc.itable_unused)
+        } else {
+            per_group
+        };
+        self.touch_group(group, desc)?;
+        self.prepare_slot(desc, buf, n, never_used)?;
+        self.modify(buf, |map| {
             bitmap::fill(map, n..n.saturating_add(1), true);
         });
         desc.free_inodes = desc.free_inodes.saturating_sub(1);
@@ -187,16 +210,42 @@ impl Txn<'_> {
             let behind = per_group.saturating_sub(n).saturating_sub(1);
             desc.itable_unused = desc.itable_unused.min(behind);
         }
-        self.store_group(group, &desc)?;
+        self.store_group(group, desc)?;
         self.inode_bitmap_changed(group);
         self.modify_superblock(|raw| {
             let free = raw.s_free_inodes_count.get().saturating_sub(1);
             raw.s_free_inodes_count.set(free);
-        })?;
-        let next = n.saturating_add(1);
-        self.writer().notes.lock().last_inode.insert(group, next);
-        let number = base.saturating_add(u64::from(n)).saturating_add(1);
-        Ok(u32::try_from(number).ok().map(InodeNumber))
+        })
+    }
+
+    /// Whether an inode is in use as the bitmap says.
+    ///
+    /// # Errors
+    /// [`Error::Unallocated`] for a number that is no inode's.
+    pub(crate) fn inode_in_use(&mut self, ino: InodeNumber) -> Result<bool> {
+        let Some((group, n)) = self.sb().inode_group(ino) else {
+            return Err(Error::Unallocated(ino));
+        };
+        let mut desc = self.fs().group(group)?;
+        if desc.flags.contains(GroupFlags::INODE_UNINIT) {
+            return Ok(false);
+        }
+        let buf = self.inode_bitmap(group, &mut desc)?;
+        let map = buf.data();
+        Ok(bitmap::all(&map, n..n.saturating_add(1), true))
+    }
+
+    /// Marks an inode that is free as in use, and fills its slot with zeros.
+    ///
+    /// # Errors
+    /// [`Error::Unallocated`] for a number that is no inode's.
+    pub(crate) fn take_inode(&mut self, ino: InodeNumber, dir: bool) -> Result<()> {
+        let Some((group, n)) = self.sb().inode_group(ino) else {
+            return Err(Error::Unallocated(ino));
+        };
+        let mut desc = self.fs().group(group)?;
+        let buf = self.inode_bitmap(group, &mut desc)?;
+        self.take_slot(group, &mut desc, &buf, n, dir)
     }
 
     /// Fills the slot of inode `n` of a group with zeros. A block of the table in which no inode is in use is not read:

@@ -81,6 +81,7 @@ mod dir_write;
 pub mod error;
 pub mod extents;
 mod extents_write;
+mod fast_commit;
 pub mod features;
 pub mod file_write;
 pub mod fs;

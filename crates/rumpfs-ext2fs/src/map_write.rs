@@ -191,7 +191,7 @@ impl Txn<'_> {
     }
 
     /// The cluster on the volume that holds the file's cluster at `start`, if any of its blocks has a place.
-    fn own_cluster(&self, inode: &Inode, start: u64) -> Result<Option<FsBlock>> {
+    pub(crate) fn own_cluster(&self, inode: &Inode, start: u64) -> Result<Option<FsBlock>> {
         if self.sb().cluster_bits == 0 {
             return Ok(None);
         }

@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, Place, Result, at},
+    fast_commit,
     features::{Compat, Incompat},
     fs::Ext2fs,
     inode::{FileType, Inode},
@@ -52,8 +53,7 @@ impl Ext2fs {
     ///
     /// # Errors
     /// Those of [`open`](Self::open); [`Error::Journal`] for a journal that cannot be used or is on a device of its own
-    /// and needed; [`Error::Unsupported`] if it ends with fast commits, which only a replay for writing applies;
-    /// [`Error::Value`] if the root is no directory; [`Error::InUse`] while the volume is being checked.
+    /// and needed; those of its fast commits that cannot be applied; [`Error::Value`] if the root is no directory; [`Error::InUse`] while the volume is being checked.
     pub fn open_read_only(
         device: Arc<dyn BlockDevice>,
         threads: &dyn Threads,
@@ -75,13 +75,13 @@ impl Ext2fs {
             },
             Some(journal) => {
                 let replay = journal.replay()?;
-                if !replay.fast_commits.is_empty() {
-                    return Err(Error::Unsupported(
-                        Place::Superblock,
-                        "fast commits in the journal of a read-only mount",
-                    ));
-                }
-                let overlay = Arc::new(OverlayDevice::new(device, plain.block_size(), &replay));
+                let overlay = if replay.fast_commits.is_empty() {
+                    OverlayDevice::new(device, plain.block_size(), &replay)
+                } else {
+                    let size = plain.block_size();
+                    fast_commit::replayed(device, size, &replay, threads)?.freeze()
+                };
+                let overlay = Arc::new(overlay);
                 let fs = Self::open(overlay, threads, cache_bytes)?;
                 Opened {
                     fs,

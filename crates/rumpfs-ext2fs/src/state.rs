@@ -7,6 +7,7 @@ use crate::{
         EXT2_FLAGS_SIGNED_HASH, EXT2_FLAGS_UNSIGNED_HASH, EXT4_ERROR_FS, EXT4_VALID_FS,
         RawSuperblock, SUPERBLOCK_OFFSET,
     },
+    superblock::Superblock,
     superblock::update_checksum,
     txn::{OnError, Writer},
     types::FsBlock,
@@ -86,6 +87,19 @@ fn record_error(raw: &mut RawSuperblock, error: &Error, now: Timespec) {
     raw.s_state.set(raw.s_state.get() | EXT4_ERROR_FS);
 }
 
+/// Sets the counts of free blocks and inodes to those of the groups, which count clusters.
+fn set_free_counts(sb: &Superblock, raw: &mut RawSuperblock, (clusters, inodes): (u64, u64)) {
+    let blocks = clusters.wrapping_shl(sb.cluster_bits).min(sb.blocks);
+    let [a, b, c, d, high @ ..] = blocks.to_le_bytes();
+    raw.s_free_blocks_count_lo
+        .set(u32::from_le_bytes([a, b, c, d]));
+    if sb.features.incompat(Incompat::BIT64) {
+        raw.s_free_blocks_count_hi.set(u32::from_le_bytes(high));
+    }
+    let inodes = u32::try_from(inodes).unwrap_or(u32::MAX).min(sb.inodes);
+    raw.s_free_inodes_count.set(inodes);
+}
+
 impl Writer {
     /// Marks the volume as damaged if the error says that it is.
     pub(crate) fn note_error(&self, error: &Error, now: Timespec) {
@@ -107,7 +121,8 @@ impl Writer {
         }
     }
 
-    /// Begins writing: counts the mount, marks the volume as in use, makes that durable. With a journal the mark is that
+    /// Begins writing: counts the mount, marks the volume as in use, makes that durable. The superblock's free counts, which
+    /// Linux leaves old while it writes, are brought in line with the groups' if the volume was left in use. With a journal the mark is that
     /// it may need to be replayed, without one that it was not unmounted. Called before the volume gets its log. `damaged`: the
     /// journal says that a mount before found the volume damaged.
     ///
@@ -117,8 +132,13 @@ impl Writer {
         let (low, high) = wide_time(now);
         let sb = self.fs().superblock();
         let unsigned = sb.unsigned_hash;
+        let left_in_use = sb.features.incompat(Incompat::RECOVER) || sb.state & EXT4_VALID_FS == 0;
+        let free = left_in_use.then(|| self.fs().free_counts()).transpose()?;
         self.run(1, now, |txn| {
             txn.modify_superblock(|raw| {
+                if let Some(free) = free {
+                    set_free_counts(sb, raw, free);
+                }
                 raw.s_mtime.set(low);
                 raw.s_mtime_hi = high;
                 raw.s_wtime.set(low);

@@ -17,6 +17,7 @@ use crate::{
     options::Options,
     types::{FileBlock, InodeNumber, index, number},
     xattr::NameIndex,
+    xattr_write::stored_value,
 };
 use alloc::{
     borrow::Cow,
@@ -633,9 +634,16 @@ impl FileSystem for Mounted {
         time: Timespec,
     ) -> Result<()> {
         let side = self.side()?;
-        let (name, value) = self.told(write::attribute(name, value))?;
+        let name = NameIndex::split(name).ok_or(Errno::EOPNOTSUPP)?;
         let mode = write::set_mode(mode);
-        self.told(side.writer.set_xattr(inode, name, &value, mode, time))
+        match self.told(stored_value(inode.file_type, name.0, value))? {
+            Some(value) => self.told(side.writer.set_xattr(inode, name, &value, mode, time)),
+            // A list without entries.
+            None => match side.writer.remove_xattr(inode, name, time) {
+                Err(Error::Refused(Errno::ENODATA)) => Ok(()),
+                result => self.told(result),
+            },
+        }
     }
 
     fn remove_xattr(&self, inode: &mut Inode, name: &[u8], time: Timespec) -> Result<()> {

@@ -7,9 +7,13 @@ use alloc::{
     collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
     vec,
+    vec::Vec,
 };
 use core::{fmt, ops::RangeInclusive};
 use rumpuser::{BlockDevice, Errno, Result, sync::RwLock};
+
+/// Bytes that are written home at a time.
+const HOME_CHUNK: usize = 1 << 20;
 
 /// Where the present content of a block is.
 #[derive(Clone, Debug)]
@@ -187,6 +191,40 @@ impl ScratchDevice {
         }
     }
 
+    /// Writes all blocks that lie over the device to it, and flushes it: the log is written home with what came after.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn write_home(&self) -> Result<()> {
+        let blocks = self.blocks.read();
+        let len = self.base.block_len()?;
+        let at_once = HOME_CHUNK.checked_div(len).unwrap_or(1).max(1);
+        let mut batch: Vec<u8> = Vec::new();
+        let mut first = 0_u64;
+        let mut count = 0_usize;
+        for (block, content) in blocks.iter() {
+            let next = u64::try_from(count).ok().and_then(|n| first.checked_add(n));
+            if count > 0 && (next != Some(*block) || count >= at_once) {
+                self.base.write(first, &batch)?;
+                batch.clear();
+                count = 0;
+            }
+            if count == 0 {
+                first = *block;
+            }
+            let from = batch.len();
+            batch.resize(from.saturating_add(len), 0);
+            if let Some(part) = batch.get_mut(from..) {
+                self.base.fetch(content, 0, part)?;
+            }
+            count = count.saturating_add(1);
+        }
+        if count > 0 {
+            self.base.write(first, &batch)?;
+        }
+        self.base.device.flush()
+    }
+
     /// Replaces part of one block, from `from` on.
     fn write_block(&self, block: u64, from: usize, data: &[u8]) -> Result<()> {
         let mut blocks = self.blocks.write();
@@ -284,6 +322,12 @@ struct Base {
 impl Base {
     fn block_len(&self) -> Result<usize> {
         usize::try_from(self.block_size).map_err(|_| Errno::EIO)
+    }
+
+    /// Writes whole blocks from block `first` on.
+    fn write(&self, first: u64, data: &[u8]) -> Result<()> {
+        let start = first.checked_mul(self.block_size).ok_or(Errno::EIO)?;
+        self.device.write_at(start, data)
     }
 
     /// The blocks that a range of bytes touches, `None` when it is empty.

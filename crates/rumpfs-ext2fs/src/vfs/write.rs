@@ -4,6 +4,7 @@ use crate::{
     acl,
     dir::Position,
     error::{Error, Place as Where, Result as FormatResult},
+    fast_commit,
     features::{Compat, Incompat},
     file_write::Change,
     fs::Ext2fs,
@@ -90,13 +91,36 @@ pub(super) fn open(
     Writer::check_writable(&early)?;
     let taken: Arc<Mutex<Weak<Volume>>> = Arc::default();
     let protection = protect(&early, &device, around, &taken)?;
-    let journal = ready_journal(&early, &device, &around.log)?;
+    let opened = open_taken(context, device, around, early);
+    match opened {
+        Ok((fs, mut side)) => {
+            side.protection = protection;
+            *taken.lock() = Arc::downgrade(fs.volume());
+            Ok((fs, side))
+        }
+        Err(error) => {
+            // Whoever mounts next need not wait for us.
+            if let Some(Err(error)) = protection.map(Protection::end) {
+                around.log.message(format_args!("{error}"));
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Opens a volume that nobody else writes. `early` is it as it lies there.
+fn open_taken(
+    context: &MountContext,
+    device: Arc<dyn BlockDevice>,
+    around: &Surroundings,
+    early: Ext2fs,
+) -> FormatResult<(Arc<Ext2fs>, WriteSide)> {
+    let journal = ready_journal(&early, &device, around)?;
     // What was read before the replay may be old.
     drop(early);
-    let fs = Arc::new(Ext2fs::open(device, host, context.cache_bytes)?);
+    let fs = Arc::new(Ext2fs::open(device, &*context.host, context.cache_bytes)?);
     fs.check_root()?;
-    *taken.lock() = Arc::downgrade(fs.volume());
-    let side = WriteSide::new(&fs, around, journal, protection)?;
+    let side = WriteSide::new(&fs, around, journal, None)?;
     Ok((fs, side))
 }
 
@@ -122,8 +146,9 @@ fn protect(
 fn ready_journal(
     fs: &Ext2fs,
     device: &Arc<dyn BlockDevice>,
-    log: &Log,
+    around: &Surroundings,
 ) -> FormatResult<Option<Journal>> {
+    let (log, host) = (&around.log, &*around.host);
     let features = &fs.superblock().features;
     if !features.compat(Compat::HAS_JOURNAL) {
         return Ok(None);
@@ -133,13 +158,14 @@ fn ready_journal(
         let replay = journal.replay()?;
         // As for Linux: a log that the volume does not say is needed is old.
         if features.incompat(Incompat::RECOVER) {
-            if !replay.fast_commits.is_empty() {
-                return Err(Error::Unsupported(
-                    Where::Superblock,
-                    "fast commits in the journal",
-                ));
+            if replay.fast_commits.is_empty() {
+                journal.write_home(&replay)?;
+            } else {
+                let size = fs.block_size();
+                fast_commit::replayed(device.clone(), size, &replay, host)?
+                    .write_home()
+                    .map_err(crate::error::at(Where::Superblock))?;
             }
-            journal.write_home(&replay)?;
             log.message(format_args!(
                 "journal replayed: {} transactions",
                 replay.transactions
@@ -218,7 +244,7 @@ impl WriteSide {
         let device = fs.volume().device().clone();
         let taken = Arc::new(Mutex::new(Arc::downgrade(fs.volume())));
         let protection = protect(fs, &device, around, &taken)?;
-        let journal = ready_journal(fs, &device, &around.log)?;
+        let journal = ready_journal(fs, &device, around)?;
         Self::new(fs, around, journal, protection)
     }
 

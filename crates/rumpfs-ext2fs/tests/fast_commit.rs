@@ -1,0 +1,228 @@
+//! Volumes whose last changes are in fast commits, as Linux 6.18 left them: read as the kernel showed them, and clean after
+//! a mount for writing.
+
+mod write_support;
+
+use rumpfs_ext2fs::{
+    Ext2fs,
+    inode::{FileType, Inode},
+    journal::Journal,
+    map::Mapping,
+    types::{FileBlock, InodeNumber},
+};
+use rumpkern::{Kernel, Proc};
+use rumpuser::BlockDevice as _;
+use rumpuser_sim::{Loss, MemDisk};
+use rumpvfs::{Calls as _, KernelVfs as _, calls::MountArgs};
+use sha2::{Digest, Sha256};
+use std::{fs, path::Path, process::Command, sync::Arc};
+use write_support::{TempDir, tool};
+
+/// Made by `testdata/fast_commit_trees.sh`.
+const IMAGES: [&str; 4] = ["1k", "4k", "inline", "bigalloc"];
+
+fn image(name: &str) -> Vec<u8> {
+    let path = format!(
+        "{}/tests/testdata/fast_commit_{name}.img.zst",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let output = Command::new("zstd").args(["-qdc", &path]).output();
+    let output = output.expect("zstd is needed by this test");
+    assert!(output.status.success(), "{path}");
+    output.stdout
+}
+
+fn manifest(name: &str) -> String {
+    let path = format!(
+        "{}/tests/testdata/fast_commit_{name}.tree",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    fs::read_to_string(path).unwrap()
+}
+
+fn read_only(device: Arc<MemDisk>) -> rumpfs_ext2fs::Result<Ext2fs> {
+    device.set_read_only(true);
+    let host = rumpuser_posix::Host::new();
+    Ext2fs::open_read_only(device, &*host, 16 << 20, false).map(|opened| opened.fs)
+}
+
+fn content(fs: &Ext2fs, inode: &Inode) -> Vec<u8> {
+    let size = usize::try_from(inode.size).unwrap();
+    let block = fs.block_size() as usize;
+    let mut bytes = Vec::new();
+    while bytes.len() < size {
+        let at = FileBlock(u32::try_from(bytes.len() / block).unwrap());
+        let left = u32::try_from((size - bytes.len()).div_ceil(block)).unwrap();
+        let start = bytes.len();
+        match fs.map(inode, at, left).unwrap() {
+            Mapping::OnDisk { block: first, len } => {
+                bytes.resize(start + len as usize * block, 0);
+                let device = fs.volume().device();
+                device
+                    .read_at(first.0 * block as u64, &mut bytes[start..])
+                    .unwrap();
+            }
+            Mapping::Unwritten { len, .. } | Mapping::Hole { len } => {
+                bytes.resize(start + len as usize * block, 0);
+            }
+            Mapping::Inline => bytes = fs.inline_data(inode).unwrap(),
+        }
+    }
+    bytes.truncate(size);
+    bytes
+}
+
+/// The tree in the form of the manifests.
+fn tree(fs: &Ext2fs) -> String {
+    let mut lines = Vec::new();
+    walk(fs, InodeNumber::ROOT, "", &mut lines);
+    lines.sort();
+    lines.into_iter().map(|(_, line)| line + "\n").collect()
+}
+
+fn walk(fs: &Ext2fs, dir: InodeNumber, path: &str, lines: &mut Vec<(Vec<u8>, String)>) {
+    let mut entries = Vec::new();
+    fs.read_dir(&fs.inode(dir).unwrap(), 0, |entry| {
+        entries.push((String::from_utf8(entry.name.to_vec()).unwrap(), entry.ino));
+        true
+    })
+    .unwrap();
+    for (name, ino) in entries {
+        if matches!(&*name, "." | ".." | "lost+found") {
+            continue;
+        }
+        let path = format!("{path}{name}");
+        let inode = fs.inode(ino).unwrap();
+        let found = fs.lookup(&fs.inode(dir).unwrap(), name.as_bytes()).unwrap();
+        assert_eq!(found.unwrap().ino, ino, "{path} by its index");
+        let extra = match inode.file_type {
+            FileType::Regular => {
+                let hash = Sha256::digest(content(fs, &inode));
+                hash.iter().map(|byte| format!("{byte:02x}")).collect()
+            }
+            FileType::Symlink => String::from_utf8(fs.read_link(&inode).unwrap()).unwrap(),
+            FileType::BlockDevice | FileType::CharDevice => {
+                let device = inode.device().unwrap();
+                format!("{}:{}", device.major, device.minor)
+            }
+            _ => "-".to_owned(),
+        };
+        let size = match inode.file_type {
+            FileType::Regular => inode.size,
+            _ => 0,
+        };
+        let Inode {
+            links, uid, gid, ..
+        } = inode;
+        let mode = inode.mode();
+        let line = format!("{mode:x} {links} {uid} {gid}\t{size}\t{extra}\t{path}");
+        lines.push((path.clone().into_bytes(), line));
+        if inode.is_dir() {
+            walk(fs, ino, &format!("{path}/"), lines);
+        }
+    }
+}
+
+fn compare(name: &str, what: &str, found: &str) {
+    let wanted = manifest(name);
+    let (found, wanted): (Vec<_>, Vec<_>) = (found.lines().collect(), wanted.lines().collect());
+    for line in &wanted {
+        assert!(found.contains(line), "{name}: {what} is without {line:?}");
+    }
+    for line in &found {
+        assert!(wanted.contains(line), "{name}: {what} has {line:?}");
+    }
+    assert!(wanted.len() > 150);
+}
+
+/// e2fsck must find nothing in what is on the disk.
+fn check(disk: &MemDisk, dir: &Path) {
+    let path = dir.join("checked");
+    fs::write(&path, disk.to_bytes()).unwrap();
+    let text = tool("e2fsck", &["-f", "-n", path.to_str().unwrap()]);
+    for line in text.lines() {
+        let quiet = line.starts_with("e2fsck ")
+            || line.starts_with("Pass ")
+            || line.contains(" files (")
+            || line.contains("could be narrower.  Optimize? no")
+            || line.is_empty();
+        assert!(quiet, "e2fsck: {line}\n{text}");
+    }
+}
+
+#[test]
+fn a_reader_sees_what_the_kernel_showed() {
+    for name in IMAGES {
+        let bytes = image(name);
+        let disk = Arc::new(MemDisk::from_bytes(&bytes));
+        let plain = Ext2fs::open(disk.clone(), &*rumpuser_posix::Host::new(), 1 << 20).unwrap();
+        let journal = Journal::open(plain.journal_area(disk.clone()).unwrap()).unwrap();
+        let commits = journal.replay().unwrap().fast_commits.commits;
+        assert!(commits > 10, "{name}: {commits}");
+        let fs = read_only(disk.clone()).unwrap();
+        compare(name, "the tree", &tree(&fs));
+        assert!(disk.to_bytes() == bytes, "nothing is written");
+    }
+}
+
+/// A kernel with the volume mounted for writing. Its messages say what was replayed.
+fn mount(disk: &Arc<MemDisk>) -> Result<(Kernel, Proc), String> {
+    let kernel = Kernel::builder(rumpuser_posix::Host::new())
+        .component(rumpfs_ext2fs::component())
+        .boot()
+        .unwrap();
+    let proc = kernel.init_proc();
+    kernel.etfs_register("/dev/image", disk.clone()).unwrap();
+    match proc.mount("ext2fs", "/", MountArgs::device("/dev/image")) {
+        Ok(()) => Ok((kernel, proc)),
+        Err(error) => Err(format!("{error}: {:?}", kernel.log().since(0))),
+    }
+}
+
+/// Mounts for writing and unmounts.
+fn mount_once(disk: &Arc<MemDisk>) {
+    let (kernel, proc) = mount(disk).unwrap();
+    proc.unmount("/", false).unwrap();
+    kernel.shutdown().unwrap();
+}
+
+#[test]
+fn a_mount_for_writing_leaves_a_clean_volume() {
+    let dir = TempDir::new();
+    for name in IMAGES {
+        let disk = Arc::new(MemDisk::from_bytes(&image(name)));
+        mount_once(&disk);
+        check(&disk, dir.path());
+        compare(name, "the mounted tree", &tree(&read_only(disk).unwrap()));
+    }
+}
+
+/// A power cut while the blocks are written home, or before the log is emptied: the next mount does all of it again.
+#[test]
+fn a_power_cut_on_the_way_loses_nothing() {
+    let dir = TempDir::new();
+    let name = "1k";
+    let bytes = image(name);
+    let disk = Arc::new(MemDisk::from_bytes(&bytes));
+    mount_once(&disk);
+    let writes = disk.counters().writes;
+    assert!(writes > 3, "{writes}");
+    for cut in 0..writes.min(40) {
+        let disk = MemDisk::from_bytes(&bytes);
+        disk.cut_power_after(cut);
+        let disk = Arc::new(disk);
+        // Where the power goes late the volume is mounted already.
+        drop(mount(&disk));
+        for loss in [Loss::All, Loss::None, Loss::Any] {
+            let left = Arc::new(disk.crash_image(loss, cut));
+            let copy = Arc::new(MemDisk::from_bytes(&left.to_bytes()));
+            compare(
+                name,
+                "the tree after a power cut",
+                &tree(&read_only(copy).unwrap()),
+            );
+            mount_once(&left);
+            check(&left, dir.path());
+        }
+    }
+}
