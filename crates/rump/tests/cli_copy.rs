@@ -128,6 +128,9 @@ fn get_and_put_are_cp_with_known_sides() {
             .file_type()
             .is_char_device()
     );
+    let script = format!("{RUMP} put <(echo piped) '{}'", at(&image, "/piped"));
+    tool("bash", &["-c", &script]);
+    assert_eq!(good(&["cat", &at(&image, "/piped")]), "piped\n");
     // Several, to a directory; not to anything else.
     good(&["mkdir", &at(&image, "/d")]);
     good(&["put", "/etc/hostname", "/etc/passwd", &at(&image, "/d")]);

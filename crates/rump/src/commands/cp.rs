@@ -266,6 +266,8 @@ fn run(session: &Session, how: &How, sources: &[Operand], dest: &Operand) -> Out
                 .open(address)
                 .map(|image| Ready::Image(image, address)),
             Operand::Host(path) => match path.symlink_metadata() {
+                // As with cp: a pipe that is named gives what comes out of it.
+                Ok(_) if !how.from().recursive && is_stream(path) => Ok(Ready::Pipe(path)),
                 Ok(_) => Ok(Ready::Host(path)),
                 Err(error) => Err(Failure::host(path, &error)),
             },
@@ -306,6 +308,8 @@ fn run(session: &Session, how: &How, sources: &[Operand], dest: &Operand) -> Out
 enum Ready<'a> {
     Image(Rc<Image>, &'a Address),
     Host(&'a Path),
+    /// A FIFO or a device of the host, which is read.
+    Pipe(&'a Path),
     Stream,
 }
 
@@ -329,14 +333,17 @@ fn copy_all<S: Sink>(
                 let to = to(host_source::base_name(path));
                 host_source::copy(path, sink, &to, from, &mut links, job)
             }
+            Ready::Pipe(path) => {
+                let to = to(host_source::base_name(path));
+                let opened = std::fs::File::open(path).map(Interruptible);
+                opened
+                    .map_err(|error| Failure::host(path, &error))
+                    .and_then(|mut pipe| spool(&mut pipe, path, sink, &to, job))
+            }
             Ready::Stream => match &target.name {
                 Some(name) => {
-                    let mode = 0o666 & !job.options.umask;
-                    let spooled = host_source::spool(&mut Interruptible(io::stdin().lock()));
-                    crate::signals::check()?;
-                    spooled
-                        .map_err(|error| Failure::host("standard input", &error))
-                        .and_then(|file| host_source::copy_stream(file, sink, name, mode))
+                    let mut stdin = Interruptible(io::stdin().lock());
+                    spool(&mut stdin, Path::new("standard input"), sink, name, job)
                 }
                 None => Err(Failure::at(
                     "standard input",
@@ -347,6 +354,20 @@ fn copy_all<S: Sink>(
         job.report.step(copied)?;
     }
     target.sink.finish()
+}
+
+/// Reads a stream to its end and puts it as a file.
+fn spool(
+    stream: &mut dyn io::Read,
+    name: &Path,
+    sink: &mut dyn Sink,
+    to: &[u8],
+    job: &Job<'_>,
+) -> Outcome<()> {
+    let spooled = host_source::spool(stream);
+    crate::signals::check()?;
+    let file = spooled.map_err(|error| Failure::host(name, &error))?;
+    host_source::copy_stream(file, sink, to, 0o666 & !job.options.umask)
 }
 
 /// The last component of a path in an image as a name for a copy; empty for the root, `.` and `..`.
@@ -439,7 +460,7 @@ fn to_stream(source: &Ready<'_>, out: &mut dyn Write) -> Outcome<()> {
         Ready::Image(image, address) => {
             super::cat::copy(image, &address.path, out, &mut Vec::new())
         }
-        Ready::Host(path) => {
+        Ready::Host(path) | Ready::Pipe(path) => {
             let fail = |error: io::Error| Failure::host(path, &error);
             let mut file = std::fs::File::open(path).map_err(fail)?;
             io::copy(&mut file, out).map_err(fail)?;
