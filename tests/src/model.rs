@@ -100,17 +100,19 @@ enum InodeKind {
 /// The model: what the volume should be.
 pub struct Model {
     inodes: Vec<Option<Inode>>,
-    /// Smallest time that the format keeps apart, and the range of seconds.
-    times: Times,
+    /// What the volume's format can keep.
+    format: Format,
 }
 
-/// What times a format can keep.
+/// What a format can keep.
 #[derive(Clone, Copy, Debug)]
-pub struct Times {
+pub struct Format {
     /// Step in nanoseconds.
     pub granularity: u32,
     /// Largest second.
     pub max: i64,
+    /// Whether there are extended attributes.
+    pub xattrs: bool,
 }
 
 /// The outcome of an operation in the model: done, or any of these errors.
@@ -119,7 +121,7 @@ type Outcome = Result<(), Vec<Errno>>;
 impl Model {
     /// An empty volume.
     #[must_use]
-    pub fn new(times: Times) -> Self {
+    pub fn new(format: Format) -> Self {
         let root = Inode {
             kind: InodeKind::Directory(BTreeMap::new()),
             mode: 0o755,
@@ -130,7 +132,7 @@ impl Model {
         };
         Self {
             inodes: vec![Some(root)],
-            times,
+            format,
         }
     }
 
@@ -595,11 +597,11 @@ impl Model {
                 let Some((path, id)) = self.choose(*file, |_| true) else {
                     return;
                 };
-                let range = self.times.max - i64::from(i32::MIN) + 1;
+                let range = self.format.max - i64::from(i32::MIN) + 1;
                 let sec = sec.rem_euclid(range) + i64::from(i32::MIN);
                 let nsec = nsec % 1_000_000_000;
                 let to = SetTime::To(Timespec { sec, nsec });
-                let granularity = self.times.granularity;
+                let granularity = self.format.granularity;
                 self.inode_mut(id).mtime = Some(Timespec {
                     sec,
                     nsec: nsec - nsec % granularity,
@@ -625,8 +627,12 @@ impl Model {
                     pattern(usize::from(*len) % 180, *fill),
                 );
                 let got = proc.setxattr(at(&path), &name, &value, XattrMode::Set, Follow::No);
-                self.inode_mut(id).xattrs.insert(name, value);
-                (got, Ok(()))
+                if !self.format.xattrs {
+                    (got, Err(vec![Errno::EOPNOTSUPP]))
+                } else {
+                    self.inode_mut(id).xattrs.insert(name, value);
+                    (got, Ok(()))
+                }
             }
             Op::RemoveXattr { file, name } => {
                 let Some((path, id)) = self.choose(*file, |k| {
@@ -642,7 +648,7 @@ impl Model {
                     if there {
                         Ok(())
                     } else {
-                        Err(vec![Errno::ENOATTR])
+                        Err(vec![Errno::ENOATTR, Errno::EOPNOTSUPP])
                     },
                 )
             }

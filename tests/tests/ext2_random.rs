@@ -9,7 +9,7 @@ use proptest::{
     test_runner::{Config, FileFailurePersistence, TestRunner},
 };
 use rump_tests::{
-    model::{Model, Op, Place, Times},
+    model::{Format, Model, Op, Place},
     mounted::{MOUNT_POINT, Mounted},
     tools::{LoopMount, TempDir, can_mount, e2fsck, mke2fs, run},
     tree::{self, Kind, Tree},
@@ -21,14 +21,22 @@ const OPERATIONS: usize = 1_000;
 const REMOUNT: usize = 250;
 
 /// Seconds with nanoseconds to 2446, where inodes have room for them.
-const WIDE: Times = Times {
+const WIDE: Format = Format {
     granularity: 1,
     max: 15_032_385_535,
+    xattrs: true,
 };
 /// Seconds to 2038.
-const NARROW: Times = Times {
+const NARROW: Format = Format {
     granularity: 1_000_000_000,
     max: i32::MAX as i64,
+    xattrs: true,
+};
+
+/// As `NARROW`, before there were extended attributes.
+const OLD: Format = Format {
+    xattrs: false,
+    ..NARROW
 };
 
 fn place() -> impl Strategy<Value = Place> {
@@ -77,7 +85,7 @@ fn only_contents(tree: &Tree) -> Tree {
 
 struct Shape {
     options: &'static [&'static str],
-    times: Times,
+    format: Format,
     /// Whether the host's driver can mount it: not with blocks larger than its pages.
     host: bool,
 }
@@ -86,7 +94,7 @@ fn check(shape: &Shape, ops: &[Op]) {
     let dir = TempDir::new();
     let image = dir.file("volume.img");
     mke2fs(&image, shape.options, "512M");
-    let mut model = Model::new(shape.times);
+    let mut model = Model::new(shape.format);
     for part in ops.chunks(REMOUNT) {
         let mounted = Mounted::new("ext2fs", &image, false);
         for op in part {
@@ -140,10 +148,10 @@ fn random(shape: &Shape) {
 }
 
 macro_rules! shapes {
-    ($($name:ident: $times:ident, $host:literal, $options:expr;)*) => {
+    ($($name:ident: $format:ident, $host:literal, $options:expr;)*) => {
         $(#[test]
         fn $name() {
-            random(&Shape { options: &$options, times: $times, host: $host });
+            random(&Shape { options: &$options, format: $format, host: $host });
         })*
     };
 }
@@ -151,7 +159,7 @@ macro_rules! shapes {
 shapes! {
     ext2_1k: WIDE, true, ["-t", "ext2", "-b", "1024"];
     ext2_4k_small_inodes: NARROW, true, ["-t", "ext2", "-b", "4096", "-I", "128"];
-    ext2_revision_0: NARROW, true, ["-t", "ext2", "-r", "0", "-b", "1024"];
+    ext2_revision_0: OLD, true, ["-t", "ext2", "-r", "0", "-b", "1024"];
     ext3_1k: WIDE, true, ["-t", "ext3", "-b", "1024", "-J", "size=4"];
     ext3_4k: WIDE, true, ["-t", "ext3", "-b", "4096", "-J", "size=4"];
     ext4_1k: WIDE, true, ["-t", "ext4", "-b", "1024", "-J", "size=4"];
