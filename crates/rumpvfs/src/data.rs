@@ -52,8 +52,7 @@ pub(crate) fn allocate(
     if result.is_ok() && !keep_size && end > vnode.size() {
         result = pages.truncate(&mount.fs, &mut inode, end, mount.now());
     }
-    result?;
-    file.note_write(&mut inode)?;
+    file.note_write(&mut inode, result)?;
     drop(inode);
     mount.changed()
 }
@@ -67,8 +66,7 @@ pub(crate) fn punch(file: &VnodeFile, flags: OpenFlags, offset: u64, len: u64) -
     let mut inode = vnode.exclusive()?;
     perm::changeable(vnode.attr.lock().now.protection)?;
     let result = pages.punch(&mount.fs, &mut inode, offset, len);
-    result?;
-    file.note_write(&mut inode)?;
+    file.note_write(&mut inode, result)?;
     drop(inode);
     mount.changed()
 }

@@ -73,20 +73,28 @@ impl VnodeFile {
         }
     }
 
-    /// After data was changed: set-id bits go, times are noted.
-    pub(crate) fn note_write(&self, inode: &mut Exclusive<'_>) -> Result<()> {
+    /// After a change of data that ended with `result`: set-id bits go, times are noted.
+    ///
+    /// # Errors
+    /// That of `result`, else what the driver says.
+    pub(crate) fn note_write<T>(&self, inode: &mut Exclusive<'_>, result: Result<T>) -> Result<T> {
         let vnode = &self.vnode;
         let mode = perm::mode_after_write(&vnode.owner(), &self.cred);
-        if mode.is_some() {
-            let change = SetAttributes {
-                mode,
-                ..SetAttributes::default()
-            };
-            vnode.mount.fs.set_attributes(inode, &change)?;
-        }
+        let cleared = match mode {
+            Some(_) if result.is_ok() => {
+                let change = SetAttributes {
+                    mode,
+                    ..SetAttributes::default()
+                };
+                vnode.mount.fs.set_attributes(inode, &change)
+            }
+            _ => Ok(()),
+        };
+        // Also after an error the driver may have allocated blocks.
         vnode.refresh(inode, Pending::default());
+        let done = result?;
         vnode.data_changed(vnode.mount.now());
-        Ok(())
+        cleared.map(|()| done)
     }
 }
 
@@ -126,10 +134,8 @@ impl File for VnodeFile {
             return Err(Errno::EFBIG);
         }
         let result = pages.write(&mount.fs, &mut inode, offset, bufs);
-        // Also after an error the driver may have allocated blocks.
-        self.note_write(&mut inode)?;
+        let done = self.note_write(&mut inode, result)?;
         drop(inode);
-        let done = result?;
         mount.changed()?;
         Ok((done, offset + done as u64))
     }
