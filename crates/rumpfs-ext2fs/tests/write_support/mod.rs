@@ -11,7 +11,7 @@ use rumpfs_ext2fs::{
     map::Mapping,
     names::{Dirs, NamePlace, NewKind, NewNode},
     superblock::Superblock,
-    txn::{CommitHooks, OnError, Ordered, Writer},
+    txn::{CommitHooks, OnError, Ordered, Report, Writer},
     types::{FileBlock, InodeNumber},
 };
 use rumpuser::{BlockDevice, Errno, Timespec};
@@ -175,6 +175,19 @@ impl Disk {
             writer,
             clock: AtomicU64::new(0),
         }
+    }
+
+    /// Mounts a damaged volume, if that can be done.
+    pub(crate) fn of_bytes(bytes: Vec<u8>) -> Option<Self> {
+        let device = Arc::new(Memory(Mutex::new(bytes)));
+        let (fs, writer) = try_mount(&device, Box::new(|_| {})).ok()?;
+        Some(Self {
+            dir: TempDir::new(),
+            device,
+            fs,
+            writer,
+            clock: AtomicU64::new(0),
+        })
     }
 
     /// Unmounts and mounts again.
@@ -484,23 +497,28 @@ impl Disk {
 }
 
 fn mount(device: &Arc<Memory>) -> (Arc<Ext2fs>, Arc<Writer>) {
+    let report = |error: &rumpfs_ext2fs::Error| panic!("damage found: {error}");
+    try_mount(device, Box::new(report)).unwrap()
+}
+
+fn try_mount(
+    device: &Arc<Memory>,
+    report: Report,
+) -> rumpfs_ext2fs::Result<(Arc<Ext2fs>, Arc<Writer>)> {
     let device: Arc<dyn BlockDevice> = device.clone();
-    let superblock = Superblock::read(&*device).unwrap();
+    let superblock = Superblock::read(&*device)?;
     let host = rumpuser_posix::Host::new();
     let options = VolumeOptions {
         block_size: superblock.block_size(),
         cache_bytes: 64 << 20,
     };
     let volume = Volume::new(device, &*host, options).unwrap();
-    let fs = Arc::new(Ext2fs::new(volume.clone(), superblock).unwrap());
-    let report = Box::new(|error: &rumpfs_ext2fs::Error| {
-        assert!(DAMAGE.with(Cell::get), "damage found: {error}");
-    });
+    let fs = Arc::new(Ext2fs::new(volume.clone(), superblock)?);
     let writer = Writer::new(fs.clone(), 42, OnError::Continue, report);
     let hooks: Arc<dyn Hooks> = Arc::new(CommitHooks::new(&writer, Arc::new(NoData)));
     volume.set_hooks(hooks);
     let now = Timespec::from_secs(START);
-    writer.start(now, false, false).unwrap();
-    writer.recover_orphans(now).unwrap();
-    (fs, writer)
+    writer.start(now, false, false)?;
+    writer.recover_orphans(now)?;
+    Ok((fs, writer))
 }

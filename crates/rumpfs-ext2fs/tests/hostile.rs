@@ -1,0 +1,218 @@
+//! Writing on damaged volumes without checksums: any result will do, but neither a panic nor an endless loop.
+
+mod write_support;
+
+use rumpfs_ext2fs::{
+    inode::{FileType, Inode},
+    names::{NamePlace, NewKind, NewNode},
+    types::InodeNumber,
+    xattr::NameIndex,
+    xattr_write::SetMode,
+};
+use std::time::{Duration, Instant};
+use write_support::{Disk, kinds::Kind};
+
+const BARE: &[Kind] = &[
+    ("ext2", &["-t", "ext2", "-b", "1024"], "8M"),
+    (
+        "ext4",
+        &[
+            "-t",
+            "ext4",
+            "-b",
+            "1024",
+            "-O",
+            "^metadata_csum,^uninit_bg,^has_journal",
+        ],
+        "8M",
+    ),
+    (
+        "bigalloc",
+        &[
+            "-t",
+            "ext4",
+            "-b",
+            "1024",
+            "-C",
+            "4096",
+            "-O",
+            "bigalloc,inline_data,ea_inode,^metadata_csum,^has_journal",
+            "-I",
+            "256",
+        ],
+        "8M",
+    ),
+];
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 9) as usize % below.max(1)
+    }
+}
+
+fn populate(disk: &Disk) {
+    for n in 0..6 {
+        disk.mkdir(&format!("d{n}"));
+        for k in 0..40 {
+            disk.file(
+                &format!("d{n}/file with a longer name {k}"),
+                &vec![k; 700 * n],
+            );
+        }
+    }
+    let mut file = disk.file("pieces", b"");
+    for n in 0..300 {
+        let now = disk.now();
+        disk.writer
+            .allocate(&mut file, n * 8192, 1024, n * 8192 + 1024, now, &mut |_| {})
+            .unwrap();
+    }
+    for n in 0..5 {
+        let mut inode = disk.at(&format!("d{n}"));
+        let name = (NameIndex::USER, &b"attribute"[..]);
+        disk.writer
+            .set_xattr(&mut inode, name, &[7; 600], SetMode::Set, disk.now())
+            .unwrap();
+    }
+}
+
+/// Every operation, on what can still be found.
+fn use_it(disk: &Disk) {
+    let Ok(mut root) = disk.fs.inode(InodeNumber::ROOT) else {
+        return;
+    };
+    let find = |dir: &Inode, name: &str| -> Option<Inode> {
+        let found = disk.fs.lookup(dir, name.as_bytes()).ok()??;
+        disk.fs.inode(found.ino).ok()
+    };
+    let now = disk.now();
+    for n in 0..6 {
+        let Some(mut dir) = find(&root, &format!("d{n}")) else {
+            continue;
+        };
+        if !dir.is_dir() {
+            continue;
+        }
+        for k in 0..12 {
+            let kind = [
+                NewKind::Plain(FileType::Regular),
+                NewKind::Plain(FileType::Directory),
+                NewKind::Symlink(&[b'l'; 100]),
+            ][k % 3];
+            if let Ok(mut made) = disk.try_create(&mut dir, format!("new{k}").as_bytes(), kind)
+                && k % 3 == 0
+            {
+                let _ = disk
+                    .writer
+                    .allocate(&mut made, 0, 5000, 5000, now, &mut |_| {});
+            }
+        }
+        for k in 0..40 {
+            let name = format!("file with a longer name {k}");
+            let place = NamePlace {
+                name: name.as_bytes(),
+                position: None,
+            };
+            if let Some(mut target) = find(&dir, &name) {
+                let _ = disk.writer.set_size(&mut target, 100, now, now);
+                if disk
+                    .writer
+                    .unlink(&mut dir, &place, &mut target, now)
+                    .is_ok()
+                {
+                    let _ = disk.writer.reclaim(target, now);
+                }
+            }
+        }
+        let name = (NameIndex::USER, &b"another"[..]);
+        let _ = disk
+            .writer
+            .set_xattr(&mut dir, name, &[1; 300], SetMode::Set, now);
+        let name = (NameIndex::USER, &b"attribute"[..]);
+        let _ = disk.writer.remove_xattr(&mut dir, name, now);
+        let place = NamePlace {
+            name: b"linked",
+            position: None,
+        };
+        if let Some(mut target) = find(&root, "pieces") {
+            let _ = disk.writer.link(&mut dir, &place, &mut target, now);
+        }
+    }
+    if let Some(mut file) = find(&root, "pieces") {
+        let _ = disk.writer.punch(&mut file, 10_000, 500_000, now);
+        let _ = disk.writer.reserve(&mut file, 0, 300_000, now);
+        let _ = disk.writer.set_size(&mut file, 1_000_000, now, now);
+        let place = NamePlace {
+            name: b"pieces",
+            position: None,
+        };
+        if disk
+            .writer
+            .unlink(&mut root, &place, &mut file, now)
+            .is_ok()
+        {
+            let _ = disk.writer.reclaim(file, now);
+        }
+    }
+    let new = NewNode {
+        kind: NewKind::Plain(FileType::Regular),
+        permissions: 0o644,
+        uid: 0,
+        gid: 0,
+        time: now,
+        xattrs: vec![(NameIndex::USER, b"a".to_vec(), vec![1; 50])],
+    };
+    if let Ok(inode) = disk.writer.create_unnamed(&new, now) {
+        let _ = disk.writer.reclaim(inode, now);
+    }
+    let _ = disk.writer.finish(now, None);
+}
+
+fn damage(bytes: &mut [u8], random: &mut Random) {
+    let spots: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+    for _ in 0..1 + random.next(60) {
+        let at = match random.next(8) {
+            // Descriptors and bitmaps are few bytes, yet the most interesting.
+            0 => 2048 + random.next(1024),
+            _ => spots[random.next(spots.len())],
+        };
+        bytes[at] = match random.next(4) {
+            0 => 0,
+            1 => 0xFF,
+            2 => bytes[at] ^ (1 << random.next(8)),
+            _ => random.next(256) as u8,
+        };
+    }
+}
+
+#[test]
+fn damage_is_survived() {
+    let mut random = Random(0x1234_5678_9abc_def1);
+    for (name, args, size) in BARE {
+        let disk = Disk::make(args, size);
+        populate(&disk);
+        disk.check();
+        let good = std::fs::read(disk.save()).unwrap();
+        let mut mounted = 0;
+        for round in 0..120 {
+            let mut bytes = good.clone();
+            damage(&mut bytes, &mut random);
+            let begun = Instant::now();
+            if let Some(disk) = Disk::of_bytes(bytes) {
+                mounted += 1;
+                use_it(&disk);
+            }
+            let took = begun.elapsed();
+            assert!(
+                took < Duration::from_secs(20),
+                "{name} round {round}: {took:?}"
+            );
+        }
+        assert!(mounted > 30, "{name}: {mounted} mounted");
+    }
+}
