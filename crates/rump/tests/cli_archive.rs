@@ -303,13 +303,6 @@ fn damaged_archives() {
         );
         fails(&["untar", "-f", &packed, &into], 1, &[program, command]);
     }
-    // Every byte of a header, broken in turn: an error or a result, never more.
-    for at in 0..512 {
-        let mut broken = whole[..3072].to_vec();
-        broken[at] ^= 0x55;
-        let done = untar(&broken);
-        assert!(done.status == 0 || done.status == 1, "{at}: {done:?}");
-    }
     check(&image);
     // What cannot be written whole is not written.
     let target = scratch.text("no/such/dir.tar");

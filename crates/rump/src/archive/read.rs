@@ -513,4 +513,78 @@ mod tests {
         assert_eq!(pairs(b"1"), None);
         assert_eq!(pairs(b"1,x"), None);
     }
+
+    /// An archive with a member of every form that this reader knows.
+    fn specimen() -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut add = |kind: u8, name: &[u8], data: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::new(kind));
+            header.set_size(data.len() as u64);
+            header.set_mode(0o644);
+            header.as_old_mut().name[..name.len()].copy_from_slice(name);
+            header.set_cksum();
+            archive.append(&header, data).unwrap();
+        };
+        add(b'L', b"long", &[b'n'; 300]);
+        add(b'0', b"short", b"data");
+        let mut records = Vec::new();
+        pax::push(&mut records, b"GNU.sparse.major", b"1");
+        pax::push(&mut records, b"GNU.sparse.minor", b"0");
+        pax::push(&mut records, b"GNU.sparse.realsize", b"9000");
+        pax::push(&mut records, b"SCHILY.xattr.user.a", b"b");
+        add(b'x', b"pax", &records);
+        let mut sparse = b"1\n8000\n10\n".to_vec();
+        sparse.resize(BLOCK, 0);
+        sparse.extend_from_slice(b"0123456789");
+        add(b'0', b"sparse", &sparse);
+        archive.into_inner().unwrap()
+    }
+
+    fn read_all(data: &[u8]) -> Outcome<Vec<Member>> {
+        let mut reader = Reader::new(data, "x");
+        let mut members = Vec::new();
+        while let Some(member) = reader.next()? {
+            members.push(member);
+        }
+        Ok(members)
+    }
+
+    #[test]
+    fn every_form_is_read() {
+        let members = read_all(&specimen()).unwrap();
+        assert_eq!(members[0].path, [b'n'; 300]);
+        assert_eq!(members[1].sparse, Some(vec![(8000, 10)]));
+        assert_eq!(members[1].meta.size, 9000);
+        assert_eq!(
+            members[1].meta.xattrs,
+            [(b"user.a".to_vec(), b"b".to_vec())]
+        );
+        assert_eq!(members.len(), 2);
+    }
+
+    #[test]
+    fn any_byte_may_be_wrong() {
+        let whole = specimen();
+        for at in 0..whole.len() {
+            for flip in [0x01, 0x55, 0xff] {
+                let mut broken = whole.clone();
+                broken[at] ^= flip;
+                // With a checksum that is right, so that the fields are looked at.
+                for block in broken.chunks_exact_mut(BLOCK) {
+                    if &block[257..262] == b"ustar" {
+                        let (sum, _) = field::checksums(block);
+                        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+                    }
+                }
+                match read_all(&broken) {
+                    Ok(members) => assert!(members.len() <= 4),
+                    Err(failure) => assert!(failure.is_final(), "{failure}"),
+                }
+            }
+        }
+        for len in 0..whole.len() {
+            drop(read_all(&whole[..len]));
+        }
+    }
 }
