@@ -17,7 +17,7 @@
 //! | casefold | names must match exactly, in directories that fold case, too |
 //! | verity | contents are read, not checked against the Merkle tree |
 //! | a journal on another device | refused if it has to be replayed |
-//! | fast commits in the journal of a read-only mount | refused; `norecovery` shows the volume without |
+//! | fast commits | applied in memory; refused with `EOPNOTSUPP` where one changes a file with a block map |
 //!
 //! # Writing
 //! All of that is written, too, but:
@@ -49,12 +49,12 @@
 //! | [`layout`] | the structures of the medium, byte for byte |
 //! | [`superblock`], [`features`], [`mount`], [`options`], `state` | the volume as a whole |
 //! | [`groups`], `balloc`, `ialloc`, `bitmap` | group descriptors; allocating blocks and inodes |
-//! | [`inode`], [`inline`] | inodes; data in them |
+//! | [`inode`], [`inline`], `inline_write` | inodes; data in them |
 //! | [`map`], [`extents`], [`indirect`], and with `_write` | from a file's blocks to the volume's |
 //! | [`dir`], [`htree`], [`hash`], and with `_write` | directories and their index |
 //! | [`names`], [`file_write`], `orphans` | operations, each a transaction |
-//! | [`xattr`], [`xattr_write`], [`acl`] | extended attributes, access control lists |
-//! | [`journal`], [`txn`] | the log, and the transactions that go there |
+//! | [`xattr`], [`xattr_write`], `xattr_pack`, `value_inode`, [`acl`] | extended attributes, access control lists |
+//! | [`journal`], [`txn`], `fast_commit` | the log, the transactions that go there, and doing fast commits again |
 //! | [`mmp`], [`crypt`], [`checksum`] | multiple mount protection, encrypted names, crc32c and crc16 |
 //! | [`vfs`] | the adapter to `rumpvfs`, the only one that names it |
 //!

@@ -23,7 +23,7 @@ const EARLY_CACHE: usize = 1 << 20;
 pub struct Opened {
     /// The volume, as it is after a replay of its journal.
     pub fs: Ext2fs,
-    /// Transactions that the journal added.
+    /// Transactions that the journal added, fast commits included.
     pub replayed: u32,
     /// Where the journal ended early.
     pub damage: Option<Damage>,
@@ -85,7 +85,9 @@ impl Ext2fs {
                 let fs = Self::open(overlay, threads, cache_bytes)?;
                 Opened {
                     fs,
-                    replayed: replay.transactions,
+                    replayed: replay
+                        .transactions
+                        .saturating_add(replay.fast_commits.commits),
                     damage: replay.damage,
                 }
             }

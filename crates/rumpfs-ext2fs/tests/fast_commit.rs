@@ -5,13 +5,13 @@ mod write_support;
 
 use rumpfs_ext2fs::{
     Ext2fs,
+    checksum::crc32c,
     inode::{FileType, Inode},
     journal::Journal,
     map::Mapping,
     types::{FileBlock, InodeNumber},
 };
 use rumpkern::{Kernel, Proc};
-use rumpuser::BlockDevice as _;
 use rumpuser_sim::{Loss, MemDisk};
 use rumpvfs::{Calls as _, KernelVfs as _, calls::MountArgs};
 use sha2::{Digest, Sha256};
@@ -225,4 +225,122 @@ fn a_power_cut_on_the_way_loses_nothing() {
             check(&left, dir.path());
         }
     }
+}
+
+/// The blocks of the fast-commit area, by their offsets on the volume.
+fn area(disk: &Arc<MemDisk>) -> Vec<usize> {
+    let host = rumpuser_posix::Host::new();
+    let fs = Ext2fs::open(disk.clone(), &*host, 1 << 20).unwrap();
+    let inode = fs.inode(fs.superblock().journal.unwrap()).unwrap();
+    let block = fs.block_size() as usize;
+    let at = |n: u32| match fs.map(&inode, FileBlock(n), 1).unwrap() {
+        Mapping::OnDisk { block: at, .. } => at.0 as usize * block,
+        other => panic!("{other:?}"),
+    };
+    let bytes = disk.to_bytes();
+    let field = |offset: usize| {
+        let raw = &bytes[at(0) + offset..][..4];
+        u32::from_be_bytes(raw.try_into().unwrap())
+    };
+    // s_maxlen and s_num_fc_blks.
+    let (end, count) = (field(0x10), field(0x54));
+    (end - count + 1..end).map(at).collect()
+}
+
+/// Changes values of the area, and brings the checksums behind them up to date.
+fn change(bytes: &mut [u8], blocks: &[usize], size: usize, numbers: &mut Numbers, changes: usize) {
+    let mut values = Vec::new();
+    let mut tails = Vec::new();
+    let mut covered: Vec<(usize, usize)> = Vec::new();
+    'area: for &block in blocks {
+        let mut at = block;
+        while at + 4 <= block + size {
+            let word = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+            let (tag, len) = (word(at), usize::from(word(at + 2)));
+            if tag == 0 || tag > 9 || at + 4 + len > block + size {
+                break 'area;
+            }
+            if tag == 8 {
+                covered.push((at, 8));
+                tails.push((std::mem::take(&mut covered), at + 8));
+            } else {
+                covered.push((at, 4 + len));
+                if !matches!(tag, 7 | 9) {
+                    values.push((at + 4, len));
+                }
+            }
+            at += 4 + len;
+        }
+    }
+    assert!(tails.len() > 10 && values.len() > 100);
+    for _ in 0..changes {
+        let (at, len) = values[numbers.below(values.len())];
+        // Mostly what comes first: numbers of inodes, of blocks, modes.
+        let len = if numbers.below(2) == 0 {
+            len.min(12)
+        } else {
+            len
+        };
+        let byte = at + numbers.below(len);
+        bytes[byte] = match numbers.below(4) {
+            0 => 0,
+            1 => 0xFF,
+            2 => numbers.below(40) as u8,
+            _ => numbers.below(256) as u8,
+        };
+    }
+    for (covered, crc_at) in tails {
+        let crc = covered
+            .iter()
+            .fold(0, |crc, &(at, len)| crc32c(crc, &bytes[at..at + len]));
+        bytes[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+}
+
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+}
+
+/// Whatever an operation says: an answer or an error, no panic, no hang, and nothing of a refused volume is written.
+#[test]
+fn hostile_operations() {
+    let mut numbers = Numbers(0x1357_9BDF_2468_ACE1);
+    let (mut opened, mut refused) = (0, 0);
+    for name in IMAGES {
+        let bytes = image(name);
+        let disk = Arc::new(MemDisk::from_bytes(&bytes));
+        let blocks = area(&disk);
+        let size = if name == "4k" { 4096 } else { 1024 };
+        let mut same = bytes.clone();
+        change(&mut same, &blocks, size, &mut numbers, 0);
+        assert!(same == bytes, "the checksums are understood");
+        for round in 0..20 {
+            let mut bytes = bytes.clone();
+            change(&mut bytes, &blocks, size, &mut numbers, 1 + round % 5);
+            let disk = Arc::new(MemDisk::from_bytes(&bytes));
+            match read_only(disk.clone()) {
+                Ok(_) => opened += 1,
+                Err(_) => refused += 1,
+            }
+            disk.set_read_only(false);
+            match mount(&disk) {
+                Ok((kernel, proc)) => {
+                    let _ = proc.unmount("/", false);
+                    let _ = kernel.shutdown();
+                }
+                Err(_) => assert!(disk.to_bytes() == bytes, "{name} {round}"),
+            }
+        }
+    }
+    assert!(
+        opened > 10 && refused > 10,
+        "{opened} opened, {refused} refused"
+    );
 }

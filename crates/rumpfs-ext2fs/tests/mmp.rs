@@ -4,8 +4,10 @@ mod journal_support;
 
 use journal_support::{TempDir, tool};
 use rumpfs_ext2fs::{Error, mmp, mmp::Protection, superblock::Superblock};
-use rumpuser::{BlockDevice, Clock, Host};
+use rumpkern::{Kernel, Proc};
+use rumpuser::{BlockDevice, Clock, Errno, Host};
 use rumpuser_sim::{Fault, MemDisk, Operation, Sim};
+use rumpvfs::{Calls as _, KernelVfs as _, calls::MountArgs};
 use std::{
     path::Path,
     sync::{
@@ -262,4 +264,108 @@ fn a_volume_without_the_feature_has_no_protection() {
     let lost = Box::new(|_: &Error| panic!("nothing to lose"));
     let none = Protection::begin(&bench.sb, &bench.device, &bench.host, "image", lost);
     assert!(none.unwrap().is_none());
+}
+
+impl Bench {
+    /// A kernel on the host that knows the device.
+    fn kernel(&self) -> (Kernel, Proc) {
+        let kernel = Kernel::builder(self.sim.clone())
+            .component(rumpfs_ext2fs::component())
+            .boot()
+            .unwrap();
+        let proc = kernel.init_proc();
+        kernel
+            .etfs_register("/dev/image", self.device.clone())
+            .unwrap();
+        (kernel, proc)
+    }
+}
+
+#[test]
+fn two_kernels_take_turns() {
+    let bench = Bench::new(VARIANTS[0]);
+    let (first, one) = bench.kernel();
+    let (second, two) = bench.kernel();
+    let args = || MountArgs::device("/dev/image");
+    one.mount("ext2fs", "/", args()).unwrap();
+    assert_ne!(bench.seq(), CLEAN);
+    assert_eq!(two.mount("ext2fs", "/", args()), Err(Errno::EBUSY));
+    let messages = format!("{:?}", second.log().since(0));
+    assert!(messages.contains("in use: mounted by host"), "{messages}");
+    two.mount("ext2fs", "/", args().read_only()).unwrap();
+    two.unmount("/", false).unwrap();
+    one.unmount("/", false).unwrap();
+    assert_eq!(bench.seq(), CLEAN);
+    let before = bench.seconds();
+    two.mount("ext2fs", "/", args()).unwrap();
+    assert_eq!(bench.seconds(), before, "a clean volume is mounted at once");
+    two.unmount("/", false).unwrap();
+    first.shutdown().unwrap();
+    second.shutdown().unwrap();
+}
+
+#[test]
+fn a_mount_that_fails_gives_the_volume_back() {
+    let bench = Bench::new(VARIANTS[1]);
+    // The root is no directory.
+    let dir = TempDir::new("mmp");
+    let image = dir.file("image");
+    std::fs::write(&image, bench.disk.to_bytes()).unwrap();
+    // debugfs takes the volume for itself and gives it back.
+    journal_support::debugfs(&image, "sif / mode 0100644\n");
+    let bench = Bench::of(&std::fs::read(&image).unwrap());
+    assert_eq!(bench.seq(), CLEAN);
+    let (kernel, proc) = bench.kernel();
+    let mounted = proc.mount("ext2fs", "/", MountArgs::device("/dev/image"));
+    assert_eq!(mounted, Err(Errno::EIO));
+    assert_eq!(bench.seq(), CLEAN);
+    kernel.shutdown().unwrap();
+}
+
+/// Usage in quota files would have to follow each change: such volumes are not written.
+#[test]
+fn volumes_with_quotas_are_not_written() {
+    for features in ["quota", "quota,project"] {
+        let bench = Bench::new(&format!("{features},^mmp"));
+        let before = bench.disk.to_bytes();
+        let (kernel, proc) = bench.kernel();
+        let args = || MountArgs::device("/dev/image");
+        assert_eq!(proc.mount("ext2fs", "/", args()), Err(Errno::EROFS));
+        let messages = format!("{:?}", kernel.log().since(0));
+        let names = features.replace(',', " ");
+        let text = format!("read-only: features that are not written: {names}");
+        assert!(messages.contains(&text), "{messages}");
+        proc.mount("ext2fs", "/", args().read_only()).unwrap();
+        proc.unmount("/", false).unwrap();
+        kernel.shutdown().unwrap();
+        assert!(bench.disk.to_bytes() == before);
+    }
+}
+
+/// The host's kernel holds the volume.
+#[test]
+#[ignore = "needs root for a loop mount, and half a minute"]
+fn a_volume_that_the_kernel_mounts_is_refused() {
+    let dir = TempDir::new("mmp");
+    let (image, point) = (dir.file("image"), dir.file("point"));
+    make(&image, VARIANTS[0]);
+    std::fs::create_dir(&point).unwrap();
+    let (image_name, point_name) = (image.to_str().unwrap(), point.to_str().unwrap());
+    tool("mount", &["-o", "loop", image_name, point_name], &[0]);
+    let device: Arc<dyn BlockDevice> = journal_support::FileDevice::open(&image, false);
+    let host: Arc<dyn Host> = rumpuser_posix::Host::new();
+    let sb = Superblock::read(&*device).unwrap();
+    let lost = || Box::new(|_: &Error| panic!("never taken"));
+    let result = Protection::begin(&sb, &device, &host, "image", lost());
+    tool("umount", &[point_name], &[0]);
+    match result {
+        Err(Error::InUse(text)) => assert!(text.starts_with("mounted by host"), "{text}"),
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("the volume was taken twice"),
+    }
+    // Unmounted: the kernel has marked it clean, and then so do we.
+    let taken = Protection::begin(&sb, &device, &host, "image", lost()).unwrap();
+    taken.unwrap().end().unwrap();
+    tool("mount", &["-o", "loop", image_name, point_name], &[0]);
+    tool("umount", &[point_name], &[0]);
 }

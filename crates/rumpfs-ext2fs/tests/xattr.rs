@@ -650,3 +650,78 @@ fn the_kernel_reads_the_same() {
         disk.check();
     }
 }
+
+/// Whatever the areas and the inodes of values hold: an answer or an error, no panic and no hang.
+#[test]
+fn hostile_areas() {
+    write_support::expect_damage();
+    let features = "ea_inode,^metadata_csum,^has_journal";
+    let mut disk = Disk::make(
+        &["-t", "ext4", "-b", "1024", "-O", features, "-N", "64"],
+        "2M",
+    );
+    let mut numbers = Numbers(0xFEDC_BA98_7654_3211);
+    for name in ["a", "b"] {
+        let mut inode = disk.file(name, b"");
+        set(&disk, &mut inode, b"user.in", &[1; 20]).unwrap();
+        set(&disk, &mut inode, b"user.large", &numbers.bytes(3000)).unwrap();
+        set(&disk, &mut inode, b"user.other", &numbers.bytes(2000)).unwrap();
+        set(&disk, &mut inode, b"user.block", &[2; 300]).unwrap();
+    }
+    disk.remount();
+    let (size, fs) = (256, disk.fs.clone());
+    let mut places = Vec::new();
+    for name in ["a", "b"] {
+        let inode = disk.at(name);
+        places.push((
+            inode.location.block.0 as usize * 1024 + inode.location.offset,
+            size,
+        ));
+        places.push((inode.file_acl.0 as usize * 1024, 200));
+        fs.xattrs(&inode, |entry| {
+            if let rumpfs_ext2fs::xattr::Value::Inode(ino, _) = entry.value {
+                let location = fs.inode(ino).unwrap().location;
+                places.push((location.block.0 as usize * 1024 + location.offset, size));
+            }
+            true
+        })
+        .unwrap();
+    }
+    assert!(places.len() >= 8, "{places:?}");
+    let clean = disk.bytes();
+    let mut refusals = 0;
+    for _ in 0..300 {
+        let mut bytes = clean.clone();
+        for _ in 0..1 + numbers.below(4) {
+            let (at, len) = places[numbers.below(places.len())];
+            let value = [
+                0,
+                0xFF,
+                0x80,
+                numbers.below(64) as u8,
+                numbers.below(256) as u8,
+            ];
+            bytes[at + numbers.below(len)] = value[numbers.below(5)];
+        }
+        if disk.replace(bytes).is_err() {
+            continue;
+        }
+        for name in ["a", "b"] {
+            let found = disk.fs.lookup(&disk.root(), name.as_bytes());
+            let Ok(Some(found)) = found else { continue };
+            let Ok(mut inode) = disk.fs.inode(found.ino) else {
+                continue;
+            };
+            let results = [
+                set(&disk, &mut inode, b"user.new", &[3; 2500]),
+                set(&disk, &mut inode, b"user.large", &[3; 40]),
+                remove(&disk, &mut inode, b"user.in"),
+                remove(&disk, &mut inode, b"user.other"),
+                disk.try_unlink(&mut disk.root(), name.as_bytes()),
+            ];
+            refusals += results.iter().filter(|result| result.is_err()).count();
+        }
+        let _ = disk.fs.volume().checkpoint();
+    }
+    assert!(refusals > 100, "{refusals}");
+}

@@ -247,6 +247,6 @@ mod tests {
         assert_eq!(without(&ranges, &[]), ranges);
         let holes = [0..11, 15..16, 19..35, 50..60];
         assert_eq!(without(&ranges, &holes), vec![11..15, 16..19, 35..40]);
-        assert_eq!(without(&[0..5], &[5..9]), vec![0..5]);
+        assert_eq!(without(&ranges, &[20..30, 40..50]), ranges);
     }
 }

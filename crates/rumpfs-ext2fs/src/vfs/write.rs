@@ -168,7 +168,9 @@ fn ready_journal(
             }
             log.message(format_args!(
                 "journal replayed: {} transactions",
-                replay.transactions
+                replay
+                    .transactions
+                    .saturating_add(replay.fast_commits.commits)
             ));
             if let Some(damage) = &replay.damage {
                 log.message(format_args!("the journal ends early: {damage}"));

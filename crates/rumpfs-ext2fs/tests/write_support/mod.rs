@@ -274,6 +274,19 @@ impl Disk {
         });
     }
 
+    /// All bytes of the medium, once everything is written.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.fs.volume().checkpoint().unwrap();
+        self.device.0.lock().unwrap().clone()
+    }
+
+    /// Mounts a medium with other bytes instead; what was not written yet is lost.
+    pub(crate) fn replace(&mut self, bytes: Vec<u8>) -> rumpfs_ext2fs::Result<()> {
+        *self.device.0.lock().unwrap() = bytes;
+        (self.fs, self.writer) = try_mount(&self.device, Box::new(report))?;
+        Ok(())
+    }
+
     /// Lets the host's kernel mount the volume. Needs root.
     pub(crate) fn with_loop_mount(&mut self, f: impl FnOnce(&Path)) {
         let dir = TempDir::new();
@@ -497,8 +510,11 @@ impl Disk {
 }
 
 fn mount(device: &Arc<Memory>) -> (Arc<Ext2fs>, Arc<Writer>) {
-    let report = |error: &rumpfs_ext2fs::Error| panic!("damage found: {error}");
     try_mount(device, Box::new(report)).unwrap()
+}
+
+fn report(error: &rumpfs_ext2fs::Error) {
+    assert!(DAMAGE.with(Cell::get), "damage found: {error}");
 }
 
 fn try_mount(
