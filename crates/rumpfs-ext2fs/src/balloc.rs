@@ -220,7 +220,7 @@ impl Txn<'_> {
                     Ok(None) => {}
                     Err(error) if error.is_corruption() => {
                         self.writer().notes.lock().bad_blocks.insert(group);
-                        self.writer().message(&error);
+                        self.count_error(&error)?;
                         first_error.get_or_insert(error);
                     }
                     Err(error) => return Err(error),

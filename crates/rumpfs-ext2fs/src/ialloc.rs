@@ -86,7 +86,7 @@ impl Txn<'_> {
                 Ok(None) => {}
                 Err(error) if error.is_corruption() => {
                     self.writer().notes.lock().bad_inodes.insert(group);
-                    self.writer().message(&error);
+                    self.count_error(&error)?;
                     first_error.get_or_insert(error);
                 }
                 Err(error) => return Err(error),

@@ -9,7 +9,7 @@ use crate::{
     },
     superblock::Superblock,
     superblock::update_checksum,
-    txn::{OnError, Writer},
+    txn::{OnError, Txn, Writer},
     types::FsBlock,
 };
 use rumpuser::{Errno, Timespec};
@@ -98,6 +98,15 @@ fn set_free_counts(sb: &Superblock, raw: &mut RawSuperblock, (clusters, inodes):
     }
     let inodes = u32::try_from(inodes).unwrap_or(u32::MAX).min(sb.inodes);
     raw.s_free_inodes_count.set(inodes);
+}
+
+impl Txn<'_> {
+    /// Says that something is wrong with the volume and marks it as damaged, though the operation can go on.
+    pub(crate) fn count_error(&mut self, error: &Error) -> Result<()> {
+        self.writer().message(error);
+        let now = self.now;
+        self.modify_superblock(|raw| record_error(raw, error, now))
+    }
 }
 
 impl Writer {

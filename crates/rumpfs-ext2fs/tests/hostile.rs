@@ -3,14 +3,16 @@
 mod write_support;
 
 use rumpfs_ext2fs::{
+    Error,
     inode::{FileType, Inode},
+    map::Mapping,
     names::{NamePlace, NewKind, NewNode},
-    types::InodeNumber,
+    types::{FileBlock, InodeNumber},
     xattr::NameIndex,
     xattr_write::SetMode,
 };
 use std::time::{Duration, Instant};
-use write_support::{Disk, kinds::Kind};
+use write_support::{Disk, kinds::Kind, tool};
 
 const BARE: &[Kind] = &[
     ("ext2", &["-t", "ext2", "-b", "1024"], "8M"),
@@ -215,4 +217,40 @@ fn damage_is_survived() {
         }
         assert!(mounted > 30, "{name}: {mounted} mounted");
     }
+}
+
+#[test]
+fn a_damaged_bitmap_is_noted_and_left_alone() {
+    let disk = Disk::make(&["-t", "ext4", "-b", "1024", "-O", "^has_journal"], "32M");
+    disk.file("f", &[1; 5000]);
+    disk.check();
+    let group = disk
+        .fs
+        .superblock()
+        .group_of(match disk.fs.map(&disk.at("f"), FileBlock(0), 1).unwrap() {
+            Mapping::OnDisk { block, .. } => block,
+            other => panic!("{other:?}"),
+        })
+        .unwrap()
+        .0;
+    let at = disk.fs.group(group).unwrap().block_bitmap.0 as usize * 1024;
+    let mut bytes = std::fs::read(disk.save()).unwrap();
+    bytes[at + 1000] ^= 0x10;
+    let disk = Disk::of_bytes(bytes).unwrap();
+    let free = disk.fs.group(group).unwrap().free_blocks;
+    // New files go elsewhere.
+    let mut made = disk
+        .try_create(&mut disk.root(), b"g", NewKind::Plain(FileType::Regular))
+        .unwrap();
+    disk.write(&mut made, 0, &[2; 50_000]);
+    assert_eq!(disk.fs.group(group).unwrap().free_blocks, free);
+    // What lies there cannot be freed: its name goes, the inode stays an orphan.
+    let failed = disk.try_unlink(&mut disk.root(), b"f");
+    assert!(matches!(failed, Err(Error::Checksum { .. })), "{failed:?}");
+    disk.fs.volume().checkpoint().unwrap();
+    let text = tool("dumpe2fs", &["-h", disk.save().to_str().unwrap()]);
+    assert!(text.contains("clean with errors") || text.contains("not clean with errors"));
+    assert!(text.contains("FS Error count:           2"), "{text}");
+    assert!(text.contains("rumpfs-ext2fs"));
+    assert_eq!(disk.read(&made), [2; 50_000]);
 }

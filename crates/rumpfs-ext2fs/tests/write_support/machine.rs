@@ -522,16 +522,48 @@ impl Machine {
         }
     }
 
-    /// Unmounts, checks with e2fsck, compares with what debugfs sees, mounts again.
-    pub(crate) fn check(&mut self) {
-        self.proc.unmount("/", false).unwrap();
+    /// Makes a file of zeros, whole or not at all.
+    pub(crate) fn try_file(&mut self, path: &str, size: usize) -> rumpuser::Result<()> {
+        let fd = (self.proc).open(path, OpenFlags::WRONLY | OpenFlags::CREAT, 0o644)?;
+        let content = vec![b'f'; size];
+        let mut at = 0;
+        let mut result = Ok(());
+        while at < size && result.is_ok() {
+            result = self
+                .proc
+                .pwrite(fd, &content[at..], at as u64)
+                .map(|n| at += n);
+        }
+        self.proc.close(fd).unwrap();
+        match result {
+            Ok(()) => self.model.add(path, NodeKind::File(content), 0o644),
+            Err(_) => self.proc.unlinkat(At::Cwd, path, false).unwrap(),
+        }
+        result
+    }
+
+    /// Unlinks a file.
+    pub(crate) fn remove(&mut self, path: &str) {
+        self.proc.unlinkat(At::Cwd, path, false).unwrap();
+        self.model.names.remove(path);
+    }
+
+    /// Checks what is on the medium with e2fsck.
+    pub(crate) fn fsck(&self) {
         let image = self.dir.path().join("image");
         if let Some(disk) = &self.disk {
             fs::write(&image, disk.to_bytes()).unwrap();
         }
-        let image = image.to_str().unwrap();
-        let text = tool("e2fsck", &["-f", "-n", image]);
+        let text = tool("e2fsck", &["-f", "-n", image.to_str().unwrap()]);
         assert_clean(&text);
+    }
+
+    /// Unmounts, checks with e2fsck, compares with what debugfs sees, mounts again.
+    pub(crate) fn check(&mut self) {
+        self.proc.unmount("/", false).unwrap();
+        self.fsck();
+        let image = self.dir.path().join("image");
+        let image = image.to_str().unwrap();
         let out = self.dir.path().join("out");
         let _ = fs::remove_dir_all(&out);
         fs::create_dir(&out).unwrap();
