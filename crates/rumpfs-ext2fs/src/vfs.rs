@@ -5,7 +5,7 @@ mod write;
 use crate::{
     acl,
     dir::Position,
-    error::{Error, Expected, Place as Where, Result as FormatResult},
+    error::{Error, Place as Where, Result as FormatResult},
     features::{Compat, Incompat, RoCompat},
     fs::Ext2fs,
     inode::{FileType as InodeType, Inode, InodeFlags},
@@ -262,8 +262,8 @@ impl Mounted {
         }
         let own = (ino < sb.first_ino && ino != InodeNumber::ROOT) || Some(ino) == sb.orphan_file;
         if own {
-            let range = Expected::Range(u64::from(sb.first_ino), u64::from(sb.inodes));
-            return Err(Error::value(Where::Inode(ino), "number", ino, range));
+            // None that anybody has a name or a handle of.
+            return Err(Error::Unallocated(ino));
         }
         let inode = self.fs.inode(ino)?;
         if inode.links == 0 {

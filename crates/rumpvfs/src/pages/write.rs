@@ -42,9 +42,10 @@ impl FilePages {
         let mut source = Source::new(bufs);
         let mut size = fs.attributes(inode).size.min(i64::MAX as u64);
         let mut at = offset;
+        let block = self.inner.geometry.block_size() as u64;
+        let mut step = STEP;
         while at < end {
-            // Steps end with a page.
-            let to = end.min(self.inner.geometry.page_end(at.saturating_add(STEP - 1)));
+            let to = end.min(self.step_end(at, step));
             let span = Span {
                 from: at,
                 to,
@@ -56,11 +57,23 @@ impl FilePages {
                     at += done;
                     size = size.max(at);
                 }
+                // As many bytes as there is room for (POSIX write()), though the driver may take back all of a step.
+                Err(Errno::ENOSPC) if to - at > block => step = ((to - at) / 2).max(block),
                 Err(error) if at == offset => return Err(error),
                 Err(_) => break,
             }
         }
         Ok((at - offset) as usize)
+    }
+
+    /// Where a step of about so many bytes ends: with a page, or with a block when it is shorter than a page.
+    fn step_end(&self, at: u64, step: u64) -> u64 {
+        let g = &self.inner.geometry;
+        if step >= g.page_size() as u64 {
+            g.page_end(at.saturating_add(step - 1))
+        } else {
+            g.block_floor(g.block_floor(at).saturating_add(step))
+        }
     }
 
     /// Writes one span; returns the bytes done, above 0.
