@@ -1,6 +1,6 @@
 //! What a case works with.
 
-use super::{Cap, Numbers, Ram, Shorthand as _, Volume, refused::assert_refused};
+use super::{Cap, Image, Numbers, Ram, Shorthand as _, Volume, refused::assert_refused};
 use crate::mounted::boot;
 use rumpkern::{Cred, Kernel, Proc};
 use rumpuser::Errno;
@@ -160,8 +160,17 @@ impl Fixture {
     /// When it finds anything.
     pub fn check(&self) {
         if let Some(ram) = &self.ram {
-            self.volume.check(&ram.content());
+            self.volume.check(&ram.image());
         }
+    }
+
+    /// The content of the volume's device.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    pub fn image(&self) -> Image {
+        self.ram.as_ref().expect("a volume on a device").image()
     }
 
     /// Unmounts, has the volume checked, mounts it again with these flags and goes back into the case's directory.
@@ -207,11 +216,13 @@ impl Fixture {
     /// The end of a case: everything is closed, the volume unmounted and checked, the kernel ended.
     fn finish(self) {
         self.root.exit().unwrap();
-        self.root.chdir("/").unwrap();
-        match self.root.unmount(MOUNT_POINT, false) {
-            // The case has unmounted it.
-            Ok(()) | Err(Errno::EINVAL) => {}
-            Err(error) => panic!("unmounting: {error}; messages: {}", self.messages()),
+        // After a case that has ended the kernel there is no root any more.
+        if self.root.chdir("/") != Err(Errno::ENOENT) {
+            match self.root.unmount(MOUNT_POINT, false) {
+                // The case has unmounted it.
+                Ok(()) | Err(Errno::EINVAL) => {}
+                Err(error) => panic!("unmounting: {error}; messages: {}", self.messages()),
+            }
         }
         self.kernel.shutdown().unwrap();
         self.check();

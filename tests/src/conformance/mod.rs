@@ -25,7 +25,7 @@ mod volume;
 
 pub use acl::acl;
 pub use fixture::{Fixture, MOUNT_POINT, in_background, patiently, run};
-pub use ram::Ram;
+pub use ram::{Image, Ram};
 pub use shorthand::{Shorthand, long_name};
 pub use volume::{Cap, EXT2_1K, EXT4_1K, EXT4_4K, Ext, Numbers, TMPFS, Tmpfs, VOLUMES, Volume};
 
@@ -37,6 +37,9 @@ macro_rules! for_each_fs {
     ($($cases:tt)*) => {
         $crate::list_of_cases! { $($cases)* }
         $crate::cases_of_fs! { tmpfs TMPFS $($cases)* }
+        $crate::cases_of_fs! { ext2_1k EXT2_1K $($cases)* }
+        $crate::cases_of_fs! { ext4_1k EXT4_1K $($cases)* }
+        $crate::cases_of_fs! { ext4_4k EXT4_4K $($cases)* }
     };
 }
 

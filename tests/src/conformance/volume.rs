@@ -1,11 +1,11 @@
 //! What can be mounted.
 
+use super::Image;
 use crate::tools::{TempDir, e2fsck, mke2fs};
 use std::{
     collections::HashMap,
-    fs::{self, File},
-    os::unix::fs::FileExt as _,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    fs,
+    sync::{LazyLock, Mutex, PoisonError},
 };
 
 bitflags::bitflags! {
@@ -38,6 +38,8 @@ bitflags::bitflags! {
         const PERSISTENT = 1 << 11;
         /// A fixed number of inodes.
         const INODES = 1 << 12;
+        /// Positions in listings that stay right whatever is made or removed meanwhile.
+        const STEADY = 1 << 13;
     }
 }
 
@@ -69,12 +71,12 @@ pub trait Volume: Sync {
         Vec::new()
     }
     /// The content of a new, empty volume; `None` where there is no device.
-    fn make(&self) -> Option<Vec<u8>>;
+    fn make(&self) -> Option<Image>;
     /// Lets the format's native checker look at a volume.
     ///
     /// # Panics
     /// When it finds anything.
-    fn check(&self, image: &[u8]);
+    fn check(&self, image: &Image);
 }
 
 /// tmpfs.
@@ -107,17 +109,17 @@ impl Volume for Tmpfs {
         vec![option("size", "16M"), option("nr_inodes", "4096")]
     }
 
-    fn make(&self) -> Option<Vec<u8>> {
+    fn make(&self) -> Option<Image> {
         None
     }
 
-    fn check(&self, _image: &[u8]) {
+    fn check(&self, _image: &Image) {
         unreachable!("tmpfs has no image");
     }
 }
 
 /// New volumes by name, made once.
-type Images = HashMap<&'static str, Arc<Vec<u8>>>;
+type Images = HashMap<&'static str, Image>;
 
 /// ext2, ext3 or ext4.
 pub struct Ext {
@@ -145,38 +147,23 @@ impl Volume for Ext {
         self.numbers
     }
 
-    fn make(&self) -> Option<Vec<u8>> {
+    fn make(&self) -> Option<Image> {
         static MADE: LazyLock<Mutex<Images>> = LazyLock::new(Mutex::default);
         let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
         let image = made.entry(self.name).or_insert_with(|| {
             let dir = TempDir::new();
             let image = dir.file("volume.img");
             mke2fs(&image, self.options, self.size);
-            Arc::new(fs::read(&image).expect("the new image"))
+            Image::new(&fs::read(&image).expect("the new image"))
         });
-        let image = image.clone();
-        drop(made);
-        Some(image.to_vec())
+        Some(image.clone())
     }
 
-    fn check(&self, image: &[u8]) {
+    fn check(&self, image: &Image) {
         let dir = TempDir::new();
         let path = dir.file("volume.img");
-        write_sparse(&path, image);
+        image.save(&path);
         e2fsck(&path);
-    }
-}
-
-/// Writes an image, leaving out what is zero.
-fn write_sparse(path: &str, image: &[u8]) {
-    const CHUNK: usize = 65_536;
-    let file = File::create(path).expect("a temporary file");
-    file.set_len(image.len() as u64).expect("room for an image");
-    for (at, chunk) in image.chunks(CHUNK).enumerate() {
-        if chunk.iter().any(|&b| b != 0) {
-            file.write_all_at(chunk, (at * CHUNK) as u64)
-                .expect("room for an image");
-        }
     }
 }
 
@@ -187,7 +174,7 @@ pub static EXT2_1K: Ext = Ext {
     name: "ext2_1k",
     options: &["-t", "ext2", "-b", "1024", "-N", "2048"],
     size: "16M",
-    lacks: Cap::RESERVE,
+    lacks: Cap::RESERVE.union(Cap::STEADY),
     numbers: Numbers {
         granularity: 1,
         link_max: Some(32_000),
@@ -201,7 +188,7 @@ pub static EXT4_1K: Ext = Ext {
     name: "ext4_1k",
     options: &["-t", "ext4", "-b", "1024", "-N", "2048", "-J", "size=1"],
     size: "16M",
-    lacks: Cap::empty(),
+    lacks: Cap::STEADY,
     numbers: Numbers {
         granularity: 1,
         link_max: Some(65_000),
@@ -214,7 +201,7 @@ pub static EXT4_4K: Ext = Ext {
     name: "ext4_4k",
     options: &["-t", "ext4", "-b", "4096", "-N", "2048", "-J", "size=4"],
     size: "24M",
-    lacks: Cap::empty(),
+    lacks: Cap::STEADY,
     numbers: Numbers {
         granularity: 1,
         link_max: Some(65_000),
@@ -223,4 +210,4 @@ pub static EXT4_4K: Ext = Ext {
     },
 };
 /// All that the cases run on.
-pub static VOLUMES: [&dyn Volume; 1] = [&TMPFS];
+pub static VOLUMES: [&dyn Volume; 4] = [&TMPFS, &EXT2_1K, &EXT4_1K, &EXT4_4K];

@@ -1,7 +1,6 @@
 //! The conformance suite: what every file system does, by the system calls. See `docs/conformance.md`.
 
 /// What every module of cases uses.
-#[allow(unused_imports, reason = "not every group needs everything")]
 mod prelude {
     pub(crate) use rump_tests::{
         conformance::{
@@ -22,7 +21,6 @@ macro_rules! groups {
     ($($group:ident),* $(,)?) => {
         $(mod $group;)*
         /// Every group with its cases.
-        #[allow(dead_code, reason = "for the table of cases")]
         pub(crate) const GROUPS: &[(&str, &[(&str, rump_tests::conformance::Cap)])] =
             &[$((stringify!($group), $group::CASES),)*];
     };
@@ -42,4 +40,28 @@ groups! {
     rename,
     rename_dirs,
     exchange,
+    chmod,
+    chown,
+    utimens,
+    times,
+    truncate,
+    io,
+    holes,
+    unnamed,
+    readdir,
+    xattr,
+    acls,
+    flock,
+    record_locks,
+    fifo,
+    chroot,
+    handles,
+    readonly,
+    mounts,
+    full,
+    races,
+    persistence,
 }
+
+mod panics;
+mod table;
