@@ -27,6 +27,7 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
+use core::sync::atomic::{AtomicBool, Ordering};
 use rumpkern::{Component, FileType, Log, Phase, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Result, Timespec, sync::RwLock};
 use rumpvfs::{
@@ -97,6 +98,7 @@ impl FsType for Ext2Type {
                 around,
                 side: RwLock::new(Some(Arc::new(side))),
                 overlaid: false,
+                written: AtomicBool::new(true),
             }));
         }
         let opened = Ext2fs::open_read_only(
@@ -123,6 +125,7 @@ impl FsType for Ext2Type {
             around,
             side: RwLock::new(None),
             overlaid,
+            written: AtomicBool::new(false),
         }))
     }
 }
@@ -222,6 +225,8 @@ pub struct Mounted {
     side: RwLock<Option<Arc<WriteSide>>>,
     /// The journal of the volume has, or had at the mount, something to replay: the medium must not be written.
     overlaid: bool,
+    /// It was mounted for writing before: the orphans that are there now are in use.
+    written: AtomicBool,
 }
 
 impl Mounted {
@@ -665,7 +670,8 @@ impl FileSystem for Mounted {
             ));
             return Err(Errno::EROFS);
         }
-        let side = self.told(WriteSide::resume(&self.fs, &self.around))?;
+        let first = !self.written.swap(true, Ordering::Relaxed);
+        let side = self.told(WriteSide::resume(&self.fs, &self.around, first))?;
         *self.side.write() = Some(Arc::new(side));
         Ok(())
     }

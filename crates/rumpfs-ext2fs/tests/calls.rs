@@ -2,6 +2,7 @@
 
 mod write_support;
 
+use rumpkern::OpenFlags;
 use rumpuser::Errno;
 use rumpvfs::{Calls as _, calls::MountFlags};
 use write_support::{
@@ -69,6 +70,13 @@ fn a_mount_turns_read_only_and_back() {
             for _ in 0..60 {
                 machine.step();
             }
+            machine.try_file("/gone", 5000).unwrap();
+            let fd = machine.open("/gone", OpenFlags::RDONLY);
+            machine.remove("/gone");
+            // Its inode would have to be freed while nothing may be written.
+            let refused = machine.proc.remount("/", MountFlags::RDONLY);
+            assert_eq!(refused, Err(Errno::EBUSY));
+            machine.proc.close(fd).unwrap();
             machine.proc.remount("/", MountFlags::RDONLY).unwrap();
             assert_eq!(machine.try_file("/no", 10), Err(Errno::EROFS));
             machine.fsck();

@@ -120,7 +120,7 @@ fn open_taken(
     drop(early);
     let fs = Arc::new(Ext2fs::open(device, &*context.host, context.cache_bytes)?);
     fs.check_root()?;
-    let side = WriteSide::new(&fs, around, journal, None)?;
+    let side = WriteSide::new(&fs, around, journal, None, true)?;
     Ok((fs, side))
 }
 
@@ -182,12 +182,13 @@ fn ready_journal(
 }
 
 impl WriteSide {
-    /// Begins writing.
+    /// Begins writing. With `recover`, what a crash left is freed first.
     fn new(
         fs: &Arc<Ext2fs>,
         around: &Surroundings,
         journal: Option<Journal>,
         protection: Option<Protection>,
+        recover: bool,
     ) -> FormatResult<Self> {
         let now = around.host.wall();
         let sb = fs.superblock();
@@ -226,11 +227,13 @@ impl WriteSide {
         if let Some(log) = &log {
             volume.set_log(log.clone());
         }
-        let (freed, shortened) = writer.recover_orphans(now)?;
-        if freed > 0 || shortened > 0 {
-            around.log.message(format_args!(
-                "orphans: {freed} inodes freed, {shortened} files shortened"
-            ));
+        if recover {
+            let (freed, shortened) = writer.recover_orphans(now)?;
+            if freed > 0 || shortened > 0 {
+                around.log.message(format_args!(
+                    "orphans: {freed} inodes freed, {shortened} files shortened"
+                ));
+            }
         }
         Ok(Self {
             writer,
@@ -241,13 +244,18 @@ impl WriteSide {
     }
 
     /// Begins writing on a volume that was mounted for reading, and has no journal to replay.
-    pub(super) fn resume(fs: &Arc<Ext2fs>, around: &Surroundings) -> FormatResult<Self> {
+    /// `first`: it was not written in this mount yet, so that no orphan is in use.
+    pub(super) fn resume(
+        fs: &Arc<Ext2fs>,
+        around: &Surroundings,
+        first: bool,
+    ) -> FormatResult<Self> {
         Writer::check_writable(fs)?;
         let device = fs.volume().device().clone();
         let taken = Arc::new(Mutex::new(Arc::downgrade(fs.volume())));
         let protection = protect(fs, &device, around, &taken)?;
         let journal = ready_journal(fs, &device, around)?;
-        Self::new(fs, around, journal, protection)
+        Self::new(fs, around, journal, protection, first)
     }
 
     pub(super) fn now(&self) -> Timespec {
