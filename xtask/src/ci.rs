@@ -5,7 +5,7 @@ use crate::{
     drivers::{self, FILE_SYSTEMS, FileSystem},
     images, tools,
 };
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path};
 
 const WORKFLOW: &str = ".github/workflows/ci.yml";
 
@@ -13,8 +13,9 @@ const WORKFLOW: &str = ".github/workflows/ci.yml";
 pub(crate) fn test(fs: Option<&str>) -> Result<()> {
     let Some(name) = fs else {
         images::make(&[], false)?;
-        let targets: &[&str] = &["--workspace", "--lib", "--bins", "--tests", "--examples"];
-        return cargo_test(&[&["--workspace", "--doc"], targets]);
+        let targets = ["--workspace", "--lib", "--bins", "--tests", "--examples"];
+        let targets = [&targets[..], privileged()].concat();
+        return cargo_test(&[&["--workspace", "--doc"], &targets]);
     };
     let known: Vec<&str> = FILE_SYSTEMS.iter().map(|fs| fs.name).collect();
     let Some(FileSystem {
@@ -33,6 +34,16 @@ pub(crate) fn test(fs: Option<&str>) -> Result<()> {
     let driver = format!("rumpfs-{name}");
     let crossing = ["--package", "rump-tests", "--package", "rump", "--", name];
     cargo_test(&[&["--package", &driver], &crossing])
+}
+
+/// What has cargo run the tests that need root and loop devices as well, where there are both.
+fn privileged() -> &'static [&'static str] {
+    if tools::is_root() && Path::new("/dev/loop-control").exists() {
+        &["--", "--include-ignored"]
+    } else {
+        println!("tests that need root and loop devices are left out: run as root for all");
+        &[]
+    }
 }
 
 /// Runs `cargo test` with each of these arguments to the end, and closes with how many tests passed and failed altogether.

@@ -17,6 +17,16 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
     ("gzip", "gzip"),
     ("losetup", "mount"),
     ("mount", "mount"),
+    ("bash", "bash"),
+    ("diff", "diffutils"),
+    ("find", "findutils"),
+    ("tar", "tar"),
+    ("bsdtar", "libarchive-tools"),
+    ("zstd", "zstd"),
+    ("getfattr", "attr"),
+    ("setfattr", "attr"),
+    ("getfacl", "acl"),
+    ("setfacl", "acl"),
 ];
 
 /// Every file system driver of the workspace.

@@ -13,6 +13,11 @@
 //! | [`signals`] | ending at a safe point |
 //! | [`output`], [`progress`], [`quote`], [`json`] | standard output and error; names for people; entries for programs |
 //! | [`mode`], [`units`], [`time`], [`glob`] | small languages of the command line |
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "comments of commands and options are their help texts"
+)]
 
 mod address;
 mod archive;

@@ -1,7 +1,7 @@
 //! Changing a volume: the writer of a mount and its transactions.
 //!
 //! The truth is always in the buffers: free counts, bitmaps, the list of orphans. A transaction that is dropped puts the
-//! buffers back, and with them everything. What a [`Writer`] keeps in memory besides ([`Notes`]) are hints that may be
+//! buffers back, and with them everything. What a [`Writer`] keeps in memory besides (its notes) are hints that may be
 //! wrong, and sets of things to do that may be too large: neither needs to be put back.
 
 use crate::{

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`field`] | numbers and texts of a header |
 //! | [`pax`] | records of extended headers |
-//! | [`write`] | [`write::TarSink`]: an archive as the target of a copy |
+//! | [`write`](mod@write) | [`write::TarSink`]: an archive as the target of a copy |
 //! | [`read`] | [`read::Reader`]: the members of an archive one by one |
 //! | [`extract`] | an archive as the source of a copy |
 //!
