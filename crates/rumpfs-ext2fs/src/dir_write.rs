@@ -9,7 +9,6 @@ use crate::{
     features::{Compat, Incompat},
     inode::{FileType, Inode, InodeFlags},
     layout::dir_entry::{DIR_TAIL_SIZE, RawDirEntry},
-    layout::inode::I_BLOCK_SIZE,
     map_write::Purpose,
     txn::Txn,
     types::{FileBlock, InodeNumber, index},
@@ -30,14 +29,14 @@ pub(crate) struct NewEntry<'n> {
 }
 
 /// Where a new entry fits: the entry at `offset` keeps `used` bytes (none if it is unused), the new one has `len`.
-struct Room {
+pub(crate) struct Room {
     offset: usize,
     used: usize,
     len: usize,
 }
 
 /// Room for `need` bytes among the entries of a block.
-fn room(block: Block<'_>, need: usize) -> Result<Option<Room>> {
+pub(crate) fn room(block: Block<'_>, need: usize) -> Result<Option<Room>> {
     for entry in block.entries() {
         let (offset, entry) = entry?;
         let used = if entry.ino.0 == 0 {
@@ -98,7 +97,7 @@ pub(crate) fn write_unused(bytes: &mut [u8]) {
 }
 
 /// Puts an entry where there is room for it.
-fn write_in_room(bytes: &mut [u8], room: &Room, entry: &NewEntry<'_>, filetype: bool) {
+pub(crate) fn write_in_room(bytes: &mut [u8], room: &Room, entry: &NewEntry<'_>, filetype: bool) {
     if room.used > 0 {
         set_rec_len(bytes, room.offset, room.used);
     }
@@ -285,6 +284,8 @@ impl Txn<'_> {
         let (_, buf) = self.append_dir_block(dir)?;
         let filetype = self.filetype();
         let ino = dir.ino;
+        // Another directory may have had the number.
+        self.writer().notes.lock().set_dir_room(dir.ino, 0);
         self.modify_dir(dir, &buf, |bytes| {
             let len = bytes.len();
             let mut entry = NewEntry {
@@ -483,115 +484,10 @@ impl Txn<'_> {
         })?;
         Ok(empty)
     }
-
-    /// Moves the entries of an inline directory into its first block.
-    fn inline_dir_to_block(&mut self, dir: &mut Inode) -> Result<()> {
-        let content = self.fs().inline_area(dir)?;
-        let parent = self.fs().parent(dir)?;
-        let mut entries = alloc::vec::Vec::new();
-        self.fs().read_dir(dir, 0, |entry| {
-            if !matches!(&*entry.name, b"." | b"..") {
-                entries.push((entry.name.into_owned(), entry.ino, entry.file_type));
-            }
-            true
-        })?;
-        drop(content);
-        self.drop_inline_data(dir)?;
-        dir.size = 0;
-        self.init_dir(dir, parent)?;
-        for (name, ino, file_type) in &entries {
-            let entry = NewEntry {
-                name,
-                ino: *ino,
-                // Inline data came after the filetype feature.
-                file_type: file_type.unwrap_or(FileType::Regular),
-            };
-            if !self.add_to_block(dir, FileBlock(0), &entry)? {
-                return Err(Error::words(
-                    Place::InlineData(dir.ino),
-                    "entries",
-                    0_u64,
-                    "room for them in one block",
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts an entry into an inline directory; `false` if there is no room.
-    fn add_inline_entry(&mut self, dir: &mut Inode, entry: &NewEntry<'_>) -> Result<bool> {
-        let need = entry_size(entry.name.len());
-        let fs = self.fs();
-        let filetype = self.filetype();
-        let mut done = Ok(false);
-        let shape = dir.clone();
-        self.modify_inline(dir, |part, start| {
-            if done != Ok(false) {
-                return;
-            }
-            // An area that was never used is all zeros.
-            if part.len() >= MIN_ENTRY && part.iter().all(|byte| *byte == 0) {
-                write_unused(part);
-            }
-            let _ = start;
-            match room(fs.dir_entries(&shape, FileBlock(0), part), need) {
-                Ok(Some(room)) => {
-                    write_in_room(part, &room, entry, filetype);
-                    done = Ok(true);
-                }
-                Ok(None) => {}
-                Err(error) => done = Err(error),
-            }
-        })?;
-        done
-    }
-
-    fn remove_inline_entry(&mut self, dir: &mut Inode, found: &Located) -> Result<()> {
-        let fs = self.fs();
-        let offset = index(found.position.offset);
-        let previous = found.position.previous.map(index);
-        let shape = dir.clone();
-        let mut done = Ok(());
-        self.modify_inline(dir, |part, start| {
-            let end = start.saturating_add(part.len());
-            if offset < start || offset >= end {
-                return;
-            }
-            let block = fs.dir_entries(&shape, FileBlock(0), part);
-            let at = offset.saturating_sub(start);
-            let lens = block.entry(at).and_then(|entry| {
-                let merged = match previous.map(|previous| previous.saturating_sub(start)) {
-                    Some(previous) => {
-                        let before = block.entry(previous)?.rec_len;
-                        Some((previous, before.saturating_add(entry.rec_len)))
-                    }
-                    None => None,
-                };
-                Ok((entry.rec_len, merged))
-            });
-            match lens {
-                Ok((len, merged)) => merge(part, at, len, merged),
-                Err(error) => done = Err(error),
-            }
-        })?;
-        done
-    }
-
-    /// Changes the two parts of inline data of a directory, each given with its offset in the data.
-    fn modify_inline(
-        &mut self,
-        dir: &mut Inode,
-        mut f: impl FnMut(&mut [u8], usize),
-    ) -> Result<()> {
-        if let Some(part) = dir.block.get_mut(4..) {
-            f(part, 4);
-        }
-        self.modify_inline_rest(dir, |part| f(part, I_BLOCK_SIZE))
-    }
 }
 
 /// Takes the entry of `len` bytes at `offset` out: makes the one before it longer, or it becomes unused.
-fn merge(bytes: &mut [u8], offset: usize, len: usize, before: Option<(usize, usize)>) {
+pub(crate) fn merge(bytes: &mut [u8], offset: usize, len: usize, before: Option<(usize, usize)>) {
     // The name goes, so that it does not stay behind on the medium.
     if let Some(rest) = bytes.get_mut(offset..offset.saturating_add(len)) {
         rest.fill(0);

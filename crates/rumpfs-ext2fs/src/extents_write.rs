@@ -6,20 +6,17 @@
 use crate::{
     error::{Error, Place, Result},
     extents::{Extent, Node, update_checksum},
+    extents_node::{Entry, NodeMut, ROOT_ENTRIES, empty_root, index_entry, key},
     fs::Ext2fs,
     inode::Inode,
-    layout::extent::{
-        EXT_INIT_MAX_LEN, EXT4_EXT_MAGIC, EXT4_MAX_EXTENT_DEPTH, EXTENT_ENTRY_SIZE,
-        RawExtentHeader, RawExtentIdx,
-    },
-    layout::inode::I_BLOCK_SIZE,
+    layout::extent::{EXT_INIT_MAX_LEN, EXT4_MAX_EXTENT_DEPTH, EXTENT_ENTRY_SIZE},
     txn::Txn,
     types::{FileBlock, FsBlock},
 };
 use alloc::vec::Vec;
 use rumpbio::Buf;
 use rumpuser::Errno;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 /// Splits that one insertion needs at most: one for each level, and the root's growth.
 const MOST_SPLITS: u32 = 16;
@@ -27,11 +24,6 @@ const MOST_SPLITS: u32 = 16;
 pub(crate) const MAX_WRITTEN: u32 = EXT_INIT_MAX_LEN as u32;
 /// Longest unwritten extent in blocks.
 pub(crate) const MAX_UNWRITTEN: u32 = MAX_WRITTEN - 1;
-/// Entries in the root.
-const ROOT_ENTRIES: usize = 4;
-
-type Entry = [u8; EXTENT_ENTRY_SIZE];
-
 /// A node on the way to a file block.
 struct Step {
     /// The node's block; `None` is the root in the inode.
@@ -47,114 +39,6 @@ struct Step {
     depth: u16,
     /// Where the part of the file that the node covers starts.
     low: FileBlock,
-}
-
-/// A node's bytes, to be edited.
-struct NodeMut<'a>(&'a mut [u8]);
-
-impl NodeMut<'_> {
-    fn header(&mut self) -> Option<&mut RawExtentHeader> {
-        RawExtentHeader::mut_from_prefix(self.0)
-            .ok()
-            .map(|(header, _)| header)
-    }
-
-    fn len(&mut self) -> usize {
-        self.header().map_or(0, |h| usize::from(h.eh_entries.get()))
-    }
-
-    fn set_len(&mut self, len: usize) {
-        if let Some(header) = self.header() {
-            header.eh_entries.set(u16::try_from(len).unwrap_or(0));
-        }
-    }
-
-    fn offset(at: usize) -> usize {
-        at.saturating_add(1).saturating_mul(EXTENT_ENTRY_SIZE)
-    }
-
-    fn get(&self, at: usize) -> Option<Entry> {
-        self.0
-            .get(Self::offset(at)..)?
-            .first_chunk::<EXTENT_ENTRY_SIZE>()
-            .copied()
-    }
-
-    fn put(&mut self, at: usize, entry: &[u8]) {
-        if let Some(to) = self
-            .0
-            .get_mut(Self::offset(at)..)
-            .and_then(|rest| rest.get_mut(..EXTENT_ENTRY_SIZE))
-        {
-            to.copy_from_slice(entry);
-        }
-    }
-
-    /// Changes the first file block of an entry.
-    fn set_key(&mut self, at: usize, key: FileBlock) {
-        if let Some(to) = self
-            .0
-            .get_mut(Self::offset(at)..)
-            .and_then(|rest| rest.first_chunk_mut::<4>())
-        {
-            *to = key.0.to_le_bytes();
-        }
-    }
-
-    /// Puts an entry in before entry `at`; there is room.
-    fn insert(&mut self, at: usize, entry: &[u8]) {
-        let len = self.len();
-        let (from, end) = (Self::offset(at), Self::offset(len));
-        if end.saturating_add(EXTENT_ENTRY_SIZE) <= self.0.len() && from <= end {
-            self.0
-                .copy_within(from..end, from.saturating_add(EXTENT_ENTRY_SIZE));
-            self.put(at, entry);
-            self.set_len(len.saturating_add(1));
-        }
-    }
-
-    /// Takes entry `at` out.
-    fn remove(&mut self, at: usize) {
-        let len = self.len();
-        let (from, end) = (Self::offset(at), Self::offset(len));
-        let next = from.saturating_add(EXTENT_ENTRY_SIZE);
-        if next <= end && end <= self.0.len() {
-            self.0.copy_within(next..end, from);
-            self.set_len(len.saturating_sub(1));
-        }
-    }
-
-    fn init(&mut self, depth: u16, max: usize) {
-        if let Some(header) = self.header() {
-            header.eh_magic.set(EXT4_EXT_MAGIC);
-            header.eh_entries.set(0);
-            header.eh_max.set(u16::try_from(max).unwrap_or(u16::MAX));
-            header.eh_depth.set(depth);
-        }
-    }
-}
-
-fn key(entry: &Entry) -> FileBlock {
-    let [a, b, c, d, ..] = *entry;
-    FileBlock(u32::from_le_bytes([a, b, c, d]))
-}
-
-fn index_entry(key: FileBlock, child: FsBlock) -> RawExtentIdx {
-    let [a, b, c, d, e, f, ..] = child.0.to_le_bytes();
-    RawExtentIdx {
-        ei_block: key.0.into(),
-        ei_leaf_lo: u32::from_le_bytes([a, b, c, d]).into(),
-        ei_leaf_hi: u16::from_le_bytes([e, f]).into(),
-        ei_unused: 0.into(),
-    }
-}
-
-/// An empty extent tree for `i_block`.
-#[must_use]
-pub(crate) fn empty_root() -> [u8; I_BLOCK_SIZE] {
-    let mut root = [0; I_BLOCK_SIZE];
-    NodeMut(&mut root).init(0, ROOT_ENTRIES);
-    root
 }
 
 /// Two extents as one, if they can be.

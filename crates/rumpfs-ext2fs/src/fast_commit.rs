@@ -20,7 +20,8 @@ mod space;
 use crate::{
     error::{Error, Place, Result, at},
     extents::Extent,
-    extents_write::{ExtentTree, empty_root},
+    extents_node::empty_root,
+    extents_write::ExtentTree,
     fs::Ext2fs,
     inode::{FileType, Inode, InodeFlags},
     journal::{FastCommitOp, FastCommitTarget, Replay, ScratchDevice, apply},

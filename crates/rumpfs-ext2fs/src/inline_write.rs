@@ -2,7 +2,7 @@
 
 use crate::{
     error::Result,
-    extents_write::empty_root,
+    extents_node::empty_root,
     features::Incompat,
     inline::DATA_NAME,
     inode::{Inode, InodeFlags},

@@ -139,3 +139,22 @@ fn holes_are_filled_and_files_are_cut() {
         }
     });
 }
+
+#[test]
+fn a_directory_with_the_number_of_a_larger_one_starts_small() {
+    let disk = Disk::make(&["-t", "ext2", "-b", "1024", "-O", "^dir_index"], "16M");
+    let old = disk.mkdir("d");
+    for n in 0..200 {
+        disk.file(&format!("d/a name that takes some room {n}"), b"");
+    }
+    assert!(disk.at("d").size > 5000);
+    for n in 0..200 {
+        disk.unlink(&format!("d/a name that takes some room {n}"));
+    }
+    disk.unlink("d");
+    let new = disk.mkdir("e");
+    assert_eq!(new.ino, old.ino);
+    disk.file("e/f", b"");
+    assert_eq!(disk.at("e").size, 1024);
+    disk.check();
+}
