@@ -131,6 +131,24 @@ impl Way {
     pub(crate) fn leaf(&self) -> Option<FileBlock> {
         self.frames.last().and_then(|(block, n)| block.child(*n))
     }
+
+    /// The smallest hash of the leaf.
+    pub(crate) fn first_hash(&self) -> u32 {
+        let hashes = self.frames.iter().map(|(block, n)| block.hash(*n));
+        hashes.max().unwrap_or(0)
+    }
+
+    /// The lowest level at which there is a next child.
+    fn next_level(&self) -> Option<usize> {
+        let more = |(block, n): &(IndexBlock, usize)| n.saturating_add(1) < block.count;
+        self.frames.iter().rposition(more)
+    }
+
+    /// The smallest hash of the next leaf, if there is one; bit 0 tells that it goes on with the hash of this one.
+    pub(crate) fn next_hash(&self) -> Option<u32> {
+        let (block, n) = self.frames.get(self.next_level()?)?;
+        Some(block.hash(n.saturating_add(1)))
+    }
 }
 
 impl Ext2fs {
@@ -260,38 +278,44 @@ impl Ext2fs {
 
     /// Goes to the next leaf if it continues `hash`: names of one hash may fill more than a block.
     fn next_leaf(&self, dir: &Inode, way: &mut Way, hash: u32) -> Result<Step> {
+        match way.next_hash() {
+            Some(next) if next & !1 == hash => {}
+            _ => return Ok(Step::Other),
+        }
+        Ok(if self.advance(dir, way)? {
+            Step::Same
+        } else {
+            Step::Damaged
+        })
+    }
+
+    /// Goes to the next leaf. `false` if there is none or the index makes no sense.
+    pub(crate) fn advance(&self, dir: &Inode, way: &mut Way) -> Result<bool> {
         let depth = way.frames.len();
-        let Some(level) = way
-            .frames
-            .iter()
-            .rposition(|(block, n)| n.saturating_add(1) < block.count)
-        else {
-            return Ok(Step::Other);
+        let Some(level) = way.next_level() else {
+            return Ok(false);
         };
         let Some((block, n)) = way.frames.get_mut(level) else {
-            return Ok(Step::Other);
+            return Ok(false);
         };
         *n = n.saturating_add(1);
-        if block.hash(*n) & !1 != hash {
-            return Ok(Step::Other);
-        }
         let mut child = block.child(*n);
         way.frames.truncate(level.saturating_add(1));
         while way.frames.len() < depth {
             let Some(at) = child else {
-                return Ok(Step::Damaged);
+                return Ok(false);
             };
             let Some(node) = self.index_node(dir, at)? else {
-                return Ok(Step::Damaged);
+                return Ok(false);
             };
             child = node.child(0);
             way.frames.push((node, 0));
         }
-        Ok(Step::Same)
+        Ok(true)
     }
 
     /// A block of the directory; `None` past its end or in a hole.
-    fn dir_leaf(&self, dir: &Inode, at: FileBlock) -> Result<Option<BufData>> {
+    pub(crate) fn dir_leaf(&self, dir: &Inode, at: FileBlock) -> Result<Option<BufData>> {
         if at.0 >= self.dir_blocks(dir) {
             return Ok(None);
         }

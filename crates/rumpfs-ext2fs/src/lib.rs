@@ -34,8 +34,8 @@
 //! as they are, as Linux does. An operation is one transaction; shortening or deleting a file of very many pieces takes
 //! several, and the list of orphans sees to it that a crash between them is made good at the next mount.
 //!
-//! A position in a directory listing is a byte offset: a name that moves because a block of a directory is split while
-//! somebody lists it may be listed twice.
+//! Where a directory may change, it is listed in the order of its names' hashes, so that positions stay right ([`listing`]);
+//! on a read-only mount in the order of the medium, which is the faster one.
 //!
 //! # Trust
 //! Every number of the medium is checked where it is decoded, against the volume's size and the other fields. Checksums
@@ -51,7 +51,7 @@
 //! | [`groups`], `balloc`, `ialloc`, `bitmap` | group descriptors; allocating blocks and inodes |
 //! | [`inode`], [`inline`], `inline_write` | inodes; data in them |
 //! | [`map`], [`extents`], [`indirect`], and with `_write` | from a file's blocks to the volume's |
-//! | [`dir`], [`htree`], [`hash`], and with `_write` | directories and their index |
+//! | [`dir`], [`htree`], [`hash`], [`listing`], and with `_write` | directories and their index |
 //! | [`names`], [`file_write`], `orphans` | operations, each a transaction |
 //! | [`xattr`], [`xattr_write`], `xattr_pack`, `value_inode`, [`acl`] | extended attributes, access control lists |
 //! | [`journal`], [`txn`], `fast_commit` | the log, the transactions that go there, and doing fast commits again |
@@ -99,6 +99,7 @@ mod inline_write;
 pub mod inode;
 pub mod journal;
 pub mod layout;
+pub mod listing;
 pub mod map;
 mod map_write;
 pub mod mmp;

@@ -4,7 +4,7 @@ mod write;
 
 use crate::{
     acl,
-    dir::Position,
+    dir::{Listed, Position},
     error::{Error, Place as Where, Result as FormatResult},
     features::{Compat, Incompat, RoCompat},
     fs::Ext2fs,
@@ -13,6 +13,7 @@ use crate::{
         EXT4_ERROR_FS, EXT4_SUPER_MAGIC, EXT4_VALID_FS, RawSuperblock, SUPERBLOCK_OFFSET,
         SUPERBLOCK_SIZE,
     },
+    listing::HASHED,
     map::Mapping,
     options::Options,
     types::{FileBlock, InodeNumber, index, number},
@@ -464,7 +465,13 @@ impl FileSystem for Mounted {
     }
 
     fn read_dir(&self, dir: &Inode, from: DirCookie, emit: &mut dyn DirEmit) -> Result<()> {
-        self.told(self.fs.read_dir(dir, from.0, |listed| {
+        // What cannot change is listed as it lies on the medium. The position tells later which way a listing goes.
+        let from = if from == DirCookie(0) && self.side.read().is_some() {
+            self.fs.steady_start(dir)
+        } else {
+            from.0
+        };
+        let mut each = |listed: Listed<'_>| {
             let name: &Cow<'_, [u8]> = &listed.name;
             if matches!(&**name, b"." | b"..") {
                 return true;
@@ -483,7 +490,12 @@ impl FileSystem for Mounted {
                 file_type: listed.file_type.map(file_type),
                 next: DirCookie(listed.next),
             })
-        }))
+        };
+        self.told(if from & HASHED == 0 {
+            self.fs.read_dir(dir, from, each)
+        } else {
+            self.fs.read_dir_steady(dir, from, &mut each)
+        })
     }
 
     fn read_link(&self, inode: &Inode) -> Result<Vec<u8>> {
