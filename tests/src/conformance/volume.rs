@@ -174,7 +174,7 @@ pub static EXT2_1K: Ext = Ext {
     name: "ext2_1k",
     options: &["-t", "ext2", "-b", "1024", "-N", "2048"],
     size: "16M",
-    lacks: Cap::RESERVE.union(Cap::STEADY),
+    lacks: Cap::RESERVE,
     numbers: Numbers {
         granularity: 1,
         link_max: Some(32_000),
@@ -188,7 +188,7 @@ pub static EXT4_1K: Ext = Ext {
     name: "ext4_1k",
     options: &["-t", "ext4", "-b", "1024", "-N", "2048", "-J", "size=1"],
     size: "16M",
-    lacks: Cap::STEADY,
+    lacks: Cap::empty(),
     numbers: Numbers {
         granularity: 1,
         link_max: Some(65_000),
@@ -201,7 +201,7 @@ pub static EXT4_4K: Ext = Ext {
     name: "ext4_4k",
     options: &["-t", "ext4", "-b", "4096", "-N", "2048", "-J", "size=4"],
     size: "24M",
-    lacks: Cap::STEADY,
+    lacks: Cap::empty(),
     numbers: Numbers {
         granularity: 1,
         link_max: Some(65_000),

@@ -11,6 +11,7 @@ for_each_fs! {
     rewinding_starts_again,
     a_position_can_be_returned_to,
     entries_that_stay_are_listed_once_during_changes needs STEADY,
+    a_directory_that_grows_and_shrinks_while_listed needs STEADY,
     removing_while_listing_empties_a_directory,
     names_made_after_a_rewind_are_seen,
     attributes_come_with_the_listing,
@@ -151,6 +152,38 @@ fn entries_that_stay_are_listed_once_during_changes(t: &Fixture) {
         } else {
             assert!(times <= 1, "{name} is listed {times} times");
         }
+    }
+}
+
+fn a_directory_that_grows_and_shrinks_while_listed(t: &Fixture) {
+    // From one block to many, and an index on the way.
+    let p = &t.root;
+    let names = fill(t, 20);
+    let fd = open(t);
+    let mut listed = Vec::new();
+    for round in 0.. {
+        let entries = p.getdents(fd, 4).unwrap();
+        if entries.is_empty() {
+            break;
+        }
+        assert!(round < 2000, "no end");
+        listed.extend(
+            entries
+                .into_iter()
+                .map(|e| String::from_utf8(e.name).unwrap()),
+        );
+        for n in 0..60 {
+            let name = format!("another-name-of-some-length-{}-{n}", round % 4);
+            match round / 4 {
+                0 => p.create(&name, 0o644).unwrap(),
+                1 => p.unlink(&name).unwrap(),
+                _ => {}
+            }
+        }
+    }
+    for name in &names {
+        let times = listed.iter().filter(|other| *other == name).count();
+        assert_eq!(times, 1, "{name}");
     }
 }
 
