@@ -54,6 +54,8 @@ pub struct Numbers {
     pub symlink_max: usize,
     /// Largest file in bytes.
     pub file_size_max: u64,
+    /// File flags: nothing may change, and data may only be appended.
+    pub flags: (u32, u32),
 }
 
 /// A file system as the suite sees it.
@@ -101,6 +103,8 @@ impl Volume for Tmpfs {
             link_max: None,
             symlink_max: 4095,
             file_size_max: i64::MAX.unsigned_abs(),
+            // SF_IMMUTABLE, SF_APPEND.
+            flags: (0x2_0000, 0x4_0000),
         }
     }
 
@@ -169,6 +173,8 @@ impl Volume for Ext {
 
 /// tmpfs with room for 16 MiB and 4,096 inodes.
 pub static TMPFS: Tmpfs = Tmpfs;
+/// FS_IMMUTABLE_FL, FS_APPEND_FL.
+const EXT_FLAGS: (u32, u32) = (0x10, 0x20);
 /// ext2 with blocks of 1 KiB.
 pub static EXT2_1K: Ext = Ext {
     name: "ext2_1k",
@@ -181,6 +187,7 @@ pub static EXT2_1K: Ext = Ext {
         symlink_max: 1023,
         // What double and triple indirect blocks of 256 numbers reach.
         file_size_max: (12 + 256 + 256 * 256 + 256 * 256 * 256) * 1024,
+        flags: EXT_FLAGS,
     },
 };
 /// ext4 with blocks of 1 KiB.
@@ -194,6 +201,7 @@ pub static EXT4_1K: Ext = Ext {
         link_max: Some(65_000),
         symlink_max: 1023,
         file_size_max: u32::MAX as u64 * 1024,
+        flags: EXT_FLAGS,
     },
 };
 /// ext4 with blocks of 4 KiB.
@@ -207,6 +215,7 @@ pub static EXT4_4K: Ext = Ext {
         link_max: Some(65_000),
         symlink_max: 4095,
         file_size_max: u32::MAX as u64 * 4096,
+        flags: EXT_FLAGS,
     },
 };
 /// All that the cases run on.

@@ -42,6 +42,7 @@ groups! {
     exchange,
     chmod,
     chown,
+    protection,
     utimens,
     times,
     truncate,
