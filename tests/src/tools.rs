@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
     process::{self, Command},
     sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::Duration,
 };
 
 /// Runs a program to its end and returns what it printed.
@@ -137,11 +139,17 @@ impl LoopMount {
 impl Drop for LoopMount {
     fn drop(&mut self) {
         let on = self.0.to_string_lossy().into_owned();
-        let (status, output) = try_run("umount", &[&on]);
-        assert!(
-            status == 0 || std::thread::panicking(),
-            "umount {on}: {output}"
-        );
+        let mut outcome = try_run("umount", &[&on]);
+        // A program that another test has just forked holds our open files until it is the other program.
+        for _ in 0..200 {
+            if outcome.0 == 0 {
+                break;
+            }
+            thread::sleep(Duration::from_millis(50));
+            outcome = try_run("umount", &[&on]);
+        }
+        let (status, output) = outcome;
+        assert!(status == 0 || thread::panicking(), "umount {on}: {output}");
     }
 }
 

@@ -378,7 +378,7 @@ fn logs_of_the_kernel() {
             set -e
             mkdir "$2"
             mount -o loop "$1" "$2"
-            trap 'umount "$2"' EXIT
+            trap 'for i in $(seq 200); do umount "$2" && break; sleep 0.05; done' EXIT
             mkdir "$2/d"
             for i in $(seq 300); do seq $i 400 > "$2/d/$i"; done
             sync "$2/d/1"

@@ -66,7 +66,15 @@ impl Mount {
 
     fn unmount(&mut self) -> Result<()> {
         if std::mem::take(&mut self.mounted) {
-            tools::run("umount", [self.path()])?;
+            // Who looks at every mount (an indexer, a monitor) may hold it for a moment.
+            let mut tries = 0;
+            while let Err(error) = tools::run("umount", [self.path()]) {
+                tries += 1;
+                if tries == 100 {
+                    return Err(error);
+                }
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
         }
         Ok(())
     }

@@ -295,7 +295,10 @@ impl Disk {
             let (image, point_name) = (path.to_str().unwrap(), point.to_str().unwrap());
             tool("mount", &["-o", "loop,acl", image, point_name]);
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| f(&point)));
-            tool("umount", &[point_name]);
+            // A program that another test has just forked holds our open files until it is the other program.
+            let patiently =
+                r#"for i in $(seq 200); do umount "$1" && exit; sleep 0.05; done; exit 1"#;
+            tool("bash", &["-c", patiently, "bash", point_name]);
             if let Err(panic) = result {
                 std::panic::resume_unwind(panic);
             }
