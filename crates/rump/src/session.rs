@@ -31,6 +31,9 @@ use std::{
 const DEVICE: &str = "/dev/image";
 /// Where it is mounted; the process that works on it has its root there, so that the image's own absolute links work.
 const MOUNT_POINT: &str = "/image";
+/// What the caches of a kernel may take, in bytes. A command passes over its data once: larger caches only cost the time
+/// to fault their memory in, which is more than a second copy of the data costs.
+const CACHES: u64 = 48 << 20;
 
 /// Everything a command works with.
 pub(crate) struct Session {
@@ -293,11 +296,7 @@ impl Session {
     /// # Errors
     /// It does not boot.
     pub(crate) fn boot(&self) -> Outcome<Kernel> {
-        let host = if self.options.messages {
-            Host::verbose()
-        } else {
-            Host::new()
-        };
+        let host = Host::small(CACHES, self.options.messages);
         let builder = Kernel::builder(host);
         #[cfg(feature = "tmpfs")]
         let builder = builder.component(rumpfs_tmpfs::component());

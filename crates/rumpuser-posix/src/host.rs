@@ -17,19 +17,35 @@ use std::{
 #[derive(Debug, Default)]
 pub struct Host {
     verbose: bool,
+    /// Bytes that the caches of a kernel may take at most, whatever the host has.
+    most_memory: Option<u64>,
 }
 
 impl Host {
     /// The host. Kernel messages stay in the kernel's own buffer.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { verbose: false })
+        Arc::new(Self::default())
     }
 
     /// The host, with kernel messages going to standard error as well.
     #[must_use]
     pub fn verbose() -> Arc<Self> {
-        Arc::new(Self { verbose: true })
+        Arc::new(Self {
+            verbose: true,
+            most_memory: None,
+        })
+    }
+
+    /// The host as one that has no more than `bytes` for the caches of a kernel; kernel messages go to standard error if
+    /// `verbose`. For a program that goes over its data once: caches of the size of a machine's would only cost the time
+    /// to fault their memory in.
+    #[must_use]
+    pub fn small(bytes: u64, verbose: bool) -> Arc<Self> {
+        Arc::new(Self {
+            verbose,
+            most_memory: Some(bytes),
+        })
     }
 }
 
@@ -154,7 +170,8 @@ impl Params for Host {
     }
 
     fn memory_limit(&self) -> u64 {
-        params::memory_limit()
+        let memory = params::memory_limit();
+        self.most_memory.map_or(memory, |most| memory.min(most))
     }
 }
 
