@@ -116,6 +116,25 @@ impl<'a, 'b> Source<'a, 'b> {
         self.pieces(len, |_, _| ());
     }
 
+    /// The next `len` bytes, in pieces.
+    pub(super) fn slices(&self, len: usize) -> Vec<&'b [u8]> {
+        let mut left = len;
+        let mut at = self.at;
+        let mut slices = Vec::new();
+        for buf in self.bufs.get(self.index..).unwrap_or_default() {
+            if left == 0 {
+                break;
+            }
+            let n = (buf.len() - at).min(left);
+            if n > 0 {
+                slices.push(&buf[at..at + n]);
+            }
+            left -= n;
+            at = 0;
+        }
+        slices
+    }
+
     /// The next `len` bytes, if they lie in one buffer.
     pub(super) fn contiguous(&self, len: usize) -> Option<&'b [u8]> {
         self.bufs
@@ -154,6 +173,7 @@ mod tests {
         assert_eq!(source.contiguous(3), Some(&[1, 2, 3][..]));
         assert_eq!(source.contiguous(4), None);
         source.skip(2);
+        assert_eq!(source.slices(2), [&[3][..], &[4]]);
         let mut to = [0; 3];
         source.fill(&mut to);
         assert_eq!(to, [3, 4, 5]);

@@ -13,6 +13,7 @@
 //! | `read` | cached reads, misses, read-ahead, large reads past the cache |
 //! | `write` | writes: in place, or in steps |
 //! | `step` | a step that needs blocks, inside the driver's transaction |
+//! | `direct` | large appends past the cache |
 //! | `resize` | truncate, punch, reserve |
 //! | `seek` | data, holes, extents |
 //! | `iovec` | cursors over the caller's buffers |
@@ -23,7 +24,7 @@
 //! - Bytes past the end of the file are zero in every page.
 //! - A dirty block has an address on the device, so that it can be written without the driver and without the inode's
 //!   lock. Blocks get their address inside the driver's transaction ([`FileSystem::allocate`]'s callback) and are dirty
-//!   from that moment: a transaction that makes a block part of a file never becomes durable before the block's data is
+//!   (or, with large appends, on the device) from that moment: a transaction that makes a block part of a file never becomes durable before the block's data is
 //!   on the device (`data=ordered`).
 //! - A block that was not written because the device failed stays dirty and is tried again with the next write-back. The
 //!   file keeps the error and the next [`FilePages::flush`] reports it, once. When too much is dirty and cannot be
@@ -44,6 +45,7 @@
 //! [`FileSystem::allocate`]: crate::fs::FileSystem::allocate
 //! [`Limits::memory`]: crate::fs::Limits::memory
 
+mod direct;
 pub mod file;
 mod iovec;
 mod map;

@@ -17,7 +17,8 @@ const STEP: u64 = 1 << 20;
 
 impl FilePages {
     /// Writes consecutive buffers from `offset` on, allocating blocks and growing the file as needed; returns the bytes
-    /// written. The inode is locked exclusively. The data is in the cache then; times are the caller's to update.
+    /// written. The inode is locked exclusively. The data is in the cache or on the device then; times are the caller's to
+    /// update.
     ///
     /// # Errors
     /// `EFBIG` from the file system's largest size on; those of
@@ -51,7 +52,12 @@ impl FilePages {
                 to,
                 source,
             };
-            match self.write_step(fs, inode, size, span) {
+            let done = if self.is_direct(size, at, to) {
+                self.write_direct(fs, inode, size, span)
+            } else {
+                self.write_step(fs, inode, size, span)
+            };
+            match done {
                 Ok(done) => {
                     source.skip(done as usize);
                     at += done;
@@ -77,7 +83,7 @@ impl FilePages {
     }
 
     /// Writes one span; returns the bytes done, above 0.
-    fn write_step(
+    pub(super) fn write_step(
         &self,
         fs: &dyn AnyFileSystem,
         inode: &mut AnyInode,

@@ -73,6 +73,61 @@ fn large_reads_pass_the_cache() {
 }
 
 #[test]
+fn large_appends_pass_the_cache() {
+    let mut bench = Bench::new(1024, 4000, 64 << 20);
+    bench.shared.faults.commit.store(true, SeqCst);
+    bench.write(0, &vec![3; 1_000_000]).unwrap();
+    assert_eq!(bench.pool.used(), 0, "{:?}", bench.pool);
+    assert_eq!(bench.on_device(), vec![3; 1_000_000]);
+    let last = bench.file().blocks[&976].0 as usize * 1024;
+    let block = bench.shared.device.bytes.read()[last..][..1024].to_vec();
+    assert_eq!(block[576..], [0; 448], "past the end of the file");
+    // A piece of a page, and a hole before the next.
+    bench.write(1_000_000, &[4; 5000]).unwrap();
+    let at = 1_200_128;
+    bench.write(at, &vec![5; 200_000]).unwrap();
+    assert!(bench.pool.used() <= 4 * 4096, "{:?}", bench.pool);
+    bench.pages.flush().unwrap();
+    let mut wanted = vec![3; 1_000_000];
+    wanted.extend([4; 5000]);
+    wanted.resize(at as usize, 0);
+    wanted.extend(vec![5; 200_000]);
+    assert_eq!(bench.on_device(), wanted);
+    assert_eq!(bench.read(0, 2_000_000).unwrap(), wanted);
+}
+
+#[test]
+fn a_large_append_that_the_device_does_not_take_is_kept() {
+    let mut bench = Bench::new(4096, 400, 64 << 20);
+    bench.shared.device.fail_writes.store(true, SeqCst);
+    assert_eq!(bench.write(0, &[8; 200_704]), Ok(200_704));
+    assert_eq!(bench.read(0, 300_000).unwrap(), [8; 200_704]);
+    assert_eq!(bench.pages.flush(), Err(Errno::EIO));
+    bench.shared.device.fail_writes.store(false, SeqCst);
+    assert_eq!(bench.pages.flush(), Ok(()));
+    assert_eq!(bench.on_device(), [8; 200_704]);
+}
+
+#[test]
+fn a_large_append_to_blocks_that_are_reserved_or_too_few() {
+    let mut bench = Bench::new(4096, 64, 64 << 20);
+    bench
+        .fs
+        .reserve(&mut bench.inode, 0, 128 << 10)
+        .expect("room for 32 blocks");
+    bench.shared.faults.short.store(5, SeqCst);
+    assert_eq!(bench.write(0, &[2; 200_704]), Ok(200_704));
+    bench.shared.faults.short.store(0, SeqCst);
+    bench.pages.flush().unwrap();
+    assert_eq!(bench.on_device(), [2; 200_704]);
+    // Of 64 blocks 15 are left.
+    assert_eq!(bench.write(200_704, &[2; 200_704]), Ok(61_440));
+    assert_eq!(bench.write(262_144, &[2; 200_704]), Err(Errno::ENOSPC));
+    bench.pages.flush().unwrap();
+    assert_eq!(bench.on_device(), [2; 262_144]);
+}
+
+#[test]
 fn an_error_of_the_device_is_reported_once_and_nothing_is_lost() {
     let mut bench = Bench::new(1024, 100, 1 << 20);
     bench.write(0, &[5; 3000]).unwrap();
