@@ -19,7 +19,12 @@ use crate::{
 };
 use rumpkern::{FileType, types::DeviceNumber};
 use rumpuser::Timespec;
-use std::{cell::RefCell, collections::HashMap, fs::File};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    fs::File,
+    os::unix::fs::FileExt,
+};
 
 /// Bytes that go through memory at a time.
 pub(crate) const CHUNK: usize = 1 << 20;
@@ -195,18 +200,51 @@ pub(crate) fn for_chunks(
     write: &mut dyn FnMut(u64, &[u8]) -> Outcome<()>,
 ) -> Outcome<()> {
     let longest = pieces.iter().map(|piece| piece.len).max().unwrap_or(0);
-    let mut buf = vec![0; usize::try_from(longest).unwrap_or(CHUNK).min(CHUNK)];
+    let longest = usize::try_from(longest).map_or(CHUNK, |len| len.min(CHUNK));
+    let mut buf = BUFFER.take();
+    if buf.len() < longest {
+        buf.resize(longest, 0);
+    }
+    let done = for_chunks_in(&mut buf, content, pieces, write);
+    BUFFER.set(buf);
+    done
+}
+
+thread_local! {
+    /// Kept from file to file.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+fn for_chunks_in(
+    buf: &mut [u8],
+    content: &mut dyn Content,
+    pieces: &[Piece],
+    write: &mut dyn FnMut(u64, &[u8]) -> Outcome<()>,
+) -> Outcome<()> {
     for piece in pieces {
         let mut done = 0;
         while done < piece.len {
             crate::signals::check()?;
             let want = usize::try_from(piece.len - done).map_or(buf.len(), |n| n.min(buf.len()));
-            let got = content.read_at(piece.offset + done, &mut buf[..want])?;
+            let part = &mut buf[..want];
+            let got = match from_host(content, piece, done, part) {
+                0 => content.read_at(piece.offset + done, part)?,
+                got => got,
+            };
             write(piece.offset + done, &buf[..got])?;
             done += got as u64;
         }
     }
     Ok(())
+}
+
+/// Reads where the bytes are on the host, past the caches of a kernel. 0: they are not there, or cannot be read; the source
+/// itself will say why.
+fn from_host(content: &dyn Content, piece: &Piece, done: u64, buf: &mut [u8]) -> usize {
+    match (content.host_file(), piece.host) {
+        (Some(file), Some(at)) => file.read_at(buf, at + done).unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// Splits a relative path at its last slash.
