@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`conformance`] | one body of cases for every file system: volumes, and what a case works with |
+//! | [`crash`] | power cuts at every point of a workload, what must be left, and the native checker |
 //! | [`fixtures`] | the test images by name |
 //! | [`tools`] | native programs and temporary folders |
 //! | [`mounted`] | a kernel with an image mounted |
@@ -11,6 +12,7 @@
 //! | [`tree`] | a whole tree as a value, read from a mount or from the host |
 
 pub mod conformance;
+pub mod crash;
 pub mod fixtures;
 pub mod model;
 pub mod mounted;

@@ -1,7 +1,9 @@
 //! A kernel with an image mounted.
 
 use rumpkern::{Errno, Kernel, Proc};
+use rumpuser::BlockDevice;
 use rumpuser_posix::{Access, Host, HostFile};
+use rumpuser_sim::Sim;
 use rumpvfs::{
     Calls as _, KernelVfs as _,
     calls::{At, MountArgs},
@@ -25,7 +27,11 @@ pub struct Mounted {
 /// When it does not boot.
 #[must_use]
 pub fn boot() -> Kernel {
-    Kernel::builder(Host::new())
+    boot_on(Host::new())
+}
+
+fn boot_on<H: rumpuser::Host>(host: Arc<H>) -> Kernel {
+    Kernel::builder(host)
         .component(rumpfs_tmpfs::component())
         .component(rumpfs_ext2fs::component())
         .boot()
@@ -61,12 +67,48 @@ impl Mounted {
             Access::ReadWrite
         };
         let device = HostFile::open(image, access).expect("the image opens");
-        let kernel = boot();
+        Self::on_device(fs_type, Arc::new(device), read_only)
+    }
+
+    /// Mounts a block device.
+    ///
+    /// # Errors
+    /// What `mount` says, and the kernel's messages.
+    ///
+    /// # Panics
+    /// When the kernel does not boot.
+    pub fn on_device(
+        fs_type: &str,
+        device: Arc<dyn BlockDevice>,
+        read_only: bool,
+    ) -> Result<Self, (Errno, Vec<String>)> {
+        Self::with_kernel(boot(), fs_type, device, read_only)
+    }
+
+    /// Mounts a block device in a kernel whose time and randomness are simulated: every run writes the same.
+    ///
+    /// # Errors
+    /// What `mount` says, and the kernel's messages.
+    ///
+    /// # Panics
+    /// When the kernel does not boot.
+    pub fn simulated(
+        fs_type: &str,
+        device: Arc<dyn BlockDevice>,
+        seed: u64,
+    ) -> Result<Self, (Errno, Vec<String>)> {
+        Self::with_kernel(boot_on(Sim::new(seed)), fs_type, device, false)
+    }
+
+    fn with_kernel(
+        kernel: Kernel,
+        fs_type: &str,
+        device: Arc<dyn BlockDevice>,
+        read_only: bool,
+    ) -> Result<Self, (Errno, Vec<String>)> {
         let proc = kernel.init_proc();
         proc.umask(0);
-        kernel
-            .etfs_register("/dev/image", Arc::new(device))
-            .expect("etfs");
+        kernel.etfs_register("/dev/image", device).expect("etfs");
         proc.mkdirat(At::Cwd, MOUNT_POINT, 0o755)
             .expect("a mount point");
         let mut args = MountArgs::device("/dev/image");

@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask images | test | ci`.
+//! Project automation: `cargo xtask images | test | crash | ci`.
 
 mod ci;
 mod dependencies;
@@ -42,6 +42,18 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         fs: Option<String>,
     },
+    /// Cut the power at many points of several workloads on a disk in memory, and check what is left.
+    Crash {
+        /// A file system (ext2fs), a family (ext4) or one volume (ext4-1k).
+        #[arg(long, value_name = "NAME")]
+        fs: String,
+        /// About so many crash states on each volume.
+        #[arg(long, default_value_t = 1000)]
+        states: u32,
+        /// Chooses what the workloads do and where they are cut.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
     /// All that continuous integration checks: format, clippy, documentation, dependencies, the job matrix, tests.
     Ci {
         /// Leave the tests out.
@@ -58,6 +70,7 @@ fn main() -> ExitCode {
         Command::Images { small: true, .. } => images::make_small(),
         Command::Images { names, force, .. } => images::make(&names, force),
         Command::Test { fs } => ci::test(fs.as_deref()),
+        Command::Crash { fs, states, seed } => ci::crash(&fs, states, seed),
         Command::Ci { no_tests } => ci::all(!no_tests),
     };
     match result {

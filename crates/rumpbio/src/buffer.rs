@@ -55,6 +55,8 @@ pub struct Buffer {
     /// Not the table's buffer of its block any more.
     detached: AtomicBool,
     fill: AtomicI32,
+    /// Became metadata in a transaction that is not home yet: nothing on the medium points to it.
+    created: AtomicBool,
     /// The handle that last put it on its undo list. Guarded by the handle lock.
     handle: AtomicU64,
     /// The transaction whose changed buffers it is among. Guarded by the lock of the running transaction.
@@ -72,6 +74,7 @@ impl Buffer {
             referenced: AtomicBool::new(false),
             detached: AtomicBool::new(false),
             fill: AtomicI32::new(fill.encode()),
+            created: AtomicBool::new(false),
             handle: AtomicU64::new(0),
             transaction: AtomicU64::new(0),
             slot: AtomicU32::new(0),
@@ -86,6 +89,14 @@ impl Buffer {
     /// A buffer whose content is on its way.
     pub(crate) fn loading(block: u64) -> Self {
         Self::with(block, Vec::new(), Fill::Loading)
+    }
+
+    pub(crate) fn set_created(&self, created: bool) {
+        self.created.store(created, Ordering::Relaxed);
+    }
+
+    pub(crate) fn created(&self) -> bool {
+        self.created.load(Ordering::Relaxed)
     }
 
     /// The block's number on its volume.

@@ -166,17 +166,24 @@ impl Volume {
         }
     }
 
+    /// Writes a transaction home on a volume without a log. Blocks that are metadata only since then go first: a cut in between
+    /// must not leave a pointer to a block whose content is that of its former life.
     fn commit_home(&self, committer: &mut Committer, frozen: Frozen) -> Result<()> {
+        let part = |created| {
+            let pairs = frozen.bufs.iter().zip(&frozen.records);
+            pairs
+                .filter(move |(buf, _)| buf.created() == created)
+                .map(|(_, LogRecord { block, data })| (*block, data))
+        };
+        let both = part(true).next().is_some() && part(false).next().is_some();
         let written = self
-            .write_home(
-                frozen
-                    .records
-                    .iter()
-                    .map(|LogRecord { block, data }| (*block, data)),
-            )
+            .write_home(part(true))
+            .and_then(|()| if both { self.device().flush() } else { Ok(()) })
+            .and_then(|()| self.write_home(part(false)))
             .and_then(|()| self.device().flush());
-        if written.is_err() {
-            committer.add(frozen);
+        match written {
+            Ok(()) => frozen.bufs.iter().for_each(|buf| buf.set_created(false)),
+            Err(_) => committer.add(frozen),
         }
         written
     }

@@ -107,6 +107,7 @@ impl<'v> Handle<'v> {
         } else {
             self.modify(&buf, |data| data.fill(0));
         }
+        buf.set_created(true);
         buf.set_verified();
         Ok(buf)
     }

@@ -111,6 +111,32 @@ fn without_a_log_neighbours_go_home_together_in_order_then_flush() {
 }
 
 #[test]
+fn without_a_log_new_blocks_go_home_before_what_points_to_them() {
+    let disk = Disk::new(64);
+    let volume = volume(&disk, 256);
+    put(&volume, 2, 102);
+    let mut handle = volume.begin(2).unwrap();
+    let new = handle.create(30).unwrap();
+    handle.modify(&new, |data| data.fill(130));
+    handle.commit();
+    volume.commit().unwrap();
+    let steps = |disk: &Disk| {
+        let inner = disk.inner();
+        let writes: Vec<u64> = inner.writes.iter().map(|write| write.0).collect();
+        let flushes = inner.steps.iter().filter(|s| matches!(s, Step::Flush));
+        (writes, flushes.count())
+    };
+    assert_eq!(steps(&disk), (vec![30 * 512, 2 * 512], 2));
+    assert!(matches!(disk.inner().steps[1], Step::Flush));
+    // Both are old from now on.
+    put(&volume, 2, 103);
+    put(&volume, 30, 131);
+    volume.commit().unwrap();
+    let order = vec![30 * 512, 2 * 512, 2 * 512, 30 * 512];
+    assert_eq!(steps(&disk), (order, 3));
+}
+
+#[test]
 fn changes_during_an_append_do_not_show_in_it() {
     let disk = Disk::new(64);
     let (volume, log) = logged(&disk, 16, 64);

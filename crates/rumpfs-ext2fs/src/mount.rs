@@ -7,6 +7,7 @@ use crate::{
     fs::Ext2fs,
     inode::{FileType, Inode},
     journal::{self, Damage, Journal, JournalArea, OverlayDevice, Run},
+    layout::superblock::SUPERBLOCK_OFFSET,
     map::Mapping,
     mmp,
     superblock::Superblock,
@@ -40,12 +41,77 @@ impl Ext2fs {
         cache_bytes: usize,
     ) -> Result<Self> {
         let superblock = Superblock::read(&*device)?;
+        Self::on(device, threads, cache_bytes, superblock)
+    }
+
+    fn on(
+        device: Arc<dyn BlockDevice>,
+        threads: &dyn Threads,
+        cache_bytes: usize,
+        superblock: Superblock,
+    ) -> Result<Self> {
         let options = VolumeOptions {
             block_size: superblock.block_size(),
             cache_bytes,
         };
         let volume = Volume::new(device, threads, options).map_err(at(Place::Superblock))?;
         Self::new(volume, superblock)
+    }
+
+    /// As [`open`](Self::open), before the journal is replayed. A superblock of 1 KiB takes two sectors of 512 bytes: a power cut
+    /// while it is written home may leave one old and one new, which its checksum tells. The journal has it whole then, and it is
+    /// that one which counts. Without such a copy the volume is as damaged as its checksum says.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(crate) fn open_before_replay(
+        device: Arc<dyn BlockDevice>,
+        threads: &dyn Threads,
+        cache_bytes: usize,
+    ) -> Result<Self> {
+        match Self::open(device.clone(), threads, cache_bytes) {
+            Err(
+                error @ Error::Checksum {
+                    place: Place::Superblock,
+                    ..
+                },
+            ) => Self::open_torn(device, threads, cache_bytes)
+                .ok()
+                .flatten()
+                .ok_or(error),
+            opened => opened,
+        }
+    }
+
+    /// The volume with the superblock that its journal has; `None` if the journal has none.
+    fn open_torn(
+        device: Arc<dyn BlockDevice>,
+        threads: &dyn Threads,
+        cache_bytes: usize,
+    ) -> Result<Option<Self>> {
+        let torn = Superblock::read_torn(&*device)?;
+        let block_size = u64::from(torn.block_size());
+        let plain = Self::on(device.clone(), threads, cache_bytes, torn)?;
+        let Some(journal) = plain.pending_journal(device.clone())? else {
+            return Ok(None);
+        };
+        let replay = journal.replay()?;
+        // Its block: 1 where blocks have 1 KiB, else 0.
+        let number = SUPERBLOCK_OFFSET.checked_div(block_size).unwrap_or(0);
+        let within = SUPERBLOCK_OFFSET.checked_rem(block_size).unwrap_or(0);
+        let Some(place) = replay.blocks.get(&number) else {
+            return Ok(None);
+        };
+        let block = journal.content(*place)?;
+        let bytes = usize::try_from(within).ok().and_then(|at| block.get(at..));
+        let Some(bytes) = bytes.and_then(|bytes| bytes.first_chunk()) else {
+            return Ok(None);
+        };
+        let whole = Superblock::parse(bytes, device.len())?;
+        if u64::from(whole.block_size()) != block_size {
+            return Ok(None);
+        }
+        Self::on(device, threads, cache_bytes, whole).map(Some)
     }
 
     /// Opens a volume for reading. Nothing is written: what the journal has to say is laid over the device in memory,
@@ -60,7 +126,12 @@ impl Ext2fs {
         cache_bytes: usize,
         norecovery: bool,
     ) -> Result<Opened> {
-        let plain = Self::open(device.clone(), threads, EARLY_CACHE.min(cache_bytes))?;
+        let early_cache = EARLY_CACHE.min(cache_bytes);
+        let plain = if norecovery {
+            Self::open(device.clone(), threads, early_cache)?
+        } else {
+            Self::open_before_replay(device.clone(), threads, early_cache)?
+        };
         mmp::check_read_only(plain.superblock(), &device)?;
         let replay = if norecovery {
             None

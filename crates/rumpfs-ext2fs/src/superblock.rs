@@ -115,6 +115,10 @@ impl Superblock {
     /// # Errors
     /// [`Error::NotExt2`] where there is none; what [`parse`](Self::parse) gives.
     pub fn read(device: &dyn BlockDevice) -> Result<Self> {
+        Self::read_with(device, true)
+    }
+
+    fn read_with(device: &dyn BlockDevice, verify: bool) -> Result<Self> {
         let mut bytes = [0; raw::SUPERBLOCK_SIZE];
         if device.len() < raw::SUPERBLOCK_OFFSET.saturating_add(1024) {
             return Err(Error::NotExt2 { found: 0 });
@@ -122,7 +126,7 @@ impl Superblock {
         device
             .read_at(raw::SUPERBLOCK_OFFSET, &mut bytes)
             .map_err(at(Place::Superblock))?;
-        Self::parse(&bytes, device.len())
+        Self::parse_with(&bytes, device.len(), verify)
     }
 
     /// Checks a superblock. `device_len` is the length of the device in bytes.
@@ -132,6 +136,20 @@ impl Superblock {
     /// [`Error::Truncated`] when the device is shorter than the volume, else [`Error::Value`] for the first field that is
     /// wrong.
     pub fn parse(bytes: &[u8; raw::SUPERBLOCK_SIZE], device_len: u64) -> Result<Self> {
+        Self::parse_with(bytes, device_len, true)
+    }
+
+    /// As [`read`](Self::read), whatever the checksum is: what a write that was interrupted left. All fields are in their ranges,
+    /// but who knows whether they belong together.
+    pub(crate) fn read_torn(device: &dyn BlockDevice) -> Result<Self> {
+        Self::read_with(device, false)
+    }
+
+    fn parse_with(
+        bytes: &[u8; raw::SUPERBLOCK_SIZE],
+        device_len: u64,
+        verify: bool,
+    ) -> Result<Self> {
         // The array has the structure's size.
         let Ok(raw) = RawSuperblock::ref_from_bytes(bytes) else {
             return Err(Error::NotExt2 { found: 0 });
@@ -149,7 +167,9 @@ impl Superblock {
         if let Some(names) = features.forbids_mount() {
             return Err(Error::UnsupportedFeatures(names.into()));
         }
-        check_checksum(raw, bytes, &features)?;
+        if verify {
+            check_checksum(raw, bytes, &features)?;
+        }
         let sizes = Sizes::parse(raw, &features)?;
         let device_blocks = device_len >> sizes.block_bits;
         if sizes.blocks > device_blocks {

@@ -87,7 +87,8 @@ pub(super) fn open(
     around: &Surroundings,
 ) -> FormatResult<(Arc<Ext2fs>, WriteSide)> {
     let host = &*context.host;
-    let early = Ext2fs::open(device.clone(), host, EARLY_CACHE.min(context.cache_bytes))?;
+    let cache = EARLY_CACHE.min(context.cache_bytes);
+    let early = Ext2fs::open_before_replay(device.clone(), host, cache)?;
     Writer::check_writable(&early)?;
     let taken: Arc<Mutex<Weak<Volume>>> = Arc::default();
     let protection = protect(&early, &device, around, &taken)?;

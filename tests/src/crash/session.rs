@@ -1,0 +1,354 @@
+//! A workload's view: system calls, and what they promise.
+
+use super::{
+    ledger::{Content, FileId, Ledger, State},
+    state::Cut,
+};
+use crate::mounted::{MOUNT_POINT, Mounted};
+use rumpkern::{Fd, OpenFlags, Proc};
+use rumpuser_sim::{History, MemDisk, Rng};
+use rumpvfs::{
+    Calls as _,
+    calls::{At, Follow, RenameFlags},
+};
+use std::sync::Arc;
+
+/// A mounted volume whose every change of the medium is recorded, and the ledger of what must be left.
+pub struct Session {
+    mounted: Mounted,
+    disk: Arc<MemDisk>,
+    /// Changes before the recording began.
+    base: u64,
+    ledger: Ledger,
+    /// Of each file the durable state and all that it was in since.
+    files: Vec<Vec<State>>,
+    /// Chooses sizes, names and contents.
+    pub rng: Rng,
+}
+
+impl Session {
+    /// Mounts the volume and moves the log's head by a number of commits that `seed` chooses, so that some runs wrap it; records
+    /// from there.
+    pub(super) fn start(fs_type: &str, image: &[u8], seed: u64) -> Self {
+        let disk = Arc::new(MemDisk::from_bytes(image));
+        let device = disk.clone();
+        let mounted = Mounted::simulated(fs_type, device, seed)
+            .unwrap_or_else(|(error, log)| panic!("mounting: {error}; {log:?}"));
+        let mut rng = Rng::new(seed);
+        let proc = &mounted.proc;
+        for n in 0..rng.below(160) {
+            let path = format!("{MOUNT_POINT}/warm{n}");
+            let fd = proc.open(&path, OpenFlags::RDWR | OpenFlags::CREAT, 0o644);
+            let fd = fd.expect("a file");
+            proc.write(fd, &[7; 100]).expect("write");
+            proc.fsync(fd).expect("fsync");
+            proc.close(fd).expect("close");
+            proc.unlinkat(At::Cwd, &path, false).expect("unlink");
+        }
+        proc.sync().expect("sync");
+        disk.record();
+        let mut session = Self {
+            mounted,
+            disk,
+            base: 0,
+            ledger: Ledger::default(),
+            files: vec![],
+            rng,
+        };
+        session.base = session.changes();
+        session
+    }
+
+    /// What was recorded, and the ledger for it. The power goes instead of an unmount.
+    pub(super) fn finish(self) -> (History, Ledger) {
+        let end = self.now();
+        let history = self.disk.history();
+        assert_eq!(history.len(), end, "every change was counted");
+        (history, self.ledger)
+    }
+
+    /// Writes, discards and flushes that the disk has seen.
+    fn changes(&self) -> u64 {
+        let counters = self.disk.counters();
+        counters.writes + counters.discards + counters.flushes
+    }
+
+    /// Changes of the medium since the recording began.
+    fn now(&self) -> Cut {
+        usize::try_from(self.changes() - self.base).expect("few")
+    }
+
+    /// The process that makes the calls.
+    #[must_use]
+    pub fn proc(&self) -> &Proc {
+        &self.mounted.proc
+    }
+
+    /// The full path of a name below the mount point.
+    #[must_use]
+    pub fn path(name: &str) -> String {
+        format!("{MOUNT_POINT}/{name}")
+    }
+
+    /// `len` random bytes.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut data = vec![0; len];
+        self.rng.fill(&mut data);
+        data
+    }
+
+    /// A number from `from` to `to`, both included.
+    pub fn between(&mut self, from: usize, to: usize) -> usize {
+        from + self.rng.below((to - from + 1) as u64) as usize
+    }
+
+    /// Opens a file for reading and writing that is there or is made.
+    ///
+    /// # Panics
+    /// When that fails.
+    #[must_use]
+    pub fn open(&self, name: &str) -> Fd {
+        let flags = OpenFlags::RDWR | OpenFlags::CREAT;
+        let opened = self.proc().open(Self::path(name), flags, 0o644);
+        opened.unwrap_or_else(|error| panic!("open {name}: {error}"))
+    }
+
+    /// The state in which a file is now for who looks at it.
+    #[must_use]
+    pub fn state(&self, id: FileId) -> &State {
+        self.files[id].last().expect("at least one state")
+    }
+
+    /// Its content now.
+    ///
+    /// # Panics
+    /// When it is a directory or not settled.
+    #[must_use]
+    pub fn content(&self, id: FileId) -> Arc<[u8]> {
+        match &self.state(id).content {
+            Content::Bytes(bytes) => bytes.clone(),
+            other => panic!("no plain content: {other:?}"),
+        }
+    }
+
+    fn new_file(&mut self, name: &str, states: Vec<State>) -> FileId {
+        let absent = State {
+            names: vec![],
+            content: Content::Directory,
+        };
+        let id = self.ledger.add(0, absent.clone());
+        self.files.push(vec![absent]);
+        debug_assert!(states.iter().all(|state| state.names == [name]));
+        self.change(id, states);
+        id
+    }
+
+    /// Says, before the call that does it, that a file goes through these states, the last being the one that stays: until it
+    /// is durable a cut may leave any of them.
+    pub fn change(&mut self, id: FileId, states: Vec<State>) {
+        self.files[id].extend(states);
+        // A write has to come first: a cut now still finds the old state.
+        let from = self.now() + 1;
+        self.ledger.set(id, from, self.files[id].clone());
+    }
+
+    /// Says, after the call that made it so, that a file's present state is durable.
+    pub fn durable(&mut self, id: FileId) {
+        let last = self.state(id).clone();
+        self.files[id] = vec![last.clone()];
+        self.ledger.set(id, self.now(), vec![last]);
+    }
+
+    /// A new regular file; `data` is written to it in pieces of `piece` bytes, not yet durable.
+    ///
+    /// # Panics
+    /// When a call fails.
+    pub fn create(&mut self, name: &str, data: &[u8], piece: usize) -> (FileId, Fd) {
+        let of: Arc<[u8]> = data.into();
+        let state = |content| State {
+            names: vec![name.to_owned()],
+            content,
+        };
+        let growing = Content::Prefix {
+            of: of.clone(),
+            min: 0,
+        };
+        let id = self.new_file(name, vec![state(growing), state(Content::Bytes(of))]);
+        let fd = self.open(name);
+        for part in data.chunks(piece.max(1)) {
+            assert_eq!(self.proc().write(fd, part), Ok(part.len()), "{name}");
+        }
+        (id, fd)
+    }
+
+    /// Appends, not yet durable.
+    ///
+    /// # Panics
+    /// When a call fails.
+    pub fn append(&mut self, id: FileId, fd: Fd, data: &[u8]) {
+        let old = self.content(id);
+        let of: Arc<[u8]> = [&old[..], data].concat().into();
+        let names = self.state(id).names.clone();
+        let growing = Content::Prefix {
+            of: of.clone(),
+            min: old.len(),
+        };
+        let states = [growing, Content::Bytes(of)].map(|content| State {
+            names: names.clone(),
+            content,
+        });
+        self.change(id, states.into());
+        let written = self.proc().pwrite(fd, data, old.len() as u64);
+        assert_eq!(written, Ok(data.len()));
+    }
+
+    /// Changes the content in place by `call`, not yet durable.
+    pub fn rewrite(&mut self, id: FileId, new: Vec<u8>, call: impl FnOnce(&Proc)) {
+        let new: Arc<[u8]> = new.into();
+        // Earlier versions that are not durable may show through.
+        let mut versions = vec![];
+        for state in &self.files[id] {
+            match &state.content {
+                Content::Bytes(bytes) => versions.push(bytes.clone()),
+                Content::Prefix { of, .. } => versions.push(of.clone()),
+                Content::Blend(_) | Content::Directory => {}
+            }
+        }
+        versions.push(new.clone());
+        let names = self.state(id).names.clone();
+        let states = [Content::Blend(versions), Content::Bytes(new)].map(|content| State {
+            names: names.clone(),
+            content,
+        });
+        self.change(id, states.into());
+        call(&self.mounted.proc);
+    }
+
+    /// Makes one file durable, by `fdatasync` if `data_only`.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn fsync(&mut self, id: FileId, fd: Fd, data_only: bool) {
+        let done = if data_only {
+            self.proc().fdatasync(fd)
+        } else {
+            self.proc().fsync(fd)
+        };
+        done.expect("fsync");
+        self.durable(id);
+    }
+
+    /// Makes everything durable.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn sync(&mut self) {
+        self.proc().sync().expect("sync");
+        (0..self.files.len()).for_each(|id| self.durable(id));
+    }
+
+    /// A new directory, not yet durable.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn mkdir(&mut self, name: &str) -> FileId {
+        let state = State {
+            names: vec![name.to_owned()],
+            content: Content::Directory,
+        };
+        let id = self.new_file(name, vec![state]);
+        let made = self.proc().mkdirat(At::Cwd, Self::path(name), 0o755);
+        made.unwrap_or_else(|error| panic!("mkdir {name}: {error}"));
+        id
+    }
+
+    fn with_names(&self, id: FileId, names: Vec<String>) -> State {
+        let content = self.state(id).content.clone();
+        State { names, content }
+    }
+
+    /// Gives a file one more name.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn link(&mut self, id: FileId, name: &str) {
+        let mut names = self.state(id).names.clone();
+        let from = Self::path(&names[0]);
+        names.push(name.to_owned());
+        let new = self.with_names(id, names);
+        self.change(id, vec![new]);
+        let to = Self::path(name);
+        let (from, to) = ((At::Cwd, from.as_bytes()), (At::Cwd, to.as_bytes()));
+        self.proc().linkat(from, to, Follow::No).expect("link");
+    }
+
+    /// Removes a name, of a directory if `dir`.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn remove(&mut self, id: FileId, name: &str, dir: bool) {
+        let mut names = self.state(id).names.clone();
+        names.retain(|own| own != name);
+        let new = self.with_names(id, names);
+        self.change(id, vec![new]);
+        let removed = self.proc().unlinkat(At::Cwd, Self::path(name), dir);
+        removed.unwrap_or_else(|error| panic!("remove {name}: {error}"));
+    }
+
+    /// Renames a file or a directory with all below it.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        for id in 0..self.files.len() {
+            let old = &self.state(id).names;
+            let new: Vec<String> = old.iter().map(|name| moved(name, from, to)).collect();
+            if new != *old {
+                let state = self.with_names(id, new);
+                self.change(id, vec![state]);
+            }
+        }
+        self.rename_only(from, to);
+    }
+
+    /// Puts the new content of `from` in the place of `to` at once: an atomic save. `from` must be durable.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn replace(&mut self, from: FileId, to: FileId) {
+        let (source, target) = (self.state(from).clone(), self.state(to).names.clone());
+        let saved = State {
+            names: target.clone(),
+            content: source.content.clone(),
+        };
+        let gone = self.with_names(from, vec![]);
+        self.change(to, vec![saved]);
+        self.change(from, vec![gone]);
+        self.rename_only(&source.names[0], &target[0]);
+    }
+
+    fn rename_only(&self, from: &str, to: &str) {
+        let paths = (Self::path(from), Self::path(to));
+        let from_to = ((At::Cwd, paths.0.as_bytes()), (At::Cwd, paths.1.as_bytes()));
+        let done = self
+            .proc()
+            .renameat(from_to.0, from_to.1, RenameFlags::empty());
+        done.unwrap_or_else(|error| panic!("rename {from} to {to}: {error}"));
+    }
+
+    /// Closes.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn close(&self, fd: Fd) {
+        self.proc().close(fd).expect("close");
+    }
+}
+
+/// A path after `from` was renamed to `to`.
+fn moved(name: &str, from: &str, to: &str) -> String {
+    match name.strip_prefix(from) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{to}{rest}"),
+        _ => name.to_owned(),
+    }
+}

@@ -1,0 +1,276 @@
+//! What programs do to a file system, each noting what it may rely on.
+
+use super::Session;
+use rumpvfs::Calls as _;
+
+/// A workload with its name.
+pub(super) type Workload = (&'static str, fn(&mut Session));
+
+/// Every workload.
+pub(super) const ALL: &[Workload] = &[
+    ("small-files", small_files),
+    ("atomic-save", atomic_save),
+    ("append-log", append_log),
+    ("trees", trees),
+    ("large-file", large_file),
+    ("links", links),
+    ("sparse", sparse),
+    ("many-names", many_names),
+];
+
+/// Creates files and makes each durable; removes some.
+fn small_files(s: &mut Session) {
+    s.mkdir("mail");
+    s.mkdir("mail/new");
+    s.sync();
+    let mut kept = vec![];
+    for n in 0..24 {
+        let dir = if n % 3 == 0 { "mail" } else { "mail/new" };
+        let len = if n % 8 == 7 {
+            s.between(10_000, 40_000)
+        } else {
+            s.between(0, 5_000)
+        };
+        let name = format!("{dir}/message-{n}");
+        let data = s.bytes(len);
+        let (id, fd) = s.create(&name, &data, 4_000);
+        if n % 6 != 5 {
+            s.fsync(id, fd, false);
+        }
+        s.close(fd);
+        kept.push((id, name));
+        if n % 4 == 3 {
+            let (id, name) = kept.swap_remove(n / 4);
+            s.remove(id, &name, false);
+        }
+    }
+    s.sync();
+}
+
+/// Editors and package managers: write a new file, make it durable, rename it over the old one.
+fn atomic_save(s: &mut Session) {
+    s.mkdir("doc");
+    let mut docs = vec![];
+    for n in 0..3 {
+        let data = s.bytes(3_000);
+        let (id, fd) = s.create(&format!("doc/{n}"), &data, 3_000);
+        s.close(fd);
+        docs.push(id);
+    }
+    s.sync();
+    for round in 0..20 {
+        let len = s.between(100, 9_000);
+        let data = s.bytes(len);
+        let (new, fd) = s.create(&format!("doc/.new{round}"), &data, 1_500);
+        s.fsync(new, fd, false);
+        s.close(fd);
+        s.replace(new, docs[round % 3]);
+        match round % 4 {
+            1 => s.sync(),
+            3 => {
+                // A directory made durable: its names are.
+                let dir = s.proc().open(Session::path("doc"), READ, 0).expect("open");
+                s.proc().fsync(dir).expect("fsync of a directory");
+                s.close(dir);
+                s.durable(new);
+                s.durable(docs[round % 3]);
+            }
+            _ => {}
+        }
+    }
+}
+
+const READ: rumpkern::OpenFlags = rumpkern::OpenFlags::RDONLY;
+
+/// Data bases and loggers: append, `fdatasync`.
+fn append_log(s: &mut Session) {
+    let mut logs = vec![];
+    for n in 0..2 {
+        let (id, fd) = s.create(&format!("log{n}"), b"", 1);
+        s.fsync(id, fd, false);
+        logs.push((id, fd));
+    }
+    for n in 0..40 {
+        let (id, fd) = logs[n % 2];
+        let len = s.between(10, if n % 10 == 9 { 30_000 } else { 2_500 });
+        let data = s.bytes(len);
+        s.append(id, fd, &data);
+        if n % 5 != 4 {
+            s.fsync(id, fd, true);
+        }
+    }
+    s.sync();
+}
+
+/// Directories are made, moved between each other with what is in them, and removed.
+fn trees(s: &mut Session) {
+    for n in 0..4 {
+        s.mkdir(&format!("top{n}"));
+    }
+    s.sync();
+    for n in 0..16 {
+        let sub = s.mkdir(&format!("top{}/sub{n}", n % 4));
+        let data = s.bytes(700);
+        let file = format!("top{}/sub{n}/file", n % 4);
+        let (id, fd) = s.create(&file, &data, 700);
+        s.fsync(id, fd, false);
+        s.close(fd);
+        // The directory that it is in came with it.
+        s.durable(sub);
+        let place = format!("top{}/moved{n}", (n + 1) % 4);
+        s.rename(&format!("top{}/sub{n}", n % 4), &place);
+        if n % 3 == 0 {
+            s.rename(&format!("{place}/file"), &format!("top{}/file{n}", n % 4));
+            s.remove(sub, &place, true);
+        } else if n % 4 == 2 {
+            s.rename(&place, &format!("top{}/again{n}", (n + 2) % 4));
+        }
+        if n % 5 == 4 {
+            s.sync();
+        }
+    }
+}
+
+/// A file of more than a megabyte is cut, punched, and grown.
+fn large_file(s: &mut Session) {
+    let len = s.between(1_000_000, 1_400_000);
+    let data = s.bytes(len);
+    let (id, fd) = s.create("large", &data, 60_000);
+    s.fsync(id, fd, false);
+    for n in 0..10 {
+        let mut data = s.content(id).to_vec();
+        match n % 5 {
+            0 => {
+                let from = s.between(0, data.len() / 2);
+                let len = s.between(1, data.len() / 2);
+                data[from..from + len].fill(0);
+                s.rewrite(id, data, |proc| {
+                    let punched = proc.punch_hole(fd, from as u64, len as u64);
+                    punched.expect("punch");
+                });
+            }
+            1 | 3 => {
+                let len = s.between(data.len() / 4, data.len());
+                data.truncate(len);
+                s.rewrite(id, data, |proc| {
+                    let cut = proc.truncate(Session::path("large"), len as u64);
+                    cut.expect("truncate");
+                });
+            }
+            2 => {
+                let len = s.between(1_000, 300_000);
+                let more = s.bytes(len);
+                if n > 4 {
+                    s.fsync(id, fd, true);
+                }
+                s.sync();
+                s.append(id, fd, &more);
+            }
+            _ => {
+                let from = s.between(0, data.len() - 1);
+                let more = s.bytes(20_000);
+                data.resize(data.len().max(from + more.len()), 0);
+                data[from..from + more.len()].copy_from_slice(&more);
+                s.rewrite(id, data, |proc| {
+                    let written = proc.pwrite(fd, &more, from as u64);
+                    assert_eq!(written, Ok(more.len()));
+                });
+            }
+        }
+        if n % 2 == 1 {
+            s.fsync(id, fd, n % 4 == 1);
+        }
+    }
+    s.close(fd);
+    s.remove(id, "large", false);
+    s.sync();
+}
+
+/// Names come and go; files are written after their last name is gone.
+fn links(s: &mut Session) {
+    s.mkdir("a");
+    s.mkdir("b");
+    s.sync();
+    for n in 0..12 {
+        let len = s.between(0, 8_000);
+        let data = s.bytes(len);
+        let name = format!("a/file{n}");
+        let (id, fd) = s.create(&name, &data, 2_000);
+        s.fsync(id, fd, false);
+        s.link(id, &format!("b/link{n}"));
+        s.link(id, &format!("a/link{n}"));
+        if n % 2 == 0 {
+            s.fsync(id, fd, false);
+        }
+        s.remove(id, &name, false);
+        if n % 3 == 0 {
+            s.remove(id, &format!("b/link{n}"), false);
+            s.remove(id, &format!("a/link{n}"), false);
+            if n % 2 == 0 {
+                s.sync();
+            }
+            // It has no name any more, and grows. (What it had is not touched: that would show if the removal is undone.)
+            let more = s.bytes(30_000);
+            let written = s.proc().pwrite(fd, &more, len as u64);
+            assert_eq!(written, Ok(more.len()));
+            s.proc().fsync(fd).expect("fsync without a name");
+        }
+        s.close(fd);
+    }
+    s.sync();
+}
+
+/// Pieces far apart, in no order.
+fn sparse(s: &mut Session) {
+    for n in 0..3 {
+        let name = format!("sparse{n}");
+        let (id, fd) = s.create(&name, b"", 1);
+        s.fsync(id, fd, false);
+        for k in 0..10 {
+            let from = s.between(0, 900_000);
+            let len = s.between(1, 12_000);
+            let piece = s.bytes(len);
+            let mut data = s.content(id).to_vec();
+            data.resize(data.len().max(from + len), 0);
+            data[from..from + len].copy_from_slice(&piece);
+            s.rewrite(id, data, |proc| {
+                let written = proc.pwrite(fd, &piece, from as u64);
+                assert_eq!(written, Ok(piece.len()));
+            });
+            if k % 3 == 2 {
+                s.fsync(id, fd, k % 2 == 0);
+            }
+        }
+        s.close(fd);
+    }
+    s.sync();
+}
+
+/// A directory that grows to many blocks, with an index where there are such, and loses half of its names.
+fn many_names(s: &mut Session) {
+    s.mkdir("many");
+    s.sync();
+    let mut files = vec![];
+    for n in 0..150 {
+        let name = format!("many/a-rather-long-name-{n:04}-{}", "x".repeat(n % 60));
+        // Not empty: an empty file without a name is not worth keeping to e2fsck.
+        let (id, fd) = s.create(&name, format!("{n}\n").as_bytes(), 100);
+        if n % 10 == 9 {
+            s.fsync(id, fd, false);
+        }
+        s.close(fd);
+        files.push((id, name));
+    }
+    s.sync();
+    for (n, (id, name)) in files.iter().enumerate() {
+        match n % 4 {
+            0 => s.remove(*id, name, false),
+            1 => s.rename(name, &format!("many/b{n}")),
+            _ => {}
+        }
+        if n % 40 == 39 {
+            s.sync();
+        }
+    }
+    s.sync();
+}
