@@ -133,6 +133,8 @@ fn is_symlink(dir: BorrowedFd<'_>, name: &OsStr) -> bool {
 pub(crate) struct Unnamed<'a> {
     dir: BorrowedFd<'a>,
     temporary: Option<OsString>,
+    /// It has another name already, perhaps the one that it is to get.
+    linked: bool,
 }
 
 impl<'a> Unnamed<'a> {
@@ -151,14 +153,24 @@ impl<'a> Unnamed<'a> {
             let name = OsString::from(format!(".rump-{:08x}", seed));
             match make(dir, &name) {
                 Ok(made) => {
-                    let temporary = Some(name);
-                    return Ok((Self { dir, temporary }, made));
+                    let unnamed = Self {
+                        dir,
+                        temporary: Some(name),
+                        linked: false,
+                    };
+                    return Ok((unnamed, made));
                 }
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Err(Errno::EXIST.into())
+    }
+
+    /// What was made is one more name of something.
+    pub(crate) fn linked(mut self) -> Self {
+        self.linked = true;
+        self
     }
 
     /// Its name for now.
@@ -188,9 +200,9 @@ impl<'a> Unnamed<'a> {
         } else {
             fs::renameat(self.dir, self.name(), self.dir, name)?;
         }
-        // Two names of one file: rename does nothing, and the temporary name is still there.
-        if let Some(temporary) = self.temporary.take() {
-            let _ = fs::unlinkat(self.dir, &temporary, AtFlags::empty());
+        // Two names of one file: rename does nothing, and the temporary name is still there, to be dropped.
+        if !self.linked {
+            self.temporary = None;
         }
         Ok(())
     }

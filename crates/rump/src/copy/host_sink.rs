@@ -159,7 +159,7 @@ impl<'a> HostSink<'a> {
             fs::linkat(&old_dir, old, dir, name, AtFlags::empty())
         };
         let (unnamed, ()) = Unnamed::make(at, make)?;
-        unnamed.publish(name, self.job.options.no_clobber)
+        unnamed.linked().publish(name, self.job.options.no_clobber)
     }
 }
 
