@@ -137,7 +137,7 @@ fn permissions_of_the_host() {
     if fs::metadata(&image).unwrap().uid() == 0 {
         fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
         let copy = scratch.path("rump");
-        fs::copy(common::RUMP, &copy).unwrap();
+        common::copy_of_rump(copy.as_ref());
         command = std::process::Command::new(copy);
         command
             .args(["ls", &at(&image, "/")])

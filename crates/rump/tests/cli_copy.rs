@@ -385,7 +385,7 @@ fn owners_that_cannot_be_kept_are_said_once() {
             fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
             fs::set_permissions(&image, fs::Permissions::from_mode(0o644)).unwrap();
             let copy = scratch.path("rump");
-            fs::copy(RUMP, &copy).unwrap();
+            common::copy_of_rump(copy.as_ref());
             command = std::process::Command::new(copy);
             command.args(&args).uid(65_534).gid(65_534);
         }

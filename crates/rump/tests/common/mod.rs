@@ -258,3 +258,11 @@ pub(crate) fn sample_at(scratch: &Scratch, nanoseconds: usize) -> PathBuf {
     );
     root
 }
+
+/// Copies the tool to where anybody may run it. By another process: a file that this one has open for writing could be held
+/// by a program that another test has just forked, and then not be run.
+#[allow(dead_code, reason = "not every test file needs it")]
+pub(crate) fn copy_of_rump(to: &std::path::Path) {
+    let done = Command::new("cp").arg(RUMP).arg(to).status();
+    assert!(done.expect("cp is needed").success());
+}

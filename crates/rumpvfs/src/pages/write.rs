@@ -72,11 +72,12 @@ impl FilePages {
         Ok((at - offset) as usize)
     }
 
-    /// Where a step of about so many bytes ends: with a page, or with a block when it is shorter than a page.
+    /// Where a step of about so many bytes ends: with a page, or with a block when it is shorter than a page. Counted from the
+    /// start of the page or block that `at` lies in, so that a step of one block never reaches into a second.
     fn step_end(&self, at: u64, step: u64) -> u64 {
         let g = &self.inner.geometry;
         if step >= g.page_size() as u64 {
-            g.page_end(at.saturating_add(step - 1))
+            g.page_end(g.page_start(g.page(at)).saturating_add(step - 1))
         } else {
             g.block_floor(g.block_floor(at).saturating_add(step))
         }
