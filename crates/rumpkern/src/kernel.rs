@@ -3,7 +3,7 @@
 use crate::{
     Component, Log, Proc, callout::Callouts, kthread::Kthreads, poll::Pollers, proc, sysctl::Sysctl,
 };
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{
     any::{Any, TypeId},
     sync::atomic::{AtomicU32, Ordering},
@@ -167,20 +167,21 @@ pub fn contain<R>(
     what: &str,
     body: impl FnOnce() -> Result<R>,
 ) -> Result<R> {
+    catch(host, body).unwrap_or_else(|panic| {
+        log.message(format_args!("{what}: panic contained: {panic}"));
+        Err(Errno::EIO)
+    })
+}
+
+/// Runs `body`; a panic in it becomes the text of what it said and where.
+///
+/// # Errors
+/// The panic's text.
+pub fn catch<R>(host: &dyn Host, body: impl FnOnce() -> R) -> core::result::Result<R, String> {
     let mut body = Some(body);
-    let mut result = Err(Errno::EIO);
-    let caught = host.catch(&mut || {
-        if let Some(body) = body.take() {
-            result = body();
-        }
-    });
-    match caught {
-        Ok(()) => result,
-        Err(panic) => {
-            log.message(format_args!("{what}: panic contained: {panic}"));
-            Err(Errno::EIO)
-        }
-    }
+    let mut result = None;
+    host.catch(&mut || result = body.take().map(|body| body()))?;
+    result.ok_or_else(|| "the host did not run what it was to catch".into())
 }
 
 impl Builder {

@@ -31,15 +31,8 @@ pub(crate) fn contain<T>(
     log: &Log,
     op: impl FnOnce() -> Result<T>,
 ) -> (Result<T>, bool) {
-    let mut op = Some(op);
-    let mut result = Err(Errno::EIO);
-    let caught = host.catch(&mut || {
-        if let Some(op) = op.take() {
-            result = op();
-        }
-    });
-    match caught {
-        Ok(()) => (result, false),
+    match rumpkern::kernel::catch(host, op) {
+        Ok(result) => (result, false),
         Err(panic) => {
             log.message(format_args!("panic: {panic}"));
             (Err(Errno::EIO), true)
