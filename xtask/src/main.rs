@@ -1,5 +1,6 @@
-//! Project automation: `cargo xtask images | test | crash | ci`.
+//! Project automation: `cargo xtask images | test | crash | bench | ci`.
 
+mod bench;
 mod ci;
 mod dependencies;
 mod drivers;
@@ -54,6 +55,8 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+    /// Measure the tool's jobs against other programs on the same data, in turn, and verify each result.
+    Bench(bench::Options),
     /// All that continuous integration checks: format, clippy, documentation, dependencies, the job matrix, tests.
     Ci {
         /// Leave the tests out.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Images { names, force, .. } => images::make(&names, force),
         Command::Test { fs } => ci::test(fs.as_deref()),
         Command::Crash { fs, states, seed } => ci::crash(&fs, states, seed),
+        Command::Bench(options) => bench::run(&options),
         Command::Ci { no_tests } => ci::all(!no_tests),
     };
     match result {

@@ -1,0 +1,178 @@
+//! What is measured, as data: a suite per format, a row per job, a contestant per program.
+//!
+//! Words of commands hold these places, which [`crate::bench::arena`] fills in:
+//!
+//! | place | is |
+//! |---|---|
+//! | `{tree}` | the folder of many files, on the host |
+//! | `{image}` | the image that holds the row's data |
+//! | `{archive}` | the tree as a tar archive |
+//! | `{big}` | a file of the host, 512 MiB |
+//! | `{volume}` | the image to write into, empty and new for each run |
+//! | `{out}` | the file or folder to write to, new for each run |
+//! | `{listing}` | a file of the suite's, made by [`Suite::listing`] |
+//! | `{mnt}` | an empty folder to mount on |
+
+/// What a line of a listing says: name and size of a file, if it names one. The text holds what earlier lines said.
+pub(crate) type Entry = fn(&str, &mut String) -> Option<(String, u64)>;
+
+/// All jobs on one format.
+pub(crate) struct Suite {
+    /// As `--fs` takes it.
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    /// Programs of the contestants, each with the Debian package that has it.
+    pub(crate) tools: &'static [(&'static str, &'static str)],
+    /// Programs in `xtask/peers`, each made of a crate.
+    pub(crate) crates: &'static [&'static str],
+    /// Makes `{image}` with the tree in it.
+    pub(crate) image: &'static [&'static str],
+    /// Makes an empty image, which is copied to `{volume}`.
+    pub(crate) empty: &'static [&'static str],
+    /// Puts `{big}` into an empty `{image}` as `/big`.
+    pub(crate) image_big: &'static [&'static str],
+    /// Fails if `{volume}` is damaged.
+    pub(crate) checker: &'static [&'static str],
+    /// Copies all of `{volume}` to the folder `{out}`; a program that is not ours.
+    pub(crate) reader: &'static [&'static str],
+    /// Turns the path of a folder, from `/`, into a line of `{listing}`.
+    pub(crate) listing: fn(&str) -> String,
+    /// Names that readers show beside those of the tree.
+    pub(crate) extras: &'static [&'static str],
+    pub(crate) rows: &'static [Row],
+}
+
+/// One job, done by several programs.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    /// In a few words, for tables.
+    pub(crate) job: &'static str,
+    pub(crate) data: Data,
+    /// How a result is verified.
+    pub(crate) check: Check,
+    /// How many times faster than the best rival ours is meant to be.
+    pub(crate) goal: Option<f64>,
+    /// Runs that one measurement is the average of: many for what takes milliseconds.
+    pub(crate) repeat: u32,
+    /// The first is ours.
+    pub(crate) contestants: &'static [Contestant],
+}
+
+/// What lies in the image and on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Data {
+    /// Many files.
+    Tree,
+    /// One large file, `/big`.
+    Big,
+    /// One large file in an image on a disk, which is not in the host's page cache.
+    ColdBig,
+}
+
+/// What a run must have given, or it does not count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Check {
+    /// Standard output names each file of the tree with its size.
+    Listing,
+    /// Standard output names each entry of the tree's top folder.
+    Names,
+    /// The folder `{out}` is the tree.
+    Folder,
+    /// Standard output is an archive that holds the tree.
+    Archive,
+    /// `{volume}` is sound and holds the tree.
+    Volume,
+    /// The file `{out}` is `{big}`.
+    BigOut,
+    /// Standard output is `{big}`.
+    BigStream,
+    /// `{volume}` is sound and its `/big` is `{big}`.
+    BigIn,
+}
+
+/// What a contestant's time is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Ours,
+    /// One that the goal names.
+    Rival,
+    /// Shown for comparison.
+    Other,
+}
+
+/// A program that does the job of a row.
+pub(crate) struct Contestant {
+    pub(crate) name: &'static str,
+    pub(crate) role: Role,
+    /// `rump` is ours, `peer-*` one of [`Suite::crates`], all else a program of the host.
+    pub(crate) command: &'static [&'static str],
+    pub(crate) stdin: Option<&'static str>,
+    /// How to read its listing.
+    pub(crate) entry: Option<Entry>,
+    /// What it gives, if not what the row wants.
+    pub(crate) gives: Option<Check>,
+    /// Makes `{volume}` or `{out}` itself, so that it must not be there before.
+    pub(crate) makes: bool,
+    /// It needs root and loop devices.
+    pub(crate) root: bool,
+    /// Too slow for more than one round.
+    pub(crate) once: bool,
+}
+
+impl Contestant {
+    const fn new(name: &'static str, role: Role, command: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            role,
+            command,
+            stdin: None,
+            entry: None,
+            gives: None,
+            makes: false,
+            root: false,
+            once: false,
+        }
+    }
+
+    pub(crate) const fn ours(name: &'static str, command: &'static [&'static str]) -> Self {
+        Self::new(name, Role::Ours, command)
+    }
+
+    pub(crate) const fn rival(name: &'static str, command: &'static [&'static str]) -> Self {
+        Self::new(name, Role::Rival, command)
+    }
+
+    pub(crate) const fn other(name: &'static str, command: &'static [&'static str]) -> Self {
+        Self::new(name, Role::Other, command)
+    }
+
+    pub(crate) const fn reads(mut self, file: &'static str) -> Self {
+        self.stdin = Some(file);
+        self
+    }
+
+    pub(crate) const fn entries(mut self, entry: Entry) -> Self {
+        self.entry = Some(entry);
+        self
+    }
+
+    pub(crate) const fn gives(mut self, check: Check) -> Self {
+        self.gives = Some(check);
+        self
+    }
+
+    pub(crate) const fn makes(mut self) -> Self {
+        self.makes = true;
+        self
+    }
+
+    pub(crate) const fn root(mut self) -> Self {
+        self.root = true;
+        self
+    }
+
+    pub(crate) const fn once(mut self) -> Self {
+        self.once = true;
+        self
+    }
+}
