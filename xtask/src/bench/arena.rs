@@ -249,7 +249,7 @@ impl Drop for Arena<'_> {
 }
 
 /// The path of a program that is ours or a peer's that we build; all others are searched as usual.
-fn program(name: &str) -> String {
+pub(crate) fn program(name: &str) -> String {
     let target = tools::root().join("target");
     let path = match name {
         "rump" => target.join("release/rump"),

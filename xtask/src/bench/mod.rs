@@ -8,11 +8,17 @@
 //! | [`arena`] | the place of a run |
 //! | [`measure`] | one run |
 //! | [`verify`] | whether its result counts |
-//! | [`report`] | tables |
+//! | [`programs`] | what is measured through the library |
+//! | [`record`] | what was measured |
+//! | [`report`], [`plot`], [`page`] | tables, pictures, docs/benchmarks.md |
 
 mod arena;
 mod ext4;
 mod measure;
+mod page;
+mod plot;
+mod programs;
+mod record;
 mod report;
 mod suite;
 mod tree;
@@ -21,7 +27,8 @@ mod verify;
 use crate::{Result, tools};
 use arena::Arena;
 use clap::Args;
-use measure::Sample;
+use programs::{Call, Growth};
+use record::{Entrant, Failure, Machine, Outcome, Record};
 use std::{
     fs,
     io::IsTerminal as _,
@@ -33,80 +40,125 @@ use tree::Plan;
 /// All suites: a format joins with a line here.
 const SUITES: &[&Suite] = &[&ext4::SUITE];
 
+/// The files of the tree, and the size of the large file.
+const WHOLE: (Plan, u64) = (
+    Plan {
+        files: 20_000,
+        bytes: 400_000_000,
+    },
+    512 << 20,
+);
+const QUICK: (Plan, u64) = (
+    Plan {
+        files: 2_000,
+        bytes: 40_000_000,
+    },
+    64 << 20,
+);
+
 /// What is run and how often.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only this suite: ext4.
+    /// Only this part: ext4 (the tool), library (system calls), growth (cost over the number of files).
     #[arg(long, value_name = "NAME")]
     fs: Option<String>,
-    /// Only rows whose name contains this.
+    /// Only rows whose name contains this. The page is not written.
     #[arg(long, value_name = "PATTERN")]
     row: Option<String>,
-    /// Only contestants whose name contains this, and ours.
+    /// Only contestants whose name contains this, and ours. The page is not written.
     #[arg(long, value_name = "PATTERN")]
     peer: Option<String>,
     /// How often each contestant runs.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// A tenth of the data, to see whether all works.
+    /// A tenth of the data, to see whether all works. The page is not written.
     #[arg(long)]
     quick: bool,
-    /// Another program of ours that takes part in every row, for instance one from before a change.
+    /// Another program of ours, for instance from before a change, takes part in every row. The page is not written.
     #[arg(long, value_name = "PROGRAM")]
     against: Option<PathBuf>,
     /// A folder in memory for all files, about 1.7 GB.
     #[arg(long, value_name = "FOLDER", default_value = "/dev/shm")]
     memory: PathBuf,
+    /// Measure nothing: write the page and the plots again from what was recorded.
+    #[arg(long)]
+    render: bool,
 }
 
-/// One that takes part in a row, and how it did.
-struct Entrant<'a> {
-    by: &'a Contestant,
-    name: String,
-    /// Instead of the program that the contestant names.
-    program: Option<&'a Path>,
-    /// One for each round that was verified.
-    samples: Vec<Sample>,
-    kept: Option<verify::Kept>,
-    /// Why it does not count.
-    failure: Option<String>,
+impl Options {
+    /// Whether a part is measured.
+    fn wants(&self, name: &str) -> bool {
+        self.fs.as_ref().is_none_or(|wanted| wanted == name)
+    }
+
+    /// Whether whole parts are measured as they should be, so that the results may be kept.
+    fn keeps(&self) -> bool {
+        self.row.is_none() && self.peer.is_none() && self.against.is_none() && !self.quick
+    }
+
+    /// Keeps a record, unless it is of a part only.
+    fn keep<R>(&self, name: &str, mut machine: Machine, rows: Vec<R>) -> Result<()>
+    where
+        R: serde::Serialize + for<'de> serde::Deserialize<'de>,
+    {
+        if !self.keeps() {
+            return Ok(());
+        }
+        machine.load.1 = record::load();
+        Record { machine, rows }.write(name)
+    }
 }
 
-/// Measures, prints, and after a whole run writes the page.
+/// Measures, prints, records what was measured whole, and writes the page.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let wanted = |suite: &&&Suite| options.fs.as_ref().is_none_or(|name| suite.name == *name);
-    let suites: Vec<_> = SUITES.iter().filter(wanted).collect();
-    if suites.is_empty() {
-        let names: Vec<_> = SUITES.iter().map(|suite| suite.name).collect();
-        return Err(format!("no such suite; there are: {}", names.join(", ")));
+    if options.render {
+        return page::render();
+    }
+    let mut known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
+    known.extend(["library", "growth"]);
+    if !known.iter().any(|name| options.wants(name)) {
+        return Err(format!("no such part; there are: {}", known.join(", ")));
     }
     tools::visible(tools::command("cargo").args(["build", "--release", "--package", "rump"]))?;
-    for suite in suites {
-        println!("\n{}; load {}", suite.title, load());
-        run_suite(suite, options)?;
+    let mut failures = vec![];
+    for suite in SUITES.iter().filter(|suite| options.wants(suite.name)) {
+        failures.extend(run_suite(suite, options)?);
     }
-    Ok(())
+    let only = |text: &Option<String>| text.iter().cloned().collect::<Vec<_>>();
+    if options.wants("library") {
+        let machine = Machine::new(None, options.rounds);
+        let row = only(&options.row);
+        let words: Vec<&str> = row.iter().map(String::as_str).collect();
+        let calls = programs::run::<Call>("library", &words)?;
+        println!("\n{}", report::calls(&calls));
+        options.keep("library", machine, calls)?;
+    }
+    if options.wants("growth") {
+        let machine = Machine::new(None, 1);
+        let row = only(&options.row);
+        let mut words: Vec<&str> = row.iter().map(String::as_str).collect();
+        if options.quick {
+            words.extend(["--files", "1000,10000"]);
+        }
+        let growth = programs::run::<Growth>("growth", &words)?;
+        println!("\n{}", report::growth(&growth));
+        options.keep("growth", machine, growth)?;
+    }
+    if options.keeps() {
+        page::render()?;
+    }
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(format!("ours failed:\n  {}", failures.join("\n  ")))
 }
 
-fn run_suite(suite: &Suite, options: &Options) -> Result<()> {
+/// Measures the rows of a suite; gives the failures of ours.
+fn run_suite(suite: &Suite, options: &Options) -> Result<Vec<String>> {
     let missing = missing(suite);
-    let (plan, big) = if options.quick {
-        (
-            Plan {
-                files: 2_000,
-                bytes: 40_000_000,
-            },
-            64 << 20,
-        )
-    } else {
-        (
-            Plan {
-                files: 20_000,
-                bytes: 400_000_000,
-            },
-            512 << 20,
-        )
-    };
+    let machine = Machine::new(Some(suite), options.rounds);
+    println!("\n{}\n{}", suite.title, report::machine(&machine));
+    let (plan, big) = if options.quick { QUICK } else { WHOLE };
     let disk = tools::root().join("target");
     let mut arena = Arena::new(suite, &options.memory, &disk, plan, big)?;
     let wanted = |row: &&Row| {
@@ -115,12 +167,28 @@ fn run_suite(suite: &Suite, options: &Options) -> Result<()> {
             .as_ref()
             .is_none_or(|part| row.name.contains(part))
     };
+    let (mut outcomes, mut failures) = (vec![], vec![]);
     for row in suite.rows.iter().filter(wanted) {
         arena.prepare(row)?;
-        let entrants = run_row(&arena, row, options, &missing)?;
-        println!("\n{}", report::row(suite, row, &entrants));
+        let outcome = run_row(&arena, row, options, &missing);
+        let (table, standing) = (report::row(&outcome), report::standing(&outcome));
+        println!(
+            "\n{}.{}: {}\n{table}{standing}",
+            suite.name, row.name, row.job
+        );
+        let ours = outcome
+            .entrants
+            .iter()
+            .filter(|entrant| entrant.role == Role::Ours);
+        failures.extend(ours.filter_map(|ours| match &ours.failure {
+            Some(Failure::Wrong(why)) => Some(format!("{}: {why}", ours.name)),
+            _ => None,
+        }));
+        outcomes.push(outcome);
     }
-    Ok(())
+    println!("\n{}", report::summary(&outcomes));
+    options.keep(suite.name, machine, outcomes)?;
+    Ok(failures)
 }
 
 /// The programs that are not there, after trying to install them.
@@ -152,18 +220,13 @@ fn missing(suite: &Suite) -> Vec<&'static str> {
 }
 
 /// All contestants in turn, so often as there are rounds; each round another one begins.
-fn run_row<'a>(
-    arena: &Arena<'_>,
-    row: &'a Row,
-    options: &'a Options,
-    missing: &[&str],
-) -> Result<Vec<Entrant<'a>>> {
-    let mut entrants = entrants(row, options, missing);
+fn run_row(arena: &Arena<'_>, row: &Row, options: &Options, missing: &[&str]) -> Outcome {
+    let mut pairs = entrants(row, options, missing);
+    let count = pairs.len();
     for round in 0..options.rounds {
-        let count = entrants.len();
         for turn in 0..count {
-            let entrant = &mut entrants[(turn + round as usize) % count];
-            if entrant.failure.is_some() || (entrant.by.once && round > 0) {
+            let (runner, entrant) = &mut pairs[(turn + round as usize) % count];
+            if entrant.failure.is_some() || (runner.by.once && round > 0) {
                 continue;
             }
             progress(&format!(
@@ -173,51 +236,64 @@ fn run_row<'a>(
                 options.rounds,
                 entrant.name
             ));
-            match one(arena, row, entrant) {
-                Ok(sample) => entrant.samples.push(sample),
-                Err(error) => entrant.failure = Some(error),
+            if let Err(error) = one(arena, row, runner, entrant) {
+                entrant.failure = Some(Failure::Wrong(error));
             }
         }
     }
     progress("");
     arena.clear();
-    Ok(entrants)
+    Outcome {
+        name: row.name.into(),
+        job: row.job.into(),
+        goal: row.goal,
+        entrants: pairs.into_iter().map(|(_, entrant)| entrant).collect(),
+    }
 }
 
-fn entrants<'a>(row: &'a Row, options: &'a Options, missing: &[&str]) -> Vec<Entrant<'a>> {
-    let mut entrants = vec![];
+/// Who runs, and by which program if not by its own.
+struct Runner<'a> {
+    by: &'a Contestant,
+    program: Option<&'a Path>,
+}
+
+fn entrants<'a>(row: &Row, options: &'a Options, missing: &[&str]) -> Vec<(Runner<'a>, Entrant)> {
     let chosen = |by: &&Contestant| {
         let part = options.peer.as_deref().unwrap_or_default();
         by.role == Role::Ours || by.name.contains(part)
     };
+    let mut entrants = vec![];
     for by in row.contestants.iter().filter(chosen) {
-        let mut entrant = Entrant {
-            by,
-            name: by.name.to_owned(),
-            program: None,
-            samples: vec![],
-            kept: None,
-            failure: None,
-        };
-        let needs = |tool: &&&str| by.command.iter().any(|word| has_word(word, tool));
-        if let Some(tool) = missing.iter().find(needs) {
-            entrant.failure = Some(format!("not there: {tool}"));
-        } else if by.root && !(tools::is_root() && Path::new("/dev/loop-control").exists()) {
-            entrant.failure = Some("not there: needs root and loop devices".into());
-        }
-        entrants.push(entrant);
+        entrants.push((Runner { by, program: None }, entrant(by, missing)));
         if let (Role::Ours, Some(program)) = (by.role, &options.against) {
-            entrants.push(Entrant {
-                by,
-                name: format!("{} (other)", by.name),
-                program: Some(program),
-                samples: vec![],
-                kept: None,
-                failure: None,
-            });
+            let mut other = entrant(by, missing);
+            other.name += " (against)";
+            let program = Some(program.as_path());
+            entrants.push((Runner { by, program }, other));
         }
     }
     entrants
+}
+
+fn entrant(by: &Contestant, missing: &[&str]) -> Entrant {
+    let needs = |tool: &&&str| by.command.iter().any(|word| has_word(word, tool));
+    let failure = if let Some(tool) = missing.iter().find(needs) {
+        Some(Failure::NotThere((*tool).to_owned()))
+    } else if by.root && !(tools::is_root() && Path::new("/dev/loop-control").exists()) {
+        Some(Failure::NotThere("needs root and loop devices".into()))
+    } else {
+        None
+    };
+    Entrant {
+        name: by.name.into(),
+        role: by.role,
+        command: by.shown(),
+        elapsed: vec![],
+        cpu: vec![],
+        peak_kib: 0,
+        kept: String::new(),
+        failure,
+    }
 }
 
 /// Whether a command line has that program.
@@ -228,8 +304,8 @@ fn has_word(text: &str, word: &str) -> bool {
 }
 
 /// One run, verified.
-fn one(arena: &Arena<'_>, row: &Row, entrant: &mut Entrant<'_>) -> Result<Sample> {
-    let command = arena.ready(row, entrant.by, entrant.program)?;
+fn one(arena: &Arena<'_>, row: &Row, runner: &Runner<'_>, entrant: &mut Entrant) -> Result<()> {
+    let command = arena.ready(row, runner.by, runner.program)?;
     let sample = measure::run(command, row.repeat).map_err(|error| {
         let said = fs::read(arena.stderr()).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
@@ -238,8 +314,12 @@ fn one(arena: &Arena<'_>, row: &Row, entrant: &mut Entrant<'_>) -> Result<Sample
             said.trim().lines().last().unwrap_or_default()
         )
     })?;
-    entrant.kept = verify::check(arena, row.check, entrant.by)?;
-    Ok(sample)
+    let kept = verify::check(arena, row.check, runner.by)?;
+    entrant.kept = kept.map_or(String::new(), |kept| kept.to_string());
+    entrant.elapsed.push(sample.elapsed);
+    entrant.cpu.push(sample.cpu);
+    entrant.peak_kib = entrant.peak_kib.max(sample.peak);
+    Ok(())
 }
 
 /// Says what is running, on a line that is written over.
@@ -247,11 +327,4 @@ fn progress(text: &str) {
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K{text}");
     }
-}
-
-/// The load average of the last minute.
-fn load() -> f64 {
-    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let first = text.split(' ').next().unwrap_or_default();
-    first.parse().unwrap_or(f64::NAN)
 }

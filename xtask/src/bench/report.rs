@@ -1,98 +1,227 @@
-//! Tables of what was measured.
+//! Tables, for the terminal and the page.
 
 use super::{
-    Entrant,
-    measure::Sample,
-    suite::{Role, Row, Suite},
+    programs::{Call, Growth},
+    record::{Entrant, Failure, Machine, Outcome, Time},
 };
 
-/// The middle of the values; the mean of both if there are two.
-pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
-    match (values.get(low), values.get(high)) {
-        (Some(low), Some(high)) => f64::midpoint(*low, *high),
-        _ => f64::NAN,
-    }
-}
+/// Above this load average times say little.
+const QUIET: f64 = 0.5;
+/// No program of ours may need more memory than this, in MiB.
+const PEAK_GOAL: f64 = 64.0;
+/// A file among the most files may cost so many times as much as one among the fewest.
+pub(crate) const GROWTH_GOAL: f64 = 1.5;
 
-const ELAPSED: fn(&Sample) -> f64 = |sample| sample.elapsed;
-const CPU: fn(&Sample) -> f64 = |sample| sample.cpu;
-
-impl Entrant<'_> {
-    fn counts(&self) -> bool {
-        self.failure.is_none() && !self.samples.is_empty()
-    }
-
-    fn median(&self, what: fn(&Sample) -> f64) -> f64 {
-        median(self.samples.iter().map(what))
-    }
-
-    fn peak(&self) -> u64 {
-        let peaks = self.samples.iter().map(|sample| sample.peak);
-        peaks.max().unwrap_or(0)
-    }
-}
-
-/// The table of one row, and how it stands to the goal.
-pub(crate) fn row(suite: &Suite, row: &Row, entrants: &[Entrant<'_>]) -> String {
+/// The table of one row.
+pub(crate) fn row(outcome: &Outcome) -> String {
     let mut table = Table::new(&[
         "", "elapsed", "min..max", "ratio", "CPU", "ratio", "peak MiB", "kept",
     ]);
-    let ours = entrants.first().filter(|ours| ours.counts());
-    for entrant in entrants {
-        if let Some(failure) = &entrant.failure {
-            let note = if failure.starts_with("not there") {
-                failure.clone()
-            } else {
-                format!("FAIL: {failure}")
-            };
-            table.add(vec![entrant.name.clone(), note]);
-            continue;
-        }
-        let ratio = |what: fn(&Sample) -> f64| {
-            ours.map_or(String::new(), |ours| {
-                format!("{:.2}", entrant.median(what) / ours.median(what))
-            })
+    for entrant in &outcome.entrants {
+        let ratio = |time: Time| {
+            let ours = outcome
+                .ours()
+                .map(|ours| entrant.median(time) / ours.median(time));
+            ours.map_or(String::new(), |ratio| format!("{ratio:.2}"))
         };
-        let elapsed = entrant.samples.iter().map(|sample| sample.elapsed);
-        let (min, max) = (
-            elapsed.clone().fold(f64::INFINITY, f64::min),
-            elapsed.fold(0.0, f64::max),
-        );
+        let mut cells = vec![entrant.name.clone()];
+        match &entrant.failure {
+            Some(Failure::NotThere(why)) => cells.push(format!("not there: {why}")),
+            Some(Failure::Wrong(why)) => cells.push(format!("FAIL: {why}")),
+            None => {
+                let (min, max) = entrant.spread();
+                cells.extend([
+                    time(entrant.median(Time::Elapsed)),
+                    format!("{}..{}", time(min), time(max)),
+                    ratio(Time::Elapsed),
+                    time(entrant.median(Time::Cpu)),
+                    ratio(Time::Cpu),
+                    format!("{:.0}", mib(entrant)),
+                    entrant.kept.clone(),
+                ]);
+            }
+        }
+        table.add(cells);
+    }
+    table.text()
+}
+
+/// How ours stands in one row, in a sentence.
+pub(crate) fn standing(outcome: &Outcome) -> String {
+    let Some(goal) = outcome.goal else {
+        return "No goal is set.".into();
+    };
+    match (
+        outcome.ratio(Time::Elapsed, true),
+        outcome.ratio(Time::Cpu, true),
+    ) {
+        (Some(elapsed), Some(cpu)) => format!(
+            "The best rival takes {elapsed:.2} times as long, {cpu:.2} times the CPU time; the goal {goal} is {}.",
+            verdict(elapsed >= goal)
+        ),
+        _ if outcome.ours().is_none() => format!("Ours FAILED; the goal {goal} is missed."),
+        _ => format!("No rival is there; the goal {goal} is open."),
+    }
+}
+
+/// All rows in one table: ours beside the best.
+pub(crate) fn summary(outcomes: &[Outcome]) -> String {
+    let mut table = Table::new(&[
+        "row",
+        "job",
+        "rump",
+        "best rival",
+        "ratio",
+        "CPU ratio",
+        "goal",
+        "",
+        "best of all others",
+    ]);
+    for outcome in outcomes {
+        let named = |entrant: &Entrant| {
+            format!("{}, {}", time(entrant.median(Time::Elapsed)), entrant.name)
+        };
+        let best = |only_rivals| {
+            outcome
+                .best(Time::Elapsed, only_rivals)
+                .map_or("-".into(), named)
+        };
+        let ratio = |time| outcome.ratio(time, outcome.goal.is_some());
+        let number = |ratio: Option<f64>| ratio.map_or("-".into(), |ratio| format!("{ratio:.2}"));
+        let reached = match (outcome.goal, ratio(Time::Elapsed)) {
+            (None, _) => "",
+            (Some(goal), Some(ratio)) => verdict(ratio >= goal),
+            (Some(_), None) => "open",
+        };
         table.add(vec![
-            entrant.name.clone(),
-            time(entrant.median(ELAPSED)),
-            format!("{}..{}", time(min), time(max)),
-            ratio(ELAPSED),
-            time(entrant.median(CPU)),
-            ratio(CPU),
-            format!("{:.0}", entrant.peak() as f64 / 1024.0),
-            entrant.kept.map_or(String::new(), |kept| kept.to_string()),
+            outcome.name.clone(),
+            outcome.job.clone(),
+            outcome
+                .ours()
+                .map_or("FAIL".into(), |ours| time(ours.median(Time::Elapsed))),
+            best(true),
+            number(ratio(Time::Elapsed)),
+            number(ratio(Time::Cpu)),
+            outcome.goal.map_or("-".into(), |goal| goal.to_string()),
+            reached.to_owned(),
+            best(false),
         ]);
     }
-    let mut text = format!("{}.{}: {}\n{}", suite.name, row.name, row.job, table.text());
-    if let (Some(goal), Some(ours)) = (row.goal, ours) {
-        let best = |what: fn(&Sample) -> f64| {
-            let rivals = entrants
-                .iter()
-                .filter(|e| e.by.role == Role::Rival && e.counts());
-            rivals.map(|e| e.median(what)).fold(f64::INFINITY, f64::min) / ours.median(what)
-        };
-        let (elapsed, cpu) = (best(ELAPSED), best(CPU));
-        let verdict = if elapsed >= goal { "reached" } else { "MISSED" };
-        text += &format!(
-            "goal {goal} of the best rival: elapsed {elapsed:.2}, CPU {cpu:.2}: {verdict}\n"
-        );
+    let peaks = outcomes
+        .iter()
+        .filter_map(|outcome| Some((mib(outcome.ours()?), &outcome.name)));
+    let peak = peaks.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(String::new(), |(peak, name)| {
+        format!(
+            "\nPeak memory of rump: {peak:.0} MiB, in the row {name}; the goal, under {PEAK_GOAL} MiB, is {}.\n",
+            verdict(peak < PEAK_GOAL)
+        )
+    });
+    table.text() + &peak
+}
+
+fn verdict(reached: bool) -> &'static str {
+    if reached { "reached" } else { "**missed**" }
+}
+
+fn mib(entrant: &Entrant) -> f64 {
+    entrant.peak_kib as f64 / 1024.0
+}
+
+/// Where and when, in some lines.
+pub(crate) fn machine(machine: &Machine) -> String {
+    let Machine {
+        processor,
+        processors,
+        memory_gib,
+        kernel,
+        date,
+        load,
+        commit,
+        rustc,
+        ..
+    } = machine;
+    let after = if load.1.is_nan() {
+        String::new()
+    } else {
+        format!(" before, {} after", load.1)
+    };
+    let mut text = format!(
+        "{processor}, {processors} processors, {memory_gib:.0} GiB, {kernel}; {date}, commit {commit}, {rustc}; load average {}{after}.\n",
+        load.0
+    );
+    if load.0 > QUIET {
+        text += "\n**The machine was busy with other work: of elapsed times only large differences mean something, and the ratios of CPU times are \
+                 more trustworthy.**\n";
+    }
+    if !machine.peers.is_empty() {
+        text += &format!("\nPeers: {}.\n", machine.peers.join(", "));
     }
     text
 }
 
-/// Seconds as a text of three digits.
+/// The library's calls beside the host's.
+pub(crate) fn calls(calls: &[Call]) -> String {
+    let mut table = Table::new(&["call", "rump", "host", "ratio", "goal", ""]);
+    for call in calls {
+        let number = |value: f64| match call.unit.as_str() {
+            "x" => format!("{value:.2} x"),
+            unit if value >= 10_000.0 && unit == "ns" => format!("{:.1} us", value / 1e3),
+            unit => format!("{value:.1} {unit}"),
+        };
+        let goal = match (call.target, call.peer) {
+            (None, _) => String::new(),
+            (Some(target), None) => format!("at most {}", number(target)),
+            (Some(target), Some(_)) if call.unit == "x" => format!("{target} x"),
+            (Some(target), Some(_)) => format!("ratio {target}"),
+        };
+        table.add(vec![
+            call.row.clone(),
+            number(call.ours),
+            call.peer.map_or(String::new(), number),
+            call.ratio
+                .map_or(String::new(), |ratio| format!("{ratio:.2}")),
+            goal,
+            call.target.map_or("", |_| verdict(call.ok)).to_owned(),
+        ]);
+    }
+    table.text()
+}
+
+/// Cost per file over the number of files.
+pub(crate) fn growth(rows: &[Growth]) -> String {
+    let mut counts: Vec<u64> = rows.iter().map(|row| row.files).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    let heads: Vec<String> = counts
+        .iter()
+        .map(|count| format!("{count} files"))
+        .collect();
+    let mut head = vec!["work"];
+    head.extend(heads.iter().map(String::as_str));
+    head.extend(["most to fewest", ""]);
+    let mut table = Table::new(&head);
+    for (name, series) in Growth::series(rows) {
+        let at = |count: &u64| series.iter().find(|(files, _)| files == count);
+        let cell = |count| at(count).map_or(String::new(), |(_, cost)| format!("{cost:.0} ns"));
+        let mut cells = vec![name.to_owned()];
+        cells.extend(counts.iter().map(cell));
+        let ends = series.first().zip(series.last());
+        let ratio = ends.map_or(f64::NAN, |((_, first), (_, last))| last / first);
+        cells.extend([
+            format!("{ratio:.2}"),
+            verdict(ratio <= GROWTH_GOAL).to_owned(),
+        ]);
+        table.add(cells);
+    }
+    table.text()
+}
+
+/// Seconds as a text of about three digits.
 pub(crate) fn time(seconds: f64) -> String {
-    if seconds < 0.1 {
+    if seconds < 0.01 {
         format!("{:.2} ms", seconds * 1e3)
+    } else if seconds < 0.1 {
+        format!("{:.1} ms", seconds * 1e3)
     } else {
         format!("{seconds:.3} s")
     }
@@ -127,7 +256,8 @@ impl Table {
         let mut text = String::new();
         for (number, line) in self.lines.iter().enumerate() {
             for (cell, width) in line.iter().zip(&widths) {
-                text += &format!("| {cell:width$} ");
+                // A bar would end the cell.
+                text += &format!("| {:width$} ", cell.replace('|', "/"));
             }
             text += "|\n";
             if number == 0 {

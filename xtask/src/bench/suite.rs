@@ -13,6 +13,8 @@
 //! | `{listing}` | a file of the suite's, made by [`Suite::listing`] |
 //! | `{mnt}` | an empty folder to mount on |
 
+use serde::{Deserialize, Serialize};
+
 /// What a line of a listing says: name and size of a file, if it names one. The text holds what earlier lines said.
 pub(crate) type Entry = fn(&str, &mut String) -> Option<(String, u64)>;
 
@@ -91,7 +93,7 @@ pub(crate) enum Check {
 }
 
 /// What a contestant's time is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Role {
     Ours,
     /// One that the goal names.
@@ -144,6 +146,19 @@ impl Contestant {
 
     pub(crate) const fn other(name: &'static str, command: &'static [&'static str]) -> Self {
         Self::new(name, Role::Other, command)
+    }
+
+    /// The command as one would type it, with the names of places for the files.
+    pub(crate) fn shown(&self) -> String {
+        let quoted = |word: &&str| match word {
+            word if word.is_empty() || word.contains([' ', '\\']) => format!("'{word}'"),
+            word => (*word).to_owned(),
+        };
+        let words: Vec<String> = self.command.iter().map(quoted).collect();
+        let stdin = self
+            .stdin
+            .map_or(String::new(), |file| format!(" < {file}"));
+        (words.join(" ") + &stdin).replace(['{', '}'], "")
     }
 
     pub(crate) const fn reads(mut self, file: &'static str) -> Self {

@@ -1,0 +1,77 @@
+//! Measurements that go through the library: benches of the crate rump-tests, which print an object of JSON per row.
+
+use super::arena;
+use crate::{Result, tools};
+use serde::{Deserialize, Serialize};
+
+/// A call of a rump kernel beside the same of the host.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Call {
+    pub(crate) row: String,
+    pub(crate) ours: f64,
+    pub(crate) peer: Option<f64>,
+    /// `ns` of a call, or `x`: calls of two threads in the time of one thread's.
+    pub(crate) unit: String,
+    /// How many times better ours is.
+    pub(crate) ratio: Option<f64>,
+    /// Of the ratio for `ns`; of ours for `x` and where there is no peer.
+    pub(crate) target: Option<f64>,
+    /// Whether the target was reached.
+    pub(crate) ok: bool,
+}
+
+/// What a file costs among so many.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Growth {
+    /// Volume, shape and work.
+    pub(crate) row: String,
+    pub(crate) files: u64,
+    /// Nanoseconds of CPU time.
+    pub(crate) ns_per_file: f64,
+}
+
+impl Growth {
+    /// The rows by name, in order of their first appearance: number of files and cost, ascending.
+    pub(crate) fn series(rows: &[Self]) -> Vec<(&str, Vec<(u64, f64)>)> {
+        let mut all: Vec<(&str, Vec<(u64, f64)>)> = vec![];
+        for row in rows {
+            let point = (row.files, row.ns_per_file);
+            match all.iter_mut().find(|(name, _)| *name == row.row) {
+                Some((_, series)) => series.push(point),
+                None => all.push((&row.row, vec![point])),
+            }
+        }
+        all.iter_mut()
+            .for_each(|(_, series)| series.sort_by_key(|(files, _)| *files));
+        all
+    }
+}
+
+/// Runs a bench; gives its rows.
+pub(crate) fn run<R: for<'de> Deserialize<'de>>(bench: &str, arguments: &[&str]) -> Result<Vec<R>> {
+    let mut command = tools::command("cargo");
+    command.args([
+        "bench",
+        "--package",
+        "rump-tests",
+        "--bench",
+        bench,
+        "--",
+        "--json",
+    ]);
+    command.args(arguments).env("RUMP", arena::program("rump"));
+    let (mut rows, mut problem) = (vec![], None);
+    tools::each_line(&mut command, |line| {
+        if line.starts_with('{') {
+            match serde_json::from_str(line) {
+                Ok(row) => rows.push(row),
+                Err(error) => problem = Some(format!("{line}: {error}")),
+            }
+        }
+    })?;
+    match problem {
+        Some(problem) => Err(problem),
+        None if rows.is_empty() => Err(format!("{bench} gave no rows")),
+        None => Ok(rows),
+    }
+}
