@@ -9,6 +9,7 @@
 //! | [`mounted`] | a kernel with an image mounted |
 //! | [`model`] | random operations on a mount and on a model of it, compared step by step |
 //! | [`mtree`] | manifests, compared with a mount |
+//! | [`troubled`] | a host and a disk that panic when told to |
 //! | [`tree`] | a whole tree as a value, read from a mount or from the host |
 
 pub mod conformance;
@@ -19,3 +20,4 @@ pub mod mounted;
 pub mod mtree;
 pub mod tools;
 pub mod tree;
+pub mod troubled;

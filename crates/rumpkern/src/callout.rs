@@ -1,6 +1,6 @@
 //! Call-outs: functions that are called at a time.
 
-use crate::{Kernel, kthread::Kthreads};
+use crate::{Kernel, border::Border, kthread::Kthreads};
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
 use core::time::Duration;
 use rumpuser::{Event, Host, Instant, Result, sync::Mutex};
@@ -18,6 +18,7 @@ type Call = Box<dyn FnOnce() + Send>;
 pub(crate) struct Callouts {
     host: Arc<dyn Host>,
     threads: Arc<Kthreads>,
+    border: Arc<Border>,
     event: Arc<dyn Event>,
     state: Mutex<State>,
 }
@@ -31,10 +32,15 @@ struct State {
 }
 
 impl Callouts {
-    pub(crate) fn new(host: &Arc<dyn Host>, threads: &Arc<Kthreads>) -> Arc<Self> {
+    pub(crate) fn new(
+        host: &Arc<dyn Host>,
+        threads: &Arc<Kthreads>,
+        border: &Arc<Border>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             host: host.clone(),
             threads: threads.clone(),
+            border: border.clone(),
             event: host.event(),
             state: Mutex::default(),
         })
@@ -78,7 +84,11 @@ impl Callouts {
                 let due = state.pending.pop_first();
                 drop(state);
                 if let Some((_, call)) = due {
-                    call();
+                    // A panic ends this call alone, and has been told.
+                    let _ = self.border.enter_as("callout", || {
+                        call();
+                        Ok(())
+                    });
                 }
             } else {
                 drop(state);

@@ -1,6 +1,6 @@
 //! Open file descriptions and the table of descriptors that refer to them.
 
-use crate::{Cred, Fd, File, OpenFlags};
+use crate::{Cred, Fd, File, OpenFlags, border::Border};
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use rumpuser::{
@@ -65,13 +65,19 @@ impl OpenFile {
     }
 
     /// One descriptor less; the last one closes the file.
-    fn release(&self, cred: &Cred, pid: u32) -> Result<()> {
-        self.file.closing(pid);
-        if self.descriptors.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.file.close(cred)
-        } else {
-            Ok(())
-        }
+    fn release(self: Arc<Self>, closer: &Closer<'_>) -> Result<()> {
+        // Each for itself: many may be closed at once.
+        closer.border.enter(|| {
+            let last = self.descriptors.fetch_sub(1, Ordering::AcqRel) == 1;
+            self.file.closing(closer.pid);
+            let result = if last {
+                self.file.close(closer.cred)
+            } else {
+                Ok(())
+            };
+            drop(self);
+            result
+        })
     }
 }
 
@@ -133,6 +139,7 @@ impl Slots {
 pub(crate) struct Closer<'a> {
     pub(crate) cred: &'a Cred,
     pub(crate) pid: u32,
+    pub(crate) border: &'a Border,
 }
 
 impl Table {
@@ -201,7 +208,7 @@ impl Table {
         };
         if let Some(old) = old {
             // As with close(2) inside dup2(2): an error of the old file cannot be told apart and is lost.
-            let _ = old.open.release(closer.cred, closer.pid);
+            let _ = old.open.release(closer);
         }
         Ok(to)
     }
@@ -214,9 +221,7 @@ impl Table {
             slots.first_free = slots.first_free.min(slot);
             slots.entries[slot].take()
         };
-        entry.map_or(Err(Errno::EBADF), |e| {
-            e.open.release(closer.cred, closer.pid)
-        })
+        entry.map_or(Err(Errno::EBADF), |e| e.open.release(closer))
     }
 
     pub(crate) fn close_on_exec(&self, fd: Fd) -> Result<bool> {
@@ -244,7 +249,7 @@ impl Table {
                 .collect()
         };
         gone.into_iter()
-            .map(|e| e.open.release(closer.cred, closer.pid))
+            .map(|e| e.open.release(closer))
             .fold(Ok(()), Result::and)
     }
 

@@ -1,4 +1,7 @@
 //! The system calls on descriptors.
+//!
+//! All that reach a file's code run inside the border ([`Proc::enter`]); those that only look at the table of descriptors and
+//! count in it do not: they index nothing without a check.
 
 use crate::{
     Fd, OpenFlags, Position, Proc, Seek, Stat,
@@ -44,16 +47,18 @@ impl Proc {
     /// # Errors
     /// As [`read`](Self::read); `EINVAL` for more bytes than one call moves.
     pub fn readv(&self, fd: Fd, bufs: &mut [&mut [u8]]) -> Result<usize> {
-        let open = self.readable(fd)?;
-        total(bufs.iter().map(|b| b.len()))?;
-        let nonblock = open.flags().contains(OpenFlags::NONBLOCK);
-        if open.file().seek().is_none() {
-            return open.file().read(Position::At(0), bufs, nonblock);
-        }
-        let mut offset = open.offset().lock();
-        let done = open.file().read(Position::At(*offset), bufs, nonblock)?;
-        *offset = offset.saturating_add(done as u64);
-        Ok(done)
+        self.enter(|| {
+            let open = self.readable(fd)?;
+            total(bufs.iter().map(|b| b.len()))?;
+            let nonblock = open.flags().contains(OpenFlags::NONBLOCK);
+            if open.file().seek().is_none() {
+                return open.file().read(Position::At(0), bufs, nonblock);
+            }
+            let mut offset = open.offset().lock();
+            let done = open.file().read(Position::At(*offset), bufs, nonblock)?;
+            *offset = offset.saturating_add(done as u64);
+            Ok(done)
+        })
     }
 
     /// Reads at an offset; the descriptor's stays.
@@ -69,10 +74,12 @@ impl Proc {
     /// # Errors
     /// As [`pread`](Self::pread).
     pub fn preadv(&self, fd: Fd, bufs: &mut [&mut [u8]], offset: u64) -> Result<usize> {
-        let open = self.readable(fd)?;
-        total(bufs.iter().map(|b| b.len()))?;
-        open.file().seek().ok_or(Errno::ESPIPE)?;
-        open.file().read(Position::At(offset), bufs, false)
+        self.enter(|| {
+            let open = self.readable(fd)?;
+            total(bufs.iter().map(|b| b.len()))?;
+            open.file().seek().ok_or(Errno::ESPIPE)?;
+            open.file().read(Position::At(offset), bufs, false)
+        })
     }
 
     /// Writes at the descriptor's offset (with `APPEND`: at the end) and moves it. Returns the bytes written.
@@ -88,25 +95,27 @@ impl Proc {
     /// # Errors
     /// As [`write`](Self::write).
     pub fn writev(&self, fd: Fd, bufs: &[&[u8]]) -> Result<usize> {
-        let open = self.writable(fd)?;
-        let len = total(bufs.iter().map(|b| b.len()))?;
-        let flags = open.flags();
-        let nonblock = flags.contains(OpenFlags::NONBLOCK);
-        if open.file().seek().is_none() {
-            return open
-                .file()
-                .write(Position::Append, bufs, nonblock)
-                .map(|(done, _)| done);
-        }
-        let mut offset = open.offset().lock();
-        let at = if flags.contains(OpenFlags::APPEND) {
-            Position::Append
-        } else {
-            Position::At(*offset)
-        };
-        let (done, end) = self.write_limited(&open, at, bufs, len, nonblock)?;
-        *offset = end;
-        Ok(done)
+        self.enter(|| {
+            let open = self.writable(fd)?;
+            let len = total(bufs.iter().map(|b| b.len()))?;
+            let flags = open.flags();
+            let nonblock = flags.contains(OpenFlags::NONBLOCK);
+            if open.file().seek().is_none() {
+                return open
+                    .file()
+                    .write(Position::Append, bufs, nonblock)
+                    .map(|(done, _)| done);
+            }
+            let mut offset = open.offset().lock();
+            let at = if flags.contains(OpenFlags::APPEND) {
+                Position::Append
+            } else {
+                Position::At(*offset)
+            };
+            let (done, end) = self.write_limited(&open, at, bufs, len, nonblock)?;
+            *offset = end;
+            Ok(done)
+        })
     }
 
     /// Writes at an offset; the descriptor's stays. `APPEND` does not count (POSIX).
@@ -122,11 +131,13 @@ impl Proc {
     /// # Errors
     /// As [`pwrite`](Self::pwrite).
     pub fn pwritev(&self, fd: Fd, bufs: &[&[u8]], offset: u64) -> Result<usize> {
-        let open = self.writable(fd)?;
-        let len = total(bufs.iter().map(|b| b.len()))?;
-        open.file().seek().ok_or(Errno::ESPIPE)?;
-        self.write_limited(&open, Position::At(offset), bufs, len, false)
-            .map(|(done, _)| done)
+        self.enter(|| {
+            let open = self.writable(fd)?;
+            let len = total(bufs.iter().map(|b| b.len()))?;
+            open.file().seek().ok_or(Errno::ESPIPE)?;
+            self.write_limited(&open, Position::At(offset), bufs, len, false)
+                .map(|(done, _)| done)
+        })
     }
 
     /// Writes under the process's file size limit, and durably where the flags say so.
@@ -159,24 +170,26 @@ impl Proc {
     /// # Errors
     /// `ESPIPE` for what cannot seek, `EINVAL` before the start, `EOVERFLOW`, `ENXIO` (no data or hole there).
     pub fn lseek(&self, fd: Fd, to: Seek) -> Result<u64> {
-        let open = self.fd_file(fd)?;
-        if open.flags().contains(OpenFlags::PATH) {
-            return Err(Errno::EBADF);
-        }
-        let seekable = open.file().seek().ok_or(Errno::ESPIPE)?;
-        let mut offset = open.offset().lock();
-        let new = match to {
-            Seek::Set(at) => at,
-            Seek::Current(by) => relative(*offset, by)?,
-            Seek::End(by) => relative(seekable.size()?, by)?,
-            Seek::Data(from) => seekable.data(from)?,
-            Seek::Hole(from) => seekable.hole(from)?,
-        };
-        if i64::try_from(new).is_err() {
-            return Err(Errno::EOVERFLOW);
-        }
-        *offset = new;
-        Ok(new)
+        self.enter(|| {
+            let open = self.fd_file(fd)?;
+            if open.flags().contains(OpenFlags::PATH) {
+                return Err(Errno::EBADF);
+            }
+            let seekable = open.file().seek().ok_or(Errno::ESPIPE)?;
+            let mut offset = open.offset().lock();
+            let new = match to {
+                Seek::Set(at) => at,
+                Seek::Current(by) => relative(*offset, by)?,
+                Seek::End(by) => relative(seekable.size()?, by)?,
+                Seek::Data(from) => seekable.data(from)?,
+                Seek::Hole(from) => seekable.hole(from)?,
+            };
+            if i64::try_from(new).is_err() {
+                return Err(Errno::EOVERFLOW);
+            }
+            *offset = new;
+            Ok(new)
+        })
     }
 
     /// Attributes of an open file.
@@ -184,7 +197,7 @@ impl Proc {
     /// # Errors
     /// `EBADF`, `EIO`.
     pub fn fstat(&self, fd: Fd) -> Result<Stat> {
-        self.fd_file(fd)?.file().stat()
+        self.enter(|| self.fd_file(fd)?.file().stat())
     }
 
     /// Sets the size of an open file.
@@ -192,14 +205,16 @@ impl Proc {
     /// # Errors
     /// `EBADF`, `EINVAL` (not open for writing, or has no size), `EFBIG`, `EIO`.
     pub fn ftruncate(&self, fd: Fd, size: u64) -> Result<()> {
-        let open = self.fd_file(fd)?;
-        if !open.flags().writes() {
-            return Err(Errno::EINVAL);
-        }
-        if size > self.limits().file_size {
-            return Err(Errno::EFBIG);
-        }
-        open.file().truncate(size)
+        self.enter(|| {
+            let open = self.fd_file(fd)?;
+            if !open.flags().writes() {
+                return Err(Errno::EINVAL);
+            }
+            if size > self.limits().file_size {
+                return Err(Errno::EFBIG);
+            }
+            open.file().truncate(size)
+        })
     }
 
     /// Makes a file's data and attributes durable.
@@ -207,7 +222,7 @@ impl Proc {
     /// # Errors
     /// `EBADF`, `EINVAL` for what cannot be synchronised, `EIO`, also of an earlier delayed write.
     pub fn fsync(&self, fd: Fd) -> Result<()> {
-        self.fd_file(fd)?.file().sync(false)
+        self.enter(|| self.fd_file(fd)?.file().sync(false))
     }
 
     /// Makes a file's data durable, and of its attributes what is needed to read it.
@@ -215,7 +230,7 @@ impl Proc {
     /// # Errors
     /// As [`fsync`](Self::fsync).
     pub fn fdatasync(&self, fd: Fd) -> Result<()> {
-        self.fd_file(fd)?.file().sync(true)
+        self.enter(|| self.fd_file(fd)?.file().sync(true))
     }
 
     /// Closes a descriptor.
@@ -229,6 +244,7 @@ impl Proc {
             &Closer {
                 cred: &cred,
                 pid: self.getpid(),
+                border: self.kernel.border(),
             },
         )
     }
@@ -260,6 +276,7 @@ impl Proc {
         let closer = Closer {
             cred: &cred,
             pid: self.getpid(),
+            border: self.kernel.border(),
         };
         self.inner
             .table
@@ -278,6 +295,7 @@ impl Proc {
         let closer = Closer {
             cred: &cred,
             pid: self.getpid(),
+            border: self.kernel.border(),
         };
         self.inner
             .table

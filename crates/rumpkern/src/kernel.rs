@@ -1,9 +1,10 @@
 //! The kernel as a value.
 
 use crate::{
-    Component, Log, Proc, callout::Callouts, kthread::Kthreads, poll::Pollers, proc, sysctl::Sysctl,
+    Component, Log, Proc, border::Border, callout::Callouts, kthread::Kthreads, poll::Pollers,
+    proc, sysctl::Sysctl,
 };
-use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     any::{Any, TypeId},
     sync::atomic::{AtomicU32, Ordering},
@@ -34,6 +35,7 @@ const SLEEP_QUEUES: usize = 16;
 pub(crate) struct Inner {
     host: Arc<dyn Host>,
     log: Log,
+    pub(crate) border: Arc<Border>,
     queues: Arc<SleepQueues>,
     services: RwLock<HashMap<TypeId, Service>>,
     halts: Mutex<Vec<Halt>>,
@@ -48,6 +50,10 @@ pub(crate) struct Inner {
 impl Inner {
     pub(crate) fn queues(&self) -> &Arc<SleepQueues> {
         &self.queues
+    }
+
+    pub(crate) fn border(&self) -> &Border {
+        &self.border
     }
 
     pub(crate) fn next_pid(&self) -> u32 {
@@ -124,14 +130,6 @@ impl Kernel {
         service.downcast().ok()
     }
 
-    /// Runs what may hit a bug of a component: a panic in `body` becomes `EIO`, its message goes to the buffer.
-    ///
-    /// # Errors
-    /// That of `body`; `EIO` after a panic.
-    pub fn contain<R>(&self, what: &str, body: impl FnOnce() -> Result<R>) -> Result<R> {
-        contain(&**self.host(), self.log(), what, body)
-    }
-
     /// Has `halt` called by [`shutdown`](Self::shutdown), in reverse order of registration.
     pub fn on_shutdown(&self, halt: impl Fn() -> Result<()> + Send + Sync + 'static) {
         self.inner.halts.lock().push(Box::new(halt));
@@ -141,7 +139,7 @@ impl Kernel {
     /// returned, all steps are done.
     ///
     /// # Errors
-    /// What closing and unmounting gave: `EIO`, `ENOSPC`, `EBUSY`.
+    /// What closing and unmounting gave: `EIO` (also after a panic), `ENOSPC`, `EBUSY`.
     pub fn shutdown(&self) -> Result<()> {
         let mut result = self.inner.init.exit();
         self.inner.callouts.stop();
@@ -149,39 +147,12 @@ impl Kernel {
             let Some(halt) = self.inner.halts.lock().pop() else {
                 break;
             };
-            let step = halt();
+            let step = self.enter(halt);
             result = result.and(step);
         }
         self.inner.threads.stop_all();
         result
     }
-}
-
-/// [`Kernel::contain`] for a component that holds no kernel.
-///
-/// # Errors
-/// That of `body`; `EIO` after a panic.
-pub fn contain<R>(
-    host: &dyn Host,
-    log: &Log,
-    what: &str,
-    body: impl FnOnce() -> Result<R>,
-) -> Result<R> {
-    catch(host, body).unwrap_or_else(|panic| {
-        log.message(format_args!("{what}: panic contained: {panic}"));
-        Err(Errno::EIO)
-    })
-}
-
-/// Runs `body`; a panic in it becomes the text of what it said and where.
-///
-/// # Errors
-/// The panic's text.
-pub fn catch<R>(host: &dyn Host, body: impl FnOnce() -> R) -> core::result::Result<R, String> {
-    let mut body = Some(body);
-    let mut result = None;
-    host.catch(&mut || result = body.take().map(|body| body()))?;
-    result.ok_or_else(|| "the host did not run what it was to catch".into())
 }
 
 impl Builder {
@@ -205,29 +176,31 @@ impl Builder {
     /// Boots: starts the components phase by phase, within a phase those that others require first.
     ///
     /// # Errors
-    /// The first error of a component.
+    /// The first error of a component; `EIO` when it panics.
     pub fn boot(mut self) -> Result<Kernel> {
         self.components.sort_by_key(|c| c.phase);
         let host = self.host;
         let log = Log::new(host.clone());
-        let threads = Kthreads::new(&host, &log);
+        let border = Border::new(&host, &log);
+        let threads = Kthreads::new(&host, &border);
         let kernel = Kernel {
             inner: Arc::new(Inner {
                 queues: SleepQueues::new(&*host, SLEEP_QUEUES),
                 services: RwLock::default(),
                 halts: Mutex::default(),
                 pids: AtomicU32::new(2),
-                init: Arc::new(proc::Inner::first()),
-                callouts: Callouts::new(&host, &threads),
+                init: Arc::new(proc::Inner::first(&border)),
+                callouts: Callouts::new(&host, &threads, &border),
                 pollers: Pollers::new(&*host),
                 sysctl: Sysctl::new(&*host),
                 threads,
+                border,
                 log,
                 host,
             }),
         };
         for component in &self.components {
-            (component.init)(&kernel)?;
+            kernel.enter(|| (component.init)(&kernel))?;
         }
         Ok(kernel)
     }

@@ -1,6 +1,6 @@
 //! Threads of the kernel.
 
-use crate::{Kernel, Log, kernel};
+use crate::{Kernel, border::Border};
 use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
 use core::{
     sync::atomic::{AtomicBool, Ordering},
@@ -38,7 +38,7 @@ impl Life {
 /// All threads of a kernel.
 pub(crate) struct Kthreads {
     host: Arc<dyn Host>,
-    log: Log,
+    border: Arc<Border>,
     running: Mutex<Vec<Running>>,
 }
 
@@ -49,10 +49,10 @@ struct Running {
 }
 
 impl Kthreads {
-    pub(crate) fn new(host: &Arc<dyn Host>, log: &Log) -> Arc<Self> {
+    pub(crate) fn new(host: &Arc<dyn Host>, border: &Arc<Border>) -> Arc<Self> {
         Arc::new(Self {
             host: host.clone(),
-            log: log.clone(),
+            border: border.clone(),
             running: Mutex::default(),
         })
     }
@@ -65,11 +65,11 @@ impl Kthreads {
             event: self.host.event(),
         };
         let (ending, event) = (life.ending.clone(), life.event.clone());
-        let (host, log, label) = (self.host.clone(), self.log.clone(), name.to_string());
+        let (border, label) = (self.border.clone(), name.to_string());
         let thread = self.host.spawn(
             name,
             Box::new(move || {
-                let ended = kernel::contain(&*host, &log, &label, || {
+                let ended = border.enter_as(&label, || {
                     body(life);
                     Ok(())
                 });

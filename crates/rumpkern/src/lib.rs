@@ -2,7 +2,8 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`kernel`] | [`Kernel`], its builder and boot, panics contained |
+//! | [`kernel`] | [`Kernel`], its builder and boot |
+//! | [`border`] | where panics end |
 //! | [`component`] | [`Component`] and boot [`Phase`]s |
 //! | [`proc`](mod@proc) | [`Proc`]: credentials, umask, limits, per-faction data, fork |
 //! | [`file`](mod@file) | [`File`], what a descriptor refers to |
@@ -30,6 +31,7 @@
 
 extern crate alloc;
 
+pub mod border;
 pub mod callout;
 pub mod component;
 pub mod descriptor;

@@ -317,17 +317,19 @@ impl Proc {
     /// # Errors
     /// `EMFILE`, `EINVAL` for other flags.
     pub fn pipe(&self, flags: OpenFlags) -> Result<(Fd, Fd)> {
-        if !(OpenFlags::CLOEXEC | OpenFlags::NONBLOCK).contains(flags) {
-            return Err(Errno::EINVAL);
-        }
-        let pipe = Pipe::new(self.kernel().host(), &self.kernel.pollers);
-        let read = self.fd_alloc(pipe.end(Side::Read), flags)?;
-        match self.fd_alloc(pipe.end(Side::Write), flags | OpenFlags::WRONLY) {
-            Ok(write) => Ok((read, write)),
-            Err(error) => {
-                self.close(read)?;
-                Err(error)
+        self.enter(|| {
+            if !(OpenFlags::CLOEXEC | OpenFlags::NONBLOCK).contains(flags) {
+                return Err(Errno::EINVAL);
             }
-        }
+            let pipe = Pipe::new(self.kernel().host(), &self.kernel.pollers);
+            let read = self.fd_alloc(pipe.end(Side::Read), flags)?;
+            match self.fd_alloc(pipe.end(Side::Write), flags | OpenFlags::WRONLY) {
+                Ok(write) => Ok((read, write)),
+                Err(error) => {
+                    self.close(read)?;
+                    Err(error)
+                }
+            }
+        })
     }
 }

@@ -54,29 +54,31 @@ impl Proc {
     /// # Errors
     /// `EBADF`: unlike poll(2), which reports it per descriptor.
     pub fn poll(&self, fds: &mut [PollFd], timeout: Option<Duration>) -> Result<usize> {
-        let files = fds
-            .iter()
-            .map(|p| self.fd_file(p.fd))
-            .collect::<Result<Vec<_>>>()?;
-        let host = self.kernel().host().clone();
-        let deadline = timeout.map(|t| host.monotonic().after(t));
-        let pollers = &self.kernel.pollers;
-        pollers.waiting.fetch_add(1, Ordering::SeqCst);
-        let ready = loop {
-            let ticket = pollers.event.ticket();
-            fence(Ordering::SeqCst);
-            let mut count = 0;
-            for (poll, open) in fds.iter_mut().zip(&files) {
-                poll.ready = open.file().poll() & (poll.events | Ready::ERR | Ready::HUP);
-                count += usize::from(!poll.ready.is_empty());
-            }
-            let over = deadline.is_some_and(|d| host.monotonic() >= d);
-            if count > 0 || over {
-                break count;
-            }
-            pollers.event.wait(ticket, deadline);
-        };
-        pollers.waiting.fetch_sub(1, Ordering::SeqCst);
-        Ok(ready)
+        self.enter(|| {
+            let files = fds
+                .iter()
+                .map(|p| self.fd_file(p.fd))
+                .collect::<Result<Vec<_>>>()?;
+            let host = self.kernel().host().clone();
+            let deadline = timeout.map(|t| host.monotonic().after(t));
+            let pollers = &self.kernel.pollers;
+            pollers.waiting.fetch_add(1, Ordering::SeqCst);
+            let ready = loop {
+                let ticket = pollers.event.ticket();
+                fence(Ordering::SeqCst);
+                let mut count = 0;
+                for (poll, open) in fds.iter_mut().zip(&files) {
+                    poll.ready = open.file().poll() & (poll.events | Ready::ERR | Ready::HUP);
+                    count += usize::from(!poll.ready.is_empty());
+                }
+                let over = deadline.is_some_and(|d| host.monotonic() >= d);
+                if count > 0 || over {
+                    break count;
+                }
+                pollers.event.wait(ticket, deadline);
+            };
+            pollers.waiting.fetch_sub(1, Ordering::SeqCst);
+            Ok(ready)
+        })
     }
 }

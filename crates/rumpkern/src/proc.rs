@@ -2,6 +2,7 @@
 
 use crate::{
     Kernel,
+    border::Border,
     descriptor::{Closer, OpenFile, Table},
     file::File,
     kernel,
@@ -83,6 +84,7 @@ pub struct Proc {
 /// A process without its kernel, so that the kernel can hold its first process.
 pub(crate) struct Inner {
     pid: u32,
+    border: Arc<Border>,
     cred: RwLock<Arc<Cred>>,
     umask: AtomicU32,
     open_files: AtomicUsize,
@@ -92,9 +94,10 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
-    pub(crate) fn first() -> Self {
+    pub(crate) fn first(border: &Arc<Border>) -> Self {
         Self {
             pid: 1,
+            border: border.clone(),
             cred: RwLock::new(Arc::new(Cred::root())),
             umask: AtomicU32::new(0o022),
             open_files: AtomicUsize::new(OPEN_FILES),
@@ -115,6 +118,7 @@ impl Inner {
             &Closer {
                 cred: &cred,
                 pid: self.pid,
+                border: &self.border,
             },
         )
     }
@@ -190,6 +194,7 @@ impl Proc {
         let data = self.inner.data.read();
         let inner = Inner {
             pid: self.kernel.next_pid(),
+            border: self.inner.border.clone(),
             cred: RwLock::new(self.cred()),
             umask: AtomicU32::new(self.get_umask()),
             open_files: AtomicUsize::new(limits.open_files),
@@ -222,6 +227,7 @@ impl Proc {
             &Closer {
                 cred: &cred,
                 pid: self.inner.pid,
+                border: &self.inner.border,
             },
         )
     }

@@ -112,7 +112,7 @@ impl Kernel {
     /// # Errors
     /// `ENOENT`.
     pub fn sysctl(&self, name: &str) -> Result<Value> {
-        self.inner.sysctl.find(name).map(|node| (node.get)())
+        self.enter(|| self.inner.sysctl.find(name).map(|node| (node.get)()))
     }
 
     /// Sets a value.
@@ -120,10 +120,12 @@ impl Kernel {
     /// # Errors
     /// `ENOENT`; `EPERM` if it can only be read; `EINVAL` from the node.
     pub fn sysctl_set(&self, name: &str, value: Value) -> Result<()> {
-        let node = self.inner.sysctl.find(name)?;
-        node.set
-            .as_ref()
-            .map_or(Err(Errno::EPERM), |set| set(value))
+        self.enter(|| {
+            let node = self.inner.sysctl.find(name)?;
+            node.set
+                .as_ref()
+                .map_or(Err(Errno::EPERM), |set| set(value))
+        })
     }
 
     /// The names that begin with `prefix`, in order.

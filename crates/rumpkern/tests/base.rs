@@ -206,21 +206,6 @@ fn components_start_in_phase_order_with_what_they_require() {
 }
 
 #[test]
-fn a_panic_is_contained_and_told() {
-    let kernel = boot();
-    let mark = kernel.log().mark();
-    let got: Result<(), _> = kernel.contain("driver", || panic!("lost {}", 42));
-    assert_eq!(got, Err(Errno::EIO));
-    let messages = kernel.log().since(mark);
-    assert_eq!(messages.len(), 1);
-    assert!(
-        messages[0].text.contains("driver") && messages[0].text.contains("lost 42"),
-        "{messages:?}"
-    );
-    assert_eq!(kernel.contain("driver", || Ok(7)), Ok(7));
-}
-
-#[test]
 fn callouts_run_in_order_and_can_be_taken_back() {
     let kernel = boot();
     let (tx, rx) = mpsc::channel();

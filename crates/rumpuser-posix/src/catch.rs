@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     panic::{self, AssertUnwindSafe, PanicHookInfo},
     sync::Once,
+    thread,
 };
 
 thread_local! {
@@ -29,16 +30,26 @@ pub fn catch(body: &mut dyn FnMut()) -> Result<(), String> {
             }
         }));
     });
+    // A destructor may call while a panic is on its way through here: that one waits.
+    let outer = thread::panicking().then(|| CAUGHT.take());
     DEPTH.with(|depth| depth.set(depth.get() + 1));
     // The state that `body` may have left half changed is the caller's concern: it takes the component out of service.
     let result = panic::catch_unwind(AssertUnwindSafe(body));
     DEPTH.with(|depth| depth.set(depth.get() - 1));
-    result.map_err(|_payload| {
+    let result = result.map_err(|_payload| {
         // None only if somebody replaced the hook after us.
-        CAUGHT
-            .with(|caught| caught.take())
-            .unwrap_or_else(|| "panic".into())
-    })
+        CAUGHT.take().unwrap_or_else(|| "panic".into())
+    });
+    if let Some(outer) = outer {
+        CAUGHT.set(outer);
+    }
+    result
+}
+
+/// Whether a panic is on its way to the innermost [`catch`] of this thread.
+#[must_use]
+pub fn unwinding() -> bool {
+    thread::panicking() && CAUGHT.with_borrow(Option::is_some)
 }
 
 /// Notes the panic for [`catch`]. `false` if the thread is not inside it, or if a panic is noted already: then this is a panic in a
@@ -64,7 +75,7 @@ fn record(info: &PanicHookInfo<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::catch;
+    use super::{catch, unwinding};
 
     #[test]
     fn message_and_place_are_reported() {
@@ -89,6 +100,33 @@ mod tests {
             panic!("outer");
         });
         assert!(outer.unwrap_err().starts_with("outer, at "));
+    }
+
+    /// Says when it is dropped whether a panic is on its way, and makes a call of its own.
+    struct Witness<'a>(&'a std::cell::Cell<Option<(bool, bool)>>);
+
+    impl Drop for Witness<'_> {
+        fn drop(&mut self) {
+            let outside = unwinding();
+            let mut inside = true;
+            assert_eq!(catch(&mut || inside = unwinding()), Ok(()));
+            let inner = catch(&mut || panic!("inner")).unwrap_err();
+            assert!(inner.starts_with("inner, at "), "{inner}");
+            self.0.set(Some((outside, inside)));
+        }
+    }
+
+    #[test]
+    fn destructors_know_whether_a_panic_is_on_its_way_through_them() {
+        let seen = std::cell::Cell::new(None);
+        let outer = catch(&mut || {
+            let _witness = Witness(&seen);
+            panic!("outer");
+        });
+        assert!(outer.unwrap_err().starts_with("outer, at "));
+        assert_eq!(seen.take(), Some((true, false)));
+        drop(Witness(&seen));
+        assert_eq!(seen.take(), Some((false, false)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Clocks, randomness, console, threads and parameters of the host.
 
-use crate::{catch::catch, errno, event::Event, params};
+use crate::{catch, errno, event::Event, params};
 use rumpuser::{Clock, Console, Errno, Instant, Params, Random, Result, Thread, Threads, Timespec};
 use std::{
     cell::Cell,
@@ -133,7 +133,11 @@ impl Threads for Host {
     }
 
     fn catch(&self, body: &mut dyn FnMut()) -> core::result::Result<(), String> {
-        catch(body)
+        catch::catch(body)
+    }
+
+    fn unwinding(&self) -> bool {
+        catch::unwinding()
     }
 
     fn current(&self) -> u64 {

@@ -23,7 +23,7 @@ pub mod file;
 pub mod host;
 mod params;
 
-pub use catch::catch;
+pub use catch::{catch, unwinding};
 pub use file::{Access, HostFile, OpenError};
 pub use host::Host;
 

@@ -396,6 +396,10 @@ impl Threads for Sim {
         result
     }
 
+    fn unwinding(&self) -> bool {
+        rumpuser_posix::unwinding()
+    }
+
     fn current(&self) -> u64 {
         self.shared.me(&self.shared.state.lock()) as u64 + 1
     }

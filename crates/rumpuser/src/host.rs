@@ -98,6 +98,10 @@ pub trait Threads {
     /// The panic's message and place.
     fn catch(&self, body: &mut dyn FnMut()) -> core::result::Result<(), String>;
 
+    /// Whether a panic is on its way to the innermost [`catch`](Self::catch) of the calling thread. What guards a state that a
+    /// panic may leave half changed asks when it is dropped. Cheap while nothing panics.
+    fn unwinding(&self) -> bool;
+
     /// A number that names the calling thread, unique among the threads that live.
     fn current(&self) -> u64;
 }

@@ -94,20 +94,23 @@ impl Waiting {
     #[cold]
     fn wait_for<G>(&self, mut attempt: impl FnMut() -> Option<G>) -> (G, bool) {
         self.waiters.fetch_add(1, Ordering::SeqCst);
-        let mut barring = false;
+        let mut waiter = Waiter {
+            waiting: self,
+            barring: false,
+        };
         loop {
             let ticket = self.event().ticket();
             fence(Ordering::SeqCst);
-            if (barring || self.barring.load(Ordering::SeqCst) == 0)
+            if (waiter.barring || self.barring.load(Ordering::SeqCst) == 0)
                 && let Some(guard) = attempt()
             {
-                let last = barring && self.barring.fetch_sub(1, Ordering::SeqCst) == 1;
-                self.waiters.fetch_sub(1, Ordering::SeqCst);
+                let last = waiter.leave();
+                core::mem::forget(waiter);
                 return (guard, last);
             }
             self.event().wait(ticket, None);
-            if !barring {
-                barring = true;
+            if !waiter.barring {
+                waiter.barring = true;
                 self.barring.fetch_add(1, Ordering::SeqCst);
             }
         }
@@ -119,6 +122,28 @@ impl Waiting {
         if self.waiters.load(Ordering::Relaxed) != 0 {
             self.event().notify();
         }
+    }
+}
+
+/// A thread that waits. Dropped, it has given up: the host's wait panicked.
+struct Waiter<'a> {
+    waiting: &'a Waiting,
+    barring: bool,
+}
+
+impl Waiter<'_> {
+    /// Counts itself out; whether it was the last that barred newcomers.
+    fn leave(&self) -> bool {
+        let last = self.barring && self.waiting.barring.fetch_sub(1, Ordering::SeqCst) == 1;
+        self.waiting.waiters.fetch_sub(1, Ordering::SeqCst);
+        last
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.leave();
+        self.waiting.wake();
     }
 }
 

@@ -3,6 +3,9 @@
 //! Every call of a driver goes through here. A panic in one takes the mount out of service: its message goes to the
 //! kernel's messages, the call and all later ones give `EIO`, everything else goes on. Locks that the caller holds are let
 //! go in the ordinary way, as the panic ends here.
+//!
+//! A panic in `rumpvfs` itself ends at the border of the kernel ([`Proc::enter`](rumpkern::Proc::enter)). If it passes an inode
+//! lock, what that lock guards may be half changed: the mount goes out of service as well.
 
 use crate::{
     erased::{AnyFileSystem, AnyInode},
@@ -23,6 +26,8 @@ pub(crate) struct Guarded {
     host: Arc<dyn Host>,
     log: Log,
     dead: AtomicBool,
+    /// Out of service by a panic that was not the driver's; nobody has been told.
+    lost: AtomicBool,
 }
 
 /// Runs `op` and turns a panic in it into `EIO` with a message.
@@ -31,7 +36,7 @@ pub(crate) fn contain<T>(
     log: &Log,
     op: impl FnOnce() -> Result<T>,
 ) -> (Result<T>, bool) {
-    match rumpkern::kernel::catch(host, op) {
+    match rumpkern::border::catch(host, op) {
         Ok(result) => (result, false),
         Err(panic) => {
             log.message(format_args!("panic: {panic}"));
@@ -47,6 +52,7 @@ impl Guarded {
             host,
             log,
             dead: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
         }
     }
 
@@ -58,6 +64,36 @@ impl Guarded {
     /// From now on every call is `EIO`.
     pub(crate) fn kill(&self) {
         self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// A panic passes what guards the state of this mount: out of service. Told later, by [`tell_loss`](Self::tell_loss).
+    #[cold]
+    pub(crate) fn lose(&self) {
+        if !self.dead.swap(true, Ordering::Relaxed) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells about a loss that nobody has been told about; whether there was one.
+    pub(crate) fn tell_loss(&self) -> bool {
+        let lost = self.lost.swap(false, Ordering::Relaxed);
+        if lost {
+            self.log
+                .message(format_args!("out of service after a panic"));
+        }
+        lost
+    }
+
+    /// Runs a step of a work on many mounts; a panic in it is told and ends this step alone.
+    ///
+    /// # Errors
+    /// That of `op`; `EIO` after a panic.
+    pub(crate) fn contain<T>(&self, op: impl FnOnce() -> Result<T>) -> Result<T> {
+        let (result, panicked) = contain(&*self.host, &self.log, op);
+        if panicked {
+            self.tell_loss();
+        }
+        result
     }
 
     fn call<T>(&self, op: impl FnOnce(&dyn AnyFileSystem) -> Result<T>) -> Result<T> {

@@ -51,6 +51,33 @@ struct Table {
     waiters: usize,
 }
 
+/// A slot that the holder loads or ends. Dropped it is free again, and who waits for it looks.
+struct Busy<'a> {
+    mount: &'a Mount,
+    ino: Ino,
+}
+
+impl Busy<'_> {
+    /// The vnode is loaded.
+    fn fill(self, vnode: Arc<Vnode>) {
+        self.mount
+            .change(|slots| slots.insert(self.ino.0, Slot::Live(vnode)));
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        // The driver may or may not have the inode back.
+        self.mount.let_go();
+        self.mount.change(|slots| {
+            if let Some(Slot::Loading | Slot::Ending) = slots.get(&self.ino.0) {
+                slots.remove(&self.ino.0);
+            }
+        });
+    }
+}
+
 /// A driver at work.
 pub(crate) struct Mount {
     /// Number of the mount, `st_dev`.
@@ -122,6 +149,13 @@ impl Mount {
         })
     }
 
+    /// A lock of an inode is let go: if by a panic, what it guards may be half changed, and the mount is out of service.
+    pub(crate) fn let_go(&self) {
+        if self.caches.host.unwinding() {
+            self.fs.lose();
+        }
+    }
+
     pub(crate) fn flags(&self) -> MountFlags {
         MountFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
     }
@@ -173,24 +207,20 @@ impl Mount {
         if self.fs.is_dead() || self.closing.load(Ordering::Acquire) {
             return Err(Errno::EIO);
         }
-        if let Some(vnode) = self.reserve(ino) {
-            return Ok(vnode);
-        }
-        match self.fs.load(ino) {
-            Ok(inode) => Ok(self.install(ino, inode)),
-            Err(error) => {
-                self.change(|slots| slots.remove(&ino.0));
-                Err(error)
-            }
-        }
+        let slot = match self.reserve(ino) {
+            Ok(vnode) => return Ok(vnode),
+            Err(slot) => slot,
+        };
+        let inode = self.fs.load(ino)?;
+        Ok(self.install(slot, inode))
     }
 
     /// The vnode of an inode that the driver has just made.
     pub(crate) fn adopt(self: &Arc<Self>, ino: Ino, inode: AnyInode) -> Result<VnodeRef> {
         // An old inode of that number may still be on its way out, but none can be live.
         match self.reserve(ino) {
-            None => Ok(self.install(ino, inode)),
-            Some(_) => {
+            Err(slot) => Ok(self.install(slot, inode)),
+            Ok(_) => {
                 self.caches.log.message(format_args!(
                     "{}: inode {} was made while it is in use",
                     self.from, ino.0
@@ -201,20 +231,20 @@ impl Mount {
         }
     }
 
-    /// The live vnode of a number, or `None` with its slot reserved for the caller to load.
-    fn reserve(&self, ino: Ino) -> Option<VnodeRef> {
+    /// The live vnode of a number, or as an error its slot, reserved for the caller to load.
+    fn reserve(&self, ino: Ino) -> core::result::Result<VnodeRef, Busy<'_>> {
         let mut table = self.table.lock();
         loop {
             match table.slots.get(&ino.0) {
                 Some(Slot::Live(vnode)) => {
                     if let Some(vnode) = VnodeRef::acquire(vnode) {
-                        return Some(vnode);
+                        return Ok(vnode);
                     }
                 }
                 Some(Slot::Loading | Slot::Ending) => {}
                 None => {
                     table.slots.insert(ino.0, Slot::Loading);
-                    return None;
+                    return Err(Busy { mount: self, ino });
                 }
             }
             let ticket = self.event.ticket();
@@ -226,13 +256,13 @@ impl Mount {
         }
     }
 
-    fn install(self: &Arc<Self>, ino: Ino, inode: AnyInode) -> VnodeRef {
-        let vnode = Arc::new(Vnode::new(self, ino, inode));
+    fn install(self: &Arc<Self>, slot: Busy<'_>, inode: AnyInode) -> VnodeRef {
+        let vnode = Arc::new(Vnode::new(self, slot.ino, inode));
         let used = VnodeRef::acquire(&vnode).expect("a new vnode is not on its way out");
         if self.evictable(&vnode) {
             self.caches.live.fetch_add(1, Ordering::Relaxed);
         }
-        self.change(|slots| slots.insert(ino.0, Slot::Live(vnode)));
+        slot.fill(vnode);
         self.caches.trim();
         used
     }
@@ -297,24 +327,20 @@ impl Mount {
 
     /// Gives an idle vnode back to the driver. The caller has [`Vnode::try_end`]ed it.
     pub(crate) fn end(&self, vnode: &Arc<Vnode>) {
-        let ino = vnode.ino().0;
+        let ino = vnode.ino();
         self.change(|slots| {
-            if let Some(slot @ Slot::Live(_)) = slots.get_mut(&ino) {
+            if let Some(slot @ Slot::Live(_)) = slots.get_mut(&ino.0) {
                 *slot = Slot::Ending;
             }
         });
+        let _slot = Busy { mount: self, ino };
         self.caches.names.forget_vnode(vnode);
         if let Err(error) = self.give_back(vnode) {
             self.caches.log.message(format_args!(
-                "{}: inode {ino}: {error} when its last use ended",
-                self.from
+                "{}: inode {}: {error} when its last use ended",
+                self.from, ino.0
             ));
         }
-        self.change(|slots| {
-            if let Some(Slot::Ending) = slots.get(&ino) {
-                slots.remove(&ino);
-            }
-        });
         if self.evictable(vnode) {
             self.caches.live.fetch_sub(1, Ordering::Relaxed);
         }
@@ -357,7 +383,7 @@ impl Mount {
     pub(crate) fn give_back_all(&self) -> Result<()> {
         let mut result = Ok(());
         for vnode in self.vnodes() {
-            result = result.and(self.give_back(&vnode));
+            result = result.and(self.fs.contain(|| self.give_back(&vnode)));
         }
         result
     }

@@ -60,11 +60,10 @@ impl Vfs {
             return self.attach(&*fs_type, covered, on, args, None);
         };
         let device = self.devices.lock().claim(number)?;
-        let result = self.attach(&*fs_type, covered, on, args, Some((number, device)));
-        if result.is_err() {
-            self.devices.lock().release(number);
-        }
-        result
+        let claim = Claim { vfs: self, number };
+        self.attach(&*fs_type, covered, on, args, Some((number, device)))?;
+        core::mem::forget(claim);
+        Ok(())
     }
 
     /// Has the driver mount and shows its root. The caller holds `mounting`.
@@ -219,7 +218,7 @@ impl Vfs {
         let _one = self.mounting.lock();
         let mut result = Ok(());
         for mount in self.all_mounts().iter().rev() {
-            result = result.and(self.detach(mount, true));
+            result = result.and(mount.fs.contain(|| self.detach(mount, true)));
         }
         result
     }
@@ -236,24 +235,27 @@ impl Vfs {
         if self.mounts.read().iter().any(covers) {
             return Err(Errno::EBUSY);
         }
-        self.hide(mount);
+        let hidden = self.hide(mount);
         if !force && Self::busy(mount) {
-            self.unhide(mount);
             return Err(Errno::EBUSY);
         }
-        let mut result = mount.sync();
+        let mut result = mount.fs.contain(|| mount.sync());
         if !force {
             self.caches.drop_idle(mount);
             if Self::busy(mount) {
-                self.unhide(mount);
                 return Err(Errno::EBUSY);
             }
         }
+        // From here on it goes through to the end, whatever panics.
+        core::mem::forget(hidden);
         self.mounts.write().retain(|m| m.id != mount.id);
         mount.close();
         let anchors = core::mem::take(&mut *mount.anchors.lock());
         drop(anchors);
-        self.caches.drop_idle(mount);
+        result = result.and(mount.fs.contain(|| {
+            self.caches.drop_idle(mount);
+            Ok(())
+        }));
         result = result.and(mount.give_back_all());
         if !mount.read_only() {
             result = result.and(mount.fs.sync());
@@ -277,13 +279,14 @@ impl Vfs {
             .any(|v| v.users() > u32::from(v.is_root()))
     }
 
-    /// Keeps walks out.
-    fn hide(&self, mount: &Mount) {
+    /// Keeps walks out until the guard is dropped.
+    fn hide<'a>(&'a self, mount: &'a Mount) -> Hidden<'a> {
         let names = &self.caches.names;
         match &mount.anchors.lock().covered {
             Some(covered) => names.uncross(covered, mount.id),
             None => names.set_root(None),
         }
+        Hidden { vfs: self, mount }
     }
 
     fn unhide(&self, mount: &Mount) {
@@ -294,6 +297,30 @@ impl Vfs {
             (None, Some(root)) => names.set_root(Some(root.arc().clone())),
             (_, None) => {}
         }
+    }
+}
+
+/// A device taken for a mount that is not there yet.
+struct Claim<'a> {
+    vfs: &'a Vfs,
+    number: DeviceNumber,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.vfs.devices.lock().release(self.number);
+    }
+}
+
+/// A mount that walks are kept out of.
+struct Hidden<'a> {
+    vfs: &'a Vfs,
+    mount: &'a Mount,
+}
+
+impl Drop for Hidden<'_> {
+    fn drop(&mut self) {
+        self.vfs.unhide(self.mount);
     }
 }
 

@@ -72,64 +72,77 @@ fn kept(flags: OpenFlags) -> OpenFlags {
 
 impl Calls for Proc {
     fn openat(&self, at: At, path: impl AsRef<[u8]>, flags: OpenFlags, mode: u32) -> Result<Fd> {
-        let ctx = Ctx::new(self)?;
-        let file = ctx.open(&process::start(self, at)?, path.as_ref(), flags, mode)?;
-        let closer = file.clone();
-        self.fd_alloc(file, kept(flags)).inspect_err(|_| {
-            // The table is full; what closing says does not matter any more.
-            let _ = closer.close(&ctx.cred);
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            let file = ctx.open(&process::start(self, at)?, path.as_ref(), flags, mode)?;
+            let closer = file.clone();
+            self.fd_alloc(file, kept(flags)).inspect_err(|_| {
+                // The table is full; what closing says does not matter any more.
+                let _ = closer.close(&ctx.cred);
+            })
         })
     }
 
     fn fstatat(&self, at: At, path: impl AsRef<[u8]>, follow: Follow) -> Result<Stat> {
-        let path = path.as_ref();
-        if let (At::Fd(fd), b"") = (at, path) {
-            return self.fstat(fd);
-        }
-        let start = process::start(self, at)?;
-        match stat_cached(self, &start, path, follow)? {
-            Some(stat) => Ok(stat),
-            None => Ctx::new(self)?.resolve(&start, path, follow)?.stat(),
-        }
+        self.enter(|| {
+            let path = path.as_ref();
+            if let (At::Fd(fd), b"") = (at, path) {
+                return self.fstat(fd);
+            }
+            let start = process::start(self, at)?;
+            match stat_cached(self, &start, path, follow)? {
+                Some(stat) => Ok(stat),
+                None => Ctx::new(self)?.resolve(&start, path, follow)?.stat(),
+            }
+        })
     }
 
     fn linkat(&self, from: (At, &[u8]), to: (At, &[u8]), follow: Follow) -> Result<()> {
-        let ctx = Ctx::new(self)?;
-        let (from_at, to_at) = (process::start(self, from.0)?, process::start(self, to.0)?);
-        ctx.link((&from_at, from.1), (&to_at, to.1), follow)
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            let (from_at, to_at) = (process::start(self, from.0)?, process::start(self, to.0)?);
+            ctx.link((&from_at, from.1), (&to_at, to.1), follow)
+        })
     }
 
     fn symlinkat(&self, target: &[u8], at: At, path: impl AsRef<[u8]>) -> Result<()> {
-        Ctx::new(self)?.symlink(target, &process::start(self, at)?, path.as_ref())
+        self.enter(|| Ctx::new(self)?.symlink(target, &process::start(self, at)?, path.as_ref()))
     }
 
     fn readlinkat(&self, at: At, path: impl AsRef<[u8]>) -> Result<Vec<u8>> {
-        let ctx = Ctx::new(self)?;
-        let link = ctx.resolve_or_self(&process::start(self, at)?, path.as_ref(), Follow::No)?;
-        if link.file_type != FileType::Symlink {
-            return Err(Errno::EINVAL);
-        }
-        walk::read_link(&link).map(|target| target.to_vec())
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            let link =
+                ctx.resolve_or_self(&process::start(self, at)?, path.as_ref(), Follow::No)?;
+            if link.file_type != FileType::Symlink {
+                return Err(Errno::EINVAL);
+            }
+            walk::read_link(&link).map(|target| target.to_vec())
+        })
     }
 
     fn renameat(&self, from: (At, &[u8]), to: (At, &[u8]), flags: RenameFlags) -> Result<()> {
-        let ctx = Ctx::new(self)?;
-        let (from_at, to_at) = (process::start(self, from.0)?, process::start(self, to.0)?);
-        ctx.rename((&from_at, from.1), (&to_at, to.1), flags)
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            let (from_at, to_at) = (process::start(self, from.0)?, process::start(self, to.0)?);
+            ctx.rename((&from_at, from.1), (&to_at, to.1), flags)
+        })
     }
 
     fn unlinkat(&self, at: At, path: impl AsRef<[u8]>, dir: bool) -> Result<()> {
-        let ctx = Ctx::new(self)?;
-        let start = process::start(self, at)?;
-        if dir {
-            ctx.rmdir(&start, path.as_ref())
-        } else {
-            ctx.unlink(&start, path.as_ref())
-        }
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            let start = process::start(self, at)?;
+            if dir {
+                ctx.rmdir(&start, path.as_ref())
+            } else {
+                ctx.unlink(&start, path.as_ref())
+            }
+        })
     }
 
     fn mkdirat(&self, at: At, path: impl AsRef<[u8]>, mode: u32) -> Result<()> {
-        Ctx::new(self)?.mkdir(&process::start(self, at)?, path.as_ref(), mode)
+        self.enter(|| Ctx::new(self)?.mkdir(&process::start(self, at)?, path.as_ref(), mode))
     }
 
     fn mknodat(
@@ -140,12 +153,16 @@ impl Calls for Proc {
         mode: u32,
         device: DeviceNumber,
     ) -> Result<()> {
-        let start = process::start(self, at)?;
-        Ctx::new(self)?.mknod(&start, path.as_ref(), kind, mode, device)
+        self.enter(|| {
+            let start = process::start(self, at)?;
+            Ctx::new(self)?.mknod(&start, path.as_ref(), kind, mode, device)
+        })
     }
 
     fn fchmodat(&self, at: At, path: impl AsRef<[u8]>, mode: u32, follow: Follow) -> Result<()> {
-        Ctx::new(self)?.chmod(&process::start(self, at)?, path.as_ref(), mode, follow)
+        self.enter(|| {
+            Ctx::new(self)?.chmod(&process::start(self, at)?, path.as_ref(), mode, follow)
+        })
     }
 
     fn fchownat(
@@ -156,8 +173,10 @@ impl Calls for Proc {
         gid: Option<u32>,
         follow: Follow,
     ) -> Result<()> {
-        let start = process::start(self, at)?;
-        Ctx::new(self)?.chown(&start, path.as_ref(), (uid, gid), follow)
+        self.enter(|| {
+            let start = process::start(self, at)?;
+            Ctx::new(self)?.chown(&start, path.as_ref(), (uid, gid), follow)
+        })
     }
 
     fn utimensat(
@@ -168,29 +187,39 @@ impl Calls for Proc {
         mtime: SetTime,
         follow: Follow,
     ) -> Result<()> {
-        let start = process::start(self, at)?;
-        Ctx::new(self)?.utimens(&start, path.as_ref(), (atime, mtime), follow)
+        self.enter(|| {
+            let start = process::start(self, at)?;
+            Ctx::new(self)?.utimens(&start, path.as_ref(), (atime, mtime), follow)
+        })
     }
 
     fn chflagsat(&self, at: At, path: impl AsRef<[u8]>, flags: u32, follow: Follow) -> Result<()> {
-        Ctx::new(self)?.chflags(&process::start(self, at)?, path.as_ref(), flags, follow)
+        self.enter(|| {
+            Ctx::new(self)?.chflags(&process::start(self, at)?, path.as_ref(), flags, follow)
+        })
     }
 
     fn truncate(&self, path: impl AsRef<[u8]>, size: u64) -> Result<()> {
-        if size > self.limits().file_size {
-            return Err(Errno::EFBIG);
-        }
-        Ctx::new(self)?.truncate(path.as_ref(), size)
+        self.enter(|| {
+            if size > self.limits().file_size {
+                return Err(Errno::EFBIG);
+            }
+            Ctx::new(self)?.truncate(path.as_ref(), size)
+        })
     }
 
     fn fallocate(&self, fd: Fd, offset: u64, len: u64, keep_size: bool) -> Result<()> {
-        let (file, flags) = vnode_file(self, fd)?;
-        data::allocate(&file, flags, (offset, len), keep_size)
+        self.enter(|| {
+            let (file, flags) = vnode_file(self, fd)?;
+            data::allocate(&file, flags, (offset, len), keep_size)
+        })
     }
 
     fn punch_hole(&self, fd: Fd, offset: u64, len: u64) -> Result<()> {
-        let (file, flags) = vnode_file(self, fd)?;
-        data::punch(&file, flags, offset, len)
+        self.enter(|| {
+            let (file, flags) = vnode_file(self, fd)?;
+            data::punch(&file, flags, offset, len)
+        })
     }
 
     fn faccessat(
@@ -200,102 +229,119 @@ impl Calls for Proc {
         access: Access,
         follow: Follow,
     ) -> Result<()> {
-        let start = process::start(self, at)?;
-        Ctx::new(self)?.access(&start, path.as_ref(), access, follow)
+        self.enter(|| {
+            let start = process::start(self, at)?;
+            Ctx::new(self)?.access(&start, path.as_ref(), access, follow)
+        })
     }
 
     fn getdents(&self, fd: Fd, max: usize) -> Result<Vec<Dirent>> {
-        dir::getdents(self, fd, max)
+        self.enter(|| dir::getdents(self, fd, max))
     }
 
     fn getdents_plus(&self, fd: Fd, max: usize) -> Result<Vec<DirentPlus>> {
-        dir::getdents_plus(self, fd, max)
+        self.enter(|| dir::getdents_plus(self, fd, max))
     }
 
     fn statvfs(&self, path: impl AsRef<[u8]>) -> Result<Statvfs> {
-        let vnode = Ctx::new(self)?.resolve(&None, path.as_ref(), Follow::Yes)?;
-        vnode.mount.statvfs()
+        self.enter(|| {
+            let vnode = Ctx::new(self)?.resolve(&None, path.as_ref(), Follow::Yes)?;
+            vnode.mount.statvfs()
+        })
     }
 
     fn fstatvfs(&self, fd: Fd) -> Result<Statvfs> {
-        vnode_of(self, fd)?.mount.statvfs()
+        self.enter(|| vnode_of(self, fd)?.mount.statvfs())
     }
 
     fn getvfsstat(&self) -> Vec<Statvfs> {
-        let Ok(ctx) = Ctx::new(self) else {
-            return Vec::new();
-        };
         let stat =
             |mount: &Arc<crate::mount::Mount>| mount.statvfs().unwrap_or_else(|_| mount.vfsstat());
-        ctx.vfs.all_mounts().iter().map(stat).collect()
+        let all = self.enter(|| {
+            let mounts = process::data(self)?.vfs.all_mounts();
+            Ok(mounts.iter().map(stat).collect())
+        });
+        all.unwrap_or_default()
     }
 
     fn chdir(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        Ctx::new(self)?.chdir(self, &None, path.as_ref())
+        self.enter(|| Ctx::new(self)?.chdir(self, &None, path.as_ref()))
     }
 
     fn fchdir(&self, fd: Fd) -> Result<()> {
-        let start = process::start(self, At::Fd(fd))?;
-        Ctx::new(self)?.chdir(self, &start, b"")
+        self.enter(|| {
+            let start = process::start(self, At::Fd(fd))?;
+            Ctx::new(self)?.chdir(self, &start, b"")
+        })
     }
 
     fn chroot(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        Ctx::new(self)?.chroot(self, path.as_ref())
+        self.enter(|| Ctx::new(self)?.chroot(self, path.as_ref()))
     }
 
     fn getcwd(&self) -> Result<Vec<u8>> {
-        Ctx::new(self)?.getcwd()
+        self.enter(|| Ctx::new(self)?.getcwd())
     }
 
     fn flock(&self, fd: Fd, op: Flock, nonblock: bool) -> Result<()> {
-        let (file, _) = vnode_file(self, fd)?;
-        let vfs = process::data(self)?.vfs.clone();
-        let description = file.description();
-        vfs.locks.flock(&file.vnode, description, op, nonblock)
+        self.enter(|| {
+            let (file, _) = vnode_file(self, fd)?;
+            let vfs = process::data(self)?.vfs.clone();
+            let description = file.description();
+            vfs.locks.flock(&file.vnode, description, op, nonblock)
+        })
     }
 
     fn set_lock(&self, fd: Fd, lock: RecordLock, wait: bool) -> Result<()> {
-        let (file, flags) = vnode_file(self, fd)?;
-        let range = Range::new(lock.start, lock.len)?;
-        let opened = if lock.exclusive {
-            flags.writes()
-        } else {
-            flags.reads()
-        };
-        if !opened {
-            return Err(Errno::EBADF);
-        }
-        let vfs = process::data(self)?.vfs.clone();
-        let wanted = (range, lock.exclusive);
-        vfs.locks.set(&file.vnode, self.getpid(), wanted, wait)
+        self.enter(|| {
+            let (file, flags) = vnode_file(self, fd)?;
+            let range = Range::new(lock.start, lock.len)?;
+            let opened = if lock.exclusive {
+                flags.writes()
+            } else {
+                flags.reads()
+            };
+            if !opened {
+                return Err(Errno::EBADF);
+            }
+            let vfs = process::data(self)?.vfs.clone();
+            let wanted = (range, lock.exclusive);
+            vfs.locks.set(&file.vnode, self.getpid(), wanted, wait)
+        })
     }
 
     fn unlock(&self, fd: Fd, start: u64, len: u64) -> Result<()> {
-        let (file, _) = vnode_file(self, fd)?;
-        let range = Range::new(start, len)?;
-        if file.vnode.marked(LOCKED) {
-            let vfs = process::data(self)?.vfs.clone();
-            vfs.locks.unlock(&file.vnode, self.getpid(), range);
-        }
-        Ok(())
+        self.enter(|| {
+            let (file, _) = vnode_file(self, fd)?;
+            let range = Range::new(start, len)?;
+            if file.vnode.marked(LOCKED) {
+                let vfs = process::data(self)?.vfs.clone();
+                vfs.locks.unlock(&file.vnode, self.getpid(), range);
+            }
+            Ok(())
+        })
     }
 
     fn get_lock(&self, fd: Fd, lock: RecordLock) -> Result<Option<(RecordLock, u32)>> {
-        let (file, _) = vnode_file(self, fd)?;
-        let range = Range::new(lock.start, lock.len)?;
-        let vfs = process::data(self)?.vfs.clone();
-        let wanted = (range, lock.exclusive);
-        Ok(vfs.locks.get(&file.vnode, self.getpid(), wanted))
+        self.enter(|| {
+            let (file, _) = vnode_file(self, fd)?;
+            let range = Range::new(lock.start, lock.len)?;
+            let vfs = process::data(self)?.vfs.clone();
+            let wanted = (range, lock.exclusive);
+            Ok(vfs.locks.get(&file.vnode, self.getpid(), wanted))
+        })
     }
 
     fn getxattr(&self, path: impl AsRef<[u8]>, name: &[u8], follow: Follow) -> Result<Vec<u8>> {
-        let ctx = Ctx::new(self)?;
-        let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
-        ctx.getxattr(&vnode, name)
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
+            ctx.getxattr(&vnode, name)
+        })
     }
 
     fn fgetxattr(&self, fd: Fd, name: &[u8]) -> Result<Vec<u8>> {
-        Ctx::new(self)?.getxattr(&vnode_of(self, fd)?, name)
+        self.enter(|| Ctx::new(self)?.getxattr(&vnode_of(self, fd)?, name))
     }
 
     fn setxattr(
@@ -306,82 +352,100 @@ impl Calls for Proc {
         mode: XattrMode,
         follow: Follow,
     ) -> Result<()> {
-        let ctx = Ctx::new(self)?;
-        let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
-        ctx.setxattr(&vnode, name, value, mode)
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
+            ctx.setxattr(&vnode, name, value, mode)
+        })
     }
 
     fn fsetxattr(&self, fd: Fd, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
-        Ctx::new(self)?.setxattr(&vnode_of(self, fd)?, name, value, mode)
+        self.enter(|| Ctx::new(self)?.setxattr(&vnode_of(self, fd)?, name, value, mode))
     }
 
     fn listxattr(&self, path: impl AsRef<[u8]>, follow: Follow) -> Result<Vec<Vec<u8>>> {
-        let ctx = Ctx::new(self)?;
-        let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
-        ctx.listxattr(&vnode)
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
+            ctx.listxattr(&vnode)
+        })
     }
 
     fn flistxattr(&self, fd: Fd) -> Result<Vec<Vec<u8>>> {
-        Ctx::new(self)?.listxattr(&vnode_of(self, fd)?)
+        self.enter(|| Ctx::new(self)?.listxattr(&vnode_of(self, fd)?))
     }
 
     fn removexattr(&self, path: impl AsRef<[u8]>, name: &[u8], follow: Follow) -> Result<()> {
-        let ctx = Ctx::new(self)?;
-        let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
-        ctx.removexattr(&vnode, name)
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
+            ctx.removexattr(&vnode, name)
+        })
     }
 
     fn mount(&self, fs_type: &str, on: impl AsRef<[u8]>, args: MountArgs) -> Result<()> {
-        let ctx = Ctx::new(self)?;
-        ctx.vfs.mount(&ctx, fs_type, on.as_ref(), &args)
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            ctx.vfs.mount(&ctx, fs_type, on.as_ref(), &args)
+        })
     }
 
     fn remount(&self, on: impl AsRef<[u8]>, flags: MountFlags) -> Result<()> {
-        let ctx = Ctx::new(self)?;
-        ctx.vfs.remount(&ctx, on.as_ref(), flags)
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            ctx.vfs.remount(&ctx, on.as_ref(), flags)
+        })
     }
 
     fn unmount(&self, on: impl AsRef<[u8]>, force: bool) -> Result<()> {
-        let ctx = Ctx::new(self)?;
-        ctx.vfs.unmount(&ctx, on.as_ref(), force)
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            ctx.vfs.unmount(&ctx, on.as_ref(), force)
+        })
     }
 
     fn sync(&self) -> Result<()> {
-        process::data(self)?.vfs.sync()
+        self.enter(|| process::data(self)?.vfs.sync())
     }
 
     fn getfh(&self, path: impl AsRef<[u8]>, follow: Follow) -> Result<FileHandle> {
-        let ctx = Ctx::new(self)?;
-        if !ctx.cred.is_root() {
-            return Err(Errno::EPERM);
-        }
-        let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
-        Ok(FileHandle {
-            fsid: vnode.mount.id,
-            ino: vnode.ino().0,
-            generation: vnode.attributes()?.generation,
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            if !ctx.cred.is_root() {
+                return Err(Errno::EPERM);
+            }
+            let vnode = ctx.resolve(&None, path.as_ref(), follow)?;
+            Ok(FileHandle {
+                fsid: vnode.mount.id,
+                ino: vnode.ino().0,
+                generation: vnode.attributes()?.generation,
+            })
         })
     }
 
     fn fhopen(&self, handle: FileHandle, flags: OpenFlags) -> Result<Fd> {
-        let ctx = Ctx::new(self)?;
-        if !ctx.cred.is_root() {
-            return Err(Errno::EPERM);
-        }
-        let mounts = ctx.vfs.all_mounts();
-        let mount = mounts.iter().find(|m| m.id == handle.fsid);
-        let vnode = mount.ok_or(Errno::ESTALE)?.vnode(Ino(handle.ino))?;
-        let now = vnode.attributes()?;
-        if now.generation != handle.generation || now.nlink == 0 {
-            return Err(Errno::ESTALE);
-        }
-        let file = ctx.open_vnode(vnode, flags - OpenFlags::CREAT)?;
-        self.fd_alloc(file, kept(flags))
+        self.enter(|| {
+            let ctx = Ctx::new(self)?;
+            if !ctx.cred.is_root() {
+                return Err(Errno::EPERM);
+            }
+            let mounts = ctx.vfs.all_mounts();
+            let mount = mounts.iter().find(|m| m.id == handle.fsid);
+            let vnode = mount.ok_or(Errno::ESTALE)?.vnode(Ino(handle.ino))?;
+            let now = vnode.attributes()?;
+            if now.generation != handle.generation || now.nlink == 0 {
+                return Err(Errno::ESTALE);
+            }
+            let file = ctx.open_vnode(vnode, flags - OpenFlags::CREAT)?;
+            self.fd_alloc(file, kept(flags))
+        })
     }
 
     fn extents(&self, fd: Fd, offset: u64, len: u64) -> Result<Vec<FileExtent>> {
-        let (file, _) = vnode_file(self, fd)?;
-        data::extents(&file.vnode, offset, len)
+        self.enter(|| {
+            let (file, _) = vnode_file(self, fd)?;
+            data::extents(&file.vnode, offset, len)
+        })
     }
 }
 
@@ -395,11 +459,11 @@ fn faction(kernel: &Kernel) -> Result<Arc<Vfs>> {
 
 impl KernelVfs for Kernel {
     fn etfs_register(&self, path: impl AsRef<[u8]>, device: Arc<dyn BlockDevice>) -> Result<()> {
-        faction(self)?.show_device(path.as_ref(), device)
+        self.enter(|| faction(self)?.show_device(path.as_ref(), device))
     }
 
     fn etfs_remove(&self, path: impl AsRef<[u8]>) -> Result<()> {
-        faction(self)?.hide_device(path.as_ref())
+        self.enter(|| faction(self)?.hide_device(path.as_ref()))
     }
 
     fn fs_types(&self) -> Vec<Arc<dyn FsType>> {
@@ -418,22 +482,26 @@ impl KernelVfs for Kernel {
     }
 
     fn register_fs(&self, fs_type: Arc<dyn FsType>) -> Result<()> {
-        let vfs = faction(self)?;
-        let mut types = vfs.types.write();
-        if types.iter().any(|t| t.name() == fs_type.name()) {
-            return Err(Errno::EEXIST);
-        }
-        types.push(fs_type);
-        Ok(())
+        self.enter(|| {
+            let vfs = faction(self)?;
+            let mut types = vfs.types.write();
+            if types.iter().any(|t| t.name() == fs_type.name()) {
+                return Err(Errno::EEXIST);
+            }
+            types.push(fs_type);
+            Ok(())
+        })
     }
 
     fn start_syncer(&self, interval: Duration) -> Result<()> {
-        let vfs = faction(self)?;
-        self.spawn("syncer", move |life| {
-            while life.sleep(interval) {
-                // Each mount has told the log about its error, and files keep theirs for fsync.
-                let _ = vfs.sync();
-            }
+        self.enter(|| {
+            let vfs = faction(self)?;
+            self.spawn("syncer", move |life| {
+                while life.sleep(interval) {
+                    // Each mount has told the log about its error, and files keep theirs for fsync.
+                    let _ = vfs.sync();
+                }
+            })
         })
     }
 }

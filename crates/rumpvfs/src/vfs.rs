@@ -94,9 +94,20 @@ impl Vfs {
     pub(crate) fn sync(&self) -> Result<()> {
         let mut result = Ok(());
         for mount in self.all_mounts() {
-            result = result.and(mount.sync());
+            result = result.and(mount.fs.contain(|| mount.sync()));
         }
         result
+    }
+
+    /// After a panic: tells what went out of service, and has those look who wait for locks there.
+    fn after_panic(&self) {
+        let mut any = false;
+        for mount in self.all_mounts() {
+            any |= mount.fs.tell_loss();
+        }
+        if any {
+            self.locks.mount_gone();
+        }
     }
 
     pub(crate) fn next_mount_id(&self) -> u64 {
@@ -126,6 +137,8 @@ pub fn component() -> Component {
         init: |kernel| {
             let vfs = Vfs::new(kernel);
             kernel.register(vfs.clone())?;
+            let after = vfs.clone();
+            kernel.on_panic(move || after.after_panic());
             kernel.on_shutdown(move || vfs.unmount_all());
             Ok(())
         },

@@ -191,24 +191,30 @@ impl Vnode {
     /// Takes the inode for reading.
     ///
     /// # Errors
-    /// `EIO` when the mount is gone.
+    /// `EIO` when the mount is gone or out of service.
     pub(crate) fn shared(&self) -> Result<Shared<'_>> {
         let guard = self.body.read();
         match *guard {
-            Body::Live(_) => Ok(Shared(guard)),
-            Body::Dead => Err(Errno::EIO),
+            Body::Live(_) if !self.mount.fs.is_dead() => Ok(Shared {
+                guard,
+                mount: &self.mount,
+            }),
+            _ => Err(Errno::EIO),
         }
     }
 
     /// Takes the inode for changing.
     ///
     /// # Errors
-    /// `EIO` when the mount is gone.
+    /// `EIO` when the mount is gone or out of service.
     pub(crate) fn exclusive(&self) -> Result<Exclusive<'_>> {
         let guard = self.body.write();
         match *guard {
-            Body::Live(_) => Ok(Exclusive(guard)),
-            Body::Dead => Err(Errno::EIO),
+            Body::Live(_) if !self.mount.fs.is_dead() => Ok(Exclusive {
+                guard,
+                mount: &self.mount,
+            }),
+            _ => Err(Errno::EIO),
         }
     }
 
@@ -435,12 +441,15 @@ impl Deref for VnodeRef {
 }
 
 /// A live inode, locked for reading.
-pub(crate) struct Shared<'a>(SleepReadGuard<'a, Body>);
+pub(crate) struct Shared<'a> {
+    guard: SleepReadGuard<'a, Body>,
+    mount: &'a Mount,
+}
 
 impl Deref for Shared<'_> {
     type Target = AnyInode;
     fn deref(&self) -> &AnyInode {
-        match &*self.0 {
+        match &*self.guard {
             Body::Live(inode) => inode,
             Body::Dead => unreachable!("the lock was taken alive and keeps it so"),
         }
@@ -448,12 +457,15 @@ impl Deref for Shared<'_> {
 }
 
 /// A live inode, locked for changing.
-pub(crate) struct Exclusive<'a>(SleepWriteGuard<'a, Body>);
+pub(crate) struct Exclusive<'a> {
+    guard: SleepWriteGuard<'a, Body>,
+    mount: &'a Mount,
+}
 
 impl Deref for Exclusive<'_> {
     type Target = AnyInode;
     fn deref(&self) -> &AnyInode {
-        match &*self.0 {
+        match &*self.guard {
             Body::Live(inode) => inode,
             Body::Dead => unreachable!("the lock was taken alive and keeps it so"),
         }
@@ -462,9 +474,21 @@ impl Deref for Exclusive<'_> {
 
 impl DerefMut for Exclusive<'_> {
     fn deref_mut(&mut self) -> &mut AnyInode {
-        match &mut *self.0 {
+        match &mut *self.guard {
             Body::Live(inode) => inode,
             Body::Dead => unreachable!("the lock was taken alive and keeps it so"),
         }
+    }
+}
+
+impl Drop for Shared<'_> {
+    fn drop(&mut self) {
+        self.mount.let_go();
+    }
+}
+
+impl Drop for Exclusive<'_> {
+    fn drop(&mut self) {
+        self.mount.let_go();
     }
 }

@@ -1,5 +1,6 @@
 //! Conformance of the system calls on paths, on a file system in memory.
 
+mod border;
 mod caches;
 mod data;
 mod fifo;

@@ -325,6 +325,9 @@ impl Threads for StdThreads {
         body();
         Ok(())
     }
+    fn unwinding(&self) -> bool {
+        false
+    }
     fn current(&self) -> u64 {
         0
     }

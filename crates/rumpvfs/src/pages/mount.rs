@@ -263,14 +263,17 @@ impl MountPages {
             Err(error) => return Err(error),
         };
         let mut result = Ok(());
-        let mut pieces = Vec::new();
+        let mut on_way = Taken {
+            files,
+            pieces: Vec::new(),
+        };
         let mut bytes = 0;
         for (index, file) in files.iter().enumerate() {
             loop {
-                let (taken, more) = file.take_dirty(index, BATCH - bytes, &mut pieces);
+                let (taken, more) = file.take_dirty(index, BATCH - bytes, &mut on_way.pieces);
                 bytes += taken;
                 if bytes >= BATCH {
-                    result = result.and(write_batch(&*device, files, &mut pieces));
+                    result = result.and(on_way.write(&*device));
                     bytes = 0;
                 }
                 if !more {
@@ -278,34 +281,47 @@ impl MountPages {
                 }
             }
         }
-        result.and(write_batch(&*device, files, &mut pieces))
+        result.and(on_way.write(&*device))
     }
 }
 
-/// Writes pieces in the order of the device, neighbours together.
-fn write_batch(
-    device: &dyn BlockDevice,
-    files: &[Arc<Inner>],
-    pieces: &mut Vec<Piece>,
-) -> Result<()> {
-    pieces.sort_unstable_by_key(|p| p.device);
-    let mut result = Ok(());
-    let mut slices: Vec<&[u8]> = Vec::new();
-    let mut rest = &pieces[..];
-    while !rest.is_empty() {
-        let run = run_length(rest);
-        slices.clear();
-        slices.extend(rest[..run].iter().map(Piece::bytes));
-        if let Err(error) = device.write_vectored_at(rest[0].device, &slices) {
-            for piece in &rest[..run] {
-                files[piece.file].write_failed(piece, error);
+/// Pieces of dirty pages on their way to the device. Those that are left when it is dropped - the device panicked - are dirty
+/// again.
+struct Taken<'a> {
+    files: &'a [Arc<Inner>],
+    pieces: Vec<Piece>,
+}
+
+impl Taken<'_> {
+    /// Writes the pieces in the order of the device, neighbours together.
+    fn write(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        self.pieces.sort_unstable_by_key(|p| p.device);
+        let mut result = Ok(());
+        let mut slices: Vec<&[u8]> = Vec::new();
+        let mut rest = &self.pieces[..];
+        while !rest.is_empty() {
+            let run = run_length(rest);
+            slices.clear();
+            slices.extend(rest[..run].iter().map(Piece::bytes));
+            if let Err(error) = device.write_vectored_at(rest[0].device, &slices) {
+                for piece in &rest[..run] {
+                    self.files[piece.file].write_failed(piece, error);
+                }
+                result = result.and(Err(error));
             }
-            result = result.and(Err(error));
+            rest = &rest[run..];
         }
-        rest = &rest[run..];
+        self.pieces.clear();
+        result
     }
-    pieces.clear();
-    result
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        for piece in &self.pieces {
+            self.files[piece.file].write_failed(piece, Errno::EIO);
+        }
+    }
 }
 
 /// How many pieces at the start lie one after the other on the device, within one transfer.
