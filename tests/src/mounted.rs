@@ -33,6 +33,7 @@ pub fn boot() -> Kernel {
 fn boot_on<H: rumpuser::Host>(host: Arc<H>) -> Kernel {
     Kernel::builder(host)
         .component(rumpfs_tmpfs::component())
+        .component(rumpfs_cd9660::component())
         .component(rumpfs_ext2fs::component())
         .boot()
         .expect("a kernel boots")

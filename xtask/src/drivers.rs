@@ -32,6 +32,14 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
 /// Every file system driver of the workspace.
 pub(crate) const FILE_SYSTEMS: &[FileSystem] = &[
     FileSystem {
+        name: "cd9660",
+        tools: &[
+            ("genisoimage", "genisoimage"),
+            ("xorrisofs", "xorriso"),
+            ("makefs", "makefs"),
+        ],
+    },
+    FileSystem {
         name: "ext2fs",
         tools: &[
             ("mke2fs", "e2fsprogs"),

@@ -300,6 +300,8 @@ impl Session {
         let builder = Kernel::builder(host);
         #[cfg(feature = "tmpfs")]
         let builder = builder.component(rumpfs_tmpfs::component());
+        #[cfg(feature = "cd9660")]
+        let builder = builder.component(rumpfs_cd9660::component());
         #[cfg(feature = "ext2fs")]
         let builder = builder.component(rumpfs_ext2fs::component());
         builder

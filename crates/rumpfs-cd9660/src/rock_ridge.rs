@@ -1,0 +1,253 @@
+//! Rock Ridge (RRIP, IEEE P1282): POSIX names and attributes in system use entries.
+
+use crate::{
+    error::{Error, Place, Result},
+    layout::{Both32, RawLongTime, RawPn, RawPx, RawShortTime, RawZf},
+    medium::Medium,
+    record::Record,
+    system_use,
+    time::{long, short},
+};
+use alloc::vec::Vec;
+use rumpuser::Timespec;
+use zerocopy::FromBytes;
+
+/// Longest name and longest link in bytes.
+const NAME_MOST: usize = 255;
+const LINK_MOST: usize = 4095;
+
+/// `NM` and `SL` (RRIP 4.1.3.1, 4.1.4): it goes on in the next entry.
+const CONTINUE: u8 = 1;
+/// The name, or a component, is `.`.
+const CURRENT: u8 = 2;
+/// It is `..`.
+const PARENT: u8 = 4;
+/// The component is the root directory.
+const ROOT: u8 = 8;
+
+/// The times of `TF` (RRIP 4.1.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) creation: Option<Timespec>,
+    pub(crate) modify: Option<Timespec>,
+    pub(crate) access: Option<Timespec>,
+    /// Of the attributes: ctime.
+    pub(crate) attributes: Option<Timespec>,
+}
+
+/// What the entries of one record say. Kept and filled again, so that listing a directory allocates nothing.
+#[derive(Default)]
+pub(crate) struct RockRidge {
+    /// `NM`; empty if there is none.
+    pub(crate) name: Vec<u8>,
+    /// The name is longer than 255 bytes: nothing can name it.
+    pub(crate) name_too_long: bool,
+    /// `PX`
+    pub(crate) attributes: Option<RawPx>,
+    /// `PN`
+    pub(crate) device: Option<RawPn>,
+    /// `SL`; empty if there is none.
+    pub(crate) link: Vec<u8>,
+    /// `CL`: the directory lies elsewhere, at this block.
+    pub(crate) child: Option<u32>,
+    /// `PL`: its parent before it was moved.
+    pub(crate) parent: Option<u32>,
+    /// `RE`: an entry that is shown elsewhere.
+    pub(crate) relocated: bool,
+    /// `TF`
+    pub(crate) times: Times,
+    /// `ZF`
+    pub(crate) compressed: Option<RawZf>,
+    /// `SF`: the data is a tree of tables.
+    pub(crate) sparse: bool,
+    /// Whether the next component of a link needs a `/` before it.
+    separate: bool,
+}
+
+impl RockRidge {
+    /// Reads the entries of a record, of which the first `skip` bytes of the system use area are somebody else's (SUSP 5.3).
+    pub(crate) fn read(&mut self, medium: &Medium, record: &Record<'_>, skip: usize) -> Result<()> {
+        self.clear();
+        let at = record.at;
+        let area = record.system_use.get(skip..).unwrap_or_default();
+        system_use::each(medium, at, area, |entry| {
+            self.take(at, entry.signature, entry.content)
+        })
+    }
+
+    fn clear(&mut self) {
+        let (mut name, mut link) = (
+            core::mem::take(&mut self.name),
+            core::mem::take(&mut self.link),
+        );
+        name.clear();
+        link.clear();
+        *self = Self {
+            name,
+            link,
+            ..Self::default()
+        };
+    }
+
+    fn take(&mut self, at: u64, signature: [u8; 2], content: &[u8]) -> Result<()> {
+        let short = |field| {
+            let place = Place::SystemUse(at);
+            Error::value(
+                place,
+                field,
+                crate::types::number(content.len()),
+                "more bytes",
+            )
+        };
+        match &signature {
+            b"NM" => self.add_name(content),
+            b"PX" => {
+                let raw = RawPx::read_from_prefix(content);
+                self.attributes = Some(raw.map_err(|_| short("PX length"))?.0);
+            }
+            b"PN" => {
+                let raw = RawPn::read_from_prefix(content);
+                self.device = Some(raw.map_err(|_| short("PN length"))?.0);
+            }
+            b"SL" => self.add_components(at, content)?,
+            b"CL" | b"PL" => {
+                let raw = Both32::read_from_prefix(content);
+                let block = raw.map_err(|_| short("CL or PL length"))?.0.get();
+                if signature == *b"CL" {
+                    self.child = Some(block);
+                } else {
+                    self.parent = Some(block);
+                }
+            }
+            b"RE" => self.relocated = true,
+            b"TF" => self.take_times(content),
+            b"ZF" => {
+                let raw = RawZf::read_from_prefix(content);
+                self.compressed = Some(raw.map_err(|_| short("ZF length"))?.0);
+            }
+            b"SF" => self.sparse = true,
+            // Others', such as AS of AmigaOS.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn add_name(&mut self, content: &[u8]) {
+        let Some((flags, part)) = content.split_first() else {
+            return;
+        };
+        if flags & (CURRENT | PARENT) != 0 || self.name_too_long {
+            return;
+        }
+        if self.name.len().saturating_add(part.len()) > NAME_MOST {
+            self.name_too_long = true;
+        } else {
+            self.name.extend_from_slice(part);
+        }
+    }
+
+    /// The components of one `SL` (RRIP 4.1.3).
+    fn add_components(&mut self, at: u64, content: &[u8]) -> Result<()> {
+        let mut rest = content.get(1..).unwrap_or_default();
+        while let [flags, length, bytes @ ..] = rest {
+            let length = usize::from(*length);
+            let (Some(part), Some(after)) = (bytes.get(..length), bytes.get(length..)) else {
+                let place = Place::SystemUse(at);
+                let found = crate::types::number(length);
+                return Err(Error::value(place, "SL component length", found, "less"));
+            };
+            rest = after;
+            let part = match *flags & (CURRENT | PARENT | ROOT) {
+                CURRENT => &b"."[..],
+                PARENT => b"..",
+                ROOT => b"/",
+                _ => part,
+            };
+            if self.separate && *flags & ROOT == 0 {
+                self.link.push(b'/');
+            }
+            self.link.extend_from_slice(part);
+            if self.link.len() > LINK_MOST {
+                let place = Place::SystemUse(at);
+                let found = crate::types::number(self.link.len());
+                return Err(Error::value(place, "link length", found, "4095 or less"));
+            }
+            self.separate = *flags & (CONTINUE | ROOT) == 0;
+        }
+        Ok(())
+    }
+
+    fn take_times(&mut self, content: &[u8]) {
+        let Some((flags, mut rest)) = content.split_first() else {
+            return;
+        };
+        let is_long = flags & 0x80 != 0;
+        let mut next = |bit: u8| {
+            if flags & bit == 0 {
+                return None;
+            }
+            if is_long {
+                let (raw, after) = RawLongTime::read_from_prefix(rest).ok()?;
+                rest = after;
+                long(&raw)
+            } else {
+                let (raw, after) = RawShortTime::read_from_prefix(rest).ok()?;
+                rest = after;
+                short(&raw)
+            }
+        };
+        self.times = Times {
+            creation: next(1),
+            modify: next(2),
+            access: next(4),
+            attributes: next(8),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(entries: &[(&[u8; 2], &[u8])]) -> Result<RockRidge> {
+        let mut all = RockRidge::default();
+        for (signature, content) in entries {
+            all.take(0, **signature, content)?;
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn names_are_joined() {
+        let all = taken(&[(b"NM", b"\x01first"), (b"NM", b"\0-second")]).unwrap();
+        assert_eq!(all.name, b"first-second");
+        assert!(taken(&[(b"NM", b"\x02")]).unwrap().name.is_empty());
+        let long = [0_u8; 200];
+        let all = taken(&[(b"NM", &long), (b"NM", &long)]).unwrap();
+        assert!(all.name_too_long);
+    }
+
+    #[test]
+    fn links_are_joined() {
+        let link = |content: &[u8]| taken(&[(b"SL", content)]).map(|all| all.link);
+        assert_eq!(link(b"\0\x08\0\0\x03usr\0\x03bin").unwrap(), b"/usr/bin");
+        assert_eq!(link(b"\0\x04\0\x02\0\0\x01a").unwrap(), b".././a");
+        // One component in two pieces, over two entries.
+        let all = taken(&[(b"SL", b"\x01\x01\x02ab"), (b"SL", b"\0\0\x02cd\0\x01e")]).unwrap();
+        assert_eq!(all.link, b"abcd/e");
+        assert!(link(b"\0\0\x09short").is_err());
+        let all = taken(&[(b"SL", b"\0\0\xC8")]);
+        assert!(all.is_err());
+    }
+
+    #[test]
+    fn times_by_flags() {
+        let all = taken(&[(b"TF", b"\x06\x46\x01\x01\0\0\0\0\x46\x01\x02\0\0\0\0")]).unwrap();
+        assert_eq!(all.times.modify, Some(Timespec::from_secs(0)));
+        assert_eq!(all.times.access, Some(Timespec::from_secs(86_400)));
+        assert_eq!(all.times.creation, None);
+        // Cut off: what is there counts.
+        let all = taken(&[(b"TF", b"\x06\x46\x01\x01\0\0\0\0\x46")]).unwrap();
+        assert_eq!((all.times.access, all.times.modify.is_some()), (None, true));
+    }
+}
