@@ -169,7 +169,9 @@ impl Iso {
             return Err(Error::NoInode(ino));
         }
         let mut records = Records::from(&self.medium, start, self.device.len());
-        let is_directory = records.next()?.is_some_and(|(_, record)| record.is_directory());
+        let is_directory = records
+            .next()?
+            .is_some_and(|(_, record)| record.is_directory());
         if !is_directory {
             // Nor may it be one more record with `CL`: they could go round in circles.
             let place = Place::Record(ino);

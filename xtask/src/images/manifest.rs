@@ -35,6 +35,8 @@ pub(crate) enum Source {
     Mounted,
     /// The folder that a tool copies into an image, where it adds lost+found.
     Copied,
+    /// The folder that a tool copies into an image.
+    Plain,
 }
 
 /// Reads the tree at `root`.

@@ -4,12 +4,14 @@
 //! made. A disk has one manifest per partition, `NAME@NUMBER.mtree`. An image that must be refused has no manifest.
 
 mod disk;
+mod made;
 mod manifest;
 mod recipes;
 mod scratch;
 mod tree;
 
 use crate::{Result, drivers, tools};
+use made::MADE;
 use manifest::{Manifest, Source};
 use recipes::{DISKS, Fill, RECIPES, Recipe, SMALL};
 use scratch::{LoopDevice, Mount, TempDir};
@@ -34,6 +36,9 @@ pub(crate) fn list() -> Result<()> {
     for recipe in RECIPES {
         println!("{:24} mke2fs {}", recipe.name, recipe.mke2fs.join(" "));
     }
+    for made in MADE {
+        println!("{:24} {}", made.name, made.commands.join("; "));
+    }
     for disk in DISKS {
         println!(
             "{:24} {:?} with {}",
@@ -51,6 +56,7 @@ pub(crate) fn list() -> Result<()> {
 pub(crate) fn make(names: &[String], force: bool) -> Result<()> {
     let known = |name: &&String| {
         !RECIPES.iter().any(|recipe| recipe.name == **name)
+            && !MADE.iter().any(|made| made.name == **name)
             && !DISKS.iter().any(|disk| disk.name == **name)
     };
     if let Some(name) = names.iter().find(known) {
@@ -81,6 +87,9 @@ pub(crate) fn make(names: &[String], force: bool) -> Result<()> {
             make_image(recipe, &folder()).map_err(|error| format!("{}: {error}", recipe.name))?;
         }
     }
+    for made in MADE.iter().filter(|made| wanted(made.name)) {
+        made::make(made, force).map_err(|error| format!("{}: {error}", made.name))?;
+    }
     for disk in disks {
         disk::make(disk, &folder(), force).map_err(|error| format!("{}: {error}", disk.name))?;
     }
@@ -105,12 +114,17 @@ pub(crate) fn make_small() -> Result<()> {
 
 /// What an image's note must start with to be of this recipe and of this program.
 fn fingerprint(recipe: &Recipe) -> String {
-    // The tree's generator counts as part of the recipe.
+    note_of(recipe, &[])
+}
+
+/// The recipe, and a digest of what makes images: the tree's generator counts as part of the recipe.
+fn note_of(recipe: &impl std::fmt::Debug, sources: &[&str]) -> String {
     let version = [
         include_str!("tree.rs"),
         include_str!("mod.rs"),
         include_str!("manifest.rs"),
     ];
+    let version = [&version, sources].concat();
     let hash = version
         .concat()
         .bytes()

@@ -37,6 +37,7 @@ const PLAN: Plan = Plan {
     holes: true,
     xattr: 700,
     special: true,
+    portable: false,
 };
 const NO_XATTR: Plan = Plan { xattr: 0, ..PLAN };
 const COPIED: Plan = Plan {
@@ -244,6 +245,7 @@ const SMALL_PLAN: Plan = Plan {
     holes: true,
     xattr: 300,
     special: false,
+    portable: false,
 };
 
 /// The images in fixtures/small/: for machines without the native tools. Made again, they differ in change times alone.

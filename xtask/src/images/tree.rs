@@ -26,6 +26,9 @@ pub(crate) struct Plan {
     /// Owners, times and kinds of files that only root and the kernel's own driver bring into an image; else all
     /// times are whole seconds between 1901 and 2038.
     pub(crate) special: bool,
+    /// Only what formats without POSIX attributes, and with rules for names, can take: no links, no modes, no names that
+    /// Windows would not have.
+    pub(crate) portable: bool,
 }
 
 /// Fills `root`.
@@ -33,7 +36,9 @@ pub(crate) fn grow(root: &Path, plan: &Plan) -> Result<()> {
     let grower = Grower { root, plan };
     grower.files()?;
     grower.names()?;
-    grower.links()?;
+    if !plan.portable {
+        grower.links()?;
+    }
     grower.directories()?;
     if plan.large {
         grower.large()?;
@@ -84,6 +89,13 @@ impl Grower<'_> {
             }
             self.write(&format!("size/{size}"), &content(size as u64, size))?;
         }
+        if self.plan.portable {
+            return if self.plan.holes {
+                self.holes()
+            } else {
+                Ok(())
+            };
+        }
         self.mkdir("mode")?;
         for mode in [
             0o000_u32, 0o444, 0o644, 0o755, 0o1777, 0o2755, 0o4711, 0o7777,
@@ -124,6 +136,9 @@ impl Grower<'_> {
 
     fn names(&self) -> Result<()> {
         self.mkdir("name")?;
+        if self.plan.portable {
+            return self.portable_names();
+        }
         let mut names: Vec<OsString> = [
             "a",
             "A",
@@ -160,6 +175,27 @@ impl Grower<'_> {
         Ok(())
     }
 
+    fn portable_names(&self) -> Result<()> {
+        let names = [
+            "a",
+            "CAPITALS.TXT",
+            "Mixed.Case",
+            "with space and.two.dots",
+            ".hidden",
+            "-dash",
+            "#hash",
+            "equal=sign, comma [bracket]",
+            "%41",
+            "\u{e4}\u{f6}\u{fc}\u{df}",
+            "\u{65e5}\u{672c}\u{8a9e}",
+            "a name of sixty-four characters, as many as Joliet takes at most",
+        ];
+        for (number, name) in (1000..).zip(names) {
+            self.write(&format!("name/{name}"), &content(number, 40))?;
+        }
+        Ok(())
+    }
+
     fn links(&self) -> Result<()> {
         self.mkdir("link")?;
         self.write("link/one", b"three names\n")?;
@@ -168,7 +204,7 @@ impl Grower<'_> {
                 .map_err(|e| format!("{other}: {e}"))?;
         }
         // 59 bytes fit in an inode of 128 bytes, 60 do not; 1023 is the most in a block of 1024.
-        let long = |len: usize| -> String { "0123456789/".chars().cycle().take(len).collect() };
+        let long = |len: usize| -> String { "/0123456789".chars().cycle().take(len).collect() };
         let targets = [
             "one".to_owned(),
             "../size/4096".into(),
@@ -189,7 +225,7 @@ impl Grower<'_> {
         self.mkdir("empty")?;
         let mut deep = String::from("deep");
         self.mkdir(&deep)?;
-        for level in 0..20 {
+        for level in 0..if self.plan.portable { 5 } else { 20 } {
             deep = format!("{deep}/{level}");
             self.mkdir(&deep)?;
         }
