@@ -36,6 +36,12 @@ pub fn manifest(name: &str) -> String {
     text(name, "mtree").unwrap_or_else(|| panic!("no manifest of {name}: run `cargo xtask images`"))
 }
 
+/// Whether there is a manifest: an image without one must be refused.
+#[must_use]
+pub fn has_manifest(name: &str) -> bool {
+    text(name, "mtree").is_some()
+}
+
 /// The extended attributes of an image: lines `path TAB attribute TAB hexadecimal`; empty if it has none.
 #[must_use]
 pub fn xattrs(name: &str) -> String {

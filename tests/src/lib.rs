@@ -3,6 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`conformance`] | one body of cases for every file system: volumes, and what a case works with |
+//! | [`corpus`] | images with a manifest, and how they are compared with it |
 //! | [`crash`] | power cuts at every point of a workload, what must be left, and the native checker |
 //! | [`fixtures`] | the test images by name |
 //! | [`tools`] | native programs and temporary folders |
@@ -13,6 +14,7 @@
 //! | [`tree`] | a whole tree as a value, read from a mount or from the host |
 
 pub mod conformance;
+pub mod corpus;
 pub mod crash;
 pub mod fixtures;
 pub mod model;

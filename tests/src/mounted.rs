@@ -83,7 +83,23 @@ impl Mounted {
         device: Arc<dyn BlockDevice>,
         read_only: bool,
     ) -> Result<Self, (Errno, Vec<String>)> {
-        Self::with_kernel(boot(), fs_type, device, read_only)
+        Self::with_options(fs_type, device, read_only, &[])
+    }
+
+    /// Mounts a block device with options of the driver.
+    ///
+    /// # Errors
+    /// What `mount` says, and the kernel's messages.
+    ///
+    /// # Panics
+    /// When the kernel does not boot.
+    pub fn with_options(
+        fs_type: &str,
+        device: Arc<dyn BlockDevice>,
+        read_only: bool,
+        options: &[(&str, Option<&str>)],
+    ) -> Result<Self, (Errno, Vec<String>)> {
+        Self::with_kernel(boot(), fs_type, device, read_only, options)
     }
 
     /// Mounts a block device in a kernel whose time and randomness are simulated: every run writes the same.
@@ -98,7 +114,7 @@ impl Mounted {
         device: Arc<dyn BlockDevice>,
         seed: u64,
     ) -> Result<Self, (Errno, Vec<String>)> {
-        Self::with_kernel(boot_on(Sim::new(seed)), fs_type, device, false)
+        Self::with_kernel(boot_on(Sim::new(seed)), fs_type, device, false, &[])
     }
 
     fn with_kernel(
@@ -106,6 +122,7 @@ impl Mounted {
         fs_type: &str,
         device: Arc<dyn BlockDevice>,
         read_only: bool,
+        options: &[(&str, Option<&str>)],
     ) -> Result<Self, (Errno, Vec<String>)> {
         let proc = kernel.init_proc();
         proc.umask(0);
@@ -115,6 +132,9 @@ impl Mounted {
         let mut args = MountArgs::device("/dev/image");
         if read_only {
             args = args.read_only();
+        }
+        for (name, value) in options {
+            args = args.option(name, *value);
         }
         proc.mount(fs_type, MOUNT_POINT, args).map_err(|error| {
             let messages = kernel.log().since(0);

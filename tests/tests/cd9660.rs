@@ -1,0 +1,239 @@
+//! ISO 9660: every image reads back to its manifest, in each of its trees; sessions; what is broken.
+
+use rump_tests::{
+    corpus::{self, Case},
+    fixtures,
+    mounted::{MOUNT_POINT, Mounted},
+    tools::{TempDir, run},
+    tree::{list, read_file},
+};
+use rumpkern::{Errno, FileType};
+use rumpuser::BlockDevice;
+use rumpuser_posix::{Access, HostFile};
+use rumpuser_sim::MemDisk;
+use rumpvfs::Calls as _;
+use std::{fs, path::Path, sync::Arc};
+
+type Options<'a> = &'a [(&'static str, Option<&'static str>)];
+
+/// Manifests beside the image's own, and the options with which it reads so.
+const OTHERWISE: [(&str, Options<'static>); 5] = [
+    ("plain", &[("norrip", None), ("nojoliet", None)]),
+    ("joliet", &[("norrip", None)]),
+    (
+        "raw",
+        &[
+            ("norrip", None),
+            ("nojoliet", None),
+            ("gens", None),
+            ("nomaplcase", None),
+        ],
+    ),
+    ("session1", &[("session", Some("1"))]),
+    ("session2", &[("session", Some("2"))]),
+];
+
+/// Where the manifest is what a reader saw that finds Joliet names whatever their case is: two names in it lead to a third file.
+const CASE_BLIND: &str = "iso-rrj-boot-joliet.mtree";
+
+fn cases() -> Vec<Case> {
+    let mut cases = corpus::made("cd9660");
+    for mut case in corpus::given("iso-") {
+        if case.name.ends_with("iso-multisession.mtree") {
+            case.options = vec![("session", Some("last"))];
+        }
+        let others = OTHERWISE
+            .iter()
+            .filter_map(|(suffix, options)| corpus::otherwise(&case, suffix, options));
+        cases.extend(others.collect::<Vec<_>>());
+        cases.push(case);
+    }
+    for case in &mut cases {
+        if case.name.ends_with(CASE_BLIND) {
+            let lines = case.manifest.lines();
+            let kept = lines.filter(|line| !line.to_lowercase().starts_with("./names/readme "));
+            case.manifest = kept.collect::<Vec<_>>().join("\n");
+        }
+    }
+    cases
+}
+
+#[test]
+fn images_show_their_manifests_and_do_not_change() {
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let before = wrong.len();
+        case.check_read_only("cd9660", &mut wrong);
+        if case.name.ends_with(CASE_BLIND) {
+            let extra = |line: &String| line.to_lowercase().contains("names/readme: not in");
+            let found = wrong.split_off(before);
+            wrong.extend(found.into_iter().filter(|line| !extra(line)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A tree with a name that each of the three forms writes in its own way.
+fn source(dir: &Path) -> std::path::PathBuf {
+    let tree = dir.join("tree");
+    fs::create_dir_all(tree.join("Sub.Dir")).unwrap();
+    fs::write(tree.join("Readme.Text"), b"one\n").unwrap();
+    fs::write(tree.join("noext"), b"two\n").unwrap();
+    std::os::unix::fs::symlink("Readme.Text", tree.join("link")).unwrap();
+    tree
+}
+
+fn mount(image: &str, options: Options<'_>) -> Mounted {
+    let device = HostFile::open(image, Access::ReadOnly).unwrap();
+    Mounted::with_options("cd9660", Arc::new(device), true, options)
+        .unwrap_or_else(|(error, messages)| panic!("{error}: {messages:?}"))
+}
+
+fn names(mounted: &Mounted) -> Vec<String> {
+    let names = list(&mounted.proc, MOUNT_POINT.as_bytes()).unwrap();
+    let mut names: Vec<_> = names
+        .into_iter()
+        .map(|name| String::from_utf8(name).unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn each_tree_has_its_names() {
+    let dir = TempDir::new();
+    let tree = source(dir.path());
+    let image = dir.file("image.iso");
+    let tree = tree.to_str().unwrap();
+    run("genisoimage", &["-quiet", "-R", "-J", "-o", &image, tree]);
+    let seen = |options: Options<'_>| names(&mount(&image, options));
+    assert_eq!(seen(&[]), ["Readme.Text", "Sub.Dir", "link", "noext"]);
+    assert_eq!(
+        seen(&[("norrip", None)]),
+        // Without Rock Ridge a link is an empty file.
+        ["Readme.Text", "Sub.Dir", "link", "noext"]
+    );
+    let plain = [("norrip", None), ("nojoliet", None)];
+    assert_eq!(seen(&plain), ["link", "noext", "readme.tex", "sub.dir"]);
+    let raw = [plain[0], plain[1], ("gens", None), ("nomaplcase", None)];
+    assert_eq!(
+        seen(&raw),
+        ["LINK.;1", "NOEXT.;1", "README.TEX;1", "SUB.DIR"]
+    );
+    let mounted = mount(&image, &raw);
+    for name in ["README.TEX;1", "README.TEX"] {
+        let path = format!("{MOUNT_POINT}/{name}");
+        assert_eq!(read_file(&mounted.proc, path.as_bytes()).unwrap(), b"one\n");
+    }
+    let mounted = mount(&image, &[("norrip", None), ("mode", Some("640"))]);
+    let stat = mounted.proc.stat(format!("{MOUNT_POINT}/noext")).unwrap();
+    assert_eq!((stat.mode, stat.file_type), (0o640, FileType::Regular));
+}
+
+#[test]
+fn sessions_are_found() {
+    let dir = TempDir::new();
+    let tree = source(dir.path());
+    let (image, second) = (dir.file("image.iso"), dir.file("second.iso"));
+    let path = tree.to_str().unwrap().to_owned();
+    run("genisoimage", &["-quiet", "-R", "-o", &image, &path]);
+    let file = fs::OpenOptions::new().write(true).open(&image).unwrap();
+    file.set_len(512 * 2048).unwrap();
+    fs::write(tree.join("added"), b"three\n").unwrap();
+    let session = [
+        "-quiet", "-R", "-C", "0,512", "-M", &image, "-o", &second, &path,
+    ];
+    run("genisoimage", &session);
+    let both = [fs::read(&image).unwrap(), fs::read(&second).unwrap()].concat();
+    fs::write(&image, both).unwrap();
+    let first = ["Readme.Text", "Sub.Dir", "link", "noext"];
+    let last = ["Readme.Text", "Sub.Dir", "added", "link", "noext"];
+    let seen = |options: Options<'_>| names(&mount(&image, options));
+    assert_eq!(seen(&[]), first);
+    assert_eq!(seen(&[("session", Some("first"))]), first);
+    for value in [("session", "last"), ("session", "2"), ("sbsector", "512")] {
+        assert_eq!(seen(&[(value.0, Some(value.1))]), last, "{value:?}");
+    }
+    let device = HostFile::open(&image, Access::ReadOnly).unwrap();
+    let none = [("session", Some("3"))];
+    let refused = Mounted::with_options("cd9660", Arc::new(device), true, &none);
+    let (error, messages) = refused.err().unwrap();
+    assert_eq!(error, Errno::EINVAL);
+    assert!(
+        messages[0].contains("no session 3, there are 2"),
+        "{messages:?}"
+    );
+}
+
+#[test]
+fn mounting_for_writing_is_refused() {
+    let dir = TempDir::new();
+    let image = dir.file("image.iso");
+    fs::copy(fixtures::image("cd9660-rock-ridge"), &image).unwrap();
+    let refused = Mounted::try_new("cd9660", &image, false);
+    assert_eq!(refused.err().unwrap().0, Errno::EROFS);
+}
+
+/// An image with a change made to it.
+fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Result<Mounted, (Errno, Vec<String>)> {
+    let mut bytes = fs::read(fixtures::image("cd9660-rock-ridge")).unwrap();
+    change(&mut bytes);
+    let disk: Arc<dyn BlockDevice> = Arc::new(MemDisk::from_bytes(&bytes));
+    Mounted::on_device("cd9660", disk, true)
+}
+
+/// Where `pattern` is for the first time.
+fn find(bytes: &[u8], pattern: &[u8]) -> usize {
+    let mut windows = bytes.windows(pattern.len());
+    windows.position(|window| window == pattern).unwrap()
+}
+
+#[test]
+fn broken_descriptors_are_refused() {
+    for (offset, value) in [(32_768 + 1, b'X'), (32_768 + 128, 3), (32_768 + 158, 0)] {
+        let refused = changed(|bytes| {
+            bytes[offset] = value;
+            if value == 0 {
+                bytes[offset..offset + 4].fill(0);
+            }
+        });
+        assert_eq!(refused.err().unwrap().0, Errno::EINVAL, "byte {offset}");
+    }
+}
+
+#[test]
+fn a_link_area_that_leads_to_itself_ends() {
+    let mounted = changed(|bytes| {
+        // The first continuation, that of the root directory, is made its own continuation.
+        let at = find(bytes, b"CE\x1C\x01");
+        let block = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().unwrap());
+        let offset = u32::from_le_bytes(bytes[at + 12..at + 16].try_into().unwrap());
+        let area = block as usize * 2048 + offset as usize;
+        let entry = bytes[at..at + 28].to_vec();
+        bytes[area..area + 28].copy_from_slice(&entry);
+    });
+    let (error, messages) = mounted.err().unwrap();
+    assert_eq!(error, Errno::EIO);
+    let text = messages.join("\n");
+    assert!(
+        text.contains("continuation areas 64, expected fewer"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_cut_off_image_reads_as_far_as_it_goes() {
+    let mounted = changed(|bytes| bytes.truncate(bytes.len() / 2)).unwrap();
+    let mut errors = 0;
+    for name in list(&mounted.proc, format!("{MOUNT_POINT}/size").as_bytes()).unwrap() {
+        let path = [MOUNT_POINT.as_bytes(), b"/size/", &name].concat();
+        match read_file(&mounted.proc, &path) {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error, Errno::EIO);
+                errors += 1;
+            }
+        }
+    }
+    assert!(errors > 0);
+}
