@@ -38,6 +38,8 @@ impl<'a> Arena<'a> {
         big: u64,
     ) -> Result<Self> {
         remove_leftovers(memory);
+        // Tree, image, archive, output; the large file, its image, output. And a little for all else.
+        check_room(memory, (4 * plan.bytes).max(3 * big) + (64 << 20))?;
         let dir = memory.join(format!("{PREFIX}{}", process::id()));
         let disk = disk.join(format!("{PREFIX}{}", process::id()));
         for folder in [&dir, &dir.join("mnt"), &disk] {
@@ -222,6 +224,7 @@ impl<'a> Arena<'a> {
             ("{volume}", self.volume()),
             ("{out}", self.out()),
             ("{listing}", self.dir.join("listing")),
+            ("{rump}", program("rump").into()),
             ("{mnt}", self.dir.join("mnt")),
         ];
         let mut word = word.to_owned();
@@ -289,6 +292,26 @@ fn evict(path: &Path) -> Result<()> {
     file.sync_all().map_err(fail)?;
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)
         .map_err(|error| fail(error.into()))
+}
+
+/// Fails if the folder cannot take so many bytes, or the machine's memory cannot.
+fn check_room(folder: &Path, bytes: u64) -> Result<()> {
+    let room = rustix::fs::statvfs(folder);
+    let room = room.map_err(|error| format!("{}: {error}", folder.display()))?;
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let memory = memory
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = memory.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let free = (room.f_bavail * room.f_frsize).min(kib.map_or(u64::MAX, |kib| kib << 10));
+    if free < bytes {
+        let (free, bytes) = (free >> 20, bytes >> 20);
+        return Err(format!(
+            "{} has {free} MiB of {bytes} MiB that are needed",
+            folder.display()
+        ));
+    }
+    Ok(())
 }
 
 /// Removes a file or folder if it is there.

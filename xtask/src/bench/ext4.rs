@@ -108,6 +108,10 @@ const ROWS: &[Row] = &[
         repeat: 1,
         contestants: &[
             By::ours("rump untar", &["rump", "untar", "{volume}:/"]).reads("{archive}"),
+            By::other("mke2fs, then rump untar", &["sh", "-c",
+                "mke2fs -q -t ext4 {volume} 1G && exec {rump} untar {volume}:/"])
+            .reads("{archive}")
+            .makes(),
             MKE2FS_D,
             GENEXT2FS,
             By::other("kernel, loop mount", &["unshare", "-m", "sh", "-ec",
@@ -125,6 +129,9 @@ const ROWS: &[Row] = &[
         repeat: 1,
         contestants: &[
             By::ours("rump put -a", &["rump", "put", "-aT", "{tree}", "{volume}:/"]),
+            By::other("mke2fs, then rump put", &["sh", "-c",
+                "mke2fs -q -t ext4 {volume} 1G && exec {rump} put -aT {tree} {volume}:/"])
+            .makes(),
             MKE2FS_D,
             GENEXT2FS,
             By::other("kernel, loop mount", &["unshare", "-m", "sh", "-ec",
@@ -291,4 +298,61 @@ fn debugfs(line: &str, _: &mut String) -> Option<(String, u64)> {
 
 fn base(path: &str) -> String {
     path.rsplit('/').next().unwrap_or(path).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listings() {
+        let mut before = String::new();
+        let mut read = |entry: super::super::suite::Entry, lines: &[&str]| {
+            let found: Vec<_> = lines
+                .iter()
+                .filter_map(|line| entry(line, &mut before))
+                .collect();
+            assert_eq!(found, [("f.dat".to_owned(), 123)], "{lines:?}");
+        };
+        read(
+            long_listing,
+            &[
+                "total 1",
+                "drwxr-xr-x 2 0 0 4096 Nov 26 22:45 d",
+                "-rw-r--r-- 1 0 0  123 Nov 26 22:45 f.dat",
+            ],
+        );
+        read(
+            find,
+            &[
+                "d 755 0 0 4096 1.0 1.0 /d",
+                "f 644 0 0 123 1.0 1.0 /d/f.dat",
+            ],
+        );
+        read(
+            fls,
+            &[
+                "d/d 12:\td\tt\tt\tt\tt\t4096\t0\t0",
+                "r/r 14:\td/f.dat\tt\tt\tt\tt\t123\t0\t0",
+            ],
+        );
+        read(
+            seven_zip,
+            &["Path = d", "Size = ", "Path = d/f.dat", "Size = 123"],
+        );
+        read(
+            debugfs,
+            &[
+                " 12 40755 (2) 0 0 4096 26-Nov-2026 22:45 d",
+                " 14 100644 (1) 0 0 123 26-Nov-2026 22:45 f.dat",
+            ],
+        );
+        read(
+            last_is_path,
+            &[
+                "Directory 40755 0 0 4096 1 0 /d",
+                "Regular 100644 0 0 123 1 0 /d/f.dat",
+            ],
+        );
+    }
 }

@@ -11,6 +11,7 @@
 //! | `{volume}` | the image to write into, empty and new for each run |
 //! | `{out}` | the file or folder to write to, new for each run |
 //! | `{listing}` | a file of the suite's, made by [`Suite::listing`] |
+//! | `{rump}` | our program, within a shell's words |
 //! | `{mnt}` | an empty folder to mount on |
 
 use serde::{Deserialize, Serialize};

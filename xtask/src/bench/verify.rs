@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Result, tools};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{self, File},
     io::{BufRead, BufReader, Read},
     os::unix::fs::MetadataExt as _,
@@ -21,17 +21,17 @@ pub(crate) fn check(arena: &Arena<'_>, check: Check, by: &Contestant) -> Result<
             listing(&arena.stdout(), entry, arena.files()).map(|()| None)
         }
         Check::Names => names(&arena.stdout(), &arena.tree()).map(|()| None),
-        Check::Folder => same_tree(arena, &arena.out()).map(Some),
+        Check::Folder => same_tree(&arena.tree(), &arena.out(), arena.suite.extras).map(Some),
         Check::Archive => {
             arena.make_out()?;
             let (out, archive) = (arena.out(), arena.stdout());
             let (out, archive) = (out.to_string_lossy(), archive.to_string_lossy());
             tools::run("tar", ["-C", &out, "-xpf", &archive])?;
-            same_tree(arena, &arena.out()).map(Some)
+            same_tree(&arena.tree(), &arena.out(), arena.suite.extras).map(Some)
         }
         Check::Volume => {
             read_back(arena)?;
-            same_tree(arena, &arena.out()).map(Some)
+            same_tree(&arena.tree(), &arena.out(), arena.suite.extras).map(Some)
         }
         Check::BigOut => same_file(&arena.big(), &arena.out()).map(|()| None),
         Check::BigStream => same_file(&arena.big(), &arena.stdout()).map(|()| None),
@@ -71,7 +71,7 @@ fn listing(output: &Path, entry: Entry, files: &HashMap<String, u64>) -> Result<
 
 /// Each name in the folder must be a word of the output.
 fn names(output: &Path, folder: &Path) -> Result<()> {
-    let mut words = std::collections::HashSet::new();
+    let mut words = HashSet::new();
     for line in lines(output)? {
         words.extend(line?.split_whitespace().map(str::to_owned));
     }
@@ -118,14 +118,14 @@ impl std::fmt::Display for Kept {
     }
 }
 
-/// Whether `copy` has the names and contents of the tree and no others.
-fn same_tree(arena: &Arena<'_>, copy: &Path) -> Result<Kept> {
+/// Whether `copy` has the names and contents of `tree` and no others but `extras`.
+fn same_tree(tree: &Path, copy: &Path, extras: &[&str]) -> Result<Kept> {
     let mut kept = Kept {
         modes: true,
         owners: true,
         times: true,
     };
-    let mut folders = vec![(arena.tree(), copy.to_owned())];
+    let mut folders = vec![(tree.to_owned(), copy.to_owned())];
     while let Some((right, copy)) = folders.pop() {
         let mut count = 0;
         for entry in fs::read_dir(&right).map_err(|error| error.to_string())? {
@@ -147,7 +147,7 @@ fn same_tree(arena: &Arena<'_>, copy: &Path) -> Result<Kept> {
         }
         for entry in fs::read_dir(&copy).map_err(|error| error.to_string())? {
             let name = entry.map_err(|error| error.to_string())?.file_name();
-            if !arena.suite.extras.iter().any(|extra| name == *extra) {
+            if !extras.iter().any(|extra| name == *extra) {
                 count -= 1;
             }
         }
@@ -191,4 +191,61 @@ fn read_full(file: &mut File, buffer: &mut [u8]) -> Result<usize> {
         }
     }
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::images::scratch::TempDir;
+
+    fn write(folder: &Path, name: &str, content: &str) {
+        fs::create_dir_all(folder.join(name).parent().unwrap()).unwrap();
+        fs::write(folder.join(name), content).unwrap();
+    }
+
+    #[test]
+    fn a_copy_must_be_the_whole_tree_and_nothing_else() {
+        let dir = TempDir::new().unwrap();
+        let (tree, copy) = (dir.path().join("tree"), dir.path().join("copy"));
+        for folder in [&tree, &copy] {
+            write(folder, "a/b", "content");
+            write(folder, "c", "more");
+        }
+        write(&copy, "lost+found/x", "not of the tree");
+        let compare = || same_tree(&tree, &copy, &["lost+found"]);
+        let kept = compare().unwrap();
+        assert!(kept.modes && kept.owners);
+        assert!(
+            same_tree(&tree, &copy, &[])
+                .unwrap_err()
+                .contains("too many")
+        );
+        write(&copy, "a/b", "CONTENT");
+        assert!(compare().unwrap_err().contains("other content"));
+        write(&copy, "a/b", "content and more");
+        assert!(compare().unwrap_err().contains("other content"));
+        fs::remove_file(copy.join("a/b")).unwrap();
+        assert!(compare().unwrap_err().contains("No such file"));
+        fs::create_dir(copy.join("a/b")).unwrap();
+        assert!(compare().unwrap_err().contains("another type"));
+    }
+
+    #[test]
+    fn a_listing_must_have_each_name_once_with_its_size() {
+        let dir = TempDir::new().unwrap();
+        let output = dir.path().join("output");
+        let files = HashMap::from([("a".to_owned(), 1), ("b".to_owned(), 20)]);
+        let entry: Entry = |line, _| {
+            let (size, name) = line.split_once(' ')?;
+            Some((name.to_owned(), size.parse().ok()?))
+        };
+        let check = |text: &str| {
+            fs::write(&output, text).unwrap();
+            listing(&output, entry, &files)
+        };
+        check("total 2\n1 a\n20 b\n5 other\n").unwrap();
+        assert!(check("1 a\n").unwrap_err().contains("missing"));
+        assert!(check("1 a\n21 b\n").unwrap_err().contains("size 21"));
+        assert!(check("1 a\n20 b\n20 b\n").unwrap_err().contains("twice"));
+    }
 }

@@ -7,7 +7,7 @@ mod disk;
 mod made;
 mod manifest;
 mod recipes;
-mod scratch;
+pub(crate) mod scratch;
 mod tree;
 
 use crate::{Result, drivers, tools};
