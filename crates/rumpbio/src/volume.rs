@@ -169,6 +169,13 @@ impl Volume {
         *self.log.lock() = Some(log);
     }
 
+    /// From now on, transactions go home directly again: for a driver that has ended the use of the log after a
+    /// [checkpoint](Self::checkpoint), and no longer writes.
+    pub fn unset_log(&self) {
+        self.capacity.store(usize::MAX, Ordering::Relaxed);
+        *self.log.lock() = None;
+    }
+
     /// Whom to call before a commit. `rumpvfs` and the driver both have an interest: the driver sets its hooks here and
     /// `rumpvfs` is called by them (see `rumpvfs::fs::MountContext`). The volume keeps them alive until
     /// [`discard_all`](Self::discard_all).

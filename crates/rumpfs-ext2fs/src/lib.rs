@@ -47,7 +47,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`layout`] | the structures of the medium, byte for byte |
-//! | [`superblock`], [`features`], [`mount`], [`options`], `state` | the volume as a whole |
+//! | [`superblock`], [`features`], [`mount`], [`options`], `state`, `torn` | the volume as a whole |
 //! | [`groups`], `balloc`, `ialloc`, `bitmap` | group descriptors; allocating blocks and inodes |
 //! | [`inode`], [`inline`], `inline_write` | inodes; data in them |
 //! | [`map`], [`extents`], [`indirect`], and with `_write` | from a file's blocks to the volume's |
@@ -109,6 +109,7 @@ pub mod options;
 mod orphans;
 mod state;
 pub mod superblock;
+mod torn;
 pub mod txn;
 pub mod types;
 mod value_inode;

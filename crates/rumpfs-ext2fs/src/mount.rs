@@ -7,10 +7,10 @@ use crate::{
     fs::Ext2fs,
     inode::{FileType, Inode},
     journal::{self, Damage, Journal, JournalArea, OverlayDevice, Run},
-    layout::superblock::SUPERBLOCK_OFFSET,
     map::Mapping,
     mmp,
     superblock::Superblock,
+    torn,
     types::{FileBlock, InodeNumber, number},
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -24,6 +24,8 @@ const EARLY_CACHE: usize = 1 << 20;
 pub struct Opened {
     /// The volume, as it is after a replay of its journal.
     pub fs: Ext2fs,
+    /// The superblock on the medium is torn; the journal has a copy.
+    pub torn: bool,
     /// Transactions that the journal added, fast commits included.
     pub replayed: u32,
     /// Where the journal ended early.
@@ -44,7 +46,11 @@ impl Ext2fs {
         Self::on(device, threads, cache_bytes, superblock)
     }
 
-    fn on(
+    /// A file system over the volume on `device` that has this superblock.
+    ///
+    /// # Errors
+    /// Those of [`Volume::new`].
+    pub(crate) fn on(
         device: Arc<dyn BlockDevice>,
         threads: &dyn Threads,
         cache_bytes: usize,
@@ -56,62 +62,6 @@ impl Ext2fs {
         };
         let volume = Volume::new(device, threads, options).map_err(at(Place::Superblock))?;
         Self::new(volume, superblock)
-    }
-
-    /// As [`open`](Self::open), before the journal is replayed. A superblock of 1 KiB takes two sectors of 512 bytes: a power cut
-    /// while it is written home may leave one old and one new, which its checksum tells. The journal has it whole then, and it is
-    /// that one which counts. Without such a copy the volume is as damaged as its checksum says.
-    ///
-    /// # Errors
-    /// Those of [`open`](Self::open).
-    pub(crate) fn open_before_replay(
-        device: Arc<dyn BlockDevice>,
-        threads: &dyn Threads,
-        cache_bytes: usize,
-    ) -> Result<Self> {
-        match Self::open(device.clone(), threads, cache_bytes) {
-            Err(
-                error @ Error::Checksum {
-                    place: Place::Superblock,
-                    ..
-                },
-            ) => Self::open_torn(device, threads, cache_bytes)
-                .ok()
-                .flatten()
-                .ok_or(error),
-            opened => opened,
-        }
-    }
-
-    /// The volume with the superblock that its journal has; `None` if the journal has none.
-    fn open_torn(
-        device: Arc<dyn BlockDevice>,
-        threads: &dyn Threads,
-        cache_bytes: usize,
-    ) -> Result<Option<Self>> {
-        let torn = Superblock::read_torn(&*device)?;
-        let block_size = u64::from(torn.block_size());
-        let plain = Self::on(device.clone(), threads, cache_bytes, torn)?;
-        let Some(journal) = plain.pending_journal(device.clone())? else {
-            return Ok(None);
-        };
-        let replay = journal.replay()?;
-        // Its block: 1 where blocks have 1 KiB, else 0.
-        let number = SUPERBLOCK_OFFSET.checked_div(block_size).unwrap_or(0);
-        let within = SUPERBLOCK_OFFSET.checked_rem(block_size).unwrap_or(0);
-        let Some(place) = replay.blocks.get(&number) else {
-            return Ok(None);
-        };
-        let block = journal.content(*place)?;
-        let bytes = usize::try_from(within).ok().and_then(|at| block.get(at..));
-        let Some(bytes) = bytes.and_then(|bytes| bytes.first_chunk()) else {
-            return Ok(None);
-        };
-        let whole = Superblock::parse(bytes, device.len())?;
-        if u64::from(whole.block_size()) != block_size {
-            return Ok(None);
-        }
-        Self::on(device, threads, cache_bytes, whole).map(Some)
     }
 
     /// Opens a volume for reading. Nothing is written: what the journal has to say is laid over the device in memory,
@@ -127,11 +77,13 @@ impl Ext2fs {
         norecovery: bool,
     ) -> Result<Opened> {
         let early_cache = EARLY_CACHE.min(cache_bytes);
-        let plain = if norecovery {
-            Self::open(device.clone(), threads, early_cache)?
+        let found = if norecovery {
+            Self::open(device.clone(), threads, early_cache)?.into()
         } else {
-            Self::open_before_replay(device.clone(), threads, early_cache)?
+            torn::open(&device, threads, early_cache)?
         };
+        let device = found.mended(device)?;
+        let (torn, plain) = (found.is_torn(), found.fs);
         mmp::check_read_only(plain.superblock(), &device)?;
         let replay = if norecovery {
             None
@@ -141,6 +93,7 @@ impl Ext2fs {
         let opened = match replay {
             None => Opened {
                 fs: Self::open(device, threads, cache_bytes)?,
+                torn,
                 replayed: 0,
                 damage: None,
             },
@@ -156,6 +109,7 @@ impl Ext2fs {
                 let fs = Self::open(overlay, threads, cache_bytes)?;
                 Opened {
                     fs,
+                    torn,
                     replayed: replay
                         .transactions
                         .saturating_add(replay.fast_commits.commits),

@@ -3,17 +3,17 @@
 use crate::{
     error::{Error, Place, Result},
     features::{Compat, Incompat, RoCompat},
+    journal::{Journal, JournalLog},
     layout::superblock::{
         EXT2_FLAGS_SIGNED_HASH, EXT2_FLAGS_UNSIGNED_HASH, EXT4_ERROR_FS, EXT4_VALID_FS,
-        RawSuperblock, SUPERBLOCK_OFFSET,
+        RawSuperblock,
     },
-    superblock::Superblock,
-    superblock::update_checksum,
+    superblock::{Superblock, update_checksum},
+    torn,
     txn::{OnError, Txn, Writer},
     types::FsBlock,
 };
 use rumpuser::{Errno, Timespec};
-use zerocopy::IntoBytes;
 
 /// What is kept in `s_first_error_func`: this driver names the structure, not a function.
 const ERROR_SOURCE: &[u8] = b"rumpfs-ext2fs";
@@ -137,7 +137,7 @@ impl Writer {
     ///
     /// # Errors
     /// What the device gives.
-    pub fn start(&self, now: Timespec, journal: bool, damaged: bool) -> Result<()> {
+    pub fn start(&self, now: Timespec, journal: Option<&Journal>, damaged: bool) -> Result<()> {
         let (low, high) = wide_time(now);
         let sb = self.fs().superblock();
         let unsigned = sb.unsigned_hash;
@@ -158,7 +158,7 @@ impl Writer {
                     raw.s_state.set(raw.s_state.get() | EXT4_ERROR_FS);
                 }
                 let incompat = raw.s_feature_incompat.get();
-                if journal {
+                if journal.is_some() {
                     raw.s_feature_incompat
                         .set(incompat | Incompat::RECOVER.bits());
                 } else {
@@ -181,66 +181,61 @@ impl Writer {
                 }
             })
         })?;
+        if let Some(journal) = journal.filter(|_| sb.features.metadata_csum()) {
+            torn::keep(journal.spare()?, &self.superblock_now()?)?;
+        }
         self.fs().volume().checkpoint().map_err(Error::Refused)
     }
 
     /// Ends writing: everything is written home, then the volume is marked as clean, if it was when it was mounted, and
-    /// that is made durable, too. With a journal, `shutdown` ends its use before the mark goes.
+    /// that is made durable, too. With a journal its `log` ends before the mark goes.
     ///
     /// # Errors
     /// What the device gives: the volume then counts as not unmounted.
-    pub fn finish(
-        &self,
-        now: Timespec,
-        shutdown: Option<&dyn Fn() -> Result<(), Errno>>,
-    ) -> Result<()> {
+    pub fn finish(&self, now: Timespec, log: Option<&JournalLog>) -> Result<()> {
         let volume = self.fs().volume();
         let (low, high) = wide_time(now);
         let valid = self.fs().superblock().state & EXT4_VALID_FS;
         let orphan_file = self.fs().superblock().features.compat(Compat::ORPHAN_FILE);
-        if shutdown.is_none() {
-            // The mark must not be durable before what it vouches for.
-            volume.checkpoint().map_err(Error::Refused)?;
-        }
-        self.run(1, now, |txn| {
-            let empty = !orphan_file || txn.orphan_file_is_empty()?;
-            txn.modify_superblock(|raw| {
-                raw.s_wtime.set(low);
-                raw.s_wtime_hi = high;
-                if shutdown.is_none() {
-                    raw.s_state.set(raw.s_state.get() | valid);
-                }
-                if empty {
-                    let present = RoCompat::ORPHAN_PRESENT.bits();
-                    raw.s_feature_ro_compat
-                        .set(raw.s_feature_ro_compat.get() & !present);
-                }
-            })
-        })?;
+        // The mark must not be durable before what it vouches for.
         volume.checkpoint().map_err(Error::Refused)?;
-        match shutdown {
-            None => Ok(()),
-            Some(shutdown) => {
-                shutdown().map_err(Error::Refused)?;
-                self.clear_recover()
+        let empty = !orphan_file || self.run(1, now, |txn| txn.orphan_file_is_empty())?;
+        let finish = |raw: &mut RawSuperblock| {
+            raw.s_wtime.set(low);
+            raw.s_wtime_hi = high;
+            if empty {
+                let present = RoCompat::ORPHAN_PRESENT.bits();
+                raw.s_feature_ro_compat
+                    .set(raw.s_feature_ro_compat.get() & !present);
             }
-        }
+        };
+        let Some(log) = log else {
+            self.run(1, now, |txn| {
+                txn.modify_superblock(|raw| {
+                    finish(raw);
+                    raw.s_state.set(raw.s_state.get() | valid);
+                })
+            })?;
+            return volume.checkpoint().map_err(Error::Refused);
+        };
+        log.shutdown().map_err(Error::Refused)?;
+        volume.unset_log();
+        // Past the cache, as the journal is closed.
+        let mut raw = self.superblock_now()?;
+        finish(&mut raw);
+        let incompat = raw.s_feature_incompat.get() & !Incompat::RECOVER.bits();
+        raw.s_feature_incompat.set(incompat);
+        update_checksum(&mut raw);
+        torn::replace(log.spare()?, &raw)
     }
 
-    /// Takes the mark off that the journal may need to be replayed: past the cache, as the journal is closed.
-    fn clear_recover(&self) -> Result<()> {
-        let device = self.fs().volume().device();
-        let raw = self.fs().with_superblock(|raw| {
+    /// The superblock as a commit now would have it.
+    fn superblock_now(&self) -> Result<RawSuperblock> {
+        self.fs().with_superblock(|raw| {
             let mut raw = *raw;
-            let incompat = raw.s_feature_incompat.get() & !Incompat::RECOVER.bits();
-            raw.s_feature_incompat.set(incompat);
             update_checksum(&mut raw);
             raw
-        })?;
-        device
-            .write_at(SUPERBLOCK_OFFSET, raw.as_bytes())
-            .and_then(|()| device.flush())
-            .map_err(|errno| Error::Device(Place::Superblock, errno))
+        })
     }
 
     /// Whether the volume allows writing at all.

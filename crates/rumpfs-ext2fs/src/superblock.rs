@@ -115,10 +115,6 @@ impl Superblock {
     /// # Errors
     /// [`Error::NotExt2`] where there is none; what [`parse`](Self::parse) gives.
     pub fn read(device: &dyn BlockDevice) -> Result<Self> {
-        Self::read_with(device, true)
-    }
-
-    fn read_with(device: &dyn BlockDevice, verify: bool) -> Result<Self> {
         let mut bytes = [0; raw::SUPERBLOCK_SIZE];
         if device.len() < raw::SUPERBLOCK_OFFSET.saturating_add(1024) {
             return Err(Error::NotExt2 { found: 0 });
@@ -126,7 +122,7 @@ impl Superblock {
         device
             .read_at(raw::SUPERBLOCK_OFFSET, &mut bytes)
             .map_err(at(Place::Superblock))?;
-        Self::parse_with(&bytes, device.len(), verify)
+        Self::parse(&bytes, device.len())
     }
 
     /// Checks a superblock. `device_len` is the length of the device in bytes.
@@ -139,10 +135,10 @@ impl Superblock {
         Self::parse_with(bytes, device_len, true)
     }
 
-    /// As [`read`](Self::read), whatever the checksum is: what a write that was interrupted left. All fields are in their ranges,
+    /// As [`parse`](Self::parse), whatever the checksum is: what a write that was interrupted left. All fields are in their ranges,
     /// but who knows whether they belong together.
-    pub(crate) fn read_torn(device: &dyn BlockDevice) -> Result<Self> {
-        Self::read_with(device, false)
+    pub(crate) fn parse_torn(bytes: &[u8; raw::SUPERBLOCK_SIZE], device_len: u64) -> Result<Self> {
+        Self::parse_with(bytes, device_len, false)
     }
 
     fn parse_with(

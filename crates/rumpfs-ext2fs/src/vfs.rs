@@ -16,6 +16,7 @@ use crate::{
     listing::HASHED,
     map::Mapping,
     options::Options,
+    torn::TORN,
     types::{FileBlock, InodeNumber, index, number},
     xattr::NameIndex,
     xattr_write::stored_value,
@@ -109,6 +110,9 @@ impl FsType for Ext2Type {
             options.norecovery,
         );
         let opened = opened.map_err(|error| report(&log, error))?;
+        if opened.torn {
+            log.message(format_args!("{TORN}"));
+        }
         if opened.replayed > 0 {
             log.message(format_args!(
                 "journal replayed in memory: {} transactions",
@@ -118,8 +122,9 @@ impl FsType for Ext2Type {
         if let Some(damage) = opened.damage {
             log.message(format_args!("the journal ends early: {damage}"));
         }
-        let overlaid =
-            opened.replayed > 0 || opened.fs.superblock().features.incompat(Incompat::RECOVER);
+        let overlaid = opened.torn
+            || opened.replayed > 0
+            || opened.fs.superblock().features.incompat(Incompat::RECOVER);
         Ok(erase(Mounted {
             fs: Arc::new(opened.fs),
             log,
@@ -224,7 +229,7 @@ pub struct Mounted {
     around: Surroundings,
     /// What writing takes; `None` while mounted for reading. Locked for a moment only.
     side: RwLock<Option<Arc<WriteSide>>>,
-    /// The journal of the volume has, or had at the mount, something to replay: the medium must not be written.
+    /// The journal of the volume has, or had at the mount, something to replay, or the superblock is torn: the medium must not be written.
     overlaid: bool,
     /// It was mounted for writing before: the orphans that are there now are in use.
     written: AtomicBool,

@@ -16,6 +16,15 @@ pub struct Run {
     pub count: u32,
 }
 
+/// The first block of a log that is empty on the medium: nobody reads it, and the first transaction writes over it.
+#[derive(Clone, Copy)]
+pub(crate) struct Spare<'a> {
+    /// The device.
+    pub(crate) device: &'a dyn BlockDevice,
+    /// Where the block begins on it.
+    pub(crate) offset: u64,
+}
+
 /// Where a journal lies on its volume: what the mount code found by mapping the journal inode.
 ///
 /// The inode is `s_journal_inum`'s; should that be unreadable, its map is also in `s_jnl_blocks` of the superblock.
@@ -159,6 +168,15 @@ impl JournalArea {
         physical
             .checked_mul(u64::from(self.block_size))
             .ok_or(Error::Io(Errno::EIO))
+    }
+
+    /// A block as a spare one.
+    pub(crate) fn spare(&self, logical: u32) -> Result<Spare<'_>, Error> {
+        let (physical, _) = self.physical(logical)?;
+        Ok(Spare {
+            device: &*self.device,
+            offset: self.offset(physical)?,
+        })
     }
 
     /// Fills `buf`, whose length is a multiple of the block size, with the journal's blocks from `logical` on.

@@ -1,7 +1,7 @@
 //! Writing transactions to the log.
 
 use super::{
-    area::JournalArea,
+    area::{JournalArea, Spare},
     checksum::crc32_be,
     commit::header,
     error::Error,
@@ -133,6 +133,18 @@ impl JournalLog {
             self.empty(&mut state)?;
         }
         Ok(())
+    }
+
+    /// The first block of the log, after its [end](Self::shutdown).
+    ///
+    /// # Errors
+    /// [`Error::Io`] with `EBUSY` while it is in use.
+    pub(crate) fn spare(&self) -> core::result::Result<Spare<'_>, Error> {
+        let state = self.state.lock();
+        if state.failed || state.superblock.start().is_some() {
+            return Err(Errno::EBUSY.into());
+        }
+        self.area.spare(state.superblock.log().start)
     }
 
     /// Blocks of the log. One is never used, so that a full log does not end where it starts.

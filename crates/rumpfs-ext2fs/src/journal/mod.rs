@@ -48,6 +48,7 @@ pub mod replay;
 pub mod superblock;
 mod tags;
 
+pub(crate) use area::Spare;
 pub use area::{JournalArea, Run};
 pub use error::Error;
 pub use fast_commit::{FastCommitOp, FastCommitTarget, FastCommits, apply};

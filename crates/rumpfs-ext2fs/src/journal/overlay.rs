@@ -55,6 +55,21 @@ impl OverlayDevice {
         }
     }
 
+    /// Lays `bytes` over the device from `offset` on.
+    ///
+    /// # Errors
+    /// The device's, as the rest of their blocks is read.
+    pub(crate) fn with_bytes(
+        base: Arc<dyn BlockDevice>,
+        block_size: u32,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<Self> {
+        let scratch = ScratchDevice::over(base, block_size, BTreeMap::new(), usize::MAX);
+        scratch.write_at(offset, bytes)?;
+        Ok(scratch.freeze())
+    }
+
     /// The blocks that lie over a range of block numbers.
     fn over(&self, range: RangeInclusive<u64>) -> &[(u64, Content)] {
         let from = self
@@ -165,6 +180,15 @@ impl ScratchDevice {
             .iter()
             .map(|(block, place)| (*block, Content::Log(*place)))
             .collect();
+        Self::over(base, block_size, blocks, limit)
+    }
+
+    fn over(
+        base: Arc<dyn BlockDevice>,
+        block_size: u32,
+        blocks: BTreeMap<u64, Content>,
+        limit: usize,
+    ) -> Self {
         let base = Base {
             device: base,
             block_size: u64::from(block_size.max(1)),
@@ -191,18 +215,18 @@ impl ScratchDevice {
         }
     }
 
-    /// Writes all blocks that lie over the device to it, and flushes it: the log is written home with what came after.
+    /// Writes all blocks that lie over the device, but one, to it, and flushes it: the log is written home with what came after.
     ///
     /// # Errors
     /// The device's.
-    pub fn write_home(&self) -> Result<()> {
+    pub fn write_home_all_but(&self, one: u64) -> Result<()> {
         let blocks = self.blocks.read();
         let len = self.base.block_len()?;
         let at_once = HOME_CHUNK.checked_div(len).unwrap_or(1).max(1);
         let mut batch: Vec<u8> = Vec::new();
         let mut first = 0_u64;
         let mut count = 0_usize;
-        for (block, content) in blocks.iter() {
+        for (block, content) in blocks.iter().filter(|(block, _)| **block != one) {
             let next = u64::try_from(count).ok().and_then(|n| first.checked_add(n));
             if count > 0 && (next != Some(*block) || count >= at_once) {
                 self.base.write(first, &batch)?;

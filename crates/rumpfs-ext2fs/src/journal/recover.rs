@@ -1,7 +1,7 @@
 //! A journal of a volume that is being mounted.
 
 use super::{
-    area::JournalArea,
+    area::{JournalArea, Spare},
     error::Error,
     layout::MAGIC_BYTES,
     log::{JournalLog, LogOptions},
@@ -47,6 +47,17 @@ impl Journal {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.superblock.start().is_none()
+    }
+
+    /// The first block of the log, which must be [clean](Self::is_clean).
+    ///
+    /// # Errors
+    /// [`Error::Io`] with `EBUSY` when there is something to replay.
+    pub(crate) fn spare(&self) -> Result<Spare<'_>, Error> {
+        if !self.is_clean() {
+            return Err(Errno::EBUSY.into());
+        }
+        self.area.spare(self.superblock.log().start)
     }
 
     /// Reads the log. Nothing is written.

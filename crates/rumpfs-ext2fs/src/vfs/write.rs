@@ -9,11 +9,12 @@ use crate::{
     file_write::Change,
     fs::Ext2fs,
     inode::{Device, FileType as InodeType, Inode},
-    journal::{self, Journal, JournalLog, LogOptions},
+    journal::{self, Journal, JournalLog, LogOptions, Replay},
     layout::superblock::{EXT4_ERROR_FS, EXT4_VALID_FS},
     mmp::Protection,
     names::{Dirs, NamePlace, NewKind as FormatKind, NewNode},
     options::Options,
+    torn::{self, Found, TORN},
     txn::{CommitHooks, OnError, Ordered, Writer},
     types::FileBlock,
     xattr::NameIndex,
@@ -88,11 +89,11 @@ pub(super) fn open(
 ) -> FormatResult<(Arc<Ext2fs>, WriteSide)> {
     let host = &*context.host;
     let cache = EARLY_CACHE.min(context.cache_bytes);
-    let early = Ext2fs::open_before_replay(device.clone(), host, cache)?;
-    Writer::check_writable(&early)?;
+    let found = torn::open(&device, host, cache)?;
+    Writer::check_writable(&found.fs)?;
     let taken: Arc<Mutex<Weak<Volume>>> = Arc::default();
-    let protection = protect(&early, &device, around, &taken)?;
-    let opened = open_taken(context, device, around, early);
+    let protection = protect(&found.fs, &device, around, &taken)?;
+    let opened = open_taken(context, device, around, found);
     match opened {
         Ok((fs, mut side)) => {
             side.protection = protection;
@@ -109,16 +110,20 @@ pub(super) fn open(
     }
 }
 
-/// Opens a volume that nobody else writes. `early` is it as it lies there.
+/// Opens a volume that nobody else writes. `found` is it as it lies there.
 fn open_taken(
     context: &MountContext,
     device: Arc<dyn BlockDevice>,
     around: &Surroundings,
-    early: Ext2fs,
+    found: Found,
 ) -> FormatResult<(Arc<Ext2fs>, WriteSide)> {
-    let journal = ready_journal(&early, &device, around)?;
+    if found.is_torn() {
+        around.log.message(format_args!("{TORN}"));
+        found.mend(&*device)?;
+    }
+    let journal = ready_journal(&found.fs, &device, around)?;
     // What was read before the replay may be old.
-    drop(early);
+    drop(found);
     let fs = Arc::new(Ext2fs::open(device, &*context.host, context.cache_bytes)?);
     fs.check_root()?;
     let side = WriteSide::new(&fs, around, journal, None, true)?;
@@ -158,28 +163,40 @@ fn ready_journal(
     if !journal.is_clean() {
         let replay = journal.replay()?;
         // As for Linux: a log that the volume does not say is needed is old.
-        if features.incompat(Incompat::RECOVER) {
-            if replay.fast_commits.is_empty() {
-                journal.write_home(&replay)?;
-            } else {
-                let size = fs.block_size();
-                fast_commit::replayed(device.clone(), size, &replay, host)?
-                    .write_home()
-                    .map_err(crate::error::at(Where::Superblock))?;
-            }
-            log.message(format_args!(
-                "journal replayed: {} transactions",
-                replay
-                    .transactions
-                    .saturating_add(replay.fast_commits.commits)
-            ));
-            if let Some(damage) = &replay.damage {
-                log.message(format_args!("the journal ends early: {damage}"));
-            }
+        let needed = features.incompat(Incompat::RECOVER);
+        let redone = if needed && !replay.fast_commits.is_empty() {
+            let size = fs.block_size();
+            Some(fast_commit::replayed(device.clone(), size, &replay, host)?)
+        } else {
+            None
+        };
+        if needed {
+            journal.write_home(&replay)?;
+            tell_replay(log, &replay);
+        }
+        if let Some(redone) = &redone {
+            // The log has no copy of the superblock that they make: it waits until the log is empty.
+            redone
+                .write_home_all_but(fs.superblock().superblock_block().0)
+                .map_err(crate::error::at(Where::Superblock))?;
         }
         journal.reset(&replay)?;
+        if let Some(redone) = redone {
+            torn::replace(journal.spare()?, &torn::read(&*redone)?)?;
+        }
     }
     Ok(Some(journal))
+}
+
+fn tell_replay(log: &Log, replay: &Replay) {
+    let fast = replay.fast_commits.commits;
+    log.message(format_args!(
+        "journal replayed: {} transactions",
+        replay.transactions.saturating_add(fast)
+    ));
+    if let Some(damage) = &replay.damage {
+        log.message(format_args!("the journal ends early: {damage}"));
+    }
 }
 
 impl WriteSide {
@@ -215,7 +232,7 @@ impl WriteSide {
         let volume = fs.volume();
         let pages = Arc::new(Pages(around.ordered.clone()));
         volume.set_hooks(Arc::new(CommitHooks::new(&writer, pages)));
-        writer.start(now, journal.is_some(), damaged)?;
+        writer.start(now, journal.as_ref(), damaged)?;
         let log = match journal {
             None => None,
             Some(mut journal) => {
@@ -265,10 +282,7 @@ impl WriteSide {
 
     /// Ends writing and marks the volume as clean.
     pub(super) fn end(self) -> FormatResult<()> {
-        let result = match &self.log {
-            Some(log) => self.writer.finish(self.now(), Some(&|| log.shutdown())),
-            None => self.writer.finish(self.now(), None),
-        };
+        let result = self.writer.finish(self.now(), self.log.as_deref());
         match self.protection {
             Some(protection) => result.and(protection.end()),
             None => result,

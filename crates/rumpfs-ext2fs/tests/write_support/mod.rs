@@ -214,7 +214,7 @@ impl Disk {
     pub(crate) fn check(&self) {
         self.writer.finish(self.now(), None).unwrap();
         self.fsck();
-        self.writer.start(self.now(), false, false).unwrap();
+        self.writer.start(self.now(), None, false).unwrap();
     }
 
     fn fsck(&self) {
@@ -537,7 +537,7 @@ fn try_mount(
     let hooks: Arc<dyn Hooks> = Arc::new(CommitHooks::new(&writer, Arc::new(NoData)));
     volume.set_hooks(hooks);
     let now = Timespec::from_secs(START);
-    writer.start(now, false, false)?;
+    writer.start(now, None, false)?;
     writer.recover_orphans(now)?;
     Ok((fs, writer))
 }
