@@ -7,35 +7,55 @@
 //!
 //! `cargo xtask crash` runs many states, `docs/crash.md` tells more.
 
+mod bench;
 mod explore;
 mod ext;
 mod ledger;
+mod point;
 mod session;
 mod state;
 mod workloads;
 
-pub use explore::{Report, explore};
+pub use explore::{Progress, Report, Share, explore, repeat};
 pub use ledger::{Content, FileId, Ledger, State};
+pub use point::{Point, PowerCut};
 pub use session::Session;
 
+use crate::conformance::Cap;
 use std::path::Path;
+
+/// What a format promises for a power cut at any point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// The volume is whole after the driver has replayed its journal: nothing that was ever durable is lost, nothing is there that
+    /// nobody made, and the native checker finds nothing.
+    Whole,
+    /// The native checker repairs the volume before it is mounted, and then finds nothing. Files that were durable and not being changed have
+    /// their content, under their names or where the checker [puts](Volume::is_salvage) what it finds.
+    Repaired,
+}
 
 /// A file system on which power cuts are explored.
 pub trait Volume: Sync {
-    /// Its name on the command line and in reports: `ext4-1k`.
-    fn name(&self) -> String;
+    /// Its name on the command line and in reports, the family first: `ext4-1k`.
+    fn name(&self) -> &'static str;
 
     /// The type to mount.
     fn fs_type(&self) -> &'static str;
 
-    /// An empty volume.
+    /// What the format can do: workloads that need more are left out.
+    fn caps(&self) -> Cap;
+
+    /// An empty volume, always the same.
     fn make(&self) -> Vec<u8>;
 
-    /// Whether a cut never leaves damage (a journal). Without, the native checker repairs before the volume is mounted, and only
-    /// what was durable and not being changed is promised.
-    fn survives(&self) -> bool;
+    /// What a power cut leaves.
+    fn promise(&self) -> Promise;
 
-    /// Whether the native checker finds nothing; else what it printed.
+    /// Whether the native checker puts under such a path what it finds without a name. Where nothing is repaired nobody asks.
+    fn is_salvage(&self, path: &[u8]) -> bool;
+
+    /// Whether the native checker finds nothing; it must not change the image.
     ///
     /// # Errors
     /// What it printed.
@@ -48,13 +68,19 @@ pub trait Volume: Sync {
     fn repair(&self, image: &Path) -> Result<(), String>;
 }
 
+/// Every volume; a format adds those of its file here.
+#[must_use]
+pub fn all() -> Vec<&'static dyn Volume> {
+    [ext::volumes()].concat()
+}
+
 /// The volumes of a file system (`ext2fs`), of a family of them (`ext4`), or the one of that name (`ext4-1k`).
 #[must_use]
-pub fn volumes(name: &str) -> Vec<Box<dyn Volume>> {
-    let all = ext::volumes().into_iter();
-    all.filter(|volume| {
+pub fn volumes(name: &str) -> Vec<&'static dyn Volume> {
+    let mut found = all();
+    found.retain(|volume| {
         let its = volume.name();
         volume.fs_type() == name || its == name || its.split('-').next() == Some(name)
-    })
-    .collect()
+    });
+    found
 }

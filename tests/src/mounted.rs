@@ -114,7 +114,22 @@ impl Mounted {
         device: Arc<dyn BlockDevice>,
         seed: u64,
     ) -> Result<Self, (Errno, Vec<String>)> {
-        Self::with_kernel(boot_on(Sim::new(seed)), fs_type, device, false, &[])
+        Self::on_sim(Sim::new(seed), fs_type, device)
+    }
+
+    /// Mounts a block device for writing in a kernel on a simulated host.
+    ///
+    /// # Errors
+    /// What `mount` says, and the kernel's messages.
+    ///
+    /// # Panics
+    /// When the kernel does not boot.
+    pub fn on_sim(
+        sim: Arc<Sim>,
+        fs_type: &str,
+        device: Arc<dyn BlockDevice>,
+    ) -> Result<Self, (Errno, Vec<String>)> {
+        Self::with_kernel(boot_on(sim), fs_type, device, false, &[])
     }
 
     fn with_kernel(
@@ -129,6 +144,21 @@ impl Mounted {
         kernel.etfs_register("/dev/image", device).expect("etfs");
         proc.mkdirat(At::Cwd, MOUNT_POINT, 0o755)
             .expect("a mount point");
+        let mounted = Self { kernel, proc };
+        mounted.mount(fs_type, read_only, options)?;
+        Ok(mounted)
+    }
+
+    /// Mounts the device again, after an unmount.
+    ///
+    /// # Errors
+    /// What `mount` says, and the kernel's messages.
+    pub fn mount(
+        &self,
+        fs_type: &str,
+        read_only: bool,
+        options: &[(&str, Option<&str>)],
+    ) -> Result<(), (Errno, Vec<String>)> {
         let mut args = MountArgs::device("/dev/image");
         if read_only {
             args = args.read_only();
@@ -136,11 +166,12 @@ impl Mounted {
         for (name, value) in options {
             args = args.option(name, *value);
         }
-        proc.mount(fs_type, MOUNT_POINT, args).map_err(|error| {
-            let messages = kernel.log().since(0);
-            (error, messages.into_iter().map(|m| m.text).collect())
-        })?;
-        Ok(Self { kernel, proc })
+        self.proc
+            .mount(fs_type, MOUNT_POINT, args)
+            .map_err(|error| {
+                let messages = self.kernel.log().since(0);
+                (error, messages.into_iter().map(|m| m.text).collect())
+            })
     }
 
     /// Unmounts.

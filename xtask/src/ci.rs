@@ -47,18 +47,9 @@ fn privileged() -> &'static [&'static str] {
 }
 
 /// Explores crash states; the program in `tests/` does it.
-pub(crate) fn crash(fs: &str, states: u32, seed: u64) -> Result<()> {
-    let (states, seed) = (states.to_string(), seed.to_string());
-    let program = [
-        "run",
-        "--quiet",
-        "--package",
-        "rump-tests",
-        "--bin",
-        "crash",
-        "--",
-    ];
-    cargo(&[&program[..], &[fs, &states, &seed]].concat())
+pub(crate) fn crash(arguments: &[&str]) -> Result<()> {
+    let program = ["run", "--quiet", "--release", "--package", "rump-tests"];
+    cargo(&[&program[..], &["--bin", "crash", "--"], arguments].concat())
 }
 
 /// Runs `cargo test` with each of these arguments to the end, and closes with how many tests passed and failed altogether.

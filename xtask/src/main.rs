@@ -48,12 +48,15 @@ enum Command {
         /// A file system (ext2fs), a family (ext4) or one volume (ext4-1k).
         #[arg(long, value_name = "NAME")]
         fs: String,
-        /// About so many crash states on each volume.
+        /// So many crash states on each volume at least.
         #[arg(long, default_value_t = 1000)]
         states: u32,
         /// Chooses what the workloads do and where they are cut.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Examine one state once more, as a failure names it.
+        #[arg(long, value_name = "STATE", conflicts_with_all = ["states", "seed"])]
+        repeat: Option<String>,
     },
     /// Measure the tool's jobs against other programs on the same data, in turn, and verify each result.
     Bench(bench::Options),
@@ -73,7 +76,14 @@ fn main() -> ExitCode {
         Command::Images { small: true, .. } => images::make_small(),
         Command::Images { names, force, .. } => images::make(&names, force),
         Command::Test { fs } => ci::test(fs.as_deref()),
-        Command::Crash { fs, states, seed } => ci::crash(&fs, states, seed),
+        Command::Crash {
+            fs,
+            repeat: Some(state),
+            ..
+        } => ci::crash(&[&fs, &state]),
+        Command::Crash {
+            fs, states, seed, ..
+        } => ci::crash(&[&fs, &states.to_string(), &seed.to_string()]),
         Command::Bench(options) => bench::run(&options),
         Command::Ci { no_tests } => ci::all(!no_tests),
     };

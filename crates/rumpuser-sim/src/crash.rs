@@ -19,7 +19,7 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// Every kind.
+    /// Every kind, in the order of the type.
     pub const KINDS: [Self; 5] = [
         Self::All,
         Self::None,

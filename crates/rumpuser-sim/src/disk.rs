@@ -4,10 +4,10 @@ use crate::{
     Fault, History, Loss, Operation,
     crash::{Change, Medium},
     fault::Failure,
-    store::Store,
+    store::{CHUNK, Store},
 };
 use rumpuser::{BlockDevice, Errno, Result, sync::Mutex};
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 /// How often a disk was asked for what; failed operations count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -176,6 +176,17 @@ impl MemDisk {
         let mut bytes = vec![0; usize::try_from(self.len).expect("fits in memory")];
         self.state.lock().medium.current.read(0, &mut bytes);
         bytes
+    }
+
+    /// Bytes in a [piece](Self::pieces).
+    pub const PIECE: usize = CHUNK as usize;
+
+    /// What a reader would see now, in pieces by their number; those that are missing are zero. The last may go past the end of the
+    /// disk. As long as nobody writes to a piece, all disks that came from each other by [`crash_image`](Self::crash_image) share it, so
+    /// that it is the same memory.
+    #[must_use]
+    pub fn pieces(&self) -> BTreeMap<u64, Arc<Vec<u8>>> {
+        self.state.lock().medium.current.chunks().clone()
     }
 
     fn range(&self, offset: u64, len: u64) -> Result<Range<u64>> {

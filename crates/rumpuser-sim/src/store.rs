@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
-const CHUNK: u64 = 1 << 16;
+pub(crate) const CHUNK: u64 = 1 << 16;
 
 /// The content of a medium. What was never written is zero and takes no memory; a clone costs a pointer per chunk.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,10 @@ impl Store {
         Self {
             chunks: chunks.map(|(index, chunk)| (index, whole(chunk))).collect(),
         }
+    }
+
+    pub(crate) fn chunks(&self) -> &BTreeMap<u64, Arc<Vec<u8>>> {
+        &self.chunks
     }
 
     pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) {

@@ -112,23 +112,36 @@ pub type FileId = usize;
 
 /// What every file of a workload must be after a cut at any point.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger(Vec<Vec<Entry>>);
+pub struct Ledger {
+    files: Vec<Vec<Entry>>,
+    /// What an empty volume has.
+    own: BTreeSet<Vec<u8>>,
+}
 
 impl Ledger {
+    /// The ledger of a volume that has nothing but this.
+    #[must_use]
+    pub fn of(empty: &Tree) -> Self {
+        Self {
+            files: vec![],
+            own: empty.keys().cloned().collect(),
+        }
+    }
+
     /// A file that is in this state from the change `from` on.
     pub fn add(&mut self, from: usize, state: State) -> FileId {
-        self.0.push(vec![]);
-        self.set(self.0.len() - 1, from, vec![state]);
-        self.0.len() - 1
+        self.files.push(vec![]);
+        self.set(self.files.len() - 1, from, vec![state]);
+        self.files.len() - 1
     }
 
     /// A file is in one of these states from the change `from` on.
     pub fn set(&mut self, id: FileId, from: usize, states: Vec<State>) {
-        self.0[id].push(Entry { from, states });
+        self.files[id].push(Entry { from, states });
     }
 
     fn at(&self, cut: usize) -> impl Iterator<Item = &[State]> {
-        self.0.iter().filter_map(move |entries| {
+        self.files.iter().filter_map(move |entries| {
             let entry = entries.iter().rev().find(|entry| entry.from <= cut);
             entry.map(|entry| &entry.states[..])
         })
@@ -154,7 +167,7 @@ impl Ledger {
         }
         for path in tree.keys() {
             let name = String::from_utf8_lossy(path);
-            let own = name.is_empty() || name == "lost+found" || name == PROBE;
+            let own = name == PROBE || self.own.contains(path);
             if !own && !allowed.contains(&*name) {
                 wrong.push(format!("{name}: not expected"));
             }
@@ -163,11 +176,16 @@ impl Ledger {
     }
 
     /// Compares what was durable and not being changed at a cut, on a volume that had to be repaired: it may have another
-    /// name, in `lost+found`, and one more, in a new directory whose block was not written and shows old names. Gives how many files were found there.
+    /// name, where `salvage` says that the checker puts such files, and one more, in a new directory whose block was not written and shows old names. Gives how many files were found there.
     ///
     /// # Errors
     /// The files that are nowhere.
-    pub fn compare_repaired(&self, cut: usize, tree: &Tree) -> Result<usize, String> {
+    pub fn compare_repaired(
+        &self,
+        cut: usize,
+        tree: &Tree,
+        salvage: &dyn Fn(&[u8]) -> bool,
+    ) -> Result<usize, String> {
         let mut wrong = vec![];
         let mut found = 0;
         for states in self.at(cut) {
@@ -175,9 +193,7 @@ impl Ledger {
             let Some(why) = state.differs(tree, &names(states), false) else {
                 continue;
             };
-            let mut orphans = tree
-                .iter()
-                .filter(|(path, _)| path.starts_with(b"lost+found/"));
+            let mut orphans = tree.iter().filter(|(path, _)| salvage(path));
             if state.names.is_empty()
                 || orphans.any(|(_, node)| state.content.differs(&node.kind).is_none())
             {
@@ -244,6 +260,7 @@ mod tests {
         let moved = state(&["b"], bytes(b"new"));
         ledger.set(id, 9, vec![state(&["a"], bytes(b"old")), moved.clone()]);
         ledger.set(id, 12, vec![moved]);
+        let lost = |path: &[u8]| path.starts_with(b"lost+found");
         let good = |cut, files: &[_]| ledger.compare(cut, &tree(files)).is_ok();
         assert!(good(4, &[]));
         assert!(good(5, &[("a", b"old", 1)]));
@@ -257,7 +274,7 @@ mod tests {
         assert!(!good(11, &[("a", b"old", 1), ("b", b"new", 1)]));
         assert!(!good(12, &[("a", b"old", 1)]));
         assert!(good(12, &[("b", b"new", 1)]));
-        let repaired = |cut, files: &[_]| ledger.compare_repaired(cut, &tree(files));
+        let repaired = |cut, files: &[_]| ledger.compare_repaired(cut, &tree(files), &lost);
         assert_eq!(repaired(5, &[("lost+found/#12", b"old", 1)]), Ok(1));
         assert!(repaired(5, &[("lost+found/#12", b"oll", 1)]).is_err());
         assert_eq!(repaired(9, &[]), Ok(0));

@@ -1,17 +1,32 @@
 //! A workload's view: system calls, and what they promise.
 
 use super::{
+    Volume,
     ledger::{Content, FileId, Ledger, State},
     state::Cut,
 };
-use crate::mounted::{MOUNT_POINT, Mounted};
+use crate::{
+    conformance::Cap,
+    mounted::{MOUNT_POINT, Mounted},
+    tree,
+};
 use rumpkern::{Fd, OpenFlags, Proc};
-use rumpuser_sim::{History, MemDisk, Rng};
+use rumpuser_sim::{History, MemDisk, Options, Rng, Sim};
 use rumpvfs::{
     Calls as _,
-    calls::{At, Follow, RenameFlags},
+    calls::{At, Follow, MountFlags, RenameFlags},
 };
 use std::sync::Arc;
+
+/// What a run of a workload starts from.
+pub(super) struct Start<'a> {
+    pub(super) volume: &'a dyn Volume,
+    /// The empty volume.
+    pub(super) image: &'a [u8],
+    /// What the kernel may use, in bytes.
+    pub(super) memory: u64,
+    pub(super) seed: u64,
+}
 
 /// A mounted volume whose every change of the medium is recorded, and the ledger of what must be left.
 pub struct Session {
@@ -19,6 +34,8 @@ pub struct Session {
     disk: Arc<MemDisk>,
     /// Changes before the recording began.
     base: u64,
+    fs_type: &'static str,
+    caps: Cap,
     ledger: Ledger,
     /// Of each file the durable state and all that it was in since.
     files: Vec<Vec<State>>,
@@ -27,13 +44,19 @@ pub struct Session {
 }
 
 impl Session {
-    /// Mounts the volume and moves the log's head by a number of commits that `seed` chooses, so that some runs wrap it; records
+    /// Mounts the volume and moves the log's head by a number of commits that the seed chooses, so that some runs wrap it; records
     /// from there.
-    pub(super) fn start(fs_type: &str, image: &[u8], seed: u64) -> Self {
-        let disk = Arc::new(MemDisk::from_bytes(image));
-        let device = disk.clone();
-        let mounted = Mounted::simulated(fs_type, device, seed)
+    pub(super) fn start(start: &Start<'_>) -> Self {
+        let Start { volume, seed, .. } = *start;
+        let disk = Arc::new(MemDisk::from_bytes(start.image));
+        let sim = Sim::with(Options {
+            seed,
+            memory_limit: start.memory,
+            ..Options::default()
+        });
+        let mounted = Mounted::on_sim(sim, volume.fs_type(), disk.clone())
             .unwrap_or_else(|(error, log)| panic!("mounting: {error}; {log:?}"));
+        let empty = tree::from_mount(&mounted.proc, MOUNT_POINT);
         let mut rng = Rng::new(seed);
         let proc = &mounted.proc;
         for n in 0..rng.below(160) {
@@ -51,7 +74,9 @@ impl Session {
             mounted,
             disk,
             base: 0,
-            ledger: Ledger::default(),
+            fs_type: volume.fs_type(),
+            caps: volume.caps(),
+            ledger: Ledger::of(&empty),
             files: vec![],
             rng,
         };
@@ -82,6 +107,12 @@ impl Session {
     #[must_use]
     pub fn proc(&self) -> &Proc {
         &self.mounted.proc
+    }
+
+    /// What the format can do.
+    #[must_use]
+    pub fn caps(&self) -> Cap {
+        self.caps
     }
 
     /// The full path of a name below the mount point.
@@ -245,6 +276,30 @@ impl Session {
     pub fn sync(&mut self) {
         self.proc().sync().expect("sync");
         (0..self.files.len()).for_each(|id| self.durable(id));
+    }
+
+    /// Unmounts and mounts again: everything is durable then.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn mount_again(&mut self) {
+        let done = self.proc().unmount(MOUNT_POINT, false);
+        done.expect("unmount");
+        (0..self.files.len()).for_each(|id| self.durable(id));
+        let mounted = self.mounted.mount(self.fs_type, false);
+        mounted.unwrap_or_else(|(error, log)| panic!("mounting: {error}; {log:?}"));
+    }
+
+    /// Makes the mount read-only, after which everything is durable, and writable again.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn remount(&mut self) {
+        let done = self.proc().remount(MOUNT_POINT, MountFlags::RDONLY);
+        done.expect("remount for reading");
+        (0..self.files.len()).for_each(|id| self.durable(id));
+        let done = self.proc().remount(MOUNT_POINT, MountFlags::default());
+        done.expect("remount for writing");
     }
 
     /// A new directory, not yet durable.

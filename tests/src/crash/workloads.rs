@@ -1,21 +1,45 @@
 //! What programs do to a file system, each noting what it may rely on.
 
 use super::Session;
+use crate::conformance::Cap;
 use rumpvfs::Calls as _;
 
-/// A workload with its name.
-pub(super) type Workload = (&'static str, fn(&mut Session));
+/// A workload.
+pub(super) struct Workload {
+    pub(super) name: &'static str,
+    /// What the format must be able to do.
+    pub(super) needs: Cap,
+    /// What the kernel may use, in bytes.
+    pub(super) memory: u64,
+    pub(super) work: fn(&mut Session),
+}
+
+const PLENTY: u64 = 64 << 20;
+
+const fn workload(name: &'static str, needs: Cap, work: fn(&mut Session)) -> Workload {
+    Workload {
+        name,
+        needs,
+        memory: PLENTY,
+        work,
+    }
+}
 
 /// Every workload.
 pub(super) const ALL: &[Workload] = &[
-    ("small-files", small_files),
-    ("atomic-save", atomic_save),
-    ("append-log", append_log),
-    ("trees", trees),
-    ("large-file", large_file),
-    ("links", links),
-    ("sparse", sparse),
-    ("many-names", many_names),
+    workload("small-files", Cap::empty(), small_files),
+    workload("atomic-save", Cap::empty(), atomic_save),
+    workload("append-log", Cap::empty(), append_log),
+    workload("trees", Cap::empty(), trees),
+    workload("large-file", Cap::empty(), large_file),
+    workload("links", Cap::LINKS, links),
+    workload("sparse", Cap::empty(), sparse),
+    workload("many-names", Cap::empty(), many_names),
+    workload("mounts", Cap::empty(), mounts),
+    Workload {
+        memory: 256 << 10,
+        ..workload("pressure", Cap::empty(), pressure)
+    },
 ];
 
 /// Creates files and makes each durable; removes some.
@@ -140,7 +164,7 @@ fn large_file(s: &mut Session) {
     for n in 0..10 {
         let mut data = s.content(id).to_vec();
         match n % 5 {
-            0 => {
+            0 if s.caps().contains(Cap::PUNCH) => {
                 let from = s.between(0, data.len() / 2);
                 let len = s.between(1, data.len() / 2);
                 data[from..from + len].fill(0);
@@ -149,7 +173,7 @@ fn large_file(s: &mut Session) {
                     punched.expect("punch");
                 });
             }
-            1 | 3 => {
+            0 | 1 | 3 => {
                 let len = s.between(data.len() / 4, data.len());
                 data.truncate(len);
                 s.rewrite(id, data, |proc| {
@@ -270,6 +294,65 @@ fn many_names(s: &mut Session) {
         }
         if n % 40 == 39 {
             s.sync();
+        }
+    }
+    s.sync();
+}
+
+/// Mounts end and begin.
+fn mounts(s: &mut Session) {
+    s.mkdir("kept");
+    for n in 0..10 {
+        let len = s.between(0, 6_000);
+        let data = s.bytes(len);
+        let (id, fd) = s.create(&format!("kept/{n}"), &data, 2_000);
+        if n % 3 == 0 {
+            s.fsync(id, fd, false);
+        }
+        s.close(fd);
+        if n % 4 == 3 {
+            s.remove(id, &format!("kept/{n}"), false);
+        }
+        match n % 5 {
+            0 | 3 => s.mount_again(),
+            // With nothing to write in between.
+            1 | 4 => s.remount(),
+            _ => {
+                s.remount();
+                s.mount_again();
+            }
+        }
+    }
+}
+
+/// Far more is written than the page cache holds, which writes back as it likes.
+fn pressure(s: &mut Session) {
+    let mut files = vec![];
+    for n in 0..4 {
+        files.push(s.create(&format!("file{n}"), b"", 1));
+    }
+    s.sync();
+    for n in 0..16 {
+        let (id, fd) = files[n % 4];
+        let mut data = s.content(id).to_vec();
+        if n < 8 || n % 3 == 0 {
+            let len = s.between(50_000, 250_000);
+            let more = s.bytes(len);
+            s.append(id, fd, &more);
+        } else {
+            let from = s.between(0, data.len() / 2);
+            let len = s.between(data.len() / 4, data.len() / 2);
+            let new = s.bytes(len);
+            data[from..from + len].copy_from_slice(&new);
+            s.rewrite(id, data, |proc| {
+                for (k, piece) in new.chunks(10_000).enumerate() {
+                    let at = (from + k * 10_000) as u64;
+                    assert_eq!(proc.pwrite(fd, piece, at), Ok(piece.len()));
+                }
+            });
+        }
+        if n % 5 == 4 {
+            s.fsync(id, fd, n % 2 == 0);
         }
     }
     s.sync();
