@@ -114,10 +114,10 @@ impl Mounted {
         device: Arc<dyn BlockDevice>,
         seed: u64,
     ) -> Result<Self, (Errno, Vec<String>)> {
-        Self::on_sim(Sim::new(seed), fs_type, device)
+        Self::on_sim(Sim::new(seed), fs_type, device, false)
     }
 
-    /// Mounts a block device for writing in a kernel on a simulated host.
+    /// Mounts a block device in a kernel on a simulated host.
     ///
     /// # Errors
     /// What `mount` says, and the kernel's messages.
@@ -128,8 +128,9 @@ impl Mounted {
         sim: Arc<Sim>,
         fs_type: &str,
         device: Arc<dyn BlockDevice>,
+        read_only: bool,
     ) -> Result<Self, (Errno, Vec<String>)> {
-        Self::with_kernel(boot_on(sim), fs_type, device, false, &[])
+        Self::with_kernel(boot_on(sim), fs_type, device, read_only, &[])
     }
 
     fn with_kernel(

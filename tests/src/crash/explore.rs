@@ -178,6 +178,7 @@ impl<'a> Explorer<'a> {
             volume: self.volume,
             image: &self.image,
             memory: work.memory,
+            latency: work.latency,
             seed,
         });
         (work.work)(&mut session);

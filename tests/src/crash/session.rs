@@ -11,12 +11,20 @@ use crate::{
     tree,
 };
 use rumpkern::{Fd, OpenFlags, Proc};
-use rumpuser_sim::{History, MemDisk, Options, Rng, Sim};
+use rumpuser::{BlockDevice, Threads as _, sync::Mutex};
+use rumpuser_sim::{History, MemDisk, Options, Rng, Sim, SlowDisk};
 use rumpvfs::{
     Calls as _,
     calls::{At, Follow, MountFlags, RenameFlags},
 };
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 /// What a run of a workload starts from.
 pub(super) struct Start<'a> {
@@ -25,22 +33,33 @@ pub(super) struct Start<'a> {
     pub(super) image: &'a [u8],
     /// What the kernel may use, in bytes.
     pub(super) memory: u64,
+    /// Most time that a transfer takes: other threads run meanwhile.
+    pub(super) latency: Duration,
     pub(super) seed: u64,
 }
 
-/// A mounted volume whose every change of the medium is recorded, and the ledger of what must be left.
+/// A mounted volume whose every change of the medium is recorded, and the ledger of what must be left. Threads have one each, of one
+/// volume.
 pub struct Session {
+    stage: Arc<Stage>,
+    proc: Proc,
+    /// Of each file of this session the durable state and all that it was in since.
+    files: BTreeMap<FileId, Vec<State>>,
+    /// Chooses sizes, names and contents.
+    pub rng: Rng,
+}
+
+/// What the sessions of one volume share.
+struct Stage {
+    sim: Arc<Sim>,
     mounted: Mounted,
     disk: Arc<MemDisk>,
     /// Changes before the recording began.
     base: u64,
     fs_type: &'static str,
     caps: Cap,
-    ledger: Ledger,
-    /// Of each file the durable state and all that it was in since.
-    files: Vec<Vec<State>>,
-    /// Chooses sizes, names and contents.
-    pub rng: Rng,
+    /// Locked for a moment, never across a system call.
+    ledger: Mutex<Ledger>,
 }
 
 impl Session {
@@ -54,65 +73,87 @@ impl Session {
             memory_limit: start.memory,
             ..Options::default()
         });
-        let mounted = Mounted::on_sim(sim, volume.fs_type(), disk.clone())
+        let device: Arc<dyn BlockDevice> = if start.latency.is_zero() {
+            disk.clone()
+        } else {
+            Arc::new(SlowDisk::new(sim.clone(), disk.clone(), start.latency))
+        };
+        let mounted = Mounted::on_sim(sim.clone(), volume.fs_type(), device, false)
             .unwrap_or_else(|(error, log)| panic!("mounting: {error}; {log:?}"));
         let empty = tree::from_mount(&mounted.proc, MOUNT_POINT);
         let mut rng = Rng::new(seed);
-        let proc = &mounted.proc;
-        for n in 0..rng.below(160) {
-            let path = format!("{MOUNT_POINT}/warm{n}");
-            let fd = proc.open(&path, OpenFlags::RDWR | OpenFlags::CREAT, 0o644);
-            let fd = fd.expect("a file");
-            proc.write(fd, &[7; 100]).expect("write");
-            proc.fsync(fd).expect("fsync");
-            proc.close(fd).expect("close");
-            proc.unlinkat(At::Cwd, &path, false).expect("unlink");
-        }
-        proc.sync().expect("sync");
+        warm_up(&mounted.proc, rng.below(160));
         disk.record();
-        let mut session = Self {
-            mounted,
-            disk,
-            base: 0,
+        let stage = Stage {
+            sim,
+            base: changes(&disk),
             fs_type: volume.fs_type(),
             caps: volume.caps(),
-            ledger: Ledger::of(&empty),
-            files: vec![],
-            rng,
+            ledger: Mutex::new(Ledger::of(&empty)),
+            mounted,
+            disk,
         };
-        session.base = session.changes();
-        session
+        Self {
+            proc: stage.mounted.proc.fork(),
+            stage: Arc::new(stage),
+            files: BTreeMap::new(),
+            rng,
+        }
     }
 
     /// What was recorded, and the ledger for it. The power goes instead of an unmount.
     pub(super) fn finish(self) -> (History, Ledger) {
         let end = self.now();
-        let history = self.disk.history();
+        let history = self.stage.disk.history();
         assert_eq!(history.len(), end, "every change was counted");
-        (history, self.ledger)
+        (history, self.stage.ledger.lock().clone())
     }
 
-    /// Writes, discards and flushes that the disk has seen.
-    fn changes(&self) -> u64 {
-        let counters = self.disk.counters();
-        counters.writes + counters.discards + counters.flushes
+    /// Runs workloads at the same time, each in a thread with a session of its own.
+    ///
+    /// # Panics
+    /// When one does.
+    pub fn together(&mut self, works: &[fn(&mut Self)]) {
+        let ended = Arc::new(AtomicUsize::new(0));
+        let start = |work: &fn(&mut Self)| {
+            let mut session = Self {
+                stage: self.stage.clone(),
+                proc: self.proc.fork(),
+                files: BTreeMap::new(),
+                rng: Rng::new(self.rng.next_u64()),
+            };
+            let (work, ended) = (*work, ended.clone());
+            let body = move || {
+                work(&mut session);
+                ended.fetch_add(1, Ordering::Relaxed);
+            };
+            let thread = self.stage.sim.spawn("workload", Box::new(body));
+            thread.expect("a thread")
+        };
+        let threads: Vec<_> = works.iter().map(start).collect();
+        threads.into_iter().for_each(|thread| thread.join());
+        assert_eq!(
+            ended.load(Ordering::Relaxed),
+            works.len(),
+            "a thread panicked"
+        );
     }
 
     /// Changes of the medium since the recording began.
     fn now(&self) -> Cut {
-        usize::try_from(self.changes() - self.base).expect("few")
+        usize::try_from(changes(&self.stage.disk) - self.stage.base).expect("few")
     }
 
     /// The process that makes the calls.
     #[must_use]
     pub fn proc(&self) -> &Proc {
-        &self.mounted.proc
+        &self.proc
     }
 
     /// What the format can do.
     #[must_use]
     pub fn caps(&self) -> Cap {
-        self.caps
+        self.stage.caps
     }
 
     /// The full path of a name below the mount point.
@@ -147,7 +188,7 @@ impl Session {
     /// The state in which a file is now for who looks at it.
     #[must_use]
     pub fn state(&self, id: FileId) -> &State {
-        self.files[id].last().expect("at least one state")
+        self.files[&id].last().expect("at least one state")
     }
 
     /// Its content now.
@@ -167,8 +208,8 @@ impl Session {
             names: vec![],
             content: Content::Directory,
         };
-        let id = self.ledger.add(0, absent.clone());
-        self.files.push(vec![absent]);
+        let id = self.stage.ledger.lock().add(0, absent.clone());
+        self.files.insert(id, vec![absent]);
         debug_assert!(states.iter().all(|state| state.names == [name]));
         self.change(id, states);
         id
@@ -177,17 +218,25 @@ impl Session {
     /// Says, before the call that does it, that a file goes through these states, the last being the one that stays: until it
     /// is durable a cut may leave any of them.
     pub fn change(&mut self, id: FileId, states: Vec<State>) {
-        self.files[id].extend(states);
+        let all = self.files.get_mut(&id).expect("a file of this session");
+        all.extend(states);
         // A write has to come first: a cut now still finds the old state.
         let from = self.now() + 1;
-        self.ledger.set(id, from, self.files[id].clone());
+        let states = self.files[&id].clone();
+        self.stage.ledger.lock().set(id, from, states);
     }
 
     /// Says, after the call that made it so, that a file's present state is durable.
     pub fn durable(&mut self, id: FileId) {
         let last = self.state(id).clone();
-        self.files[id] = vec![last.clone()];
-        self.ledger.set(id, self.now(), vec![last]);
+        self.files.insert(id, vec![last.clone()]);
+        let from = self.now();
+        self.stage.ledger.lock().set(id, from, vec![last]);
+    }
+
+    fn all_durable(&mut self) {
+        let all: Vec<FileId> = self.files.keys().copied().collect();
+        all.into_iter().for_each(|id| self.durable(id));
     }
 
     /// A new regular file; `data` is written to it in pieces of `piece` bytes, not yet durable.
@@ -238,7 +287,7 @@ impl Session {
         let new: Arc<[u8]> = new.into();
         // Earlier versions that are not durable may show through.
         let mut versions = vec![];
-        for state in &self.files[id] {
+        for state in &self.files[&id] {
             match &state.content {
                 Content::Bytes(bytes) => versions.push(bytes.clone()),
                 Content::Prefix { of, .. } => versions.push(of.clone()),
@@ -252,7 +301,7 @@ impl Session {
             content,
         });
         self.change(id, states.into());
-        call(&self.mounted.proc);
+        call(&self.proc);
     }
 
     /// Makes one file durable, by `fdatasync` if `data_only`.
@@ -269,13 +318,13 @@ impl Session {
         self.durable(id);
     }
 
-    /// Makes everything durable.
+    /// Makes everything durable, and notes that of the files of this session.
     ///
     /// # Panics
     /// When it fails.
     pub fn sync(&mut self) {
         self.proc().sync().expect("sync");
-        (0..self.files.len()).for_each(|id| self.durable(id));
+        self.all_durable();
     }
 
     /// Unmounts and mounts again: everything is durable then.
@@ -285,8 +334,8 @@ impl Session {
     pub fn mount_again(&mut self) {
         let done = self.proc().unmount(MOUNT_POINT, false);
         done.expect("unmount");
-        (0..self.files.len()).for_each(|id| self.durable(id));
-        let mounted = self.mounted.mount(self.fs_type, false);
+        self.all_durable();
+        let mounted = self.stage.mounted.mount(self.stage.fs_type, false, &[]);
         mounted.unwrap_or_else(|(error, log)| panic!("mounting: {error}; {log:?}"));
     }
 
@@ -297,7 +346,7 @@ impl Session {
     pub fn remount(&mut self) {
         let done = self.proc().remount(MOUNT_POINT, MountFlags::RDONLY);
         done.expect("remount for reading");
-        (0..self.files.len()).for_each(|id| self.durable(id));
+        self.all_durable();
         let done = self.proc().remount(MOUNT_POINT, MountFlags::default());
         done.expect("remount for writing");
     }
@@ -355,7 +404,7 @@ impl Session {
     /// # Panics
     /// When it fails.
     pub fn rename(&mut self, from: &str, to: &str) {
-        for id in 0..self.files.len() {
+        for id in self.files.keys().copied().collect::<Vec<_>>() {
             let old = &self.state(id).names;
             let new: Vec<String> = old.iter().map(|name| moved(name, from, to)).collect();
             if new != *old {
@@ -398,6 +447,26 @@ impl Session {
     pub fn close(&self, fd: Fd) {
         self.proc().close(fd).expect("close");
     }
+}
+
+/// Writes, discards and flushes that a disk has seen.
+fn changes(disk: &MemDisk) -> u64 {
+    let counters = disk.counters();
+    counters.writes + counters.discards + counters.flushes
+}
+
+/// Commits many times, and leaves nothing.
+fn warm_up(proc: &Proc, commits: u64) {
+    for n in 0..commits {
+        let path = format!("{MOUNT_POINT}/warm{n}");
+        let fd = proc.open(&path, OpenFlags::RDWR | OpenFlags::CREAT, 0o644);
+        let fd = fd.expect("a file");
+        proc.write(fd, &[7; 100]).expect("write");
+        proc.fsync(fd).expect("fsync");
+        proc.close(fd).expect("close");
+        proc.unlinkat(At::Cwd, &path, false).expect("unlink");
+    }
+    proc.sync().expect("sync");
 }
 
 /// A path after `from` was renamed to `to`.

@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{
     mounted::{MOUNT_POINT, Mounted},
-    tree,
+    tree::{self, Tree},
 };
 use rumpkern::OpenFlags;
-use rumpuser_sim::{History, MemDisk};
+use rumpuser_sim::{History, MemDisk, Sim};
 use rumpvfs::{Calls as _, calls::At};
 use std::sync::Arc;
 
@@ -40,10 +40,15 @@ pub(super) fn examine(
         bench.take(&disk);
     }
     let disk = Arc::new(disk);
+    let read_only = (volume.promise() == Promise::Whole).then(|| read_only(volume, &disk));
+    let read_only = read_only.transpose()?;
     disk.record();
     let mounted = Mounted::simulated(volume.fs_type(), disk.clone(), 1)
         .map_err(|(error, log)| format!("mounting: {error}; {log:?}"))?;
     let found = tree::from_mount(&mounted.proc, MOUNT_POINT);
+    if read_only.is_some_and(|before| before != found) {
+        return Err("mounted for reading it was something else".into());
+    }
     let salvage = |path: &[u8]| volume.is_salvage(path);
     let mut seen = Seen::default();
     match volume.promise() {
@@ -55,6 +60,17 @@ pub(super) fn examine(
     bench.put(&disk);
     volume.check(bench.path())?;
     Ok((seen, disk.history()))
+}
+
+/// What a mount for reading shows.
+fn read_only(volume: &dyn Volume, disk: &Arc<MemDisk>) -> Result<Tree, String> {
+    disk.set_read_only(true);
+    let mounted = Mounted::on_sim(Sim::new(1), volume.fs_type(), disk.clone(), true)
+        .map_err(|(error, log)| format!("mounting for reading: {error}; {log:?}"))?;
+    let found = tree::from_mount(&mounted.proc, MOUNT_POINT);
+    mounted.unmount();
+    disk.set_read_only(false);
+    Ok(found)
 }
 
 /// The volume can be written: allocates, makes durable, and removes again.

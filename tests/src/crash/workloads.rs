@@ -3,6 +3,7 @@
 use super::Session;
 use crate::conformance::Cap;
 use rumpvfs::Calls as _;
+use std::time::Duration;
 
 /// A workload.
 pub(super) struct Workload {
@@ -11,6 +12,8 @@ pub(super) struct Workload {
     pub(super) needs: Cap,
     /// What the kernel may use, in bytes.
     pub(super) memory: u64,
+    /// Most time that a transfer takes.
+    pub(super) latency: Duration,
     pub(super) work: fn(&mut Session),
 }
 
@@ -21,6 +24,7 @@ const fn workload(name: &'static str, needs: Cap, work: fn(&mut Session)) -> Wor
         name,
         needs,
         memory: PLENTY,
+        latency: Duration::ZERO,
         work,
     }
 }
@@ -39,6 +43,10 @@ pub(super) const ALL: &[Workload] = &[
     Workload {
         memory: 256 << 10,
         ..workload("pressure", Cap::empty(), pressure)
+    },
+    Workload {
+        latency: Duration::from_millis(2),
+        ..workload("threads", Cap::empty(), threads)
     },
 ];
 
@@ -356,4 +364,9 @@ fn pressure(s: &mut Session) {
         }
     }
     s.sync();
+}
+
+/// Some of the above at the same time.
+fn threads(s: &mut Session) {
+    s.together(&[small_files, atomic_save, append_log, trees, sparse]);
 }
