@@ -1,7 +1,7 @@
 //! The kernel as a value.
 
 use crate::{
-    Component, Log, Proc, border::Border, callout::Callouts, kthread::Kthreads, poll::Pollers,
+    Component, Log, Proc, border::Border, callout::Callouts, kthread::Kthreads, lwp, poll::Pollers,
     proc, sysctl::Sysctl,
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
@@ -107,6 +107,7 @@ impl Kernel {
         Proc {
             inner: self.inner.init.clone(),
             kernel: self.inner.clone(),
+            lwp: lwp::Identity::first(),
         }
     }
 

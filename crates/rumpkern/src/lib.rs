@@ -6,6 +6,7 @@
 //! | [`border`] | where panics end |
 //! | [`component`] | [`Component`] and boot [`Phase`]s |
 //! | [`proc`](mod@proc) | [`Proc`]: credentials, umask, limits, per-faction data, fork |
+//! | [`lwp`] | [`Lwp`]: threads of a process, with credentials of their own |
 //! | [`file`](mod@file) | [`File`], what a descriptor refers to |
 //! | [`descriptor`] | open file descriptions and the descriptor table |
 //! | [`io`] | the system calls on descriptors |
@@ -19,9 +20,9 @@
 //!
 //! System calls on descriptors are methods of [`Proc`]; a faction adds its own as an extension trait (`rumpvfs::Calls`).
 //!
-//! A system call runs on the host thread that makes it. What a classical kernel keeps per lwp - a place to sleep, a name in
-//! a lock - is here the host's thread itself ([`Threads::current`](rumpuser::Threads::current)), so any thread may make calls
-//! for any process.
+//! A system call runs on the host thread that makes it. Of what a classical kernel keeps per lwp, the place to sleep and the
+//! name in a lock are here the host's thread itself ([`Threads::current`](rumpuser::Threads::current)), so any thread may
+//! make calls for any process. What is left is a number and credentials: an [`Lwp`] is a process with its own of these.
 //!
 //! # Ownership
 //! A handle of a [`Kernel`] or a [`Proc`] keeps the kernel alive; nothing inside a kernel may hold one, or it would never
@@ -39,6 +40,7 @@ pub mod file;
 pub mod io;
 pub mod kernel;
 pub mod kthread;
+pub mod lwp;
 pub mod message;
 pub mod pipe;
 pub mod poll;
@@ -50,6 +52,7 @@ pub use component::{Component, Phase};
 pub use descriptor::OpenFile;
 pub use file::{File, Position};
 pub use kernel::{Builder, Kernel};
+pub use lwp::Lwp;
 pub use message::Log;
 pub use pipe::Pipe;
 pub use proc::{Cred, Fd, Proc};

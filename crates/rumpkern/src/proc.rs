@@ -6,6 +6,7 @@ use crate::{
     descriptor::{Closer, OpenFile, Table},
     file::File,
     kernel,
+    lwp::Identity,
     types::OpenFlags,
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -79,12 +80,15 @@ const OPEN_FILES: usize = 65_536;
 pub struct Proc {
     pub(crate) inner: Arc<Inner>,
     pub(crate) kernel: Arc<kernel::Inner>,
+    pub(crate) lwp: Identity,
 }
 
 /// A process without its kernel, so that the kernel can hold its first process.
 pub(crate) struct Inner {
     pid: u32,
     border: Arc<Border>,
+    /// Number of the last lwp.
+    lwps: AtomicU64,
     cred: RwLock<Arc<Cred>>,
     umask: AtomicU32,
     open_files: AtomicUsize,
@@ -98,6 +102,7 @@ impl Inner {
         Self {
             pid: 1,
             border: border.clone(),
+            lwps: AtomicU64::new(1),
             cred: RwLock::new(Arc::new(Cred::root())),
             umask: AtomicU32::new(0o022),
             open_files: AtomicUsize::new(OPEN_FILES),
@@ -105,6 +110,10 @@ impl Inner {
             table: Table::default(),
             data: RwLock::default(),
         }
+    }
+
+    pub(crate) fn next_lwp(&self) -> u64 {
+        self.lwps.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn open_files(&self) -> usize {
@@ -146,13 +155,16 @@ impl Proc {
         }
     }
 
-    /// Its credentials.
+    /// The credentials that its calls are made with: those of the process, unless the [`Lwp`](crate::Lwp) has its own.
     #[must_use]
     pub fn cred(&self) -> Arc<Cred> {
-        self.inner.cred.read().clone()
+        match &self.lwp.cred {
+            Some(own) => own.clone(),
+            None => self.inner.cred.read().clone(),
+        }
     }
 
-    /// Changes the credentials. The consumer of a kernel decides who its processes are: nothing is checked.
+    /// Changes the credentials of the process. The consumer of a kernel decides who its processes are: nothing is checked.
     pub fn set_cred(&self, cred: Cred) {
         *self.inner.cred.write() = Arc::new(cred);
     }
@@ -195,6 +207,7 @@ impl Proc {
         let inner = Inner {
             pid: self.kernel.next_pid(),
             border: self.inner.border.clone(),
+            lwps: AtomicU64::new(1),
             cred: RwLock::new(self.cred()),
             umask: AtomicU32::new(self.get_umask()),
             open_files: AtomicUsize::new(limits.open_files),
@@ -205,6 +218,7 @@ impl Proc {
         Self {
             inner: Arc::new(inner),
             kernel: self.kernel.clone(),
+            lwp: Identity::first(),
         }
     }
 
