@@ -12,6 +12,7 @@ use std::{
         unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// What a [`HostFile`] is opened for.
@@ -35,7 +36,7 @@ pub struct HostFile {
     file: File,
     kind: Kind,
     access: Access,
-    len: u64,
+    len: AtomicU64,
     sector_size: u32,
 }
 
@@ -48,7 +49,7 @@ enum Kind {
 impl HostFile {
     /// Opens the file at `path`, or the device behind it.
     ///
-    /// The size is taken now; a file that grows later keeps its size here.
+    /// The size is taken now; what others do to the file's size later does not show here.
     ///
     /// # Errors
     /// `EISDIR` for a directory; `ENOTBLK` for anything else that is no medium (a pipe, a socket, a terminal); `EBUSY` when somebody
@@ -109,7 +110,7 @@ impl HostFile {
             file,
             kind,
             access,
-            len,
+            len: AtomicU64::new(len),
             sector_size,
         })
     }
@@ -129,7 +130,7 @@ impl HostFile {
     /// `EIO` for a range that passes the end.
     fn check_range(&self, offset: u64, len: u64) -> Result<()> {
         match offset.checked_add(len) {
-            Some(end) if end <= self.len => Ok(()),
+            Some(end) if end <= self.len() => Ok(()),
             _ => Err(Errno::EIO),
         }
     }
@@ -166,7 +167,7 @@ impl Drop for HostFile {
 
 impl BlockDevice for HostFile {
     fn len(&self) -> u64 {
-        self.len
+        self.len.load(Ordering::Acquire)
     }
 
     fn sector_size(&self) -> u32 {
@@ -222,6 +223,19 @@ impl BlockDevice for HostFile {
             Access::ReadOnly => Ok(()),
             Access::ReadWrite => self.file.sync_data().map_err(|error| errno(&error)),
         }
+    }
+
+    fn set_len(&self, len: u64) -> Result<()> {
+        self.check_writable()?;
+        if self.kind == Kind::Block {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if i64::try_from(len).is_err() {
+            return Err(Errno::EFBIG);
+        }
+        self.file.set_len(len).map_err(|error| errno(&error))?;
+        self.len.store(len, Ordering::Release);
+        Ok(())
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<()> {

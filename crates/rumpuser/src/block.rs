@@ -66,6 +66,14 @@ pub trait BlockDevice: Send + Sync {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// Changes the size of the medium; new bytes are zeros.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where the size is what it is; `EROFS`; `EFBIG`, `ENOSPC`, `EIO` of the host.
+    fn set_len(&self, _len: u64) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
     /// Where the byte at `offset` lies in a host object that the consumer can move data from itself, and that object
     /// (on posix: the host file and the offset in it). `None` if the medium is not such a plain window.
     fn host_window(&self, _offset: u64) -> Option<(&dyn Any, u64)> {

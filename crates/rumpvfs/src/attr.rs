@@ -7,7 +7,8 @@ use crate::{
     fs::{Attributes, SetAttributes, XattrMode},
     perm,
     process::{Ctx, Start},
-    vnode::{Exclusive, Pending, Vnode, VnodeRef},
+    special,
+    vnode::{Exclusive, HOST, Pending, Vnode, VnodeRef},
     walk::check_access,
 };
 use rumpkern::{Cred, FileType};
@@ -42,6 +43,9 @@ pub(crate) fn set_attributes(
 /// # Errors
 /// `EISDIR`, `EINVAL`, `EFBIG`, `EPERM`, `EIO`.
 pub(crate) fn set_size(vnode: &VnodeRef, size: u64, cred: &Cred) -> Result<()> {
+    if vnode.marked(HOST) {
+        return special::truncate(vnode, size);
+    }
     let mount = &vnode.mount;
     let pages = match (&vnode.pages, vnode.file_type) {
         (Some(pages), _) => pages,

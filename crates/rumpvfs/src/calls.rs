@@ -462,6 +462,17 @@ pub trait Calls {
     fn extents(&self, fd: Fd, offset: u64, len: u64) -> Result<Vec<FileExtent>>;
 }
 
+/// As what a host object is shown in the kernel's name space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EtfsType {
+    /// A regular file: of the host object's size, which writes past the end and `truncate` change if the host can.
+    Regular,
+    /// A block device: of fixed size, and what `mount` takes.
+    Block,
+    /// A raw character device: transfers are whole sectors, else `EINVAL`.
+    Character,
+}
+
 /// What a kernel's consumer may do besides system calls. Implemented by [`Kernel`](rumpkern::Kernel).
 pub trait KernelVfs {
     /// Shows a block device at an absolute path of the root file system: intermediate directories are made, and a block
@@ -469,11 +480,27 @@ pub trait KernelVfs {
     ///
     /// # Errors
     /// `EINVAL` (relative path), `EEXIST`.
-    fn etfs_register(&self, path: impl AsRef<[u8]>, device: Arc<dyn BlockDevice>) -> Result<()>;
-    /// Takes it away again.
+    fn etfs_register(&self, path: impl AsRef<[u8]>, device: Arc<dyn BlockDevice>) -> Result<()> {
+        self.etfs_register_as(path, device, EtfsType::Block)
+    }
+    /// As [`etfs_register`](Self::etfs_register), shown as a file of some type. Bytes of a regular file are not cached: what is
+    /// read and written is the host object. Its mode is 0600; mode, owner, times and names are kept in the kernel and are
+    /// not the host's. Removing the last name takes nothing from the host. (A directory of the host is no `BlockDevice`: opening
+    /// one is `EISDIR`.)
     ///
     /// # Errors
-    /// `ENOENT`, `EBUSY` while it is mounted.
+    /// `EINVAL` (relative path), `EEXIST`; `EOPNOTSUPP` for another type than a block device without a root file system in
+    /// memory.
+    fn etfs_register_as(
+        &self,
+        path: impl AsRef<[u8]>,
+        device: Arc<dyn BlockDevice>,
+        kind: EtfsType,
+    ) -> Result<()>;
+    /// Takes it away again, with its name.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EBUSY` while it is mounted or open.
     fn etfs_remove(&self, path: impl AsRef<[u8]>) -> Result<()>;
     /// Registered file system types, in the order of registration.
     fn fs_types(&self) -> Vec<Arc<dyn FsType>>;

@@ -12,7 +12,8 @@
 //! | `process` | current and root directory of a process, the context of a call |
 //! | `open`, `create`, `remove`, `rename`, `attr`, `xattr`, `dir`, `cwd`, `data` | the calls, one file per kind |
 //! | `perm`, `acl` | who may do what, as pure functions |
-//! | `file`, `fifo`, `special` | what is behind a descriptor: vnode, FIFO, block device |
+//! | `file`, `fifo`, `special` | what is behind a descriptor: vnode, FIFO, object of the host |
+//! | `etfs` | objects of the host shown in the name space |
 //! | `lock` | advisory locks |
 //! | `guarded` | drivers whose panics are contained |
 //!
@@ -51,6 +52,7 @@ mod cwd;
 mod data;
 mod dir;
 pub mod erased;
+mod etfs;
 mod fifo;
 mod file;
 pub mod fs;

@@ -7,7 +7,7 @@ use crate::{
     fs::NewKind,
     perm,
     process::{Ctx, Start},
-    vnode::VnodeRef,
+    vnode::{HOST, VnodeRef},
     walk::{Last, check_access, split_last},
 };
 use alloc::{borrow::Cow, sync::Arc};
@@ -96,20 +96,36 @@ impl Ctx {
                 }
                 self.vfs.open_device(vnode, flags.writes())
             }
+            FileType::Regular if vnode.marked(HOST) => {
+                if writes {
+                    Self::check_changeable(&vnode, flags)?;
+                }
+                let file = self.vfs.open_host(vnode, writes)?;
+                if flags.contains(OpenFlags::TRUNC) {
+                    file.truncate(0)?;
+                }
+                Ok(file)
+            }
             _ => self.open_data(vnode, flags, writes),
         }
+    }
+
+    /// Whether a file's data may be changed, opened like that.
+    fn check_changeable(vnode: &VnodeRef, flags: OpenFlags) -> Result<()> {
+        vnode.mount.writable()?;
+        let protection = vnode.attributes()?.protection;
+        perm::extendable(protection)?;
+        let appends = flags.contains(OpenFlags::APPEND) && !flags.contains(OpenFlags::TRUNC);
+        if protection.append_only && !appends {
+            return Err(Errno::EPERM);
+        }
+        Ok(())
     }
 
     /// Opens a regular file or a directory.
     fn open_data(&self, vnode: VnodeRef, flags: OpenFlags, writes: bool) -> Result<Arc<dyn File>> {
         if writes {
-            vnode.mount.writable()?;
-            let protection = vnode.attributes()?.protection;
-            perm::extendable(protection)?;
-            let appends = flags.contains(OpenFlags::APPEND) && !flags.contains(OpenFlags::TRUNC);
-            if protection.append_only && !appends {
-                return Err(Errno::EPERM);
-            }
+            Self::check_changeable(&vnode, flags)?;
         } else {
             vnode.attributes()?;
         }

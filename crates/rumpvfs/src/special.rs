@@ -1,213 +1,22 @@
-//! Device nodes: block devices that the kernel's consumer shows (etfs), and what is behind a node when it is opened.
+//! What is behind the nodes that show an object of the host when they are opened: its bytes, uncached.
 
-use crate::{calls::Follow, process::Ctx, vfs::Vfs, vnode::VnodeRef};
-use alloc::{sync::Arc, vec::Vec};
+use crate::{calls::EtfsType, vfs::Vfs, vnode::VnodeRef};
+use alloc::sync::Arc;
 use core::any::Any;
 use rumpkern::{
-    Cred, File, FileType, Position, Stat,
+    Cred, File, Position, Stat,
     file::{Ready, Seekable},
     types::DeviceNumber,
 };
 use rumpuser::{BlockDevice, Errno, Result};
 
-/// Major number of shown devices.
-const MAJOR: u32 = 240;
-
-struct Shown {
-    number: DeviceNumber,
-    path: Vec<u8>,
-    device: Arc<dyn BlockDevice>,
-    /// A mount or an open file uses it.
-    mounted: bool,
-    open: usize,
-}
-
-/// Block devices shown by the consumer.
-#[derive(Default)]
-pub(crate) struct Devices {
-    shown: Vec<Shown>,
-    next: u32,
-}
-
-impl Devices {
-    fn find(&mut self, number: DeviceNumber) -> Result<&mut Shown> {
-        let found = self.shown.iter_mut().find(|s| s.number == number);
-        found.ok_or(Errno::ENXIO)
-    }
-
-    fn at(&self, path: &[u8]) -> Option<&Shown> {
-        self.shown.iter().find(|s| s.path == path)
-    }
-
-    /// Takes a device for a mount.
-    ///
-    /// # Errors
-    /// `ENXIO`, `EBUSY`.
-    pub(crate) fn claim(&mut self, number: DeviceNumber) -> Result<Arc<dyn BlockDevice>> {
-        let shown = self.find(number)?;
-        if core::mem::replace(&mut shown.mounted, true) {
-            return Err(Errno::EBUSY);
-        }
-        Ok(shown.device.clone())
-    }
-
-    /// Undoes [`claim`](Self::claim).
-    pub(crate) fn release(&mut self, number: DeviceNumber) {
-        if let Ok(shown) = self.find(number) {
-            shown.mounted = false;
-        }
-    }
-
-    fn opened(&mut self, number: DeviceNumber) -> Result<Arc<dyn BlockDevice>> {
-        let shown = self.find(number)?;
-        shown.open += 1;
-        Ok(shown.device.clone())
-    }
-
-    fn closed(&mut self, number: DeviceNumber) {
-        if let Ok(shown) = self.find(number) {
-            shown.open -= 1;
-        }
-    }
-}
-
-impl Vfs {
-    /// The device that a path names, for a mount.
-    ///
-    /// # Errors
-    /// Those of paths; `ENOTBLK`.
-    pub(crate) fn device_at(&self, ctx: &Ctx, path: &[u8]) -> Result<DeviceNumber> {
-        // Where the root is not in memory there are no nodes, but devices have their paths.
-        if let Some(shown) = self.devices.lock().at(path) {
-            return Ok(shown.number);
-        }
-        let node = ctx.resolve(&None, path, Follow::Yes)?;
-        if node.file_type == FileType::Block {
-            Ok(node.attributes()?.rdev)
-        } else {
-            Err(Errno::ENOTBLK)
-        }
-    }
-
-    /// Shows a device at a path.
-    ///
-    /// # Errors
-    /// `EINVAL` for a relative path, `EEXIST`.
-    pub(crate) fn show_device(
-        self: &Arc<Self>,
-        path: &[u8],
-        device: Arc<dyn BlockDevice>,
-    ) -> Result<()> {
-        if path.first() != Some(&b'/') {
-            return Err(Errno::EINVAL);
-        }
-        let number = {
-            let mut devices = self.devices.lock();
-            if devices.at(path).is_some() {
-                return Err(Errno::EEXIST);
-            }
-            let number = DeviceNumber {
-                major: MAJOR,
-                minor: devices.next,
-            };
-            devices.next += 1;
-            devices.shown.push(Shown {
-                number,
-                path: path.to_vec(),
-                device,
-                mounted: false,
-                open: 0,
-            });
-            number
-        };
-        let made = self.make_node(path, number);
-        if made.is_err() {
-            self.devices.lock().shown.retain(|s| s.number != number);
-        }
-        made
-    }
-
-    /// Whether device nodes are made: only in a root file system of the kernel's own, never on a medium.
-    fn has_nodes(&self) -> bool {
-        self.root().is_ok_and(|root| root.mount.limits.memory)
-    }
-
-    fn make_node(self: &Arc<Self>, path: &[u8], number: DeviceNumber) -> Result<()> {
-        if !self.has_nodes() {
-            return Ok(());
-        }
-        let ctx = Ctx::kernel(self);
-        for (at, _) in path
-            .iter()
-            .enumerate()
-            .filter(|&(at, &b)| at > 0 && b == b'/')
-        {
-            match ctx.mkdir(&None, &path[..at], 0o755) {
-                Ok(()) | Err(Errno::EEXIST) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        ctx.mknod(&None, path, FileType::Block, 0o600, number)
-    }
-
-    /// Takes a shown device away.
-    ///
-    /// # Errors
-    /// `ENOENT`, `EBUSY`.
-    pub(crate) fn hide_device(self: &Arc<Self>, path: &[u8]) -> Result<()> {
-        let mut devices = self.devices.lock();
-        let found = devices.shown.iter().position(|s| s.path == path);
-        let at = found.ok_or(Errno::ENOENT)?;
-        let shown = &devices.shown[at];
-        if shown.mounted || shown.open > 0 {
-            return Err(Errno::EBUSY);
-        }
-        let gone = devices.shown.remove(at);
-        drop(devices);
-        drop(gone);
-        if !self.has_nodes() {
-            return Ok(());
-        }
-        // Somebody may have removed the node.
-        match Ctx::kernel(self).unlink(&None, path) {
-            Err(Errno::ENOENT) => Ok(()),
-            other => other,
-        }
-    }
-
-    /// Opens what a block or character device node stands for.
-    ///
-    /// # Errors
-    /// `ENXIO` when there is no such device, `EROFS`.
-    pub(crate) fn open_device(
-        self: &Arc<Self>,
-        node: VnodeRef,
-        writes: bool,
-    ) -> Result<Arc<dyn File>> {
-        if node.file_type != FileType::Block {
-            return Err(Errno::ENXIO);
-        }
-        let number = node.attributes()?.rdev;
-        let device = self.devices.lock().opened(number)?;
-        let file = DeviceFile {
-            vfs: self.clone(),
-            number,
-            device,
-            node,
-        };
-        if writes && file.device.read_only() {
-            return Err(Errno::EROFS);
-        }
-        Ok(Arc::new(file))
-    }
-}
-
-/// An open block device: its bytes, raw.
+/// An object of the host, open.
 pub(crate) struct DeviceFile {
     pub(crate) node: VnodeRef,
-    vfs: Arc<Vfs>,
-    number: DeviceNumber,
-    device: Arc<dyn BlockDevice>,
+    pub(crate) vfs: Arc<Vfs>,
+    pub(crate) number: DeviceNumber,
+    pub(crate) kind: EtfsType,
+    pub(crate) device: Arc<dyn BlockDevice>,
 }
 
 impl Drop for DeviceFile {
@@ -216,16 +25,106 @@ impl Drop for DeviceFile {
     }
 }
 
+/// Changes the size of a regular file that shows an object of the host.
+///
+/// # Errors
+/// `EOPNOTSUPP` where its size is what it is, `EROFS`, and what the host gives.
+pub(crate) fn truncate(node: &VnodeRef, size: u64) -> Result<()> {
+    node.mount.writable()?;
+    // Writes that find the end wait meanwhile.
+    let inode = node.exclusive()?;
+    let shown = node.extra.lock().host.clone();
+    let (_, device) = shown.ok_or(Errno::ENXIO)?;
+    if device.len() != size {
+        device.set_len(size)?;
+    }
+    drop(inode);
+    node.data_changed(node.mount.now());
+    Ok(())
+}
+
 impl DeviceFile {
     /// Of `len` bytes at `offset` those that the device has.
     fn clip(&self, offset: u64, len: usize) -> usize {
         let room = self.device.len().saturating_sub(offset);
         usize::try_from(room).map_or(len, |room| room.min(len))
     }
+
+    /// Whether a raw device takes such a transfer: whole sectors.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    fn check_raw(&self, at: Position, mut lens: impl Iterator<Item = usize>) -> Result<()> {
+        let whole = |bytes: u64| bytes.is_multiple_of(u64::from(self.device.sector_size()));
+        match (self.kind, at) {
+            (EtfsType::Character, Position::At(offset))
+                if !whole(offset) || !lens.all(|len| whole(len as u64)) =>
+            {
+                Err(Errno::EINVAL)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes within the size that the object has; a short count, or `ENOSPC`, past it.
+    fn write_within(&self, start: u64, bufs: &[&[u8]]) -> Result<(usize, u64)> {
+        let mut offset = start;
+        let mut done = 0;
+        for buf in bufs {
+            let len = self.clip(offset, buf.len());
+            if len == 0 && !buf.is_empty() && done == 0 {
+                return Err(Errno::ENOSPC);
+            }
+            if len == 0 {
+                continue;
+            }
+            self.device.write_at(offset, &buf[..len])?;
+            done += len;
+            offset += len as u64;
+        }
+        Ok((done, offset))
+    }
+
+    /// Writes to a regular file, which grows if the host lets it.
+    fn write_regular(&self, at: Position, bufs: &[&[u8]]) -> Result<(usize, u64)> {
+        let inode = self.node.exclusive()?;
+        let size = self.device.len();
+        let start = match at {
+            Position::At(offset) => offset,
+            Position::Append => size,
+        };
+        let len: usize = bufs.iter().map(|b| b.len()).sum();
+        if len == 0 {
+            return Ok((0, start));
+        }
+        let end = start.checked_add(len as u64).ok_or(Errno::EFBIG)?;
+        let grown = end > size
+            && match self.device.set_len(end) {
+                Ok(()) => true,
+                // As much as fits, as on a device.
+                Err(Errno::EOPNOTSUPP) => false,
+                Err(error) => return Err(error),
+            };
+        let result = self.write_within(start, bufs);
+        if grown && result.is_err() {
+            // The error of the write counts; what it left past the old end is zeros at worst.
+            let _ = self.device.set_len(size);
+        }
+        drop(inode);
+        let done = result?;
+        self.node.data_changed(self.node.mount.now());
+        Ok(done)
+    }
 }
 
 impl File for DeviceFile {
     fn read(&self, at: Position, bufs: &mut [&mut [u8]], _nonblock: bool) -> Result<usize> {
+        self.check_raw(at, bufs.iter().map(|b| b.len()))?;
+        // The size of a regular file stays meanwhile.
+        let _inode = match self.kind {
+            EtfsType::Regular => Some(self.node.shared()?),
+            EtfsType::Block | EtfsType::Character => None,
+        };
         let mut offset = match at {
             Position::At(offset) => offset,
             Position::Append => self.device.len(),
@@ -244,24 +143,19 @@ impl File for DeviceFile {
     }
 
     fn write(&self, at: Position, bufs: &[&[u8]], _nonblock: bool) -> Result<(usize, u64)> {
-        let mut offset = match at {
-            Position::At(offset) => offset,
-            Position::Append => self.device.len(),
-        };
-        let mut done = 0;
-        for buf in bufs {
-            let len = self.clip(offset, buf.len());
-            if len == 0 && !buf.is_empty() && done == 0 {
-                return Err(Errno::ENOSPC);
-            }
-            if len == 0 {
-                continue;
-            }
-            self.device.write_at(offset, &buf[..len])?;
-            done += len;
-            offset += len as u64;
+        self.check_raw(at, bufs.iter().map(|b| b.len()))?;
+        match (self.kind, at) {
+            (EtfsType::Regular, _) => self.write_regular(at, bufs),
+            (_, Position::At(offset)) => self.write_within(offset, bufs),
+            (_, Position::Append) => self.write_within(self.device.len(), bufs),
         }
-        Ok((done, offset))
+    }
+
+    fn truncate(&self, size: u64) -> Result<()> {
+        match self.kind {
+            EtfsType::Regular => truncate(&self.node, size),
+            EtfsType::Block | EtfsType::Character => Err(Errno::EINVAL),
+        }
     }
 
     fn stat(&self) -> Result<Stat> {

@@ -2,8 +2,8 @@
 
 use crate::{
     calls::{
-        Access, At, Calls, Dirent, DirentPlus, FileExtent, FileHandle, Flock, Follow, KernelVfs,
-        MountArgs, MountFlags, RecordLock, RenameFlags, SetTime,
+        Access, At, Calls, Dirent, DirentPlus, EtfsType, FileExtent, FileHandle, Flock, Follow,
+        KernelVfs, MountArgs, MountFlags, RecordLock, RenameFlags, SetTime,
     },
     data, dir,
     file::VnodeFile,
@@ -458,8 +458,13 @@ fn faction(kernel: &Kernel) -> Result<Arc<Vfs>> {
 }
 
 impl KernelVfs for Kernel {
-    fn etfs_register(&self, path: impl AsRef<[u8]>, device: Arc<dyn BlockDevice>) -> Result<()> {
-        self.enter(|| faction(self)?.show_device(path.as_ref(), device))
+    fn etfs_register_as(
+        &self,
+        path: impl AsRef<[u8]>,
+        device: Arc<dyn BlockDevice>,
+        kind: EtfsType,
+    ) -> Result<()> {
+        self.enter(|| faction(self)?.show_device(path.as_ref(), device, kind))
     }
 
     fn etfs_remove(&self, path: impl AsRef<[u8]>) -> Result<()> {

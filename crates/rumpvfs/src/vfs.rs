@@ -1,13 +1,13 @@
 //! The faction's state, one per kernel.
 
 use crate::{
+    etfs::Devices,
     fs::FsType,
     idle::IdleQueue,
     lock::LockManager,
     mount::{Caches, Mount},
     namecache::Names,
     pages::PagePool,
-    special::Devices,
     vnode::VnodeRef,
 };
 use alloc::{sync::Arc, vec::Vec};

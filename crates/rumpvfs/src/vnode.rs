@@ -12,9 +12,9 @@ use core::{
     ops::{Deref, DerefMut},
     sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
-use rumpkern::{FileType, Pipe, Stat};
+use rumpkern::{FileType, Pipe, Stat, types::DeviceNumber};
 use rumpuser::{
-    Errno, Result, Timespec,
+    BlockDevice, Errno, Result, Timespec,
     sleep::{SleepReadGuard, SleepRwLock, SleepWriteGuard},
     sync::Mutex,
 };
@@ -70,6 +70,9 @@ pub(crate) const REMOVED: u8 = 16;
 /// In `marks`: made without a name, and may still get its first.
 pub(crate) const NAMELESS: u8 = 32;
 
+/// In `marks`: shows an object of the host.
+pub(crate) const HOST: u8 = 64;
+
 /// Attributes with the times that the driver has not been told yet.
 pub(crate) struct Attr {
     pub(crate) now: Attributes,
@@ -95,6 +98,8 @@ pub(crate) struct Extra {
     pub(crate) default: Option<Option<Arc<Acl>>>,
     /// The stream of a FIFO.
     pub(crate) pipe: Option<Arc<Pipe>>,
+    /// The object of the host that a regular file shows.
+    pub(crate) host: Option<(DeviceNumber, Arc<dyn BlockDevice>)>,
     /// Where the name cache has this vnode: directory and hash.
     pub(crate) names: Vec<(u64, u64)>,
 }
@@ -272,6 +277,7 @@ impl Vnode {
     }
 
     fn to_stat(&self, a: &Attributes) -> Stat {
+        let host = self.host_len();
         Stat {
             dev: self.mount.id,
             ino: self.ino().0,
@@ -282,14 +288,23 @@ impl Vnode {
             uid: a.uid,
             gid: a.gid,
             rdev: a.rdev,
-            size: a.size,
+            size: host.unwrap_or(a.size),
             blksize: self.mount.limits.block_size.max(4096),
-            blocks: a.blocks,
+            blocks: host.map_or(a.blocks, |len| len.div_ceil(512)),
             atime: a.atime,
             mtime: a.mtime,
             ctime: a.ctime,
             birthtime: a.birthtime,
             flags: a.flags,
+        }
+    }
+
+    /// Size of the host object that it shows, if it does.
+    fn host_len(&self) -> Option<u64> {
+        if self.marked(HOST) {
+            self.extra.lock().host.as_ref().map(|(_, d)| d.len())
+        } else {
+            None
         }
     }
 

@@ -3,8 +3,10 @@
 mod border;
 mod caches;
 mod data;
+mod etfs;
 mod fifo;
 mod locks;
+mod lwps;
 mod mounts;
 mod names;
 mod panics;
