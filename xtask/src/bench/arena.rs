@@ -210,7 +210,8 @@ impl<'a> Arena<'a> {
 
     fn with_program(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = tools::command(program);
-        command.env("LC_ALL", "C.UTF-8").env("TZ", "UTC");
+        // As most users have it: no TZ, with which some peers look for the host's time zone before each time they print.
+        command.env("LC_ALL", "C.UTF-8").env_remove("TZ");
         command.args(arguments.iter().map(|word| self.fill(word)));
         command
     }

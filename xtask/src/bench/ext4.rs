@@ -183,7 +183,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "big-cold",
-        job: "a large file to standard output, the image on a disk and in no cache",
+        job: "a large file to standard output, from a cold cache",
         data: Data::ColdBig,
         check: Check::BigStream,
         goal: Some(1.0),

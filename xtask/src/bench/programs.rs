@@ -75,3 +75,30 @@ pub(crate) fn run<R: for<'de> Deserialize<'de>>(bench: &str, arguments: &[&str])
         None => Ok(rows),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_the_benches() {
+        let line = r#"{"row": "null call", "ours": 7.5, "peer": null, "unit": "ns", "ratio": null, "target": 20.000, "ok": true}"#;
+        let call: Call = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            (call.ours, call.peer, call.target, call.ok),
+            (7.5, None, Some(20.0), true)
+        );
+        let line = r#"{"row":"ext4 flat create","files":1000,"ns_per_file":812.5,"unit":"ns of CPU time"}"#;
+        let growth: Growth = serde_json::from_str(line).unwrap();
+        let more = Growth {
+            files: 10,
+            ..serde_json::from_str(line).unwrap()
+        };
+        let rows = [growth, more];
+        let series = Growth::series(&rows);
+        assert_eq!(
+            series,
+            [("ext4 flat create", vec![(10, 812.5), (1000, 812.5)])]
+        );
+    }
+}
