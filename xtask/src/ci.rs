@@ -7,15 +7,20 @@ use crate::{
 };
 use std::{collections::BTreeSet, fs, path::Path};
 
+/// Where the example is built.
+const EXAMPLE_TARGET: &str = "target/example";
 const WORKFLOW: &str = ".github/workflows/ci.yml";
 
 /// Runs the tests of everything, or of one file system: its crate, and what carries its name in the tests that cross crates.
 pub(crate) fn test(fs: Option<&str>) -> Result<()> {
     let Some(name) = fs else {
         images::make(&[], false)?;
+        tools::ensure(drivers::EXAMPLE.tools)?;
         let targets = ["--workspace", "--lib", "--bins", "--tests", "--examples"];
         let targets = [&targets[..], privileged()].concat();
-        return cargo_test(&[&["--workspace", "--doc"], &targets]);
+        let example = example();
+        let example = ["--manifest-path", &example, "--target-dir", EXAMPLE_TARGET];
+        return cargo_test(&[&["--workspace", "--doc"], &example, &targets]);
     };
     let known: Vec<&str> = FILE_SYSTEMS.iter().map(|fs| fs.name).collect();
     let Some(FileSystem {
@@ -34,6 +39,11 @@ pub(crate) fn test(fs: Option<&str>) -> Result<()> {
     let driver = format!("rumpfs-{name}");
     let crossing = ["--package", "rump-tests", "--package", "rump", "--", name];
     cargo_test(&[&["--package", &driver], &crossing])
+}
+
+/// The manifest of the example, which is built from outside as the drivers of others are.
+fn example() -> String {
+    format!("examples/{}/Cargo.toml", drivers::EXAMPLE.name)
 }
 
 /// What has cargo run the tests that need root and loop devices as well, where there are both.
@@ -116,6 +126,12 @@ pub(crate) fn all(with_tests: bool) -> Result<()> {
         "--deny",
         "warnings",
     ])?;
+    let example = example();
+    let example = ["--manifest-path", &example];
+    cargo(&[&["fmt", "--check"], &example[..]].concat())?;
+    let built = ["--target-dir", EXAMPLE_TARGET, "--all-targets", "--locked"];
+    let strict = ["--", "--deny", "warnings"];
+    cargo(&[&["clippy"], &example[..], &built, &strict].concat())?;
     println!("$ RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps");
     let mut doc = tools::command("cargo");
     doc.env("RUSTDOCFLAGS", "--deny warnings");

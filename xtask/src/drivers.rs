@@ -55,6 +55,12 @@ pub(crate) const FILE_SYSTEMS: &[FileSystem] = &[
     },
 ];
 
+/// The driver of docs/writing-a-driver.md, a package outside the workspace: `examples/NAME`.
+pub(crate) const EXAMPLE: FileSystem = FileSystem {
+    name: "romfs",
+    tools: &[("genromfs", "genromfs")],
+};
+
 /// The file system of that name.
 pub(crate) fn find(name: &str) -> Option<&'static FileSystem> {
     FILE_SYSTEMS.iter().find(|fs| fs.name == name)

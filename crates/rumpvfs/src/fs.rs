@@ -105,6 +105,36 @@ pub struct Attributes {
     pub has_acl: bool,
 }
 
+impl Attributes {
+    /// Attributes of a file in a format that knows no more of it: one name, root's, times 0.
+    #[must_use]
+    pub const fn new(ino: Ino, file_type: FileType, mode: u32, size: u64) -> Self {
+        let epoch = Timespec::from_secs(0);
+        Self {
+            ino,
+            generation: 0,
+            file_type,
+            mode,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            rdev: DeviceNumber { major: 0, minor: 0 },
+            size,
+            blocks: size.div_ceil(512),
+            atime: epoch,
+            mtime: epoch,
+            ctime: epoch,
+            birthtime: None,
+            flags: 0,
+            protection: Protection {
+                immutable: false,
+                append_only: false,
+            },
+            has_acl: false,
+        }
+    }
+}
+
 /// Flags that forbid changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Protection {
@@ -257,6 +287,23 @@ pub struct Limits {
     pub revalidate: bool,
 }
 
+impl Limits {
+    /// Numbers of a format that is only read and sets no limits of its own.
+    #[must_use]
+    pub const fn read_only(block_size: u32) -> Self {
+        Self {
+            block_size,
+            name_max: crate::name::NAME_MAX,
+            file_size_max: i64::MAX.unsigned_abs(),
+            link_max: u32::MAX as u64,
+            symlink_max: 4095,
+            time_granularity: 1,
+            memory: false,
+            revalidate: false,
+        }
+    }
+}
+
 /// Space and inodes of a mounted file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FsStatistics {
@@ -298,11 +345,16 @@ pub trait FileSystem: Send + Sync + 'static {
     /// What does not change while it is mounted.
     fn limits(&self) -> Limits;
 
-    /// Space and inodes.
+    /// Space and inodes. Unless overridden, none are told.
     ///
     /// # Errors
     /// `EIO`.
-    fn statistics(&self) -> Result<FsStatistics>;
+    fn statistics(&self) -> Result<FsStatistics> {
+        Ok(FsStatistics {
+            block_size: self.limits().block_size,
+            ..FsStatistics::default()
+        })
+    }
 
     /// Reads an inode. Called once until [`reclaim`](Self::reclaim): `rumpvfs` keeps loads of the same number apart.
     ///
@@ -313,11 +365,20 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Attributes of an inode. Pure and quick.
     fn attributes(&self, inode: &Self::Inode) -> Attributes;
 
-    /// Finds a name. Never called for `.` and `..`.
+    /// Finds a name. Never called for `.` and `..`. Unless overridden, the directory is listed until the name comes: enough
+    /// for a driver that only reads and whose directories have no index.
     ///
     /// # Errors
     /// `EIO` when the directory is damaged.
-    fn lookup(&self, dir: &Self::Inode, name: Name<'_>) -> Result<Found>;
+    fn lookup(&self, dir: &Self::Inode, name: Name<'_>) -> Result<Found> {
+        let mut find = Find { name, found: None };
+        let read = self.read_dir(dir, DirCookie::default(), &mut find);
+        let slot = DirSlot::default();
+        match find.found {
+            Some(ino) => Ok(Found::Entry(ino, slot)),
+            None => read.map(|()| Found::Absent(slot)),
+        }
+    }
 
     /// Number of the directory that holds this directory (its `..`); the root's is itself.
     ///
@@ -331,11 +392,13 @@ pub trait FileSystem: Send + Sync + 'static {
     /// `EIO` when the directory is damaged; entries before the damage have been emitted.
     fn read_dir(&self, dir: &Self::Inode, from: DirCookie, emit: &mut dyn DirEmit) -> Result<()>;
 
-    /// Target of a symbolic link, 1 to `symlink_max` bytes.
+    /// Target of a symbolic link, 1 to `symlink_max` bytes. Called for symbolic links only: a format without them leaves it.
     ///
     /// # Errors
     /// `EIO` when it is damaged.
-    fn read_link(&self, inode: &Self::Inode) -> Result<Vec<u8>>;
+    fn read_link(&self, _inode: &Self::Inode) -> Result<Vec<u8>> {
+        Err(Errno::EIO)
+    }
 
     /// Where the file's data at `offset` is. `len` says how much the caller is interested in (a hint for how far to look).
     /// Offsets past the end are asked too and may be holes. `offset` is a multiple of the block size.
@@ -564,6 +627,21 @@ pub trait FileSystem: Send + Sync + 'static {
     }
 }
 
+/// Looks for a name in a listing.
+struct Find<'a> {
+    name: Name<'a>,
+    found: Option<Ino>,
+}
+
+impl DirEmit for Find<'_> {
+    fn emit(&mut self, entry: DirEntry<'_>) -> bool {
+        if entry.name == self.name.bytes() {
+            self.found = Some(entry.ino);
+        }
+        self.found.is_none()
+    }
+}
+
 /// What a driver gets at mount.
 pub struct MountContext {
     /// The device, if one was named. A driver without a device must refuse one, and the other way round, with `EINVAL`.
@@ -588,6 +666,34 @@ impl MountContext {
     #[must_use]
     pub fn now(&self) -> Timespec {
         self.host.wall()
+    }
+
+    /// For a driver without options: there must be none.
+    ///
+    /// # Errors
+    /// `EINVAL`, with a message.
+    pub fn no_options(&self) -> Result<()> {
+        match self.options.first() {
+            None => Ok(()),
+            Some((name, _)) => {
+                self.log.message(format_args!("unknown option {name}"));
+                Err(Errno::EINVAL)
+            }
+        }
+    }
+
+    /// The device, for a driver that only reads.
+    ///
+    /// # Errors
+    /// `EINVAL` when there is none; `EROFS`, with a message, when the mount is not read-only.
+    pub fn read_only_device(&self) -> Result<Arc<dyn BlockDevice>> {
+        let device = self.device.clone().ok_or(Errno::EINVAL)?;
+        if self.read_only {
+            return Ok(device);
+        }
+        self.log
+            .message(format_args!("this file system can only be read"));
+        Err(Errno::EROFS)
     }
 }
 
