@@ -62,7 +62,7 @@ pub(crate) struct Options {
     /// Only this part: ext4 (the tool), library (system calls), growth (cost over the number of files).
     #[arg(long, value_name = "NAME")]
     fs: Option<String>,
-    /// Only rows whose name contains this. The page is not written.
+    /// Only rows whose name contains this; of the tool, unless another part is named. The page is not written.
     #[arg(long, value_name = "PATTERN")]
     row: Option<String>,
     /// Only contestants whose name contains this, and ours. The page is not written.
@@ -91,9 +91,14 @@ impl Options {
         self.fs.as_ref().is_none_or(|wanted| wanted == name)
     }
 
+    /// Whether all rows and contestants take part, and no more.
+    fn whole(&self) -> bool {
+        self.row.is_none() && self.peer.is_none() && self.against.is_none()
+    }
+
     /// Whether whole parts are measured as they should be, so that the results may be kept.
     fn keeps(&self) -> bool {
-        self.row.is_none() && self.peer.is_none() && self.against.is_none() && !self.quick
+        self.whole() && !self.quick
     }
 
     /// Keeps a record, unless it is of a part only.
@@ -124,33 +129,51 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for suite in SUITES.iter().filter(|suite| options.wants(suite.name)) {
         failures.extend(run_suite(suite, options)?);
     }
-    let only = |text: &Option<String>| text.iter().cloned().collect::<Vec<_>>();
-    if options.wants("library") {
-        let machine = Machine::new(None, options.rounds);
-        let row = only(&options.row);
-        let words: Vec<&str> = row.iter().map(String::as_str).collect();
-        let calls = programs::run::<Call>("library", &words)?;
+    let calls = |words: &[&str]| {
+        let calls = programs::run::<Call>("library", words)?;
         println!("\n{}", report::calls(&calls));
-        options.keep("library", machine, calls)?;
-    }
-    if options.wants("growth") {
-        let machine = Machine::new(None, 1);
-        let row = only(&options.row);
-        let mut words: Vec<&str> = row.iter().map(String::as_str).collect();
-        if options.quick {
-            words.extend(["--files", "1000,10000"]);
-        }
-        let growth = programs::run::<Growth>("growth", &words)?;
+        Ok(calls)
+    };
+    let growth = |words: &[&str]| {
+        let growth = programs::run::<Growth>("growth", words)?;
         println!("\n{}", report::growth(&growth));
-        options.keep("growth", machine, growth)?;
-    }
+        Ok(growth)
+    };
+    failures.extend(run_program("library", options, &[], calls).err());
+    let quick: &[&str] = if options.quick {
+        &["--files", "1000,10000"]
+    } else {
+        &[]
+    };
+    failures.extend(run_program("growth", options, quick, growth).err());
     if options.keeps() {
         page::render()?;
     }
     if failures.is_empty() {
         return Ok(());
     }
-    Err(format!("ours failed:\n  {}", failures.join("\n  ")))
+    Err(format!("failed:\n  {}", failures.join("\n  ")))
+}
+
+/// Measures through the library, if that part is wanted, and keeps the rows.
+fn run_program<R>(
+    name: &str,
+    options: &Options,
+    arguments: &[&str],
+    run: impl FnOnce(&[&str]) -> Result<Vec<R>>,
+) -> Result<()>
+where
+    R: serde::Serialize + for<'de> serde::Deserialize<'de>,
+{
+    // Rows and peers of the tool are no rows of this.
+    if options.fs.as_deref() != Some(name) && (options.fs.is_some() || !options.whole()) {
+        return Ok(());
+    }
+    let machine = Machine::new(None, options.rounds);
+    let mut words: Vec<&str> = options.row.iter().map(String::as_str).collect();
+    words.extend(arguments);
+    let rows = run(&words).map_err(|error| format!("{name}: {error}"))?;
+    options.keep(name, machine, rows)
 }
 
 /// Measures the rows of a suite; gives the failures of ours.
@@ -265,7 +288,7 @@ fn entrants<'a>(row: &Row, options: &'a Options, missing: &[&str]) -> Vec<(Runne
     let mut entrants = vec![];
     for by in row.contestants.iter().filter(chosen) {
         entrants.push((Runner { by, program: None }, entrant(by, missing)));
-        if let (Role::Ours, Some(program)) = (by.role, &options.against) {
+        if let ("rump", Some(program)) = (by.command[0], &options.against) {
             let mut other = entrant(by, missing);
             other.name += " (against)";
             let program = Some(program.as_path());

@@ -57,7 +57,7 @@ pub(crate) struct Row {
     pub(crate) goal: Option<f64>,
     /// Runs that one measurement is the average of: many for what takes milliseconds.
     pub(crate) repeat: u32,
-    /// The first is ours.
+    /// The first is ours and the one that counts; more of ours are shown beside it.
     pub(crate) contestants: &'static [Contestant],
 }
 
