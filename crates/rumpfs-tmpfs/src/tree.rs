@@ -46,12 +46,12 @@ impl Tmpfs {
             xattrs,
             kind,
         };
-        self.inodes.take(1)?;
+        self.inodes.budget.take(1)?;
         let space = node.space();
         if space > 0 {
             self.space
                 .take(space)
-                .inspect_err(|_| self.inodes.give(1))?;
+                .inspect_err(|_| self.inodes.budget.give(1))?;
         }
         Ok(node)
     }
@@ -96,7 +96,7 @@ impl Tmpfs {
         let entries = dir.dir_mut()?;
         // The first name came with the inode.
         if target.nlink > 0 {
-            self.inodes.take(1)?;
+            self.inodes.budget.take(1)?;
         }
         entries.insert(hash, name, target.ino, target.file_type());
         target.nlink = links;
@@ -135,7 +135,7 @@ impl Tmpfs {
         node.nlink = node.nlink.saturating_sub(1);
         // The last name goes with the inode.
         if node.nlink > 0 {
-            self.inodes.give(1);
+            self.inodes.budget.give(1);
         }
     }
 

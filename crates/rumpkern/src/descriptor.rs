@@ -1,12 +1,15 @@
 //! Open file descriptions and the table of descriptors that refer to them.
 
-use crate::{Cred, Fd, File, OpenFlags, border::Border};
+use crate::{Fd, File, OpenFlags, border::Border};
 use alloc::{sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::{
+    hint::spin_loop,
+    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+};
 use rumpuser::{
     Errno, Result,
     sleep::{SleepMutex, SleepQueues},
-    sync::RwLock,
+    sync::{CachePadded, Mutex, RwLock},
 };
 
 /// Flags of an open file description that `F_SETFL` can change.
@@ -70,11 +73,7 @@ impl OpenFile {
         closer.border.enter(|| {
             let last = self.descriptors.fetch_sub(1, Ordering::AcqRel) == 1;
             self.file.closing(closer.pid);
-            let result = if last {
-                self.file.close(closer.cred)
-            } else {
-                Ok(())
-            };
+            let result = if last { self.file.close() } else { Ok(()) };
             drop(self);
             result
         })
@@ -87,57 +86,185 @@ struct Entry {
     close_on_exec: bool,
 }
 
+/// Parts of a table that are locked apart.
+const STRIPES: usize = 16;
+
 /// The descriptors of a process.
+///
+/// A descriptor's number is taken first and given back last; in between its stripe holds the entry. So no lock is
+/// held for both, and threads that use different files meet in the word of the lowest numbers alone, which POSIX wants them
+/// to share.
 #[derive(Default)]
 pub(crate) struct Table {
-    slots: RwLock<Slots>,
+    numbers: CachePadded<Numbers>,
+    /// Descriptor `fd` is in stripe `fd % STRIPES`, at `fd / STRIPES`.
+    stripes: [CachePadded<RwLock<Stripe>>; STRIPES],
 }
 
+/// Every sixteenth descriptor. The first of them stands beside the lock, on its cache line.
+#[derive(Clone, Default)]
+struct Stripe {
+    first: Option<Entry>,
+    rest: Vec<Option<Entry>>,
+}
+
+impl Stripe {
+    fn get(&self, at: usize) -> Option<&Entry> {
+        match at {
+            0 => self.first.as_ref(),
+            _ => self.rest.get(at - 1)?.as_ref(),
+        }
+    }
+
+    /// A place that is there.
+    fn get_mut(&mut self, at: usize) -> Option<&mut Option<Entry>> {
+        match at {
+            0 => Some(&mut self.first),
+            _ => self.rest.get_mut(at - 1),
+        }
+    }
+
+    /// A place, made if need be.
+    fn place(&mut self, at: usize) -> &mut Option<Entry> {
+        if at == 0 {
+            return &mut self.first;
+        }
+        if at > self.rest.len() {
+            self.rest.resize(at, None);
+        }
+        &mut self.rest[at - 1]
+    }
+
+    /// The places in use, by their number.
+    fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Option<Entry>)> {
+        let first = core::iter::once(&mut self.first);
+        first.chain(&mut self.rest).enumerate()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, &Option<Entry>)> {
+        let first = core::iter::once(&self.first);
+        first.chain(&self.rest).enumerate()
+    }
+}
+
+/// Which descriptors are in use: a bit for each.
 #[derive(Default)]
-struct Slots {
-    entries: Vec<Option<Entry>>,
-    /// No free slot is below this.
+struct Numbers {
+    /// The first ones, without a lock.
+    first: [AtomicU64; FIRST / 64],
+    rest: Mutex<Rest>,
+}
+
+/// Numbers that need no lock.
+const FIRST: usize = 256;
+
+/// The numbers from [`FIRST`] on.
+#[derive(Default)]
+struct Rest {
+    used: Vec<u64>,
+    /// No word below this has a free bit.
     first_free: usize,
 }
 
-impl Slots {
-    /// Takes the lowest free slot at or above `min` and below `limit`.
-    fn take(&mut self, min: usize, limit: usize, entry: Entry) -> Result<Fd> {
-        let start = min.max(self.first_free);
-        let slot = (start..self.entries.len())
-            .find(|&i| self.entries[i].is_none())
-            .unwrap_or_else(|| start.max(self.entries.len()));
-        if slot >= limit {
-            return Err(Errno::EMFILE);
+/// The bits of a word below a number in it.
+const fn below(number: usize) -> u64 {
+    (1 << (number % 64)) - 1
+}
+
+const fn bit(number: usize) -> u64 {
+    1 << (number % 64)
+}
+
+impl Numbers {
+    /// Takes the lowest free number at or above `min` and below `limit`.
+    fn take(&self, min: usize, limit: usize) -> Option<usize> {
+        for (word, used) in self.first.iter().enumerate().skip(min / 64) {
+            let skipped = if word == min / 64 { below(min) } else { 0 };
+            let mut now = used.load(Ordering::Relaxed);
+            while now | skipped != u64::MAX {
+                let number = word * 64 + (now | skipped).trailing_ones() as usize;
+                if number >= limit {
+                    return None;
+                }
+                match used.compare_exchange_weak(
+                    now,
+                    now | bit(number),
+                    Ordering::Acquire,
+                    Ordering::Relaxed,
+                ) {
+                    Ok(_) => return Some(number),
+                    Err(newer) => now = newer,
+                }
+            }
         }
-        if slot >= self.entries.len() {
-            self.entries.resize(slot + 1, None);
-        }
-        self.entries[slot] = Some(entry);
-        if min <= self.first_free {
-            self.first_free = slot + 1;
-        }
-        Fd::try_from(slot).map_err(|_| Errno::EMFILE)
+        let mut rest = self.rest.lock();
+        let number = FIRST + rest.lowest(min.saturating_sub(FIRST));
+        (number < limit).then(|| {
+            rest.set(number - FIRST);
+            number
+        })
     }
 
-    fn get(&self, fd: Fd) -> Result<&Entry> {
-        self.entries
-            .get(fd as usize)
-            .and_then(Option::as_ref)
-            .ok_or(Errno::EBADF)
+    /// Takes a number; whether it was free.
+    fn take_this(&self, number: usize) -> bool {
+        match self.first.get(number / 64) {
+            Some(used) => used.fetch_or(bit(number), Ordering::Acquire) & bit(number) == 0,
+            None => self.rest.lock().set(number - FIRST),
+        }
     }
 
-    fn get_mut(&mut self, fd: Fd) -> Result<&mut Entry> {
-        self.entries
-            .get_mut(fd as usize)
-            .and_then(Option::as_mut)
-            .ok_or(Errno::EBADF)
+    fn give_back(&self, number: usize) {
+        match self.first.get(number / 64) {
+            Some(used) => {
+                used.fetch_and(!bit(number), Ordering::Release);
+            }
+            None => self.rest.lock().clear(number - FIRST),
+        }
     }
 }
 
-/// Who closes: for the file's `close` and `closing`.
+impl Rest {
+    /// The lowest free number at or above `min`; it stays free.
+    fn lowest(&self, min: usize) -> usize {
+        let start = min.max(self.first_free * 64);
+        let words = self.used.iter().enumerate().skip(start / 64);
+        let free = words
+            .map(|(word, used)| match word == start / 64 {
+                true => (word, used | below(start)),
+                false => (word, *used),
+            })
+            .find(|(_, used)| *used != u64::MAX);
+        match free {
+            Some((word, used)) => word * 64 + used.trailing_ones() as usize,
+            None => start.max(self.used.len() * 64),
+        }
+    }
+
+    /// Whether it was free.
+    fn set(&mut self, number: usize) -> bool {
+        let word = number / 64;
+        if word >= self.used.len() {
+            self.used.resize(word + 1, 0);
+        }
+        let free = self.used[word] & bit(number) == 0;
+        self.used[word] |= bit(number);
+        while self.used.get(self.first_free) == Some(&u64::MAX) {
+            self.first_free += 1;
+        }
+        free
+    }
+
+    fn clear(&mut self, number: usize) {
+        let word = number / 64;
+        if let Some(used) = self.used.get_mut(word) {
+            *used &= !bit(number);
+            self.first_free = self.first_free.min(word);
+        }
+    }
+}
+
+/// Who closes: for the file's `closing`.
 pub(crate) struct Closer<'a> {
-    pub(crate) cred: &'a Cred,
     pub(crate) pid: u32,
     pub(crate) border: &'a Border,
 }
@@ -154,29 +281,55 @@ impl Table {
             close_on_exec: flags.contains(OpenFlags::CLOEXEC),
             open: Arc::new(OpenFile::new(file, flags - OpenFlags::CLOEXEC, queues)),
         };
-        self.slots.write().take(0, limit, entry)
+        let number = self.numbers.take(0, limit).ok_or(Errno::EMFILE)?;
+        self.put(number, entry)
+    }
+
+    /// Puts an entry in, whose number has been taken.
+    fn put(&self, number: usize, entry: Entry) -> Result<Fd> {
+        let Ok(fd) = Fd::try_from(number) else {
+            self.numbers.give_back(number);
+            return Err(Errno::EMFILE);
+        };
+        let (stripe, at) = place(fd);
+        *self.stripes[stripe].write().place(at) = Some(entry);
+        Ok(fd)
+    }
+
+    fn look<R>(&self, fd: Fd, what: impl FnOnce(&Entry) -> R) -> Result<R> {
+        let (stripe, at) = place(fd);
+        let entries = self.stripes[stripe].read();
+        entries.get(at).map(what).ok_or(Errno::EBADF)
     }
 
     pub(crate) fn get(&self, fd: Fd) -> Result<Arc<OpenFile>> {
-        self.slots.read().get(fd).map(|e| e.open.clone())
+        self.look(fd, |e| e.open.clone())
     }
 
     pub(crate) fn dup(&self, fd: Fd, min: Fd, close_on_exec: bool, limit: usize) -> Result<Fd> {
         if min as usize >= limit {
             return Err(Errno::EINVAL);
         }
-        let mut slots = self.slots.write();
-        let open = slots.get(fd)?.open.clone();
-        let new = slots.take(
-            min as usize,
-            limit,
-            Entry {
-                open: open.clone(),
-                close_on_exec,
-            },
-        )?;
-        open.retain();
-        Ok(new)
+        self.get(fd)?;
+        let number = self.numbers.take(min as usize, limit);
+        let number = number.ok_or(Errno::EMFILE)?;
+        // Another thread may have closed it by now.
+        let open = self
+            .retained(fd)
+            .inspect_err(|_| self.numbers.give_back(number))?;
+        let entry = Entry {
+            open,
+            close_on_exec,
+        };
+        self.put(number, entry)
+    }
+
+    /// The open file description behind a descriptor, with one descriptor more that refers to it.
+    fn retained(&self, fd: Fd) -> Result<Arc<OpenFile>> {
+        self.look(fd, |e| {
+            e.open.retain();
+            e.open.clone()
+        })
     }
 
     pub(crate) fn dup2(
@@ -187,24 +340,27 @@ impl Table {
         limit: usize,
         closer: &Closer<'_>,
     ) -> Result<Fd> {
-        let old = {
-            let mut slots = self.slots.write();
-            let open = slots.get(from)?.open.clone();
-            let slot = to as usize;
-            if slot >= limit {
-                return Err(Errno::EBADF);
+        self.get(from)?;
+        if to as usize >= limit {
+            return Err(Errno::EBADF);
+        }
+        if from == to {
+            return Ok(to);
+        }
+        let entry = Entry {
+            open: self.retained(from)?,
+            close_on_exec,
+        };
+        let (stripe, at) = place(to);
+        let old = loop {
+            let mut entries = self.stripes[stripe].write();
+            let slot = entries.place(at);
+            if slot.is_some() || self.numbers.take_this(to as usize) {
+                break slot.replace(entry);
             }
-            if from == to {
-                return Ok(to);
-            }
-            if slot >= slots.entries.len() {
-                slots.entries.resize(slot + 1, None);
-            }
-            open.retain();
-            slots.entries[slot].replace(Entry {
-                open,
-                close_on_exec,
-            })
+            // Another thread has the number and is about to put its entry in, or to give the number back: a moment.
+            drop(entries);
+            spin_loop();
         };
         if let Some(old) = old {
             // As with close(2) inside dup2(2): an error of the old file cannot be told apart and is lost.
@@ -215,21 +371,25 @@ impl Table {
 
     pub(crate) fn close(&self, fd: Fd, closer: &Closer<'_>) -> Result<()> {
         let entry = {
-            let mut slots = self.slots.write();
-            slots.get(fd)?;
-            let slot = fd as usize;
-            slots.first_free = slots.first_free.min(slot);
-            slots.entries[slot].take()
+            let (stripe, at) = place(fd);
+            let mut entries = self.stripes[stripe].write();
+            entries.get_mut(at).and_then(Option::take)
         };
+        if entry.is_some() {
+            self.numbers.give_back(fd as usize);
+        }
         entry.map_or(Err(Errno::EBADF), |e| e.open.release(closer))
     }
 
     pub(crate) fn close_on_exec(&self, fd: Fd) -> Result<bool> {
-        self.slots.read().get(fd).map(|e| e.close_on_exec)
+        self.look(fd, |e| e.close_on_exec)
     }
 
     pub(crate) fn set_close_on_exec(&self, fd: Fd, on: bool) -> Result<()> {
-        self.slots.write().get_mut(fd)?.close_on_exec = on;
+        let (stripe, at) = place(fd);
+        let mut entries = self.stripes[stripe].write();
+        let entry = entries.get_mut(at).and_then(Option::as_mut);
+        entry.ok_or(Errno::EBADF)?.close_on_exec = on;
         Ok(())
     }
 
@@ -240,13 +400,21 @@ impl Table {
         closer: &Closer<'_>,
     ) -> Result<()> {
         let gone: Vec<Entry> = {
-            let mut slots = self.slots.write();
-            slots.first_free = 0;
-            slots
-                .entries
-                .iter_mut()
-                .filter_map(|e| e.take_if(|e| which(e.close_on_exec)))
-                .collect()
+            let mut stripes = self.stripes.each_ref().map(|stripe| stripe.write());
+            let mut gone = Vec::new();
+            for (stripe, entries) in stripes.iter_mut().enumerate() {
+                for (at, entry) in entries.iter_mut() {
+                    if let Some(entry) = entry.take_if(|e| which(e.close_on_exec)) {
+                        gone.push((at * STRIPES + stripe, entry));
+                    }
+                }
+            }
+            drop(stripes);
+            gone.iter()
+                .for_each(|(number, _)| self.numbers.give_back(*number));
+            // In the order of the descriptors, wherever they stood.
+            gone.sort_unstable_by_key(|(number, _)| *number);
+            gone.into_iter().map(|(_, entry)| entry).collect()
         };
         gone.into_iter()
             .map(|e| e.open.release(closer))
@@ -255,15 +423,52 @@ impl Table {
 
     /// A copy for a child process: the same open file descriptions.
     pub(crate) fn fork(&self) -> Self {
-        let slots = self.slots.read();
-        for entry in slots.entries.iter().flatten() {
-            entry.open.retain();
+        // All at once: what the child gets is what there is at one moment.
+        let stripes = self.stripes.each_ref().map(|stripe| stripe.read());
+        let child = Self::default();
+        for (stripe, entries) in stripes.iter().enumerate() {
+            for (at, entry) in entries.iter() {
+                if let Some(entry) = entry {
+                    entry.open.retain();
+                    child.numbers.take_this(at * STRIPES + stripe);
+                }
+            }
+            *child.stripes[stripe].write() = (*entries).clone();
         }
-        Self {
-            slots: RwLock::new(Slots {
-                entries: slots.entries.clone(),
-                first_free: slots.first_free,
-            }),
+        child
+    }
+}
+
+/// Stripe of a descriptor and place in it.
+fn place(fd: Fd) -> (usize, usize) {
+    (fd as usize % STRIPES, fd as usize / STRIPES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FIRST, Numbers};
+
+    #[test]
+    fn the_lowest_number_is_taken() {
+        let numbers = Numbers::default();
+        let all = FIRST + 200;
+        for number in 0..all {
+            assert_eq!(numbers.take(0, all), Some(number));
         }
+        assert_eq!(numbers.take(0, all), None);
+        for number in [5, 70, FIRST - 1, FIRST, FIRST + 150] {
+            numbers.give_back(number);
+        }
+        assert_eq!(numbers.take(6, all), Some(70));
+        assert_eq!(numbers.take(FIRST + 1, all), Some(FIRST + 150));
+        assert_eq!(numbers.take(0, 5), None);
+        assert_eq!(numbers.take(0, all), Some(5));
+        assert_eq!(numbers.take(0, all), Some(FIRST - 1));
+        assert_eq!(numbers.take(0, all), Some(FIRST));
+        assert_eq!(numbers.take(0, all), None);
+        assert_eq!(numbers.take(all + 1000, usize::MAX), Some(all + 1000));
+        assert!(!numbers.take_this(all + 1000) && numbers.take_this(all + 999));
+        assert!(!numbers.take_this(5) && numbers.take_this(all));
+        assert_eq!(numbers.take(0, usize::MAX), Some(all + 1));
     }
 }

@@ -1,6 +1,6 @@
 //! What a descriptor refers to.
 
-use crate::{Cred, Stat};
+use crate::Stat;
 use alloc::sync::Arc;
 use core::any::Any;
 use rumpuser::{Errno, Result};
@@ -83,7 +83,7 @@ pub trait File: Any + Send + Sync {
     ///
     /// # Errors
     /// `EIO`, `ENOSPC`; the descriptor is gone all the same.
-    fn close(&self, _cred: &Cred) -> Result<()> {
+    fn close(&self) -> Result<()> {
         Ok(())
     }
 

@@ -238,11 +238,9 @@ impl Proc {
     /// # Errors
     /// `EBADF`; `EIO`, `ENOSPC` of delayed writes: it is closed all the same.
     pub fn close(&self, fd: Fd) -> Result<()> {
-        let cred = self.cred();
         self.inner.table.close(
             fd,
             &Closer {
-                cred: &cred,
                 pid: self.getpid(),
                 border: self.kernel.border(),
             },
@@ -272,9 +270,7 @@ impl Proc {
     /// # Errors
     /// `EBADF`.
     pub fn dup2(&self, from: Fd, to: Fd) -> Result<Fd> {
-        let cred = self.cred();
         let closer = Closer {
-            cred: &cred,
             pid: self.getpid(),
             border: self.kernel.border(),
         };
@@ -291,9 +287,7 @@ impl Proc {
         if from == to {
             return Err(Errno::EINVAL);
         }
-        let cred = self.cred();
         let closer = Closer {
-            cred: &cred,
             pid: self.getpid(),
             border: self.kernel.border(),
         };

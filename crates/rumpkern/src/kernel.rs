@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use rumpuser::{
     Errno, Host, Result,
     sleep::SleepQueues,
-    sync::{Mutex, RwLock},
+    sync::{Lanes, Mutex, RwLock},
 };
 
 /// A rump kernel. It owns all of its state; a process may hold as many as it likes. Cloning gives another handle of the
@@ -36,7 +36,7 @@ pub(crate) struct Inner {
     host: Arc<dyn Host>,
     log: Log,
     pub(crate) border: Arc<Border>,
-    queues: Arc<SleepQueues>,
+    queues: Lanes<Arc<SleepQueues>>,
     services: RwLock<HashMap<TypeId, Service>>,
     halts: Mutex<Vec<Halt>>,
     pids: AtomicU32,
@@ -49,7 +49,7 @@ pub(crate) struct Inner {
 
 impl Inner {
     pub(crate) fn queues(&self) -> &Arc<SleepQueues> {
-        &self.queues
+        self.queues.of(self.host.current())
     }
 
     pub(crate) fn border(&self) -> &Border {
@@ -95,10 +95,10 @@ impl Kernel {
         &self.inner.log
     }
 
-    /// The events on which the sleep locks of this kernel wait.
+    /// The events on which the sleep locks of this kernel wait, in the calling thread's share.
     #[must_use]
     pub fn sleep_queues(&self) -> &Arc<SleepQueues> {
-        &self.inner.queues
+        self.inner.queues()
     }
 
     /// The first process: root's credentials, pid 1.
@@ -184,9 +184,10 @@ impl Builder {
         let log = Log::new(host.clone());
         let border = Border::new(&host, &log);
         let threads = Kthreads::new(&host, &border);
+        let queues = SleepQueues::new(&*host, SLEEP_QUEUES);
         let kernel = Kernel {
             inner: Arc::new(Inner {
-                queues: SleepQueues::new(&*host, SLEEP_QUEUES),
+                queues: Lanes::new(host.cpus(), |_| queues.share()),
                 services: RwLock::default(),
                 halts: Mutex::default(),
                 pids: AtomicU32::new(2),

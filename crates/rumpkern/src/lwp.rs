@@ -59,6 +59,12 @@ impl Proc {
         Lwp(proc)
     }
 
+    /// The credentials that the [`Lwp`] has in place of the process's, if it has: each time they are set, another value.
+    #[must_use]
+    pub fn own_cred(&self) -> Option<&Arc<Cred>> {
+        self.lwp.cred.as_ref()
+    }
+
     /// The number of the lwp that makes the calls, among those of the process: 1 is the first, which a `Proc` is that was not
     /// made as an [`Lwp`]. A number is not used again.
     #[must_use]

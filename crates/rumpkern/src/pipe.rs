@@ -1,7 +1,7 @@
 //! Pipes: a bounded stream of bytes with a reading and a writing side. FIFOs are pipes with a name.
 
 use crate::{
-    Cred, Fd, File, FileType, OpenFlags, Position, Proc, Stat, file::Ready, poll::Pollers,
+    Fd, File, FileType, OpenFlags, Position, Proc, Stat, file::Ready, poll::Pollers,
     types::DeviceNumber,
 };
 use alloc::{collections::VecDeque, sync::Arc};
@@ -300,7 +300,7 @@ impl File for End {
         self
     }
 
-    fn close(&self, _cred: &Cred) -> Result<()> {
+    fn close(&self) -> Result<()> {
         Ok(())
     }
 }

@@ -9,12 +9,15 @@ use crate::{
     lwp::Identity,
     types::OpenFlags,
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
-    any::{Any, TypeId},
+    any::Any,
     sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
-use rumpuser::{Result, sync::RwLock};
+use rumpuser::{
+    Errno, Result,
+    sync::{Once, RwLock},
+};
 
 /// A file descriptor.
 pub type Fd = u32;
@@ -57,9 +60,7 @@ impl Cred {
 /// What a faction keeps per process, such as the current directory. A child gets what [`fork`](Self::fork) gives.
 pub trait FactionData: Any + Send + Sync {
     /// The data of a child process.
-    fn fork(&self) -> Arc<dyn FactionData>;
-    /// Itself, for its faction.
-    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+    fn fork(&self) -> Box<dyn FactionData>;
 }
 
 /// Limits of a process (`setrlimit`).
@@ -70,6 +71,9 @@ pub struct Limits {
     /// Largest offset that it may write at, in bytes: `EFBIG` past it.
     pub file_size: u64,
 }
+
+/// Factions that can keep something per process.
+const FACTIONS: usize = 4;
 
 /// Descriptors that a process may have unless told otherwise.
 const OPEN_FILES: usize = 65_536;
@@ -86,29 +90,33 @@ pub struct Proc {
 /// A process without its kernel, so that the kernel can hold its first process.
 pub(crate) struct Inner {
     pid: u32,
+    ppid: u32,
     border: Arc<Border>,
     /// Number of the last lwp.
     lwps: AtomicU64,
     cred: RwLock<Arc<Cred>>,
+    cred_changes: AtomicU64,
     umask: AtomicU32,
     open_files: AtomicUsize,
     file_size: AtomicU64,
     pub(crate) table: Table,
-    data: RwLock<Vec<(TypeId, Arc<dyn FactionData>)>>,
+    data: [Once<Box<dyn FactionData>>; FACTIONS],
 }
 
 impl Inner {
     pub(crate) fn first(border: &Arc<Border>) -> Self {
         Self {
             pid: 1,
+            ppid: 0,
             border: border.clone(),
             lwps: AtomicU64::new(1),
             cred: RwLock::new(Arc::new(Cred::root())),
+            cred_changes: AtomicU64::new(0),
             umask: AtomicU32::new(0o022),
             open_files: AtomicUsize::new(OPEN_FILES),
             file_size: AtomicU64::new(i64::MAX.unsigned_abs()),
             table: Table::default(),
-            data: RwLock::default(),
+            data: Default::default(),
         }
     }
 
@@ -121,11 +129,9 @@ impl Inner {
     }
 
     pub(crate) fn exit(&self) -> Result<()> {
-        let cred = self.cred.read().clone();
         self.table.close_where(
             |_| true,
             &Closer {
-                cred: &cred,
                 pid: self.pid,
                 border: &self.border,
             },
@@ -147,6 +153,13 @@ impl Proc {
         self.inner.pid
     }
 
+    /// The number of the process that it was forked from; 0 of the first. It stays when that process ends: nothing here waits
+    /// for children.
+    #[must_use]
+    pub fn getppid(&self) -> u32 {
+        self.inner.ppid
+    }
+
     /// Its kernel.
     #[must_use]
     pub fn kernel(&self) -> Kernel {
@@ -166,7 +179,15 @@ impl Proc {
 
     /// Changes the credentials of the process. The consumer of a kernel decides who its processes are: nothing is checked.
     pub fn set_cred(&self, cred: Cred) {
-        *self.inner.cred.write() = Arc::new(cred);
+        let mut now = self.inner.cred.write();
+        *now = Arc::new(cred);
+        self.inner.cred_changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often the credentials were changed: who keeps a copy, read after this number, knows by it whether it is old.
+    #[must_use]
+    pub fn cred_changes(&self) -> u64 {
+        self.inner.cred_changes.load(Ordering::Acquire)
     }
 
     /// The file mode creation mask: permission bits that new files do not get.
@@ -203,17 +224,21 @@ impl Proc {
     #[must_use]
     pub fn fork(&self) -> Self {
         let limits = self.limits();
-        let data = self.inner.data.read();
         let inner = Inner {
             pid: self.kernel.next_pid(),
+            ppid: self.inner.pid,
             border: self.inner.border.clone(),
             lwps: AtomicU64::new(1),
             cred: RwLock::new(self.cred()),
+            cred_changes: AtomicU64::new(0),
             umask: AtomicU32::new(self.get_umask()),
             open_files: AtomicUsize::new(limits.open_files),
             file_size: AtomicU64::new(limits.file_size),
             table: self.inner.table.fork(),
-            data: RwLock::new(data.iter().map(|(id, d)| (*id, d.fork())).collect()),
+            data: self.inner.data.each_ref().map(|data| {
+                data.get()
+                    .map_or_else(Once::new, |d| Once::initialized(d.fork()))
+            }),
         };
         Self {
             inner: Arc::new(inner),
@@ -235,11 +260,9 @@ impl Proc {
     /// # Errors
     /// As [`exit`](Self::exit).
     pub fn exec(&self) -> Result<()> {
-        let cred = self.cred();
         self.inner.table.close_where(
             |on| on,
             &Closer {
-                cred: &cred,
                 pid: self.inner.pid,
                 border: &self.inner.border,
             },
@@ -248,25 +271,30 @@ impl Proc {
 
     /// What a faction keeps for this process.
     #[must_use]
-    pub fn data<T: FactionData>(&self) -> Option<Arc<T>> {
-        let data = self.inner.data.read();
-        let (_, found) = data.iter().find(|(id, _)| *id == TypeId::of::<T>())?;
-        found.clone().as_any().downcast().ok()
+    pub fn data<T: FactionData>(&self) -> Option<&T> {
+        let all = self.inner.data.iter().map_while(Once::get);
+        all.map(|data| &**data as &dyn Any)
+            .find_map(|data| data.downcast_ref())
     }
 
     /// What a faction keeps for this process, made by `new` the first time.
-    pub fn data_or<T: FactionData>(&self, new: impl FnOnce() -> T) -> Arc<T> {
+    ///
+    /// # Errors
+    /// `ENOMEM` when there are more factions than a process has room for.
+    pub fn data_or<T: FactionData>(&self, new: impl FnOnce() -> T) -> Result<&T> {
         if let Some(data) = self.data() {
-            return data;
+            return Ok(data);
         }
-        let made = Arc::new(new());
-        let mut data = self.inner.data.write();
-        if !data.iter().any(|(id, _)| *id == TypeId::of::<T>()) {
-            data.push((TypeId::of::<T>(), made.clone()));
-            return made;
+        let mut made: Option<Box<dyn FactionData>> = Some(Box::new(new()));
+        for place in &self.inner.data {
+            // Another thread may be first, for this or for another faction.
+            let data = place.try_call_once(|| made.take().ok_or(Errno::ENOMEM))?;
+            let data: &dyn Any = &**data;
+            if let Some(data) = data.downcast_ref() {
+                return Ok(data);
+            }
         }
-        drop(data);
-        self.data().unwrap_or(made)
+        Err(Errno::ENOMEM)
     }
 
     /// Gives a file the lowest free descriptor.

@@ -1,7 +1,7 @@
 //! Panics inside a kernel end at its border.
 
 use rumpkern::{
-    Component, Cred, Errno, File, Kernel, OpenFlags, Phase, Position, Proc, Result, Stat,
+    Component, Errno, File, Kernel, OpenFlags, Phase, Position, Proc, Result, Stat,
     file::Ready,
     poll::PollFd,
     sysctl::{Node, Value},
@@ -72,7 +72,7 @@ impl File for Mad {
         self.once(5);
         Ready::IN
     }
-    fn close(&self, _: &Cred) -> Result<()> {
+    fn close(&self) -> Result<()> {
         self.closed.fetch_add(1, Ordering::SeqCst);
         panic!("close is mad");
     }

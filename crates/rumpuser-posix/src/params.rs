@@ -1,6 +1,6 @@
-//! What the host tells about itself.
+//! What the host tells about itself. It is asked once: the files take longer to read than a kernel takes to boot.
 
-use std::{fs, thread};
+use std::{fs, sync::OnceLock, thread};
 
 /// The part of the memory that caches of one kernel may take: a guest in a program should leave the program the most.
 const CACHE_SHARE: u64 = 4;
@@ -10,25 +10,33 @@ const FALLBACK_MEMORY: u64 = 1 << 30;
 
 /// CPUs that this process may use.
 pub(crate) fn cpus() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+    static CPUS: OnceLock<usize> = OnceLock::new();
+    *CPUS.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// The node name of uname(2).
 pub(crate) fn host_name() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "localhost".into(),
-        name => name.into(),
-    }
+    static NAME: OnceLock<String> = OnceLock::new();
+    let name = NAME.get_or_init(|| {
+        let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        match name.trim() {
+            "" => "localhost".into(),
+            name => name.into(),
+        }
+    });
+    name.clone()
 }
 
 /// A quarter of the memory that this process may use, in bytes.
 pub(crate) fn memory_limit() -> u64 {
-    let total = fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| meminfo_total(&text));
-    let memory = [total, cgroup_limit()].into_iter().flatten().min();
-    memory.unwrap_or(FALLBACK_MEMORY) / CACHE_SHARE
+    static LIMIT: OnceLock<u64> = OnceLock::new();
+    *LIMIT.get_or_init(|| {
+        let total = fs::read_to_string("/proc/meminfo")
+            .ok()
+            .and_then(|text| meminfo_total(&text));
+        let memory = [total, cgroup_limit()].into_iter().flatten().min();
+        memory.unwrap_or(FALLBACK_MEMORY) / CACHE_SHARE
+    })
 }
 
 /// `MemTotal` of proc_meminfo(5), in bytes.

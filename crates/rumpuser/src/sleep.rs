@@ -15,16 +15,17 @@ use crate::{
     Event, Threads,
     sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::{
     fmt,
     ops::{Deref, DerefMut},
     sync::atomic::{AtomicU32, Ordering, fence},
 };
 
-/// The events on which the sleep locks of a kernel wait.
+/// The events on which the sleep locks of a kernel wait. On cache lines of its own, as each lock that is made counts a reference.
+#[repr(align(128))]
 pub struct SleepQueues {
-    events: Box<[Arc<dyn Event>]>,
+    events: Arc<[Arc<dyn Event>]>,
     /// Locks are dealt to the queues in turn, not by address: a simulated host's runs must not depend on addresses.
     next: AtomicU32,
 }
@@ -44,8 +45,17 @@ impl SleepQueues {
 
     fn from_events(events: Vec<Arc<dyn Event>>) -> Arc<Self> {
         Arc::new(Self {
-            events: events.into_boxed_slice(),
+            events: events.into(),
             next: AtomicU32::new(0),
+        })
+    }
+
+    /// The same queues, to be dealt and counted for themselves: threads that make locks at the same time each use their own.
+    #[must_use]
+    pub fn share(&self) -> Arc<Self> {
+        Arc::new(Self {
+            events: self.events.clone(),
+            next: AtomicU32::new(self.next.load(Ordering::Relaxed)),
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     vnode::{Exclusive, HOST, Pending, Vnode, VnodeRef},
     walk::check_access,
 };
-use rumpkern::{Cred, FileType};
+use rumpkern::FileType;
 use rumpuser::{Errno, Result};
 
 /// Which times a change tells the driver.
@@ -42,12 +42,12 @@ pub(crate) fn set_attributes(
 ///
 /// # Errors
 /// `EISDIR`, `EINVAL`, `EFBIG`, `EPERM`, `EIO`.
-pub(crate) fn set_size(vnode: &VnodeRef, size: u64, cred: &Cred) -> Result<()> {
+pub(crate) fn set_size(vnode: &VnodeRef, size: u64, privileged: bool) -> Result<()> {
     if vnode.marked(HOST) {
         return special::truncate(vnode, size);
     }
     let mount = &vnode.mount;
-    let pages = match (&vnode.pages, vnode.file_type) {
+    let pages = match (vnode.pages(), vnode.file_type) {
         (Some(pages), _) => pages,
         (None, FileType::Directory) => return Err(Errno::EISDIR),
         (None, _) => return Err(Errno::EINVAL),
@@ -69,7 +69,7 @@ pub(crate) fn set_size(vnode: &VnodeRef, size: u64, cred: &Cred) -> Result<()> {
         },
     );
     result?;
-    if let Some(mode) = perm::mode_after_write(&vnode.owner(), cred) {
+    if let Some(mode) = perm::mode_after_write(&vnode.owner(), privileged) {
         let change = SetAttributes {
             mode: Some(mode),
             ..SetAttributes::default()
@@ -80,7 +80,7 @@ pub(crate) fn set_size(vnode: &VnodeRef, size: u64, cred: &Cred) -> Result<()> {
     mount.changed()
 }
 
-impl Ctx {
+impl Ctx<'_> {
     /// Changes attributes as `decide` says, which sees them under the lock.
     fn change(
         &self,
@@ -228,11 +228,11 @@ impl Ctx {
         if vnode.is_dir() {
             return Err(Errno::EISDIR);
         }
-        if vnode.pages.is_none() {
+        if vnode.file_type != FileType::Regular {
             return Err(Errno::EINVAL);
         }
         check_access(&vnode, &self.cred, Access::W)?;
-        set_size(&vnode, size, &self.cred)
+        set_size(&vnode, size, self.cred.is_root())
     }
 
     pub(crate) fn access(

@@ -7,6 +7,7 @@ use crate::{
     file::VnodeFile,
     fs::{DirSlot, Found, NewInode, NewKind},
     name::Name,
+    namecache::Target,
     perm,
     process::{Ctx, Start},
     vnode::{Pending, REMOVED, Vnode, VnodeRef},
@@ -53,7 +54,7 @@ struct NewName<'p> {
     name: Name<'p>,
 }
 
-impl Ctx {
+impl Ctx<'_> {
     /// What the caches know of a name, without the driver.
     pub(crate) fn known(
         &self,
@@ -62,13 +63,10 @@ impl Ctx {
         name: Name<'_>,
     ) -> Option<VnodeRef> {
         let names = &self.vfs.caches.names;
-        let found = {
-            let table = names.read();
-            let hash = names.hash(dir.id, name.bytes());
-            match table.get(hash, dir.id, name.bytes())? {
-                crate::namecache::Target::Vnode(vnode) => VnodeRef::acquire(vnode),
-                crate::namecache::Target::Nothing => None,
-            }
+        let hash = names.hash(dir.id, name.bytes());
+        let found = match names.get(dir, hash, name.bytes())?.0 {
+            Target::Vnode(vnode) => VnodeRef::acquire(&vnode),
+            Target::Nothing => None,
         };
         found.map(|vnode| walker.top(vnode))
     }
@@ -145,7 +143,7 @@ impl Ctx {
 
     /// Makes a file that must not be there yet.
     fn make(&self, new: &NewName<'_>, kind: NewKind, mode: u32) -> Result<VnodeRef> {
-        let walker = self.walker()?;
+        let walker = self.walker();
         match self.make_or_find(&walker, &new.dir, new.name, kind, mode)? {
             Ok(made) => {
                 new.dir.mount.changed()?;
@@ -176,7 +174,7 @@ impl Ctx {
         };
         if let Err(error) = refused {
             // That it exists is the first error.
-            return Err(match self.walker()?.lookup(&dir, name)? {
+            return Err(match self.walker().lookup(&dir, name)? {
                 Some(_) => Errno::EEXIST,
                 None => error,
             });
@@ -299,7 +297,7 @@ impl Ctx {
             made.mark(crate::vnode::NAMELESS);
         }
         mount.changed()?;
-        let file = VnodeFile::new(self.vfs.clone(), made, self.cred.clone(), flags);
+        let file = VnodeFile::new(made, &self.cred, flags);
         Ok(Arc::new(file))
     }
 }

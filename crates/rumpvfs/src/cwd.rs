@@ -15,7 +15,7 @@ use rumpuser::{Errno, Result};
 /// Directories on the way to the root, at most.
 const DEPTH_MAX: usize = 1 << 16;
 
-impl Ctx {
+impl Ctx<'_> {
     /// A directory that the process may search.
     fn searchable(&self, start: &Start, path: &[u8]) -> Result<VnodeRef> {
         let dir = self.resolve_or_self(start, path, Follow::Yes)?;
@@ -29,8 +29,7 @@ impl Ctx {
     pub(crate) fn chdir(&self, proc: &Proc, start: &Start, path: &[u8]) -> Result<()> {
         let dir = self.searchable(start, path)?;
         let data = data(proc)?;
-        let old = data.dirs.write().cwd.replace(dir);
-        drop(old);
+        data.change(|dirs| dirs.cwd.replace(dir));
         Ok(())
     }
 
@@ -40,8 +39,7 @@ impl Ctx {
         }
         let dir = self.searchable(&None, path)?;
         let data = data(proc)?;
-        let old = data.dirs.write().root.replace(dir);
-        drop(old);
+        data.change(|dirs| dirs.root.replace(dir));
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use rumpkern::{FileType, OpenFlags};
 use rumpuser::{Errno, Result};
 
 fn pages(vnode: &Vnode) -> Result<&FilePages> {
-    vnode.pages.as_ref().ok_or(match vnode.file_type {
+    vnode.pages().ok_or(match vnode.file_type {
         FileType::Fifo => Errno::ESPIPE,
         FileType::Directory => Errno::EISDIR,
         _ => Errno::ENODEV,
@@ -73,7 +73,7 @@ pub(crate) fn punch(file: &VnodeFile, flags: OpenFlags, offset: u64, len: u64) -
 
 /// Where the data in a range lies.
 pub(crate) fn extents(vnode: &VnodeRef, offset: u64, len: u64) -> Result<Vec<FileExtent>> {
-    let pages = vnode.pages.as_ref().ok_or(Errno::EINVAL)?;
+    let pages = vnode.pages().ok_or(Errno::EINVAL)?;
     let inode = vnode.shared()?;
     pages.extents(&vnode.mount.fs, &inode, vnode.size(), offset, len)
 }

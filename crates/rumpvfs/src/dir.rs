@@ -141,7 +141,7 @@ pub(crate) fn getdents_plus(proc: &Proc, fd: Fd, max: usize) -> Result<Vec<Diren
     // One lock from listing to noting: the names stay true while their inodes are loaded.
     let inode = dir.shared()?;
     let gathered = gather(dir, &inode, *offset, max.max(1))?;
-    let walker = ctx.walker()?;
+    let walker = ctx.walker();
     let names = &ctx.vfs.caches.names;
     let mut entries = Vec::with_capacity(gathered.entries.len());
     for (dirent, next) in gathered.entries {

@@ -83,7 +83,7 @@ impl Vfs {
     ///
     /// # Errors
     /// Those of paths; `ENOTBLK`.
-    pub(crate) fn device_at(&self, ctx: &Ctx, path: &[u8]) -> Result<DeviceNumber> {
+    pub(crate) fn device_at(&self, ctx: &Ctx<'_>, path: &[u8]) -> Result<DeviceNumber> {
         // Where the root is not in memory there are no nodes, but devices have their paths.
         if let Some(shown) = self.devices.lock().at(path) {
             return match shown.kind {

@@ -3,7 +3,7 @@
 use crate::{process::Ctx, vnode::VnodeRef};
 use alloc::sync::Arc;
 use core::any::Any;
-use rumpkern::{Cred, File, OpenFlags, Pipe, Position, Stat, file::Ready, pipe};
+use rumpkern::{File, OpenFlags, Pipe, Position, Stat, file::Ready, pipe};
 use rumpuser::{Errno, Result};
 
 /// An open end of a FIFO.
@@ -12,7 +12,7 @@ pub(crate) struct FifoFile {
     pub(crate) vnode: VnodeRef,
 }
 
-impl Ctx {
+impl Ctx<'_> {
     /// Opens a FIFO; waits for the other side unless told not to.
     ///
     /// # Errors
@@ -77,8 +77,8 @@ impl File for FifoFile {
         self.end.poll()
     }
 
-    fn close(&self, cred: &Cred) -> Result<()> {
-        self.end.close(cred)
+    fn close(&self) -> Result<()> {
+        self.end.close()
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -6,7 +6,6 @@ use crate::{
     fs::SetAttributes,
     pages::FilePages,
     perm,
-    vfs::Vfs,
     vnode::{Exclusive, LOCKED, Pending, VnodeRef},
 };
 use alloc::sync::Arc;
@@ -20,22 +19,20 @@ use rumpuser::{Errno, Result};
 /// An open regular file or directory, or with `PATH` anything.
 pub(crate) struct VnodeFile {
     pub(crate) vnode: VnodeRef,
-    vfs: Arc<Vfs>,
-    /// Who opened it: on whose behalf it is written.
-    cred: Arc<Cred>,
+    /// Opened by the superuser, on whose behalf it is written.
+    privileged: bool,
     flags: OpenFlags,
 }
 
 impl VnodeFile {
     /// Opens a vnode; everything has been checked.
-    pub(crate) fn new(vfs: Arc<Vfs>, vnode: VnodeRef, cred: Arc<Cred>, flags: OpenFlags) -> Self {
+    pub(crate) fn new(vnode: VnodeRef, cred: &Cred, flags: OpenFlags) -> Self {
         if Self::counts(flags) {
-            vnode.mount.writers.fetch_add(1, Ordering::AcqRel);
+            vnode.writers.fetch_add(1, Ordering::SeqCst);
         }
         Self {
             vnode,
-            vfs,
-            cred,
+            privileged: cred.is_root(),
             flags,
         }
     }
@@ -55,7 +52,7 @@ impl VnodeFile {
     }
 
     fn pages(&self) -> Result<&FilePages> {
-        match (&self.vnode.pages, self.vnode.file_type) {
+        match (self.vnode.pages(), self.vnode.file_type) {
             (Some(pages), _) => Ok(pages),
             (None, FileType::Directory) => Err(Errno::EISDIR),
             (None, _) => Err(Errno::EINVAL),
@@ -79,7 +76,7 @@ impl VnodeFile {
     /// That of `result`, else what the driver says.
     pub(crate) fn note_write<T>(&self, inode: &mut Exclusive<'_>, result: Result<T>) -> Result<T> {
         let vnode = &self.vnode;
-        let mode = perm::mode_after_write(&vnode.owner(), &self.cred);
+        let mode = perm::mode_after_write(&vnode.owner(), self.privileged);
         let cleared = match mode {
             Some(_) if result.is_ok() => {
                 let change = SetAttributes {
@@ -153,7 +150,7 @@ impl File for VnodeFile {
     }
 
     fn truncate(&self, size: u64) -> Result<()> {
-        crate::attr::set_size(&self.vnode, size, &self.cred)
+        crate::attr::set_size(&self.vnode, size, self.privileged)
     }
 
     fn sync(&self, data_only: bool) -> Result<()> {
@@ -167,11 +164,10 @@ impl File for VnodeFile {
         Ready::IN | Ready::OUT
     }
 
-    fn close(&self, _cred: &Cred) -> Result<()> {
+    fn close(&self) -> Result<()> {
         if self.vnode.marked(LOCKED) {
-            self.vfs
-                .locks
-                .description_closed(&self.vnode, self.description());
+            let locks = &self.vnode.mount.caches.locks;
+            locks.description_closed(&self.vnode, self.description());
         }
         if !Self::counts(self.flags) || self.vnode.mount.fs.is_dead() {
             return Ok(());
@@ -181,14 +177,14 @@ impl File for VnodeFile {
             self.vnode.flush_times()?;
         }
         self.vnode
-            .pages
-            .as_ref()
+            .pages_used()
             .map_or(Ok(()), FilePages::take_error)
     }
 
     fn closing(&self, pid: u32) {
         if self.vnode.marked(LOCKED) {
-            self.vfs.locks.process_closed(&self.vnode, pid);
+            let locks = &self.vnode.mount.caches.locks;
+            locks.process_closed(&self.vnode, pid);
         }
     }
 
@@ -200,7 +196,7 @@ impl File for VnodeFile {
 impl Drop for VnodeFile {
     fn drop(&mut self) {
         if Self::counts(self.flags) {
-            self.vnode.mount.writers.fetch_sub(1, Ordering::AcqRel);
+            self.vnode.writers.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }
@@ -235,7 +231,7 @@ pub(crate) fn sync(vnode: &VnodeRef, data_only: bool) -> Result<()> {
     if !data_only {
         vnode.flush_times()?;
     }
-    if let Some(pages) = &vnode.pages
+    if let Some(pages) = vnode.pages_used()
         && !mount.limits.memory
     {
         pages.flush()?;

@@ -6,36 +6,44 @@ use crate::{
     fs::{Ino, Limits},
     guarded::Guarded,
     idle::IdleQueue,
+    lock::LockManager,
     namecache::Names,
     pages::{MountPages, PagePool},
     vnode::{Body, QUEUED, Vnode, VnodeRef},
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::{
+    ops::Deref,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+};
 use hashbrown::HashMap;
-use rumpkern::{Log, poll::Pollers, types::DeviceNumber};
+use rumpkern::{FileType, Log, poll::Pollers, types::DeviceNumber};
 use rumpuser::{
     Errno, Event, Host, Result, Timespec,
     sleep::{SleepMutex, SleepQueues},
-    sync::Mutex,
+    sync::{CachePadded, Lanes, Mutex},
 };
 
 /// What all mounts of a kernel share.
 pub(crate) struct Caches {
     pub(crate) host: Arc<dyn Host>,
     pub(crate) log: Log,
-    pub(crate) queues: Arc<SleepQueues>,
+    pub(crate) queues: Lanes<Arc<SleepQueues>>,
     pub(crate) pollers: Arc<Pollers>,
     pub(crate) names: Names,
+    pub(crate) locks: LockManager,
     pub(crate) idle: IdleQueue,
     pub(crate) pool: Arc<PagePool>,
-    /// Serial number of the next vnode.
-    pub(crate) serial: AtomicU64,
+    /// Vnodes made by the threads of each lane.
+    pub(crate) serials: Lanes<AtomicU64>,
     /// Vnodes of all mounts, used and idle, that can be given back.
     pub(crate) live: AtomicUsize,
 }
 
-/// A vnode's place in the table of its mount.
+/// Tables of a mount's vnodes, which are locked apart; a power of two.
+const TABLES: usize = 16;
+
+/// A vnode's place in a table of its mount.
 enum Slot {
     Live(Arc<Vnode>),
     /// A thread loads it; others wait.
@@ -60,8 +68,9 @@ struct Busy<'a> {
 impl Busy<'_> {
     /// The vnode is loaded.
     fn fill(self, vnode: Arc<Vnode>) {
-        self.mount
-            .change(|slots| slots.insert(self.ino.0, Slot::Live(vnode)));
+        self.mount.change(self.ino, |slots| {
+            slots.insert(self.ino.0, Slot::Live(vnode))
+        });
         core::mem::forget(self);
     }
 }
@@ -70,7 +79,7 @@ impl Drop for Busy<'_> {
     fn drop(&mut self) {
         // The driver may or may not have the inode back.
         self.mount.let_go();
-        self.mount.change(|slots| {
+        self.mount.change(self.ino, |slots| {
             if let Some(Slot::Loading | Slot::Ending) = slots.get(&self.ino.0) {
                 slots.remove(&self.ino.0);
             }
@@ -95,16 +104,28 @@ pub(crate) struct Mount {
     pub(crate) pages: Arc<MountPages>,
     /// Renames across directories take it, one at a time, so that nothing becomes its own ancestor.
     pub(crate) rename: SleepMutex<()>,
-    /// Files open for writing.
-    pub(crate) writers: AtomicU32,
     /// It is being unmounted.
     closing: AtomicBool,
     /// The device's number, while it is in use by this mount.
     pub(crate) device: Option<DeviceNumber>,
-    table: Mutex<Table>,
+    tables: [CachePadded<Mutex<Table>>; TABLES],
     event: Arc<dyn Event>,
     /// The root directory and the covered one, in use as long as it is mounted.
     pub(crate) anchors: Mutex<Anchors>,
+    /// What the vnodes refer to it by, until it is being unmounted.
+    handles: Lanes<Mutex<Option<MountRef>>>,
+}
+
+/// A mount as its vnodes refer to it: through a reference of the lane that made the vnode, so that making and ending vnodes counts on a
+/// cache line that other lanes do not use.
+#[derive(Clone)]
+pub(crate) struct MountRef(Arc<CachePadded<Arc<Mount>>>);
+
+impl Deref for MountRef {
+    type Target = Arc<Mount>;
+    fn deref(&self) -> &Arc<Mount> {
+        &self.0
+    }
 }
 
 /// What a mount keeps in use.
@@ -138,13 +159,13 @@ impl Mount {
             from: new.from,
             on: new.on,
             pages: new.pages,
-            rename: SleepMutex::new(&caches.queues, ()),
-            writers: AtomicU32::new(0),
+            rename: SleepMutex::new(caches.queues(), ()),
             closing: AtomicBool::new(false),
             device: new.device,
-            table: Mutex::default(),
+            tables: Default::default(),
             event: caches.host.event(),
             anchors: Mutex::default(),
+            handles: Lanes::new(caches.host.cpus(), |_| Mutex::default()),
             caches: caches.clone(),
         })
     }
@@ -154,6 +175,20 @@ impl Mount {
         if self.caches.host.unwinding() {
             self.fs.lose();
         }
+    }
+
+    /// The mount for a vnode to keep.
+    pub(crate) fn handle(self: &Arc<Self>) -> MountRef {
+        let mut own = self.handles.of(self.caches.host.current()).lock();
+        if let Some(handle) = &*own {
+            return handle.clone();
+        }
+        let made = MountRef(Arc::new(CachePadded(self.clone())));
+        // Kept, it keeps the mount itself: not any more when that ends.
+        if !self.closing.load(Ordering::Acquire) {
+            *own = Some(made.clone());
+        }
+        made
     }
 
     pub(crate) fn flags(&self) -> MountFlags {
@@ -231,9 +266,17 @@ impl Mount {
         }
     }
 
+    fn table(&self, ino: Ino) -> &Mutex<Table> {
+        &self.tables[Self::table_index(ino)]
+    }
+
+    fn table_index(ino: Ino) -> usize {
+        ino.0 as usize % TABLES
+    }
+
     /// The live vnode of a number, or as an error its slot, reserved for the caller to load.
     fn reserve(&self, ino: Ino) -> core::result::Result<VnodeRef, Busy<'_>> {
-        let mut table = self.table.lock();
+        let mut table = self.table(ino).lock();
         loop {
             match table.slots.get(&ino.0) {
                 Some(Slot::Live(vnode)) => {
@@ -251,7 +294,7 @@ impl Mount {
             table.waiters += 1;
             drop(table);
             self.event.wait(ticket, None);
-            table = self.table.lock();
+            table = self.table(ino).lock();
             table.waiters -= 1;
         }
     }
@@ -267,9 +310,9 @@ impl Mount {
         used
     }
 
-    /// Changes the table and wakes who waits for that.
-    fn change<R>(&self, change: impl FnOnce(&mut HashMap<u64, Slot>) -> R) -> R {
-        let mut table = self.table.lock();
+    /// Changes the table that a number is in and wakes who waits for that.
+    fn change<R>(&self, ino: Ino, change: impl FnOnce(&mut HashMap<u64, Slot>) -> R) -> R {
+        let mut table = self.table(ino).lock();
         let result = change(&mut table.slots);
         let waiters = table.waiters;
         drop(table);
@@ -281,26 +324,36 @@ impl Mount {
 
     /// The vnode's number has become another one.
     pub(crate) fn rekey(&self, vnode: &Vnode, to: Ino) {
-        self.change(|slots| {
-            if let Some(slot) = slots.remove(&vnode.ino().0) {
-                slots.insert(to.0, slot);
+        let from = vnode.ino();
+        let (old, new) = (Self::table_index(from), Self::table_index(to));
+        // Both tables at once, the lower first: nobody sees the vnode in neither.
+        let mut low = self.tables[old.min(new)].lock();
+        let mut high = (old != new).then(|| self.tables[old.max(new)].lock());
+        let mut table = |index: usize, change: &mut dyn FnMut(&mut Table)| match &mut high {
+            Some(high) if index == old.max(new) => change(high),
+            _ => change(&mut low),
+        };
+        let mut slot = None;
+        table(old, &mut |table| slot = table.slots.remove(&from.0));
+        table(new, &mut |table| {
+            if let Some(slot) = slot.take() {
+                table.slots.insert(to.0, slot);
             }
-            vnode.set_ino(to);
         });
+        vnode.set_ino(to);
+        drop((low, high));
+        self.event.notify();
     }
 
     /// Live vnodes.
     pub(crate) fn vnodes(&self) -> Vec<Arc<Vnode>> {
-        let table = self.table.lock();
-        let mut live: Vec<_> = table
-            .slots
-            .values()
-            .filter_map(|slot| match slot {
+        let mut live = Vec::new();
+        for table in &self.tables {
+            live.extend(table.lock().slots.values().filter_map(|slot| match slot {
                 Slot::Live(vnode) => Some(vnode.clone()),
                 _ => None,
-            })
-            .collect();
-        drop(table);
+            }));
+        }
         // The order of a hash table differs from run to run; a simulated host's runs must not.
         live.sort_unstable_by_key(|v| v.id);
         live
@@ -322,13 +375,13 @@ impl Mount {
     /// Whether an idle vnode may be given back to the driver to make room.
     pub(crate) fn evictable(&self, vnode: &Vnode) -> bool {
         // In memory the pages are the file.
-        !(self.limits.memory && vnode.pages.is_some())
+        !(self.limits.memory && vnode.file_type == FileType::Regular)
     }
 
     /// Gives an idle vnode back to the driver. The caller has [`Vnode::try_end`]ed it.
     pub(crate) fn end(&self, vnode: &Arc<Vnode>) {
         let ino = vnode.ino();
-        self.change(|slots| {
+        self.change(ino, |slots| {
             if let Some(slot @ Slot::Live(_)) = slots.get_mut(&ino.0) {
                 *slot = Slot::Ending;
             }
@@ -350,18 +403,18 @@ impl Mount {
     pub(crate) fn give_back(&self, vnode: &Vnode) -> Result<()> {
         let mut result = Ok(());
         if vnode.nlink() == 0 {
-            if let Some(pages) = &vnode.pages {
+            if let Some(pages) = vnode.pages_used() {
                 pages.invalidate();
             }
         } else if !self.fs.is_dead() {
             result = vnode.flush_times();
-            if let Some(pages) = &vnode.pages
+            if let Some(pages) = vnode.pages_used()
                 && !self.limits.memory
             {
                 result = result.and(pages.flush());
             }
         }
-        if let Some(pages) = &vnode.pages {
+        if let Some(pages) = vnode.pages_used() {
             pages.invalidate();
         }
         let body = core::mem::replace(&mut *vnode.body.write(), Body::Dead);
@@ -374,6 +427,10 @@ impl Mount {
     /// No vnode is loaded any more.
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Release);
+        for handle in self.handles.iter() {
+            let handle = handle.lock().take();
+            drop(handle);
+        }
     }
 
     /// Takes every inode out of its vnode and gives it back: those in use are dead from then on.
@@ -391,10 +448,14 @@ impl Mount {
     /// Forgets all vnodes without a word to the driver.
     pub(crate) fn abandon(&self) {
         self.fs.kill();
+        self.close();
         let anchors = core::mem::take(&mut *self.anchors.lock());
         drop(anchors);
-        let slots = self.change(core::mem::take);
-        drop(slots);
+        for table in &self.tables {
+            let slots = core::mem::take(&mut table.lock().slots);
+            drop(slots);
+        }
+        self.event.notify();
     }
 
     /// After a call that changed something, with no lock held.
@@ -441,6 +502,18 @@ impl Mount {
 }
 
 impl Caches {
+    /// The events on which sleep locks wait, in the calling thread's share.
+    pub(crate) fn queues(&self) -> &Arc<SleepQueues> {
+        self.queues.of(self.host.current())
+    }
+
+    /// A number for a vnode that no other has or had.
+    pub(crate) fn next_serial(&self) -> u64 {
+        let thread = self.host.current();
+        let made = self.serials.of(thread).fetch_add(1, Ordering::Relaxed);
+        made * self.serials.count() as u64 + self.serials.lane(thread) as u64
+    }
+
     /// Gives idle vnodes back to their drivers until there are no more than the limit.
     pub(crate) fn trim(&self) {
         // Each vnode is looked at twice at most: once to take its mark of use away.

@@ -9,7 +9,7 @@ use crate::{
     pages::MountPages,
     process::Ctx,
     vfs::Vfs,
-    vnode::VnodeRef,
+    vnode::{Vnode, VnodeRef},
 };
 use alloc::{format, string::String, sync::Arc};
 use core::sync::atomic::Ordering;
@@ -29,7 +29,7 @@ impl Vfs {
     /// `mount(2)`.
     pub(crate) fn mount(
         self: &Arc<Self>,
-        ctx: &Ctx,
+        ctx: &Ctx<'_>,
         fs_type: &str,
         on: &[u8],
         args: &MountArgs,
@@ -163,17 +163,17 @@ impl Vfs {
     }
 
     /// The mount whose root a path leads to.
-    fn mount_at(&self, ctx: &Ctx, on: &[u8]) -> Result<Arc<Mount>> {
+    fn mount_at(&self, ctx: &Ctx<'_>, on: &[u8]) -> Result<Arc<Mount>> {
         let root = ctx.resolve(&None, on, Follow::Yes)?;
         if root.is_root() {
-            Ok(root.mount.clone())
+            Ok(Arc::clone(&root.mount))
         } else {
             Err(Errno::EINVAL)
         }
     }
 
     /// `mount(2)` with `MNT_UPDATE`.
-    pub(crate) fn remount(&self, ctx: &Ctx, on: &[u8], flags: MountFlags) -> Result<()> {
+    pub(crate) fn remount(&self, ctx: &Ctx<'_>, on: &[u8], flags: MountFlags) -> Result<()> {
         if !ctx.cred.is_root() {
             return Err(Errno::EPERM);
         }
@@ -193,8 +193,8 @@ impl Vfs {
         let old = mount.flags();
         mount.sync()?;
         mount.set_flags(old | MountFlags::RDONLY);
-        let unlinked = || mount.vnodes().iter().any(|v| v.nlink() == 0);
-        let result = if mount.writers.load(Ordering::Acquire) > 0 || unlinked() {
+        let writes = |v: &Arc<Vnode>| v.writers.load(Ordering::SeqCst) > 0 || v.nlink() == 0;
+        let result = if mount.vnodes().iter().any(writes) {
             Err(Errno::EBUSY)
         } else {
             mount.fs.sync().and_then(|()| mount.fs.remount(true))
@@ -204,7 +204,7 @@ impl Vfs {
     }
 
     /// `unmount(2)`.
-    pub(crate) fn unmount(&self, ctx: &Ctx, on: &[u8], force: bool) -> Result<()> {
+    pub(crate) fn unmount(&self, ctx: &Ctx<'_>, on: &[u8], force: bool) -> Result<()> {
         if !ctx.cred.is_root() {
             return Err(Errno::EPERM);
         }
@@ -263,7 +263,7 @@ impl Vfs {
         result = result.and(mount.fs.unmount());
         mount.fs.kill();
         self.caches.names.forget_mount(mount.id);
-        self.locks.mount_gone();
+        self.caches.locks.mount_gone();
         drop(self.caches.idle.take(mount.id));
         if let Some(number) = mount.device {
             self.devices.lock().release(number);

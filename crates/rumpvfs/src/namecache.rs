@@ -1,21 +1,32 @@
 //! The name cache: what names in directories lead to, also to nothing.
 //!
-//! One table for all mounts under one inline lock, so that a walk along cached names takes that lock once, uses borrowed
-//! vnodes on the way, and allocates nothing. `(directory, name)` is the key; a directory is named by the serial number of
-//! its vnode, which is never used again, so names of a vnode that is gone are garbage but never wrong. `..` of a directory
-//! is a name like others.
+//! `(directory, name)` is the key; a directory is named by the serial number of its vnode, which is never used again, so names
+//! of a vnode that is gone are garbage but never wrong. `..` of a directory is a name like others.
 //!
-//! Entries of a directory change only under its inode lock: shared to note what a lookup found, exclusive to change.
-//! Drivers never see the cache.
+//! Two levels. The *table* holds all names, in shards by directory, so that changes in different directories do not meet. A *lane*
+//! is what a few threads keep for themselves: names that they use again and again, the crossings of mounts, and what they know
+//! of their process. A walk takes its lane's inline lock once and goes along borrowed vnodes; where all names are in the lane it
+//! writes no memory that other lanes' walks touch, allocates nothing and counts no reference. What a lane lacks it gets
+//! from the table.
+//!
+//! A name in a lane holds as long as its directory's [`Vnode::names_changes`] is what it was when the name was copied from the table:
+//! each change of the table counts there, under the lock of the shard.
+//!
+//! Names of a directory change in the table only under its inode lock: shared to note what a lookup found, exclusive to
+//! change. Drivers never see the cache.
 
 use crate::vnode::{COVERED, Vnode};
-use alloc::{boxed::Box, collections::VecDeque, sync::Arc};
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 use core::{
     hash::{BuildHasher, Hasher},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
-use rumpuser::sync::RwLock;
+use rumpkern::Cred;
+use rumpuser::{
+    Host,
+    sync::{CachePadded, Lanes, Mutex, MutexGuard, RwLock},
+};
 
 /// Names kept without an allocation of their own.
 const INLINE: usize = 30;
@@ -46,6 +57,7 @@ impl NameBytes {
 }
 
 /// What a name leads to.
+#[derive(Clone)]
 pub(crate) enum Target {
     Vnode(Arc<Vnode>),
     Nothing,
@@ -59,19 +71,41 @@ struct Entry {
     touched: AtomicBool,
 }
 
+/// Shards of the table; a power of two.
+const SHARDS: usize = 16;
+
+/// Names in a lane at most: then it starts anew.
+const LANE_NAMES: usize = 1024;
+
 /// The name cache of a kernel.
 pub(crate) struct Names {
     hasher: DefaultHashBuilder,
+    /// Names at most.
     limit: usize,
-    table: RwLock<Table>,
+    shards: [CachePadded<Locked>; SHARDS],
+    /// The truth of which each lane has a copy.
+    crossings: Mutex<Arc<Crossings>>,
+    lanes: Lanes<Mutex<Lane>>,
+    host: Arc<dyn Host>,
 }
 
-/// What the lock guards: read by walks.
+/// A shard and its number of names, which others read without the lock.
 #[derive(Default)]
-pub(crate) struct Table {
+struct Locked {
+    len: AtomicUsize,
+    shard: RwLock<Shard>,
+}
+
+#[derive(Default)]
+struct Shard {
     entries: HashTable<Entry>,
     /// Order of insertion, for the second chance before eviction: directory and hash.
     clock: VecDeque<(u64, u64)>,
+}
+
+/// Where walks go from one mount to another.
+#[derive(Clone, Default)]
+pub(crate) struct Crossings {
     /// The root directory of the kernel.
     pub(crate) root: Option<Arc<Vnode>>,
     /// Covered directory (by serial number) to the root of what is mounted there.
@@ -80,18 +114,68 @@ pub(crate) struct Table {
     up: HashMap<u64, Arc<Vnode>>,
 }
 
+/// What a few threads keep for themselves. Under its lock: no wait, no driver, no [`VnodeRef`](crate::vnode::VnodeRef) dropped.
+pub(crate) struct Lane {
+    pub(crate) crossings: Arc<Crossings>,
+    /// The process that made the last call here.
+    pub(crate) view: Option<View>,
+    pub(crate) names: LaneNames,
+}
+
+/// The names that a lane has copied from the table.
+#[derive(Default)]
+pub(crate) struct LaneNames {
+    entries: HashTable<LaneEntry>,
+}
+
+/// What a lane knows of a process. The vnodes are in use by the process, not by the lane.
+pub(crate) struct View {
+    pub(crate) pid: u32,
+    pub(crate) cred_changes: u64,
+    pub(crate) dirs_changes: u64,
+    /// The credentials of the lwp that is not the process's, as they were set: kept, so that no others get their address.
+    pub(crate) own_cred: Option<Arc<Cred>>,
+    /// A copy of the lane's own: its references are counted on a cache line of this lane.
+    pub(crate) cred: Arc<CachePadded<Cred>>,
+    pub(crate) cwd: Option<Arc<Vnode>>,
+    pub(crate) root: Option<Arc<Vnode>>,
+}
+
+struct LaneEntry {
+    hash: u64,
+    dir: u64,
+    /// [`Vnode::names_changes`] of the directory when the name was copied.
+    changes: u64,
+    name: NameBytes,
+    target: Target,
+}
+
+/// A name that a walk found in the table and that its lane shall have.
+pub(crate) struct Wanted(LaneEntry);
+
 impl Names {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, host: &Arc<dyn Host>) -> Self {
+        let crossings = Arc::new(Crossings::default());
+        let lane = |_| {
+            Mutex::new(Lane {
+                crossings: crossings.clone(),
+                view: None,
+                names: LaneNames::default(),
+            })
+        };
         Self {
             hasher: DefaultHashBuilder::default(),
             limit,
-            table: RwLock::default(),
+            shards: Default::default(),
+            lanes: Lanes::new(host.cpus(), lane),
+            crossings: Mutex::new(crossings),
+            host: host.clone(),
         }
     }
 
-    /// The table for a walk. An inline lock: no wait, no driver, no [`VnodeRef`](crate::vnode::VnodeRef) dropped under it.
-    pub(crate) fn read(&self) -> rumpuser::sync::RwLockReadGuard<'_, Table> {
-        self.table.read()
+    /// The calling thread's lane.
+    pub(crate) fn lane(&self) -> MutexGuard<'_, Lane> {
+        self.lanes.of(self.host.current()).lock()
     }
 
     pub(crate) fn hash(&self, dir: u64, name: &[u8]) -> u64 {
@@ -99,6 +183,45 @@ impl Names {
         hasher.write_u64(dir);
         hasher.write(name);
         hasher.finish()
+    }
+
+    fn shard(&self, dir: u64) -> &Locked {
+        // Multiplication mixes upwards: the top bits are the best.
+        let mixed = dir.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        &self.shards[mixed as usize % SHARDS]
+    }
+
+    /// Whether a shard of `len` names has to give some up: it has more than its share, and all together have too many.
+    fn too_many(&self, len: usize) -> bool {
+        let all = || self.shards.iter().map(|s| s.len.load(Ordering::Relaxed));
+        len > self.limit / SHARDS && all().sum::<usize>() > self.limit
+    }
+
+    /// What a name leads to, if that is in the table. The second time that it is asked for, it is wanted in the lane.
+    pub(crate) fn get(
+        &self,
+        dir: &Vnode,
+        hash: u64,
+        name: &[u8],
+    ) -> Option<(Target, Option<Wanted>)> {
+        let shard = self.shard(dir.id).shard.read();
+        let entry = shard
+            .entries
+            .find(hash, |e| e.dir == dir.id && e.name.get() == name)?;
+        let target = entry.target.clone();
+        let wanted = if entry.touched.load(Ordering::Relaxed) {
+            Some(Wanted(LaneEntry {
+                hash,
+                dir: dir.id,
+                changes: dir.names_changes(),
+                name: NameBytes::new(name),
+                target: target.clone(),
+            }))
+        } else {
+            entry.touched.store(true, Ordering::Relaxed);
+            None
+        };
+        Some((target, wanted))
     }
 
     /// Notes what a name leads to.
@@ -118,10 +241,14 @@ impl Names {
             }
         }
         let target = target.map_or(Target::Nothing, |v| Target::Vnode(v.clone()));
-        let mut table = self.table.write();
-        let table = &mut *table;
+        let locked = self.shard(dir.id);
+        let mut shard = locked.shard.write();
+        let shard = &mut *shard;
         let equal = |e: &Entry| e.dir == dir.id && e.name.get() == name;
-        let old = if let Some(entry) = table.entries.find_mut(hash, equal) {
+        let old = if let Some(entry) = shard.entries.find_mut(hash, equal) {
+            if entry.target.same(&target) {
+                return;
+            }
             Some(core::mem::replace(&mut entry.target, target))
         } else {
             let entry = Entry {
@@ -131,38 +258,44 @@ impl Names {
                 target,
                 touched: AtomicBool::new(false),
             };
-            table.entries.insert_unique(hash, entry, |e| e.hash);
-            table.clock.push_back((dir.id, hash));
+            shard.entries.insert_unique(hash, entry, |e| e.hash);
+            shard.clock.push_back((dir.id, hash));
             None
         };
-        table.evict(self.limit);
+        dir.count_names_change();
+        locked.len.store(shard.entries.len(), Ordering::Relaxed);
+        while self.too_many(shard.entries.len()) || shard.clock.len() > 2 * shard.entries.len() + 64
+        {
+            if !shard.evict() {
+                break;
+            }
+            locked.len.store(shard.entries.len(), Ordering::Relaxed);
+        }
         drop(old);
     }
 
     /// Forgets a name.
-    pub(crate) fn forget(&self, dir: u64, name: &[u8]) {
-        let hash = self.hash(dir, name);
-        let mut table = self.table.write();
-        if let Ok(entry) = table
+    pub(crate) fn forget(&self, dir: &Vnode, name: &[u8]) {
+        let hash = self.hash(dir.id, name);
+        let mut shard = self.shard(dir.id).shard.write();
+        dir.count_names_change();
+        if let Ok(entry) = shard
             .entries
-            .find_entry(hash, |e| e.dir == dir && e.name.get() == name)
+            .find_entry(hash, |e| e.dir == dir.id && e.name.get() == name)
         {
             entry.remove();
         }
     }
 
-    /// Forgets all names that lead to a vnode.
+    /// Forgets all names that lead to a vnode which ends. Lanes see that it does.
     pub(crate) fn forget_vnode(&self, vnode: &Arc<Vnode>) {
         let names = core::mem::take(&mut vnode.extra.lock().names);
-        if names.is_empty() {
-            return;
-        }
-        let mut table = self.table.write();
         for (dir, hash) in names {
             let leads = |e: &Entry| {
                 e.dir == dir && matches!(&e.target, Target::Vnode(v) if Arc::ptr_eq(v, vnode))
             };
-            while let Ok(entry) = table.entries.find_entry(hash, leads) {
+            let mut shard = self.shard(dir).shard.write();
+            while let Ok(entry) = shard.entries.find_entry(hash, leads) {
                 entry.remove();
             }
         }
@@ -170,97 +303,155 @@ impl Names {
 
     /// Forgets everything about a mount.
     pub(crate) fn forget_mount(&self, mount: u64) {
-        let mut table = self.table.write();
-        table
-            .entries
-            .retain(|e| !matches!(&e.target, Target::Vnode(v) if v.mount.id == mount));
-        if table.root.as_ref().is_some_and(|r| r.mount.id == mount) {
-            table.root = None;
+        for locked in &self.shards {
+            locked
+                .shard
+                .write()
+                .entries
+                .retain(|e| !matches!(&e.target, Target::Vnode(v) if v.mount.id == mount));
+        }
+        self.change_crossings(|crossings| {
+            crossings.root.take_if(|r| r.mount.id == mount);
+        });
+        for lane in self.lanes.iter() {
+            let mut lane = lane.lock();
+            lane.names = LaneNames::default();
+            lane.view = None;
+        }
+    }
+
+    /// Changes the truth, then the copy of each lane: when this is done, no walk goes the old way.
+    fn change_crossings(&self, change: impl FnOnce(&mut Crossings)) {
+        let mut truth = self.crossings.lock();
+        change(Arc::make_mut(&mut truth));
+        for lane in self.lanes.iter() {
+            lane.lock().crossings = truth.clone();
         }
     }
 
     /// From now on walks cross from `covered` to `root` and back.
     pub(crate) fn cross(&self, covered: &Arc<Vnode>, root: &Arc<Vnode>) {
-        let mut table = self.table.write();
-        table.down.insert(covered.id, root.clone());
-        table.up.insert(root.mount.id, covered.clone());
+        self.change_crossings(|crossings| {
+            crossings.down.insert(covered.id, root.clone());
+            crossings.up.insert(root.mount.id, covered.clone());
+        });
         covered.mark(COVERED);
     }
 
     /// Undoes [`cross`](Self::cross).
     pub(crate) fn uncross(&self, covered: &Vnode, mount: u64) {
-        let mut table = self.table.write();
-        table.down.remove(&covered.id);
-        table.up.remove(&mount);
+        self.change_crossings(|crossings| {
+            crossings.down.remove(&covered.id);
+            crossings.up.remove(&mount);
+        });
         covered.unmark(COVERED);
     }
 
     pub(crate) fn set_root(&self, root: Option<Arc<Vnode>>) {
-        self.table.write().root = root;
+        self.change_crossings(|crossings| crossings.root = root);
     }
 
     /// A name of a vnode in a directory, if one is cached.
-    pub(crate) fn name_of(&self, dir: u64, vnode: &Arc<Vnode>) -> Option<alloc::vec::Vec<u8>> {
+    pub(crate) fn name_of(&self, dir: u64, vnode: &Arc<Vnode>) -> Option<Vec<u8>> {
         let names = vnode.extra.lock().names.clone();
-        let table = self.table.read();
+        let shard = self.shard(dir).shard.read();
         names.iter().find_map(|&(d, hash)| {
             let leads = |e: &Entry| {
                 e.dir == d && matches!(&e.target, Target::Vnode(v) if Arc::ptr_eq(v, vnode))
             };
-            let entry = table.entries.find(hash, leads)?;
+            let entry = shard.entries.find(hash, leads)?;
             (d == dir && entry.name.get() != b"..").then(|| entry.name.get().to_vec())
         })
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        *self.table.write() = Table::default();
+        for locked in &self.shards {
+            *locked.shard.write() = Shard::default();
+        }
+        self.change_crossings(|crossings| *crossings = Crossings::default());
+        for lane in self.lanes.iter() {
+            let mut lane = lane.lock();
+            lane.names = LaneNames::default();
+            lane.view = None;
+        }
     }
 }
 
-impl Table {
-    /// What a name leads to, if that is cached.
-    pub(crate) fn get(&self, hash: u64, dir: u64, name: &[u8]) -> Option<&Target> {
+impl Target {
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nothing, Self::Nothing) => true,
+            (Self::Vnode(one), Self::Vnode(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl LaneNames {
+    /// What a name leads to, if the lane knows.
+    pub(crate) fn get(&self, dir: &Vnode, hash: u64, name: &[u8]) -> Option<&Target> {
         let entry = self
             .entries
-            .find(hash, |e| e.dir == dir && e.name.get() == name)?;
-        if !entry.touched.load(Ordering::Relaxed) {
-            entry.touched.store(true, Ordering::Relaxed);
+            .find(hash, |e| e.dir == dir.id && e.name.get() == name)?;
+        let holds = entry.changes == dir.names_changes();
+        match &entry.target {
+            Target::Vnode(vnode) if vnode.ending() => None,
+            target => holds.then_some(target),
         }
-        Some(&entry.target)
     }
 
-    /// The topmost root that is mounted on a directory, else the directory.
-    pub(crate) fn top<'a>(&'a self, mut vnode: &'a Arc<Vnode>) -> &'a Arc<Vnode> {
-        while vnode.marked(COVERED)
-            && let Some(root) = self.down.get(&vnode.id)
-        {
-            vnode = root;
+    /// Takes a name from the table.
+    pub(crate) fn keep(&mut self, Wanted(new): Wanted) {
+        if self.entries.len() >= LANE_NAMES {
+            self.entries.clear();
         }
-        vnode
+        let equal = |e: &LaneEntry| e.dir == new.dir && e.name.get() == new.name.get();
+        match self.entries.find_mut(new.hash, equal) {
+            Some(entry) => *entry = new,
+            None => {
+                self.entries.insert_unique(new.hash, new, |e| e.hash);
+            }
+        }
+    }
+}
+
+impl Crossings {
+    /// The topmost root that is mounted on a directory, if one is.
+    pub(crate) fn over(&self, vnode: &Vnode) -> Option<&Arc<Vnode>> {
+        let mut top = None;
+        let mut at = vnode;
+        while at.marked(COVERED)
+            && let Some(root) = self.down.get(&at.id)
+        {
+            top = Some(root);
+            at = root;
+        }
+        top
     }
 
     /// The directory that a mount covers.
     pub(crate) fn covered(&self, mount: u64) -> Option<&Arc<Vnode>> {
         self.up.get(&mount)
     }
+}
 
-    fn evict(&mut self, limit: usize) {
-        while self.entries.len() > limit || self.clock.len() > limit.saturating_mul(2) {
-            let Some((dir, hash)) = self.clock.pop_front() else {
-                return;
-            };
-            let Ok(entry) = self
-                .entries
-                .find_entry(hash, |e| e.dir == dir && e.hash == hash)
-            else {
-                continue;
-            };
+impl Shard {
+    /// Takes the oldest name away, or gives it a second chance if it was used; `false` if there is none.
+    fn evict(&mut self) -> bool {
+        let Some((dir, hash)) = self.clock.pop_front() else {
+            return false;
+        };
+        if let Ok(entry) = self
+            .entries
+            .find_entry(hash, |e| e.dir == dir && e.hash == hash)
+        {
             if entry.get().touched.swap(false, Ordering::Relaxed) {
                 self.clock.push_back((dir, hash));
             } else {
                 entry.remove();
             }
         }
+        true
     }
 }

@@ -14,7 +14,7 @@ use alloc::{borrow::Cow, sync::Arc};
 use rumpkern::{File, FileType, OpenFlags};
 use rumpuser::{Errno, Result};
 
-impl Ctx {
+impl Ctx<'_> {
     /// Opens, and makes what is not there if asked to.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Ctx {
     }
 
     fn file(&self, vnode: VnodeRef, flags: OpenFlags) -> VnodeFile {
-        VnodeFile::new(self.vfs.clone(), vnode, self.cred.clone(), flags)
+        VnodeFile::new(vnode, &self.cred, flags)
     }
 
     /// Opens what is there.
@@ -135,7 +135,7 @@ impl Ctx {
             file.vnode.mount.writable()?;
         }
         if flags.contains(OpenFlags::TRUNC) {
-            set_size(&file.vnode, 0, &self.cred)?;
+            set_size(&file.vnode, 0, self.cred.is_root())?;
         }
         Ok(Arc::new(file))
     }
@@ -159,12 +159,12 @@ impl Ctx {
         if flags.contains(OpenFlags::DIRECTORY) {
             return Err(Errno::EINVAL);
         }
-        let mut walker = self.walker()?;
-        let mut dir = self.start(start)?;
+        let mut walker = self.walker();
+        let mut start = start.clone();
         let mut path = Cow::Borrowed(path);
         loop {
             let (prefix, last, slash) = split_last(&path)?;
-            let parent = walker.resolve_dir(&dir, prefix)?;
+            let parent = walker.directory(&start, prefix)?;
             let Last::Name(name) = last else {
                 if flags.contains(OpenFlags::EXCL) {
                     return Err(Errno::EEXIST);
@@ -203,7 +203,7 @@ impl Ctx {
             if link && (slash || !flags.contains(OpenFlags::NOFOLLOW)) {
                 let rest: &[u8] = if slash { b"/" } else { b"" };
                 path = Cow::Owned(walker.expand(&found, rest)?);
-                dir = parent;
+                start = Some(parent);
                 continue;
             }
             if slash && !found.is_dir() {

@@ -4,20 +4,26 @@ use crate::{
     calls::{At, Follow},
     fifo::FifoFile,
     file::VnodeFile,
+    namecache::View,
     special::DeviceFile,
     vfs::Vfs,
     vnode::VnodeRef,
-    walk::{Last, Walker, split_last},
+    walk::{Cached, Last, Walker, Way, split_last},
 };
-use alloc::sync::Arc;
-use core::any::Any;
+use alloc::{boxed::Box, sync::Arc};
+use core::sync::atomic::{AtomicU64, Ordering};
 use rumpkern::{Cred, Fd, Proc, proc::FactionData};
-use rumpuser::{Errno, Result, sync::RwLock};
+use rumpuser::{
+    Errno, Result,
+    sync::{CachePadded, RwLock},
+};
 
 /// Directories of a process.
 pub(crate) struct ProcVfs {
     // Vnodes go before the caches that they may be put into.
     pub(crate) dirs: RwLock<Dirs>,
+    /// How often `dirs` was changed.
+    dirs_changes: AtomicU64,
     pub(crate) vfs: Arc<Vfs>,
 }
 
@@ -28,16 +34,28 @@ pub(crate) struct Dirs {
     pub(crate) root: Option<VnodeRef>,
 }
 
-impl FactionData for ProcVfs {
-    fn fork(&self) -> Arc<dyn FactionData> {
-        Arc::new(Self {
-            vfs: self.vfs.clone(),
-            dirs: RwLock::new(self.dirs.read().clone()),
-        })
+impl ProcVfs {
+    fn new(vfs: Arc<Vfs>, dirs: Dirs) -> Self {
+        Self {
+            dirs: RwLock::new(dirs),
+            dirs_changes: AtomicU64::new(0),
+            vfs,
+        }
     }
 
-    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
-        self
+    /// Changes the directories; what `change` gives back is dropped without the lock.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut Dirs) -> R) {
+        let mut dirs = self.dirs.write();
+        let old = change(&mut dirs);
+        self.dirs_changes.fetch_add(1, Ordering::Release);
+        drop(dirs);
+        drop(old);
+    }
+}
+
+impl FactionData for ProcVfs {
+    fn fork(&self) -> Box<dyn FactionData> {
+        Box::new(Self::new(self.vfs.clone(), self.dirs.read().clone()))
     }
 }
 
@@ -45,22 +63,79 @@ impl FactionData for ProcVfs {
 ///
 /// # Errors
 /// `ENOSYS` when the kernel has no file systems.
-pub(crate) fn data(proc: &Proc) -> Result<Arc<ProcVfs>> {
+pub(crate) fn data(proc: &Proc) -> Result<&ProcVfs> {
     if let Some(data) = proc.data() {
         return Ok(data);
     }
     let vfs = proc.kernel().service::<Vfs>().ok_or(Errno::ENOSYS)?;
-    Ok(proc.data_or(|| ProcVfs {
-        vfs,
-        dirs: RwLock::default(),
-    }))
+    proc.data_or(|| ProcVfs::new(vfs, Dirs::default()))
+}
+
+/// What a lane knows of a process, brought up to date.
+fn view<'l>(kept: &'l mut Option<View>, proc: &Proc, data: &ProcVfs) -> &'l View {
+    let cred_changes = proc.cred_changes();
+    let dirs_changes = data.dirs_changes.load(Ordering::Acquire);
+    let own = proc.own_cred();
+    let fresh = |v: &mut View| {
+        let cred = match (&v.own_cred, own) {
+            (None, None) => v.cred_changes == cred_changes,
+            (Some(kept), Some(own)) => Arc::ptr_eq(kept, own),
+            _ => false,
+        };
+        cred && v.pid == proc.getpid() && v.dirs_changes == dirs_changes
+    };
+    if let Some(view) = kept.take_if(|v| !fresh(v)) {
+        drop(view);
+    }
+    kept.get_or_insert_with(|| {
+        let dirs = data.dirs.read();
+        View {
+            pid: proc.getpid(),
+            cred_changes,
+            dirs_changes,
+            own_cred: own.cloned(),
+            cred: Arc::new(CachePadded(Cred::clone(&proc.cred()))),
+            cwd: dirs.cwd.as_ref().map(|dir| dir.arc().clone()),
+            root: dirs.root.as_ref().map(|dir| dir.arc().clone()),
+        }
+    })
+}
+
+/// Walks along cached names on behalf of a process, and then does `then` with what was found, under the lock of the lane.
+///
+/// # Errors
+/// `ENOENT` when nothing is mounted; `ENOSYS` when the kernel has no file systems.
+pub(crate) fn walk<R>(
+    proc: &Proc,
+    start: &Start,
+    path: &[u8],
+    follow: Follow,
+    then: impl FnOnce(Result<Cached<'_>>) -> R,
+) -> Result<R> {
+    let data = data(proc)?;
+    let names = &data.vfs.caches.names;
+    let mut lane = names.lane();
+    let lane = &mut *lane;
+    let view = view(&mut lane.view, proc, data);
+    let top = lane.crossings.root.as_ref().ok_or(Errno::ENOENT)?;
+    let root = view.root.as_ref().unwrap_or(top);
+    let start = start.as_ref().map(VnodeRef::arc).or(view.cwd.as_ref());
+    let way = Way {
+        names,
+        crossings: &lane.crossings,
+        root,
+        start: start.unwrap_or(top),
+        cred: &view.cred,
+    };
+    Ok(way.along(&mut lane.names, path, follow, then))
 }
 
 /// On whose behalf a system call runs.
-pub(crate) struct Ctx {
-    dirs: Dirs,
-    pub(crate) vfs: Arc<Vfs>,
-    pub(crate) cred: Arc<Cred>,
+pub(crate) struct Ctx<'p> {
+    /// `None`: the kernel itself.
+    proc: Option<(&'p Proc, &'p ProcVfs)>,
+    pub(crate) vfs: &'p Arc<Vfs>,
+    pub(crate) cred: Arc<CachePadded<Cred>>,
     pub(crate) umask: u32,
 }
 
@@ -75,29 +150,30 @@ pub(crate) struct Parent<'p> {
 /// Where a relative path starts: `None` is the current directory.
 pub(crate) type Start = Option<VnodeRef>;
 
-impl Ctx {
+impl<'p> Ctx<'p> {
     /// Of a process.
     ///
     /// # Errors
     /// `ENOSYS` when the kernel has no file systems.
-    pub(crate) fn new(proc: &Proc) -> Result<Self> {
+    pub(crate) fn new(proc: &'p Proc) -> Result<Self> {
         let data = data(proc)?;
-        let dirs = data.dirs.read().clone();
+        let mut lane = data.vfs.caches.names.lane();
+        let cred = view(&mut lane.view, proc, data).cred.clone();
         Ok(Self {
-            vfs: data.vfs.clone(),
-            cred: proc.cred(),
+            proc: Some((proc, data)),
+            vfs: &data.vfs,
+            cred,
             umask: proc.get_umask(),
-            dirs,
         })
     }
 
     /// Of the kernel itself: the superuser at the root.
-    pub(crate) fn kernel(vfs: &Arc<Vfs>) -> Self {
+    pub(crate) fn kernel(vfs: &'p Arc<Vfs>) -> Self {
         Self {
-            vfs: vfs.clone(),
-            cred: Arc::new(Cred::root()),
+            proc: None,
+            vfs,
+            cred: Arc::new(CachePadded(Cred::root())),
             umask: 0,
-            dirs: Dirs::default(),
         }
     }
 
@@ -106,10 +182,10 @@ impl Ctx {
     /// # Errors
     /// `ENOENT` when nothing is mounted.
     pub(crate) fn root(&self) -> Result<VnodeRef> {
-        match &self.dirs.root {
-            Some(root) => Ok(root.clone()),
-            None => self.vfs.root(),
-        }
+        let own = self
+            .proc
+            .and_then(|(_, data)| data.dirs.read().root.clone());
+        own.map_or_else(|| self.vfs.root(), Ok)
     }
 
     /// The directory that a path starts at.
@@ -117,14 +193,34 @@ impl Ctx {
     /// # Errors
     /// `ENOENT` when nothing is mounted.
     pub(crate) fn start(&self, start: &Start) -> Result<VnodeRef> {
-        match start.as_ref().or(self.dirs.cwd.as_ref()) {
-            Some(dir) => Ok(dir.clone()),
-            None => self.vfs.root(),
+        if let Some(dir) = start {
+            return Ok(dir.clone());
         }
+        let own = self.proc.and_then(|(_, data)| data.dirs.read().cwd.clone());
+        own.map_or_else(|| self.vfs.root(), Ok)
     }
 
-    pub(crate) fn walker(&self) -> Result<Walker<'_>> {
-        Ok(Walker::new(&self.vfs.caches, &self.cred, self.root()?))
+    pub(crate) fn walker(&self) -> Walker<'_> {
+        Walker::new(self)
+    }
+
+    /// What a path leads to, if cached names lead there.
+    ///
+    /// # Errors
+    /// As [`Way::along`].
+    pub(crate) fn resolve_cached(
+        &self,
+        start: &Start,
+        path: &[u8],
+        follow: Follow,
+    ) -> Result<Option<VnodeRef>> {
+        let Some((proc, _)) = self.proc else {
+            return Ok(None);
+        };
+        walk(proc, start, path, follow, |found| match found? {
+            Cached::Found(vnode) => Ok(VnodeRef::acquire(vnode)),
+            Cached::Stopped(..) => Ok(None),
+        })?
     }
 
     /// What a path leads to.
@@ -132,21 +228,16 @@ impl Ctx {
     /// # Errors
     /// Those of paths.
     pub(crate) fn resolve(&self, start: &Start, path: &[u8], follow: Follow) -> Result<VnodeRef> {
-        if path.is_empty() {
-            return Err(Errno::ENOENT);
-        }
-        let start = self.start(start)?;
-        self.walker()?.resolve(&start, path, follow)
+        self.walker().resolve(start, path, follow)
     }
 
     /// The directory that a path's last component is in.
     ///
     /// # Errors
     /// Those of paths.
-    pub(crate) fn parent<'p>(&self, start: &Start, path: &'p [u8]) -> Result<Parent<'p>> {
+    pub(crate) fn parent<'path>(&self, start: &Start, path: &'path [u8]) -> Result<Parent<'path>> {
         let (prefix, last, slash) = split_last(path)?;
-        let start = self.start(start)?;
-        let dir = self.walker()?.resolve_dir(&start, prefix)?;
+        let dir = self.walker().directory(start, prefix)?;
         Ok(Parent { dir, last, slash })
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 };
 use rumpuser::{Errno, Result};
 
-impl Ctx {
+impl Ctx<'_> {
     /// Removes a name of something that is no directory.
     pub(crate) fn unlink(&self, start: &Start, path: &[u8]) -> Result<()> {
         self.remove(start, path, false)
@@ -63,7 +63,7 @@ impl Ctx {
         let names = &self.vfs.caches.names;
         if directory {
             target.mark(REMOVED);
-            names.forget(target.id, b"..");
+            names.forget(&target, b"..");
         }
         names.enter(dir, name.bytes(), None);
         drop(inode);

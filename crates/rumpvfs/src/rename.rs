@@ -39,7 +39,7 @@ impl Ancestors {
     }
 }
 
-impl Ctx {
+impl Ctx<'_> {
     pub(crate) fn rename(
         &self,
         (from_start, from_path): (&Start, &[u8]),
@@ -153,7 +153,7 @@ impl Ctx {
         if let Some(target) = target.as_ref().filter(|target| target.is_dir()) {
             if !exchange {
                 target.mark(REMOVED);
-                names.forget(target.id, b"..");
+                names.forget(target, b"..");
             } else if across {
                 names.enter(target, b"..", Some(from.dir.arc()));
             }

@@ -4,7 +4,7 @@ use crate::{calls::EtfsType, vfs::Vfs, vnode::VnodeRef};
 use alloc::sync::Arc;
 use core::any::Any;
 use rumpkern::{
-    Cred, File, Position, Stat,
+    File, Position, Stat,
     file::{Ready, Seekable},
     types::DeviceNumber,
 };
@@ -174,7 +174,7 @@ impl File for DeviceFile {
         Ready::IN | Ready::OUT
     }
 
-    fn close(&self, _cred: &Cred) -> Result<()> {
+    fn close(&self) -> Result<()> {
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::{
     lock::Range,
     process::{self, Ctx, Start, vnode_of},
     vfs::Vfs,
-    vnode::{LOCKED, VnodeRef},
+    vnode::LOCKED,
     walk::{self, Cached},
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -38,27 +38,13 @@ fn stat_cached(proc: &Proc, at: &Start, path: &[u8], follow: Follow) -> Result<O
     if path.is_empty() || path.len() > 4095 {
         return Ok(None);
     }
-    let data = process::data(proc)?;
-    let cred = proc.cred();
-    let dirs = data.dirs.read();
-    let names = &data.vfs.caches.names;
-    let table = names.read();
-    let Some(top) = &table.root else {
-        return Err(Errno::ENOENT);
-    };
-    let start = match at.as_ref().or(dirs.cwd.as_ref()) {
-        Some(start) if path[0] != b'/' => start.arc(),
-        None if path[0] != b'/' => top,
-        _ => dirs.root.as_ref().map_or(top, VnodeRef::arc),
-    };
-    let root = dirs.root.as_ref().map_or(top, VnodeRef::arc);
-    match walk::cached(names, &table, (root, start), path, follow, &cred)? {
+    process::walk(proc, at, path, follow, |found| match found? {
         Cached::Found(vnode) if !vnode.mount.limits.revalidate && !vnode.ending() => {
             vnode.touch();
             vnode.stat().map(Some)
         }
         _ => Ok(None),
-    }
+    })?
 }
 
 /// Flags that an open file description keeps. One that only names a file is open for nothing.
@@ -78,7 +64,7 @@ impl Calls for Proc {
             let closer = file.clone();
             self.fd_alloc(file, kept(flags)).inspect_err(|_| {
                 // The table is full; what closing says does not matter any more.
-                let _ = closer.close(&ctx.cred);
+                let _ = closer.close();
             })
         })
     }
@@ -286,9 +272,9 @@ impl Calls for Proc {
     fn flock(&self, fd: Fd, op: Flock, nonblock: bool) -> Result<()> {
         self.enter(|| {
             let (file, _) = vnode_file(self, fd)?;
-            let vfs = process::data(self)?.vfs.clone();
+            let locks = &file.vnode.mount.caches.locks;
             let description = file.description();
-            vfs.locks.flock(&file.vnode, description, op, nonblock)
+            locks.flock(&file.vnode, description, op, nonblock)
         })
     }
 
@@ -304,9 +290,9 @@ impl Calls for Proc {
             if !opened {
                 return Err(Errno::EBADF);
             }
-            let vfs = process::data(self)?.vfs.clone();
+            let locks = &file.vnode.mount.caches.locks;
             let wanted = (range, lock.exclusive);
-            vfs.locks.set(&file.vnode, self.getpid(), wanted, wait)
+            locks.set(&file.vnode, self.getpid(), wanted, wait)
         })
     }
 
@@ -315,8 +301,8 @@ impl Calls for Proc {
             let (file, _) = vnode_file(self, fd)?;
             let range = Range::new(start, len)?;
             if file.vnode.marked(LOCKED) {
-                let vfs = process::data(self)?.vfs.clone();
-                vfs.locks.unlock(&file.vnode, self.getpid(), range);
+                let locks = &file.vnode.mount.caches.locks;
+                locks.unlock(&file.vnode, self.getpid(), range);
             }
             Ok(())
         })
@@ -326,9 +312,9 @@ impl Calls for Proc {
         self.enter(|| {
             let (file, _) = vnode_file(self, fd)?;
             let range = Range::new(lock.start, lock.len)?;
-            let vfs = process::data(self)?.vfs.clone();
+            let locks = &file.vnode.mount.caches.locks;
             let wanted = (range, lock.exclusive);
-            Ok(vfs.locks.get(&file.vnode, self.getpid(), wanted))
+            Ok(locks.get(&file.vnode, self.getpid(), wanted))
         })
     }
 

@@ -16,7 +16,7 @@ use rumpkern::{Component, Kernel, Phase};
 use rumpuser::{
     Errno, Result,
     sleep::SleepMutex,
-    sync::{Mutex, RwLock},
+    sync::{Lanes, Mutex, RwLock},
 };
 
 /// Memory that an idle vnode takes, about, with its driver's inode and its name.
@@ -34,7 +34,6 @@ pub struct Vfs {
     pub(crate) mounting: SleepMutex<()>,
     pub(crate) next_mount: AtomicU64,
     pub(crate) devices: Mutex<Devices>,
-    pub(crate) locks: LockManager,
 }
 
 impl Vfs {
@@ -47,12 +46,13 @@ impl Vfs {
             caches: Arc::new(Caches {
                 host: host.clone(),
                 log: kernel.log().clone(),
-                queues: queues.clone(),
+                queues: Lanes::new(host.cpus(), |_| queues.share()),
                 pollers: kernel.init_proc().pollers(),
-                names: Names::new(vnodes.saturating_mul(2)),
+                names: Names::new(vnodes.saturating_mul(2), host),
+                locks: LockManager::new(&**host),
                 idle: IdleQueue::new(vnodes),
                 pool: PagePool::new(queues, memory / 2),
-                serial: AtomicU64::new(1),
+                serials: Lanes::new(host.cpus(), |_| AtomicU64::new(1)),
                 live: AtomicUsize::new(0),
             }),
             types: RwLock::default(),
@@ -60,7 +60,6 @@ impl Vfs {
             mounting: SleepMutex::new(queues, ()),
             next_mount: AtomicU64::new(1),
             devices: Mutex::default(),
-            locks: LockManager::new(&**host),
         })
     }
 
@@ -69,12 +68,9 @@ impl Vfs {
     /// # Errors
     /// `ENOENT` when nothing is mounted.
     pub(crate) fn root(&self) -> Result<VnodeRef> {
-        let table = self.caches.names.read();
-        table
-            .root
-            .as_ref()
-            .and_then(VnodeRef::acquire)
-            .ok_or(Errno::ENOENT)
+        let lane = self.caches.names.lane();
+        let root = lane.crossings.root.as_ref();
+        root.and_then(VnodeRef::acquire).ok_or(Errno::ENOENT)
     }
 
     pub(crate) fn fs_type(&self, name: &str) -> Option<Arc<dyn FsType>> {
@@ -106,7 +102,7 @@ impl Vfs {
             any |= mount.fs.tell_loss();
         }
         if any {
-            self.locks.mount_gone();
+            self.caches.locks.mount_gone();
         }
     }
 

@@ -4,7 +4,7 @@ use crate::{
     acl::Acl,
     erased::{AnyFileSystem, AnyInode},
     fs::{Attributes, Ino, SetAttributes},
-    mount::Mount,
+    mount::{Mount, MountRef},
     pages::FilePages,
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -16,7 +16,7 @@ use rumpkern::{FileType, Pipe, Stat, types::DeviceNumber};
 use rumpuser::{
     BlockDevice, Errno, Result, Timespec,
     sleep::{SleepReadGuard, SleepRwLock, SleepWriteGuard},
-    sync::Mutex,
+    sync::{Mutex, Once},
 };
 
 /// What the sleep lock of a vnode guards.
@@ -34,7 +34,7 @@ pub(crate) enum Body {
 pub(crate) struct Vnode {
     /// Names the vnode in the name cache; never used again for another.
     pub(crate) id: u64,
-    pub(crate) mount: Arc<Mount>,
+    pub(crate) mount: MountRef,
     pub(crate) file_type: FileType,
     /// Changes only by [`Mount::rekey`], under the lock of the table.
     ino: AtomicU64,
@@ -46,7 +46,12 @@ pub(crate) struct Vnode {
     marks: AtomicU8,
     pub(crate) attr: Mutex<Attr>,
     pub(crate) body: SleepRwLock<Body>,
-    pub(crate) pages: Option<FilePages>,
+    /// The data of a regular file, from the first use of it on.
+    pages: Once<FilePages>,
+    /// Open file descriptions that may write.
+    pub(crate) writers: AtomicU32,
+    /// Changes of what the name cache has of this directory.
+    names_changes: AtomicU64,
     /// What few vnodes have.
     pub(crate) extra: Mutex<Extra>,
 }
@@ -107,11 +112,9 @@ pub(crate) struct Extra {
 impl Vnode {
     pub(crate) fn new(mount: &Arc<Mount>, ino: Ino, inode: AnyInode) -> Self {
         let attributes = mount.fs.attributes(&inode);
-        let pages =
-            (attributes.file_type == FileType::Regular).then(|| FilePages::new(&mount.pages));
         let vnode = Self {
-            id: mount.caches.serial.fetch_add(1, Ordering::Relaxed),
-            mount: mount.clone(),
+            id: mount.caches.next_serial(),
+            mount: mount.handle(),
             file_type: attributes.file_type,
             ino: AtomicU64::new(ino.0),
             users: AtomicU32::new(0),
@@ -122,8 +125,10 @@ impl Vnode {
                 now: attributes,
                 pending: Pending::default(),
             }),
-            body: SleepRwLock::new(&mount.caches.queues, Body::Live(inode)),
-            pages,
+            body: SleepRwLock::new(mount.caches.queues(), Body::Live(inode)),
+            pages: Once::new(),
+            writers: AtomicU32::new(0),
+            names_changes: AtomicU64::new(0),
             extra: Mutex::default(),
         };
         vnode.publish(&attributes);
@@ -136,6 +141,27 @@ impl Vnode {
 
     pub(crate) fn set_ino(&self, ino: Ino) {
         self.ino.store(ino.0, Ordering::Relaxed);
+    }
+
+    /// The data of a regular file; other files have none.
+    pub(crate) fn pages(&self) -> Option<&FilePages> {
+        let make = || FilePages::new(&self.mount.pages);
+        (self.file_type == FileType::Regular).then(|| self.pages.call_once(make))
+    }
+
+    /// The data of a regular file, if it was ever used.
+    pub(crate) fn pages_used(&self) -> Option<&FilePages> {
+        self.pages.get()
+    }
+
+    /// How often what the name cache has of this directory was changed.
+    pub(crate) fn names_changes(&self) -> u64 {
+        self.names_changes.load(Ordering::Acquire)
+    }
+
+    /// Counts a change of the name cache, under its lock.
+    pub(crate) fn count_names_change(&self) {
+        self.names_changes.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn is_dir(&self) -> bool {

@@ -1,20 +1,21 @@
 //! Path walk.
 //!
-//! Two gears: along cached names under the one lock of the name cache, with borrowed vnodes (`cached`), and one component
-//! at a time through the driver (`Walker`), which enters what it finds into the cache and goes on in the first gear.
+//! Two gears: along cached names under the lock of the thread's lane of the name cache, with borrowed vnodes ([`Way`]), and one
+//! component at a time through the driver ([`Walker`]), which enters what it finds into the cache and goes on in the first gear.
 
 use crate::{
     acl::{self, Acl},
     calls::{Access, Follow},
     erased::AnyFileSystem,
     fs::Found,
-    mount::Caches,
     name::Name,
-    namecache::{Names, Table, Target},
+    namecache::{Crossings, LaneNames, Names, Target, Wanted},
     perm,
+    process::{Ctx, Start},
     vnode::{COVERED, REMOVED, Vnode, VnodeRef},
 };
 use alloc::{borrow::Cow, sync::Arc, vec::Vec};
+use core::ops::Deref;
 use rumpkern::{Cred, FileType};
 use rumpuser::{Errno, Result};
 
@@ -31,88 +32,177 @@ pub(crate) enum Cached<'t> {
     Stopped(&'t Arc<Vnode>, usize),
 }
 
-/// Walks along cached names as far as that goes.
-///
-/// # Errors
-/// `ENOENT`, `ENOTDIR`, `EACCES`, `ENAMETOOLONG`.
-pub(crate) fn cached<'t>(
-    names: &Names,
-    table: &'t Table,
-    (root, start): (&'t Arc<Vnode>, &'t Arc<Vnode>),
-    path: &[u8],
-    follow: Follow,
-    cred: &Cred,
-) -> Result<Cached<'t>> {
-    let mut dir = start;
-    let mut pos = 0;
-    loop {
-        while path.get(pos) == Some(&b'/') {
-            pos += 1;
+/// A way along cached names.
+pub(crate) struct Way<'l> {
+    pub(crate) names: &'l Names,
+    pub(crate) crossings: &'l Crossings,
+    pub(crate) root: &'l Arc<Vnode>,
+    /// Where a relative path starts.
+    pub(crate) start: &'l Arc<Vnode>,
+    pub(crate) cred: &'l Cred,
+}
+
+/// A vnode on the way: borrowed from the lane, or got from the table.
+enum At<'l> {
+    Lane(&'l Arc<Vnode>),
+    Table(Arc<Vnode>),
+}
+
+impl Deref for At<'_> {
+    type Target = Arc<Vnode>;
+    fn deref(&self) -> &Arc<Vnode> {
+        match self {
+            Self::Lane(vnode) => vnode,
+            Self::Table(vnode) => vnode,
         }
-        let Some(rest) = path.get(pos..).filter(|r| !r.is_empty()) else {
-            return if dir.is_dir() || path.last() != Some(&b'/') {
-                Ok(Cached::Found(dir))
-            } else {
-                Err(Errno::ENOTDIR)
-            };
-        };
-        let len = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
-        let component = &rest[..len];
-        if !dir.searchable() {
-            let owner = dir.owner();
-            if owner.file_type != FileType::Directory {
-                return Err(Errno::ENOTDIR);
-            }
-            if owner.has_acl && !cred.is_root() {
-                return Ok(Cached::Stopped(dir, pos));
-            }
-            perm::access(&owner, None, cred, Access::X)?;
-        }
-        let next = match component {
-            b"." => Some(dir),
-            b".." => cached_parent(names, table, root, dir),
-            name => {
-                if name.len() > dir.mount.limits.name_max {
-                    return Err(Errno::ENAMETOOLONG);
-                }
-                match table.get(names.hash(dir.id, name), dir.id, name) {
-                    Some(Target::Vnode(vnode)) => Some(table.top(vnode)),
-                    Some(Target::Nothing) => return Err(Errno::ENOENT),
-                    None => None,
-                }
-            }
-        };
-        match next {
-            Some(next)
-                if next.file_type != FileType::Symlink
-                    || (len == rest.len() && follow == Follow::No) =>
-            {
-                dir = next;
-            }
-            _ => return Ok(Cached::Stopped(dir, pos)),
-        }
-        pos += len;
     }
 }
 
-fn cached_parent<'t>(
-    names: &Names,
-    table: &'t Table,
-    root: &'t Arc<Vnode>,
-    mut dir: &'t Arc<Vnode>,
-) -> Option<&'t Arc<Vnode>> {
-    if dir.id == root.id {
-        return Some(dir);
+impl<'l> Way<'l> {
+    /// Walks as far as cached names go, and gives where that is to `then`: `ENOENT`, `ENOTDIR`, `EACCES`, `ENAMETOOLONG` where the
+    /// caches know that there is no way.
+    pub(crate) fn along<R>(
+        &self,
+        lane: &mut LaneNames,
+        path: &[u8],
+        follow: Follow,
+        then: impl FnOnce(Result<Cached<'_>>) -> R,
+    ) -> R {
+        let mut wanted = None;
+        let (at, stopped) = match self.go(lane, path, follow, &mut wanted) {
+            Ok(found) => found,
+            Err(error) => return then(Err(error)),
+        };
+        let result = then(Ok(match stopped {
+            None => Cached::Found(&at),
+            Some(pos) => Cached::Stopped(&at, pos),
+        }));
+        drop(at);
+        if let Some(wanted) = wanted {
+            lane.keep(wanted);
+        }
+        result
     }
-    while dir.is_root() {
-        match table.covered(dir.mount.id) {
-            Some(covered) => dir = covered,
-            None => return Some(dir),
+
+    /// Where cached names lead, and the offset of the component before which they end, if they do not lead to the end.
+    fn go<'a>(
+        &'a self,
+        lane: &'a LaneNames,
+        path: &[u8],
+        follow: Follow,
+        wanted: &mut Option<Wanted>,
+    ) -> Result<(At<'a>, Option<usize>)> {
+        let mut dir = At::Lane(if path.first() == Some(&b'/') {
+            self.root
+        } else {
+            self.start
+        });
+        let mut pos = 0;
+        loop {
+            while path.get(pos) == Some(&b'/') {
+                pos += 1;
+            }
+            let Some(rest) = path.get(pos..).filter(|r| !r.is_empty()) else {
+                return if dir.is_dir() || path.last() != Some(&b'/') {
+                    Ok((dir, None))
+                } else {
+                    Err(Errno::ENOTDIR)
+                };
+            };
+            let len = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
+            if !dir.searchable() {
+                let owner = dir.owner();
+                if owner.file_type != FileType::Directory {
+                    return Err(Errno::ENOTDIR);
+                }
+                if owner.has_acl && !self.cred.is_root() {
+                    return Ok((dir, Some(pos)));
+                }
+                perm::access(&owner, None, self.cred, Access::X)?;
+            }
+            let next = match &rest[..len] {
+                b"." => {
+                    pos += len;
+                    continue;
+                }
+                b".." => self.parent(lane, &dir, wanted)?,
+                name => {
+                    if name.len() > dir.mount.limits.name_max {
+                        return Err(Errno::ENAMETOOLONG);
+                    }
+                    self.name(lane, &dir, name, wanted)?
+                }
+            };
+            match next {
+                Some(next)
+                    if next.file_type != FileType::Symlink
+                        || (len == rest.len() && follow == Follow::No) =>
+                {
+                    dir = next;
+                }
+                _ => return Ok((dir, Some(pos))),
+            }
+            pos += len;
         }
     }
-    match table.get(names.hash(dir.id, b".."), dir.id, b"..")? {
-        Target::Vnode(parent) => Some(table.top(parent)),
-        Target::Nothing => None,
+
+    /// What a name leads to, mounts crossed; `None` if the caches do not know.
+    ///
+    /// # Errors
+    /// `ENOENT`.
+    fn name<'a>(
+        &'a self,
+        lane: &'a LaneNames,
+        dir: &Vnode,
+        name: &[u8],
+        wanted: &mut Option<Wanted>,
+    ) -> Result<Option<At<'a>>> {
+        let hash = self.names.hash(dir.id, name);
+        let found = match lane.get(dir, hash, name) {
+            Some(Target::Vnode(vnode)) => At::Lane(vnode),
+            Some(Target::Nothing) => return Err(Errno::ENOENT),
+            None => {
+                let Some((target, new)) = self.names.get(dir, hash, name) else {
+                    return Ok(None);
+                };
+                // One name in each walk: those of directories near the root come first.
+                if wanted.is_none() {
+                    *wanted = new;
+                }
+                match target {
+                    Target::Vnode(vnode) => At::Table(vnode),
+                    Target::Nothing => return Err(Errno::ENOENT),
+                }
+            }
+        };
+        Ok(Some(match self.crossings.over(&found) {
+            Some(root) => At::Lane(root),
+            None => found,
+        }))
+    }
+
+    fn parent<'a>(
+        &'a self,
+        lane: &'a LaneNames,
+        dir: &At<'a>,
+        wanted: &mut Option<Wanted>,
+    ) -> Result<Option<At<'a>>> {
+        let mut dir: &Arc<Vnode> = dir;
+        let again = |dir: &Arc<Vnode>| Ok(Some(At::Table(dir.clone())));
+        if dir.id == self.root.id {
+            return again(dir);
+        }
+        while dir.is_root() {
+            match self.crossings.covered(dir.mount.id) {
+                Some(covered) => dir = covered,
+                None => return again(dir),
+            }
+        }
+        match self.name(lane, dir, b"..", wanted) {
+            // What is not there any more is the driver's to tell.
+            Err(Errno::ENOENT) => Ok(None),
+            found => found,
+        }
     }
 }
 
@@ -161,20 +251,17 @@ fn check_length(path: &[u8]) -> Result<()> {
 
 /// Resolves paths on behalf of somebody. Symbolic links are counted over its whole life.
 pub(crate) struct Walker<'a> {
-    pub(crate) caches: &'a Caches,
-    pub(crate) cred: &'a Cred,
-    pub(crate) root: VnodeRef,
+    ctx: &'a Ctx<'a>,
     links: u32,
 }
 
 impl<'a> Walker<'a> {
-    pub(crate) fn new(caches: &'a Caches, cred: &'a Cred, root: VnodeRef) -> Self {
-        Self {
-            caches,
-            cred,
-            root,
-            links: 0,
-        }
+    pub(crate) fn new(ctx: &'a Ctx<'a>) -> Self {
+        Self { ctx, links: 0 }
+    }
+
+    fn names(&self) -> &Names {
+        &self.ctx.vfs.caches.names
     }
 
     /// What a path leads to.
@@ -183,27 +270,41 @@ impl<'a> Walker<'a> {
     /// Those of paths.
     pub(crate) fn resolve(
         &mut self,
-        start: &VnodeRef,
+        start: &Start,
         path: &[u8],
         follow: Follow,
     ) -> Result<VnodeRef> {
         check_length(path)?;
+        match self.ctx.resolve_cached(start, path, follow)? {
+            Some(found) => Ok(found),
+            None => self.resolve_slowly(start, path, follow),
+        }
+    }
+
+    /// The same where cached names do not lead to the end.
+    fn resolve_slowly(&mut self, start: &Start, path: &[u8], follow: Follow) -> Result<VnodeRef> {
+        let root = self.ctx.root()?;
         let mut path = Cow::Borrowed(path);
         let mut pos = 0;
-        let mut dir = self.first(start, &path);
+        // Where a path starts that is relative to `dir` or absolute.
+        let first = |dir: VnodeRef, path: &[u8]| match path.first() {
+            Some(b'/') => root.clone(),
+            _ => dir,
+        };
+        let mut dir = first(self.ctx.start(start)?, &path);
         loop {
-            let (at, skipped) = match self.along(&dir, &path[pos..], follow)? {
+            let (at, skipped) = match self.along(&root, &dir, &path[pos..], follow)? {
                 (found, None) => return Ok(found),
                 (at, Some(skipped)) => (at, skipped),
             };
             let rest = &path[pos + skipped..];
             let len = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
             let (component, rest) = rest.split_at(len);
-            let next = self.step(&at, component)?;
+            let next = self.step(&root, &at, component)?;
             if next.file_type == FileType::Symlink && (!rest.is_empty() || follow == Follow::Yes) {
                 path = Cow::Owned(self.expand(&next, rest)?);
                 pos = 0;
-                dir = self.first(&at, &path);
+                dir = first(at, &path);
             } else {
                 pos = path.len() - rest.len();
                 dir = next;
@@ -211,22 +312,13 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Where a path starts that is relative to `dir` or absolute.
-    fn first(&self, dir: &VnodeRef, path: &[u8]) -> VnodeRef {
-        if path.first() == Some(&b'/') {
-            self.root.clone()
-        } else {
-            dir.clone()
-        }
-    }
-
     /// The directory that a path's last component is to be looked up in.
     ///
     /// # Errors
     /// Those of paths; `ENOTDIR`.
-    pub(crate) fn resolve_dir(&mut self, start: &VnodeRef, prefix: &[u8]) -> Result<VnodeRef> {
+    pub(crate) fn directory(&mut self, start: &Start, prefix: &[u8]) -> Result<VnodeRef> {
         let dir = if prefix.is_empty() {
-            start.clone()
+            self.ctx.start(start)?
         } else {
             self.resolve(start, prefix, Follow::Yes)?
         };
@@ -240,24 +332,40 @@ impl<'a> Walker<'a> {
     /// Goes along cached names from `dir`: to the end, or to the directory and offset where the cache knows no further.
     fn along(
         &self,
+        root: &VnodeRef,
         dir: &VnodeRef,
         path: &[u8],
         follow: Follow,
     ) -> Result<(VnodeRef, Option<usize>)> {
-        let names = &self.caches.names;
-        let table = names.read();
-        let ends = (self.root.arc(), dir.arc());
-        let (at, pos) = match cached(names, &table, ends, path, follow, self.cred)? {
-            Cached::Found(vnode) => (vnode, None),
-            Cached::Stopped(dir, pos) => (dir, Some(pos)),
+        let names = self.names();
+        let mut lane = names.lane();
+        let lane = &mut *lane;
+        let way = Way {
+            names,
+            crossings: &lane.crossings,
+            root: root.arc(),
+            start: dir.arc(),
+            cred: &self.ctx.cred,
         };
-        if let Some(at) = VnodeRef::acquire(at) {
-            return Ok((at, pos));
+        // A path that goes on begins with a slash, and goes on from `dir`.
+        let slashes = path.iter().take_while(|&&b| b == b'/').count();
+        let rest = &path[slashes..];
+        if rest.is_empty() && !path.is_empty() && !dir.is_dir() {
+            return Err(Errno::ENOTDIR);
         }
-        // It is on its way out of the caches: go to the driver from the start, which waits for that.
-        let start = path.iter().position(|&b| b != b'/');
-        drop(table);
-        Ok((dir.clone(), Some(start.ok_or(Errno::ENOENT)?)))
+        let found = way.along(&mut lane.names, rest, follow, |found| -> Result<_> {
+            let (at, pos) = match found? {
+                Cached::Found(vnode) => (vnode, None),
+                Cached::Stopped(dir, pos) => (dir, Some(pos + slashes)),
+            };
+            Ok(VnodeRef::acquire(at).map(|at| (at, pos)))
+        })?;
+        match found {
+            Some(found) => Ok(found),
+            // It is on its way out of the caches: go to the driver from the start, which waits for that.
+            None if rest.is_empty() => Err(Errno::ENOENT),
+            None => Ok((dir.clone(), Some(slashes))),
+        }
     }
 
     /// The path that is left when a symbolic link is followed.
@@ -280,14 +388,14 @@ impl<'a> Walker<'a> {
     }
 
     /// One component, through the driver.
-    fn step(&self, dir: &VnodeRef, component: &[u8]) -> Result<VnodeRef> {
+    fn step(&self, root: &VnodeRef, dir: &VnodeRef, component: &[u8]) -> Result<VnodeRef> {
         if !dir.is_dir() {
             return Err(Errno::ENOTDIR);
         }
-        check_access(dir, self.cred, Access::X)?;
+        check_access(dir, &self.ctx.cred, Access::X)?;
         match component {
             b"." => Ok(dir.clone()),
-            b".." => self.parent(dir),
+            b".." => self.parent(root, dir),
             name => {
                 let name = Name::new(name)?;
                 self.lookup(dir, name)?.ok_or(Errno::ENOENT)
@@ -312,9 +420,8 @@ impl<'a> Walker<'a> {
             Found::Entry(ino, _) => Some(mount.vnode(ino).map_err(damaged)?),
             Found::Absent(_) => None,
         };
-        self.caches
-            .names
-            .enter(dir, name.bytes(), found.as_ref().map(VnodeRef::arc));
+        let target = found.as_ref().map(VnodeRef::arc);
+        self.names().enter(dir, name.bytes(), target);
         drop(inode);
         Ok(found.map(|vnode| self.top(vnode)))
     }
@@ -324,17 +431,16 @@ impl<'a> Walker<'a> {
         if !vnode.marked(COVERED) {
             return vnode;
         }
-        let table = self.caches.names.read();
-        let top = table.top(vnode.arc());
+        let lane = self.names().lane();
         // It cannot be acquired while it is being unmounted.
-        let crossed = (top.id != vnode.id).then(|| VnodeRef::acquire(top));
-        drop(table);
-        crossed.flatten().unwrap_or(vnode)
+        let crossed = lane.crossings.over(&vnode).and_then(VnodeRef::acquire);
+        drop(lane);
+        crossed.unwrap_or(vnode)
     }
 
     /// `..` of a directory.
-    fn parent(&self, dir: &VnodeRef) -> Result<VnodeRef> {
-        if dir.same(&self.root) {
+    fn parent(&self, root: &VnodeRef, dir: &VnodeRef) -> Result<VnodeRef> {
+        if dir.same(root) {
             return Ok(dir.clone());
         }
         let mut at = dir.clone();

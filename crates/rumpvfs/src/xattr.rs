@@ -76,7 +76,7 @@ fn has_user_space(vnode: &Vnode) -> bool {
     matches!(vnode.file_type, FileType::Regular | FileType::Directory)
 }
 
-impl Ctx {
+impl Ctx<'_> {
     pub(crate) fn getxattr(&self, vnode: &VnodeRef, name: &[u8]) -> Result<Vec<u8>> {
         match Space::of(name)? {
             Space::User => {

@@ -280,7 +280,7 @@ fn xattrs_count_against_the_size() {
     assert_eq!(fs.space.used(), 4096);
     let link = NewKind::Symlink(b"x".to_vec());
     assert_eq!(create(&fs, &mut root, "s", link).err(), Some(Errno::ENOSPC));
-    assert_eq!(fs.inodes.used(), 1, "the inode was given back");
+    assert_eq!(fs.inodes.budget.used(), 1, "the inode was given back");
     set(&mut root, b"").unwrap();
     assert_eq!(fs.space.used(), 6);
     fs.remove_xattr(&mut root, b"user.x", T2).unwrap();
