@@ -1,0 +1,89 @@
+//! A thousand kernels, one after the other and all at once: no memory and no thread is left behind.
+//!
+//! A program of its own, as it looks at the whole process.
+
+use rumpkern::{Kernel, OpenFlags};
+use rumpuser_posix::Host;
+use rumpvfs::{Calls as _, KernelVfs as _, calls::At};
+use std::{fs, sync::Arc, time::Duration};
+
+const KERNELS: usize = 1000;
+/// Memory that may stay in the allocator's hands, about: less than a thousandth of it is what a kernel takes.
+const SLACK: u64 = 2 << 20;
+
+/// A number of a line of /proc/self/status.
+fn status(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/self/status").expect("the host has /proc");
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = line.and_then(|line| line.trim_start_matches(':').split_whitespace().next());
+    number.and_then(|n| n.parse().ok()).expect("a number")
+}
+
+/// Resident memory in bytes and threads of this process.
+fn usage() -> (u64, u64) {
+    // SAFETY: the call gives free memory back to the host and takes nothing but a number.
+    unsafe { libc::malloc_trim(0) };
+    (status("VmRSS") * 1024, status("Threads"))
+}
+
+/// A kernel that has done a little of everything: files with and without names, a kernel thread, a second process.
+fn boot(host: &Arc<Host>) -> Kernel {
+    let kernel = Kernel::builder(host.clone())
+        .component(rumpfs_tmpfs::component())
+        .component(rumpfs_ext2fs::component())
+        .boot()
+        .expect("boot");
+    let proc = kernel.init_proc();
+    proc.mkdirat(At::Cwd, "/d", 0o755).expect("mkdir");
+    let flags = OpenFlags::CREAT | OpenFlags::RDWR;
+    let fd = proc.open("/d/kept", flags, 0o644).expect("create");
+    assert_eq!(proc.write(fd, &[1; 10_000]), Ok(10_000));
+    let child = proc.fork();
+    let other = child.open("/d/gone", flags, 0o644).expect("create");
+    assert_eq!(child.write(other, &[2; 10_000]), Ok(10_000));
+    child.unlinkat(At::Cwd, "/d/gone", false).expect("unlink");
+    for _ in 0..3 {
+        assert_eq!(proc.stat("/d/kept").expect("stat").size, 10_000);
+    }
+    kernel
+}
+
+fn end(kernel: Kernel, number: usize) {
+    // Every other one goes as a program that forgets it lets it go.
+    if number.is_multiple_of(2) {
+        kernel.shutdown().expect("shutdown");
+    }
+}
+
+/// Boots and ends [`KERNELS`] kernels, of which `alive` are there at a time; every hundredth has a thread.
+fn run(host: &Arc<Host>, alive: usize) {
+    let mut kernels = Vec::new();
+    for number in 0..KERNELS {
+        let kernel = boot(host);
+        if number.is_multiple_of(100) {
+            let interval = Duration::from_secs(3600);
+            kernel.start_syncer(interval).expect("a kernel thread");
+        }
+        kernels.push(kernel);
+        if kernels.len() == alive {
+            kernels.drain(..).for_each(|kernel| end(kernel, number));
+        }
+    }
+}
+
+#[test]
+fn a_thousand_kernels_leave_nothing_behind() {
+    let host = Host::new();
+    for alive in [1, KERNELS] {
+        // What the allocator and the host keep for later is there after the first time.
+        run(&host, alive);
+        let (memory, threads) = usage();
+        run(&host, alive);
+        let (memory_after, threads_after) = usage();
+        assert_eq!(threads_after, threads, "{alive} at a time: threads");
+        assert!(
+            memory_after <= memory + SLACK,
+            "{alive} at a time: {memory} bytes before, {memory_after} after"
+        );
+    }
+}
