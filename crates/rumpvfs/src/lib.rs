@@ -8,7 +8,7 @@
 //! | [`pages`] | the page cache |
 //! | `vfs`, `mounting` | [`Vfs`], the state of the faction, and its [`component`]; mount, remount, unmount |
 //! | `mount`, `vnode`, `idle` | a mount and its vnodes: loaded once, idle when unused, given back when memory or the last name is gone |
-//! | `namecache`, `walk` | cached names, and the two gears of path walk |
+//! | `namecache`, `walk` | cached names, of all and of each lane; the two gears of path walk |
 //! | `process` | current and root directory of a process, the context of a call |
 //! | `open`, `create`, `remove`, `rename`, `attr`, `xattr`, `dir`, `cwd`, `data` | the calls, one file per kind |
 //! | `perm`, `acl` | who may do what, as pure functions |
@@ -37,6 +37,7 @@
 //!         driver's own maps
 //!           rumpbio: handle → commit state → buffer table → buffer
 //! page cache of a vnode → page            (inline; never held across driver calls)
+//! lane of the name cache → its table, attributes, directories of the process   (inline)
 //! name cache, vnode cache, descriptor tables   (inline; leaves)
 //! ```
 #![no_std]
