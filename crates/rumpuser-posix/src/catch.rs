@@ -1,6 +1,7 @@
 //! Catching panics of kernel components, with their message and place, and without noise on standard error.
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     panic::{self, AssertUnwindSafe, PanicHookInfo},
     sync::Once,
@@ -17,11 +18,25 @@ thread_local! {
 /// Runs `body`; a panic in it is described as `message, at file:line:column`.
 ///
 /// The process's panic hook is wrapped once: inside `catch` it records and stays silent, elsewhere it does what it did before.
+/// Every system call of a kernel comes through here: what is needed only once, or only when something panics, stands apart.
 ///
 /// # Errors
 /// The description, if `body` panicked.
+#[inline]
 pub fn catch(body: &mut dyn FnMut()) -> Result<(), String> {
-    static HOOK: Once = Once::new();
+    if !HOOK.is_completed() {
+        install_hook();
+    }
+    if thread::panicking() {
+        return catch_meanwhile(body);
+    }
+    catch_now(body)
+}
+
+static HOOK: Once = Once::new();
+
+#[cold]
+fn install_hook() {
     HOOK.call_once(|| {
         let previous = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
@@ -30,20 +45,33 @@ pub fn catch(body: &mut dyn FnMut()) -> Result<(), String> {
             }
         }));
     });
-    // A destructor may call while a panic is on its way through here: that one waits.
-    let outer = thread::panicking().then(|| CAUGHT.take());
-    DEPTH.with(|depth| depth.set(depth.get() + 1));
+}
+
+/// A destructor catches while a panic is on its way through it: that one waits.
+#[cold]
+fn catch_meanwhile(body: &mut dyn FnMut()) -> Result<(), String> {
+    let outer = CAUGHT.take();
+    let result = catch_now(body);
+    CAUGHT.set(outer);
+    result
+}
+
+#[inline]
+fn catch_now(body: &mut dyn FnMut()) -> Result<(), String> {
+    DEPTH.set(DEPTH.get() + 1);
     // The state that `body` may have left half changed is the caller's concern: it takes the component out of service.
     let result = panic::catch_unwind(AssertUnwindSafe(body));
-    DEPTH.with(|depth| depth.set(depth.get() - 1));
-    let result = result.map_err(|_payload| {
-        // None only if somebody replaced the hook after us.
-        CAUGHT.take().unwrap_or_else(|| "panic".into())
-    });
-    if let Some(outer) = outer {
-        CAUGHT.set(outer);
+    DEPTH.set(DEPTH.get() - 1);
+    match result {
+        Ok(()) => Ok(()),
+        Err(payload) => Err(caught(payload)),
     }
-    result
+}
+
+#[cold]
+fn caught(_payload: Box<dyn Any + Send>) -> String {
+    // None only if somebody replaced the hook after us.
+    CAUGHT.take().unwrap_or_else(|| "panic".into())
 }
 
 /// Whether a panic is on its way to the innermost [`catch`] of this thread.
