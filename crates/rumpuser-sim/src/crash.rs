@@ -157,6 +157,14 @@ impl History {
         self.changes.is_empty()
     }
 
+    /// How many changes came before each flush.
+    pub fn flushes(&self) -> impl Iterator<Item = usize> {
+        let flushes = self.changes.iter().enumerate();
+        flushes
+            .filter(|(_, change)| matches!(change, Change::Flush))
+            .map(|(before, _)| before)
+    }
+
     /// Plays it again, change by change.
     #[must_use]
     pub fn replay(self) -> Replay {

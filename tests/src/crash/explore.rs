@@ -19,7 +19,7 @@ use std::{
 };
 
 /// States of one run of a workload at most; then it runs again with another seed.
-const PER_RUN: usize = 160;
+const PER_RUN: usize = 100;
 /// Of so many states one is cut again while it is being recovered.
 const AGAIN: u64 = 4;
 
@@ -178,6 +178,7 @@ impl<'a> Explorer<'a> {
             volume: self.volume,
             image: &self.image,
             memory: work.memory,
+            room: work.room,
             latency: work.latency,
             seed,
         });
@@ -278,18 +279,27 @@ impl<'a> Explorer<'a> {
     }
 }
 
-/// Half of the states: prefixes, all of them if there are so few, else evenly spread. The rest: what a cache may lose at
-/// random points. In the order of the cuts.
+/// Half of the states: prefixes, all of them if there are so few, else evenly spread. The rest: what a cache may lose, half of them
+/// at random points, half just before a flush, where there is most to lose. In the order of the cuts.
 fn plan(history: &History, states: usize, rng: &mut Rng) -> Vec<(Cut, Loss)> {
-    let end = history.len();
-    let prefixes = states.div_ceil(2).min(end + 1);
+    let flushes: Vec<Cut> = history.flushes().collect();
+    // A flush changes nothing that a prefix shows.
+    let ends: Vec<Cut> = (0..=history.len())
+        .filter(|cut| {
+            cut.checked_sub(1)
+                .is_none_or(|last| flushes.binary_search(&last).is_err())
+        })
+        .collect();
+    let prefixes = states.div_ceil(2).min(ends.len());
     let mut plan = vec![];
     for n in 0..prefixes {
-        let (from, to) = (n * (end + 1) / prefixes, (n + 1) * (end + 1) / prefixes);
-        let cut = from + rng.below((to - from) as u64) as usize;
-        plan.push((cut, Loss::None));
+        let (from, to) = (n * ends.len() / prefixes, (n + 1) * ends.len() / prefixes);
+        plan.push((
+            ends[from + rng.below((to - from) as u64) as usize],
+            Loss::None,
+        ));
     }
-    for _ in prefixes..states {
+    for n in prefixes..states {
         let loss = [
             Loss::All,
             Loss::Suffix,
@@ -298,7 +308,12 @@ fn plan(history: &History, states: usize, rng: &mut Rng) -> Vec<(Cut, Loss)> {
             Loss::Sectors,
             Loss::Sectors,
         ][rng.below(6) as usize];
-        plan.push((rng.below(end as u64 + 1) as usize, loss));
+        let places = if n % 2 == 0 && !flushes.is_empty() {
+            &flushes
+        } else {
+            &ends
+        };
+        plan.push((places[rng.below(places.len() as u64) as usize], loss));
     }
     plan.sort_by_key(|(cut, _)| *cut);
     plan

@@ -1,7 +1,10 @@
 //! What must be on the volume after a cut, by the write before which the power went.
 
 use crate::tree::{Kind, Tree};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The file with which [`examine`](super::state::examine) shows that a volume can be written; a second cut may leave it.
 pub(super) const PROBE: &str = "probe";
@@ -114,18 +117,30 @@ pub type FileId = usize;
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     files: Vec<Vec<Entry>>,
-    /// What an empty volume has.
-    own: BTreeSet<Vec<u8>>,
+    /// What the volume had before.
+    own: BTreeMap<Vec<u8>, Kind>,
 }
 
 impl Ledger {
     /// The ledger of a volume that has nothing but this.
     #[must_use]
-    pub fn of(empty: &Tree) -> Self {
+    pub fn of(tree: &Tree) -> Self {
+        let own = tree.iter();
         Self {
             files: vec![],
-            own: empty.keys().cloned().collect(),
+            own: own
+                .map(|(path, node)| (path.clone(), node.kind.clone()))
+                .collect(),
         }
+    }
+
+    /// What was there before and is not as it was.
+    fn changed<'a>(&'a self, tree: &'a Tree) -> impl Iterator<Item = String> + 'a {
+        let changed = self.own.iter().filter(|(path, kind)| {
+            let node = tree.get(*path);
+            node.is_none_or(|node| node.kind != **kind)
+        });
+        changed.map(|(path, _)| format!("{}: changed", String::from_utf8_lossy(path)))
     }
 
     /// A file that is in this state from the change `from` on.
@@ -152,7 +167,7 @@ impl Ledger {
     /// # Errors
     /// The differences, also files that nobody made.
     pub fn compare(&self, cut: usize, tree: &Tree) -> Result<(), String> {
-        let mut wrong = vec![];
+        let mut wrong: Vec<String> = self.changed(tree).collect();
         let mut allowed = BTreeSet::new();
         for states in self.at(cut) {
             let known = names(states);
@@ -167,7 +182,7 @@ impl Ledger {
         }
         for path in tree.keys() {
             let name = String::from_utf8_lossy(path);
-            let own = name == PROBE || self.own.contains(path);
+            let own = name == PROBE || self.own.contains_key(path);
             if !own && !allowed.contains(&*name) {
                 wrong.push(format!("{name}: not expected"));
             }
@@ -186,7 +201,7 @@ impl Ledger {
         tree: &Tree,
         salvage: &dyn Fn(&[u8]) -> bool,
     ) -> Result<usize, String> {
-        let mut wrong = vec![];
+        let mut wrong: Vec<String> = self.changed(tree).collect();
         let mut found = 0;
         for states in self.at(cut) {
             let [state] = states else { continue };

@@ -33,6 +33,8 @@ pub(super) struct Start<'a> {
     pub(super) image: &'a [u8],
     /// What the kernel may use, in bytes.
     pub(super) memory: u64,
+    /// Free bytes, about.
+    pub(super) room: Option<u64>,
     /// Most time that a transfer takes: other threads run meanwhile.
     pub(super) latency: Duration,
     pub(super) seed: u64,
@@ -80,6 +82,9 @@ impl Session {
         };
         let mounted = Mounted::on_sim(sim.clone(), volume.fs_type(), device, false)
             .unwrap_or_else(|(error, log)| panic!("mounting: {error}; {log:?}"));
+        if let Some(room) = start.room {
+            fill(&mounted.proc, room);
+        }
         let empty = tree::from_mount(&mounted.proc, MOUNT_POINT);
         let mut rng = Rng::new(seed);
         warm_up(&mounted.proc, rng.below(160));
@@ -154,6 +159,12 @@ impl Session {
     #[must_use]
     pub fn caps(&self) -> Cap {
         self.stage.caps
+    }
+
+    /// Free bytes of the volume.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        usize::try_from(room(&self.proc)).expect("small")
     }
 
     /// The full path of a name below the mount point.
@@ -453,6 +464,24 @@ impl Session {
 fn changes(disk: &MemDisk) -> u64 {
     let counters = disk.counters();
     counters.writes + counters.discards + counters.flushes
+}
+
+/// Free bytes of the volume.
+fn room(proc: &Proc) -> u64 {
+    let volume = proc.statvfs(MOUNT_POINT).expect("statvfs");
+    volume.blocks_free * u64::from(volume.block_size)
+}
+
+/// Leaves no more than `left` bytes of the volume free.
+fn fill(proc: &Proc, left: u64) {
+    let path = format!("{MOUNT_POINT}/filler");
+    let fd = proc.open(&path, OpenFlags::RDWR | OpenFlags::CREAT, 0o644);
+    let fd = fd.expect("a file");
+    while room(proc) > left {
+        proc.write(fd, &[0x66; 16 << 10]).expect("write");
+    }
+    proc.fsync(fd).expect("fsync");
+    proc.close(fd).expect("close");
 }
 
 /// Commits many times, and leaves nothing.

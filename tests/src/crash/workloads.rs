@@ -1,6 +1,6 @@
 //! What programs do to a file system, each noting what it may rely on.
 
-use super::Session;
+use super::{FileId, Session};
 use crate::conformance::Cap;
 use rumpvfs::Calls as _;
 use std::time::Duration;
@@ -12,6 +12,8 @@ pub(super) struct Workload {
     pub(super) needs: Cap,
     /// What the kernel may use, in bytes.
     pub(super) memory: u64,
+    /// Free bytes on the volume, about; as many as there are if `None`.
+    pub(super) room: Option<u64>,
     /// Most time that a transfer takes.
     pub(super) latency: Duration,
     pub(super) work: fn(&mut Session),
@@ -24,6 +26,7 @@ const fn workload(name: &'static str, needs: Cap, work: fn(&mut Session)) -> Wor
         name,
         needs,
         memory: PLENTY,
+        room: None,
         latency: Duration::ZERO,
         work,
     }
@@ -43,6 +46,10 @@ pub(super) const ALL: &[Workload] = &[
     Workload {
         memory: 256 << 10,
         ..workload("pressure", Cap::empty(), pressure)
+    },
+    Workload {
+        room: Some(200_000),
+        ..workload("full", Cap::empty(), full)
     },
     Workload {
         latency: Duration::from_millis(2),
@@ -362,6 +369,46 @@ fn pressure(s: &mut Session) {
         if n % 5 == 4 {
             s.fsync(id, fd, n % 2 == 0);
         }
+    }
+    s.sync();
+}
+
+/// On a volume with little room each block is soon something else: that of a directory becomes data, that of a removed file
+/// another's.
+fn full(s: &mut Session) {
+    let (anchor, fd) = s.create("anchor", b"anchor", 6);
+    s.fsync(anchor, fd, false);
+    s.close(fd);
+    let mut last: Option<(FileId, String)> = None;
+    for n in 0..12 {
+        let dir = format!("dir{n}");
+        let id = s.mkdir(&dir);
+        let links = if s.caps().contains(Cap::LINKS) { 30 } else { 0 };
+        let name = |k: i32| format!("{dir}/{k:02}{}", "-long".repeat(40));
+        for k in 0..links {
+            s.link(anchor, &name(k));
+        }
+        if n % 3 != 2 {
+            s.sync();
+        }
+        for k in 0..links {
+            s.remove(anchor, &name(k), false);
+        }
+        s.remove(id, &dir, true);
+        if let Some((id, name)) = last.take() {
+            s.remove(id, &name, false);
+        }
+        // As much as there is, less what the metadata takes.
+        let len = s.room().saturating_sub(80_000);
+        let len = s.between(len / 2, len);
+        let data = s.bytes(len);
+        let file = format!("file{n}");
+        let (id, fd) = s.create(&file, &data, 20_000);
+        if n % 4 != 3 {
+            s.fsync(id, fd, n % 2 == 0);
+        }
+        s.close(fd);
+        last = Some((id, file));
     }
     s.sync();
 }
