@@ -31,7 +31,7 @@ pub enum Promise {
     /// nobody made, and the native checker finds nothing.
     Whole,
     /// The native checker repairs the volume before it is mounted, and then finds nothing. Files that were durable and not being changed have
-    /// their content, under their names or where the checker [puts](Volume::is_salvage) what it finds.
+    /// their content, under their names or under others that nobody but the checker gave.
     Repaired,
 }
 
@@ -51,9 +51,6 @@ pub trait Volume: Sync {
 
     /// What a power cut leaves.
     fn promise(&self) -> Promise;
-
-    /// Whether the native checker puts under such a path what it finds without a name. Where nothing is repaired nobody asks.
-    fn is_salvage(&self, path: &[u8]) -> bool;
 
     /// Whether the native checker finds nothing; it must not change the image.
     ///

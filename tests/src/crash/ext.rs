@@ -97,10 +97,6 @@ impl Volume for Ext {
         }
     }
 
-    fn is_salvage(&self, path: &[u8]) -> bool {
-        path.starts_with(b"lost+found/")
-    }
-
     fn check(&self, image: &Path) -> Result<(), String> {
         e2fsck("-fn", image, &[0])
     }

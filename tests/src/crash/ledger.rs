@@ -1,6 +1,6 @@
 //! What must be on the volume after a cut, by the write before which the power went.
 
-use crate::tree::{Kind, Tree};
+use crate::tree::{Kind, Node, Tree};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -190,28 +190,32 @@ impl Ledger {
         report(wrong)
     }
 
-    /// Compares what was durable and not being changed at a cut, on a volume that had to be repaired: it may have another
-    /// name, where `salvage` says that the checker puts such files, and one more, in a new directory whose block was not written and shows old names. Gives how many files were found there.
+    /// Compares what was durable and not being changed at a cut, on a volume that had to be repaired: it may have another name, one that
+    /// nobody but the checker gave, and one more, in a new directory whose block was not written and shows old names. Gives how many files have
+    /// another.
     ///
     /// # Errors
     /// The files that are nowhere.
-    pub fn compare_repaired(
-        &self,
-        cut: usize,
-        tree: &Tree,
-        salvage: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<usize, String> {
+    pub fn compare_repaired(&self, cut: usize, tree: &Tree) -> Result<usize, String> {
         let mut wrong: Vec<String> = self.changed(tree).collect();
         let mut found = 0;
+        let ever = self.files.iter().flatten();
+        let given: BTreeSet<&str> = ever.flat_map(|entry| names(&entry.states)).collect();
+        let strange: Vec<&Node> = tree
+            .iter()
+            .filter(|(path, _)| {
+                let own = self.own.contains_key(*path);
+                !own && !given.contains(&*String::from_utf8_lossy(path))
+            })
+            .map(|(_, node)| node)
+            .collect();
         for states in self.at(cut) {
             let [state] = states else { continue };
             let Some(why) = state.differs(tree, &names(states), false) else {
                 continue;
             };
-            let mut orphans = tree.iter().filter(|(path, _)| salvage(path));
-            if state.names.is_empty()
-                || orphans.any(|(_, node)| state.content.differs(&node.kind).is_none())
-            {
+            let is_it = |node: &&Node| state.content.differs(&node.kind).is_none();
+            if state.names.is_empty() || strange.iter().any(is_it) {
                 found += usize::from(!state.names.is_empty());
             } else {
                 wrong.push(why);
@@ -239,7 +243,6 @@ fn report(mut wrong: Vec<String>) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::Node;
 
     fn tree(files: &[(&str, &[u8], u64)]) -> Tree {
         let node = |data: &[u8], nlink| Node {
@@ -275,7 +278,6 @@ mod tests {
         let moved = state(&["b"], bytes(b"new"));
         ledger.set(id, 9, vec![state(&["a"], bytes(b"old")), moved.clone()]);
         ledger.set(id, 12, vec![moved]);
-        let lost = |path: &[u8]| path.starts_with(b"lost+found");
         let good = |cut, files: &[_]| ledger.compare(cut, &tree(files)).is_ok();
         assert!(good(4, &[]));
         assert!(good(5, &[("a", b"old", 1)]));
@@ -289,9 +291,13 @@ mod tests {
         assert!(!good(11, &[("a", b"old", 1), ("b", b"new", 1)]));
         assert!(!good(12, &[("a", b"old", 1)]));
         assert!(good(12, &[("b", b"new", 1)]));
-        let repaired = |cut, files: &[_]| ledger.compare_repaired(cut, &tree(files), &lost);
+        let repaired = |cut, files: &[_]| ledger.compare_repaired(cut, &tree(files));
         assert_eq!(repaired(5, &[("lost+found/#12", b"old", 1)]), Ok(1));
         assert!(repaired(5, &[("lost+found/#12", b"oll", 1)]).is_err());
+        assert_eq!(repaired(5, &[("...", b"old", 1)]), Ok(1));
+        // A name that it will have, and one that it had.
+        assert!(repaired(5, &[("b", b"old", 1)]).is_err());
+        assert!(repaired(12, &[("a", b"new", 1)]).is_err());
         assert_eq!(repaired(9, &[]), Ok(0));
     }
 

@@ -49,11 +49,10 @@ pub(super) fn examine(
     if read_only.is_some_and(|before| before != found) {
         return Err("mounted for reading it was something else".into());
     }
-    let salvage = |path: &[u8]| volume.is_salvage(path);
     let mut seen = Seen::default();
     match volume.promise() {
         Promise::Whole => ledger.compare(cut, &found)?,
-        Promise::Repaired => seen.salvaged = ledger.compare_repaired(cut, &found, &salvage)?,
+        Promise::Repaired => seen.salvaged = ledger.compare_repaired(cut, &found)?,
     }
     probe(&mounted).map_err(|error| format!("using it after the cut: {error}"))?;
     mounted.unmount();
