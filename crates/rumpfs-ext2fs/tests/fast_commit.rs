@@ -12,6 +12,7 @@ use rumpfs_ext2fs::{
     types::{FileBlock, InodeNumber},
 };
 use rumpkern::{Kernel, Proc};
+use rumpuser::BlockDevice as _;
 use rumpuser_sim::{Loss, MemDisk};
 use rumpvfs::{Calls as _, KernelVfs as _, calls::MountArgs};
 use sha2::{Digest, Sha256};
@@ -207,14 +208,19 @@ fn a_power_cut_on_the_way_loses_nothing() {
     mount_once(&disk);
     let writes = disk.counters().writes;
     assert!(writes > 3, "{writes}");
+    let mut torn_superblocks = 0;
     for cut in 0..writes.min(40) {
         let disk = MemDisk::from_bytes(&bytes);
         disk.cut_power_after(cut);
         let disk = Arc::new(disk);
         // Where the power goes late the volume is mounted already.
         drop(mount(&disk));
-        for loss in [Loss::All, Loss::None, Loss::Any] {
-            let left = Arc::new(disk.crash_image(loss, cut));
+        let kinds = [Loss::All, Loss::None, Loss::Any].map(|loss| disk.crash_image(loss, cut));
+        let sectors = (0..4).map(|seed| disk.crash_image(Loss::Sectors, seed));
+        let torn: Vec<MemDisk> = sectors.filter(is_torn).take(1).collect();
+        torn_superblocks += torn.len();
+        for left in kinds.into_iter().chain(torn) {
+            let left = Arc::new(left);
             let copy = Arc::new(MemDisk::from_bytes(&left.to_bytes()));
             compare(
                 name,
@@ -225,6 +231,15 @@ fn a_power_cut_on_the_way_loses_nothing() {
             check(&left, dir.path());
         }
     }
+    assert!(torn_superblocks > 1, "{torn_superblocks}");
+}
+
+/// Whether one sector of the superblock is of another time than the other.
+fn is_torn(disk: &MemDisk) -> bool {
+    let mut bytes = [0; 1024];
+    disk.read_at(1024, &mut bytes).unwrap();
+    let [.., a, b, c, d] = bytes;
+    crc32c(!0, &bytes[..1020]) != u32::from_le_bytes([a, b, c, d])
 }
 
 /// The blocks of the fast-commit area, by their offsets on the volume.
