@@ -85,6 +85,12 @@ impl MemDisk {
         }
     }
 
+    /// The same disk with another end: what lies behind is gone, what is new is zero.
+    #[must_use]
+    pub fn with_len(self, len: u64) -> Self {
+        Self { len, ..self }
+    }
+
     pub(crate) fn from_store(content: Store, len: u64, sector_size: u32) -> Self {
         let state = State {
             medium: Medium::new(content),
@@ -187,6 +193,13 @@ impl MemDisk {
     #[must_use]
     pub fn pieces(&self) -> BTreeMap<u64, Arc<Vec<u8>>> {
         self.state.lock().medium.current.chunks().clone()
+    }
+
+    /// Whether a reader sees the same on both. Quick where one began as a [`crash_image`](Self::crash_image) of the other.
+    #[must_use]
+    pub fn same_content(&self, other: &Self) -> bool {
+        let current = |disk: &Self| disk.state.lock().medium.current.clone();
+        self.len == other.len && current(self).same(&current(other))
     }
 
     fn range(&self, offset: u64, len: u64) -> Result<Range<u64>> {

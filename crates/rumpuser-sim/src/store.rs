@@ -29,6 +29,18 @@ impl Store {
         &self.chunks
     }
 
+    /// Whether both hold the same. Chunks that they share are not looked at.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        let in_other = |(index, chunk): (&u64, &Arc<Vec<u8>>)| match other.chunks.get(index) {
+            Some(its) => Arc::ptr_eq(chunk, its) || chunk == its,
+            None => !has_data(chunk),
+        };
+        let new = |(index, chunk): (&u64, &Arc<Vec<u8>>)| {
+            self.chunks.contains_key(index) || !has_data(chunk)
+        };
+        self.chunks.iter().all(in_other) && other.chunks.iter().all(new)
+    }
+
     pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) {
         for (index, inside, part) in pieces(offset, buf.len()) {
             match self.chunks.get(&index) {

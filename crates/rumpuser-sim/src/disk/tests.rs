@@ -151,3 +151,27 @@ fn discarded_bytes_are_not_zero() {
     assert!(bytes[512..1024].iter().all(|&byte| byte != 0 && byte != 1));
     assert_eq!((bytes[511], bytes[1024]), (1, 1));
 }
+
+#[test]
+fn content_is_compared() {
+    let disk = MemDisk::from_bytes(&[7; 200_000]);
+    let copy = disk.crash_image(Loss::None, 0);
+    assert!(copy.same_content(&disk));
+    copy.write_at(150_000, &[7]).unwrap();
+    assert!(copy.same_content(&disk), "the same byte");
+    copy.write_at(150_000, &[8]).unwrap();
+    assert!(!copy.same_content(&disk) && !disk.same_content(&copy));
+    let empty = MemDisk::new(200_000);
+    let zeros = MemDisk::new(200_000);
+    zeros.write_at(0, &[0; 10]).unwrap();
+    assert!(empty.same_content(&zeros) && zeros.same_content(&empty));
+    assert!(!empty.same_content(&disk) && !disk.same_content(&empty));
+}
+
+#[test]
+fn the_end_can_be_elsewhere() {
+    let disk = MemDisk::from_bytes(&[7; 3000]).with_len(1000);
+    assert_eq!((disk.len(), disk.to_bytes()), (1000, vec![7; 1000]));
+    assert_eq!(disk.read_at(999, &mut [0; 2]), Err(Errno::EIO));
+    assert!(!disk.same_content(&MemDisk::from_bytes(&[7; 3000])));
+}
