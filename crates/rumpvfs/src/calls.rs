@@ -438,7 +438,7 @@ pub trait Calls {
     /// Unmounts; with `force` even if files are open, which are dead from then on (`EIO`).
     ///
     /// # Errors
-    /// `EBUSY`, `EINVAL`, `EPERM`, `EIO`.
+    /// `EBUSY`, `EINVAL` (no mount point), `EPERM`. Any other, as `EIO`, tells what could not be written; the mount is gone all the same.
     fn unmount(&self, on: impl AsRef<[u8]>, force: bool) -> Result<()>;
     /// Writes everything back on all mounts.
     ///
