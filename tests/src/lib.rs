@@ -6,6 +6,8 @@
 //! | [`corpus`] | images with a manifest, and how they are compared with it |
 //! | [`crash`] | power cuts at every point of a workload, what must be left, and the native checker |
 //! | [`fixtures`] | the test images by name |
+//! | [`hostile`] | broken images, and all that may be done to them |
+//! | [`memory`] | an allocator that counts |
 //! | [`tools`] | native programs and temporary folders |
 //! | [`mounted`] | a kernel with an image mounted |
 //! | [`model`] | random operations on a mount and on a model of it, compared step by step |
@@ -17,6 +19,8 @@ pub mod conformance;
 pub mod corpus;
 pub mod crash;
 pub mod fixtures;
+pub mod hostile;
+pub mod memory;
 pub mod model;
 pub mod mounted;
 pub mod mtree;
