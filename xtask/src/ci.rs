@@ -3,7 +3,7 @@
 use crate::{
     Result, dependencies,
     drivers::{self, FILE_SYSTEMS, FileSystem},
-    images, tools,
+    fuzz, images, tools,
 };
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -60,6 +60,18 @@ fn privileged() -> &'static [&'static str] {
 pub(crate) fn crash(arguments: &[&str]) -> Result<()> {
     let program = ["run", "--quiet", "--release", "--package", "rump-tests"];
     cargo(&[&program[..], &["--bin", "crash", "--"], arguments].concat())
+}
+
+/// Breaks images, and makes the good ones before; the program in `tests/` does it. Not optimized to the full: with the assertions of
+/// a debug build it finds more.
+pub(crate) fn hostile(fs: &str, cases: u64, seed: u64, image: Option<&str>) -> Result<()> {
+    images::make(&[], false)?;
+    let numbers = [cases.to_string(), seed.to_string()];
+    let program = ["run", "--quiet", "--package", "rump-tests"];
+    let mut arguments = [&program[..], &["--bin", "hostile", "--"]].concat();
+    arguments.extend([fs, &numbers[0], &numbers[1]]);
+    arguments.extend(image);
+    cargo(&arguments)
 }
 
 /// Runs `cargo test` with each of these arguments to the end, and closes with how many tests passed and failed altogether.
@@ -136,6 +148,7 @@ pub(crate) fn all(with_tests: bool) -> Result<()> {
     let mut doc = tools::command("cargo");
     doc.env("RUSTDOCFLAGS", "--deny warnings");
     tools::visible(doc.args(["doc", "--quiet", "--workspace", "--no-deps"]))?;
+    fuzz::check()?;
     if with_tests {
         test(None)?;
     }

@@ -1,9 +1,10 @@
-//! Project automation: `cargo xtask images | test | crash | bench | ci`.
+//! Project automation: `cargo xtask images | test | crash | hostile | fuzz | bench | ci`.
 
 mod bench;
 mod ci;
 mod dependencies;
 mod drivers;
+mod fuzz;
 mod images;
 mod tools;
 
@@ -58,6 +59,33 @@ enum Command {
         #[arg(long, value_name = "STATE", conflicts_with_all = ["states", "seed"])]
         repeat: Option<String>,
     },
+    /// Break good images in many ways, mount them and use them: no panic, no hang, bounded memory, read-only stays read-only.
+    Hostile {
+        /// A file system (ext2fs).
+        #[arg(long, value_name = "NAME")]
+        fs: String,
+        /// So many broken images, shared out among the good ones.
+        #[arg(long, default_value_t = 2000)]
+        cases: u64,
+        /// Chooses what is broken and what is done.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Only this good image; `IMAGE:CASE` repeats one case and tells what was broken.
+        #[arg(long, value_name = "IMAGE[:CASE]")]
+        image: Option<String>,
+    },
+    /// Let libFuzzer look for broken images that do harm. Needs a nightly toolchain and cargo-fuzz.
+    Fuzz {
+        /// A program of fuzz/fuzz_targets/.
+        #[arg(long, value_name = "NAME")]
+        target: String,
+        /// So long.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// So many processes.
+        #[arg(long, default_value_t = 1)]
+        jobs: u32,
+    },
     /// Measure the tool's jobs against other programs on the same data, in turn, and verify each result.
     Bench(bench::Options),
     /// All that continuous integration checks: format, clippy, documentation, dependencies, the job matrix, tests.
@@ -84,6 +112,17 @@ fn main() -> ExitCode {
         Command::Crash {
             fs, states, seed, ..
         } => ci::crash(&[&fs, &states.to_string(), &seed.to_string()]),
+        Command::Hostile {
+            fs,
+            cases,
+            seed,
+            image,
+        } => ci::hostile(&fs, cases, seed, image.as_deref()),
+        Command::Fuzz {
+            target,
+            minutes,
+            jobs,
+        } => fuzz::run(&target, minutes, jobs),
         Command::Bench(options) => bench::run(&options),
         Command::Ci { no_tests } => ci::all(!no_tests),
     };
