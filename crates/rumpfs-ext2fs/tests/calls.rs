@@ -3,8 +3,11 @@
 mod write_support;
 
 use rumpkern::OpenFlags;
-use rumpuser::Errno;
-use rumpvfs::{Calls as _, calls::MountFlags};
+use rumpuser::{Errno, Timespec};
+use rumpvfs::{
+    Calls as _,
+    calls::{At, ChangeAttributes, Follow, MountFlags, SetTime},
+};
 use write_support::{
     kinds::{KINDS, Kind},
     machine::Machine,
@@ -87,4 +90,62 @@ fn a_mount_turns_read_only_and_back() {
         machine.check();
         machine.end();
     }
+}
+
+#[test]
+fn owner_mode_and_times_are_set_together() {
+    let kind = KINDS.iter().find(|kind| kind.0 == "ext4-1k").unwrap();
+    let mut machine = Machine::on_file(kind, 5);
+    machine.try_file("/f", 5000).unwrap();
+    let proc = &machine.proc;
+    let time = |sec| Timespec { sec, nsec: 7 };
+    let all = ChangeAttributes {
+        uid: Some(10),
+        gid: Some(20),
+        mode: Some(0o6751),
+        atime: SetTime::To(time(1)),
+        mtime: SetTime::To(time(2)),
+    };
+    let stat = |path: &str| {
+        let s = proc.lstat(path).unwrap();
+        (s.uid, s.gid, s.mode & 0o7777, s.atime, s.mtime)
+    };
+    let fd = proc.open("/f", OpenFlags::WRONLY, 0).unwrap();
+    proc.setattrat(At::Fd(fd), "", &all, Follow::No).unwrap();
+    // Closing takes the time of the last write back to nobody.
+    proc.close(fd).unwrap();
+    assert_eq!(stat("/f"), (10, 20, 0o6751, time(1), time(2)));
+    // What is not named stays.
+    let none = ChangeAttributes::default();
+    proc.setattrat(At::Cwd, "/f", &none, Follow::No).unwrap();
+    let only = ChangeAttributes {
+        mode: Some(0o640),
+        ..none
+    };
+    proc.setattrat(At::Cwd, "/f", &only, Follow::No).unwrap();
+    assert_eq!(stat("/f"), (10, 20, 0o640, time(1), time(2)));
+    // All or nothing.
+    let bad = ChangeAttributes {
+        mtime: SetTime::To(Timespec {
+            sec: 0,
+            nsec: 1_000_000_000,
+        }),
+        uid: Some(99),
+        ..none
+    };
+    let refused = proc.setattrat(At::Cwd, "/f", &bad, Follow::No);
+    assert_eq!(refused, Err(Errno::EINVAL));
+    assert_eq!(stat("/f"), (10, 20, 0o640, time(1), time(2)));
+    // A symbolic link has no mode.
+    proc.symlinkat(b"f", At::Cwd, "/l").unwrap();
+    let refused = proc.setattrat(At::Cwd, "/l", &all, Follow::No);
+    assert_eq!(refused, Err(Errno::EOPNOTSUPP));
+    let link = ChangeAttributes { mode: None, ..all };
+    proc.setattrat(At::Cwd, "/l", &link, Follow::No).unwrap();
+    assert_eq!(stat("/l").0, 10);
+    assert_eq!(stat("/f").0, 10);
+    proc.unlinkat(At::Cwd, "/l", false).unwrap();
+    machine.remove("/f");
+    machine.check();
+    machine.end();
 }

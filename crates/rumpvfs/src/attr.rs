@@ -2,7 +2,7 @@
 
 use crate::{
     acl,
-    calls::{Access, Follow, SetTime},
+    calls::{Access, ChangeAttributes, Follow, SetTime},
     erased::AnyFileSystem,
     fs::{Attributes, SetAttributes, XattrMode},
     perm,
@@ -174,19 +174,50 @@ impl Ctx<'_> {
         let vnode = self.resolve_or_self(start, path, follow)?;
         // The ACL is read before the lock is taken.
         let writable = check_access(&vnode, &self.cred, Access::W);
-        let mount = &vnode.mount;
-        let present = mount.now();
-        let time = |set| match set {
-            SetTime::Omit => None,
-            SetTime::Now => Some(present),
-            SetTime::To(time) => Some(mount.round(time)),
-        };
         self.change(&vnode, |now| {
             perm::utimens(now, atime, mtime, &self.cred, || writable)?;
+            let (atime, mtime) = vnode.mount.times((atime, mtime));
             Ok(SetAttributes {
-                atime: time(atime),
-                mtime: time(mtime),
+                atime,
+                mtime,
                 ..SetAttributes::default()
+            })
+        })
+    }
+
+    pub(crate) fn setattr(
+        &self,
+        start: &Start,
+        path: &[u8],
+        wanted: &ChangeAttributes,
+        follow: Follow,
+    ) -> Result<()> {
+        let vnode = self.resolve_or_self(start, path, follow)?;
+        if wanted.mode.is_some() && vnode.file_type == FileType::Symlink {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let times = (wanted.atime, wanted.mtime);
+        let writable = check_access(&vnode, &self.cred, Access::W);
+        self.change(&vnode, |now| {
+            let mut now = *now;
+            let mut change = SetAttributes::default();
+            if wanted.uid.is_some() || wanted.gid.is_some() {
+                change = perm::chown(&now, wanted.uid, wanted.gid, &self.cred)?;
+                perm::changeable(now.protection)?;
+                now.uid = change.uid.unwrap_or(now.uid);
+                now.gid = change.gid.unwrap_or(now.gid);
+                now.mode = change.mode.unwrap_or(now.mode);
+            }
+            if let Some(mode) = wanted.mode {
+                change.mode = Some(perm::chmod(&now, mode, &self.cred)?);
+                perm::changeable(now.protection)?;
+            }
+            perm::utimens(&now, times.0, times.1, &self.cred, || writable)?;
+            let (atime, mtime) = vnode.mount.times(times);
+            Ok(SetAttributes {
+                atime,
+                mtime,
+                ..change
             })
         })
     }

@@ -29,9 +29,10 @@ pub enum Follow {
 }
 
 /// A time to be set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SetTime {
     /// As it is (`UTIME_OMIT`).
+    #[default]
     Omit,
     /// The present (`UTIME_NOW`).
     Now,
@@ -138,6 +139,21 @@ bitflags::bitflags! {
         /// Both change places.
         const EXCHANGE = 2;
     }
+}
+
+/// What `setattrat` changes; what is `None` or [`SetTime::Omit`] stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangeAttributes {
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Access time.
+    pub atime: SetTime,
+    /// Modification time.
+    pub mtime: SetTime,
 }
 
 /// An advisory lock on a range of a file.
@@ -287,6 +303,18 @@ pub trait Calls {
         path: impl AsRef<[u8]>,
         atime: SetTime,
         mtime: SetTime,
+        follow: Follow,
+    ) -> Result<()>;
+    /// Sets owner, mode and times together: `fchownat`, `fchmodat` and `utimensat`, in this order and all or nothing. For
+    /// whoever makes many files, one change of the inode costs a third of three.
+    ///
+    /// # Errors
+    /// Theirs.
+    fn setattrat(
+        &self,
+        at: At,
+        path: impl AsRef<[u8]>,
+        change: &ChangeAttributes,
         follow: Follow,
     ) -> Result<()>;
     /// Changes the file flags.
@@ -460,6 +488,20 @@ pub trait Calls {
     /// # Errors
     /// `EBADF`, `EINVAL` (no regular file).
     fn extents(&self, fd: Fd, offset: u64, len: u64) -> Result<Vec<FileExtent>>;
+    /// Appends `len` bytes at `offset`, at or behind the end, which the caller itself moves to the device: `put` is called
+    /// with the extents that they get, in ascending order, inside the file system's transaction. It must not call
+    /// the kernel. Returns the bytes done, above 0 and perhaps fewer than asked; the rest is for `pwrite`.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where only `pwrite` will do: the offset does not begin a page, the bytes are few, a file system without a
+    /// device, a descriptor with `SYNC`. `EBADF`, `ENOSPC`, `EIO`, and those of `put`. Nothing was done then.
+    fn write_extents(
+        &self,
+        fd: Fd,
+        offset: u64,
+        len: u64,
+        put: &mut dyn FnMut(FileExtent) -> Result<()>,
+    ) -> Result<u64>;
 }
 
 /// As what a host object is shown in the kernel's name space.

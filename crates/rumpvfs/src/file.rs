@@ -1,7 +1,7 @@
 //! An open vnode, as a file of the descriptor table.
 
 use crate::{
-    calls::MountFlags,
+    calls::{FileExtent, MountFlags},
     erased::AnyFileSystem,
     fs::SetAttributes,
     pages::FilePages,
@@ -57,6 +57,25 @@ impl VnodeFile {
             (None, FileType::Directory) => Err(Errno::EISDIR),
             (None, _) => Err(Errno::EINVAL),
         }
+    }
+
+    /// Appends bytes that `put` puts on the device; returns how many were done.
+    ///
+    /// # Errors
+    /// Those of [`FilePages::write_extents`].
+    pub(crate) fn write_extents(
+        &self,
+        range: (u64, u64),
+        put: &mut dyn FnMut(FileExtent) -> Result<()>,
+    ) -> Result<u64> {
+        let pages = self.pages()?;
+        let mount = &self.vnode.mount;
+        let mut inode = self.vnode.exclusive()?;
+        let result = pages.write_extents(&mount.fs, &mut inode, range, mount.now(), put);
+        let done = self.note_write(&mut inode, result)?;
+        drop(inode);
+        mount.changed()?;
+        Ok(done)
     }
 
     /// Notes the time of a read.

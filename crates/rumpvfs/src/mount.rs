@@ -1,7 +1,7 @@
 //! A mount: a driver at work, and the table of its vnodes.
 
 use crate::{
-    calls::MountFlags,
+    calls::{MountFlags, SetTime},
     erased::{AnyFileSystem, AnyInode},
     fs::{Ino, Limits},
     guarded::Guarded,
@@ -216,6 +216,17 @@ impl Mount {
     /// Wall time in the steps of this file system.
     pub(crate) fn now(&self) -> Timespec {
         self.round(self.caches.host.wall())
+    }
+
+    /// Access and modification time as they are to be stored; `None` where the old one stays.
+    pub(crate) fn times(&self, set: (SetTime, SetTime)) -> (Option<Timespec>, Option<Timespec>) {
+        let present = self.now();
+        let time = |set| match set {
+            SetTime::Omit => None,
+            SetTime::Now => Some(present),
+            SetTime::To(time) => Some(self.round(time)),
+        };
+        (time(set.0), time(set.1))
     }
 
     /// A time in the steps of this file system.

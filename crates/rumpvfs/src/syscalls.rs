@@ -2,8 +2,8 @@
 
 use crate::{
     calls::{
-        Access, At, Calls, Dirent, DirentPlus, EtfsType, FileExtent, FileHandle, Flock, Follow,
-        KernelVfs, MountArgs, MountFlags, RecordLock, RenameFlags, SetTime,
+        Access, At, Calls, ChangeAttributes, Dirent, DirentPlus, EtfsType, FileExtent, FileHandle,
+        Flock, Follow, KernelVfs, MountArgs, MountFlags, RecordLock, RenameFlags, SetTime,
     },
     data, dir,
     file::VnodeFile,
@@ -176,6 +176,19 @@ impl Calls for Proc {
         self.enter(|| {
             let start = process::start(self, at)?;
             Ctx::new(self)?.utimens(&start, path.as_ref(), (atime, mtime), follow)
+        })
+    }
+
+    fn setattrat(
+        &self,
+        at: At,
+        path: impl AsRef<[u8]>,
+        change: &ChangeAttributes,
+        follow: Follow,
+    ) -> Result<()> {
+        self.enter(|| {
+            let start = process::start(self, at)?;
+            Ctx::new(self)?.setattr(&start, path.as_ref(), change, follow)
         })
     }
 
@@ -431,6 +444,28 @@ impl Calls for Proc {
         self.enter(|| {
             let (file, _) = vnode_file(self, fd)?;
             data::extents(&file.vnode, offset, len)
+        })
+    }
+
+    fn write_extents(
+        &self,
+        fd: Fd,
+        offset: u64,
+        len: u64,
+        put: &mut dyn FnMut(FileExtent) -> Result<()>,
+    ) -> Result<u64> {
+        self.enter(|| {
+            let (file, flags) = vnode_file(self, fd)?;
+            if !flags.writes() {
+                return Err(Errno::EBADF);
+            }
+            let end = offset.checked_add(len);
+            let limited = end.is_none_or(|end| end > self.limits().file_size);
+            // Whoever waits for every write, or has too long a one, is served by the usual calls.
+            if limited || flags.intersects(OpenFlags::SYNC | OpenFlags::DSYNC) {
+                return Err(Errno::EOPNOTSUPP);
+            }
+            file.write_extents((offset, len), put)
         })
     }
 }

@@ -2,15 +2,18 @@
 
 use super::{FilePages, read::Target, step::Span};
 use crate::{
+    calls::FileExtent,
     erased::{AnyFileSystem, AnyInode},
     fs::Placed,
 };
-use alloc::vec;
-use rumpuser::Result;
+use alloc::{vec, vec::Vec};
+use rumpuser::{Errno, Result, Timespec};
 
 /// From this many bytes on, what is appended goes straight to the device: a copy and a page of memory less each, for data
 /// that is seldom read at once.
 const DIRECT_MIN: u64 = 16 << 10;
+/// Bytes whose extents are asked for in one transaction.
+const STEP: u64 = 8 << 20;
 
 impl FilePages {
     /// Whether the step `at .. to` may go past the cache: it begins with a page, behind the end of a file whose data is in
@@ -29,10 +32,6 @@ impl FilePages {
 
     /// Writes a span for which [`is_direct`](Self::is_direct); returns the bytes done, above 0.
     ///
-    /// The device gets the bytes inside the driver's transaction, where page cache would get dirty pages: a commit that has
-    /// the blocks in the file comes after the bytes, and its flush covers them. What the driver has chosen is free on
-    /// the device, also after a crash; if the transaction is undone, nobody minds what is in it.
-    ///
     /// # Errors
     /// Those of [`FileSystem::allocate`](crate::fs::FileSystem::allocate). That the device does not take the bytes is none:
     /// then they go through the cache, where a write-back that has the same trouble reports it.
@@ -43,43 +42,142 @@ impl FilePages {
         size: u64,
         span: Span<'_, '_>,
     ) -> Result<u64> {
-        let g = &self.inner.geometry;
-        if span.from > size {
-            self.settle_tail(Target { fs, inode, size }, span.from)?;
-        }
         let device = self.inner.mount.device()?;
-        let end = g.block_ceil(span.to);
         // The rest of the last block: bytes past the end of a file are zero.
-        let rest = vec![0; (end - span.to) as usize];
-        let (mut written, mut failed) = (0, false);
-        let mut write = |placed: Placed| {
-            let from = placed.offset.max(span.from);
-            let to = placed.offset.saturating_add(placed.len).min(end);
-            let home = placed
-                .device
-                .and_then(|home| home.checked_add(from.checked_sub(placed.offset)?));
-            let Some(home) = home.filter(|_| from < to && !failed) else {
-                return;
-            };
+        let rest = self.rest_of_block(span.to);
+        let mut put = |extent: FileExtent, home: u64| {
             let mut source = span.source;
-            source.skip((from - span.from) as usize);
-            let mut slices = source.slices(to.min(span.to).saturating_sub(from) as usize);
-            if to > span.to {
+            source.skip((extent.offset - span.from) as usize);
+            let mut slices = source.slices(extent.len as usize);
+            if extent.offset + extent.len == span.to {
                 slices.push(&rest);
             }
-            match device.write_vectored_at(home, &slices) {
-                Ok(()) => written += to - from,
-                Err(_) => failed = true,
+            device.write_vectored_at(home, &slices)
+        };
+        match self.put_direct(fs, inode, size, (span.from, span.to), &mut put)? {
+            Ok(done) => Ok(done),
+            Err(_) => {
+                let size = fs.attributes(inode).size.min(i64::MAX as u64);
+                self.write_step(fs, inode, size, span)
+            }
+        }
+    }
+
+    /// Appends `len` bytes at `offset` that the caller puts on the device: `put` is called with every extent of the file, in
+    /// ascending order. Returns the bytes done, above 0; the caller writes what is missing at the end, if anything, in the
+    /// usual way. The inode is locked exclusively; times are the caller's to update.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where this cannot be: not at a page behind the end, too short, no device. Those of
+    /// [`FileSystem::allocate`](crate::fs::FileSystem::allocate) and of `put`. In any case nothing was done.
+    pub fn write_extents(
+        &self,
+        fs: &dyn AnyFileSystem,
+        inode: &mut AnyInode,
+        (offset, len): (u64, u64),
+        now: Timespec,
+        put: &mut dyn FnMut(FileExtent) -> Result<()>,
+    ) -> Result<u64> {
+        let end = offset
+            .saturating_add(len)
+            .min(self.inner.geometry.file_size_max);
+        let mut at = offset;
+        while at < end {
+            let to = end.min(at.saturating_add(STEP));
+            match self.extents_step(fs, inode, (at, to), now, put) {
+                Ok(done) => at += done,
+                Err(error) if at == offset => return Err(error),
+                Err(_) => break,
+            }
+        }
+        Ok(at - offset)
+    }
+
+    fn extents_step(
+        &self,
+        fs: &dyn AnyFileSystem,
+        inode: &mut AnyInode,
+        (at, to): (u64, u64),
+        now: Timespec,
+        put: &mut dyn FnMut(FileExtent) -> Result<()>,
+    ) -> Result<u64> {
+        let size = fs.attributes(inode).size.min(i64::MAX as u64);
+        if at >= to || !self.is_direct(size, at, to) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let device = self.inner.mount.device()?;
+        let rest = self.rest_of_block(to);
+        let mut put = |extent: FileExtent, home: u64| {
+            put(extent)?;
+            if extent.offset + extent.len == to && !rest.is_empty() {
+                device.write_at(home + extent.len, &rest)?;
+            }
+            Ok(())
+        };
+        match self.put_direct(fs, inode, size, (at, to), &mut put)? {
+            Ok(done) => Ok(done),
+            Err(error) => {
+                self.truncate(fs, inode, size, now)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Zeros from `end` to the end of its block.
+    fn rest_of_block(&self, end: u64) -> Vec<u8> {
+        vec![0; (self.inner.geometry.block_ceil(end) - end) as usize]
+    }
+
+    /// Allocates `from .. to`, for which [`is_direct`](Self::is_direct), and has its bytes put on the device: `put` gets every
+    /// extent and its address. Gives the bytes done, above 0, or why the bytes are not on the device though they have their
+    /// place in the file.
+    ///
+    /// The device gets the bytes inside the driver's transaction, where page cache would get dirty pages: a commit that has
+    /// the blocks in the file comes after the bytes, and its flush covers them. What the driver has chosen is free on
+    /// the device, also after a crash; if the transaction is undone, nobody minds what is in it.
+    ///
+    /// # Errors
+    /// Those of [`FileSystem::allocate`](crate::fs::FileSystem::allocate).
+    fn put_direct(
+        &self,
+        fs: &dyn AnyFileSystem,
+        inode: &mut AnyInode,
+        size: u64,
+        (from, to): (u64, u64),
+        put: &mut dyn FnMut(FileExtent, u64) -> Result<()>,
+    ) -> Result<Result<u64>> {
+        let g = &self.inner.geometry;
+        if from > size {
+            self.settle_tail(Target { fs, inode, size }, from)?;
+        }
+        let (mut written, mut failed) = (0, None);
+        let mut place = |placed: Placed| {
+            let start = placed.offset.max(from);
+            let end = placed.offset.saturating_add(placed.len).min(to);
+            let home = placed
+                .device
+                .and_then(|home| home.checked_add(start.checked_sub(placed.offset)?));
+            let Some(home) = home.filter(|_| start < end && failed.is_none()) else {
+                return;
+            };
+            let extent = FileExtent {
+                offset: start,
+                len: end - start,
+                device: Some(home),
+            };
+            match put(extent, home) {
+                Ok(()) => written += extent.len,
+                Err(error) => failed = Some(error),
             }
         };
-        let len = end - span.from;
-        let done = fs.allocate(inode, span.from, len, span.to, &mut write)?;
-        let done = g.block_floor(done).min(len);
-        if done > 0 && written >= done {
-            return Ok(done.min(span.to - span.from));
-        }
-        // The device failed, or some blocks had a place before and were not told.
-        let size = fs.attributes(inode).size.min(i64::MAX as u64);
-        self.write_step(fs, inode, size, span)
+        let len = g.block_ceil(to) - from;
+        let done = fs.allocate(inode, from, len, to, &mut place)?;
+        let done = g.block_floor(done).min(len).min(to - from);
+        Ok(match failed {
+            None if done > 0 && written >= done => Ok(done),
+            // Some blocks had a place before and were not told.
+            None => Err(Errno::EIO),
+            Some(error) => Err(error),
+        })
     }
 }

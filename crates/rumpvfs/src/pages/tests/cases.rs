@@ -329,3 +329,57 @@ fn readers_and_write_back_run_beside_each_other() {
     bench.pages.flush().unwrap();
     assert_eq!(bench.on_device(), [100; 4096]);
 }
+
+#[test]
+fn bytes_that_somebody_else_puts_on_the_device() {
+    let mut bench = Bench::new(4096, 4096, 64 << 20);
+    let data: Vec<u8> = (0..100_003).map(|n| (n % 251) as u8).collect();
+    assert_eq!(bench.write_extents(0, &data, usize::MAX), Ok(100_003));
+    assert_eq!((bench.size(), bench.pool.used()), (100_003, 0));
+    assert_eq!(bench.on_device(), data);
+    // What is behind the end in its block is zeros and not what was there.
+    bench.truncate(110_000).unwrap();
+    let behind = bench.read(100_003, 10_000).unwrap();
+    assert_eq!(behind, vec![0; 110_000 - 100_003]);
+    // Behind a hole.
+    assert_eq!(bench.write_extents(131_072, &data, usize::MAX), Ok(100_003));
+    assert_eq!(bench.read(110_000, 21_072).unwrap(), vec![0; 21_072]);
+    assert_eq!(bench.read(131_072, 200_000).unwrap(), data);
+}
+
+#[test]
+fn bytes_that_nobody_puts_on_the_device_are_not_in_the_file() {
+    let mut bench = Bench::new(4096, 4096, 64 << 20);
+    bench.write(0, &[3; 8192]).unwrap();
+    let data = vec![7; 200_000];
+    for fail in [0, 1, 20] {
+        assert_eq!(bench.write_extents(8192, &data, fail), Err(Errno::EIO));
+        assert_eq!(bench.size(), 8192);
+        assert_eq!(bench.file().blocks.len(), 2);
+    }
+    // With the device full: nothing, and no error of the one who puts.
+    let all = vec![7; 17 << 20];
+    assert_eq!(bench.write_extents(8192, &all, usize::MAX), Ok(8 << 20));
+    assert_eq!(bench.size(), 8192 + (8 << 20));
+    let full = bench.write_extents(8192 + (8 << 20), &all, usize::MAX);
+    assert_eq!(full, Err(Errno::ENOSPC));
+    assert_eq!(bench.size(), 8192 + (8 << 20));
+}
+
+#[test]
+fn where_bytes_cannot_be_put_on_the_device() {
+    let mut bench = Bench::new(4096, 4096, 64 << 20);
+    let refused = Err(Errno::EOPNOTSUPP);
+    let data = vec![7; 100_000];
+    assert_eq!(bench.write_extents(0, &data[..1000], 9), refused);
+    assert_eq!(bench.write_extents(0, &[], 9), Ok(0));
+    assert_eq!(bench.write_extents(100, &data, 9), refused);
+    bench.write(0, &data).unwrap();
+    assert_eq!(bench.write_extents(0, &data, 9), refused);
+    assert_eq!(bench.write_extents(100_000, &data, 9), refused);
+    // Data in the inode must move out first.
+    let mut bench = Bench::new(4096, 4096, 64 << 20);
+    bench.file().inline = Some(vec![1; 10]);
+    bench.file().size = 10;
+    assert_eq!(bench.write_extents(4096, &data, 9), refused);
+}

@@ -1,6 +1,7 @@
 //! A device and a driver for tests.
 
 use crate::{
+    calls::FileExtent,
     erased::{AnyFileSystem, AnyInode, erase},
     fs::{
         Attributes, DirCookie, DirEmit, Extent, FileSystem, Found, FsStatistics, Ino, Limits,
@@ -451,6 +452,22 @@ impl Bench {
         let (a, b) = data.split_at(data.len() / 3);
         self.pages
             .write(&*self.fs, &mut self.inode, offset, &[a, b])
+    }
+
+    /// Appends `data` as somebody who writes to the device himself; `fail` counts the extents down to one that fails.
+    pub(super) fn write_extents(&mut self, offset: u64, data: &[u8], fail: usize) -> Result<u64> {
+        let device = self.shared.device.clone();
+        let mut left = fail;
+        let mut put = |extent: FileExtent| {
+            left = left.checked_sub(1).ok_or(Errno::EIO)?;
+            let at = (extent.offset - offset) as usize;
+            let piece = &data[at..at + extent.len as usize];
+            device.write_at(extent.device.ok_or(Errno::EIO)?, piece)
+        };
+        let range = (offset, data.len() as u64);
+        let now = Timespec::default();
+        self.pages
+            .write_extents(&*self.fs, &mut self.inode, range, now, &mut put)
     }
 
     pub(super) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
