@@ -13,7 +13,7 @@ use rumpvfs::{
 use std::collections::HashSet;
 
 /// Entries that are asked for at a time.
-const BATCH: usize = 1024;
+pub(crate) const BATCH: usize = 1024;
 
 /// Something in the tree.
 #[derive(Clone, Debug)]

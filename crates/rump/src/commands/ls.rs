@@ -6,17 +6,17 @@ use crate::{
     mode::mode_string,
     output::Out,
     report::{Failure, Outcome},
-    session::{Image, Session},
+    session::{Image, OpenFd, Session},
     time::{Civil, ls_default, now},
     units::human,
-    walk::{join, read_dir},
+    walk::{BATCH, join, read_dir},
 };
 use clap::{Args, ValueEnum};
-use rumpkern::{FileType, OpenFlags, Stat};
+use rumpkern::{FileType, OpenFlags, Stat, types::DeviceNumber};
 use rumpuser::Timespec;
 use rumpvfs::{
     Calls as _,
-    calls::{At, Follow},
+    calls::{At, DirentPlus, Follow},
 };
 use std::{collections::HashSet, ffi::OsString, io::Write};
 
@@ -173,6 +173,13 @@ impl Ls {
 
     fn long(&self) -> bool {
         self.long || self.numeric || self.full_time
+    }
+
+    /// Whether a directory tells all that is shown and sorted by: names, types and inode numbers.
+    fn needs_only_names(&self) -> bool {
+        let attributes = self.long() || self.json || self.size || self.classify;
+        let order = self.by_time || self.by_size || self.accessed || self.changed;
+        !(attributes || order || self.dereference)
     }
 
     fn hidden(&self, name: &[u8]) -> bool {
@@ -340,7 +347,12 @@ impl Lister<'_> {
         let flags = OpenFlags::RDONLY | OpenFlags::DIRECTORY;
         let fd = image.open_at(At::Cwd, path, flags).map_err(fail)?;
         let mut entries = Vec::new();
-        if let Err(errno) = read_dir(image, &fd, &mut entries) {
+        let read = if self.args.needs_only_names() {
+            read_names(image, &fd, &mut entries)
+        } else {
+            read_dir(image, &fd, &mut entries)
+        };
+        if let Err(errno) = read {
             self.session.report.fail(&fail(errno)); // what was read before is shown
         }
         let mut rows = Vec::with_capacity(entries.len() + 2);
@@ -552,6 +564,57 @@ impl Lister<'_> {
         }
         self.out.flush()?;
         Ok(())
+    }
+}
+
+/// Reads a whole directory without looking at what is in it; attributes are zeros where it does not tell them.
+///
+/// # Errors
+/// Those of `getdents`.
+fn read_names(
+    image: &Image,
+    fd: &OpenFd<'_>,
+    entries: &mut Vec<DirentPlus>,
+) -> rumpuser::Result<()> {
+    loop {
+        let more = image.proc.getdents(fd.fd, BATCH)?;
+        if more.is_empty() {
+            return Ok(());
+        }
+        for entry in more {
+            if entry.name == b"." || entry.name == b".." {
+                continue;
+            }
+            let stat = match entry.file_type {
+                Some(file_type) => Ok(stat_of_entry(entry.ino, file_type)),
+                None => image.proc.fstatat(At::Fd(fd.fd), &entry.name, Follow::No),
+            };
+            let name = entry.name;
+            entries.push(DirentPlus { name, stat });
+        }
+    }
+}
+
+const fn stat_of_entry(ino: u64, file_type: FileType) -> Stat {
+    const NEVER: Timespec = Timespec { sec: 0, nsec: 0 };
+    Stat {
+        dev: 0,
+        ino,
+        generation: 0,
+        file_type,
+        mode: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: DeviceNumber { major: 0, minor: 0 },
+        size: 0,
+        blksize: 0,
+        blocks: 0,
+        atime: NEVER,
+        mtime: NEVER,
+        ctime: NEVER,
+        birthtime: None,
+        flags: 0,
     }
 }
 
