@@ -2,21 +2,24 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
-    cell::{Cell, OnceCell},
     io::IsTerminal,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 /// Shown only when the work takes longer.
 const PATIENCE: Duration = Duration::from_millis(700);
 
-/// Counts what was done.
+/// Counts what was done, by any thread.
 pub(crate) struct Progress {
     start: Instant,
     terminal: bool,
-    files: Cell<u64>,
-    bytes: Cell<u64>,
-    bar: OnceCell<ProgressBar>,
+    files: AtomicU64,
+    bytes: AtomicU64,
+    bar: OnceLock<ProgressBar>,
 }
 
 impl Progress {
@@ -25,22 +28,22 @@ impl Progress {
         Self {
             start: Instant::now(),
             terminal: std::io::stderr().is_terminal(),
-            files: Cell::new(0),
-            bytes: Cell::new(0),
-            bar: OnceCell::new(),
+            files: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            bar: OnceLock::new(),
         }
     }
 
     /// So many bytes more.
     pub(crate) fn bytes(&self, count: u64) {
-        self.bytes.set(self.bytes.get().saturating_add(count));
+        self.bytes.fetch_add(count, Relaxed);
         self.show();
     }
 
     /// One file more.
     pub(crate) fn file(&self) {
-        self.files.set(self.files.get() + 1);
-        if self.files.get().is_multiple_of(64) {
+        let before = self.files.fetch_add(1, Relaxed);
+        if before.is_multiple_of(64) {
             self.show();
         }
     }
@@ -56,8 +59,8 @@ impl Progress {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar
         });
-        bar.set_message(format!("{} files", self.files.get()));
-        bar.set_position(self.bytes.get());
+        bar.set_message(format!("{} files", self.files.load(Relaxed)));
+        bar.set_position(self.bytes.load(Relaxed));
     }
 }
 

@@ -18,11 +18,12 @@ use rumpvfs::{
 use std::{
     cell::RefCell,
     ffi::{OsStr, OsString},
+    fs::File,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::Path,
     rc::Rc,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -91,6 +92,8 @@ pub(crate) struct Image {
     kernel: Kernel,
     key: (HostId, Option<Selector>),
     told: AtomicU64,
+    /// The host's file that the device's bytes lie in, for whoever reads it on when the image is busy otherwise.
+    shared: OnceLock<Arc<File>>,
 }
 
 impl Session {
@@ -268,6 +271,7 @@ impl Session {
             told: AtomicU64::new(kernel.log().mark()),
             kernel,
             key,
+            shared: OnceLock::new(),
         })
     }
 
@@ -480,6 +484,16 @@ impl Image {
             format_args!("{}:{path}", self.name),
             format_args!("{errno}{told}"),
         )
+    }
+
+    /// The host's file `window` of the device, to be kept. `None` if the host has no descriptor left.
+    pub(crate) fn share(&self, window: &File) -> Option<Arc<File>> {
+        if let Some(file) = self.shared.get() {
+            return Some(file.clone());
+        }
+        // A device has one such file.
+        let file = Arc::new(window.try_clone().ok()?);
+        Some(self.shared.get_or_init(|| file).clone())
     }
 
     /// Opens a file; it is closed when the value goes.

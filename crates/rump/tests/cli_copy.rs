@@ -90,6 +90,65 @@ fn archives_of_the_host_come_back_as_they_were() {
 }
 
 #[test]
+fn trees_of_many_files_by_several_threads() {
+    let scratch = Scratch::new();
+    let tree = scratch.path("tree");
+    let data = noise(400_000);
+    for dir in 0..6 {
+        let dir = tree.join(format!("d{dir}/e"));
+        fs::create_dir_all(&dir).unwrap();
+        for file in 0..70_usize {
+            let len = [0, 1, 700, 4096, 5000, 17_000, 70_000][file % 7];
+            fs::write(dir.join(format!("f{file}")), &data[file..file + len]).unwrap();
+        }
+        fs::write(dir.join("large"), &data).unwrap();
+        fs::hard_link(dir.join("f4"), dir.join("linked")).unwrap();
+        fs::set_permissions(dir.join("f2"), fs::Permissions::from_mode(0o4511)).unwrap();
+    }
+    fs::hard_link(tree.join("d0/e/large"), tree.join("d5/large too")).unwrap();
+    let tree = tree.to_str().unwrap();
+    let image = scratch.image("a.img", 32, None);
+    good(&["put", "-aT", tree, &at(&image, "/tree")]);
+    check(&image);
+    let out = scratch.text("out");
+    good(&["get", "-a", &at(&image, "/tree"), &out]);
+    assert_eq!(listing(&out), listing(tree));
+    tool("diff", &["-r", tree, &out]);
+    // Once more over what is there: replaced, and nothing but that.
+    good(&["get", "-a", &at(&image, "/tree/."), &out]);
+    assert_eq!(listing(&out), listing(tree));
+    tool("diff", &["-r", tree, &out]);
+    // A file where a directory should go: what is in that is left out, the rest is not, and nothing is made outside.
+    let second = scratch.image("b.img", 32, None);
+    let blocked = scratch.write("blocked", "file");
+    good(&["mkdir", &at(&second, "/tree")]);
+    let blocked = blocked.to_str().unwrap();
+    good(&["put", blocked, &at(&second, "/tree/d3")]);
+    let done = rump(&["put", "-aT", tree, &at(&second, "/tree")]);
+    assert_eq!(done.status, 1);
+    assert!(done.err.contains("/tree/d3"), "{done:?}");
+    assert_eq!(done.err.lines().count(), 1, "{done:?}");
+    check(&second);
+    assert_eq!(good(&["cat", &at(&second, "/tree/d3")]), "file");
+    let names = good(&["find", &at(&second, "/tree"), "-type", "f"]);
+    // Per directory 72 names, one directory less, one file in its place, one link at the end.
+    assert_eq!(names.lines().count(), 5 * 72 + 2);
+    // On the way out as well.
+    let third = scratch.path("third");
+    fs::create_dir(&third).unwrap();
+    fs::write(third.join("d1"), "file").unwrap();
+    let third_text = third.to_str().unwrap();
+    fails(
+        &["get", "-a", &at(&image, "/tree/."), third_text],
+        1,
+        &["d1"],
+    );
+    assert_eq!(fs::read_to_string(third.join("d1")).unwrap(), "file");
+    assert_eq!(fs::read(third.join("d4/e/large")).unwrap(), data);
+    assert_eq!(fs::read_dir(third.join("d5/e")).unwrap().count(), 72);
+}
+
+#[test]
 fn get_and_put_are_cp_with_known_sides() {
     let scratch = Scratch::new();
     let image = scratch.image("a.img", 8, None);

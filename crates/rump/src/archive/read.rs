@@ -277,6 +277,7 @@ impl<R: Read> Reader<R> {
             atime: atime.unwrap_or_else(time::now),
             mtime,
             xattrs: xattrs(extended),
+            more_names: false,
         };
         let sparse = match kind {
             Some(FileType::Regular) => self.sparse(header, extended, &mut stored, &mut meta)?,

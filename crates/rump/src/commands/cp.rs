@@ -4,6 +4,7 @@ use crate::{
     address::{self, Address, Operand},
     copy::{
         Job, Keep, PutOptions, Sink,
+        ahead::read_ahead,
         host_sink::HostSink,
         host_source,
         image_sink::ImageSink,
@@ -25,6 +26,7 @@ use std::{
     os::unix::{ffi::OsStrExt, fs::FileTypeExt},
     path::{Path, PathBuf},
     rc::Rc,
+    thread::Scope,
 };
 
 /// Copy between images and the host, in any direction
@@ -292,14 +294,14 @@ fn run(session: &Session, how: &How, sources: &[Operand], dest: &Operand) -> Out
                 session.report.step(written).map(drop)
             })
         }
-        Operand::Host(path) => {
-            let target = host_target(path, many, how, &job)?;
-            copy_all(how, &ready, target, &job)
-        }
+        Operand::Host(path) => std::thread::scope(|scope| {
+            let target = host_target(path, many, how, &job, scope)?;
+            copy_all(how, &ready, target, false, &job)
+        }),
         Operand::Image(address) => {
             let image = session.open(address)?;
             let target = image_target(&image, address, many, how, &job)?;
-            copy_all(how, &ready, target, &job)
+            copy_all(how, &ready, target, true, &job)
         }
     }
 }
@@ -317,6 +319,7 @@ fn copy_all<S: Sink>(
     how: &How,
     sources: &[Ready<'_>],
     mut target: Target<S>,
+    to_image: bool,
     job: &Job<'_>,
 ) -> Outcome<()> {
     let from = how.from();
@@ -331,7 +334,15 @@ fn copy_all<S: Sink>(
             }
             Ready::Host(path) => {
                 let to = to(host_source::base_name(path));
-                host_source::copy(path, sink, &to, from, &mut links, job)
+                if to_image && from.recursive {
+                    let links = &mut links;
+                    let copy = |queue: &mut dyn Sink| {
+                        host_source::copy(path, queue, &to, from, links, job)
+                    };
+                    read_ahead(sink, job, copy)
+                } else {
+                    host_source::copy(path, sink, &to, from, &mut links, job)
+                }
             }
             Ready::Pipe(path) => {
                 let to = to(host_source::base_name(path));
@@ -352,6 +363,8 @@ fn copy_all<S: Sink>(
             },
         };
         job.report.step(copied)?;
+        // The next source may have the same names.
+        target.sink.settle();
     }
     target.sink.finish()
 }
@@ -392,14 +405,15 @@ fn is_stream(path: &Path) -> bool {
     })
 }
 
-fn host_target<'a>(
+fn host_target<'scope, 'env>(
     path: &Path,
     many: bool,
     how: &How,
-    job: &'a Job<'a>,
-) -> Outcome<Target<HostSink<'a>>> {
+    job: &'scope Job<'scope>,
+    scope: &'scope Scope<'scope, 'env>,
+) -> Outcome<Target<HostSink<'scope, 'env>>> {
     if path.is_dir() && !how.no_target_directory {
-        let sink = HostSink::new(path, job)?;
+        let sink = HostSink::new(path, job, scope)?;
         return Ok(Target { sink, name: None });
     }
     if many {
@@ -413,7 +427,7 @@ fn host_target<'a>(
         _ => PathBuf::from("."),
     };
     Ok(Target {
-        sink: HostSink::new(&parent, job)?,
+        sink: HostSink::new(&parent, job, scope)?,
         name: Some(name.as_bytes().to_vec()),
     })
 }

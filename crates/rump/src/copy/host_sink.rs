@@ -1,49 +1,68 @@
 //! Copying to the host.
 
-use super::{Body, Content, Identity, Job, Loss, Meta, Piece, Place, Sink, check_path, for_chunks};
+use super::{
+    Body, Content, Identity, Job, Loss, Meta, Place, Sink, check_path,
+    host_file::{FileWriter, Parent, attributes, new_mode, owner, owner_result, xattr_result},
+    split_last,
+    writers::Writers,
+};
 use crate::{
-    hostfs::{HostDir, Unnamed, copy_range, through_fd, timestamps},
+    hostfs::{HostDir, Unnamed, through_fd, timestamps},
     quote::shown_os,
     report::{Failure, Outcome, io_reason},
 };
 use rumpkern::FileType;
 use rustix::{
-    fs::{self, AtFlags, Gid, Mode, OFlags, Uid, XattrFlags},
+    fs::{self, AtFlags, Gid, Mode, Uid, XattrFlags},
     io::Errno,
 };
 use std::{
+    collections::HashSet,
     ffi::OsStr,
-    fs::File,
     io,
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::{ffi::OsStrExt, fs::FileExt},
+        unix::ffi::OsStrExt,
     },
     path::Path,
+    sync::Arc,
+    thread::Scope,
 };
 
-/// A directory of the host that entries go to.
-pub(crate) struct HostSink<'a> {
+/// A directory of the host that entries go to. Regular files are written by threads of their own; what is
+/// [settled](Sink::settle) is there.
+pub(crate) struct HostSink<'scope, 'env> {
     dir: HostDir,
-    job: &'a Job<'a>,
+    job: &'scope Job<'scope>,
     /// Directories whose attributes wait for the end.
     dirs: Vec<(Vec<u8>, Meta)>,
-    /// Whether the host moves data between these files itself; not known before the first try.
-    moves: bool,
+    /// Directories that this copy made.
+    ours: HashSet<Vec<u8>>,
+    /// The directory that the last file went to.
+    parent: Option<(Vec<u8>, Arc<Parent>)>,
+    writer: FileWriter,
+    writers: Writers<'scope, 'env>,
 }
 
-impl<'a> HostSink<'a> {
+impl<'scope, 'env> HostSink<'scope, 'env> {
     /// Entries go to the directory at `root`.
     ///
     /// # Errors
     /// It is not there, or no directory.
-    pub(crate) fn new(root: &Path, job: &'a Job<'a>) -> Outcome<Self> {
+    pub(crate) fn new(
+        root: &Path,
+        job: &'scope Job<'scope>,
+        scope: &'scope Scope<'scope, 'env>,
+    ) -> Outcome<Self> {
         let dir = HostDir::open(root).map_err(|error| Failure::host(root, &error))?;
         Ok(Self {
             dir,
             job,
             dirs: Vec::new(),
-            moves: true,
+            ours: HashSet::new(),
+            parent: None,
+            writer: FileWriter::default(),
+            writers: Writers::new(scope, job),
         })
     }
 
@@ -67,6 +86,9 @@ impl<'a> HostSink<'a> {
             }
             Err(error) => return Err(error.into()),
         };
+        if made {
+            self.ours.insert(path.to_vec());
+        }
         if made || self.changes_directories() {
             self.dirs.push((path.to_vec(), meta.clone()));
         }
@@ -80,34 +102,35 @@ impl<'a> HostSink<'a> {
     }
 
     fn regular(&mut self, path: &[u8], meta: &Meta, content: &mut dyn Content) -> Outcome<()> {
-        let shown = self.dir.shown(path);
-        let fail = |error: io::Error| Failure::host(&shown, &error);
-        let (at, name) = self.dir.parent(path).map_err(fail)?;
-        let job = self.job;
-        let mut mode = new_mode(job, meta);
-        if let Ok(there) = fs::statat(at, name, AtFlags::SYMLINK_NOFOLLOW) {
-            if job.options.no_clobber {
-                return Ok(());
-            }
-            match fs::FileType::from_raw_mode(there.st_mode) {
-                fs::FileType::Directory => return Err(fail(Errno::ISDIR.into())),
-                // As with cp, a file that is replaced keeps its mode.
-                fs::FileType::RegularFile if !job.options.keep.mode => {
-                    mode = there.st_mode & 0o7777;
-                }
-                _ => {}
-            }
+        let parent = self.parent(path);
+        let parent = parent.map_err(|error| Failure::host(self.dir.shown(path), &error))?;
+        let name = OsStr::from_bytes(split_last(path).1);
+        if !meta.more_names
+            && let Some(content) = content.detached()
+        {
+            self.writers
+                .add(&parent, name.to_owned(), meta.clone(), content);
+            return Ok(());
         }
-        let create = |dir: BorrowedFd<'_>, name: &OsStr| {
-            let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
-            fs::openat(dir, name, flags, Mode::from_raw_mode(0o600))
-        };
-        let (unnamed, fd) = Unnamed::make(at, create).map_err(fail)?;
-        let file = File::from(fd);
-        fill(&file, &shown, meta, content, &mut self.moves, job)?;
-        attributes(job, &shown, file.as_fd(), meta, mode).map_err(fail)?;
-        drop(file);
-        unnamed.publish(name, job.options.no_clobber).map_err(fail)
+        self.writer.write(&parent, name, meta, content, self.job)
+    }
+
+    /// The directory that an entry is in.
+    fn parent(&mut self, path: &[u8]) -> io::Result<Arc<Parent>> {
+        let dir = split_last(path).0;
+        if let Some((last, parent)) = &self.parent
+            && last == dir
+        {
+            return Ok(parent.clone());
+        }
+        let (at, _) = self.dir.parent(path)?;
+        let parent = Arc::new(Parent {
+            fd: at.try_clone_to_owned()?,
+            path: self.dir.shown(dir),
+            ours: self.ours.contains(dir),
+        });
+        self.parent = Some((dir.to_vec(), parent.clone()));
+        Ok(parent)
     }
 
     fn symlink(&mut self, path: &[u8], meta: &Meta, target: &[u8]) -> io::Result<()> {
@@ -163,7 +186,7 @@ impl<'a> HostSink<'a> {
     }
 }
 
-impl Sink for HostSink<'_> {
+impl Sink for HostSink<'_, '_> {
     fn put(&mut self, path: &[u8], meta: &Meta, body: Body<'_>) -> Outcome<()> {
         check_path(path)?;
         self.job.tell(path);
@@ -184,7 +207,13 @@ impl Sink for HostSink<'_> {
         })
     }
 
+    fn settle(&mut self) {
+        self.writers.settle();
+    }
+
     fn finish(&mut self) -> Outcome<()> {
+        self.settle();
+        crate::signals::check()?;
         // The deepest first: what is done in a directory changes its times.
         while let Some((path, meta)) = self.dirs.pop() {
             let shown = self.dir.shown(&path);
@@ -247,127 +276,4 @@ fn finish_unopened(
         fs::utimensat(at, new, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     }
     unnamed.publish(name, job.options.no_clobber)
-}
-
-fn new_mode(job: &Job<'_>, meta: &Meta) -> u32 {
-    if job.options.keep.mode {
-        meta.mode
-    } else {
-        meta.mode & 0o777 & !job.options.umask
-    }
-}
-
-fn owner(job: &Job<'_>, meta: &Meta) -> Option<(u32, u32)> {
-    match job.options.owner {
-        Some(owner) => Some(owner),
-        None => job.options.keep.owner.then_some((meta.uid, meta.gid)),
-    }
-}
-
-/// Takes the result of a chown: that it is not permitted is a loss, said once. Whether the owner is right.
-fn owner_result(job: &Job<'_>, shown: &Path, changed: rustix::io::Result<()>) -> io::Result<bool> {
-    match changed {
-        Ok(()) => Ok(true),
-        Err(error @ (Errno::PERM | Errno::INVAL)) => {
-            job.lose(Loss::Owners, &shown_os(shown), &io_reason(&error.into()));
-            Ok(false)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn xattr_result(
-    job: &Job<'_>,
-    shown: &Path,
-    name: &OsStr,
-    set: rustix::io::Result<()>,
-) -> io::Result<()> {
-    match set {
-        Ok(()) => Ok(()),
-        Err(error @ (Errno::PERM | Errno::OPNOTSUPP | Errno::ACCESS)) => {
-            let first = format!("{} ({})", shown_os(shown), shown_os(name));
-            job.lose(Loss::Xattrs, &first, &io_reason(&error.into()));
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Owner, extended attributes, mode and times of an open file. Owner first, as that takes set-id bits and capabilities away; the mode after
-/// the attributes, as a read-only file takes none.
-fn attributes(
-    job: &Job<'_>,
-    shown: &Path,
-    fd: BorrowedFd<'_>,
-    meta: &Meta,
-    mode: u32,
-) -> io::Result<()> {
-    let mut mode = mode;
-    if let Some((uid, gid)) = owner(job, meta) {
-        let changed = fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-        if !owner_result(job, shown, changed)? && meta.kind == FileType::Regular {
-            // Set-id to another than its owner would be a present for somebody.
-            mode &= 0o1777;
-        }
-    }
-    for (name, value) in &meta.xattrs {
-        let name = OsStr::from_bytes(name);
-        let set = fs::fsetxattr(fd, name, value, XattrFlags::empty());
-        xattr_result(job, shown, name, set)?;
-    }
-    fs::fchmod(fd, Mode::from_raw_mode(mode))?;
-    if job.options.keep.times {
-        fs::futimens(fd, &timestamps(meta.atime, meta.mtime))?;
-    }
-    Ok(())
-}
-
-/// Writes the content.
-fn fill(
-    file: &File,
-    shown: &Path,
-    meta: &Meta,
-    content: &mut dyn Content,
-    moves: &mut bool,
-    job: &Job<'_>,
-) -> Outcome<()> {
-    let fail = |error: io::Error| Failure::host(shown, &error);
-    let pieces = content.pieces().to_vec();
-    for piece in &pieces {
-        crate::signals::check()?;
-        if let (Some(from), Some(at)) = (content.host_file(), piece.host) {
-            if *moves {
-                *moves = copy_range(from, at, file, piece.offset, piece.len).map_err(fail)?;
-            }
-            if !*moves {
-                through_memory(from, at, file, piece).map_err(fail)?;
-            }
-            job.progress.bytes(piece.len);
-            continue;
-        }
-        for_chunks(content, std::slice::from_ref(piece), &mut |offset, data| {
-            file.write_all_at(data, offset).map_err(fail)?;
-            job.progress.bytes(data.len() as u64);
-            Ok(())
-        })?;
-    }
-    let end = pieces.last().map_or(0, |piece| piece.offset + piece.len);
-    if end < meta.size {
-        file.set_len(meta.size).map_err(fail)?;
-    }
-    Ok(())
-}
-
-/// Copies a piece between two files of the host with a buffer.
-fn through_memory(from: &File, at: u64, to: &File, piece: &Piece) -> io::Result<()> {
-    let len = usize::try_from(piece.len).unwrap_or(super::CHUNK);
-    let mut buf = vec![0; len.min(super::CHUNK)];
-    let mut done = 0;
-    while done < piece.len {
-        let want = usize::try_from(piece.len - done).map_or(buf.len(), |n| n.min(buf.len()));
-        from.read_exact_at(&mut buf[..want], at + done)?;
-        to.write_all_at(&buf[..want], piece.offset + done)?;
-        done += want as u64;
-    }
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::{Body, Content, Identity, Job, Meta, Piece, Place, Sink, image_source::From};
 use crate::{
-    copy::image_source::Links,
+    copy::{image_source::Links, writers::Detached},
     hostfs::{bytes, read_xattrs, through_fd},
     quote::shown_os,
     report::{Failure, Outcome},
@@ -23,6 +23,7 @@ use std::{
         unix::{ffi::OsStrExt, fs::FileExt},
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// A directory on the way.
@@ -125,6 +126,7 @@ impl Tree<'_, '_> {
         }
         let linked =
             self.job.options.keep.links && stat.st_nlink > 1 && meta.kind != FileType::Directory;
+        meta.more_names = linked;
         if linked && let Some(earlier) = links.earlier(id, &target) {
             sink.put(&target, &meta, Body::Link(&earlier))?;
             return Ok(None);
@@ -185,7 +187,7 @@ impl Tree<'_, '_> {
                 }
                 let pieces = pieces(&file, meta.size).map_err(fail)?;
                 let mut content = HostContent {
-                    file,
+                    file: Arc::new(file),
                     path: shown,
                     pieces,
                 };
@@ -260,6 +262,7 @@ fn meta(stat: &fs::Stat) -> Meta {
         atime: time(stat.st_atime, stat.st_atime_nsec),
         mtime: time(stat.st_mtime, stat.st_mtime_nsec),
         xattrs: Vec::new(),
+        more_names: false,
     }
 }
 
@@ -301,7 +304,7 @@ fn pieces(file: &File, size: u64) -> io::Result<Vec<Piece>> {
 
 /// A regular file of the host.
 struct HostContent<'a> {
-    file: File,
+    file: Arc<File>,
     path: &'a Path,
     pieces: Vec<Piece>,
 }
@@ -329,6 +332,14 @@ impl Content for HostContent<'_> {
 
     fn host_file(&self) -> Option<&File> {
         Some(&self.file)
+    }
+
+    fn detached(&self) -> Option<Detached> {
+        Some(Detached {
+            name: self.path.as_os_str().as_bytes().to_vec(),
+            file: Some(self.file.clone()),
+            pieces: self.pieces.clone(),
+        })
     }
 }
 
@@ -375,10 +386,11 @@ pub(crate) fn copy_stream(file: File, sink: &mut dyn Sink, to: &[u8], mode: u32)
         atime: now,
         mtime: now,
         xattrs: Vec::new(),
+        more_names: false,
     };
     let pieces = pieces(&file, size).map_err(fail)?;
     let mut content = HostContent {
-        file,
+        file: Arc::new(file),
         path: name,
         pieces,
     };

@@ -1,7 +1,10 @@
 //! Copying into an image.
 
-use super::{Body, Content, Identity, Job, Loss, Meta, Sink, check_path, for_chunks, split_last};
+use super::{
+    Body, Content, Identity, Job, Loss, Meta, Piece, Sink, check_path, for_chunks, split_last,
+};
 use crate::{
+    hostfs::copy_range,
     quote::shown,
     report::{Failure, Outcome},
     session::{Image, OpenFd},
@@ -11,10 +14,13 @@ use rumpkern::{FileType, OpenFlags};
 use rumpuser::Errno;
 use rumpvfs::{
     Calls as _,
-    calls::{At, Follow, RenameFlags, SetTime},
+    calls::{At, ChangeAttributes, Follow, RenameFlags, SetTime},
     fs::XattrMode,
 };
-use std::collections::HashSet;
+use std::{cell::Cell, collections::HashSet, fs::File};
+
+/// From this many bytes on the host moves what comes from one of its files: below, asking costs more than a second copy.
+const MOVE_MIN: u64 = 64 << 10;
 
 /// A directory of an image that entries go to.
 pub(crate) struct ImageSink<'a> {
@@ -28,6 +34,8 @@ pub(crate) struct ImageSink<'a> {
     dirs: Vec<(Vec<u8>, Meta)>,
     /// Symbolic links made by this copy, which nothing is put through.
     links: HashSet<Vec<u8>>,
+    /// The host does not move data into the image, as was found out.
+    through_memory: Cell<bool>,
 }
 
 impl<'a> ImageSink<'a> {
@@ -48,6 +56,7 @@ impl<'a> ImageSink<'a> {
             root_fd,
             dirs: Vec::new(),
             links: HashSet::new(),
+            through_memory: Cell::new(false),
         })
     }
 
@@ -183,8 +192,8 @@ impl<'a> ImageSink<'a> {
             };
             let written = sink
                 .fill(path, meta, &fd, content)
-                .and_then(|()| fd.close().map_err(|errno| sink.failure(path, errno)))
-                .and_then(|()| sink.attributes(path, at, name, meta));
+                .and_then(|()| sink.attributes(path, At::Fd(fd.fd), b"", meta))
+                .and_then(|()| fd.close().map_err(|errno| sink.failure(path, errno)));
             if written.is_err() {
                 // Half a file must not look like a whole one.
                 let _ = sink.image.proc.unlinkat(at, name, false);
@@ -201,22 +210,22 @@ impl<'a> ImageSink<'a> {
         content: &mut dyn Content,
     ) -> Outcome<()> {
         let proc = &self.image.proc;
-        let pieces = content.pieces().to_vec();
-        for_chunks(content, &pieces, &mut |offset, mut data| {
-            let mut offset = offset;
-            while !data.is_empty() {
-                let done = proc.pwrite(fd.fd, data, offset);
-                let done = done.map_err(|errno| self.failure(path, errno))?;
-                if done == 0 {
-                    return Err(self.failure(path, Errno::EIO));
-                }
-                data = data.get(done..).unwrap_or_default();
-                offset += done as u64;
-                self.job.progress.bytes(done as u64);
-            }
-            Ok(())
-        })?;
-        let end = pieces.last().map_or(0, |piece| piece.offset + piece.len);
+        let mut pieces = content.pieces().to_vec();
+        for piece in &mut pieces {
+            crate::signals::check()?;
+            let moved = self.move_in(fd, piece, content);
+            self.job.progress.bytes(moved);
+            let end = piece.offset + piece.len;
+            piece.offset += moved;
+            piece.len -= moved;
+            piece.host = piece.host.map(|at| at + moved);
+            let rest = std::slice::from_ref(piece);
+            for_chunks(content, rest, &mut |offset, data| {
+                self.write(path, fd, offset, data)
+            })?;
+            piece.offset = end;
+        }
+        let end = pieces.last().map_or(0, |piece| piece.offset);
         if end < meta.size {
             let grown = proc.ftruncate(fd.fd, meta.size);
             grown.map_err(|errno| self.failure(path, errno))?;
@@ -224,31 +233,85 @@ impl<'a> ImageSink<'a> {
         Ok(())
     }
 
-    /// Owner, mode, extended attributes and times of what was just made. Owners first: changing them takes set-id bits away.
+    fn write(&self, path: &[u8], fd: &OpenFd<'_>, offset: u64, mut data: &[u8]) -> Outcome<()> {
+        let mut offset = offset;
+        while !data.is_empty() {
+            let done = self.image.proc.pwrite(fd.fd, data, offset);
+            let done = done.map_err(|errno| self.failure(path, errno))?;
+            if done == 0 {
+                return Err(self.failure(path, Errno::EIO));
+            }
+            data = data.get(done..).unwrap_or_default();
+            offset += done as u64;
+            self.job.progress.bytes(done as u64);
+        }
+        Ok(())
+    }
+
+    /// Has the host move the start of a piece from its file to the image's. Gives the bytes done: 0 where that cannot be, or
+    /// fails; whoever reads and writes the bytes then will know why.
+    fn move_in(&self, fd: &OpenFd<'_>, piece: &Piece, content: &dyn Content) -> u64 {
+        let (Some(from), Some(at)) = (content.host_file(), piece.host) else {
+            return 0;
+        };
+        if piece.len < MOVE_MIN || self.through_memory.get() {
+            return 0;
+        }
+        let moved = self
+            .image
+            .proc
+            .write_extents(fd.fd, piece.offset, piece.len, &mut |extent| {
+                let device = &self.image.device;
+                let window = extent.device.and_then(|at| device.host_window(at));
+                let window =
+                    window.and_then(|(object, to)| Some((object.downcast_ref::<File>()?, to)));
+                let moved = match window {
+                    Some((file, to)) => {
+                        let at = at + (extent.offset - piece.offset);
+                        copy_range(from, at, file, to, extent.len)
+                    }
+                    None => Ok(false),
+                };
+                match moved {
+                    Ok(true) => Ok(()),
+                    Ok(false) => {
+                        self.through_memory.set(true);
+                        Err(Errno::EOPNOTSUPP)
+                    }
+                    Err(_) => Err(Errno::EIO),
+                }
+            });
+        moved.unwrap_or(0)
+    }
+
+    /// Owner, mode, times and extended attributes of what was just made.
     fn attributes(&self, path: &[u8], at: At, name: &[u8], meta: &Meta) -> Outcome<()> {
-        let proc = &self.image.proc;
         let options = &self.job.options;
-        let fail = |errno| self.failure(path, errno);
         let owner = match options.owner {
             Some(owner) => Some(owner),
             None => options.keep.owner.then_some((meta.uid, meta.gid)),
         };
-        if let Some((uid, gid)) = owner {
-            let done = proc.fchownat(at, name, Some(uid), Some(gid), Follow::No);
-            done.map_err(fail)?;
-        }
         let is_dir = meta.kind == FileType::Directory;
-        if meta.kind != FileType::Symlink && (is_dir || owner.is_some()) {
-            let done = proc.fchmodat(at, name, self.new_mode(meta), Follow::No);
-            done.map_err(fail)?;
-        }
+        // Changing owners takes set-id bits away.
+        let sets_mode = meta.kind != FileType::Symlink && (is_dir || owner.is_some());
+        let time = |time| {
+            if options.keep.times {
+                SetTime::To(time)
+            } else {
+                SetTime::Omit
+            }
+        };
+        let change = ChangeAttributes {
+            uid: owner.map(|(uid, _)| uid),
+            gid: owner.map(|(_, gid)| gid),
+            mode: sets_mode.then(|| self.new_mode(meta)),
+            atime: time(meta.atime),
+            mtime: time(meta.mtime),
+        };
+        let done = self.image.proc.setattrat(at, name, &change, Follow::No);
+        done.map_err(|errno| self.failure(path, errno))?;
         if !meta.xattrs.is_empty() {
             self.xattrs(path, meta)?;
-        }
-        if options.keep.times {
-            let (atime, mtime) = (SetTime::To(meta.atime), SetTime::To(meta.mtime));
-            let done = proc.utimensat(at, name, atime, mtime, Follow::No);
-            done.map_err(fail)?;
         }
         Ok(())
     }

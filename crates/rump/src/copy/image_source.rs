@@ -1,6 +1,6 @@
 //! Copying from an image.
 
-use super::{Body, Content, Identity, Job, Meta, Piece, Place, Sink};
+use super::{Body, Content, Identity, Job, Meta, Piece, Place, Sink, writers::Detached};
 use crate::{
     commands::cat::open_regular,
     report::{Failure, Outcome},
@@ -143,6 +143,7 @@ fn put(
     let id = identity(image, stat);
     let linked = job.options.keep.links && stat.nlink > 1 && !entry.is_dir();
     let mut meta = meta(stat);
+    meta.more_names = linked;
     if linked && let Some(earlier) = links.earlier(id, path) {
         return sink.put(path, &meta, Body::Link(&earlier));
     }
@@ -182,6 +183,7 @@ pub(crate) fn meta(stat: &Stat) -> Meta {
         atime: stat.atime,
         mtime: stat.mtime,
         xattrs: Vec::new(),
+        more_names: false,
     }
 }
 
@@ -252,6 +254,19 @@ impl Content for ImageContent<'_> {
 
     fn host_file(&self) -> Option<&File> {
         self.host
+    }
+
+    fn detached(&self) -> Option<Detached> {
+        let all = self.pieces.iter().all(|piece| piece.host.is_some());
+        let file = match self.host {
+            Some(file) => Some(self.image.share(file)?),
+            None => None,
+        };
+        all.then(|| Detached {
+            name: self.path.clone(),
+            file,
+            pieces: self.pieces.clone(),
+        })
     }
 }
 

@@ -7,11 +7,16 @@
 //! |---|---|
 //! | [`image_source`], [`host_source`] | trees that are copied from (archives: [`crate::archive`]) |
 //! | [`image_sink`], [`host_sink`] | trees that are copied to |
+//! | [`host_file`], [`writers`] | one file written to the host; many of them, by several threads |
+//! | [`ahead`] | a source that is read while the sink is busy |
 
+pub(crate) mod ahead;
+pub(crate) mod host_file;
 pub(crate) mod host_sink;
 pub(crate) mod host_source;
 pub(crate) mod image_sink;
 pub(crate) mod image_source;
+pub(crate) mod writers;
 
 use crate::{
     progress::Progress,
@@ -20,10 +25,11 @@ use crate::{
 use rumpkern::{FileType, types::DeviceNumber};
 use rumpuser::Timespec;
 use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
+    cell::Cell,
+    collections::HashSet,
     fs::File,
     os::unix::fs::FileExt,
+    sync::{Mutex, PoisonError},
 };
 
 /// Bytes that go through memory at a time.
@@ -43,6 +49,8 @@ pub(crate) struct Meta {
     pub(crate) mtime: Timespec,
     /// Name and value.
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// It is to be linked under further names: whether it could be put must be known at once.
+    pub(crate) more_names: bool,
 }
 
 /// What an entry is made of.
@@ -76,8 +84,19 @@ pub(crate) trait Content {
     /// # Errors
     /// The source's, naming it.
     fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> Outcome<usize>;
+    /// As [`read_at`](Self::read_at), at least one byte and at most so many, of content that is in memory; `None` if it is not.
+    ///
+    /// # Errors
+    /// As there.
+    fn lend(&mut self, _offset: u64, _most: usize) -> Outcome<Option<&[u8]>> {
+        Ok(None)
+    }
     /// A file of the host that pieces may lie in.
     fn host_file(&self) -> Option<&File> {
+        None
+    }
+    /// The same content, to be read when this value is gone; `None` unless all of it lies in a file of the host.
+    fn detached(&self) -> Option<writers::Detached> {
         None
     }
 }
@@ -89,6 +108,8 @@ pub(crate) trait Sink {
     /// # Errors
     /// The sink's, naming what failed.
     fn put(&mut self, path: &[u8], meta: &Meta, body: Body<'_>) -> Outcome<()>;
+    /// Waits until all entries are there that were put; those whose making failed meanwhile are reported.
+    fn settle(&mut self) {}
     /// After the last entry: attributes of directories.
     ///
     /// # Errors
@@ -134,14 +155,14 @@ pub(crate) struct PutOptions {
     pub(crate) verbose: bool,
 }
 
-/// What all parts of one copy share.
+/// What all parts of one copy share, its threads among them.
 pub(crate) struct Job<'a> {
     pub(crate) report: &'a Report,
     pub(crate) options: PutOptions,
     /// Whatever cannot be kept is a failure.
     pub(crate) strict: bool,
     pub(crate) progress: Progress,
-    lost: RefCell<HashMap<Loss, ()>>,
+    lost: Mutex<HashSet<Loss>>,
 }
 
 /// What a host may refuse to keep.
@@ -161,7 +182,7 @@ impl<'a> Job<'a> {
             options,
             strict,
             progress: Progress::new(),
-            lost: RefCell::default(),
+            lost: Mutex::default(),
         }
     }
 
@@ -171,7 +192,8 @@ impl<'a> Job<'a> {
         if self.strict || matches!(loss, Loss::Devices | Loss::Sockets) {
             self.report.mark_failed();
         }
-        if self.lost.borrow_mut().insert(loss, ()).is_none() {
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        if lost.insert(loss) {
             let what = match loss {
                 Loss::Owners => "owners are not kept",
                 Loss::Xattrs => "some extended attributes are not kept",
@@ -199,12 +221,7 @@ pub(crate) fn for_chunks(
     pieces: &[Piece],
     write: &mut dyn FnMut(u64, &[u8]) -> Outcome<()>,
 ) -> Outcome<()> {
-    let longest = pieces.iter().map(|piece| piece.len).max().unwrap_or(0);
-    let longest = usize::try_from(longest).map_or(CHUNK, |len| len.min(CHUNK));
     let mut buf = BUFFER.take();
-    if buf.len() < longest {
-        buf.resize(longest, 0);
-    }
     let done = for_chunks_in(&mut buf, content, pieces, write);
     BUFFER.set(buf);
     done
@@ -216,7 +233,7 @@ thread_local! {
 }
 
 fn for_chunks_in(
-    buf: &mut [u8],
+    buf: &mut Vec<u8>,
     content: &mut dyn Content,
     pieces: &[Piece],
     write: &mut dyn FnMut(u64, &[u8]) -> Outcome<()>,
@@ -225,7 +242,15 @@ fn for_chunks_in(
         let mut done = 0;
         while done < piece.len {
             crate::signals::check()?;
-            let want = usize::try_from(piece.len - done).map_or(buf.len(), |n| n.min(buf.len()));
+            let want = usize::try_from(piece.len - done).map_or(CHUNK, |n| n.min(CHUNK));
+            if let Some(data) = content.lend(piece.offset + done, want)? {
+                write(piece.offset + done, data)?;
+                done += data.len() as u64;
+                continue;
+            }
+            if buf.len() < want {
+                buf.resize(want, 0);
+            }
             let part = &mut buf[..want];
             let got = match from_host(content, piece, done, part) {
                 0 => content.read_at(piece.offset + done, part)?,
