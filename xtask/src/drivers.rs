@@ -50,6 +50,16 @@ pub(crate) const FILE_SYSTEMS: &[FileSystem] = &[
         ],
     },
     FileSystem {
+        name: "msdosfs",
+        tools: &[
+            ("mkfs.fat", "dosfstools"),
+            ("fsck.fat", "dosfstools"),
+            ("mcopy", "mtools"),
+            ("mdir", "mtools"),
+            ("7z", "p7zip-full"),
+        ],
+    },
+    FileSystem {
         name: "tmpfs",
         tools: &[],
     },

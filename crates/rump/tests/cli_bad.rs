@@ -17,7 +17,7 @@ fn what_is_no_image() {
     };
     for (path, reason) in [
         (&empty, "empty"),
-        (&junk, "no file system found in 100000 bytes (tried: ext2fs"),
+        (&junk, "no file system found in 100000 bytes (tried: "),
         (&short, "no file system found in 1 bytes"),
         (&scratch.path("missing"), "No such file or directory"),
         (&scratch.0, "Is a directory"),

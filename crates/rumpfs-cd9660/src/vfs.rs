@@ -245,6 +245,7 @@ impl FileSystem for Mounted {
             time_granularity: 10_000_000,
             memory: false,
             revalidate: false,
+            folds: false,
         }
     }
 

@@ -39,7 +39,7 @@ use rumpvfs::{
         Found, FsStatistics, FsType, Ino, Limits, MountContext, NewInode, Place, Placed, Probe,
         Protection, Rename, Renamed, SetAttributes, XattrMode, erase,
     },
-    name::{NAME_MAX, Name},
+    name::Name,
 };
 use write::{Surroundings, WriteSide};
 use zerocopy::FromBytes;
@@ -406,7 +406,7 @@ impl FileSystem for Mounted {
         let sb = self.fs.superblock();
         Limits {
             block_size: sb.block_size(),
-            name_max: NAME_MAX,
+            name_max: 255,
             file_size_max: self.fs.file_size_max(),
             link_max: u64::from(crate::names::link_max(sb)),
             symlink_max: index(sb.block_size()).saturating_sub(1),
@@ -417,6 +417,7 @@ impl FileSystem for Mounted {
             },
             memory: false,
             revalidate: false,
+            folds: false,
         }
     }
 

@@ -19,7 +19,7 @@ use rumpvfs::{
         Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem, Found, FsStatistics,
         Ino, Limits, NewInode, NewKind, Place, Placed, Rename, Renamed, SetAttributes, XattrMode,
     },
-    name::{NAME_MAX, Name},
+    name::Name,
 };
 
 /// Number of the root directory; numbers below mean something special elsewhere.
@@ -142,13 +142,14 @@ impl FileSystem for Tmpfs {
     fn limits(&self) -> Limits {
         Limits {
             block_size: 4096,
-            name_max: NAME_MAX,
+            name_max: 255,
             file_size_max: FILE_SIZE_MAX,
             link_max: LINK_MAX,
             symlink_max: SYMLINK_MAX,
             time_granularity: 1,
             memory: true,
             revalidate: false,
+            folds: false,
         }
     }
 

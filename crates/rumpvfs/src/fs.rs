@@ -271,7 +271,7 @@ pub struct Placed {
 pub struct Limits {
     /// Unit of allocation of file data in bytes, a power of two: pages are never smaller.
     pub block_size: u32,
-    /// Longest name in bytes, at most 255.
+    /// Longest name in bytes, at most [`NAME_MAX`](crate::name::NAME_MAX).
     pub name_max: usize,
     /// Largest file in bytes.
     pub file_size_max: u64,
@@ -285,6 +285,9 @@ pub struct Limits {
     pub memory: bool,
     /// The truth lies elsewhere (nfs, puffs): names and attributes must be asked for again.
     pub revalidate: bool,
+    /// Names that differ in case, or in other ways that the driver knows, lead to the same entry (msdosfs): no name is
+    /// cached but `..`, and a renaming to another form of the same name comes to the driver as one that replaces nothing.
+    pub folds: bool,
 }
 
 impl Limits {
@@ -300,6 +303,7 @@ impl Limits {
             time_granularity: 1,
             memory: false,
             revalidate: false,
+            folds: false,
         }
     }
 }

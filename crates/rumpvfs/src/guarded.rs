@@ -147,6 +147,7 @@ impl AnyFileSystem for Guarded {
             time_granularity: 1,
             memory: false,
             revalidate: false,
+            folds: false,
         })
     }
 

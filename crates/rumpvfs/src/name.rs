@@ -3,10 +3,11 @@
 use core::fmt;
 use rumpuser::{Errno, Result};
 
-/// The longest name in bytes that any format here allows.
-pub const NAME_MAX: usize = 255;
+/// The longest name in bytes that any format here allows: 255 units of UTF-16, of three bytes each in UTF-8. How long the names of a
+/// mount are, its [`Limits`](crate::fs::Limits) say.
+pub const NAME_MAX: usize = 765;
 
-/// A name in a directory: 1 to 255 bytes without `/` and NUL, and neither `.` nor `..`. Having one is the proof.
+/// A name in a directory: 1 to [`NAME_MAX`] bytes without `/` and NUL, and neither `.` nor `..`. Having one is the proof.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name<'a>(&'a [u8]);
 
@@ -14,7 +15,7 @@ impl<'a> Name<'a> {
     /// Checks a component.
     ///
     /// # Errors
-    /// `ENAMETOOLONG` above 255 bytes; `EINVAL` for an empty one, one with `/` or NUL, `.` and `..`.
+    /// `ENAMETOOLONG` above [`NAME_MAX`] bytes; `EINVAL` for an empty one, one with `/` or NUL, `.` and `..`.
     pub fn new(bytes: &'a [u8]) -> Result<Self> {
         if bytes.len() > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
@@ -48,10 +49,10 @@ mod tests {
         for bad in [&b""[..], b".", b"..", b"a/b", b"a\0"] {
             assert_eq!(Name::new(bad).err(), Some(Errno::EINVAL));
         }
-        assert_eq!(Name::new(&[b'x'; 256]).err(), Some(Errno::ENAMETOOLONG));
+        assert_eq!(Name::new(&[b'x'; 766]).err(), Some(Errno::ENAMETOOLONG));
         assert_eq!(
-            Name::new(&[b'x'; 255]).map(Name::bytes),
-            Ok(&[b'x'; 255][..])
+            Name::new(&[b'x'; 765]).map(Name::bytes),
+            Ok(&[b'x'; 765][..])
         );
     }
 }

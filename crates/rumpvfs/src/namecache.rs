@@ -226,7 +226,8 @@ impl Names {
 
     /// Notes what a name leads to.
     pub(crate) fn enter(&self, dir: &Vnode, name: &[u8], target: Option<&Arc<Vnode>>) {
-        if dir.mount.limits.revalidate {
+        let limits = &dir.mount.limits;
+        if limits.revalidate || limits.folds && name != b".." {
             return;
         }
         let hash = self.hash(dir.id, name);

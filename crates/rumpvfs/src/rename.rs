@@ -110,6 +110,10 @@ impl Ctx<'_> {
             None => look_under_lock(&to.dir, from_inode, to_name)?,
         };
         let (target, to_slot) = match looked {
+            // The name takes another form, and that is all.
+            Under::Entry(target, slot) if target.same(&source) && from.dir.mount.limits.folds => {
+                (None, slot)
+            }
             Under::Entry(target, slot) => (Some(target), slot),
             Under::Absent(slot) => (None, slot),
         };

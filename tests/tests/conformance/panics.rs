@@ -61,6 +61,7 @@ impl FileSystem for Brittle {
             time_granularity: 1,
             memory: false,
             revalidate: false,
+            folds: false,
         }
     }
 

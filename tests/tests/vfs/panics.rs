@@ -48,6 +48,7 @@ impl FileSystem for Mad {
             time_granularity: 1,
             memory: false,
             revalidate: false,
+            folds: false,
         }
     }
     fn statistics(&self) -> Result<FsStatistics> {

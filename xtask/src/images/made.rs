@@ -100,7 +100,57 @@ pub(crate) const MADE: &[Made] = &[
         keywords: POSIX,
         step: 1,
     },
+    fat(
+        "msdosfs-12",
+        &[
+            "truncate -s 1440K IMAGE",
+            "mkfs.fat -F 12 -n FIXTURE IMAGE",
+            FILL,
+            "fsck.fat -n IMAGE",
+        ],
+    ),
+    fat(
+        "msdosfs-16",
+        &[
+            "truncate -s 20M IMAGE",
+            "mkfs.fat -F 16 -n FIXTURE IMAGE",
+            FILL,
+            "fsck.fat -n IMAGE",
+        ],
+    ),
+    fat(
+        "msdosfs-32",
+        &[
+            "truncate -s 40M IMAGE",
+            "mkfs.fat -F 32 -s 1 -n FIXTURE IMAGE",
+            FILL,
+            "fsck.fat -n IMAGE",
+        ],
+    ),
+    fat(
+        "msdosfs-32-4096",
+        &[
+            "truncate -s 300M IMAGE",
+            "mkfs.fat -F 32 -S 4096 -s 1 -n FIXTURE IMAGE",
+            FILL,
+            "fsck.fat -n IMAGE",
+        ],
+    ),
 ];
+
+/// Copies the folders of [`PORTABLE`] into a FAT volume.
+const FILL: &str = "mcopy -s -m -i IMAGE TREE/size TREE/hole TREE/name TREE/empty TREE/deep TREE/many TREE/subdirs ::";
+
+const fn fat(name: &'static str, commands: &'static [&'static str]) -> Made {
+    Made {
+        name,
+        plan: PORTABLE,
+        commands,
+        // mtools gives directories times of their own.
+        keywords: &["type", "size", "sha256digest"],
+        step: 2,
+    }
+}
 
 /// What an image's note must be for the image to be of this recipe and of this program.
 fn fingerprint(made: &Made) -> String {
@@ -147,10 +197,13 @@ fn run(command: &str, source: &Path, image: &Path) -> Result<()> {
         match word {
             "IMAGE" => command.arg(image),
             "TREE" => command.arg(source),
-            other => command.arg(other),
+            other => match other.strip_prefix("TREE/") {
+                Some(path) => command.arg(source.join(path)),
+                None => command.arg(other),
+            },
         };
     }
-    tools::output(command.env("TZ", "UTC")).map(drop)
+    tools::output(command.env("TZ", "UTC").env("LC_ALL", "C.UTF-8")).map(drop)
 }
 
 /// The lines of a manifest with those keywords alone. What the root is made as is the maker's business.

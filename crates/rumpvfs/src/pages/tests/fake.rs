@@ -393,6 +393,7 @@ pub(super) fn limits(block_size: u32) -> Limits {
         time_granularity: 1,
         memory: false,
         revalidate: false,
+        folds: false,
     }
 }
 

@@ -1,0 +1,291 @@
+//! Free clusters: a map in memory, read once from the FAT when a volume is mounted for writing.
+
+use crate::{
+    boot::{Boot, Kind},
+    error::{Error, Place, Result, at},
+    fs::Msdosfs,
+    types::{Cluster, Run, index},
+};
+use alloc::{vec, vec::Vec};
+use rumpuser::{BlockDevice, Errno};
+
+/// Bytes of the FAT that are read at once; whole entries of all kinds.
+const STEP: u64 = 3 << 18;
+
+/// Which clusters are in use.
+#[derive(Debug)]
+pub(crate) struct Space {
+    /// A bit for each cluster from number 0 on; 0 and 1 count as used.
+    used: Vec<u64>,
+    clusters: u32,
+    free: u32,
+    /// Where a search begins.
+    hint: Cluster,
+}
+
+impl Space {
+    /// Reads the whole FAT.
+    pub(crate) fn read(device: &dyn BlockDevice, boot: &Boot) -> Result<Self> {
+        let end = boot.clusters.saturating_add(2);
+        let words = index(u64::from(end).div_ceil(64));
+        let mut space = Self {
+            used: vec![0; words],
+            clusters: boot.clusters,
+            free: boot.clusters,
+            hint: Cluster::FIRST,
+        };
+        space.set(Cluster(0), true);
+        space.set(Cluster(1), true);
+        each_used(device, boot, |cluster| {
+            space.set(cluster, true);
+            space.free = space.free.saturating_sub(1);
+        })?;
+        Ok(space)
+    }
+
+    /// Free clusters.
+    pub(crate) fn free(&self) -> u32 {
+        self.free
+    }
+
+    /// Where the next search begins: what FSInfo keeps.
+    pub(crate) fn hint(&self) -> Cluster {
+        self.hint
+    }
+
+    fn end(&self) -> u32 {
+        self.clusters.saturating_add(2)
+    }
+
+    fn is_used(&self, cluster: Cluster) -> bool {
+        let word = self.used.get(index(cluster.0.wrapping_shr(6)));
+        cluster.0 >= self.end()
+            || word.is_none_or(|word| word.wrapping_shr(cluster.0 & 63) & 1 == 1)
+    }
+
+    fn set(&mut self, cluster: Cluster, used: bool) {
+        if let Some(word) = self.used.get_mut(index(cluster.0.wrapping_shr(6))) {
+            let bit = 1_u64.wrapping_shl(cluster.0 & 63);
+            *word = if used { *word | bit } else { *word & !bit };
+        }
+    }
+
+    /// The first free cluster from `from` on and before `end`.
+    fn next_free(&self, from: Cluster, end: u32) -> Option<Cluster> {
+        let mut cluster = from.0;
+        while cluster < end {
+            let word = self.used.get(index(cluster.wrapping_shr(6)))?;
+            let free = (!word).wrapping_shr(cluster & 63);
+            if free != 0 {
+                let found = cluster.saturating_add(free.trailing_zeros());
+                return (found < end).then_some(Cluster(found));
+            }
+            cluster = (cluster | 63).saturating_add(1);
+        }
+        None
+    }
+
+    /// Takes a run of at most `want` clusters: behind `near` if that is free, else the next that is. `held` says of a cluster
+    /// whether it must not be used yet.
+    pub(crate) fn take(
+        &mut self,
+        near: Option<Cluster>,
+        want: u32,
+        held: impl Fn(Cluster) -> bool,
+    ) -> Option<Run> {
+        let near = near.filter(|near| !self.is_used(*near) && !held(*near));
+        let first = match near {
+            Some(near) => near,
+            None => self.search(&held)?,
+        };
+        let mut len = 0;
+        while len < want {
+            let cluster = first.after(len);
+            if cluster.0 >= self.end() || self.is_used(cluster) || held(cluster) {
+                break;
+            }
+            self.set(cluster, true);
+            len = len.saturating_add(1);
+        }
+        self.free = self.free.saturating_sub(len);
+        self.hint = first.after(len);
+        Some(Run { first, len })
+    }
+
+    /// A free cluster that is not held: from the hint on, then from the start.
+    fn search(&self, held: &impl Fn(Cluster) -> bool) -> Option<Cluster> {
+        for (from, end) in [(self.hint, self.end()), (Cluster::FIRST, self.hint.0)] {
+            let mut from = from;
+            while let Some(found) = self.next_free(from, end) {
+                if !held(found) {
+                    return Some(found);
+                }
+                from = found.after(1);
+            }
+        }
+        None
+    }
+
+    /// Gives clusters back.
+    pub(crate) fn give(&mut self, run: Run) {
+        for n in 0..run.len {
+            let cluster = run.first.after(n);
+            if self.is_used(cluster) {
+                self.set(cluster, false);
+                self.free = self.free.saturating_add(1);
+            }
+        }
+    }
+}
+
+/// Calls `each` with every cluster that is not free, reading the FAT from the device in large steps.
+fn each_used(device: &dyn BlockDevice, boot: &Boot, mut each: impl FnMut(Cluster)) -> Result<()> {
+    let start = boot
+        .read_fat_sector()
+        .saturating_mul(u64::from(boot.sector_size));
+    let end = boot.clusters.saturating_add(2);
+    // Two entries of FAT12 have three bytes: a step has a whole number of pairs.
+    let per_step = match boot.kind {
+        Kind::Fat12 => STEP.wrapping_mul(2) / 3,
+        Kind::Fat16 => STEP / 2,
+        Kind::Fat32 => STEP / 4,
+    };
+    let per_step = u32::try_from(per_step).unwrap_or(u32::MAX);
+    let mut bytes = Vec::new();
+    let mut first = 0_u32;
+    while first < end {
+        let count = per_step.min(end.saturating_sub(first));
+        let offset = boot.bytes_of_entries(first);
+        let len = boot
+            .bytes_of_entries(count)
+            .min(boot.fat_bytes().saturating_sub(offset));
+        bytes.clear();
+        bytes.resize(index(len), 0);
+        let byte = start.saturating_add(offset);
+        let read = device.read_at(byte, &mut bytes);
+        read.map_err(at(Place::Fat(Cluster(first))))?;
+        for n in 0..count {
+            let cluster = Cluster(first.saturating_add(n));
+            if cluster >= Cluster::FIRST && boot.entry_in(&bytes, n, cluster) != 0 {
+                each(cluster);
+            }
+        }
+        first = first.saturating_add(count);
+    }
+    Ok(())
+}
+
+impl Boot {
+    /// Bytes of a FAT.
+    fn fat_bytes(&self) -> u64 {
+        u64::from(self.fat_sectors).saturating_mul(u64::from(self.sector_size))
+    }
+
+    /// Bytes that so many entries take.
+    fn bytes_of_entries(&self, count: u32) -> u64 {
+        u64::from(count)
+            .saturating_mul(u64::from(self.kind.bits()))
+            .div_ceil(8)
+    }
+
+    /// The number in entry `n` of the bytes of a FAT that begin with an even entry.
+    fn entry_in(&self, bytes: &[u8], n: u32, cluster: Cluster) -> u32 {
+        let offset = match self.kind {
+            Kind::Fat12 => n.saturating_add(n.wrapping_shr(1)),
+            Kind::Fat16 => n.saturating_mul(2),
+            Kind::Fat32 => n.saturating_mul(4),
+        };
+        let at = index(offset);
+        let mut entry = [0; 4];
+        for (to, from) in entry.iter_mut().zip(bytes.get(at..).unwrap_or_default()) {
+            *to = *from;
+        }
+        self.decode(cluster, entry)
+    }
+}
+
+impl Msdosfs {
+    /// Free clusters: from the map of a mount for writing, else from FSInfo if it can be, else from the FAT.
+    ///
+    /// # Errors
+    /// The device's.
+    pub fn free_clusters(&self) -> Result<u32> {
+        if let Some(space) = &*self.space.lock() {
+            return Ok(space.free());
+        }
+        if let Some(count) = self.counted.lock().or_else(|| self.fs_info_count()) {
+            return Ok(count);
+        }
+        let mut used = 0_u32;
+        each_used(&*self.device, &self.boot, |_| used = used.saturating_add(1))?;
+        let free = self.boot.clusters.saturating_sub(used);
+        *self.counted.lock() = Some(free);
+        Ok(free)
+    }
+
+    /// Takes a run of clusters for a transaction: see [`Space::take`].
+    ///
+    /// # Errors
+    /// `ENOSPC`.
+    pub(crate) fn take_clusters(&self, near: Option<Cluster>, want: u32) -> Result<Run> {
+        let sectors = u64::from(self.boot.cluster_sectors);
+        let held = |cluster| self.volume.held(self.boot.sector_of(cluster), sectors);
+        let mut space = self.space.lock();
+        let space = space.as_mut().ok_or(Error::Refused(Errno::EROFS))?;
+        space
+            .take(near, want, held)
+            .ok_or(Error::Refused(Errno::ENOSPC))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn space(clusters: u32) -> Space {
+        let words = index(u64::from(clusters).saturating_add(2).div_ceil(64));
+        let mut space = Space {
+            used: vec![0; words],
+            clusters,
+            free: clusters,
+            hint: Cluster::FIRST,
+        };
+        space.set(Cluster(0), true);
+        space.set(Cluster(1), true);
+        space
+    }
+
+    #[test]
+    fn runs_are_taken_and_given() {
+        let mut space = space(200);
+        let run = space.take(None, 100, |_| false).unwrap();
+        assert_eq!(
+            run,
+            Run {
+                first: Cluster(2),
+                len: 100
+            }
+        );
+        let run2 = space.take(Some(Cluster(102)), 1000, |_| false).unwrap();
+        assert_eq!(
+            run2,
+            Run {
+                first: Cluster(102),
+                len: 100
+            }
+        );
+        assert_eq!((space.free(), space.take(None, 1, |_| false)), (0, None));
+        // Behind the last cluster there is none.
+        assert_eq!(space.take(Some(Cluster(202)), 1, |_| false), None);
+        space.give(Run {
+            first: Cluster(50),
+            len: 3,
+        });
+        assert_eq!(
+            space.take(None, 9, |c| c == Cluster(50)).unwrap().first,
+            Cluster(51)
+        );
+        assert_eq!(space.free(), 1);
+        assert_eq!(space.take(None, 9, |c| c == Cluster(50)), None);
+    }
+}

@@ -1,0 +1,374 @@
+//! FAT: every image reads back to its manifest; every kind of write and random operations leave volumes in which fsck.fat
+//! finds nothing and which 7-Zip reads the same.
+
+use proptest::{
+    prelude::*,
+    test_runner::{Config, FileFailurePersistence, TestRunner},
+};
+use rump_tests::{
+    conformance::Shorthand as _,
+    corpus,
+    model::{Format, Model, Op, Place},
+    mounted::{MOUNT_POINT, Mounted},
+    tools::{TempDir, run},
+    tree::{self, Tree, list, read_file},
+};
+use rumpkern::{Errno, OpenFlags};
+use rumpvfs::{
+    Calls as _,
+    calls::{At, RenameFlags},
+};
+use std::fs;
+
+/// Asserts that the native checker finds nothing.
+fn fsck(image: &str) {
+    run("fsck.fat", &["-n", image]);
+}
+
+/// A new volume.
+fn mkfs(dir: &TempDir, options: &str, size: &str) -> String {
+    let image = dir.file("volume.img");
+    run("truncate", &["-s", size, &image]);
+    let mut arguments: Vec<&str> = options.split(' ').collect();
+    arguments.push(&image);
+    run("mkfs.fat", &arguments);
+    image
+}
+
+#[test]
+fn images_show_their_manifests_and_do_not_change() {
+    let mut wrong = Vec::new();
+    let mut cases = corpus::made("msdosfs");
+    cases.extend(corpus::given("fat"));
+    for case in &cases {
+        case.check_read_only("msdosfs", &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn images_mounted_for_writing_stay_clean() {
+    let dir = TempDir::new();
+    let mut wrong = Vec::new();
+    let mut cases = corpus::made("msdosfs");
+    cases.extend(corpus::given("fat"));
+    for case in &cases {
+        let copy = dir.path().join("copy.img");
+        fs::copy(&case.image, &copy).unwrap();
+        case.check("msdosfs", &copy, "read-write", false, &mut wrong);
+        fsck(copy.to_str().unwrap());
+        case.check("msdosfs", &copy, "read again", true, &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A volume mounted for writing, worked on, unmounted, and checked.
+fn with_volume(options: &str, size: &str, work: impl FnOnce(&Mounted)) -> (TempDir, String) {
+    let dir = TempDir::new();
+    let image = mkfs(&dir, options, size);
+    let mounted = Mounted::new("msdosfs", &image, false);
+    work(&mounted);
+    mounted.unmount();
+    fsck(&image);
+    (dir, image)
+}
+
+fn at(path: &str) -> String {
+    format!("{MOUNT_POINT}/{path}")
+}
+
+fn put(mounted: &Mounted, path: &str, data: &[u8]) {
+    let flags = OpenFlags::CREAT | OpenFlags::TRUNC | OpenFlags::WRONLY;
+    let fd = mounted.proc.open(at(path), flags, 0o644).unwrap();
+    assert_eq!(mounted.proc.write(fd, data), Ok(data.len()));
+    mounted.proc.close(fd).unwrap();
+}
+
+fn get(mounted: &Mounted, path: &str) -> Vec<u8> {
+    read_file(&mounted.proc, at(path).as_bytes()).unwrap()
+}
+
+fn names(mounted: &Mounted, path: &str) -> Vec<String> {
+    let names = list(&mounted.proc, at(path).as_bytes()).unwrap();
+    let mut names: Vec<_> = names
+        .into_iter()
+        .map(|name| String::from_utf8(name).unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_name_is_the_same_in_any_case_and_keeps_its_own() {
+    let (_dir, image) = with_volume("-F 16", "16M", |m| {
+        put(m, "Read Me.text", b"1");
+        assert_eq!(get(m, "READ ME.TEXT"), b"1");
+        assert_eq!(get(m, "readme~1.tex"), b"1");
+        put(m, "read me.TEXT", b"22");
+        assert_eq!(names(m, ""), ["Read Me.text"]);
+        let flags = OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::WRONLY;
+        let again = m.proc.open(at("READ me.text"), flags, 0o644);
+        assert_eq!(again, Err(Errno::EEXIST));
+        // The name takes another form; nothing is lost.
+        m.proc
+            .rename(&at("read me.text"), &at("READ ME.text"))
+            .unwrap();
+        assert_eq!(names(m, ""), ["READ ME.text"]);
+        assert_eq!(get(m, "Read me.Text"), b"22");
+        m.proc.unlink(&at("read me.text")).unwrap();
+        assert_eq!(m.proc.stat(at("READ ME.text")).err(), Some(Errno::ENOENT));
+        // Dots at the end do not count.
+        put(m, "dots...", b"3");
+        assert_eq!(names(m, ""), ["dots"]);
+        assert_eq!(get(m, "dots."), b"3");
+        for bad in [
+            "a:b",
+            "a*b",
+            "what?",
+            "pipe|",
+            "quo\"te",
+            "back\\slash",
+            "...",
+        ] {
+            let made = m.proc.open(at(bad), flags, 0o644);
+            assert_eq!(made, Err(Errno::EINVAL), "{bad}");
+        }
+    });
+    assert!(run("7z", &["l", &image]).contains("dots"));
+}
+
+#[test]
+fn short_names_are_made_as_windows_does() {
+    let (_dir, image) = with_volume("-F 16", "16M", |m| {
+        for n in 1..=6 {
+            put(m, &format!("A long name {n}.text"), b"");
+        }
+        put(m, "SHORT.TXT", b"");
+        put(m, "lower.txt", b"");
+    });
+    let listing = run("mdir", &["-b", "-a", "-i", &image, "::"]);
+    assert!(listing.contains("SHORT.TXT") && listing.contains("lower.txt"));
+    let full = run("mdir", &["-a", "-i", &image, "::"]);
+    for short in ["ALONGN~1 TEX", "ALONGN~4 TEX", "SHORT    TXT"] {
+        assert!(full.contains(short), "{short}: {full}");
+    }
+    // From the fifth on with a checksum.
+    assert!(!full.contains("ALONGN~5"), "{full}");
+}
+
+#[test]
+fn what_was_open_when_it_was_removed_lives_on() {
+    with_volume("-F 32 -s 1", "40M", |m| {
+        put(m, "file", &[7; 5000]);
+        let fd = m.proc.open(at("file"), OpenFlags::RDWR, 0).unwrap();
+        m.proc.unlink(&at("file")).unwrap();
+        // The entry's slot is free, but must not be taken: the number of the open file is made from it.
+        put(m, "other", b"other");
+        let mut back = [0; 5000];
+        assert_eq!(m.proc.pread(fd, &mut back, 0), Ok(5000));
+        assert!(back.iter().all(|byte| *byte == 7));
+        m.proc.close(fd).unwrap();
+        put(m, "third", b"third");
+        assert_eq!(get(m, "other"), b"other");
+    });
+}
+
+#[test]
+fn what_grows_is_zero() {
+    // A volume full of old content.
+    let dir = TempDir::new();
+    let image = mkfs(&dir, "-F 16", "16M");
+    let mounted = Mounted::new("msdosfs", &image, false);
+    put(&mounted, "old", &[0xAA; 8 << 20]);
+    mounted.proc.unlink(&at("old")).unwrap();
+    mounted.unmount();
+    let mounted = Mounted::new("msdosfs", &image, false);
+    put(&mounted, "file", b"start");
+    let fd = mounted.proc.open(at("file"), OpenFlags::RDWR, 0).unwrap();
+    mounted.proc.pwrite(fd, b"end", 3_000_000).unwrap();
+    mounted.proc.ftruncate(fd, 4_000_000).unwrap();
+    mounted.proc.close(fd).unwrap();
+    mounted.unmount();
+    fsck(&image);
+    let mounted = Mounted::new("msdosfs", &image, true);
+    let mut expected = vec![0; 4_000_000];
+    expected[..5].copy_from_slice(b"start");
+    expected[3_000_000..3_000_003].copy_from_slice(b"end");
+    assert!(get(&mounted, "file") == expected);
+    mounted.unmount();
+}
+
+#[test]
+fn a_full_volume_refuses_and_stays_clean() {
+    with_volume("-F 12 -s 1", "1M", |m| {
+        let flags = OpenFlags::CREAT | OpenFlags::WRONLY;
+        let fd = m.proc.open(at("big"), flags, 0o644).unwrap();
+        let block = [1; 65_536];
+        let full = std::iter::repeat_with(|| m.proc.write(fd, &block))
+            .take(64)
+            .find_map(Result::err);
+        assert_eq!(full, Some(Errno::ENOSPC));
+        m.proc.close(fd).unwrap();
+        assert_eq!(
+            m.proc.mkdirat(At::Cwd, at("dir"), 0o755),
+            Err(Errno::ENOSPC)
+        );
+        m.proc.unlink(&at("big")).unwrap();
+        m.proc.mkdirat(At::Cwd, at("dir"), 0o755).unwrap();
+        // A fixed root directory has a fixed number of slots.
+        let made = (0..600).map(|n| {
+            let fd = m.proc.open(at(&format!("{n}")), flags, 0o644)?;
+            m.proc.close(fd)
+        });
+        let full = made.filter_map(Result::err).next();
+        assert_eq!(full, Some(Errno::ENOSPC));
+    });
+}
+
+#[test]
+fn the_largest_file() {
+    with_volume("-F 32 -s 64", "5G", |m| {
+        let flags = OpenFlags::CREAT | OpenFlags::WRONLY;
+        let fd = m.proc.open(at("largest"), flags, 0o644).unwrap();
+        let most = u64::from(u32::MAX);
+        assert_eq!(m.proc.pwrite(fd, b"x", most), Err(Errno::EFBIG));
+        assert_eq!(m.proc.ftruncate(fd, most + 1), Err(Errno::EFBIG));
+        m.proc.ftruncate(fd, most).unwrap();
+        assert_eq!(m.proc.pwrite(fd, b"x", most - 1), Ok(1));
+        m.proc.close(fd).unwrap();
+        assert_eq!(m.proc.stat(at("largest")).unwrap().size, most);
+        m.proc.truncate(at("largest"), 10).unwrap();
+    });
+}
+
+#[test]
+fn directories_move_with_their_parent_entry() {
+    with_volume("-F 32 -s 1", "40M", |m| {
+        for dir in ["a", "b", "a/sub", "a/sub/deep"] {
+            m.proc.mkdirat(At::Cwd, at(dir), 0o755).unwrap();
+        }
+        m.proc.rename(&at("a/sub"), &at("b/moved")).unwrap();
+        assert_eq!(names(m, "b/moved"), ["deep"]);
+        assert_eq!(names(m, "b/moved/deep/../.."), ["moved"]);
+        let noreplace = m.proc.renameat(
+            (At::Cwd, at("a").as_bytes()),
+            (At::Cwd, at("B").as_bytes()),
+            RenameFlags::NOREPLACE,
+        );
+        assert_eq!(noreplace, Err(Errno::EEXIST));
+        assert_eq!(m.proc.rename(&at("a"), &at("b")), Err(Errno::ENOTEMPTY));
+        m.proc.rename(&at("b/moved"), &at("top")).unwrap();
+        assert_eq!(names(m, "top/.."), ["a", "b", "top"]);
+        m.proc.rename(&at("a"), &at("b")).unwrap();
+        assert_eq!(names(m, ""), ["b", "top"]);
+    });
+}
+
+fn place() -> impl Strategy<Value = Place> {
+    (any::<u16>(), any::<u8>()).prop_map(|(dir, name)| Place {
+        dir,
+        // Not the names that are no UTF-8.
+        name: if matches!(name % 48, 10 | 11) {
+            12
+        } else {
+            name
+        },
+    })
+}
+
+fn operation() -> impl Strategy<Value = Op> {
+    let n = any::<u16>;
+    prop_oneof![
+        10 => (place(), n()).prop_map(|(p, m)| Op::Create(p, m | 0o600)),
+        12 => (n(), any::<u32>(), any::<u32>(), any::<u8>())
+            .prop_map(|(file, offset, len, fill)| Op::Write { file, offset, len, fill }),
+        8 => (n(), n(), any::<u8>()).prop_map(|(file, len, fill)| Op::Append { file, len, fill }),
+        6 => (n(), any::<u32>()).prop_map(|(file, size)| Op::Truncate { file, size }),
+        5 => (place(), n()).prop_map(|(p, m)| Op::Mkdir(p, m)),
+        5 => place().prop_map(Op::Rmdir),
+        9 => place().prop_map(Op::Unlink),
+        2 => (place(), any::<u32>()).prop_map(|(p, l)| Op::UnlinkOpen(p, l)),
+        12 => (place(), place()).prop_map(|(a, b)| Op::Rename(a, b, 0)),
+        3 => (place(), place()).prop_map(|(a, b)| Op::Rename(a, b, 1)),
+        1 => n().prop_map(Op::Fsync),
+        1 => Just(Op::Sync),
+    ]
+}
+
+/// What the format keeps of a tree.
+fn only_contents(mut tree: Tree) -> Tree {
+    for node in tree.values_mut() {
+        (node.mode, node.uid, node.gid, node.nlink) = (0, 0, 0, 0);
+        (node.mtime, node.xattrs) = (None, None);
+    }
+    tree
+}
+
+const SEQUENCES: u32 = 10;
+const OPERATIONS: usize = 1_000;
+/// A new mount after so many operations.
+const REMOUNT: usize = 250;
+
+fn check(options: &str, size: &str, ops: &[Op]) {
+    let dir = TempDir::new();
+    let image = mkfs(&dir, options, size);
+    let mut model = Model::new(Format {
+        granularity: 2_000_000_000,
+        max: i64::from(i32::MAX),
+        xattrs: false,
+    });
+    for part in ops.chunks(REMOUNT) {
+        let mounted = Mounted::new("msdosfs", &image, false);
+        for op in part {
+            model.step(&mounted.proc, MOUNT_POINT, op);
+        }
+        mounted.unmount();
+    }
+    fsck(&image);
+    let expected = only_contents(model.tree());
+    let again = Mounted::new("msdosfs", &image, true);
+    let found = only_contents(tree::from_mount(&again.proc, MOUNT_POINT));
+    tree::assert_same("read again", &expected, &found);
+    again.unmount();
+    let out = dir.file("out");
+    run("7z", &["x", "-y", "-bd", &format!("-o{out}"), &image]);
+    let found = only_contents(tree::from_host(out.as_ref()));
+    tree::assert_same("7-Zip", &expected, &found);
+}
+
+fn random(options: &str, size: &str) {
+    let config = Config {
+        cases: SEQUENCES,
+        max_shrink_iters: 60,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
+        ..Config::default()
+    };
+    let ops = proptest::collection::vec(operation(), OPERATIONS);
+    let outcome = TestRunner::new(config).run(&ops, |ops| {
+        check(options, size, &ops);
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+macro_rules! shapes {
+    ($($name:ident: $options:literal, $size:literal;)*) => {
+        mod random_operations {
+            $(#[test]
+            fn $name() {
+                super::random($options, $size);
+            })*
+        }
+    };
+}
+
+shapes! {
+    fat12: "-F 12 -s 128", "200M";
+    fat12_sectors_of_4096: "-F 12 -S 4096 -s 16", "200M";
+    fat16: "-F 16 -s 8", "200M";
+    fat16_one_fat: "-F 16 -s 16 -f 1", "200M";
+    fat32: "-F 32 -s 1", "200M";
+    fat32_sectors_of_2048: "-F 32 -S 2048 -s 1", "200M";
+}
