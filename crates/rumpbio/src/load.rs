@@ -33,6 +33,12 @@ impl Volume {
         }
     }
 
+    /// The buffer of a block if it is cached with its content.
+    #[must_use]
+    pub fn cached(&self, block: u64) -> Option<Buf> {
+        self.cache.get(block).filter(|buf| buf.is_ready())
+    }
+
     #[cold]
     fn read_slowly(&self, block: u64) -> Result<Buf> {
         if block >= self.blocks() {

@@ -7,6 +7,7 @@ use crate::{
     types::{FsBlock, GroupNumber},
 };
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use rumpbio::{Buf, Volume};
 
 /// An ext2, ext3 or ext4 file system on a volume.
@@ -15,6 +16,33 @@ use rumpbio::{Buf, Volume};
 pub struct Ext2fs {
     volume: Arc<Volume>,
     superblock: Superblock,
+    recent: Recent,
+}
+
+/// Where inode tables were read from the medium lately: a hint for reading ahead, so threads may mix it up.
+pub(crate) struct Recent {
+    blocks: [AtomicU64; 4],
+    next: AtomicUsize,
+}
+
+impl Recent {
+    fn new() -> Self {
+        Self {
+            blocks: [const { AtomicU64::new(u64::MAX) }; 4],
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    /// Notes that a block is read; whether one of the last ones was no more than `reach` blocks away.
+    pub(crate) fn near(&self, block: u64, reach: u64) -> bool {
+        let close = |b: &AtomicU64| b.load(Ordering::Relaxed).abs_diff(block) <= reach;
+        let near = self.blocks.iter().any(close);
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        if let Some(slot) = self.blocks.get(n & 3) {
+            slot.store(block, Ordering::Relaxed);
+        }
+        near
+    }
 }
 
 impl Ext2fs {
@@ -26,7 +54,16 @@ impl Ext2fs {
         if volume.block_size() != superblock.block_size() {
             return Err(crate::Error::Refused(rumpuser::Errno::EINVAL));
         }
-        Ok(Self { volume, superblock })
+        Ok(Self {
+            volume,
+            superblock,
+            recent: Recent::new(),
+        })
+    }
+
+    /// Where inode tables were read lately.
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     /// The volume.
@@ -133,7 +170,18 @@ fn is_power_of(n: u32, base: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_power_of;
+    use super::{Recent, is_power_of};
+
+    #[test]
+    fn reads_near_each_other_are_told_from_scattered_ones() {
+        let recent = Recent::new();
+        assert!(!recent.near(1000, 32));
+        assert!(recent.near(1032, 32) && recent.near(990, 32));
+        for far in [5000, 6000, 7000, 8000] {
+            assert!(!recent.near(far, 32));
+        }
+        assert!(!recent.near(1000, 32), "forgotten after four others");
+    }
 
     #[test]
     fn powers() {

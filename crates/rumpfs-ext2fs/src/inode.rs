@@ -2,7 +2,7 @@
 
 use crate::{
     checksum::{crc32c, crc32c_u32},
-    error::{Error, Expected, Place, Result, at},
+    error::{Error, Expected, Place, Result},
     features::{Incompat, RoCompat},
     fs::Ext2fs,
     groups::DescLocation,
@@ -774,7 +774,7 @@ impl Ext2fs {
     ) -> Result<(Buf, DescLocation, rumpbio::BufData)> {
         let location = self.inode_location(ino)?;
         let place = Place::Inode(ino);
-        let buf = self.read_table_block(ino, location, place)?;
+        let (buf, alone) = self.read_table_block(ino, location, place)?;
         let data = buf.data();
         if !buf.verified() && self.superblock().features.metadata_csum() {
             let size = usize::from(self.superblock().inode_size);
@@ -786,32 +786,42 @@ impl Ext2fs {
             if !unused {
                 verify(self.superblock(), ino, bytes)?;
             }
-            self.verify_inode_block(&buf, ino, location, &data);
+            // What was read for one inode may be gone before another one of it is asked for.
+            if !alone {
+                self.verify_inode_block(&buf, ino, location, &data);
+            }
         }
         Ok((buf, location, data))
     }
 
-    /// Reads a block of an inode table. From the medium it comes with its neighbours: whoever lists a directory will ask
-    /// for those as well.
+    /// Reads a block of an inode table; whether it came from the medium alone. Next to blocks that were read lately it comes
+    /// with its neighbours: whoever lists a directory will ask for those as well. Elsewhere it does not: a large directory
+    /// that is listed by hash asks for inodes all over the tables, and neighbours would only drive each other out.
     fn read_table_block(
         &self,
         ino: InodeNumber,
         location: DescLocation,
         place: Place,
-    ) -> Result<Buf> {
+    ) -> Result<(Buf, bool)> {
+        let volume = self.volume();
+        if let Some(buf) = volume.cached(location.block.0) {
+            return Ok((buf, false));
+        }
         let sb = self.superblock();
         let window = TABLE_READ_AHEAD.wrapping_shr(sb.block_bits).max(1);
-        let n = sb.inode_group(ino).map_or(0, |(_, n)| n);
-        let block = n.checked_div(sb.inodes_per_block()).unwrap_or(0);
-        // A power of two, so this is the start of the window; what lies past the table is not read.
-        let before = block & window.saturating_sub(1);
-        let first = location.block.0.saturating_sub(u64::from(before));
-        let left = sb
-            .inode_table_blocks()
-            .saturating_sub(block.saturating_sub(before));
-        self.volume()
-            .read_among(location.block.0, first, window.min(left))
-            .map_err(at(place))
+        let near = self.recent().near(location.block.0, u64::from(window));
+        if near {
+            let n = sb.inode_group(ino).map_or(0, |(_, n)| n);
+            let block = n.checked_div(sb.inodes_per_block()).unwrap_or(0);
+            // A power of two, so this is the start of the window; what lies past the table is not read.
+            let before = block & window.saturating_sub(1);
+            let first = location.block.0.saturating_sub(u64::from(before));
+            let left = sb
+                .inode_table_blocks()
+                .saturating_sub(block.saturating_sub(before));
+            volume.read_ahead(first, window.min(left));
+        }
+        Ok((self.read(location.block, place)?, !near))
     }
 
     /// Marks a block of an inode table as verified if every inode in it is right. Inodes without a type were never used
