@@ -23,6 +23,8 @@ use rumpuser::{
 const VNODE_BYTES: usize = 1024;
 /// Bounds of the number of vnodes.
 const VNODES: core::ops::RangeInclusive<usize> = 1024..=131_072;
+/// Memory that a name in the name cache takes, about.
+const NAME_BYTES: usize = 160;
 
 /// State of the file system faction.
 pub struct Vfs {
@@ -41,6 +43,8 @@ impl Vfs {
         let host = kernel.host();
         let memory = usize::try_from(host.memory_limit()).unwrap_or(usize::MAX);
         let vnodes = (memory / 16 / VNODE_BYTES).clamp(*VNODES.start(), *VNODES.end());
+        // On a file system in memory vnodes of files stay as long as the files, so names may well be more than vnodes.
+        let names = (memory / 32 / NAME_BYTES).max(vnodes.saturating_mul(2));
         let queues = kernel.sleep_queues();
         Arc::new(Self {
             caches: Arc::new(Caches {
@@ -48,7 +52,7 @@ impl Vfs {
                 log: kernel.log().clone(),
                 queues: Lanes::new(host.cpus(), |_| queues.share()),
                 pollers: kernel.init_proc().pollers(),
-                names: Names::new(vnodes.saturating_mul(2), host),
+                names: Names::new(names, host),
                 locks: LockManager::new(&**host),
                 idle: IdleQueue::new(vnodes),
                 pool: PagePool::new(queues, memory / 2),
