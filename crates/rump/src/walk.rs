@@ -71,7 +71,11 @@ enum State {
 struct Frame<'a> {
     dir: Entry,
     fd: OpenFd<'a>,
+    /// Entries that were listed and not walked yet.
     rest: std::vec::IntoIter<DirentPlus>,
+    /// Whether the directory may have more than those: a large one is not kept in memory unless it must be sorted. Positions
+    /// of a listing stay right while names come and go.
+    more: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -172,20 +176,48 @@ impl<'a> Walk<'a> {
             .open_at(at, path, flags)
             .map_err(|errno| self.failure(&dir, errno))?;
         let mut entries = Vec::new();
-        let listed = read_dir(self.image, &fd, &mut entries);
+        let mut failure = None;
         if self.sorted {
+            let listed = read_dir(self.image, &fd, &mut entries);
+            failure = listed.err().map(|errno| self.failure(&dir, errno));
             entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         }
-        let failure = listed.err().map(|errno| self.failure(&dir, errno));
         self.stack.push(Frame {
             dir,
             fd,
             rest: entries.into_iter(),
+            more: !self.sorted,
         });
         failure.map_or(Ok(()), Err)
     }
 
+    /// Lists the next entries of the innermost directory.
+    fn refill(&mut self) -> Outcome<()> {
+        let Some(frame) = self.stack.last_mut() else {
+            return Ok(());
+        };
+        match self.image.proc.getdents_plus(frame.fd.fd, BATCH) {
+            Ok(entries) => {
+                frame.more = !entries.is_empty();
+                frame.rest = entries.into_iter();
+                Ok(())
+            }
+            Err(errno) => {
+                frame.more = false;
+                let path = join(&self.start, &frame.dir.path);
+                Err(self.image.failure(&path, errno))
+            }
+        }
+    }
+
     fn step(&mut self) -> Option<Outcome<Event>> {
+        let frame = self.stack.last()?;
+        if frame.more
+            && frame.rest.as_slice().is_empty()
+            && let Err(failure) = self.refill()
+        {
+            return Some(Err(failure));
+        }
         let frame = self.stack.last_mut()?;
         let Some(found) = frame.rest.next() else {
             let frame = self.stack.pop()?;
