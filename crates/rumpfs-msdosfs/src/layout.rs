@@ -161,7 +161,7 @@ pub struct RawLong {
     pub order: u8,
     /// `LDIR_Name1`
     pub name1: [u8; 10],
-    /// `LDIR_Attr`: [`LONG_NAME`].
+    /// `LDIR_Attr`: [`attribute::LONG_NAME`].
     pub attributes: u8,
     /// `LDIR_Type`: 0.
     pub kind: u8,
