@@ -37,8 +37,8 @@ pub(crate) enum Change {
     Flush,
 }
 
-/// Discarded bytes read as this, so that nobody gets used to zeros.
-const SPOILED: u8 = 0xd5;
+/// Discarded bytes read as this, and those that a read in part did not get, so that nobody gets used to zeros.
+pub(crate) const SPOILED: u8 = 0xd5;
 
 impl Change {
     fn apply(&self, store: &mut Store) {

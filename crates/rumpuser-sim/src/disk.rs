@@ -2,7 +2,7 @@
 
 use crate::{
     Fault, History, Loss, Operation,
-    crash::{Change, Medium},
+    crash::{Change, Medium, SPOILED},
     fault::Failure,
     store::{CHUNK, Store},
 };
@@ -24,6 +24,8 @@ pub struct Counters {
     pub bytes_read: u64,
     /// Bytes given to writes.
     pub bytes_written: u64,
+    /// Operations that a [`Fault`] made fail.
+    pub failures: u64,
 }
 
 /// A disk in memory. Sparse: only what is written takes memory, so it may be of any size.
@@ -229,7 +231,18 @@ impl MemDisk {
         state.counters.reads += 1;
         state.counters.bytes_read += buf.len() as u64;
         let range = self.range(offset, buf.len() as u64)?;
-        state.check(Operation::Read, &range)?;
+        let failed = state.check(Operation::Read, &range);
+        if let Err(Failure {
+            torn: Some(mut rng),
+            errno,
+        }) = failed
+        {
+            let (read, spoiled) = buf.split_at_mut(rng.below(buf.len() as u64 + 1) as usize);
+            state.medium.current.read(offset, read);
+            spoiled.fill(SPOILED);
+            return Err(errno);
+        }
+        failed.map_err(|failure| failure.errno)?;
         state.medium.current.read(offset, buf);
         Ok(())
     }
@@ -237,12 +250,14 @@ impl MemDisk {
 
 impl State {
     /// `Err` if an operation other than a write is to fail.
-    fn check(&mut self, operation: Operation, range: &Range<u64>) -> Result<()> {
+    fn check(&mut self, operation: Operation, range: &Range<u64>) -> Result<(), Failure> {
         if self.power == Power::Off {
-            return Err(Errno::EIO);
+            return Err(Failure {
+                errno: Errno::EIO,
+                torn: None,
+            });
         }
-        self.fault(operation, range)
-            .map_or(Ok(()), |failure| Err(failure.errno))
+        self.fault(operation, range).map_or(Ok(()), Err)
     }
 
     fn write(&mut self, write: Change, range: &Range<u64>, sector_size: u32) -> Result<()> {
@@ -285,6 +300,7 @@ impl State {
             .map(|fault| fault.hit(operation, range));
         let first = hits.by_ref().flatten().next();
         hits.for_each(drop); // the others count it too
+        self.counters.failures += u64::from(first.is_some());
         first
     }
 }
@@ -329,7 +345,15 @@ impl BlockDevice for MemDisk {
     fn flush(&self) -> Result<()> {
         let mut state = self.state.lock();
         state.counters.flushes += 1;
-        state.check(Operation::Flush, &(0..0))?;
+        if let Err(Failure { errno, torn }) = state.check(Operation::Flush, &(0..0)) {
+            if let Some(mut rng) = torn {
+                let left = state
+                    .medium
+                    .crash(Loss::Any, self.sector_size, rng.next_u64());
+                state.medium = Medium::new(left);
+            }
+            return Err(errno);
+        }
         state.change(Change::Flush);
         Ok(())
     }
@@ -341,7 +365,8 @@ impl BlockDevice for MemDisk {
         if state.read_only {
             return Err(Errno::EROFS);
         }
-        state.check(Operation::Discard, &range)?;
+        let failed = state.check(Operation::Discard, &range);
+        failed.map_err(|failure| failure.errno)?;
         state.change(Change::Discard { range });
         Ok(())
     }

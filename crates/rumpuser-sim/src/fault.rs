@@ -26,7 +26,8 @@ pub enum Operation {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Fault {
-    operation: Operation,
+    /// `None`: any.
+    operation: Option<Operation>,
     range: Option<Range<u64>>,
     /// Operations that match and still succeed.
     after: u64,
@@ -40,7 +41,7 @@ pub struct Fault {
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) errno: Errno,
-    /// For a torn write: decides which sectors reach the medium.
+    /// For a torn operation: decides which part of it is done all the same.
     pub(crate) torn: Option<Rng>,
 }
 
@@ -48,6 +49,16 @@ impl Fault {
     /// A fault of every `operation`.
     #[must_use]
     pub fn on(operation: Operation) -> Self {
+        Self::of(Some(operation))
+    }
+
+    /// A fault of every operation, whatever it is: the device is gone.
+    #[must_use]
+    pub fn on_any() -> Self {
+        Self::of(None)
+    }
+
+    fn of(operation: Option<Operation>) -> Self {
         Self {
             operation,
             range: None,
@@ -91,7 +102,9 @@ impl Fault {
         Self { errno, ..self }
     }
 
-    /// A write that fails so leaves some of its sectors on the medium, chosen by `seed`.
+    /// What fails so is done in part, as `seed` chooses: a write leaves some of its sectors on the medium, a read fills the start of
+    /// its buffer and spoils the rest, a flush loses some of the writes that it was to make durable (as a disk does that gives up a
+    /// cache that it cannot write).
     #[must_use]
     pub fn torn(self, seed: u64) -> Self {
         Self {
@@ -102,7 +115,7 @@ impl Fault {
 
     /// Counts an operation; says whether it fails.
     pub(crate) fn hit(&mut self, operation: Operation, touched: &Range<u64>) -> Option<Failure> {
-        let matches = self.operation == operation
+        let matches = self.operation.is_none_or(|own| own == operation)
             && self
                 .range
                 .as_ref()

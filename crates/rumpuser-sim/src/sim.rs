@@ -77,6 +77,8 @@ struct State {
     fingerprint: u64,
     events: u64,
     messages: Vec<String>,
+    /// Threads that are refused from now on.
+    refused: u64,
     /// The report, once nothing can go on. From then on every wait panics.
     stuck: Option<String>,
 }
@@ -112,6 +114,11 @@ impl Sim {
         })
     }
 
+    /// Refuses the next `count` threads with `EAGAIN`.
+    pub fn refuse_threads(&self, count: u64) {
+        self.shared.state.lock().refused = count;
+    }
+
     /// A host with options of its own.
     #[must_use]
     pub fn with(options: Options) -> Arc<Self> {
@@ -132,6 +139,7 @@ impl Sim {
             fingerprint: 0xcbf2_9ce4_8422_2325,
             events: 0,
             messages: vec![],
+            refused: 0,
             stuck: None,
         };
         Arc::new(Self {
@@ -359,6 +367,10 @@ impl Threads for Sim {
         body: Box<dyn FnOnce() + Send>,
     ) -> Result<Box<dyn rumpuser::Thread>> {
         let mut state = self.shared.state.lock();
+        if state.refused > 0 {
+            state.refused -= 1;
+            return Err(Errno::EAGAIN);
+        }
         let index = state.threads.len();
         let shared = self.shared.clone();
         let builder = thread::Builder::new().name(name.replace('\0', "?"));

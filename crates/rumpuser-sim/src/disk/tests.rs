@@ -19,6 +19,7 @@ fn a_disk_without_faults() {
         discards: 0,
         bytes_read: 13,
         bytes_written: 11,
+        failures: 0,
     };
     assert_eq!(disk.counters(), expected);
 }
@@ -174,4 +175,39 @@ fn the_end_can_be_elsewhere() {
     assert_eq!((disk.len(), disk.to_bytes()), (1000, vec![7; 1000]));
     assert_eq!(disk.read_at(999, &mut [0; 2]), Err(Errno::EIO));
     assert!(!disk.same_content(&MemDisk::from_bytes(&[7; 3000])));
+}
+
+#[test]
+fn what_fails_in_part_is_done_in_part() {
+    let disk = MemDisk::from_bytes(&[1; 4096]);
+    disk.inject(Fault::on(Operation::Read).times(2).torn(3));
+    let mut buf = [0; 4096];
+    assert_eq!(disk.read_at(0, &mut buf), Err(Errno::EIO));
+    let read = buf.iter().take_while(|&&byte| byte == 1).count();
+    assert!(read > 0 && read < 4096, "{read}");
+    assert!(buf[read..].iter().all(|&byte| byte != 0 && byte != 1));
+    // A flush that fails has lost some of what came before it.
+    disk.heal();
+    for sector in 0..8 {
+        disk.write_at(sector * 512, &[2; 512]).unwrap();
+    }
+    disk.inject(Fault::on(Operation::Flush).times(1).torn(5));
+    assert_eq!(disk.flush(), Err(Errno::EIO));
+    assert_eq!(disk.flush(), Ok(()));
+    let bytes = disk.to_bytes();
+    let lost = bytes.chunks(512).filter(|sector| sector[0] == 1).count();
+    assert!(lost > 0 && lost < 8, "{lost}");
+    assert_eq!(disk.counters().failures, 2);
+}
+
+#[test]
+fn a_device_that_is_gone_does_nothing() {
+    let disk = MemDisk::new(4096);
+    disk.inject(Fault::on_any().after(2));
+    disk.flush().unwrap();
+    disk.write_at(0, &[1]).unwrap();
+    assert_eq!(disk.read_at(0, &mut [0]), Err(Errno::EIO));
+    assert_eq!(disk.flush(), Err(Errno::EIO));
+    assert_eq!(disk.write_at(0, &[2]), Err(Errno::EIO));
+    assert_eq!(disk.to_bytes()[0], 1);
 }
