@@ -194,7 +194,7 @@ impl Builder {
                 init: Arc::new(proc::Inner::first(&border)),
                 callouts: Callouts::new(&host, &threads, &border),
                 pollers: Pollers::new(&*host),
-                sysctl: Sysctl::new(&*host),
+                sysctl: Sysctl::new(&*host, &threads),
                 threads,
                 border,
                 log,

@@ -57,6 +57,11 @@ impl Kthreads {
         })
     }
 
+    /// Number of threads that were started and not stopped.
+    pub(crate) fn count(&self) -> usize {
+        self.running.lock().len()
+    }
+
     /// Starts a thread. A panic in it ends it, with a message.
     pub(crate) fn spawn(&self, name: &str, body: impl FnOnce(Life) + Send + 'static) -> Result<()> {
         let life = Life {

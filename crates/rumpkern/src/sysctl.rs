@@ -1,6 +1,6 @@
-//! The tree of named values: `kern.hostname`, `hw.ncpu`, `vfs.…`, `net.…`.
+//! The tree of named values: `kern.hostname`, `kern.threads`, `hw.ncpu`, `vfs.…`, `net.…`.
 
-use crate::Kernel;
+use crate::{Kernel, kthread::Kthreads};
 use alloc::{
     boxed::Box,
     collections::BTreeMap,
@@ -65,7 +65,7 @@ pub(crate) struct Sysctl {
 }
 
 impl Sysctl {
-    pub(crate) fn new(host: &dyn Host) -> Self {
+    pub(crate) fn new(host: &dyn Host, threads: &Arc<Kthreads>) -> Self {
         let text = |text: &str| {
             let text = text.to_string();
             Arc::new(Node::read_only(move || Value::Text(text.clone())))
@@ -73,6 +73,10 @@ impl Sysctl {
         let cpus = i64::try_from(host.cpus()).unwrap_or(i64::MAX);
         let memory = i64::try_from(host.memory_limit()).unwrap_or(i64::MAX);
         let number = |n: i64| Arc::new(Node::read_only(move || Value::Number(n)));
+        let threads = threads.clone();
+        let threads = Node::read_only(move || {
+            Value::Number(i64::try_from(threads.count()).unwrap_or(i64::MAX))
+        });
         let nodes = BTreeMap::from([
             ("kern.ostype".to_string(), text("rump")),
             (
@@ -80,6 +84,7 @@ impl Sysctl {
                 text(env!("CARGO_PKG_VERSION")),
             ),
             ("kern.hostname".to_string(), text(&host.host_name())),
+            ("kern.threads".to_string(), Arc::new(threads)),
             ("hw.ncpu".to_string(), number(cpus)),
             ("hw.usermem".to_string(), number(memory)),
         ]);

@@ -4,7 +4,7 @@ use crate::{
     calls::{FileExtent, MountFlags},
     erased::AnyFileSystem,
     fs::SetAttributes,
-    pages::FilePages,
+    pages::{ErrorCursor, FilePages},
     perm,
     vnode::{Exclusive, LOCKED, Pending, VnodeRef},
 };
@@ -22,6 +22,8 @@ pub(crate) struct VnodeFile {
     /// Opened by the superuser, on whose behalf it is written.
     privileged: bool,
     flags: OpenFlags,
+    /// Which failed write-backs of its data it was told of.
+    errors: ErrorCursor,
 }
 
 impl VnodeFile {
@@ -30,10 +32,14 @@ impl VnodeFile {
         if Self::counts(flags) {
             vnode.writers.fetch_add(1, Ordering::SeqCst);
         }
+        // Data that was never used has not failed.
+        let pages = vnode.pages_used();
+        let errors = pages.map_or_else(ErrorCursor::default, FilePages::error_cursor);
         Self {
             vnode,
             privileged: cred.is_root(),
             flags,
+            errors,
         }
     }
 
@@ -76,6 +82,13 @@ impl VnodeFile {
         drop(inode);
         mount.changed()?;
         Ok(done)
+    }
+
+    /// # Errors
+    /// What a write-back of the file's data gave since it was opened, or asked here: once.
+    fn check_error(&self) -> Result<()> {
+        let pages = self.vnode.pages_used();
+        pages.map_or(Ok(()), |pages| pages.check_error(&self.errors))
     }
 
     /// Notes the time of a read.
@@ -176,7 +189,8 @@ impl File for VnodeFile {
         if self.flags.contains(OpenFlags::PATH) {
             return Err(Errno::EBADF);
         }
-        sync(&self.vnode, data_only)
+        let synced = sync(&self.vnode, data_only);
+        self.check_error().and(synced)
     }
 
     fn poll(&self) -> Ready {
@@ -195,9 +209,7 @@ impl File for VnodeFile {
         if mtime && self.vnode.nlink() > 0 {
             self.vnode.flush_times()?;
         }
-        self.vnode
-            .pages_used()
-            .map_or(Ok(()), FilePages::take_error)
+        self.check_error()
     }
 
     fn closing(&self, pid: u32) {

@@ -16,11 +16,12 @@
 //! | `etfs` | objects of the host shown in the name space |
 //! | `lock` | advisory locks |
 //! | `guarded` | drivers whose panics are contained |
+//! | `counters` | what the faction holds, for sysctl |
 //!
 //! # A vnode's life
 //! `Mount::vnode` loads an inode once, whoever asks at the same time. A `VnodeRef` is a use; when the last one goes, an
 //! unlinked inode is given back to the driver at once, any other idles in a queue with second chance until vnodes are
-//! too many. On a file system in memory regular files never idle out: their pages are the data. A forced unmount takes
+//! too many; one whose data the device does not take stays. On a file system in memory regular files never idle out: their pages are the data. A forced unmount takes
 //! the inodes out of vnodes in use, which give `EIO` from then on.
 //!
 //! # Attributes
@@ -48,6 +49,7 @@ extern crate alloc;
 mod acl;
 mod attr;
 pub mod calls;
+mod counters;
 mod create;
 mod cwd;
 mod data;

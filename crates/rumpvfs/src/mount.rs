@@ -73,6 +73,15 @@ impl Busy<'_> {
         });
         core::mem::forget(self);
     }
+
+    /// The vnode is not given back after all. Nobody can use it before it is in its place, and end it again.
+    fn put_back(self, vnode: &Arc<Vnode>) {
+        self.mount.change(self.ino, |slots| {
+            slots.insert(self.ino.0, Slot::Live(vnode.clone()));
+            vnode.revive();
+        });
+        core::mem::forget(self);
+    }
 }
 
 impl Drop for Busy<'_> {
@@ -356,6 +365,11 @@ impl Mount {
         self.event.notify();
     }
 
+    /// Number of its vnodes, used and idle.
+    pub(crate) fn vnode_count(&self) -> usize {
+        self.tables.iter().map(|t| t.lock().slots.len()).sum()
+    }
+
     /// Live vnodes.
     pub(crate) fn vnodes(&self) -> Vec<Arc<Vnode>> {
         let mut live = Vec::new();
@@ -389,7 +403,8 @@ impl Mount {
         !(self.limits.memory && vnode.file_type == FileType::Regular)
     }
 
-    /// Gives an idle vnode back to the driver. The caller has [`Vnode::try_end`]ed it.
+    /// Gives an idle vnode back to the driver. The caller has [`Vnode::try_end`]ed it. One whose data the device does not take
+    /// stays: it idles on, for a later write-back.
     pub(crate) fn end(&self, vnode: &Arc<Vnode>) {
         let ino = vnode.ino();
         self.change(ino, |slots| {
@@ -397,8 +412,19 @@ impl Mount {
                 *slot = Slot::Ending;
             }
         });
-        let _slot = Busy { mount: self, ino };
+        let slot = Busy { mount: self, ino };
         self.caches.names.forget_vnode(vnode);
+        if let Err(error) = self.write_data(vnode) {
+            self.caches.log.message(format_args!(
+                "{}: inode {}: {error}: its data stays in memory",
+                self.from, ino.0
+            ));
+            slot.put_back(vnode);
+            if !vnode.mark(QUEUED) {
+                self.caches.idle.push(vnode.clone());
+            }
+            return;
+        }
         if let Err(error) = self.give_back(vnode) {
             self.caches.log.message(format_args!(
                 "{}: inode {}: {error} when its last use ended",
@@ -410,6 +436,16 @@ impl Mount {
         }
     }
 
+    /// Writes the dirty pages of a vnode, as long as they are wanted.
+    fn write_data(&self, vnode: &Vnode) -> Result<()> {
+        match vnode.pages_used() {
+            Some(pages) if vnode.nlink() > 0 && !self.limits.memory && !self.fs.is_dead() => {
+                pages.flush()
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes back what the driver or the device has not got, and gives the inode back.
     pub(crate) fn give_back(&self, vnode: &Vnode) -> Result<()> {
         let mut result = Ok(());
@@ -418,12 +454,7 @@ impl Mount {
                 pages.invalidate();
             }
         } else if !self.fs.is_dead() {
-            result = vnode.flush_times();
-            if let Some(pages) = vnode.pages_used()
-                && !self.limits.memory
-            {
-                result = result.and(pages.flush());
-            }
+            result = vnode.flush_times().and(self.write_data(vnode));
         }
         if let Some(pages) = vnode.pages_used() {
             pages.invalidate();

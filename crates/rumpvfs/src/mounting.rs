@@ -17,7 +17,7 @@ use rumpkern::{Statvfs, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Result};
 
 /// Bounds of a driver's metadata cache in bytes. The inodes of a million files of ext4 are 250 MiB.
-const CACHE_BYTES: core::ops::RangeInclusive<u64> = 1 << 20..=1 << 30;
+const CACHE_BYTES: core::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 
 impl Vfs {
     /// Mounts the root file system at boot.
@@ -262,6 +262,8 @@ impl Vfs {
         }
         result = result.and(mount.fs.unmount());
         mount.fs.kill();
+        // Those whose data the device did not take.
+        self.caches.drop_idle(mount);
         self.caches.names.forget_mount(mount.id);
         self.caches.locks.mount_gone();
         drop(self.caches.idle.take(mount.id));

@@ -154,6 +154,12 @@ struct LaneEntry {
 pub(crate) struct Wanted(LaneEntry);
 
 impl Names {
+    /// Number of names in the table.
+    pub(crate) fn len(&self) -> usize {
+        let of = |locked: &CachePadded<Locked>| locked.shard.read().entries.len();
+        self.shards.iter().map(of).sum()
+    }
+
     pub(crate) fn new(limit: usize, host: &Arc<dyn Host>) -> Self {
         let crossings = Arc::new(Crossings::default());
         let lane = |_| {
@@ -302,14 +308,16 @@ impl Names {
         }
     }
 
-    /// Forgets everything about a mount.
+    /// Forgets everything about a mount, and with it all names that lead nowhere: those do not tell whose they are, and are
+    /// soon found again.
     pub(crate) fn forget_mount(&self, mount: u64) {
         for locked in &self.shards {
-            locked
-                .shard
-                .write()
-                .entries
-                .retain(|e| !matches!(&e.target, Target::Vnode(v) if v.mount.id == mount));
+            let mut shard = locked.shard.write();
+            let Shard { entries, clock } = &mut *shard;
+            entries.retain(|e| matches!(&e.target, Target::Vnode(v) if v.mount.id != mount));
+            let there = |dir, hash| entries.find(hash, |e| e.dir == dir && e.hash == hash);
+            clock.retain(|&(dir, hash)| there(dir, hash).is_some());
+            locked.len.store(entries.len(), Ordering::Relaxed);
         }
         self.change_crossings(|crossings| {
             crossings.root.take_if(|r| r.mount.id == mount);

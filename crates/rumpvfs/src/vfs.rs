@@ -1,6 +1,7 @@
 //! The faction's state, one per kernel.
 
 use crate::{
+    counters,
     etfs::Devices,
     fs::FsType,
     idle::IdleQueue,
@@ -22,7 +23,7 @@ use rumpuser::{
 /// Memory that an idle vnode takes, about, with its driver's inode and its name.
 const VNODE_BYTES: usize = 1024;
 /// Bounds of the number of vnodes.
-const VNODES: core::ops::RangeInclusive<usize> = 1024..=131_072;
+const VNODES: core::ops::RangeInclusive<usize> = 16..=131_072;
 /// Memory that a name in the name cache takes, about.
 const NAME_BYTES: usize = 160;
 
@@ -137,6 +138,7 @@ pub fn component() -> Component {
         init: |kernel| {
             let vfs = Vfs::new(kernel);
             kernel.register(vfs.clone())?;
+            counters::register(kernel, &vfs)?;
             let after = vfs.clone();
             kernel.on_panic(move || after.after_panic());
             kernel.on_shutdown(move || vfs.unmount_all());

@@ -407,6 +407,11 @@ impl Vnode {
             .is_ok()
     }
 
+    /// Takes [`try_end`](Self::try_end) back.
+    pub(crate) fn revive(&self) {
+        self.users.store(0, Ordering::Release);
+    }
+
     /// Whether it is on its way back to the driver: what it says may be old.
     pub(crate) fn ending(&self) -> bool {
         self.users() == DYING

@@ -11,7 +11,10 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::{fmt, sync::atomic::AtomicU64};
+use core::{
+    fmt,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
 use rumpuser::{Errno, Result, sync::RwLock};
 
 /// The cached data of a regular file; one per vnode.
@@ -48,13 +51,26 @@ pub(super) struct State {
     pub(super) pages: PageMap,
     /// Pages with dirty blocks.
     dirty: BTreeSet<u64>,
-    /// What a write-back met, to be reported once.
-    error: Option<Errno>,
+    /// What write-backs met.
+    failures: Failures,
     /// The file's place in the pool's clock, while it has pages.
     slot: Option<usize>,
     /// Pages in the order in which they came; those that have gone since are passed over.
     order: VecDeque<u64>,
 }
+
+/// Failed write-backs of a file, counted so that each of its users is told of each once.
+#[derive(Default)]
+struct Failures {
+    count: u32,
+    last: Option<Errno>,
+    /// Nobody was told of the last one.
+    news: bool,
+}
+
+/// Up to which failed write-back of a file one of its users knows; the default is for a file whose data was never used.
+#[derive(Debug, Default)]
+pub struct ErrorCursor(AtomicU32);
 
 impl FilePages {
     /// An empty cache for a file of `mount`, which is attached.
@@ -76,26 +92,33 @@ impl FilePages {
     /// Writes the file's dirty pages to the device, without flushing the device. Takes no inode lock.
     ///
     /// # Errors
-    /// What the device gave now, or gave an earlier write-back of this file and was not reported yet: `EIO`, `ENOSPC`.
+    /// What the device gave: `EIO`, `ENOSPC`. Every [`ErrorCursor`] of the file shows it, too.
     pub fn flush(&self) -> Result<()> {
         // Even when no page is dirty: a write-back under way may have taken them and is waited for.
-        let written = self.inner.mount.write_file(&self.inner);
-        let earlier = self.inner.state.write().error.take();
-        match earlier {
-            Some(error) => Err(error),
-            None => written,
-        }
+        self.inner.mount.write_file(&self.inner)
     }
 
-    /// The error that an earlier write-back of this file had, unless it was reported.
+    /// For a new user of the file: what nobody was told of yet is news to it, too.
+    #[must_use]
+    pub fn error_cursor(&self) -> ErrorCursor {
+        let state = self.inner.state.read();
+        let unknown = u32::from(state.failures.news);
+        ErrorCursor(AtomicU32::new(state.failures.count.wrapping_sub(unknown)))
+    }
+
+    /// Whether a write-back of the file failed since the cursor was last asked.
     ///
     /// # Errors
     /// What the device gave: `EIO`, `ENOSPC`.
-    pub fn take_error(&self) -> Result<()> {
-        if self.inner.state.read().error.is_none() {
+    pub fn check_error(&self, cursor: &ErrorCursor) -> Result<()> {
+        let known = cursor.0.load(Ordering::Relaxed);
+        if self.inner.state.read().failures.count == known {
             return Ok(());
         }
-        self.inner.state.write().error.take().map_or(Ok(()), Err)
+        let failures = &mut self.inner.state.write().failures;
+        cursor.0.store(failures.count, Ordering::Relaxed);
+        failures.news = false;
+        failures.last.map_or(Ok(()), Err)
     }
 
     /// Whether some page is not on the device yet.
@@ -143,7 +166,6 @@ impl Inner {
             self.remove(&mut state, index);
         }
         state.order = VecDeque::new();
-        state.error = None;
         if let Some(slot) = state.slot.take() {
             self.pool().leave(slot);
         }
@@ -291,7 +313,7 @@ impl Inner {
     pub(super) fn write_failed(&self, piece: &Piece, error: Errno) {
         let mut state = self.state.write();
         let state = &mut *state;
-        state.error.get_or_insert(error);
+        state.failures.note(error);
         let Some(page) = state.pages.get(piece.page) else {
             return;
         };
@@ -330,6 +352,14 @@ impl Inner {
             }
         }
         dropped
+    }
+}
+
+impl Failures {
+    fn note(&mut self, error: Errno) {
+        self.count = self.count.wrapping_add(1);
+        self.last = Some(error);
+        self.news = true;
     }
 }
 

@@ -26,8 +26,8 @@
 //!   lock. Blocks get their address inside the driver's transaction ([`FileSystem::allocate`]'s callback) and are dirty
 //!   (or, with large appends, on the device) from that moment: a transaction that makes a block part of a file never becomes durable before the block's data is
 //!   on the device (`data=ordered`).
-//! - A block that was not written because the device failed stays dirty and is tried again with the next write-back. The
-//!   file keeps the error and the next [`FilePages::flush`] reports it, once. When too much is dirty and cannot be
+//! - A block that was not written because the device failed stays dirty and is tried again with the next write-back. Each
+//!   user of the file is told of that once, by its [`ErrorCursor`]; what nobody was told of yet, a later user is told. When too much is dirty and cannot be
 //!   written, writes fail with that error, so memory stays bounded.
 //! - On a file system in memory ([`Limits::memory`]) pages are the only copy: never dirty, never dropped, and an absent
 //!   page is zeros.
@@ -61,6 +61,6 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use file::FilePages;
+pub use file::{ErrorCursor, FilePages};
 pub use mount::MountPages;
 pub use pool::PagePool;

@@ -239,8 +239,8 @@ impl MountPages {
     /// Writes all pages that are dirty now.
     ///
     /// # Errors
-    /// The first error of the device; what could be written was written. The files concerned keep it for their
-    /// [`flush`](super::FilePages::flush).
+    /// The first error of the device; what could be written was written. The users of the files concerned
+    /// learn it by their [`ErrorCursor`](super::ErrorCursor).
     pub(super) fn write_back(&self) -> Result<()> {
         let _writing = self.writing.lock();
         let files: Vec<_> = self.dirty.lock().values().cloned().collect();

@@ -128,14 +128,22 @@ fn a_large_append_to_blocks_that_are_reserved_or_too_few() {
 }
 
 #[test]
-fn an_error_of_the_device_is_reported_once_and_nothing_is_lost() {
+fn an_error_of_the_device_is_reported_once_to_each_user_and_nothing_is_lost() {
     let mut bench = Bench::new(1024, 100, 1 << 20);
     bench.write(0, &[5; 3000]).unwrap();
+    let (one, other) = (bench.pages.error_cursor(), bench.pages.error_cursor());
     bench.shared.device.fail_writes.store(true, SeqCst);
     assert_eq!(bench.mount.write_ordered(), Err(Errno::EIO));
     bench.shared.device.fail_writes.store(false, SeqCst);
-    assert_eq!(bench.pages.flush(), Err(Errno::EIO), "of the write before");
-    assert_eq!(bench.pages.flush(), Ok(()), "once");
+    let late = bench.pages.error_cursor();
+    assert_eq!(bench.pages.flush(), Ok(()), "that of now");
+    for cursor in [&one, &other, &late] {
+        let told = bench.pages.check_error(cursor);
+        assert_eq!(told, Err(Errno::EIO), "of the write before");
+        assert_eq!(bench.pages.check_error(cursor), Ok(()), "once");
+    }
+    let later = bench.pages.error_cursor();
+    assert_eq!(bench.pages.check_error(&later), Ok(()), "that is known");
     assert_eq!(bench.on_device(), [5; 3000]);
 }
 
