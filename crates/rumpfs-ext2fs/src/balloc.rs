@@ -219,7 +219,10 @@ impl Txn<'_> {
                     Ok(Some(blocks)) => return Ok(blocks),
                     Ok(None) => {}
                     Err(error) if error.is_corruption() => {
-                        self.writer().notes.lock().bad_blocks.insert(group);
+                        // What cannot be read now may be readable later: only what is wrong stays out of use.
+                        if !matches!(error, Error::Device(..)) {
+                            self.writer().notes.lock().bad_blocks.insert(group);
+                        }
                         self.count_error(&error)?;
                         first_error.get_or_insert(error);
                     }

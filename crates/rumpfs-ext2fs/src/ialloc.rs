@@ -85,7 +85,10 @@ impl Txn<'_> {
                 Ok(Some(ino)) => return Ok(ino),
                 Ok(None) => {}
                 Err(error) if error.is_corruption() => {
-                    self.writer().notes.lock().bad_inodes.insert(group);
+                    // What cannot be read now may be readable later: only what is wrong stays out of use.
+                    if !matches!(error, Error::Device(..)) {
+                        self.writer().notes.lock().bad_inodes.insert(group);
+                    }
                     self.count_error(&error)?;
                     first_error.get_or_insert(error);
                 }

@@ -220,9 +220,9 @@ impl Writer {
                 core::mem::take(&mut notes.superblock),
             )
         };
-        let done = self.store_bitmap_checksums(handle, &blocks, &inodes);
+        let mut done = self.store_bitmap_checksums(handle, &blocks, &inodes);
         if done.is_ok() && superblock {
-            self.fs.modify_superblock(handle, update_checksum)?;
+            done = self.fs.modify_superblock(handle, update_checksum);
         }
         if done.is_err() {
             let mut notes = self.notes.lock();
