@@ -11,7 +11,10 @@ use std::{
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-        unix::ffi::{OsStrExt, OsStringExt},
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            fs::FileTypeExt,
+        },
     },
     path::{Path, PathBuf},
 };
@@ -315,6 +318,14 @@ fn sized(ask: &dyn Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Re
 /// The bytes of a path.
 pub(crate) fn bytes(path: PathBuf) -> Vec<u8> {
     path.into_os_string().into_vec()
+}
+
+/// Whether a target is something that is written into rather than replaced: a device or a FIFO.
+pub(crate) fn is_stream(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| {
+        let kind = metadata.file_type();
+        kind.is_char_device() || kind.is_fifo() || kind.is_block_device()
+    })
 }
 
 /// The umask of this process.

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM ask for the end; it comes at the next safe point.
+//! SIGINT and SIGTERM ask for the end; it comes at the next safe point. SIGXFSZ is ignored.
 
 use crate::report::{Failure, Outcome};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -16,7 +16,13 @@ extern "C" fn remember(signal: libc::c_int) {
 }
 
 /// Has both signals remembered instead of ending the process. A signal that is ignored stays so (`nohup`, background jobs).
+///
+/// A write past the limit of file sizes is an error like others then, not the end of the process.
 pub(crate) fn install() {
+    // SAFETY: to ignore a signal runs no code of ours.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // SAFETY: `old` and `new` are live and zeroed sigactions, which is a valid state of them; the handler only stores to an
         // atomic, which is safe in a signal handler.

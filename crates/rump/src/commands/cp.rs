@@ -23,7 +23,7 @@ use rumpvfs::Calls as _;
 use std::{
     ffi::OsString,
     io::{self, Write},
-    os::unix::{ffi::OsStrExt, fs::FileTypeExt},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     rc::Rc,
     thread::Scope,
@@ -269,7 +269,7 @@ fn run(session: &Session, how: &How, sources: &[Operand], dest: &Operand) -> Out
                 .map(|image| Ready::Image(image, address)),
             Operand::Host(path) => match path.symlink_metadata() {
                 // As with cp: a pipe that is named gives what comes out of it.
-                Ok(_) if !how.from().recursive && is_stream(path) => Ok(Ready::Pipe(path)),
+                Ok(_) if !how.from().recursive && hostfs::is_stream(path) => Ok(Ready::Pipe(path)),
                 Ok(_) => Ok(Ready::Host(path)),
                 Err(error) => Err(Failure::host(path, &error)),
             },
@@ -286,11 +286,16 @@ fn run(session: &Session, how: &How, sources: &[Operand], dest: &Operand) -> Out
             let written = to_stream(source, &mut io::stdout().lock());
             session.report.step(written).map(drop)
         }),
-        Operand::Host(path) if is_stream(path) => {
+        Operand::Host(path) if hostfs::is_stream(path) => {
             let file = std::fs::OpenOptions::new().write(true).open(path);
-            let mut file = file.map_err(|error| Failure::host(path, &error))?;
+            let file = file.map_err(|error| Failure::host(path, &error))?;
+            let mut out = Device { file, error: None };
             ready.iter().try_for_each(|source| {
-                let written = to_stream(source, &mut file);
+                let written = to_stream(source, &mut out);
+                let written = match out.error.take() {
+                    Some(errno) => Err(Failure::host(path, &errno.into())),
+                    None => written,
+                };
                 session.report.step(written).map(drop)
             })
         }
@@ -397,14 +402,6 @@ fn trim_slashes(path: &[u8]) -> &[u8] {
     &path[..end.map_or(0, |end| end + 1)]
 }
 
-/// Whether DEST is something that is written into rather than replaced.
-fn is_stream(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| {
-        let kind = metadata.file_type();
-        kind.is_char_device() || kind.is_fifo() || kind.is_block_device()
-    })
-}
-
 fn host_target<'scope, 'env>(
     path: &Path,
     many: bool,
@@ -467,6 +464,32 @@ fn image_target<'a>(
         sink: ImageSink::new(image, parent, job)?,
         name: Some(name.to_vec()),
     })
+}
+
+/// A device or FIFO that is written into. Whoever writes takes its errors for those of standard output, or of the source: it keeps the
+/// last one.
+struct Device {
+    file: std::fs::File,
+    error: Option<rustix::io::Errno>,
+}
+
+impl Write for Device {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(buf);
+        if let Err(error) = &written
+            && !matches!(
+                error.kind(),
+                io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted
+            )
+        {
+            self.error = rustix::io::Errno::from_io_error(error);
+        }
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 fn to_stream(source: &Ready<'_>, out: &mut dyn Write) -> Outcome<()> {

@@ -7,7 +7,7 @@ use crate::{
         image_sink::ImageSink,
         image_source::{self, From, Links},
     },
-    hostfs::{HostDir, Unnamed},
+    hostfs::{self, HostDir, Unnamed},
     quote::shown_os,
     report::{Failure, Outcome},
     session::{Image, Session},
@@ -111,6 +111,14 @@ impl Tar {
         };
         let job = Job::new(&session.report, options, false);
         match file_of(self.file.as_ref()) {
+            Some(path) if hostfs::is_stream(path) => {
+                let file = File::options().write(true).open(path);
+                let file = file.map_err(|error| Failure::host(path, &error))?;
+                let out = BufWriter::with_capacity(1 << 16, file);
+                let name = shown_os(path);
+                let sink = TarSink::new(out, &name, &job);
+                fill(&image, &address.path, sink, &job).map(drop)
+            }
             Some(path) => self.to_file(&image, &address.path, path, &job),
             None => {
                 let out = io::stdout().lock();

@@ -1,0 +1,111 @@
+//! A host without room and a device that fails: exit status 1, a message that names what, and nothing that looks whole.
+
+mod common;
+
+use common::{Done, RUMP, Scratch, at, check, command, fails, good, noise, rump};
+use std::{
+    fs::{self, File},
+    os::unix::fs::symlink,
+    process::{Command, Stdio},
+};
+
+/// Bytes of the file that does not fit.
+const LEN: usize = 3_000_000;
+
+/// Runs the tool where no file may grow past 1 MiB.
+fn limited(args: &[&str], stdin: Option<&str>) -> Done {
+    let stdin = stdin.map_or(Stdio::null(), |path| File::open(path).unwrap().into());
+    let output = Command::new("bash")
+        .args(["-c", "ulimit -f 1024; exec \"$@\"", "bash", RUMP])
+        .args(args)
+        .stdin(stdin)
+        .output()
+        .unwrap();
+    Done {
+        status: output.status.code().unwrap_or(-1),
+        out: output.stdout,
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn prepared() -> (Scratch, String) {
+    let scratch = Scratch::new();
+    let big = scratch.write("big", noise(LEN));
+    let image = scratch.image("full.img", 16, None);
+    good(&["put", big.to_str().unwrap(), &at(&image, "/big")]);
+    (scratch, image)
+}
+
+#[test]
+fn a_full_device_is_written_into_and_says_so() {
+    let (scratch, image) = prepared();
+    // By another name, so that nothing happens to the device itself.
+    let full = scratch.text("full");
+    symlink("/dev/full", &full).unwrap();
+    let words = ["full: No space left on device"];
+    fails(&["get", &at(&image, "/big"), &full], 1, &words);
+    fails(&["tar", "-f", &full, &at(&image, "/")], 1, &words);
+    assert!(fs::symlink_metadata(&full).unwrap().is_symlink());
+    for args in [
+        ["cat", &at(&image, "/big")],
+        ["tar", &at(&image, "/")],
+        ["ls", &at(&image, "/")],
+        ["mtree", &at(&image, "/")],
+    ] {
+        let stdout = File::options().write(true).open("/dev/full").unwrap();
+        let output = command(&args).stdout(stdout).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {text}");
+        assert!(
+            text.contains("standard output: No space left on device"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_host_without_room_gets_no_part_of_a_file() {
+    let (scratch, image) = prepared();
+    let (out, archive) = (scratch.text("out"), scratch.text("out.tar"));
+    let before = fs::read_dir(&scratch.0).unwrap().count();
+    for (args, name) in [
+        (vec!["get", "IMAGE:/big", &out], "out"),
+        (vec!["cp", "IMAGE:/big", &out], "out"),
+        (vec!["tar", "-f", &archive, "IMAGE:/"], "out.tar"),
+    ] {
+        let args: Vec<String> = args.iter().map(|a| a.replace("IMAGE", &image)).collect();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let done = limited(&args, None);
+        assert_eq!(done.status, 1, "{args:?}: {done:?}");
+        let said = done.err.contains(&format!("{name}: File too large"));
+        assert!(said, "{args:?}: {done:?}");
+        let after = fs::read_dir(&scratch.0).unwrap().count();
+        assert_eq!(after, before, "{args:?}");
+    }
+}
+
+#[test]
+fn an_image_that_takes_no_more_is_as_before() {
+    let (scratch, source) = prepared();
+    let archive = scratch.text("in.tar");
+    good(&["tar", "-f", &archive, &at(&source, "/")]);
+    let image = scratch.image("a.img", 16, None);
+    let (big, from, to) = (scratch.text("big"), at(&source, "/big"), at(&image, "/new"));
+    let root = at(&image, "/");
+    for (args, stdin) in [
+        (vec!["put", &big, &to], None),
+        (vec!["cp", &from, &to], None),
+        (vec!["untar", &root], Some(archive.as_str())),
+    ] {
+        let done = limited(&args, stdin);
+        assert_eq!(done.status, 1, "{args:?}: {done:?}");
+        assert!(done.err.contains("a.img"), "{args:?}: {done:?}");
+        assert!(done.err.contains("File too large"), "{args:?}: {done:?}");
+        check(&image);
+        assert_eq!(rump(&["ls", &root]).text(), "lost+found\n", "{args:?}");
+    }
+    // Nothing is wrong with it.
+    good(&["put", &big, &to]);
+    assert!(rump(&["cat", &to]).out == fs::read(&big).unwrap());
+    check(&image);
+}
