@@ -7,13 +7,13 @@
 //!
 //! `cargo xtask crash` runs many states, `docs/crash.md` tells more.
 
-mod bench;
+pub(crate) mod bench;
 mod explore;
 mod ext;
-mod ledger;
+pub(crate) mod ledger;
 mod point;
 mod session;
-mod state;
+pub(crate) mod state;
 mod workloads;
 
 pub use explore::{Progress, Report, Share, explore, repeat};
@@ -71,13 +71,14 @@ pub fn all() -> Vec<&'static dyn Volume> {
     [ext::volumes()].concat()
 }
 
-/// The volumes of a file system (`ext2fs`), of a family of them (`ext4`), or the one of that name (`ext4-1k`).
+/// The volumes of a file system (`ext2fs`), of a family of them (`ext4`), or the one of that name (`ext4-1k`); `all` for all.
 #[must_use]
 pub fn volumes(name: &str) -> Vec<&'static dyn Volume> {
     let mut found = all();
     found.retain(|volume| {
         let its = volume.name();
-        volume.fs_type() == name || its == name || its.split('-').next() == Some(name)
+        let family = its.split('-').next();
+        name == "all" || volume.fs_type() == name || its == name || family == Some(name)
     });
     found
 }

@@ -5,6 +5,7 @@
 //! | [`conformance`] | one body of cases for every file system: volumes, and what a case works with |
 //! | [`corpus`] | images with a manifest, and how they are compared with it |
 //! | [`crash`] | power cuts at every point of a workload, what must be left, and the native checker |
+//! | [`faults`] | one fault at every place that a workload reaches, and what must hold then |
 //! | [`fixtures`] | the test images by name |
 //! | [`hostile`] | broken images, and all that may be done to them |
 //! | [`memory`] | an allocator that counts |
@@ -18,6 +19,7 @@
 pub mod conformance;
 pub mod corpus;
 pub mod crash;
+pub mod faults;
 pub mod fixtures;
 pub mod hostile;
 pub mod memory;

@@ -30,7 +30,12 @@ pub fn boot() -> Kernel {
     boot_on(Host::new())
 }
 
-fn boot_on<H: rumpuser::Host>(host: Arc<H>) -> Kernel {
+/// The same on another host.
+///
+/// # Panics
+/// When it does not boot.
+#[must_use]
+pub fn boot_on<H: rumpuser::Host>(host: Arc<H>) -> Kernel {
     Kernel::builder(host)
         .component(rumpfs_tmpfs::component())
         .component(rumpfs_cd9660::component())

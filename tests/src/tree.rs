@@ -223,11 +223,16 @@ fn read_to_end(proc: &Proc, fd: Fd) -> rumpkern::Result<Vec<u8>> {
 /// Those of open and getdents.
 pub fn list(proc: &Proc, path: &[u8]) -> rumpkern::Result<Vec<Vec<u8>>> {
     let fd = proc.open(path, OpenFlags::RDONLY | OpenFlags::DIRECTORY, 0)?;
+    let names = list_to_end(proc, fd);
+    proc.close(fd)?;
+    names
+}
+
+fn list_to_end(proc: &Proc, fd: Fd) -> rumpkern::Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
     loop {
         let part = proc.getdents(fd, 100)?;
         if part.is_empty() {
-            proc.close(fd)?;
             return Ok(names);
         }
         names.extend(

@@ -62,6 +62,21 @@ pub(crate) fn crash(arguments: &[&str]) -> Result<()> {
     cargo(&[&program[..], &["--bin", "crash", "--"], arguments].concat())
 }
 
+/// Explores faults; the program in `tests/` does it.
+pub(crate) fn faults(fs: &str, seed: u64, which: &str) -> Result<()> {
+    let seed = seed.to_string();
+    let program = [
+        "run",
+        "--quiet",
+        "--package",
+        "rump-tests",
+        "--bin",
+        "faults",
+        "--",
+    ];
+    cargo(&[&program[..], &[fs, &seed, which]].concat())
+}
+
 /// Breaks images, and makes the good ones before; the program in `tests/` does it. Not optimized to the full: with the assertions of
 /// a debug build it finds more.
 pub(crate) fn hostile(fs: &str, cases: u64, seed: u64, image: Option<&str>) -> Result<()> {

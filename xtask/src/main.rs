@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask images | test | crash | hostile | fuzz | bench | ci`.
+//! Project automation: `cargo xtask images | test | crash | faults | hostile | fuzz | bench | ci`.
 
 mod bench;
 mod ci;
@@ -59,6 +59,21 @@ enum Command {
         #[arg(long, value_name = "STATE", conflicts_with_all = ["states", "seed"])]
         repeat: Option<String>,
     },
+    /// Have every call of a device fail that a workload makes, one at a time, and check what becomes of it; short space and memory, too.
+    Faults {
+        /// A file system (ext2fs, tmpfs), a family (ext4), one volume (ext4-1k), or all.
+        #[arg(long, value_name = "NAME")]
+        fs: String,
+        /// Chooses what the workloads write.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Only about so many runs on each volume.
+        #[arg(long, value_name = "COUNT", conflicts_with = "only")]
+        sample: Option<u32>,
+        /// Only this run, as a failure names it; tells every call.
+        #[arg(long, value_name = "WORKLOAD/FAULT")]
+        only: Option<String>,
+    },
     /// Break good images in many ways, mount them and use them: no panic, no hang, bounded memory, read-only stays read-only.
     Hostile {
         /// A file system (ext2fs).
@@ -112,6 +127,16 @@ fn main() -> ExitCode {
         Command::Crash {
             fs, states, seed, ..
         } => ci::crash(&[&fs, &states.to_string(), &seed.to_string()]),
+        Command::Faults {
+            fs,
+            seed,
+            sample,
+            only,
+        } => {
+            let count = sample.map(|count| count.to_string());
+            let which = only.or(count).unwrap_or_else(|| "all".into());
+            ci::faults(&fs, seed, &which)
+        }
         Command::Hostile {
             fs,
             cases,

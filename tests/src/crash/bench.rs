@@ -16,7 +16,7 @@ use std::{
 type Known = Weak<Vec<u8>>;
 
 /// A file for images, in memory if the host has such a place. Of each only what differs from the one before is written.
-pub(super) struct Bench {
+pub(crate) struct Bench {
     /// Removed with the value.
     _dir: TempDir,
     image: PathBuf,
@@ -30,7 +30,7 @@ pub(super) struct Bench {
 const ZERO: &[u8] = &[0; MemDisk::PIECE];
 
 impl Bench {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = TempDir::new();
         let shm = Path::new("/dev/shm");
         let name = dir.path().file_name().expect("a name").to_owned();
@@ -52,12 +52,12 @@ impl Bench {
     }
 
     /// The file.
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.image
     }
 
     /// Makes the file what is on a disk.
-    pub(super) fn put(&mut self, disk: &MemDisk) {
+    pub(crate) fn put(&mut self, disk: &MemDisk) {
         let pieces = disk.pieces();
         self.file.set_len(disk.len()).expect("its size");
         let all: BTreeSet<u64> = pieces.keys().chain(self.there.keys()).copied().collect();
@@ -77,7 +77,7 @@ impl Bench {
     }
 
     /// Makes the disk what is in the file, which the checker has changed.
-    pub(super) fn take(&mut self, disk: &MemDisk) {
+    pub(crate) fn take(&mut self, disk: &MemDisk) {
         let mut bytes = vec![0; MemDisk::PIECE];
         let pieces = disk.pieces();
         for number in 0..disk.len().div_ceil(MemDisk::PIECE as u64) {
@@ -102,7 +102,7 @@ impl Bench {
     }
 
     /// A number that only disks of the same content have.
-    pub(super) fn digest(&mut self, disk: &MemDisk) -> u64 {
+    pub(crate) fn digest(&mut self, disk: &MemDisk) -> u64 {
         self.hashes.retain(|_, (known, _)| known.strong_count() > 0);
         let mut hasher = DefaultHasher::new();
         for (number, piece) in disk.pieces() {

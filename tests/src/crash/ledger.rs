@@ -14,6 +14,8 @@ pub(super) const PROBE: &str = "probe";
 pub enum Content {
     /// A directory.
     Directory,
+    /// A symbolic link with this target.
+    Symlink(Arc<[u8]>),
     /// These bytes.
     Bytes(Arc<[u8]>),
     /// The first bytes of a stream, that many at least: a file that is being appended to.
@@ -29,15 +31,18 @@ pub enum Content {
 
 impl Content {
     /// Why `found` is not it.
-    fn differs(&self, found: &Kind) -> Option<String> {
+    pub(crate) fn differs(&self, found: &Kind) -> Option<String> {
         let data = match (self, found) {
             (Self::Directory, Kind::Directory) => return None,
-            (Self::Directory, _) | (_, Kind::Directory) => return Some("another type".into()),
+            (Self::Symlink(target), Kind::Symlink(found)) if **target == **found => return None,
+            (Self::Directory | Self::Symlink(_), _) | (_, Kind::Directory) => {
+                return Some(format!("another type: {found:?}"));
+            }
             (_, Kind::Regular(data)) => data,
             (_, other) => return Some(format!("{other:?}")),
         };
         match self {
-            Self::Directory => None,
+            Self::Directory | Self::Symlink(_) => None,
             Self::Bytes(bytes) => blend(data, std::slice::from_ref(bytes)),
             Self::Blend(versions) => blend(data, versions),
             Self::Prefix { of, min } => {
@@ -68,6 +73,27 @@ fn blend(data: &[u8], versions: &[Arc<[u8]>]) -> Option<String> {
         data.len(),
         data[first]
     ))
+}
+
+/// All contents of these states that are whole: what may show through while a file is being written in place.
+pub(crate) fn versions(states: &[State]) -> Vec<Arc<[u8]>> {
+    let mut versions = vec![];
+    for state in states {
+        match &state.content {
+            Content::Bytes(bytes) => versions.push(bytes.clone()),
+            Content::Prefix { of, .. } => versions.push(of.clone()),
+            Content::Blend(_) | Content::Directory | Content::Symlink(_) => {}
+        }
+    }
+    versions
+}
+
+/// A path after `from` was renamed to `to`.
+pub(crate) fn moved(name: &str, from: &str, to: &str) -> String {
+    match name.strip_prefix(from) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{to}{rest}"),
+        _ => name.to_owned(),
+    }
 }
 
 /// A file: its names and its content.

@@ -2,7 +2,7 @@
 
 use super::{
     Volume,
-    ledger::{Content, FileId, Ledger, State},
+    ledger::{Content, FileId, Ledger, State, moved, versions},
     state::Cut,
 };
 use crate::{
@@ -297,14 +297,7 @@ impl Session {
     pub fn rewrite(&mut self, id: FileId, new: Vec<u8>, call: impl FnOnce(&Proc)) {
         let new: Arc<[u8]> = new.into();
         // Earlier versions that are not durable may show through.
-        let mut versions = vec![];
-        for state in &self.files[&id] {
-            match &state.content {
-                Content::Bytes(bytes) => versions.push(bytes.clone()),
-                Content::Prefix { of, .. } => versions.push(of.clone()),
-                Content::Blend(_) | Content::Directory => {}
-            }
-        }
+        let mut versions = versions(&self.files[&id]);
         versions.push(new.clone());
         let names = self.state(id).names.clone();
         let states = [Content::Blend(versions), Content::Bytes(new)].map(|content| State {
@@ -496,12 +489,4 @@ fn warm_up(proc: &Proc, commits: u64) {
         proc.unlinkat(At::Cwd, &path, false).expect("unlink");
     }
     proc.sync().expect("sync");
-}
-
-/// A path after `from` was renamed to `to`.
-fn moved(name: &str, from: &str, to: &str) -> String {
-    match name.strip_prefix(from) {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("{to}{rest}"),
-        _ => name.to_owned(),
-    }
 }

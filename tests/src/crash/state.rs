@@ -73,7 +73,7 @@ fn read_only(volume: &dyn Volume, disk: &Arc<MemDisk>) -> Result<Tree, String> {
 }
 
 /// The volume can be written: allocates, makes durable, and removes again.
-fn probe(mounted: &Mounted) -> rumpkern::Result<()> {
+pub(crate) fn probe(mounted: &Mounted) -> rumpkern::Result<()> {
     let path = format!("{MOUNT_POINT}/{PROBE}");
     let proc = &mounted.proc;
     let fd = proc.open(&path, OpenFlags::RDWR | OpenFlags::CREAT, 0o600)?;
