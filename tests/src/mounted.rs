@@ -40,6 +40,7 @@ pub fn boot_on<H: rumpuser::Host>(host: Arc<H>) -> Kernel {
         .component(rumpfs_tmpfs::component())
         .component(rumpfs_cd9660::component())
         .component(rumpfs_ext2fs::component())
+        .component(rumpfs_ffs::component())
         .component(rumpfs_msdosfs::component())
         .boot()
         .expect("a kernel boots")

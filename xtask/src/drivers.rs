@@ -50,6 +50,10 @@ pub(crate) const FILE_SYSTEMS: &[FileSystem] = &[
         ],
     },
     FileSystem {
+        name: "ffs",
+        tools: &[("makefs", "makefs")],
+    },
+    FileSystem {
         name: "msdosfs",
         tools: &[
             ("mkfs.fat", "dosfstools"),

@@ -308,6 +308,8 @@ impl Session {
         let builder = builder.component(rumpfs_cd9660::component());
         #[cfg(feature = "ext2fs")]
         let builder = builder.component(rumpfs_ext2fs::component());
+        #[cfg(feature = "ffs")]
+        let builder = builder.component(rumpfs_ffs::component());
         #[cfg(feature = "msdosfs")]
         let builder = builder.component(rumpfs_msdosfs::component());
         builder

@@ -1,0 +1,225 @@
+//! Directories: blocks of 512 bytes, each filled with records to the last byte.
+
+use crate::{
+    error::{Error, Place, Result},
+    inode::{FileType, Inode},
+    layout::{DIRECTORY_BLOCK, DIRECTORY_BLOCK_BITS, ROOT_INO, RawRecord, WHITEOUT_INO},
+    map::Walk,
+    superblock::Superblock,
+    types::{Order, index, number},
+    volume::Ffs,
+};
+use core::{ops::Range, sync::atomic::Ordering};
+use zerocopy::{BigEndian, ByteOrder, FromBytes, LittleEndian};
+
+/// Bytes before the name.
+const FIXED: usize = size_of::<RawRecord<LittleEndian>>();
+
+/// A record in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its offset in the directory.
+    pub offset: u64,
+    /// Where the next one begins.
+    pub next: u64,
+    /// What it leads to.
+    pub ino: u64,
+    /// The type of that, where the directory tells it.
+    pub file_type: Option<FileType>,
+    /// Its name.
+    pub name: &'a [u8],
+}
+
+impl Ffs {
+    /// Gives the records in use that begin in a range of offsets to `each`, in order, until that says `false`.
+    fn scan(
+        &self,
+        dir: &Inode,
+        range: Range<u64>,
+        mut each: impl FnMut(Record<'_>) -> bool,
+    ) -> Result<()> {
+        let Some(mut walk) = Walk::new(self, dir) else {
+            return Ok(());
+        };
+        let mut offset = range.start & !DIRECTORY_BLOCK.wrapping_sub(1);
+        let end = range.end.min(dir.size);
+        while offset < end {
+            let place = Place::Record(dir.ino, offset);
+            let Some((frag, block)) = self.frag_at(&mut walk, offset)? else {
+                return Err(Error::value(place, "block", 0_u32, "not a hole"));
+            };
+            let data = self.frag(frag, block, place)?;
+            let within = index(offset & self.superblock.frag_size().wrapping_sub(1));
+            for bytes in data
+                .get(within..)
+                .unwrap_or_default()
+                .chunks_exact(index(DIRECTORY_BLOCK))
+            {
+                if offset >= end {
+                    break;
+                }
+                let mut records = Records::new(&self.superblock, dir.ino, offset, bytes);
+                while let Some(record) = records.next()? {
+                    if range.contains(&record.offset) && !each(record) {
+                        return Ok(());
+                    }
+                }
+                offset = offset.saturating_add(DIRECTORY_BLOCK);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the entries from the offset `from` on to `each`, without `.` and `..`, until that says `false`.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a directory that is damaged, after the entries before the damage; [`Error::Device`].
+    pub fn list(
+        &self,
+        dir: &Inode,
+        from: u64,
+        mut each: impl FnMut(Record<'_>) -> bool,
+    ) -> Result<()> {
+        self.scan(dir, from..u64::MAX, |record| {
+            matches!(record.name, b"." | b"..") || each(record)
+        })
+    }
+
+    /// The inode number that a name leads to.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    pub fn lookup(&self, dir: &Inode, name: &[u8]) -> Result<Option<u64>> {
+        // Names are mostly asked for in the order of the directory.
+        let hint = dir.hint.load(Ordering::Relaxed).min(dir.size);
+        for range in [hint..u64::MAX, 0..hint] {
+            let mut found = None;
+            self.scan(dir, range, |record| {
+                if record.name == name {
+                    found = Some((record.ino, record.next));
+                }
+                found.is_none()
+            })?;
+            if let Some((ino, next)) = found {
+                dir.hint.store(next, Ordering::Relaxed);
+                return Ok(Some(ino));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The directory that holds a directory.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list); [`Error::Value`] when it has no `..`.
+    pub fn parent(&self, dir: &Inode) -> Result<u64> {
+        if dir.ino == ROOT_INO {
+            return Ok(ROOT_INO);
+        }
+        let mut parent = None;
+        self.scan(dir, 0..DIRECTORY_BLOCK, |record| {
+            if record.name == b".." {
+                parent = Some(record.ino);
+            }
+            parent.is_none()
+        })?;
+        let place = Place::Record(dir.ino, 0);
+        parent.ok_or_else(|| Error::value(place, "number of names ..", 0_u32, "1"))
+    }
+}
+
+/// The records of one block of 512 bytes.
+struct Records<'a> {
+    order: Order,
+    /// See [`Superblock::old_directories`].
+    old: bool,
+    ino: u64,
+    /// Offset of the block in the directory.
+    start: u64,
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Records<'a> {
+    fn new(superblock: &Superblock, ino: u64, start: u64, bytes: &'a [u8]) -> Self {
+        Self {
+            order: superblock.order,
+            old: superblock.old_directories,
+            ino,
+            start,
+            bytes,
+            at: 0,
+        }
+    }
+
+    /// The next one in use.
+    fn next(&mut self) -> Result<Option<Record<'a>>> {
+        while self.at < self.bytes.len() {
+            let record = match self.order {
+                Order::Little => self.one::<LittleEndian>()?,
+                Order::Big => self.one::<BigEndian>()?,
+            };
+            if record.is_some() {
+                return Ok(record);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next one; `None` if it is not in use.
+    fn one<O: ByteOrder>(&mut self) -> Result<Option<Record<'a>>> {
+        let offset = self.start.saturating_add(number(self.at));
+        let place = Place::Record(self.ino, offset);
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let Ok((raw, _)) = RawRecord::<O>::ref_from_prefix(rest) else {
+            let left = number(rest.len());
+            return Err(Error::value(
+                place,
+                "bytes left in the block",
+                left,
+                "8 or more",
+            ));
+        };
+        let len = usize::from(raw.reclen.get());
+        if len & 3 != 0 || len < FIXED || len > rest.len() {
+            let expected = "a multiple of 4 within the block";
+            return Err(Error::value(
+                place,
+                "record length",
+                raw.reclen.get(),
+                expected,
+            ));
+        }
+        self.at = self.at.saturating_add(len);
+        let ino = raw.ino.get();
+        // 16 bits in the old format; the upper ones are 0.
+        let name_len = match (self.old, self.order) {
+            (true, Order::Little) => raw.kind,
+            _ => raw.namlen,
+        };
+        if ino == 0 || (ino == WHITEOUT_INO && !self.old) {
+            return Ok(None);
+        }
+        let name = rest
+            .get(FIXED..len)
+            .and_then(|room| room.get(..usize::from(name_len)))
+            .filter(|name| !name.is_empty());
+        let Some(name) = name else {
+            let expected = "1 to what the record has room for";
+            return Err(Error::value(place, "name length", name_len, expected));
+        };
+        Ok(Some(Record {
+            offset,
+            next: self.start.saturating_add(number(self.at)),
+            ino: ino.into(),
+            file_type: if self.old {
+                None
+            } else {
+                FileType::from_bits(raw.kind.into())
+            },
+            name,
+        }))
+    }
+}
+
+const _: () = assert!(1 << DIRECTORY_BLOCK_BITS == DIRECTORY_BLOCK);

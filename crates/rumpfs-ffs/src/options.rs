@@ -1,0 +1,51 @@
+//! Mount options.
+
+use crate::error::{Error, Result};
+use alloc::string::String;
+
+/// What `mount` was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `noreplay`: the volume is shown as it lies there, without what only the journal has.
+    pub noreplay: bool,
+}
+
+impl Options {
+    /// From pairs of name and value.
+    ///
+    /// # Errors
+    /// [`Error::UnknownOption`], [`Error::OptionValue`].
+    pub fn parse(options: &[(String, Option<String>)]) -> Result<Self> {
+        let mut parsed = Self::default();
+        for (name, value) in options {
+            match (name.as_str(), value) {
+                ("noreplay", None) => parsed.noreplay = true,
+                ("noreplay", Some(_)) => return Err(Error::OptionValue(name.clone())),
+                _ => return Err(Error::UnknownOption(name.clone())),
+            }
+        }
+        Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn options() {
+        let parse = |name: &str, value: Option<&str>| {
+            Options::parse(&[(name.to_string(), value.map(ToString::to_string))])
+        };
+        assert_eq!(parse("noreplay", None), Ok(Options { noreplay: true }));
+        assert_eq!(
+            parse("noreplay", Some("1")),
+            Err(Error::OptionValue("noreplay".to_string()))
+        );
+        assert_eq!(
+            parse("async", None),
+            Err(Error::UnknownOption("async".to_string()))
+        );
+    }
+}

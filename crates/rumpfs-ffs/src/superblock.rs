@@ -1,0 +1,454 @@
+//! The superblock: found, checked, and its numbers as the rest of the driver needs them.
+
+use crate::{
+    error::{Error, Place, Result, at},
+    layout::{
+        DIRECT, FLAGS_UPDATED, INODE_FORMAT_44, MAGIC_UFS1, MAGIC_UFS2, QUOTA_MAGIC, RawSuperblock,
+        SUPERBLOCK_LEN, SUPERBLOCK_PLACES, volume_flag,
+    },
+    types::{Order, Version, number},
+};
+use alloc::{string::String, vec::Vec};
+use rumpuser::BlockDevice;
+use zerocopy::{BigEndian, ByteOrder, FromBytes, LittleEndian};
+
+/// Whose variant of the format it is, where something in the superblock tells. The two give some fields and flags different
+/// meanings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// Has a WAPBL journal or NetBSD's quota.
+    NetBsd,
+    /// Has a provider size, check hashes, or flags that only FreeBSD knows.
+    FreeBsd,
+    /// Nothing tells.
+    Unknown,
+}
+
+/// A checked superblock.
+#[derive(Clone, Debug)]
+pub struct Superblock {
+    /// Its byte on the device.
+    pub at: u64,
+    /// Byte order.
+    pub order: Order,
+    /// Format.
+    pub version: Version,
+    /// Whose variant.
+    pub maker: Maker,
+    /// Logarithm of a block's bytes: 12 to 16.
+    pub block_bits: u32,
+    /// Logarithm of a fragment's bytes: 9 to 16. Fragments are the unit of all addresses.
+    pub frag_bits: u32,
+    /// Cylinder groups.
+    pub groups: u32,
+    /// Inodes in each.
+    pub inodes_per_group: u32,
+    /// Fragments in each.
+    pub frags_per_group: u32,
+    /// Fragment in a group where its inodes begin.
+    pub inode_table: u32,
+    /// `fs_old_cgoffset` and `fs_old_cgmask` of UFS1: how the structures of groups are staggered.
+    pub stagger: (u32, u32),
+    /// Fragments of the volume.
+    pub size: u64,
+    /// Fragments for data.
+    pub data_size: u64,
+    /// Percent of these that is kept for the superuser.
+    pub min_free: u32,
+    /// What is free.
+    pub free: Free,
+    /// Bytes below which the target of a symbolic link is in the inode; 0: never.
+    pub inline_link: usize,
+    /// Inodes have 16-bit owners, and directories no types (4.3BSD).
+    pub old_inodes: bool,
+    /// Directories have no types: the length of a name has 16 bits.
+    pub old_directories: bool,
+    /// How it was left.
+    pub clean: u8,
+    /// See [`volume_flag`].
+    pub flags: u32,
+    /// The time of making and a random number.
+    pub id: [u32; 2],
+    /// `fs_volname`, up to the first zero byte.
+    pub label: Vec<u8>,
+    /// Where it was mounted last.
+    pub mounted_on: Vec<u8>,
+    /// Last change, in seconds since 1970.
+    pub time: i64,
+    /// The journal, if it holds what the volume does not.
+    pub log: Option<LogPlace>,
+    /// There are snapshots.
+    pub has_snapshots: bool,
+}
+
+/// What is free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Free {
+    /// Whole blocks.
+    pub blocks: u64,
+    /// Fragments outside of these.
+    pub frags: u64,
+    /// Inodes.
+    pub inodes: u64,
+}
+
+/// Where the journal is, unchecked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPlace {
+    /// `fs_journal_version`.
+    pub version: u8,
+    /// `fs_journal_location`: 1 behind the file system, 2 inside it.
+    pub location: u8,
+    /// First block.
+    pub start: u64,
+    /// Number of blocks.
+    pub count: u64,
+    /// Bytes of a block.
+    pub block_size: u64,
+}
+
+/// A superblock that was found by its magic number and nothing else.
+pub struct Found {
+    at: u64,
+    order: Order,
+    version: Version,
+    bytes: [u8; SUPERBLOCK_LEN],
+}
+
+/// Looks for the superblock. A copy of one, as every cylinder group has, is not taken for it.
+///
+/// # Errors
+/// [`Error::Device`].
+pub fn find(device: &dyn BlockDevice) -> Result<Option<Found>> {
+    for place in SUPERBLOCK_PLACES {
+        let end = place.saturating_add(number(SUPERBLOCK_LEN));
+        if end > device.len() {
+            continue;
+        }
+        let mut bytes = [0; SUPERBLOCK_LEN];
+        let read = device.read_at(place, &mut bytes);
+        read.map_err(at(Place::Superblock(place)))?;
+        let found = recognise::<LittleEndian>(place, Order::Little, &bytes)
+            .or_else(|| recognise::<BigEndian>(place, Order::Big, &bytes));
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn recognise<O: ByteOrder>(
+    place: u64,
+    order: Order,
+    bytes: &[u8; SUPERBLOCK_LEN],
+) -> Option<Found> {
+    let raw = RawSuperblock::<O>::ref_from_bytes(bytes).ok()?;
+    let version = match raw.magic.get() {
+        MAGIC_UFS1 => Version::Ufs1,
+        MAGIC_UFS2 => Version::Ufs2,
+        _ => return None,
+    };
+    // A volume of the old layout has its superblock at 8192 (or 0); with blocks of 64 KiB, what is at 65536 is the copy.
+    let itself = if is_old(raw, version) {
+        place < 65_536
+    } else {
+        raw.sblockloc.get() == place
+    };
+    itself.then_some(Found {
+        at: place,
+        order,
+        version,
+        bytes: *bytes,
+    })
+}
+
+/// Whether the fields of the new layout mean nothing.
+fn is_old<O: ByteOrder>(raw: &RawSuperblock<O>, version: Version) -> bool {
+    version == Version::Ufs1 && raw.old_flags & FLAGS_UPDATED == 0
+}
+
+impl Found {
+    /// Checks it.
+    ///
+    /// # Errors
+    /// [`Error::Value`].
+    pub fn check(&self) -> Result<Superblock> {
+        match self.order {
+            Order::Little => self.checked::<LittleEndian>(),
+            Order::Big => self.checked::<BigEndian>(),
+        }
+    }
+
+    fn checked<O: ByteOrder>(&self) -> Result<Superblock> {
+        let raw = RawSuperblock::<O>::ref_from_bytes(&self.bytes).map_err(|_| Error::NotFfs)?;
+        let (order, version) = (self.order, self.version);
+        let sizes = Sizes::check(self.at, version, raw)?;
+        let old = is_old(raw, version);
+        let (size, data_size) = if old {
+            (raw.old_size.get().into(), raw.old_dsize.get().into())
+        } else {
+            (raw.size.get(), raw.dsize.get())
+        };
+        check_groups(self.at, version, raw, size)?;
+        let maker = if old { Maker::Unknown } else { maker(raw) };
+        let old_inodes = version == Version::Ufs1 && raw.old_inodefmt.get() < INODE_FORMAT_44;
+        let inline_link = usize::try_from(raw.maxsymlinklen.get()).unwrap_or(0);
+        if inline_link > version.inline_room() {
+            let found = number(inline_link);
+            return Err(self.wrong("maxsymlinklen", found, "60, in UFS2 120, or less"));
+        }
+        let free = if old {
+            free(&raw.old_cstotal.map(|n| u64::from(n.get())))
+        } else {
+            free(&raw.cstotal.map(|n| n.get()))
+        };
+        Ok(Superblock {
+            at: self.at,
+            order,
+            version,
+            maker,
+            block_bits: sizes.block_bits,
+            frag_bits: sizes.frag_bits,
+            groups: raw.ncg.get(),
+            inodes_per_group: raw.ipg.get(),
+            frags_per_group: raw.fpg.get(),
+            inode_table: raw.iblkno.get(),
+            stagger: match version {
+                Version::Ufs1 => (raw.old_cgoffset.get(), raw.old_cgmask.get()),
+                Version::Ufs2 => (0, u32::MAX),
+            },
+            size,
+            data_size,
+            min_free: raw.minfree.get().min(100),
+            free,
+            inline_link,
+            old_inodes,
+            old_directories: old_inodes && inline_link == 0,
+            clean: raw.clean,
+            flags: if old {
+                u32::from(raw.old_flags)
+            } else {
+                raw.flags.get()
+            },
+            id: raw.id.map(|n| n.get()),
+            label: if old { Vec::new() } else { text(&raw.volname) },
+            mounted_on: text(&raw.fsmnt),
+            time: if old {
+                raw.old_time.get().into()
+            } else {
+                raw.time.get()
+            },
+            log: (!old).then(|| log_place(raw, maker)).flatten(),
+            has_snapshots: !old && raw.snapinum.iter().any(|ino| ino.get() != 0),
+        })
+    }
+
+    fn wrong(&self, field: &'static str, found: u64, expected: &'static str) -> Error {
+        Error::value(Place::Superblock(self.at), field, found, expected)
+    }
+}
+
+struct Sizes {
+    block_bits: u32,
+    frag_bits: u32,
+}
+
+impl Sizes {
+    fn check<O: ByteOrder>(at: u64, version: Version, raw: &RawSuperblock<O>) -> Result<Self> {
+        let wrong = |field, found: u32, expected| {
+            Error::value(Place::Superblock(at), field, found, expected)
+        };
+        let (block, frag) = (raw.bsize.get(), raw.fsize.get());
+        if !block.is_power_of_two() || !(4096..=65_536).contains(&block) {
+            return Err(wrong("bsize", block, "a power of two, 4096 to 65536"));
+        }
+        if !frag.is_power_of_two() || !(512..=block).contains(&frag) {
+            return Err(wrong("fsize", frag, "a power of two, 512 to bsize"));
+        }
+        let (block_bits, frag_bits) = (block.trailing_zeros(), frag.trailing_zeros());
+        let ratio_bits = block_bits.saturating_sub(frag_bits);
+        if ratio_bits > 3 {
+            return Err(wrong("fsize", frag, "an eighth of bsize, or more"));
+        }
+        let told = [
+            ("frag", raw.frag.get(), 1_u32.wrapping_shl(ratio_bits)),
+            ("bshift", raw.bshift.get(), block_bits),
+            ("fshift", raw.fshift.get(), frag_bits),
+            ("fragshift", raw.fragshift.get(), ratio_bits),
+            (
+                "inopb",
+                raw.inopb.get(),
+                block.wrapping_shr(version.inode_bits()),
+            ),
+            (
+                "nindir",
+                raw.nindir.get(),
+                block.wrapping_shr(version.pointer_bits()),
+            ),
+        ];
+        for (field, found, expected) in told {
+            if found != expected {
+                return Err(wrong(field, found, "what follows from bsize and fsize"));
+            }
+        }
+        let sbsize = raw.sbsize.get();
+        if !(1376..=8192).contains(&sbsize) {
+            return Err(wrong("sbsize", sbsize, "1376 to 8192"));
+        }
+        Ok(Self {
+            block_bits,
+            frag_bits,
+        })
+    }
+}
+
+/// Groups tile the volume, and the inodes of one lie within it.
+fn check_groups<O: ByteOrder>(
+    at: u64,
+    version: Version,
+    raw: &RawSuperblock<O>,
+    size: u64,
+) -> Result<()> {
+    let place = Place::Superblock(at);
+    let [groups, inodes, frags] = [raw.ncg.get(), raw.ipg.get(), raw.fpg.get()].map(u64::from);
+    for (field, n) in [("ncg", groups), ("ipg", inodes), ("fpg", frags)] {
+        if n == 0 {
+            return Err(Error::value(place, field, n, "1 or more"));
+        }
+    }
+    if groups.saturating_mul(inodes) > u64::from(u32::MAX) {
+        return Err(Error::value(place, "ipg", inodes, "fewer than 2^32 inodes"));
+    }
+    if size == 0 || size > groups.saturating_mul(frags) {
+        return Err(Error::value(place, "size", size, "what ncg groups have"));
+    }
+    let bytes = inodes.saturating_mul(1_u64.wrapping_shl(version.inode_bits()));
+    let table = bytes.div_ceil(u64::from(raw.fsize.get().max(1)));
+    let first = u64::from(raw.iblkno.get());
+    if first == 0 || first.saturating_add(table) > frags {
+        return Err(Error::value(place, "iblkno", first, "room for ipg inodes"));
+    }
+    Ok(())
+}
+
+fn free(totals: &[u64]) -> Free {
+    match totals {
+        [_, blocks, inodes, frags, ..] => Free {
+            blocks: *blocks,
+            frags: *frags,
+            inodes: *inodes,
+        },
+        _ => Free::default(),
+    }
+}
+
+/// The text up to the first zero byte.
+fn text(bytes: &[u8]) -> Vec<u8> {
+    let end = bytes.iter().position(|byte| *byte == 0);
+    let end = end.unwrap_or(bytes.len());
+    bytes.get(..end).unwrap_or_default().to_vec()
+}
+
+fn maker<O: ByteOrder>(raw: &RawSuperblock<O>) -> Maker {
+    use volume_flag::{ACLS, GJOURNAL, MULTILABEL, SUJ, TRIM};
+    if raw.journal_version != 0 || raw.quota_magic.get() == QUOTA_MAGIC {
+        return Maker::NetBsd;
+    }
+    let provider_size = raw.journallocs.first().map_or(0, |n| n.get());
+    let flags = raw.flags.get() & (SUJ | ACLS | MULTILABEL | GJOURNAL | TRIM);
+    if provider_size != 0 || flags != 0 || raw.metackhash.get() != 0 {
+        return Maker::FreeBsd;
+    }
+    Maker::Unknown
+}
+
+fn log_place<O: ByteOrder>(raw: &RawSuperblock<O>, maker: Maker) -> Option<LogPlace> {
+    let in_use = maker != Maker::FreeBsd && raw.flags.get() & volume_flag::WAPBL != 0;
+    let [start, count, block_size, _] = raw.journallocs.map(|n| n.get());
+    in_use.then_some(LogPlace {
+        version: raw.journal_version,
+        location: raw.journal_location,
+        start,
+        count,
+        block_size,
+    })
+}
+
+impl Superblock {
+    /// Bytes of a block.
+    #[must_use]
+    pub fn block_size(&self) -> u64 {
+        1_u64.wrapping_shl(self.block_bits)
+    }
+
+    /// Bytes of a fragment.
+    #[must_use]
+    pub fn frag_size(&self) -> u64 {
+        1_u64.wrapping_shl(self.frag_bits)
+    }
+
+    /// Logarithm of the number of fragments in a block.
+    #[must_use]
+    pub fn ratio_bits(&self) -> u32 {
+        self.block_bits.saturating_sub(self.frag_bits)
+    }
+
+    /// Logarithm of the number of pointers in a block.
+    #[must_use]
+    pub fn pointers_bits(&self) -> u32 {
+        self.block_bits.saturating_sub(self.version.pointer_bits())
+    }
+
+    /// Bytes of the volume.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.size.saturating_mul(self.frag_size())
+    }
+
+    /// Inodes of the volume.
+    #[must_use]
+    pub fn inodes(&self) -> u64 {
+        u64::from(self.groups).saturating_mul(self.inodes_per_group.into())
+    }
+
+    /// Most bytes that a file's pointers reach.
+    #[must_use]
+    pub fn max_file_size(&self) -> u64 {
+        let bits = self.pointers_bits();
+        let levels = [bits, bits.saturating_mul(2), bits.saturating_mul(3)];
+        let pointed = levels.iter().fold(number(DIRECT), |sum, bits| {
+            sum.saturating_add(1_u64.wrapping_shl(*bits))
+        });
+        let most = i64::MAX.unsigned_abs();
+        pointed.saturating_mul(self.block_size()).min(most)
+    }
+
+    /// First byte of a group's inodes.
+    #[must_use]
+    pub fn inode_table_of(&self, group: u32) -> u64 {
+        let (offset, mask) = self.stagger;
+        let turned = u64::from(offset).saturating_mul(u64::from(group & !mask));
+        u64::from(self.frags_per_group)
+            .saturating_mul(group.into())
+            .saturating_add(turned)
+            .saturating_add(self.inode_table.into())
+            .saturating_mul(self.frag_size())
+    }
+
+    /// What the format would be called more exactly.
+    #[must_use]
+    pub fn variant(&self) -> &'static str {
+        match (self.version, self.old_inodes) {
+            (Version::Ufs1, true) => "ffs (4.3BSD)",
+            (Version::Ufs1, false) => "ffs1",
+            (Version::Ufs2, _) => "ffs2",
+        }
+    }
+
+    /// The label as text; `None` if it is empty.
+    #[must_use]
+    pub fn label(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.label);
+        (!text.is_empty()).then(|| text.into_owned())
+    }
+}
