@@ -113,6 +113,8 @@ pub(crate) struct Mount {
     pub(crate) pages: Arc<MountPages>,
     /// Renames across directories take it, one at a time, so that nothing becomes its own ancestor.
     pub(crate) rename: SleepMutex<()>,
+    /// Held while the whole mount is synced: who ends writing waits for that. Taken with no inode locked.
+    pub(crate) syncing: SleepMutex<()>,
     /// It is being unmounted.
     closing: AtomicBool,
     /// The device's number, while it is in use by this mount.
@@ -169,6 +171,7 @@ impl Mount {
             on: new.on,
             pages: new.pages,
             rename: SleepMutex::new(caches.queues(), ()),
+            syncing: SleepMutex::new(caches.queues(), ()),
             closing: AtomicBool::new(false),
             device: new.device,
             tables: Default::default(),
@@ -535,7 +538,8 @@ impl Mount {
     /// # Errors
     /// The first error; all is tried.
     pub(crate) fn sync(&self) -> Result<()> {
-        if self.read_only() {
+        let _one = self.syncing.lock();
+        if self.read_only() || self.closing.load(Ordering::Acquire) {
             return Ok(());
         }
         let result = self.write_back();

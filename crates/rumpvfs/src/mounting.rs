@@ -193,6 +193,7 @@ impl Vfs {
         let old = mount.flags();
         mount.sync()?;
         mount.set_flags(old | MountFlags::RDONLY);
+        let _quiet = mount.syncing.lock();
         let writes = |v: &Arc<Vnode>| v.writers.load(Ordering::SeqCst) > 0 || v.nlink() == 0;
         let result = if mount.vnodes().iter().any(writes) {
             Err(Errno::EBUSY)
@@ -250,6 +251,8 @@ impl Vfs {
         core::mem::forget(hidden);
         self.mounts.write().retain(|m| m.id != mount.id);
         mount.close();
+        // The syncer may be at work on it; from here on it passes it over.
+        let _quiet = mount.syncing.lock();
         let anchors = core::mem::take(&mut *mount.anchors.lock());
         drop(anchors);
         result = result.and(mount.fs.contain(|| {
