@@ -223,3 +223,60 @@ impl<'a> Records<'a> {
 }
 
 const _: () = assert!(1 << DIRECTORY_BLOCK_BITS == DIRECTORY_BLOCK);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        superblock::tests::{checked, raw},
+        types::Version,
+    };
+    use alloc::{vec, vec::Vec};
+
+    fn names(superblock: &Superblock, bytes: &[u8]) -> Result<Vec<(u64, Vec<u8>)>> {
+        let mut found = vec![];
+        let mut records = Records::new(superblock, 2, 0, bytes);
+        while let Some(record) = records.next()? {
+            found.push((record.ino, record.name.to_vec()));
+        }
+        Ok(found)
+    }
+
+    /// Each format's block: `abc`, a whiteout or something of inode 1, an unused record, `z`.
+    #[test]
+    fn old_and_new_records_in_both_orders() {
+        let little: &[u8] = b"\x05\0\0\0\x0C\0\x08\x03abc\0\x01\0\0\0\x0C\0\x0E\x01w\0\0\0\0\0\0\0\x0C\0\0\0    \x06\0\0\0\x0C\0\x04\x01z\0\0\0";
+        let old_big: &[u8] = b"\0\0\0\x05\0\x0C\0\x03abc\0\0\0\0\x06\0\x0C\0\x01z\0\0\0";
+        let old_little: &[u8] = b"\x05\0\0\0\x0C\0\x03\0abc\0\x06\0\0\0\x0C\0\x01\0z\0\0\0";
+        let expected = Ok(vec![(5, b"abc".to_vec()), (6, b"z".to_vec())]);
+        let new = checked(&raw::<LittleEndian>(Version::Ufs2, 65_536), 65_536).unwrap();
+        assert_eq!(names(&new, little), expected);
+        let mut old = raw::<LittleEndian>(Version::Ufs1, 8192);
+        old.maxsymlinklen.set(0);
+        old.old_inodefmt.set(-1);
+        assert_eq!(names(&checked(&old, 8192).unwrap(), old_little), expected);
+        let mut old = raw::<BigEndian>(Version::Ufs1, 8192);
+        old.maxsymlinklen.set(0);
+        old.old_inodefmt.set(-1);
+        assert_eq!(names(&checked(&old, 8192).unwrap(), old_big), expected);
+    }
+
+    #[test]
+    fn broken_records_are_named() {
+        let new = checked(&raw::<LittleEndian>(Version::Ufs2, 65_536), 65_536).unwrap();
+        for (bytes, expected) in [
+            (&b"\x05\0\0\0\x0D\0\x08\x03abc\0"[..], "record length"),
+            (b"\x05\0\0\0\x10\0\x08\x03abc\0", "record length"),
+            (b"\x05\0\0\0\0\0\x08\x03abc\0", "record length"),
+            (b"\x05\0\0\0\x0C\0\x08\x05abc\0", "name length"),
+            (b"\x05\0\0\0\x0C\0\x08\0abc\0", "name length"),
+            (b"\x05\0\0\0", "bytes left in the block"),
+        ] {
+            let wrong = names(&new, bytes);
+            assert!(
+                matches!(wrong, Err(Error::Value { field, .. }) if field == expected),
+                "{wrong:?}"
+            );
+        }
+    }
+}

@@ -346,3 +346,98 @@ fn time((sec, nsec): (i64, u32)) -> Timespec {
         nsec: if nsec < 1_000_000_000 { nsec } else { 0 },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::superblock::tests::{checked, raw};
+    use zerocopy::{FromZeros, IntoBytes};
+
+    fn ufs1(change: impl FnOnce(&mut RawInode1<BigEndian>)) -> RawInode1<BigEndian> {
+        let mut inode = RawInode1::new_zeroed();
+        inode.mode.set(0o100_644);
+        inode.olduid.set(3);
+        inode.uid.set(70_000);
+        change(&mut inode);
+        inode
+    }
+
+    #[test]
+    fn old_inodes_have_short_owners() {
+        let mut volume = raw::<BigEndian>(Version::Ufs1, 8192);
+        let inode = ufs1(|inode| inode.atimensec.set(u32::MAX));
+        let uid = |volume: &_| {
+            let volume = checked(volume, 8192).unwrap();
+            Inode::parse(&volume, 5, inode.as_bytes()).unwrap()
+        };
+        assert_eq!(uid(&volume).uid, 70_000);
+        volume.old_inodefmt.set(-1);
+        assert_eq!((uid(&volume).uid, uid(&volume).atime.nsec), (3, 0));
+    }
+
+    #[test]
+    fn short_links_are_inside() {
+        let volume = checked(&raw::<BigEndian>(Version::Ufs1, 8192), 8192).unwrap();
+        let link = |size: u64| {
+            let inode = ufs1(|inode| {
+                inode.mode.set(0o120_777);
+                inode.size.set(size);
+                inode.db[0].set(u32::from_be_bytes(*b"targ"));
+                inode.db[1].set(u32::from_be_bytes(*b"et/x"));
+            });
+            Inode::parse(&volume, 5, inode.as_bytes()).map(|inode| inode.content)
+        };
+        assert_eq!(link(6), Ok(Content::Link(b"target".to_vec())));
+        assert!(matches!(link(60), Ok(Content::Blocks(_))));
+        for size in [0, 4096, u64::MAX] {
+            assert!(matches!(link(size), Err(Error::Value { .. })), "{size}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        let volume = checked(&raw::<BigEndian>(Version::Ufs1, 8192), 8192).unwrap();
+        let parse = |mode: u16, size: u64| {
+            let inode = ufs1(|inode| {
+                inode.mode.set(mode);
+                inode.size.set(size);
+            });
+            Inode::parse(&volume, 5, inode.as_bytes()).map(|inode| inode.size)
+        };
+        assert_eq!(parse(0, 0), Err(Error::NoInode(5)));
+        assert_eq!(parse(0o100_000, 7), Ok(7));
+        assert_eq!(parse(0o040_000, 512), Ok(512));
+        for (mode, size) in [
+            (0o030_000, 0),
+            (0o040_000, 513),
+            (0o040_000, 1 << 40),
+            (0o100_000, u64::MAX),
+        ] {
+            let wrong = parse(mode, size);
+            assert!(matches!(wrong, Err(Error::Value { .. })), "{mode:o} {size}");
+        }
+    }
+
+    #[test]
+    fn devices_are_packed_in_two_ways() {
+        assert_eq!(device(Maker::Unknown, 0x0811), (8, 0x11));
+        assert_eq!(device(Maker::NetBsd, 0xABC4_5678), (0x456, 0xA_BC78));
+        assert_eq!(device(Maker::FreeBsd, 0x0811), (8, 0x11));
+        let packed = 0x1234_5600_ABCD_EF01;
+        assert_eq!(device(Maker::FreeBsd, packed), (0x1234_56EF, 0xABCD_0001));
+    }
+
+    #[test]
+    fn the_end_of_a_short_file_takes_fragments() {
+        let volume = checked(&raw::<BigEndian>(Version::Ufs1, 8192), 8192).unwrap();
+        let frags = |size: u64, block: u64| {
+            let inode = ufs1(|inode| inode.size.set(size));
+            let inode = Inode::parse(&volume, 5, inode.as_bytes()).unwrap();
+            inode.frags_of(&volume, block)
+        };
+        assert_eq!(frags(1, 0), 1);
+        assert_eq!(frags(8192 + 1025, 0), 8);
+        assert_eq!(frags(8192 + 1025, 1), 2);
+        assert_eq!(frags(8192 * 12 + 1, 12), 8);
+    }
+}

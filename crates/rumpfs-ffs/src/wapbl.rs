@@ -268,3 +268,158 @@ fn revoke(images: &mut BTreeMap<u64, u64>, sector: u64, count: u64) {
         images.remove(&sector);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rumpuser_sim::MemDisk;
+
+    /// A journal of eight blocks of 512 bytes at byte 8192, big-endian, whose ring begins at its third block.
+    struct Journal(Vec<u8>);
+
+    const START: usize = 8192;
+    const PLACE: LogPlace = LogPlace {
+        version: 1,
+        location: 2,
+        start: 16,
+        count: 8,
+        block_size: 512,
+    };
+
+    impl Journal {
+        fn new() -> Self {
+            Self(vec![0; START + 8 * 512])
+        }
+
+        fn put(&mut self, at: usize, bytes: &[u8]) {
+            self.0[START + at..START + at + bytes.len()].copy_from_slice(bytes);
+        }
+
+        fn header(mut self, slot: usize, generation: u32, head: u64, tail: u64) -> Self {
+            let at = slot * 512;
+            for (offset, n) in [
+                (0, log_type::HEADER),
+                (4, 512),
+                (12, generation),
+                (36, 1),
+                (40, 9),
+                (44, 9),
+            ] {
+                self.put(at + offset, &n.to_be_bytes());
+            }
+            for (offset, n) in [(48, head), (56, tail), (64, 1024), (72, 6 * 512)] {
+                self.put(at + offset, &n.to_be_bytes());
+            }
+            self
+        }
+
+        /// A record in the block at `at`: its type, its length and its entries (sector and bytes).
+        fn record(mut self, at: usize, kind: u32, len: u32, entries: &[(u64, u32)]) -> Self {
+            let count = u32::try_from(entries.len()).unwrap();
+            for (n, word) in [kind, len, count].into_iter().enumerate() {
+                self.put(at + n * 4, &word.to_be_bytes());
+            }
+            for (n, (sector, bytes)) in entries.iter().enumerate() {
+                self.put(at + 16 + n * 16, &sector.to_be_bytes());
+                self.put(at + 16 + n * 16 + 12, &bytes.to_be_bytes());
+            }
+            self
+        }
+
+        fn images(&self) -> Result<Vec<(u64, u64)>> {
+            let disk = MemDisk::from_bytes(&self.0);
+            let images = Log::<BigEndian>::open(&disk, PLACE)?.images()?;
+            Ok(images.into_iter().collect())
+        }
+    }
+
+    #[test]
+    fn an_empty_journal_has_no_images() {
+        assert_eq!(Journal::new().header(0, 4, 0, 0).images(), Ok(vec![]));
+    }
+
+    #[test]
+    fn records_go_round_and_revocations_count() {
+        // Tail at the last block but one: images of sectors 3 and 4 lie in the last block and the first of the ring; then sector 4 is
+        // revoked, then it is logged once more. The older header is of an empty journal.
+        let journal = Journal::new()
+            .header(0, 6, 0, 0)
+            .header(1, 7, 2560, 3072)
+            .record(3072, log_type::BLOCKS, 1536, &[(3, 512), (4, 512)])
+            .record(1536, log_type::REVOCATIONS, 512, &[(4, 512)])
+            .record(2048, log_type::INODES, 512, &[]);
+        let last = START as u64 + 3584;
+        assert_eq!(journal.images(), Ok(vec![(3, last)]));
+        let again =
+            journal
+                .header(0, 8, 3072, 3072)
+                .record(2048, log_type::BLOCKS, 1024, &[(4, 512)]);
+        let expected = vec![(3, last), (4, START as u64 + 2560)];
+        assert_eq!(again.images(), Ok(expected));
+    }
+
+    #[test]
+    fn broken_journals_are_named() {
+        let good = || Journal::new().header(0, 1, 2048, 1024);
+        let blocks = log_type::BLOCKS;
+        for (journal, expected) in [
+            (Journal::new(), "number of headers"),
+            (Journal::new().header(0, 1, 1000, 1024), "head"),
+            (Journal::new().header(0, 1, 1024, 4096), "tail"),
+            (good(), "length"),
+            (good().record(1024, 0x1234_5678, 512, &[]), "type"),
+            (good().record(1024, blocks, 512, &[(3, 512)]), "length"),
+            (
+                good().record(1024, blocks, 1024, &[(3, 100)]),
+                "bytes of an entry",
+            ),
+            (
+                good().record(1024, blocks, 1024, &[(24, 512)]),
+                "address of an entry",
+            ),
+            (good().record(1024, blocks, 4096, &[]), "length"),
+        ] {
+            let wrong = journal.images();
+            assert!(
+                matches!(wrong, Err(Error::Value { field, .. }) if field == expected),
+                "{expected}: {wrong:?}"
+            );
+        }
+        let mut crowded = good().record(1024, blocks, 1024, &[]);
+        crowded.put(1024 + 8, &32_u32.to_be_bytes());
+        assert!(matches!(
+            crowded.images(),
+            Err(Error::Value {
+                field: "number of entries",
+                ..
+            })
+        ));
+    }
+
+    #[test]
+    fn unknown_journals_are_not_supported() {
+        let disk = MemDisk::from_bytes(&Journal::new().0);
+        for place in [
+            LogPlace {
+                version: 2,
+                ..PLACE
+            },
+            LogPlace {
+                location: 3,
+                ..PLACE
+            },
+        ] {
+            let refused = Log::<BigEndian>::open(&disk, place);
+            assert!(matches!(refused.err(), Some(Error::Unsupported(..))));
+        }
+        let long = LogPlace { count: 9, ..PLACE };
+        let refused = Log::<BigEndian>::open(&disk, long);
+        assert!(matches!(
+            refused.err(),
+            Some(Error::Value {
+                field: "length",
+                ..
+            })
+        ));
+    }
+}
