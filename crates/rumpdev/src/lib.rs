@@ -8,16 +8,18 @@
 //! |---|---|---|
 //! | GPT | primary or backup, both checksums, sectors of 512 to 4096 bytes whatever the device says | UEFI 2.10, section 5.3 |
 //! | MBR | four primary partitions, chains of logical ones | UEFI 2.10, section 5.2; the chain is custom, not standard |
+//! | BSD disklabel | in a partition of an MBR, or on a disk of its own; both byte orders | NetBSD's disklabel(5) |
 //!
 //! | module | what |
 //! |---|---|
 //! | [`table`] | [`Table`], [`Partition`]: what any table tells |
 //! | `gpt`, `mbr` | reading the two formats |
+//! | [`disklabel`] | [`Disklabel`]: the partitions with letters |
 //! | [`types`] | partition types, their names and aliases |
-//! | [`selector`] | `2`, `label=data`, `uuid=...`, `root`, `@1M` |
+//! | [`selector`] | `2`, `a`, `label=data`, `uuid=...`, `root`, `@1M` |
 //! | [`window`] | [`Window`]: a range of a device as a device |
 //!
-//! Not read: BSD disklabels, Apple partition maps, SGI volume headers. Nothing here writes.
+//! Not read: Apple partition maps, SGI volume headers. Nothing here writes.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -32,6 +34,7 @@
 
 extern crate alloc;
 
+pub mod disklabel;
 mod gpt;
 mod mbr;
 pub mod selector;
@@ -42,6 +45,7 @@ pub mod window;
 #[cfg(test)]
 mod ram;
 
+pub use disklabel::Disklabel;
 pub use selector::{SelectError, Selector, SelectorError, VolumeId, select};
 pub use table::{Partition, Scheme, Table, TableError};
 pub use types::PartitionType;

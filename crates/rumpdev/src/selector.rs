@@ -1,6 +1,6 @@
 //! Naming one partition of an image: the `PART` in `IMAGE@PART:/path`.
 
-use crate::{Partition, Table, TableError, Window, types};
+use crate::{Disklabel, Partition, Table, TableError, Window, types};
 use alloc::{
     borrow::ToOwned,
     boxed::Box,
@@ -17,6 +17,8 @@ use rumpuser::{BlockDevice, Errno};
 pub enum Selector {
     /// `2`: the partition of that number.
     Number(u32),
+    /// `a`: the partition of that letter in a BSD disklabel.
+    Letter(char),
     /// `label=data`: by the name in a GPT, or by the label of the file system inside.
     Label(String),
     /// `uuid=...`: by the partition's identifier, or by that of the file system inside. Case does not matter.
@@ -46,6 +48,9 @@ impl FromStr for Selector {
                 Ok(number) if number > 0 => Ok(Self::Number(number)),
                 _ => Err(SelectorError::Unknown(text.into())),
             };
+        }
+        if let &[letter @ b'a'..=b'v'] = text.as_bytes() {
+            return Ok(Self::Letter(letter.into()));
         }
         let alias = types::aliases().find(|alias| alias.eq_ignore_ascii_case(text));
         alias
@@ -80,6 +85,7 @@ impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => write!(f, "{number}"),
+            Self::Letter(letter) => write!(f, "{letter}"),
             Self::Label(label) => write!(f, "label={label}"),
             Self::Uuid(uuid) => write!(f, "uuid={uuid}"),
             Self::Type(alias) => f.write_str(alias),
@@ -112,7 +118,7 @@ impl fmt::Display for SelectorError {
             Self::Unknown(text) => {
                 write!(
                     f,
-                    "\"{text}\": no partition number, label=, uuid=, @OFFSET or type ({})",
+                    "\"{text}\": no partition number, letter, label=, uuid=, @OFFSET or type ({})",
                     types::aliases().collect::<Vec<_>>().join(", ")
                 )
             }
@@ -149,6 +155,9 @@ pub fn select(
         let rest = rest.ok_or(SelectError::OffsetPastEnd { offset, len })?;
         return Ok(Window::new(device.clone(), offset, rest)?);
     }
+    if let Selector::Letter(letter) = *selector {
+        return select_letter(device, letter);
+    }
     let Some(table) = Table::read(&**device)? else {
         let whole = Window::new(device.clone(), 0, device.len())?;
         return if matches_volume(selector, &whole, identify) {
@@ -166,7 +175,7 @@ pub fn select(
         [partition] => partition
             .window(device.clone())
             .map_err(|_| SelectError::Cut {
-                number: partition.number,
+                part: partition.number.to_string(),
                 start: partition.start,
                 length: partition.length,
                 len: device.len(),
@@ -183,6 +192,21 @@ pub fn select(
     }
 }
 
+fn select_letter(device: &Arc<dyn BlockDevice>, letter: char) -> Result<Window, SelectError> {
+    let label = Disklabel::read(&**device)?.ok_or(SelectError::NoLabel(letter))?;
+    let Some(slice) = label.slice(letter) else {
+        return Err(SelectError::NoLetter(letter, label));
+    };
+    let (start, length) = (slice.start, slice.length);
+    let cut = |_| SelectError::Cut {
+        part: letter.to_string(),
+        start,
+        length,
+        len: device.len(),
+    };
+    Window::new(device.clone(), start, length).map_err(cut)
+}
+
 fn matches(
     selector: &Selector,
     partition: &Partition,
@@ -194,7 +218,7 @@ fn matches(
         Selector::Label(label) => partition.name == *label,
         Selector::Uuid(uuid) => partition.uuid.as_ref() == Some(uuid),
         Selector::Type(alias) => partition.kind.has_alias(alias),
-        Selector::Offset(_) => false,
+        Selector::Letter(_) | Selector::Offset(_) => false,
     };
     by_table
         || partition
@@ -228,10 +252,14 @@ pub enum SelectError {
     Missing(Selector, Box<Table>),
     /// Several partitions match: their numbers.
     Ambiguous(Selector, Vec<u32>, Box<Table>),
+    /// There is no disklabel with this letter's partition.
+    NoLabel(char),
+    /// The disklabel has no partition of this letter.
+    NoLetter(char, Disklabel),
     /// The partition passes the end of the medium.
     Cut {
-        /// Its number.
-        number: u32,
+        /// Its number or letter.
+        part: String,
         /// Where it starts, in bytes.
         start: u64,
         /// How long it is, in bytes.
@@ -267,15 +295,19 @@ impl fmt::Display for SelectError {
                     contents(table)
                 )
             }
+            Self::NoLabel(letter) => write!(f, "no partition {letter}: no disklabel"),
+            Self::NoLetter(letter, label) => {
+                write!(f, "no partition {letter}; {}", label.contents())
+            }
             Self::Cut {
-                number,
+                part,
                 start,
                 length,
                 len,
             } => {
                 write!(
                     f,
-                    "partition {number} ({length} bytes at {start}) passes the end of the image ({len} bytes)"
+                    "partition {part} ({length} bytes at {start}) passes the end of the image ({len} bytes)"
                 )
             }
             Self::OffsetPastEnd { offset, len } => {
@@ -332,6 +364,8 @@ mod tests {
         let good = [
             ("1", Selector::Number(1)),
             ("128", Selector::Number(128)),
+            ("a", Selector::Letter('a')),
+            ("v", Selector::Letter('v')),
             ("label=My data", Selector::Label("My data".into())),
             ("uuid=AB-CD", Selector::Uuid("ab-cd".into())),
             ("ESP", Selector::Type("esp")),
@@ -349,7 +383,7 @@ mod tests {
 
     #[test]
     fn what_is_no_selector() {
-        for text in ["", "0", "-1", "+1", "4294967296", "boot!", "a"] {
+        for text in ["", "0", "-1", "+1", "4294967296", "boot!", "A", "w", "aa"] {
             assert_eq!(
                 text.parse::<Selector>(),
                 Err(SelectorError::Unknown(text.into()))
