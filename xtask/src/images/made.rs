@@ -100,6 +100,22 @@ pub(crate) const MADE: &[Made] = &[
         keywords: POSIX,
         step: 1,
     },
+    ffs(
+        "ffs1-le-8k",
+        &["makefs -t ffs -s 8m -f 100 -B le -o version=1,bsize=8192,fsize=1024 IMAGE TREE"],
+    ),
+    ffs(
+        "ffs1-be-32k",
+        &["makefs -t ffs -s 8m -f 100 -B be -o version=1,bsize=32768,fsize=4096 IMAGE TREE"],
+    ),
+    ffs(
+        "ffs2-le-16k",
+        &["makefs -t ffs -s 8m -f 100 -B le -o version=2,bsize=16384,fsize=2048 IMAGE TREE"],
+    ),
+    ffs(
+        "ffs2-be-4k",
+        &["makefs -t ffs -s 8m -f 100 -B be -o version=2,bsize=4096,fsize=512 IMAGE TREE"],
+    ),
     fat(
         "msdosfs-12",
         &[
@@ -149,6 +165,16 @@ const fn fat(name: &'static str, commands: &'static [&'static str]) -> Made {
         // mtools gives directories times of their own.
         keywords: &["type", "size", "sha256digest"],
         step: 2,
+    }
+}
+
+const fn ffs(name: &'static str, commands: &'static [&'static str]) -> Made {
+    Made {
+        name,
+        plan: PLAN,
+        commands,
+        keywords: POSIX,
+        step: 1,
     }
 }
 

@@ -1,0 +1,268 @@
+//! FFS: every image reads back to its manifest; what is damaged is refused or told, never followed.
+
+use rump_tests::{
+    corpus, fixtures,
+    mounted::{MOUNT_POINT, Mounted},
+    tools::TempDir,
+    tree::{list, read_file},
+};
+use rumpkern::Errno;
+use rumpuser::BlockDevice;
+use rumpuser_sim::MemDisk;
+use rumpvfs::Calls as _;
+use std::{fs, sync::Arc};
+
+/// Its manifest is that of the folder that it was made of, whose times makefs takes by the second.
+const FROM_SOURCE: &str = "ffs2-le-sb8k.mtree";
+
+/// A manifest with its times cut to seconds.
+fn in_seconds(manifest: &str) -> String {
+    let cut = |word: &str| match word.split_once('.') {
+        Some((seconds, _)) if word.starts_with("time=") => format!("{seconds}.000000000"),
+        _ => word.to_string(),
+    };
+    let lines = manifest.lines();
+    let lines = lines.map(|line| line.split(' ').map(cut).collect::<Vec<_>>().join(" "));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn images_show_their_manifests_and_do_not_change() {
+    let mut cases = corpus::made("ffs");
+    assert!(!cases.is_empty());
+    cases.extend(corpus::given("ffs").into_iter().map(|mut case| {
+        if case.name.ends_with(FROM_SOURCE) {
+            case.manifest = in_seconds(&case.manifest);
+        }
+        case
+    }));
+    let mut wrong = Vec::new();
+    for case in cases {
+        case.check_read_only("ffs", &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn mounting_for_writing_is_refused() {
+    let dir = TempDir::new();
+    let image = dir.file("image.img");
+    fs::copy(fixtures::image("ffs2-le-16k"), &image).unwrap();
+    let refused = Mounted::try_new("ffs", &image, false);
+    let (error, messages) = refused.err().unwrap();
+    assert_eq!(error, Errno::EROFS);
+    assert!(
+        messages[0].contains("writing is not supported yet"),
+        "{messages:?}"
+    );
+}
+
+/// A little-endian UFS1 image, its superblock at 8192, with a change made to it.
+fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Result<Mounted, (Errno, Vec<String>)> {
+    let mut bytes = fs::read(fixtures::image("ffs1-le-8k")).unwrap();
+    change(&mut bytes);
+    let disk: Arc<dyn BlockDevice> = Arc::new(MemDisk::from_bytes(&bytes));
+    Mounted::on_device("ffs", disk, true)
+}
+
+const SUPERBLOCK: usize = 8192;
+
+fn field(bytes: &[u8], offset: usize) -> usize {
+    let bytes = &bytes[SUPERBLOCK + offset..][..4];
+    u32::from_le_bytes(bytes.try_into().unwrap()) as usize
+}
+
+/// Byte of an inode of the first group.
+fn inode(bytes: &[u8], ino: usize) -> usize {
+    field(bytes, 16) * field(bytes, 52) + ino * 128
+}
+
+/// Byte of the root directory's first block.
+fn root_directory(bytes: &[u8]) -> usize {
+    let pointer = inode(bytes, 2) + 40;
+    let frag = u32::from_le_bytes(bytes[pointer..pointer + 4].try_into().unwrap());
+    frag as usize * field(bytes, 52)
+}
+
+#[test]
+fn each_broken_field_of_the_superblock_is_named() {
+    for (offset, value, name) in [
+        (44, 0_u32, "ncg"),
+        (48, 1000, "bsize"),
+        (52, 256, "fsize"),
+        (56, 3, "frag"),
+        (80, 9, "bshift"),
+        (104, 9000, "sbsize"),
+        (116, 7, "nindir"),
+        (120, 7, "inopb"),
+        (16, 0x7FFF_FFFF, "iblkno"),
+        (184, 0, "ipg"),
+        (188, 0, "fpg"),
+        (1084, 0x7FFF_FFFF, "size"),
+        (1320, 4000, "maxsymlinklen"),
+    ] {
+        let refused = changed(|bytes| {
+            let at = SUPERBLOCK + offset;
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        });
+        let (error, messages) = refused.err().unwrap();
+        assert_eq!(error, Errno::EINVAL, "{name}");
+        let expected = format!("superblock at byte 8192: {name} ");
+        assert!(messages.join("\n").contains(&expected), "{messages:?}");
+    }
+    for offset in [1372, 1000] {
+        let refused = changed(|bytes| bytes[SUPERBLOCK + offset] ^= 1);
+        let (error, messages) = refused.err().unwrap();
+        assert_eq!(error, Errno::EINVAL);
+        assert!(messages[0].contains("no superblock"), "{messages:?}");
+    }
+}
+
+#[test]
+fn broken_roots_are_named() {
+    let listed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mounted = match changed(|bytes| change(bytes)) {
+            Ok(mounted) => mounted,
+            Err((error, messages)) => return (error, messages.join("\n")),
+        };
+        let error = list(&mounted.proc, MOUNT_POINT.as_bytes()).unwrap_err();
+        let messages = mounted.kernel.log().since(0).into_iter();
+        let messages: Vec<_> = messages.map(|message| message.text).collect();
+        (error, messages.join("\n"))
+    };
+    let directory = |at: usize, value: u8| {
+        move |bytes: &mut Vec<u8>| {
+            let start = root_directory(bytes);
+            bytes[start + at] = value;
+        }
+    };
+    let of_inode = |at: usize, value: [u8; 4]| {
+        move |bytes: &mut Vec<u8>| {
+            let start = inode(bytes, 2) + at;
+            bytes[start..start + 4].copy_from_slice(&value);
+        }
+    };
+    let cases: [(&dyn Fn(&mut Vec<u8>), Errno, &str); 8] = [
+        (&directory(4, 0), Errno::EIO, "record at 0: record length 0"),
+        (
+            &directory(4, 13),
+            Errno::EIO,
+            "record at 0: record length 13",
+        ),
+        (
+            &directory(5, 3),
+            Errno::EIO,
+            "record at 0: record length 780",
+        ),
+        (
+            &directory(19, 200),
+            Errno::EIO,
+            "record at 12: name length 200",
+        ),
+        (
+            &of_inode(40, [0xFF; 4]),
+            Errno::EIO,
+            "pointers of inode 2: pointer 4294967295",
+        ),
+        (
+            &of_inode(40, [0; 4]),
+            Errno::EIO,
+            "record at 0: block 0, expected not a hole",
+        ),
+        (
+            &of_inode(8, [1, 2, 0, 0]),
+            Errno::EIO,
+            "inode 2: size of a directory 513",
+        ),
+        (
+            &of_inode(12, [0, 1, 0, 0]),
+            Errno::EIO,
+            "inode 2: size of a directory",
+        ),
+    ];
+    for (change, errno, text) in cases {
+        let (error, messages) = listed(change);
+        assert_eq!(error, errno, "{text}");
+        assert!(messages.contains(text), "{text}: {messages}");
+    }
+}
+
+#[test]
+fn a_cut_off_image_reads_as_far_as_it_goes() {
+    let mounted = changed(|bytes| {
+        // makefs fills a volume from its beginning.
+        let free = field(bytes, 1008 + 8) * 8 + field(bytes, 1008 + 24);
+        let used = (field(bytes, 1080) - free) * field(bytes, 52);
+        bytes.truncate(used * 3 / 4);
+    });
+    let mounted = mounted.unwrap();
+    let (mut read, mut errors) = (0, 0);
+    for dir in list(&mounted.proc, MOUNT_POINT.as_bytes()).unwrap() {
+        let dir = [MOUNT_POINT.as_bytes(), b"/", &dir].concat();
+        let names = list(&mounted.proc, &dir).unwrap_or_default();
+        for name in names {
+            match read_file(&mounted.proc, &[&dir[..], b"/", &name].concat()) {
+                Ok(_) => read += 1,
+                Err(Errno::EIO) => errors += 1,
+                // Of other types than files.
+                Err(_) => {}
+            }
+        }
+    }
+    assert!(read > 0 && errors > 0, "{read} read, {errors} errors");
+}
+
+#[test]
+fn the_free_space_is_told() {
+    let mounted = changed(|_| {}).unwrap();
+    let bytes = fs::read(fixtures::image("ffs1-le-8k")).unwrap();
+    let space = mounted.proc.statvfs(MOUNT_POINT).unwrap();
+    let expected = field(&bytes, 1008 + 8) * 8 + field(&bytes, 1008 + 24);
+    assert_eq!(space.blocks_free, expected as u64);
+    assert_eq!(space.files_free, field(&bytes, 1008 + 16) as u64);
+}
+
+/// A disk as NetBSD lays it out: an MBR, its partition of type 0xA9, a disklabel in the second sector of that, and the
+/// volume as partition `a`, by absolute sector.
+#[test]
+fn a_volume_is_found_by_the_letter_of_a_disklabel() {
+    let volume = fs::read(fixtures::image("ffs1-le-8k")).unwrap();
+    let (holder, first) = (64_u32, 128_u32);
+    let sectors = u32::try_from(volume.len() / 512).unwrap();
+    let mut disk = vec![0; first as usize * 512];
+    disk[446 + 4] = 0xA9;
+    disk[446 + 8..446 + 12].copy_from_slice(&holder.to_le_bytes());
+    disk[446 + 12..446 + 16].copy_from_slice(&(sectors + first - holder).to_le_bytes());
+    disk[510..512].copy_from_slice(&[0x55, 0xAA]);
+    let label = &mut disk[(holder as usize + 1) * 512..][..148 + 16];
+    for (at, n) in [
+        (0, 0x8256_4557),
+        (132, 0x8256_4557),
+        (40, 512),
+        (148, sectors),
+        (152, first),
+        (160, 7),
+    ] {
+        label[at..at + 4].copy_from_slice(&n.to_le_bytes());
+    }
+    label[138] = 1;
+    let halves = label.as_chunks::<2>().0.iter();
+    let sum = halves.fold([0, 0], |sum, half| [sum[0] ^ half[0], sum[1] ^ half[1]]);
+    label[136..138].copy_from_slice(&sum);
+    disk.extend(volume);
+    let disk: Arc<dyn BlockDevice> = Arc::new(MemDisk::from_bytes(&disk));
+    let select = |text: &str| rumpdev::select(&disk, &text.parse().unwrap(), &|_| None);
+    let mounted = Mounted::on_device("ffs", Arc::new(select("a").unwrap()), true).unwrap();
+    assert!(
+        !list(&mounted.proc, MOUNT_POINT.as_bytes())
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        select("b").err().unwrap().to_string(),
+        format!(
+            "no partition b; the disklabel has a: {} bytes at 65536, 4.2BSD",
+            u64::from(sectors) * 512
+        )
+    );
+}
