@@ -124,6 +124,28 @@ pub fn e2fsck(image: &str) {
     assert_eq!(status, 0, "e2fsck -fn {image}:\n{output}");
 }
 
+/// Makes a FAT image of `size` bytes with the options given, always with the same serial number.
+///
+/// # Panics
+/// When mkfs.fat fails.
+pub fn mkfs_fat(image: &str, options: &[&str], size: usize) {
+    let file = fs::File::create(image).expect("a new file");
+    file.set_len(size as u64).expect("room for the image");
+    let mut args = vec!["-i", "5A1D6C0E"];
+    args.extend_from_slice(options);
+    args.push(image);
+    run("mkfs.fat", &args);
+}
+
+/// Lets fsck.fat look at an image without changing it.
+///
+/// # Panics
+/// When it finds anything.
+pub fn fsck_fat(image: &str) {
+    let (status, output) = try_run("fsck.fat", &["-n", image]);
+    assert_eq!(status, 0, "fsck.fat -n {image}:\n{output}");
+}
+
 /// A loop mount by the host's own driver, read-only, undone with the value. Needs root.
 #[derive(Debug)]
 pub struct LoopMount(PathBuf);

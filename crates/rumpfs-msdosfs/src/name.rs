@@ -35,9 +35,17 @@ pub(crate) fn hash(folded: &str) -> u32 {
 }
 
 /// A name as a caller gives it, without the dots at its end, which do not count.
+///
+/// # Errors
+/// `EINVAL` if it is not UTF-8, `ENAMETOOLONG` if no entry has room for it.
 pub(crate) fn given(name: &[u8]) -> Result<&str> {
     let name = core::str::from_utf8(name).map_err(|_| Error::Refused(Errno::EINVAL))?;
-    Ok(name.trim_end_matches('.'))
+    let name = name.trim_end_matches('.');
+    // A unit is at least one byte.
+    if name.len() > LONGEST && name.encode_utf16().count() > LONGEST {
+        return Err(Error::Refused(Errno::ENAMETOOLONG));
+    }
+    Ok(name)
 }
 
 /// The UTF-16 units of a name that can be made.

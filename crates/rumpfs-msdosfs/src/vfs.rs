@@ -256,9 +256,12 @@ impl FileSystem for Mounted {
     }
 
     fn lookup(&self, dir: &Inode, name: Name<'_>) -> Result<Found> {
-        let Ok(name) = name::given(name.bytes()) else {
-            // No UTF-8: no entry has such a name.
-            return Ok(Found::Absent(DirSlot::default()));
+        let name = match name::given(name.bytes()) {
+            Err(Error::Refused(Errno::EINVAL)) => {
+                // No UTF-8: no entry has such a name.
+                return Ok(Found::Absent(DirSlot::default()));
+            }
+            other => self.told(other)?,
         };
         let entry = self.told(self.fs.lookup(dir, name))?;
         Ok(match entry {

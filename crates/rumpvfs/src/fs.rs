@@ -277,7 +277,7 @@ pub struct Limits {
     pub file_size_max: u64,
     /// Most names of one inode.
     pub link_max: u64,
-    /// Longest symbolic link in bytes.
+    /// Longest symbolic link in bytes; 0: the format has none.
     pub symlink_max: usize,
     /// Finest step of times in nanoseconds: `rumpvfs` rounds down to it.
     pub time_granularity: u32,

@@ -111,7 +111,11 @@ impl Ctx<'_> {
         };
         let (target, to_slot) = match looked {
             // The name takes another form, and that is all.
-            Under::Entry(target, slot) if target.same(&source) && from.dir.mount.limits.folds => {
+            Under::Entry(target, slot)
+                if target.same(&source)
+                    && from.dir.mount.limits.folds
+                    && from_name.bytes() != to_name.bytes() =>
+            {
                 (None, slot)
             }
             Under::Entry(target, slot) => (Some(target), slot),

@@ -207,6 +207,16 @@ impl Fixture {
         thread::sleep(step + Duration::from_millis(2));
     }
 
+    /// Links that a directory must have in which so many directories are.
+    #[must_use]
+    pub fn dir_links(&self, subdirs: u64) -> u64 {
+        if self.caps().contains(Cap::SUBDIRS) {
+            2 + subdirs
+        } else {
+            1
+        }
+    }
+
     /// What the kernel said.
     #[must_use]
     pub fn messages(&self) -> String {

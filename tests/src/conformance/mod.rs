@@ -27,7 +27,9 @@ pub use acl::acl;
 pub use fixture::{Fixture, MOUNT_POINT, in_background, patiently, run};
 pub use ram::{Image, Ram};
 pub use shorthand::{Shorthand, long_name};
-pub use volume::{Cap, EXT2_1K, EXT4_1K, EXT4_4K, Ext, Numbers, TMPFS, Tmpfs, VOLUMES, Volume};
+pub use volume::{
+    Cap, EXT2_1K, EXT4_1K, EXT4_4K, Ext, FAT16, FAT32, Fat, Numbers, TMPFS, Tmpfs, VOLUMES, Volume,
+};
 
 /// Makes a `#[test]` of each case for each file system, and a list of the cases, `CASES`.
 ///
@@ -40,6 +42,8 @@ macro_rules! for_each_fs {
         $crate::cases_of_fs! { ext2_1k EXT2_1K $($cases)* }
         $crate::cases_of_fs! { ext4_1k EXT4_1K $($cases)* }
         $crate::cases_of_fs! { ext4_4k EXT4_4K $($cases)* }
+        $crate::cases_of_fs! { fat16 FAT16 $($cases)* }
+        $crate::cases_of_fs! { fat32 FAT32 $($cases)* }
     };
 }
 

@@ -1,11 +1,12 @@
 //! What must happen instead of what a format cannot do: a clear error, and nothing else.
 
-use super::{Cap, Fixture, MOUNT_POINT, Shorthand as _};
+use super::{Cap, Fixture, MOUNT_POINT, Shorthand as _, acl};
 use crate::fails;
 use rumpkern::{FileType, OpenFlags, Seek, types::DeviceNumber};
+use rumpuser::Timespec;
 use rumpvfs::{
     Calls as _,
-    calls::{At, Follow, MountFlags, RenameFlags},
+    calls::{At, Follow, MountFlags, RenameFlags, SetTime},
     fs::XattrMode,
 };
 
@@ -49,7 +50,12 @@ fn refusal(t: &Fixture, cap: Cap) {
             fails!(set(b"user.x"), EOPNOTSUPP);
             fails!(p.getxattr(file, b"user.x", Follow::Yes), EOPNOTSUPP);
         }
-        Cap::ACLS => fails!(set(b"system.posix_acl_access"), EOPNOTSUPP),
+        Cap::ACLS => {
+            let value = acl("u::rw-,u:100:r--,g::r--,m::r--,o::---");
+            let name = b"system.posix_acl_access";
+            let set = p.setxattr(file, name, &value, XattrMode::Set, Follow::Yes);
+            fails!(set, EOPNOTSUPP);
+        }
         Cap::HOLES => {
             p.ftruncate(fd, 100_000).unwrap();
             assert_eq!(p.lseek(fd, Seek::Hole(0)), Ok(100_000));
@@ -78,7 +84,66 @@ fn refusal(t: &Fixture, cap: Cap) {
         Cap::INODES => assert_eq!(p.statvfs(".").unwrap().files, 0),
         // Cases look at this one themselves.
         Cap::STEADY => {}
+        // SF_IMMUTABLE and SF_APPEND of BSD, FS_IMMUTABLE_FL of Linux.
+        Cap::FLAGS => {
+            for flag in [0x2_0000, 0x4_0000, 0x10] {
+                fails!(p.chflagsat(At::Cwd, file, flag, Follow::Yes), EOPNOTSUPP);
+            }
+            p.put(file, b"changed").unwrap();
+        }
+        Cap::BYTES => {
+            for name in [b"\xff\xfe", b"a\n", b"a?"] {
+                let flags = OpenFlags::CREAT | OpenFlags::WRONLY;
+                fails!(p.open(name, flags, 0o644), EINVAL);
+                fails!(p.mkdirat(At::Cwd, name, 0o755), EINVAL);
+                fails!(p.stat(name), ENOENT);
+            }
+        }
+        Cap::CASE => {
+            let other = file.to_lowercase();
+            assert_eq!(p.stat(&other), p.stat(file));
+            fails!(p.mkdir(&other, 0o755), EEXIST);
+            p.rename(file, &other).unwrap();
+            assert_eq!(p.names("."), [other]);
+        }
+        Cap::SUBDIRS => {
+            let before = p.nlink(".");
+            p.mkdir("dir", 0o755).unwrap();
+            assert_eq!((p.nlink("."), p.nlink("dir")), (before, Ok(1)));
+            p.rmdir("dir").unwrap();
+            assert_eq!(p.nlink("."), before);
+        }
+        Cap::HANDLES => {
+            let handle = p.getfh(file, Follow::No).unwrap();
+            p.rename(file, "renamed").unwrap();
+            fails!(p.fhopen(handle, OpenFlags::RDONLY), ESTALE);
+            p.rename("renamed", file).unwrap();
+        }
+        Cap::TIMES => {
+            p.close(fd).unwrap();
+            times(t, file);
+            return;
+        }
         other => unreachable!("{other:?}"),
     }
     p.close(fd).unwrap();
 }
+
+/// Times that are not kept exactly become earlier ones, by no more than a day: the last change of data keeps two seconds.
+fn times(t: &Fixture, file: &str) {
+    let p = &t.root;
+    let (accessed, changed) = (1_234_567_890, 1_000_000_001);
+    let to = |sec| SetTime::To(Timespec::from_secs(sec));
+    p.utimens(file, to(accessed), to(changed)).unwrap();
+    t.mount_again(MountFlags::default());
+    let kept = p.stat(file).unwrap();
+    assert_eq!(kept.mtime.sec, changed - 1);
+    assert!((accessed - 86_400..=accessed).contains(&kept.atime.sec));
+    // What cannot be told is the nearest that can.
+    p.utimens(file, to(-1), to(-1)).unwrap();
+    t.mount_again(MountFlags::default());
+    assert_eq!(p.stat(file).unwrap().mtime.sec, FIRST);
+}
+
+/// 1980-01-01.
+const FIRST: i64 = 315_532_800;

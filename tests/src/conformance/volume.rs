@@ -1,7 +1,7 @@
 //! What can be mounted.
 
 use super::Image;
-use crate::tools::{TempDir, e2fsck, mke2fs};
+use crate::tools::{TempDir, e2fsck, fsck_fat, mke2fs, mkfs_fat};
 use std::{
     collections::HashMap,
     fs,
@@ -40,6 +40,18 @@ bitflags::bitflags! {
         const INODES = 1 << 12;
         /// Positions in listings that stay right whatever is made or removed meanwhile.
         const STEADY = 1 << 13;
+        /// File flags that forbid changes.
+        const FLAGS = 1 << 14;
+        /// Names of any bytes.
+        const BYTES = 1 << 15;
+        /// Names that differ in case alone.
+        const CASE = 1 << 16;
+        /// Link counts of directories that tell how many directories are in them.
+        const SUBDIRS = 1 << 17;
+        /// Handles that follow their file through renames and never open another one.
+        const HANDLES = 1 << 18;
+        /// All times of every file and directory, kept exactly, from 1901 to 2106 and beyond.
+        const TIMES = 1 << 19;
     }
 }
 
@@ -52,6 +64,8 @@ pub struct Numbers {
     pub link_max: Option<u64>,
     /// Longest symbolic link in bytes.
     pub symlink_max: usize,
+    /// Longest name in bytes that `statvfs` tells.
+    pub name_max: u32,
     /// Largest file in bytes.
     pub file_size_max: u64,
     /// File flags: nothing may change, and data may only be appended.
@@ -102,6 +116,7 @@ impl Volume for Tmpfs {
             granularity: 1,
             link_max: None,
             symlink_max: 4095,
+            name_max: 255,
             file_size_max: i64::MAX.unsigned_abs(),
             // SF_IMMUTABLE, SF_APPEND.
             flags: (0x2_0000, 0x4_0000),
@@ -124,6 +139,19 @@ impl Volume for Tmpfs {
 
 /// New volumes by name, made once.
 type Images = HashMap<&'static str, Image>;
+
+/// The new volume of a name, which `make` makes in a file the first time.
+fn made(name: &'static str, make: impl FnOnce(&str)) -> Option<Image> {
+    static MADE: LazyLock<Mutex<Images>> = LazyLock::new(Mutex::default);
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    let image = made.entry(name).or_insert_with(|| {
+        let dir = TempDir::new();
+        let image = dir.file("volume.img");
+        make(&image);
+        Image::new(&fs::read(&image).expect("the new image"))
+    });
+    Some(image.clone())
+}
 
 /// ext2, ext3 or ext4.
 pub struct Ext {
@@ -152,15 +180,7 @@ impl Volume for Ext {
     }
 
     fn make(&self) -> Option<Image> {
-        static MADE: LazyLock<Mutex<Images>> = LazyLock::new(Mutex::default);
-        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-        let image = made.entry(self.name).or_insert_with(|| {
-            let dir = TempDir::new();
-            let image = dir.file("volume.img");
-            mke2fs(&image, self.options, self.size);
-            Image::new(&fs::read(&image).expect("the new image"))
-        });
-        Some(image.clone())
+        made(self.name, |image| mke2fs(image, self.options, self.size))
     }
 
     fn check(&self, image: &Image) {
@@ -168,6 +188,57 @@ impl Volume for Ext {
         let path = dir.file("volume.img");
         image.save(&path);
         e2fsck(&path);
+    }
+}
+
+/// FAT16 or FAT32.
+pub struct Fat {
+    name: &'static str,
+    options: &'static [&'static str],
+    size: usize,
+}
+
+impl Volume for Fat {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn fs_type(&self) -> &'static str {
+        "msdosfs"
+    }
+
+    fn caps(&self) -> Cap {
+        Cap::PERSISTENT | Cap::STEADY
+    }
+
+    fn numbers(&self) -> Numbers {
+        Numbers {
+            granularity: 2_000_000_000,
+            link_max: None,
+            symlink_max: 0,
+            // 255 UTF-16 units of three bytes.
+            name_max: 765,
+            file_size_max: u32::MAX.into(),
+            flags: (0, 0),
+        }
+    }
+
+    /// Anybody may do anything, as the format has no owners.
+    fn options(&self) -> Vec<(String, Option<String>)> {
+        vec![("umask".into(), Some("0".into()))]
+    }
+
+    fn make(&self) -> Option<Image> {
+        made(self.name, |image| {
+            mkfs_fat(image, self.options, self.size);
+        })
+    }
+
+    fn check(&self, image: &Image) {
+        let dir = TempDir::new();
+        let path = dir.file("volume.img");
+        image.save(&path);
+        fsck_fat(&path);
     }
 }
 
@@ -185,6 +256,7 @@ pub static EXT2_1K: Ext = Ext {
         granularity: 1,
         link_max: Some(32_000),
         symlink_max: 1023,
+        name_max: 255,
         // What double and triple indirect blocks of 256 numbers reach.
         file_size_max: (12 + 256 + 256 * 256 + 256 * 256 * 256) * 1024,
         flags: EXT_FLAGS,
@@ -200,6 +272,7 @@ pub static EXT4_1K: Ext = Ext {
         granularity: 1,
         link_max: Some(65_000),
         symlink_max: 1023,
+        name_max: 255,
         file_size_max: u32::MAX as u64 * 1024,
         flags: EXT_FLAGS,
     },
@@ -214,9 +287,22 @@ pub static EXT4_4K: Ext = Ext {
         granularity: 1,
         link_max: Some(65_000),
         symlink_max: 4095,
+        name_max: 255,
         file_size_max: u32::MAX as u64 * 4096,
         flags: EXT_FLAGS,
     },
 };
+/// FAT16 with clusters of 2 KiB.
+pub static FAT16: Fat = Fat {
+    name: "fat16",
+    options: &["-F", "16", "-s", "4"],
+    size: 16 << 20,
+};
+/// FAT32 with clusters of 512 bytes.
+pub static FAT32: Fat = Fat {
+    name: "fat32",
+    options: &["-F", "32", "-s", "1"],
+    size: 36 << 20,
+};
 /// All that the cases run on.
-pub static VOLUMES: [&dyn Volume; 4] = [&TMPFS, &EXT2_1K, &EXT4_1K, &EXT4_4K];
+pub static VOLUMES: [&dyn Volume; 6] = [&TMPFS, &EXT2_1K, &EXT4_1K, &EXT4_4K, &FAT16, &FAT32];

@@ -4,9 +4,9 @@ use crate::prelude::*;
 
 for_each_fs! {
     a_handle_opens_its_file,
-    it_outlives_renames,
+    it_outlives_renames needs HANDLES,
     a_removed_file_is_estale,
-    a_number_used_again_is_estale,
+    a_number_used_again_is_estale needs HANDLES,
     nonsense_is_estale,
     handles_are_for_root,
     handles_of_directories_and_links needs SYMLINKS,

@@ -47,17 +47,25 @@ fn build(t: &Fixture) {
 
 fn a_whole_tree_is_the_same_after_a_mount(t: &Fixture) {
     build(t);
-    let before = tree::from_mount(&t.root, MOUNT_POINT);
+    // The root directory of FAT has no times.
+    let top = if t.caps().contains(Cap::TIMES) { MOUNT_POINT } else { "/mnt/work" };
+    let before = tree::from_mount(&t.root, top);
     assert!(before.len() > 200);
     t.mount_again(MountFlags::default());
-    tree::assert_same("mounted again", &before, &tree::from_mount(&t.root, MOUNT_POINT));
+    tree::assert_same("mounted again", &before, &tree::from_mount(&t.root, top));
     t.mount_again(MountFlags::RDONLY);
-    tree::assert_same("read-only", &before, &tree::from_mount(&t.root, MOUNT_POINT));
+    tree::assert_same("read-only", &before, &tree::from_mount(&t.root, top));
 }
 
 fn unlinked_open_files_leave_nothing(t: &Fixture) {
     let p = &t.root;
-    p.create("first", 0o644).unwrap();
+    // Directories keep the room that they once needed.
+    for n in 0..40 {
+        p.create(&format!("{n}"), 0o644).unwrap();
+    }
+    for n in 0..40 {
+        p.unlink(&format!("{n}")).unwrap();
+    }
     t.mount_again(MountFlags::default());
     let before = p.statvfs(".").map(|s| (s.blocks_free, s.files_free)).unwrap();
     for n in 0..20 {

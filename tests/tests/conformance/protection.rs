@@ -3,15 +3,15 @@
 use crate::prelude::*;
 
 for_each_fs! {
-    an_immutable_file_does_not_change,
-    an_immutable_directory_keeps_its_names,
-    an_immutable_file_can_be_read,
-    an_append_only_file_only_grows,
-    an_append_only_directory_takes_names_and_keeps_them,
-    protecting_is_for_root needs OWNERS,
-    protection_ends_when_root_says_so,
-    protection_survives_the_mount needs PERSISTENT,
-    writing_that_began_before_goes_on_or_is_eperm,
+    an_immutable_file_does_not_change needs FLAGS,
+    an_immutable_directory_keeps_its_names needs FLAGS,
+    an_immutable_file_can_be_read needs FLAGS,
+    an_append_only_file_only_grows needs FLAGS,
+    an_append_only_directory_takes_names_and_keeps_them needs FLAGS,
+    protecting_is_for_root needs OWNERS FLAGS,
+    protection_ends_when_root_says_so needs FLAGS,
+    protection_survives_the_mount needs PERSISTENT FLAGS,
+    writing_that_began_before_goes_on_or_is_eperm needs FLAGS,
 }
 
 fn protect(t: &Fixture, path: &str, flag: u32) {

@@ -20,7 +20,7 @@ for_each_fs! {
     readlink_moves_no_modification_time needs SYMLINKS,
     xattrs_change_the_inode_change_time needs XATTRS,
     birth_time_stays,
-    times_survive_the_mount needs PERSISTENT,
+    times_survive_the_mount needs PERSISTENT TIMES,
 }
 
 fn to(sec: i64) -> SetTime {
