@@ -10,6 +10,7 @@
 pub(crate) mod bench;
 mod explore;
 mod ext;
+mod fat;
 pub(crate) mod ledger;
 mod point;
 mod session;
@@ -68,7 +69,7 @@ pub trait Volume: Sync {
 /// Every volume; a format adds those of its file here.
 #[must_use]
 pub fn all() -> Vec<&'static dyn Volume> {
-    [ext::volumes()].concat()
+    [ext::volumes(), fat::volumes()].concat()
 }
 
 /// The volumes of a file system (`ext2fs`), of a family of them (`ext4`), or the one of that name (`ext4-1k`); `all` for all.

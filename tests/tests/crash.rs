@@ -44,6 +44,9 @@ volumes! {
     ext2fs_ext3_4k: "ext3-4k";
     ext2fs_ext4_1k: "ext4-1k";
     ext2fs_ext4_4k: "ext4-4k";
+    msdosfs_fat12: "fat12";
+    msdosfs_fat16: "fat16";
+    msdosfs_fat32: "fat32";
 }
 
 /// The superblock is written home and the power goes between its two sectors.
