@@ -15,6 +15,8 @@ mod ext;
 mod ext_images;
 mod ext_journal;
 mod ext_map;
+mod fat;
+mod fat_map;
 mod map;
 mod panics;
 
@@ -50,7 +52,7 @@ pub trait Format: Sync {
 /// The format whose driver has that name.
 #[must_use]
 pub fn format(fs_type: &str) -> Option<&'static dyn Format> {
-    const FORMATS: &[&dyn Format] = &[&ext::Ext];
+    const FORMATS: &[&dyn Format] = &[&ext::Ext, &fat::Fat];
     FORMATS
         .iter()
         .copied()

@@ -22,6 +22,10 @@ fn ext2fs() -> &'static dyn Format {
     format("ext2fs").expect("a format")
 }
 
+fn msdosfs() -> &'static dyn Format {
+    format("msdosfs").expect("a format")
+}
+
 /// A checksum that is right stays: what repairs it computes as the maker of the image did.
 fn repairs_change_nothing(format: &dyn Format, image: &str) {
     let good = format.load(image);
@@ -77,9 +81,8 @@ fn ext2fs_checksums_are_repaired_as_native_tools_make_them() {
     }
 }
 
-#[test]
-fn ext2fs_all_kinds_of_structures_are_found_in_the_seeds() {
-    let format = ext2fs();
+/// Asserts that the small images have structures of all these kinds.
+fn all_kinds_are_in_the_seeds(format: &dyn Format, kinds: &[&str]) {
     let mut found: BTreeMap<&str, usize> = BTreeMap::new();
     for image in format.seeds() {
         let map = format.map(&format.load(&image));
@@ -88,7 +91,37 @@ fn ext2fs_all_kinds_of_structures_are_found_in_the_seeds() {
         }
     }
     println!("{found:#?}");
-    for kind in [
+    for kind in kinds {
+        assert!(found.contains_key(kind), "no {kind}");
+    }
+}
+
+#[test]
+fn msdosfs_all_kinds_of_structures_are_found_in_the_seeds() {
+    all_kinds_are_in_the_seeds(
+        msdosfs(),
+        &[
+            "FSInfo",
+            "boot sector",
+            "boot sector of FAT32",
+            "boot signature",
+            "deleted entry",
+            "dot entry",
+            "end of a directory",
+            "end of the boot sector",
+            "entry of a directory",
+            "entry of a file",
+            "first two links",
+            "link of a directory",
+            "link of a file",
+            "piece of a long name",
+        ],
+    );
+}
+
+#[test]
+fn ext2fs_all_kinds_of_structures_are_found_in_the_seeds() {
+    let kinds = [
         "attribute",
         "attribute header",
         "block bitmap",
@@ -125,17 +158,24 @@ fn ext2fs_all_kinds_of_structures_are_found_in_the_seeds() {
         "special inode",
         "superblock",
         "symlink inode",
-    ] {
-        assert!(found.contains_key(kind), "no {kind}");
-    }
+    ];
+    all_kinds_are_in_the_seeds(ext2fs(), &kinds);
 }
 
 #[test]
 fn ext2fs_broken_images_do_no_harm() {
+    broken_images_do_no_harm(ext2fs());
+}
+
+#[test]
+fn msdosfs_broken_images_do_no_harm() {
+    broken_images_do_no_harm(msdosfs());
+}
+
+fn broken_images_do_no_harm(format: &dyn Format) {
     const CASES: u64 = 60;
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     hostile::watch_panics();
-    let format = ext2fs();
     let (mut cases, mut read, mut written, mut failed) = (0, 0, 0, 0);
     for image in format.seeds() {
         let good = format.load(&image);
