@@ -224,6 +224,35 @@ fn a_volume_of_sixteen_tebibytes() {
     e2fsck(&image);
 }
 
+#[test]
+fn top_directories_spread_where_clusters_are_counted() {
+    let folder = TempDir::new();
+    let image = folder.file("image");
+    let options = [
+        "-t",
+        "ext4",
+        "-O",
+        "bigalloc,^has_journal",
+        "-C",
+        "65536",
+        "-N",
+        "8192",
+    ];
+    // A group is 32,768 clusters, 2 GiB.
+    mke2fs(&image, &options, "8G");
+    let mounted = Mounted::new("ext4", &image, false);
+    let mut groups = HashSet::from([0]);
+    for n in 0..3 {
+        let dir = path(&format!("d{n}"));
+        mounted.proc.mkdirat(At::Cwd, &dir, 0o755).unwrap();
+        groups.insert((mounted.proc.stat(&dir).unwrap().ino - 1) / 2048);
+    }
+    // The superblock counts free blocks, the groups count clusters. Each group without a directory gets one.
+    assert_eq!(groups, HashSet::from([0, 1, 2, 3]));
+    mounted.unmount();
+    e2fsck(&image);
+}
+
 /// A kernel whose root is a tmpfs.
 fn memory() -> (Kernel, Proc) {
     let kernel = boot();

@@ -11,8 +11,9 @@ use crate::{
     error::{Error, Expected, Place, Result},
     features::Incompat,
     groups::{GroupDesc, GroupFlags},
+    layout::superblock::RawSuperblock,
     txn::{Txn, Writer, bitmap_checksum, joined, overlaps},
-    types::{FsBlock, GroupNumber, InodeNumber},
+    types::{FsBlock, GroupNumber, InodeNumber, join},
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::ops::Range;
@@ -33,6 +34,16 @@ pub(crate) struct Blocks {
     pub(crate) first: FsBlock,
     /// Number of blocks, above 0: whole clusters.
     pub(crate) count: u32,
+}
+
+/// Free blocks as the superblock says; `wide` is [`Incompat::BIT64`].
+pub(crate) fn free_blocks(raw: &RawSuperblock, wide: bool) -> u64 {
+    let high = if wide {
+        raw.s_free_blocks_count_hi.get()
+    } else {
+        0
+    };
+    join(high, raw.s_free_blocks_count_lo.get())
 }
 
 impl Writer {
@@ -421,14 +432,8 @@ impl Txn<'_> {
         let change = change.wrapping_shl(self.sb().cluster_bits);
         let wide = self.sb().features.incompat(Incompat::BIT64);
         self.modify_superblock(|raw| {
-            let high = if wide {
-                raw.s_free_blocks_count_hi.get()
-            } else {
-                0
-            };
-            let free = crate::types::join(high, raw.s_free_blocks_count_lo.get());
             // A count that was wrong before must not keep a file from being deleted: it stops at its ends.
-            let free = free.saturating_add_signed(change);
+            let free = free_blocks(raw, wide).saturating_add_signed(change);
             let [a, b, c, d, e, f, g, h] = free.to_le_bytes();
             raw.s_free_blocks_count_lo
                 .set(u32::from_le_bytes([a, b, c, d]));
@@ -499,5 +504,21 @@ impl Txn<'_> {
         }
         let skip = u32::from(data);
         GroupNumber(flex.start.saturating_add(skip))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::FromZeros as _;
+
+    #[test]
+    fn free_blocks_of_a_wide_volume_have_64_bits() {
+        let mut raw = RawSuperblock::new_zeroed();
+        raw.s_free_blocks_count_lo.set(5);
+        raw.s_free_blocks_count_hi.set(3);
+        assert_eq!(free_blocks(&raw, true), (3 << 32) + 5);
+        // Without the feature the field may hold anything.
+        assert_eq!(free_blocks(&raw, false), 5);
     }
 }

@@ -5,6 +5,7 @@
 //! some room.
 
 use crate::{
+    balloc::free_blocks,
     bitmap,
     error::{Error, Expected, Place, Result},
     features::Incompat,
@@ -18,6 +19,9 @@ use rumpuser::Errno;
 
 /// A group with fewer free inodes than this part of all gets no more directories while others have more.
 const DIR_ROOM: u32 = 16;
+/// Groups in a row that are looked at for a new directory, and as many others if none of them has room: a volume of
+/// 16 TiB has 131,072.
+const DIR_SCAN: u32 = 1024;
 
 impl Txn<'_> {
     /// The group's inode bitmap, made if the group was never used, and checked.
@@ -116,18 +120,28 @@ impl Txn<'_> {
                 return Ok(parent_group);
             }
         }
+        let wide = sb.features.incompat(Incompat::BIT64);
         let (free_inodes, free_blocks) = self.fs().with_superblock(|raw| {
             let free = u64::from(raw.s_free_inodes_count.get());
-            (free, u64::from(raw.s_free_blocks_count_lo.get()))
+            (free, free_blocks(raw, wide))
         })?;
         let groups = u64::from(sb.groups);
-        let (mean_inodes, mean_blocks) = (
+        let free_clusters = free_blocks.wrapping_shr(sb.cluster_bits);
+        let (mean_inodes, mean_clusters) = (
             free_inodes.checked_div(groups).unwrap_or(0),
-            free_blocks.checked_div(groups).unwrap_or(0),
+            free_clusters.checked_div(groups).unwrap_or(0),
         );
         let start = if top { self.random() } else { parent_group.0 };
         let mut best: Option<(u32, GroupNumber)> = None;
-        for step in 0..sb.groups {
+        for step in 0..sb.groups.min(DIR_SCAN.saturating_mul(2)) {
+            // What is near first, then here and there.
+            let step = if step < DIR_SCAN {
+                step
+            } else if best.is_none() {
+                self.random()
+            } else {
+                break;
+            };
             let number = u64::from(start).saturating_add(u64::from(step));
             let number = number.checked_rem(groups).unwrap_or(0);
             let group = GroupNumber(u32::try_from(number).unwrap_or(0));
@@ -135,7 +149,7 @@ impl Txn<'_> {
                 continue;
             };
             let room = u64::from(desc.free_inodes) >= mean_inodes.max(1)
-                && u64::from(desc.free_blocks) >= mean_blocks;
+                && u64::from(desc.free_blocks) >= mean_clusters;
             if room && best.is_none_or(|(dirs, _)| desc.used_dirs < dirs) {
                 best = Some((desc.used_dirs, group));
                 if desc.used_dirs == 0 || !top {
