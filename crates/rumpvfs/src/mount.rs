@@ -562,6 +562,9 @@ impl Caches {
 
     /// Gives idle vnodes back to their drivers until there are no more than the limit.
     pub(crate) fn trim(&self) {
+        if self.live.load(Ordering::Relaxed) <= self.idle.limit {
+            return;
+        }
         // Each vnode is looked at twice at most: once to take its mark of use away.
         let mut chances = self.idle.len().saturating_mul(2);
         while self.live.load(Ordering::Relaxed) > self.idle.limit && chances > 0 {

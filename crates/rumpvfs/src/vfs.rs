@@ -22,8 +22,8 @@ use rumpuser::{
 
 /// Memory that an idle vnode takes, about, with its driver's inode and its name.
 const VNODE_BYTES: usize = 1024;
-/// Bounds of the number of vnodes.
-const VNODES: core::ops::RangeInclusive<usize> = 16..=131_072;
+/// Vnodes that a kernel may have however small its memory is.
+const LEAST_VNODES: usize = 16;
 /// Memory that a name in the name cache takes, about.
 const NAME_BYTES: usize = 160;
 
@@ -43,7 +43,7 @@ impl Vfs {
     fn new(kernel: &Kernel) -> Arc<Self> {
         let host = kernel.host();
         let memory = usize::try_from(host.memory_limit()).unwrap_or(usize::MAX);
-        let vnodes = (memory / 16 / VNODE_BYTES).clamp(*VNODES.start(), *VNODES.end());
+        let vnodes = (memory / 4 / VNODE_BYTES).max(LEAST_VNODES);
         // On a file system in memory vnodes of files stay as long as the files, so names may well be more than vnodes.
         let names = (memory / 32 / NAME_BYTES).max(vnodes.saturating_mul(2));
         let queues = kernel.sleep_queues();
