@@ -27,6 +27,15 @@ const LEAST_VNODES: usize = 16;
 /// Memory that a name in the name cache takes, about.
 const NAME_BYTES: usize = 160;
 
+/// Up to here a sixteenth of the memory is for vnodes, of what is above a quarter: pages are more use to a small kernel.
+const SMALL_MEMORY: usize = 2 << 30;
+
+/// How many vnodes a kernel keeps whose caches may hold `memory` bytes.
+fn most_vnodes(memory: usize) -> usize {
+    let bytes = memory.min(SMALL_MEMORY) / 16 + memory.saturating_sub(SMALL_MEMORY) / 4;
+    (bytes / VNODE_BYTES).max(LEAST_VNODES)
+}
+
 /// State of the file system faction.
 pub struct Vfs {
     pub(crate) caches: Arc<Caches>,
@@ -43,7 +52,7 @@ impl Vfs {
     fn new(kernel: &Kernel) -> Arc<Self> {
         let host = kernel.host();
         let memory = usize::try_from(host.memory_limit()).unwrap_or(usize::MAX);
-        let vnodes = (memory / 4 / VNODE_BYTES).max(LEAST_VNODES);
+        let vnodes = most_vnodes(memory);
         // On a file system in memory vnodes of files stay as long as the files, so names may well be more than vnodes.
         let names = (memory / 32 / NAME_BYTES).max(vnodes.saturating_mul(2));
         let queues = kernel.sleep_queues();
@@ -158,5 +167,19 @@ fn root_component() -> Component {
             let first = vfs.types.read().iter().find(|t| t.nodev()).cloned();
             first.map_or(Ok(()), |fs_type| vfs.mount_root(&*fs_type))
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vnodes_grow_with_the_memory() {
+        assert_eq!(most_vnodes(0), LEAST_VNODES);
+        assert_eq!(most_vnodes(16 << 20), 1024);
+        assert_eq!(most_vnodes(SMALL_MEMORY), 131_072);
+        // A host of 24 GiB, which gives a quarter of it to the caches.
+        assert!(most_vnodes(6 << 30) > 1_000_000);
     }
 }
