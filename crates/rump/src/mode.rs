@@ -41,26 +41,27 @@ pub(crate) const fn type_text(kind: FileType) -> &'static str {
     }
 }
 
-/// `drwxr-xr-x`.
-pub(crate) fn mode_string(kind: FileType, mode: u32) -> String {
-    let mut text = String::with_capacity(10);
-    text.push(type_letter(kind));
-    for (shift, special, set, unset) in [
-        (6, 0o4000, 's', 'S'),
-        (3, 0o2000, 's', 'S'),
-        (0, 0o1000, 't', 'T'),
-    ] {
+/// `drwxr-xr-x`, as ASCII.
+pub(crate) fn mode_letters(kind: FileType, mode: u32) -> [u8; 10] {
+    let mut text = [type_letter(kind) as u8; 10];
+    let groups = [(6, 0o4000, b"sS"), (3, 0o2000, b"sS"), (0, 0o1000, b"tT")];
+    for (letters, (shift, special, set)) in text[1..].chunks_exact_mut(3).zip(groups) {
         let bits = mode >> shift;
-        text.push(if bits & 4 != 0 { 'r' } else { '-' });
-        text.push(if bits & 2 != 0 { 'w' } else { '-' });
-        text.push(match (bits & 1 != 0, mode & special != 0) {
-            (true, true) => set,
-            (false, true) => unset,
-            (true, false) => 'x',
-            (false, false) => '-',
-        });
+        letters[0] = if bits & 4 != 0 { b'r' } else { b'-' };
+        letters[1] = if bits & 2 != 0 { b'w' } else { b'-' };
+        letters[2] = match (bits & 1 != 0, mode & special != 0) {
+            (true, true) => set[0],
+            (false, true) => set[1],
+            (true, false) => b'x',
+            (false, false) => b'-',
+        };
     }
     text
+}
+
+/// `drwxr-xr-x`.
+pub(crate) fn mode_string(kind: FileType, mode: u32) -> String {
+    mode_letters(kind, mode).map(char::from).iter().collect()
 }
 
 /// What `chmod` does to a mode.

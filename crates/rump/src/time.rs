@@ -1,5 +1,6 @@
 //! Calendar time: showing it in the user's zone, and reading what `touch -d` takes.
 
+use crate::units::{push_number, push_right};
 use rumpuser::Timespec;
 use std::fmt;
 
@@ -132,16 +133,32 @@ pub(crate) fn rfc3339(time: Timespec) -> String {
 
 /// The form of `ls -l`: with the time of day when it is at most half a year old and not in the future, else with the year.
 pub(crate) fn ls_default(time: Timespec, now: Timespec) -> String {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    let mut text = Vec::with_capacity(12);
+    push_ls_default(&mut text, time, now);
+    text.into_iter().map(char::from).collect()
+}
+
+/// Appends what [`ls_default`] gives, which is ASCII.
+pub(crate) fn push_ls_default(line: &mut Vec<u8>, time: Timespec, now: Timespec) {
+    const MONTHS: [&[u8; 3]; 12] = [
+        b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov",
+        b"Dec",
     ];
     const HALF_A_YEAR: i64 = 31_556_952 / 2;
     let t = Civil::local(time);
-    let month = MONTHS[(t.month as usize - 1).min(11)];
+    line.extend_from_slice(MONTHS[(t.month as usize - 1).min(11)]);
+    line.push(b' ');
+    push_number(line, t.day.into(), 2);
+    line.push(b' ');
     if recent(time, now, HALF_A_YEAR) {
-        format!("{month} {:>2} {:02}:{:02}", t.day, t.hour, t.minute)
+        let two = |n: u32| [b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8];
+        line.extend_from_slice(&two(t.hour));
+        line.push(b':');
+        line.extend_from_slice(&two(t.minute));
+    } else if let Ok(year) = u64::try_from(t.year) {
+        push_number(line, year, 5);
     } else {
-        format!("{month} {:>2} {:>5}", t.day, t.year)
+        push_right(line, t.year.to_string().as_bytes(), 5);
     }
 }
 

@@ -47,6 +47,29 @@ pub(crate) fn human(bytes: u64) -> String {
     }
 }
 
+/// Appends `text`, at the right of a column of `width` characters. Long listings are made of such columns; the formatting of
+/// the standard library takes several times as long.
+pub(crate) fn push_right(line: &mut Vec<u8>, text: &[u8], width: usize) {
+    let column = width.max(text.len());
+    line.resize(line.len() + column - text.len(), b' ');
+    line.extend_from_slice(text);
+}
+
+/// Appends a decimal number as [`push_right`] does.
+pub(crate) fn push_number(line: &mut Vec<u8>, mut number: u64, width: usize) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    push_right(line, &digits[at..], width);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +103,15 @@ mod tests {
         ] {
             assert_eq!(human(bytes), text, "{bytes}");
         }
+    }
+
+    #[test]
+    fn columns() {
+        let mut line = Vec::new();
+        for (number, width) in [(0, 0), (7, 3), (1234, 3), (u64::MAX, 21)] {
+            push_number(&mut line, number, width);
+            line.push(b'|');
+        }
+        assert_eq!(line, b"0|  7|1234| 18446744073709551615|");
     }
 }

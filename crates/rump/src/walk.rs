@@ -53,6 +53,7 @@ pub(crate) struct Walk<'a> {
     image: &'a Image,
     start: Vec<u8>,
     sorted: bool,
+    looks: bool,
     follow: Follow,
     follow_all: bool,
     stack: Vec<Frame<'a>>,
@@ -85,6 +86,7 @@ impl<'a> Walk<'a> {
             image,
             start: start.to_vec(),
             sorted: false,
+            looks: false,
             follow: follow_start,
             follow_all: false,
             stack: Vec::new(),
@@ -96,6 +98,12 @@ impl<'a> Walk<'a> {
     /// Entries of each directory by name, byte by byte.
     pub(crate) fn sorted(mut self) -> Self {
         self.sorted = true;
+        self
+    }
+
+    /// What is found is not opened, directories aside.
+    pub(crate) fn looking(mut self) -> Self {
+        self.looks = true;
         self
     }
 
@@ -178,7 +186,7 @@ impl<'a> Walk<'a> {
         let mut entries = Vec::new();
         let mut failure = None;
         if self.sorted {
-            let listed = read_dir(self.image, &fd, &mut entries);
+            let listed = read_dir(self.image, &fd, self.looks, &mut entries);
             failure = listed.err().map(|errno| self.failure(&dir, errno));
             entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         }
@@ -196,7 +204,7 @@ impl<'a> Walk<'a> {
         let Some(frame) = self.stack.last_mut() else {
             return Ok(());
         };
-        match self.image.proc.getdents_plus(frame.fd.fd, BATCH) {
+        match next_entries(self.image, &frame.fd, self.looks) {
             Ok(entries) => {
                 frame.more = !entries.is_empty();
                 frame.rest = entries.into_iter();
@@ -269,17 +277,18 @@ impl Iterator for Walk<'_> {
     }
 }
 
-/// Reads a whole directory; on an error the entries before it stay.
+/// Reads a whole directory; on an error the entries before it stay. `looks`: the files will not be opened.
 ///
 /// # Errors
 /// Those of `getdents`.
 pub(crate) fn read_dir(
     image: &Image,
     fd: &OpenFd<'_>,
+    looks: bool,
     entries: &mut Vec<DirentPlus>,
 ) -> rumpuser::Result<()> {
     loop {
-        let more = image.proc.getdents_plus(fd.fd, BATCH)?;
+        let more = next_entries(image, fd, looks)?;
         if more.is_empty() {
             return Ok(());
         }
@@ -288,6 +297,14 @@ pub(crate) fn read_dir(
         } else {
             entries.extend(more);
         }
+    }
+}
+
+fn next_entries(image: &Image, fd: &OpenFd<'_>, looks: bool) -> rumpuser::Result<Vec<DirentPlus>> {
+    if looks {
+        image.proc.getdents_stat(fd.fd, BATCH)
+    } else {
+        image.proc.getdents_plus(fd.fd, BATCH)
     }
 }
 

@@ -354,11 +354,18 @@ pub trait Calls {
     /// # Errors
     /// `ENOTDIR`, `EBADF`.
     fn getdents(&self, fd: Fd, max: usize) -> Result<Vec<Dirent>>;
-    /// Next entries of an open directory with their attributes, about `max` at most; none at the end.
+    /// Next entries of an open directory with their attributes, about `max` at most; none at the end. Names and inodes stay
+    /// in the caches: for whoever opens the files next.
     ///
     /// # Errors
     /// `ENOTDIR`, `EBADF`.
     fn getdents_plus(&self, fd: Fd, max: usize) -> Result<Vec<DirentPlus>>;
+    /// As [`getdents_plus`](Self::getdents_plus), for whoever only looks: of inodes that were not in the caches, those of
+    /// directories alone are there afterwards.
+    ///
+    /// # Errors
+    /// `ENOTDIR`, `EBADF`.
+    fn getdents_stat(&self, fd: Fd, max: usize) -> Result<Vec<DirentPlus>>;
     /// Numbers of the file system that a path is on.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use crate::{
     erased::{AnyFileSystem, AnyInode},
     file::VnodeFile,
     fs::{DirCookie, DirEmit, DirEntry, Ino},
+    mount::Look,
     process::{Ctx, data},
     vnode::{REMOVED, VnodeRef},
     walk::{damaged, parent_on_mount},
@@ -132,7 +133,13 @@ pub(crate) fn getdents(proc: &Proc, fd: Fd, max: usize) -> Result<Vec<Dirent>> {
     Ok(entries)
 }
 
-pub(crate) fn getdents_plus(proc: &Proc, fd: Fd, max: usize) -> Result<Vec<DirentPlus>> {
+/// Entries with attributes; `keep` says whether their inodes and names stay in the caches.
+pub(crate) fn getdents_plus(
+    proc: &Proc,
+    fd: Fd,
+    max: usize,
+    keep: bool,
+) -> Result<Vec<DirentPlus>> {
     let (open, file) = open_dir(proc, fd)?;
     let ctx = Ctx::new(proc)?;
     let dir = &file.vnode;
@@ -146,10 +153,18 @@ pub(crate) fn getdents_plus(proc: &Proc, fd: Fd, max: usize) -> Result<Vec<Diren
     let mut entries = Vec::with_capacity(gathered.entries.len());
     for (dirent, next) in gathered.entries {
         *offset = next;
-        let found = dir.mount.vnode(Ino(dirent.ino)).map_err(damaged);
-        let stat = found.and_then(|vnode| {
-            names.enter(dir, &dirent.name, Some(vnode.arc()));
-            walker.top(vnode).stat()
+        let ino = Ino(dirent.ino);
+        let found = if keep {
+            dir.mount.vnode(ino).map(Look::Vnode)
+        } else {
+            dir.mount.look(ino)
+        };
+        let stat = found.map_err(damaged).and_then(|found| match found {
+            Look::Stat(stat) => Ok(stat),
+            Look::Vnode(vnode) => {
+                names.enter(dir, &dirent.name, Some(vnode.arc()));
+                walker.top(vnode).stat()
+            }
         });
         entries.push(DirentPlus {
             name: dirent.name,

@@ -3,7 +3,7 @@
 use crate::{
     calls::{MountFlags, SetTime},
     erased::{AnyFileSystem, AnyInode},
-    fs::{Ino, Limits},
+    fs::{Attributes, Ino, Limits},
     guarded::Guarded,
     idle::IdleQueue,
     lock::LockManager,
@@ -17,7 +17,7 @@ use core::{
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 use hashbrown::HashMap;
-use rumpkern::{FileType, Log, poll::Pollers, types::DeviceNumber};
+use rumpkern::{FileType, Log, Stat, poll::Pollers, types::DeviceNumber};
 use rumpuser::{
     Errno, Event, Host, Result, Timespec,
     sleep::{SleepMutex, SleepQueues},
@@ -94,6 +94,13 @@ impl Drop for Busy<'_> {
             }
         });
     }
+}
+
+/// What [`Mount::look`] finds.
+pub(crate) enum Look {
+    Vnode(VnodeRef),
+    /// There is no vnode.
+    Stat(Stat),
 }
 
 /// A driver at work.
@@ -273,6 +280,52 @@ impl Mount {
         Ok(self.install(slot, inode))
     }
 
+    /// What `stat` tells of an inode, without a vnode for it if none is live. Directories get one all the same: who lists
+    /// them goes on into them.
+    ///
+    /// # Errors
+    /// As [`vnode`](Self::vnode).
+    pub(crate) fn look(self: &Arc<Self>, ino: Ino) -> Result<Look> {
+        if self.fs.is_dead() || self.closing.load(Ordering::Acquire) {
+            return Err(Errno::EIO);
+        }
+        let slot = match self.reserve(ino) {
+            Ok(vnode) => return Ok(Look::Vnode(vnode)),
+            Err(slot) => slot,
+        };
+        let inode = self.fs.load(ino)?;
+        let attributes = self.fs.attributes(&inode);
+        if attributes.file_type == FileType::Directory || !self.evictable(attributes.file_type) {
+            return Ok(Look::Vnode(self.install(slot, inode)));
+        }
+        // Nobody else can load or change it before the slot is given back.
+        self.fs.reclaim(inode)?;
+        Ok(Look::Stat(self.stat_of(ino, &attributes)))
+    }
+
+    /// What `stat` tells of an inode with these attributes.
+    pub(crate) fn stat_of(&self, ino: Ino, a: &Attributes) -> Stat {
+        Stat {
+            dev: self.id,
+            ino: ino.0,
+            generation: a.generation,
+            file_type: a.file_type,
+            mode: a.mode,
+            nlink: a.nlink,
+            uid: a.uid,
+            gid: a.gid,
+            rdev: a.rdev,
+            size: a.size,
+            blksize: self.limits.block_size.max(4096),
+            blocks: a.blocks,
+            atime: a.atime,
+            mtime: a.mtime,
+            ctime: a.ctime,
+            birthtime: a.birthtime,
+            flags: a.flags,
+        }
+    }
+
     /// The vnode of an inode that the driver has just made.
     pub(crate) fn adopt(self: &Arc<Self>, ino: Ino, inode: AnyInode) -> Result<VnodeRef> {
         // An old inode of that number may still be on its way out, but none can be live.
@@ -325,7 +378,7 @@ impl Mount {
     fn install(self: &Arc<Self>, slot: Busy<'_>, inode: AnyInode) -> VnodeRef {
         let vnode = Arc::new(Vnode::new(self, slot.ino, inode));
         let used = VnodeRef::acquire(&vnode).expect("a new vnode is not on its way out");
-        if self.evictable(&vnode) {
+        if self.evictable(vnode.file_type) {
             self.caches.live.fetch_add(1, Ordering::Relaxed);
         }
         slot.fill(vnode);
@@ -395,15 +448,15 @@ impl Mount {
             if vnode.try_end() {
                 self.end(vnode);
             }
-        } else if self.evictable(vnode) && !vnode.mark(QUEUED) {
+        } else if self.evictable(vnode.file_type) && !vnode.mark(QUEUED) {
             self.caches.idle.push(vnode.clone());
         }
     }
 
-    /// Whether an idle vnode may be given back to the driver to make room.
-    pub(crate) fn evictable(&self, vnode: &Vnode) -> bool {
+    /// Whether an idle vnode of this type may be given back to the driver to make room.
+    pub(crate) fn evictable(&self, file_type: FileType) -> bool {
         // In memory the pages are the file.
-        !(self.limits.memory && vnode.file_type == FileType::Regular)
+        !(self.limits.memory && file_type == FileType::Regular)
     }
 
     /// Gives an idle vnode back to the driver. The caller has [`Vnode::try_end`]ed it. One whose data the device does not take
@@ -434,7 +487,7 @@ impl Mount {
                 self.from, ino.0
             ));
         }
-        if self.evictable(vnode) {
+        if self.evictable(vnode.file_type) {
             self.caches.live.fetch_sub(1, Ordering::Relaxed);
         }
     }

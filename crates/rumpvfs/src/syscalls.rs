@@ -239,7 +239,11 @@ impl Calls for Proc {
     }
 
     fn getdents_plus(&self, fd: Fd, max: usize) -> Result<Vec<DirentPlus>> {
-        self.enter(|| dir::getdents_plus(self, fd, max))
+        self.enter(|| dir::getdents_plus(self, fd, max, true))
+    }
+
+    fn getdents_stat(&self, fd: Fd, max: usize) -> Result<Vec<DirentPlus>> {
+        self.enter(|| dir::getdents_plus(self, fd, max, false))
     }
 
     fn statvfs(&self, path: impl AsRef<[u8]>) -> Result<Statvfs> {

@@ -303,26 +303,12 @@ impl Vnode {
     }
 
     fn to_stat(&self, a: &Attributes) -> Stat {
-        let host = self.host_len();
-        Stat {
-            dev: self.mount.id,
-            ino: self.ino().0,
-            generation: a.generation,
-            file_type: self.file_type,
-            mode: a.mode,
-            nlink: a.nlink,
-            uid: a.uid,
-            gid: a.gid,
-            rdev: a.rdev,
-            size: host.unwrap_or(a.size),
-            blksize: self.mount.limits.block_size.max(4096),
-            blocks: host.map_or(a.blocks, |len| len.div_ceil(512)),
-            atime: a.atime,
-            mtime: a.mtime,
-            ctime: a.ctime,
-            birthtime: a.birthtime,
-            flags: a.flags,
+        let mut stat = self.mount.stat_of(self.ino(), a);
+        if let Some(len) = self.host_len() {
+            stat.size = len;
+            stat.blocks = len.div_ceil(512);
         }
+        stat
     }
 
     /// Size of the host object that it shows, if it does.

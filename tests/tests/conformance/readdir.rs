@@ -222,19 +222,21 @@ fn attributes_come_with_the_listing(t: &Fixture) {
     let p = &t.root;
     let names = fill(t, 60);
     p.put("name-0007", b"content").unwrap();
-    let fd = open(t);
-    let mut listed = BTreeSet::new();
-    loop {
-        let entries = p.getdents_plus(fd, 25).unwrap();
-        if entries.is_empty() {
-            break;
+    for call in [Proc::getdents_plus, Proc::getdents_stat] {
+        let fd = open(t);
+        let mut listed = BTreeSet::new();
+        loop {
+            let entries = call(p, fd, 25).unwrap();
+            if entries.is_empty() {
+                break;
+            }
+            for entry in entries {
+                assert_eq!(entry.stat, p.lstat(&entry.name));
+                assert!(listed.insert(String::from_utf8(entry.name).unwrap()));
+            }
         }
-        for entry in entries {
-            assert_eq!(entry.stat, p.lstat(&entry.name));
-            assert!(listed.insert(String::from_utf8(entry.name).unwrap()));
-        }
+        assert_eq!(listed, names);
     }
-    assert_eq!(listed, names);
 }
 
 fn a_file_is_enotdir(t: &Fixture) {
@@ -242,6 +244,7 @@ fn a_file_is_enotdir(t: &Fixture) {
     let fd = t.root.open("file", O::RDONLY, 0).unwrap();
     fails!(t.root.getdents(fd, 10), ENOTDIR | EINVAL);
     fails!(t.root.getdents_plus(fd, 10), ENOTDIR | EINVAL);
+    fails!(t.root.getdents_stat(fd, 10), ENOTDIR | EINVAL);
     fails!(t.root.getdents(9999, 10), EBADF);
 }
 

@@ -73,7 +73,7 @@ impl Du {
             let Some(image) = session.report.step(session.open(&address))? else {
                 continue;
             };
-            let walk = Walk::new(&image, &address.path, Follow::No);
+            let walk = Walk::new(&image, &address.path, Follow::No).looking();
             let base = address.text();
             let sum = self.walk(session, walk, &mut |path, entry, bytes| {
                 let path = join(&base, path);

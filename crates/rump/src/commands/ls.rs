@@ -3,12 +3,12 @@
 use crate::{
     address::Address,
     json,
-    mode::mode_string,
+    mode::mode_letters,
     output::Out,
     report::{Failure, Outcome},
     session::{Image, OpenFd, Session},
-    time::{Civil, ls_default, now},
-    units::human,
+    time::{Civil, now, push_ls_default},
+    units::{human, push_number, push_right},
     walk::{BATCH, join, read_dir},
 };
 use clap::{Args, ValueEnum};
@@ -229,23 +229,26 @@ impl Ls {
         }
     }
 
-    fn date(&self, time: Timespec, now: Timespec) -> String {
+    fn push_date(&self, line: &mut Vec<u8>, time: Timespec, now: Timespec) {
         let style = if self.full_time {
             TimeStyle::FullIso
         } else {
             self.time_style.unwrap_or(TimeStyle::Locale)
         };
+        if let TimeStyle::Locale = style {
+            return push_ls_default(line, time, now);
+        }
         let t = Civil::local(time);
         let recent = time <= now && time.sec > now.sec.saturating_sub(31_556_952 / 2);
-        match style {
-            TimeStyle::Locale => ls_default(time, now),
+        let text = match style {
             TimeStyle::FullIso => t.full(),
-            TimeStyle::LongIso => format!("{} {:02}:{:02}", t.date(), t.hour, t.minute),
             TimeStyle::Iso if recent => {
                 format!("{:02}-{:02} {:02}:{:02}", t.month, t.day, t.hour, t.minute)
             }
             TimeStyle::Iso => format!("{} ", t.date()),
-        }
+            _ => format!("{} {:02}:{:02}", t.date(), t.hour, t.minute),
+        };
+        line.extend_from_slice(text.as_bytes());
     }
 }
 
@@ -350,7 +353,7 @@ impl Lister<'_> {
         let read = if self.args.needs_only_names() {
             read_names(image, &fd, &mut entries)
         } else {
-            read_dir(image, &fd, &mut entries)
+            read_dir(image, &fd, true, &mut entries)
         };
         if let Err(errno) = read {
             self.session.report.fail(&fail(errno)); // what was read before is shown
@@ -486,20 +489,22 @@ impl Lister<'_> {
             line.clear();
             self.prefix(row, &widths, &mut line)?;
             let stat = &row.stat;
-            write!(
-                line,
-                "{} {:>links$} {:>uid$} {:>gid$} {:>size$} {} ",
-                mode_string(stat.file_type, stat.mode),
-                stat.nlink,
-                stat.uid,
-                stat.gid,
-                self.size_field(stat, &widths),
-                self.args.date(self.args.time(stat), self.now),
-                links = widths.links,
-                uid = widths.uid,
-                gid = widths.gid,
-                size = widths.size,
-            )?;
+            line.extend_from_slice(&mode_letters(stat.file_type, stat.mode));
+            let numbers = [
+                (stat.nlink, widths.links),
+                (stat.uid.into(), widths.uid),
+                (stat.gid.into(), widths.gid),
+            ];
+            for (number, width) in numbers {
+                line.push(b' ');
+                push_number(&mut line, number, width);
+            }
+            line.push(b' ');
+            self.size_field(stat, &widths, &mut line);
+            line.push(b' ');
+            let time = self.args.time(stat);
+            self.args.push_date(&mut line, time, self.now);
+            line.push(b' ');
             line.extend_from_slice(&self.out.name(&row.name));
             if let Some(target) = &row.target {
                 line.extend_from_slice(b" -> ");
@@ -538,19 +543,15 @@ impl Lister<'_> {
         }
     }
 
-    fn size_field(&self, stat: &Stat, widths: &Widths) -> String {
+    fn size_field(&self, stat: &Stat, widths: &Widths, line: &mut Vec<u8>) {
         if is_device(stat) {
-            let (major, minor) = (widths.major, widths.minor);
-            return format!("{:>major$}, {:>minor$}", stat.rdev.major, stat.rdev.minor);
-        }
-        self.size(stat)
-    }
-
-    fn size(&self, stat: &Stat) -> String {
-        if self.args.human {
-            human(stat.size)
+            push_number(line, stat.rdev.major.into(), widths.major);
+            line.extend_from_slice(b", ");
+            push_number(line, stat.rdev.minor.into(), widths.minor);
+        } else if self.args.human {
+            push_right(line, human(stat.size).as_bytes(), widths.size);
         } else {
-            stat.size.to_string()
+            push_number(line, stat.size, widths.size);
         }
     }
 

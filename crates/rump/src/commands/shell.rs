@@ -289,7 +289,7 @@ fn expand(session: &Session, place: &Place, word: &Word) -> Outcome<Vec<Vec<u8>>
             let mut entries = Vec::new();
             let listed = image
                 .open_at(At::Cwd, &dir, flags)
-                .and_then(|fd| read_dir(&image, &fd, &mut entries));
+                .and_then(|fd| read_dir(&image, &fd, true, &mut entries));
             match listed {
                 Ok(()) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => {}
                 Err(errno) => return Err(image.failure(&dir, errno)),

@@ -81,7 +81,9 @@ impl Tree {
                 continue;
             };
             let base = address.text();
-            let mut walk = Walk::new(&image, &address.path, Follow::Yes).sorted();
+            let mut walk = Walk::new(&image, &address.path, Follow::Yes)
+                .sorted()
+                .looking();
             while let Some(event) = walk.next() {
                 let Some(Event::Enter(entry)) = session.report.step(event)? else {
                     continue;

@@ -71,7 +71,7 @@ impl Find {
             let Some(image) = session.report.step(session.open(&address))? else {
                 continue;
             };
-            let walk = Walk::new(&image, &address.path, Follow::No);
+            let walk = Walk::new(&image, &address.path, Follow::No).looking();
             let base = address.text();
             finder.search(&image, walk, &base)?;
             if finder.quit {
