@@ -1,7 +1,7 @@
 //! Inodes: decoding, encoding, checksums.
 
 use crate::{
-    checksum::{crc32c, crc32c_u32},
+    checksum::crc32c,
     error::{Error, Expected, Place, Result},
     features::{Incompat, RoCompat},
     fs::Ext2fs,
@@ -637,33 +637,40 @@ fn extra_time(time: Timespec) -> u32 {
 /// Where the checksums of what belongs to an inode start.
 #[must_use]
 pub fn csum_seed(sb: &Superblock, ino: InodeNumber, generation: u32) -> u32 {
-    crc32c_u32(crc32c_u32(sb.csum_seed, ino.0), generation)
+    let (both, ino) = (u64::from(generation).wrapping_shl(32), u64::from(ino.0));
+    crc32c(sb.csum_seed, &(both | ino).to_le_bytes())
 }
 
 /// The stored and the computed checksum of an inode; `None` on volumes without. Inodes with no room for the high half
 /// have 16 bits.
 fn checksums(sb: &Superblock, ino: InodeNumber, bytes: &[u8]) -> Option<(u32, u32)> {
+    /// What is copied to have its checksum taken as zero: all of a usual inode, in one piece.
+    const START: usize = 256;
     if !sb.features.metadata_csum() {
         return None;
     }
     let (raw, rest) = RawInode::ref_from_prefix(bytes).ok()?;
-    let state = csum_seed(sb, ino, raw.i_generation.get());
-    let (lo, hi) = (I_CHECKSUM_LO_OFFSET, I_CHECKSUM_HI_OFFSET);
-    let state = crc32c(crc32c(state, bytes.get(..lo)?), &[0, 0]);
     let extra = rest
         .first_chunk::<2>()
         .map_or(0, |field| u16::from_le_bytes(*field));
-    if usize::from(sb.inode_size) <= usize::from(EXT4_GOOD_OLD_INODE_SIZE) || extra < 4 {
-        let computed = crc32c(state, bytes.get(lo.saturating_add(2)..)?);
-        return Some((u32::from(raw.l_i_checksum_lo.get()), computed & 0xFFFF));
+    let wide = sb.inode_size > EXT4_GOOD_OLD_INODE_SIZE && extra >= 4;
+    let (start, more) = bytes.split_at(bytes.len().min(START));
+    let mut copy = [0; START];
+    let copy = copy.get_mut(..start.len())?;
+    copy.copy_from_slice(start);
+    copy.get_mut(I_CHECKSUM_LO_OFFSET..I_CHECKSUM_LO_OFFSET.saturating_add(2))?
+        .fill(0);
+    let mut stored = u32::from(raw.l_i_checksum_lo.get());
+    if wide {
+        let high = copy
+            .get_mut(I_CHECKSUM_HI_OFFSET..)?
+            .first_chunk_mut::<2>()?;
+        stored |= u32::from(u16::from_le_bytes(*high)).wrapping_shl(16);
+        *high = [0; 2];
     }
-    let state = crc32c(state, bytes.get(lo.saturating_add(2)..hi)?);
-    let after = hi.saturating_add(2);
-    let stored_hi: [u8; 2] = bytes.get(hi..after)?.try_into().ok()?;
-    let computed = crc32c(crc32c(state, &[0, 0]), bytes.get(after..)?);
-    let stored = u32::from(raw.l_i_checksum_lo.get())
-        | u32::from(u16::from_le_bytes(stored_hi)).wrapping_shl(16);
-    Some((stored, computed))
+    let seed = csum_seed(sb, ino, raw.i_generation.get());
+    let computed = crc32c(crc32c(seed, copy), more);
+    Some((stored, if wide { computed } else { computed & 0xFFFF }))
 }
 
 /// Brings the checksum of the inode in `bytes`, which has the volume's inode size, up to date.
