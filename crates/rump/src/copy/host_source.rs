@@ -20,7 +20,10 @@ use std::{
     io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::{ffi::OsStrExt, fs::FileExt},
+        unix::{
+            ffi::OsStrExt,
+            fs::{FileExt, MetadataExt},
+        },
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -277,6 +280,10 @@ fn pieces(file: &File, size: u64) -> io::Result<Vec<Piece>> {
     };
     if size <= SMALL {
         return Ok((size > 0).then(|| whole(size)).into_iter().collect());
+    }
+    // With so much space there is no room for holes. The host may have to go over every page to say so.
+    if file.metadata()?.blocks().saturating_mul(512) >= size {
+        return Ok(vec![whole(size)]);
     }
     let mut pieces = Vec::new();
     let mut at = 0;
