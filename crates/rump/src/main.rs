@@ -38,9 +38,12 @@ mod time;
 mod units;
 mod walk;
 
-use clap::{Parser, Subcommand};
+use clap::{
+    ArgMatches, Args as _, CommandFactory as _, FromArgMatches, Parser, Subcommand,
+    error::ErrorKind,
+};
 use session::Session;
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 /// Inspect and edit disk images without mounting them and without privileges
 ///
@@ -59,8 +62,8 @@ struct Cli {
 }
 
 macro_rules! commands {
-    ($($name:ident($args:ty),)*) => {
-        #[derive(Subcommand, Debug)]
+    ($($word:literal => $name:ident($args:ty),)*) => {
+        #[derive(Debug)]
         enum Command {
             $($name($args),)*
         }
@@ -78,40 +81,90 @@ macro_rules! commands {
                 }
             }
         }
+
+        // As derived, but for `defer`: setting up the options of every command takes longer than listing a directory.
+        impl Subcommand for Command {
+            fn augment_subcommands(all: clap::Command) -> clap::Command {
+                all$(.subcommand(clap::Command::new($word).defer(<$args>::augment_args)))*
+            }
+
+            fn augment_subcommands_for_update(all: clap::Command) -> clap::Command {
+                Self::augment_subcommands(all)
+            }
+
+            fn has_subcommand(name: &str) -> bool {
+                [$($word),*].contains(&name)
+            }
+        }
+
+        impl FromArgMatches for Command {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                Self::from_arg_matches_mut(&mut matches.clone())
+            }
+
+            fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, clap::Error> {
+                let Some((name, mut matches)) = matches.remove_subcommand() else {
+                    return Err(clap::Error::new(ErrorKind::MissingSubcommand));
+                };
+                match &*name {
+                    $($word => <$args>::from_arg_matches_mut(&mut matches).map(Self::$name),)*
+                    _ => Err(clap::Error::new(ErrorKind::InvalidSubcommand)),
+                }
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
     };
 }
 
 commands! {
-    Ls(commands::ls::Ls),
-    Cat(commands::cat::Cat),
-    Stat(commands::stat::Stat),
-    Find(commands::find::Find),
-    Tree(commands::tree::Tree),
-    Du(commands::du::Du),
-    Df(commands::df::Df),
-    Info(commands::info::Info),
-    Cp(commands::cp::Cp),
-    Get(commands::cp::Get),
-    Put(commands::cp::Put),
-    Mkdir(commands::mkdir::Mkdir),
-    Rm(commands::rm::Rm),
-    Mv(commands::mv::Mv),
-    Ln(commands::mv::Ln),
-    Chmod(commands::attributes::Chmod),
-    Chown(commands::attributes::Chown),
-    Touch(commands::touch::Touch),
-    Truncate(commands::touch::Truncate),
-    Tar(commands::tar::Tar),
-    Untar(commands::tar::Untar),
-    Mtree(commands::mtree::Mtree),
-    Verify(commands::mtree::Verify),
-    Shell(commands::shell::Shell),
-    Completions(commands::docs::Completions),
-    Man(commands::docs::Man),
+    "ls" => Ls(commands::ls::Ls),
+    "cat" => Cat(commands::cat::Cat),
+    "stat" => Stat(commands::stat::Stat),
+    "find" => Find(commands::find::Find),
+    "tree" => Tree(commands::tree::Tree),
+    "du" => Du(commands::du::Du),
+    "df" => Df(commands::df::Df),
+    "info" => Info(commands::info::Info),
+    "cp" => Cp(commands::cp::Cp),
+    "get" => Get(commands::cp::Get),
+    "put" => Put(commands::cp::Put),
+    "mkdir" => Mkdir(commands::mkdir::Mkdir),
+    "rm" => Rm(commands::rm::Rm),
+    "mv" => Mv(commands::mv::Mv),
+    "ln" => Ln(commands::mv::Ln),
+    "chmod" => Chmod(commands::attributes::Chmod),
+    "chown" => Chown(commands::attributes::Chown),
+    "touch" => Touch(commands::touch::Touch),
+    "truncate" => Truncate(commands::touch::Truncate),
+    "tar" => Tar(commands::tar::Tar),
+    "untar" => Untar(commands::tar::Untar),
+    "mtree" => Mtree(commands::mtree::Mtree),
+    "verify" => Verify(commands::mtree::Verify),
+    "shell" => Shell(commands::shell::Shell),
+    "completions" => Completions(commands::docs::Completions),
+    "man" => Man(commands::docs::Man),
+}
+
+/// Reads the command line; ends the program when it is wrong or asks for help.
+fn parse() -> Cli {
+    let mut cli = Cli::command();
+    let first = std::env::args_os().nth(1);
+    let is_command = |first: OsString| first.to_str().is_some_and(Command::has_subcommand);
+    if !first.is_some_and(is_command) {
+        cli.build(); // the program's own help says what each command does
+    }
+    let mut matches = cli
+        .try_get_matches_from_mut(std::env::args_os())
+        .unwrap_or_else(|error| error.exit());
+    Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.format(&mut cli).exit())
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     signals::install();
     let session = Session::new(cli.command.mount().or(cli.mount.options()));
     let outcome = cli.command.run(&session);

@@ -1,6 +1,6 @@
 //! What the host tells about itself. It is asked once: the files take longer to read than a kernel takes to boot.
 
-use std::{fs, sync::OnceLock, thread};
+use std::{ffi::CStr, fs, sync::OnceLock, thread};
 
 /// The part of the memory that caches of one kernel may take: a guest in a program should leave the program the most.
 const CACHE_SHARE: u64 = 4;
@@ -18,10 +18,12 @@ pub(crate) fn cpus() -> usize {
 pub(crate) fn host_name() -> String {
     static NAME: OnceLock<String> = OnceLock::new();
     let name = NAME.get_or_init(|| {
-        let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        match name.trim() {
-            "" => "localhost".into(),
-            name => name.into(),
+        let mut name = [0_u8; 256];
+        // SAFETY: the pointer and the length, without the last byte, are those of one live, writable array.
+        let failed = unsafe { libc::gethostname(name.as_mut_ptr().cast(), name.len() - 1) };
+        match CStr::from_bytes_until_nul(&name) {
+            Ok(name) if failed == 0 && !name.is_empty() => name.to_string_lossy().into_owned(),
+            _ => "localhost".into(),
         }
     });
     name.clone()
@@ -31,21 +33,21 @@ pub(crate) fn host_name() -> String {
 pub(crate) fn memory_limit() -> u64 {
     static LIMIT: OnceLock<u64> = OnceLock::new();
     *LIMIT.get_or_init(|| {
-        let total = fs::read_to_string("/proc/meminfo")
-            .ok()
-            .and_then(|text| meminfo_total(&text));
-        let memory = [total, cgroup_limit()].into_iter().flatten().min();
+        let memory = [total_memory(), cgroup_limit()].into_iter().flatten().min();
         memory.unwrap_or(FALLBACK_MEMORY) / CACHE_SHARE
     })
 }
 
-/// `MemTotal` of proc_meminfo(5), in bytes.
-fn meminfo_total(text: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
-    kib.checked_mul(1024)
+/// The memory of the host, in bytes.
+fn total_memory() -> Option<u64> {
+    // SAFETY: zeros are a valid sysinfo.
+    let mut info: libc::sysinfo = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is a live, writable sysinfo; the call writes nothing else.
+    let failed = unsafe { libc::sysinfo(&raw mut info) };
+    if failed != 0 {
+        return None;
+    }
+    (info.totalram as u64).checked_mul(info.mem_unit.into())
 }
 
 /// The memory limit of this process's control group or the strictest of its parents, version 2 or 1.
@@ -83,11 +85,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn meminfo() {
-        let text = "MemTotal:        8054804 kB\nMemFree:         6604488 kB\n";
-        assert_eq!(meminfo_total(text), Some(8_054_804 * 1024));
-        assert_eq!(meminfo_total("MemFree: 1 kB"), None);
-        assert_eq!(meminfo_total("MemTotal: 99999999999999999999 kB"), None);
+    fn memory_is_what_proc_says() {
+        let text = fs::read_to_string("/proc/meminfo").unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+        let kib: u64 = line
+            .unwrap()
+            .trim()
+            .strip_suffix(" kB")
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert_eq!(total_memory(), Some(kib * 1024));
     }
 
     #[test]
