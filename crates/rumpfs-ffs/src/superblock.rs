@@ -495,7 +495,7 @@ pub(crate) mod tests {
     pub(crate) fn checked<O: ByteOrder>(raw: &RawSuperblock<O>, at: u64) -> Result<Superblock> {
         let mut bytes = vec![0; 65_536 + 8192];
         let start = usize::try_from(at).unwrap();
-        bytes[start..start + SUPERBLOCK_LEN].copy_from_slice(raw.as_bytes());
+        bytes[start..][..SUPERBLOCK_LEN].copy_from_slice(raw.as_bytes());
         let disk = MemDisk::from_bytes(&bytes);
         find(&disk)?.ok_or(Error::NotFfs)?.check()
     }

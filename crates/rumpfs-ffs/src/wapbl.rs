@@ -270,6 +270,7 @@ fn revoke(images: &mut BTreeMap<u64, u64>, sector: u64, count: u64) {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
     use rumpuser_sim::MemDisk;
