@@ -17,6 +17,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 /// A directory that is the root of what is done in it.
@@ -149,11 +150,12 @@ impl<'a> Unnamed<'a> {
         dir: BorrowedFd<'a>,
         mut make: impl FnMut(BorrowedFd<'a>, &OsStr) -> rustix::io::Result<T>,
     ) -> io::Result<(Self, T)> {
-        let mut seed = std::process::id();
+        /// No name is given twice: what one thread drops must not be what another has just made.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         for _ in 0..1000 {
             // Not to be guessed needs no care: the name is made exclusively, and never followed.
-            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            let name = OsString::from(format!(".rump-{:08x}", seed));
+            let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let name = OsString::from(format!(".rump-{process:x}-{number:x}"));
             match make(dir, &name) {
                 Ok(made) => {
                     let unnamed = Self {
@@ -345,6 +347,20 @@ mod tests {
         drop(std_fs::remove_dir_all(&dir));
         std_fs::create_dir_all(&dir).unwrap();
         dir
+    }
+
+    #[test]
+    fn temporary_names_are_not_given_twice() {
+        let folder = std::env::temp_dir();
+        let dir = File::open(&folder).unwrap();
+        let names: Vec<OsString> = (0..2)
+            .map(|_| {
+                let make = |_: BorrowedFd<'_>, _: &OsStr| Ok(());
+                let (unnamed, ()) = Unnamed::make(dir.as_fd(), make).unwrap();
+                unnamed.name().to_owned()
+            })
+            .collect();
+        assert_ne!(names[0], names[1]);
     }
 
     #[test]
