@@ -357,6 +357,9 @@ impl Msdosfs {
         let Some(cluster) = self.dot_dot(dir)? else {
             return Ok(ROOT);
         };
+        if let Some(ino) = self.directories.lock().get(&cluster) {
+            return Ok(*ino);
+        }
         let parent = self.unlisted(Some(cluster))?;
         if parent.is_root() {
             return Ok(ROOT);

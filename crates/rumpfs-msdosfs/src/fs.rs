@@ -4,6 +4,7 @@ use crate::{
     boot::{self, Boot, Identity},
     error::{Error, Place, Result, at},
     fat::put,
+    inode::Inode,
     layout::{
         LEAD_SIGNATURE, RawFsInfo, STATE_DIRTY, STRUCTURE_SIGNATURE, TRAIL_SIGNATURE, UNKNOWN,
     },
@@ -13,7 +14,7 @@ use crate::{
 };
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use rumpbio::{Handle, Volume, VolumeOptions};
 use rumpuser::{BlockDevice, Errno, Threads, sync::Mutex};
 use zerocopy::{FromBytes, IntoBytes};
@@ -34,6 +35,9 @@ pub struct Msdosfs {
     pub(crate) counted: Mutex<Option<u32>>,
     /// Numbers of inodes that live on without a name: their slots are not used again.
     pub(crate) nameless: Mutex<HashSet<u64>>,
+    /// Numbers of the directories that were looked at, by their first clusters: what `..` has. Reading them from the directory
+    /// above would need its lock, which who asks for a parent does not have.
+    pub(crate) directories: Mutex<HashMap<Cluster, u64>>,
     /// Whether there was a change since the last commit.
     changed: AtomicBool,
 }
@@ -67,6 +71,7 @@ impl Msdosfs {
             space: Mutex::default(),
             counted: Mutex::default(),
             nameless: Mutex::default(),
+            directories: Mutex::default(),
             changed: AtomicBool::new(false),
         })
     }
@@ -210,6 +215,13 @@ impl Msdosfs {
         let counts = [free.to_le(), hint.0.to_le()];
         handle.modify(&buf, |data| put(data, FREE_COUNT, counts.as_bytes()));
         Ok(())
+    }
+
+    /// Notes the number of a directory.
+    pub(crate) fn note_directory(&self, inode: &Inode) {
+        if let Some(first) = inode.chain.first().filter(|_| inode.is_directory) {
+            self.directories.lock().insert(first, inode.ino);
+        }
     }
 
     /// Whether the slot with this number belongs to an inode without a name.

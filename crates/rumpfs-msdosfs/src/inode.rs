@@ -182,7 +182,9 @@ impl Msdosfs {
         if matches!(first, END | DELETED | b'.') || raw.has(attribute::VOLUME_ID) {
             return Err(Error::NoInode(ino));
         }
-        self.inode_of(ino, raw)
+        let inode = self.inode_of(ino, raw)?;
+        self.note_directory(&inode);
+        Ok(inode)
     }
 
     /// Where the first byte of a directory can be.

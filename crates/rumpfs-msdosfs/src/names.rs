@@ -46,6 +46,7 @@ impl Msdosfs {
             self.inserted(dir, &entry, grown);
             parent.note(dir);
             (inode.ino, inode.raw) = (entry.ino, entry.raw);
+            self.note_directory(&inode);
             Ok(inode)
         })
     }
@@ -93,6 +94,9 @@ impl Msdosfs {
     fn lost_name(&self, inode: &mut Inode, time: Timespec) {
         inode.named = false;
         inode.ctime = time;
+        if let Some(first) = inode.chain.first().filter(|_| inode.is_directory) {
+            self.directories.lock().remove(&first);
+        }
         self.nameless.lock().insert(inode.ino);
     }
 
@@ -162,6 +166,7 @@ impl Msdosfs {
         }
         (op.inode.ino, op.inode.raw) = (entry.ino, entry.raw);
         op.inode.ctime = time;
+        self.note_directory(op.inode);
         Ok(())
     }
 
