@@ -287,6 +287,7 @@ pub struct Limits {
     pub revalidate: bool,
     /// Names that differ in case, or in other ways that the driver knows, lead to the same entry (msdosfs): no name is
     /// cached but `..`, and a renaming to another form of the same name comes to the driver as one that replaces nothing.
+    /// Renamings of such a mount, which may give new numbers, come one at a time.
     pub folds: bool,
 }
 

@@ -60,6 +60,8 @@ impl Ctx<'_> {
         let mount = &from.dir.mount;
         mount.writable()?;
         let gone = if from.dir.same(&to.dir) {
+            // Where inodes get other numbers, who looks for the parent of a directory must not meet the old one.
+            let _one = mount.limits.folds.then(|| mount.rename.lock());
             let mut dir = from.dir.exclusive()?;
             self.rename_locked(
                 (&from, from_name, &mut dir),

@@ -451,6 +451,8 @@ impl<'a> Walker<'a> {
                 None => return Ok(at),
             }
         }
+        // See `rename`.
+        let _one = at.mount.limits.folds.then(|| at.mount.rename.lock());
         parent_on_mount(&at).map(|parent| self.top(parent))
     }
 }
