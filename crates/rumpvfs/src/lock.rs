@@ -206,6 +206,10 @@ impl LockManager {
         vnode.mark(LOCKED);
         loop {
             let ticket = self.event.ticket();
+            // It may have gone before there was a ticket: nobody would tell.
+            if vnode.mount.fs.is_dead() {
+                return Err(Errno::EIO);
+            }
             let mut state = self.state.lock();
             let file = state.files.entry(vnode.id).or_default();
             let held = file
@@ -236,9 +240,6 @@ impl LockManager {
                 continue;
             }
             self.event.wait(ticket, None);
-            if vnode.mount.fs.is_dead() {
-                return Err(Errno::EIO);
-            }
         }
     }
 
@@ -261,6 +262,10 @@ impl LockManager {
         vnode.mark(LOCKED);
         loop {
             let ticket = self.event.ticket();
+            // It may have gone before there was a ticket: nobody would tell.
+            if vnode.mount.fs.is_dead() {
+                return Err(Errno::EIO);
+            }
             let mut state = self.state.lock();
             if state.holders(vnode.id, wanted).next().is_none() {
                 state.files.entry(vnode.id).or_default().put(wanted);
