@@ -311,8 +311,8 @@ mod tests {
         assert_eq!(bytes, [0x23, 0xC1, 0, 0]);
         assert_eq!(boot.decode(Cluster(2), bytes), 0x123);
         boot.encode(Cluster(3), Link::End, &mut bytes);
-        assert_eq!(bytes, [0x23, 0xFF, 0, 0]);
-        assert_eq!(boot.decode(Cluster(3), bytes), 0xFF2 | 0xF);
+        assert_eq!(bytes, [0xF3, 0xFF, 0, 0]);
+        assert_eq!(boot.decode(Cluster(3), bytes), 0xFFF);
         assert_eq!(boot.entry_offset(Cluster(3)), 4);
     }
 
