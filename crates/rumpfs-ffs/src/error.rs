@@ -12,6 +12,8 @@ pub type Result<T, E = Error> = core::result::Result<T, E>;
 pub enum Place {
     /// The superblock at this byte.
     Superblock(u64),
+    /// A cylinder group, by its number.
+    Group(u32),
     /// An inode, by its number.
     Inode(u64),
     /// The block pointers of an inode.
@@ -32,6 +34,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Superblock(at) => write!(f, "superblock at byte {at}"),
+            Self::Group(group) => write!(f, "cylinder group {group}"),
             Self::Inode(ino) => write!(f, "inode {ino}"),
             Self::Pointers(ino) => write!(f, "block pointers of inode {ino}"),
             Self::Record(ino, at) => write!(f, "directory inode {ino}, record at {at}"),

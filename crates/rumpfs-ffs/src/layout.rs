@@ -32,6 +32,10 @@ pub const LINK_MAX: u64 = 4095;
 pub const FLAGS_UPDATED: u8 = 0x80;
 /// `fs_old_inodefmt` of 4.4BSD: 32-bit owners, directories with types.
 pub const INODE_FORMAT_44: i32 = 2;
+/// `fs_old_postblformat` of 4.2BSD: rotational tables of a fixed size.
+pub const POSTBL_42: i32 = -1;
+/// Longest run of free blocks that a cylinder group counts.
+pub const CLUSTER_RUNS_MAX: u32 = 16;
 /// `fs_quota_magic` of a volume with quota inside (NetBSD).
 pub const QUOTA_MAGIC: u32 = 0xB746_915E;
 
@@ -186,6 +190,47 @@ pub struct RawSuperblock<O: ByteOrder> {
 pub const SUPERBLOCK_LEN: usize = size_of::<RawSuperblock<LittleEndian>>();
 const _: () = assert!(SUPERBLOCK_LEN == 1376);
 const _: () = assert!(core::mem::offset_of!(RawSuperblock<LittleEndian>, sblockloc) == 1000);
+
+/// Magic number of a cylinder group.
+pub const GROUP_MAGIC: u32 = 0x0009_0255;
+
+/// The fixed part of a cylinder group's block (`struct cg`); its maps follow. Fields named `old_` are those of UFS1.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the names are the documentation: struct cg")]
+pub struct RawGroup<O: ByteOrder> {
+    pub firstfield: I32<O>,
+    pub magic: U32<O>,
+    pub old_time: I32<O>,
+    pub cgx: U32<O>,
+    pub old_ncyl: U16<O>,
+    pub old_niblk: U16<O>,
+    pub ndblk: U32<O>,
+    /// Directories, free blocks, free inodes, free fragments.
+    pub cs: [U32<O>; 4],
+    pub rotor: U32<O>,
+    pub frotor: U32<O>,
+    pub irotor: U32<O>,
+    pub frsum: [U32<O>; 8],
+    pub old_btotoff: U32<O>,
+    pub old_boff: U32<O>,
+    pub iusedoff: U32<O>,
+    pub freeoff: U32<O>,
+    pub nextfreeoff: U32<O>,
+    pub clustersumoff: U32<O>,
+    pub clusteroff: U32<O>,
+    pub nclusterblks: U32<O>,
+    /// UFS2, like the next.
+    pub niblk: U32<O>,
+    pub initediblk: U32<O>,
+    pub spare1: [U32<O>; 3],
+    pub time: I64<O>,
+    pub spare2: [I64<O>; 3],
+}
+
+/// Bytes of the fixed part of a cylinder group.
+pub const GROUP_LEN: usize = size_of::<RawGroup<LittleEndian>>();
+const _: () = assert!(GROUP_LEN == 168);
 
 /// An inode of UFS1 (`struct ufs1_dinode`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

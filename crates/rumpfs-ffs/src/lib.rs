@@ -34,6 +34,7 @@
 //! |---|---|
 //! | [`layout`] | the structures of the medium, byte for byte |
 //! | [`superblock`] | finding and checking it; whose variant it is |
+//! | [`cg`] | cylinder groups: their numbers and maps |
 //! | [`volume`] | metadata by fragment, inodes by number |
 //! | [`inode`], [`map`], [`dir`], [`xattr`] | files: attributes, places, names, extended attributes |
 //! | `wapbl`, `overlay` | the journal's images, laid over the device |
@@ -53,6 +54,7 @@
 
 extern crate alloc;
 
+pub mod cg;
 pub mod dir;
 pub mod error;
 pub mod inode;

@@ -3,8 +3,8 @@
 use crate::{
     error::{Error, Place, Result, at},
     layout::{
-        DIRECT, FLAGS_UPDATED, INODE_FORMAT_44, MAGIC_UFS1, MAGIC_UFS2, QUOTA_MAGIC, RawSuperblock,
-        SUPERBLOCK_LEN, SUPERBLOCK_PLACES, volume_flag,
+        CLUSTER_RUNS_MAX, DIRECT, FLAGS_UPDATED, INODE_FORMAT_44, MAGIC_UFS1, MAGIC_UFS2,
+        POSTBL_42, QUOTA_MAGIC, RawSuperblock, SUPERBLOCK_LEN, SUPERBLOCK_PLACES, volume_flag,
     },
     types::{Order, Version, number},
 };
@@ -45,8 +45,24 @@ pub struct Superblock {
     pub inodes_per_group: u32,
     /// Fragments in each.
     pub frags_per_group: u32,
+    /// Fragment in a group where its copy of the superblock is.
+    pub copy: u32,
+    /// Fragment in a group where its own block is, with the maps of what is free ([`crate::cg`]).
+    pub group_block: u32,
     /// Fragment in a group where its inodes begin.
     pub inode_table: u32,
+    /// Fragment in a group where its data begins, behind the inodes.
+    pub data_start: u32,
+    /// Bytes in use of a group's own block.
+    pub group_bytes: u32,
+    /// Fragment with the summary: the counts of each group.
+    pub summary: u64,
+    /// Bytes of the summary, in whole fragments.
+    pub summary_bytes: u32,
+    /// Longest run of free blocks that groups count; 0: they count none, and have no map of free blocks.
+    pub cluster_runs: u32,
+    /// Cylinders in a group, and rotational positions: the sizes of UFS1's old tables. 0 in UFS2.
+    pub cylinders: (u32, u32),
     /// `fs_old_cgoffset` and `fs_old_cgmask` of UFS1: how the structures of groups are staggered.
     pub stagger: (u32, u32),
     /// Fragments of the volume.
@@ -57,6 +73,8 @@ pub struct Superblock {
     pub min_free: u32,
     /// What is free.
     pub free: Free,
+    /// Number of directories.
+    pub directories: u64,
     /// Bytes below which the target of a symbolic link is in the inode; 0: never.
     pub inline_link: usize,
     /// Inodes have 16-bit owners, and directories no types (4.3BSD).
@@ -197,10 +215,10 @@ impl Found {
             let found = number(inline_link);
             return Err(self.wrong("maxsymlinklen", found, "60, in UFS2 120, or less"));
         }
-        let free = if old {
-            free(&raw.old_cstotal.map(|n| u64::from(n.get())))
+        let (directories, free) = if old {
+            totals(&raw.old_cstotal.map(|n| u64::from(n.get())))
         } else {
-            free(&raw.cstotal.map(|n| n.get()))
+            totals(&raw.cstotal.map(|n| n.get()))
         };
         Ok(Superblock {
             at: self.at,
@@ -212,7 +230,21 @@ impl Found {
             groups: raw.ncg.get(),
             inodes_per_group: raw.ipg.get(),
             frags_per_group: raw.fpg.get(),
+            copy: u32::try_from(raw.sblkno.get()).unwrap_or(0),
+            group_block: u32::try_from(raw.cblkno.get()).unwrap_or(0),
             inode_table: raw.iblkno.get(),
+            data_start: raw.dblkno.get(),
+            group_bytes: raw.cgsize.get(),
+            summary: if old {
+                raw.old_csaddr.get().into()
+            } else {
+                raw.csaddr.get()
+            },
+            summary_bytes: raw.cssize.get(),
+            cluster_runs: u32::try_from(raw.contigsumsize.get())
+                .unwrap_or(0)
+                .min(CLUSTER_RUNS_MAX),
+            cylinders: cylinders(version, raw),
             stagger: match version {
                 Version::Ufs1 => (raw.old_cgoffset.get(), raw.old_cgmask.get()),
                 Version::Ufs2 => (0, u32::MAX),
@@ -221,6 +253,7 @@ impl Found {
             data_size,
             min_free: raw.minfree.get().min(100),
             free,
+            directories,
             inline_link,
             old_inodes,
             old_directories: old_inodes && inline_link == 0,
@@ -331,15 +364,32 @@ fn check_groups<O: ByteOrder>(
     Ok(())
 }
 
-fn free(totals: &[u64]) -> Free {
+/// Directories, and what is free.
+fn totals(totals: &[u64]) -> (u64, Free) {
     match totals {
-        [_, blocks, inodes, frags, ..] => Free {
-            blocks: *blocks,
-            frags: *frags,
-            inodes: *inodes,
-        },
-        _ => Free::default(),
+        [directories, blocks, inodes, frags, ..] => (
+            *directories,
+            Free {
+                blocks: *blocks,
+                frags: *frags,
+                inodes: *inodes,
+            },
+        ),
+        _ => (0, Free::default()),
     }
+}
+
+/// Cylinders of a group, and rotational positions. 4.2BSD has eight of these and no field that says so.
+fn cylinders<O: ByteOrder>(version: Version, raw: &RawSuperblock<O>) -> (u32, u32) {
+    if version == Version::Ufs2 {
+        return (0, 0);
+    }
+    let positive = |n: &zerocopy::byteorder::I32<O>| u32::try_from(n.get()).unwrap_or(0);
+    let positions = match raw.old_postblformat.get() {
+        POSTBL_42 => 8,
+        _ => positive(&raw.old_nrpos),
+    };
+    (positive(&raw.old_cpg), positions)
 }
 
 /// The text up to the first zero byte.
@@ -423,14 +473,33 @@ impl Superblock {
         pointed.saturating_mul(self.block_size()).min(most)
     }
 
+    /// First fragment of a group.
+    #[must_use]
+    pub fn group_base(&self, group: u32) -> u64 {
+        u64::from(self.frags_per_group).saturating_mul(group.into())
+    }
+
+    /// The fragment that the places of a group's structures count from: its first one, or staggered from there.
+    #[must_use]
+    pub fn group_start(&self, group: u32) -> u64 {
+        let (offset, mask) = self.stagger;
+        let turned = u64::from(offset).saturating_mul(u64::from(group & !mask));
+        self.group_base(group).saturating_add(turned)
+    }
+
+    /// Fragments of a group: the last one may have fewer.
+    #[must_use]
+    pub fn group_frags(&self, group: u32) -> u32 {
+        let left = self.size.saturating_sub(self.group_base(group));
+        u32::try_from(left)
+            .unwrap_or(u32::MAX)
+            .min(self.frags_per_group)
+    }
+
     /// First byte of a group's inodes.
     #[must_use]
     pub fn inode_table_of(&self, group: u32) -> u64 {
-        let (offset, mask) = self.stagger;
-        let turned = u64::from(offset).saturating_mul(u64::from(group & !mask));
-        u64::from(self.frags_per_group)
-            .saturating_mul(group.into())
-            .saturating_add(turned)
+        self.group_start(group)
             .saturating_add(self.inode_table.into())
             .saturating_mul(self.frag_size())
     }
