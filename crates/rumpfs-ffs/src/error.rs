@@ -28,6 +28,8 @@ pub enum Place {
     Attributes(u64),
     /// The journal, by byte on the device.
     Log(u64),
+    /// The table with the counts of all groups.
+    Counts,
 }
 
 impl fmt::Display for Place {
@@ -42,6 +44,7 @@ impl fmt::Display for Place {
             Self::Data(ino) => write!(f, "data of inode {ino}"),
             Self::Attributes(ino) => write!(f, "extended attributes of inode {ino}"),
             Self::Log(at) => write!(f, "journal at byte {at}"),
+            Self::Counts => write!(f, "table of the groups' counts"),
         }
     }
 }
@@ -72,6 +75,10 @@ pub enum Error {
     UnknownOption(String),
     /// The mount option takes no value. `EINVAL`.
     OptionValue(String),
+    /// Not written, and why. `EROFS`.
+    ReadOnly(&'static str),
+    /// An answer that the caller expects, such as `ENOSPC`.
+    Refused(Errno),
 }
 
 impl Error {
@@ -110,6 +117,8 @@ impl From<&Error> for Errno {
             Error::Value { .. } => Self::EIO,
             Error::Unsupported(..) => Self::EOPNOTSUPP,
             Error::NoInode(_) => Self::ESTALE,
+            Error::ReadOnly(_) => Self::EROFS,
+            Error::Refused(errno) => *errno,
         }
     }
 }
@@ -135,6 +144,8 @@ impl fmt::Display for Error {
             Self::NoInode(number) => write!(f, "inode {number}: not in use"),
             Self::UnknownOption(name) => write!(f, "unknown mount option {name}"),
             Self::OptionValue(name) => write!(f, "mount option {name}: takes no value"),
+            Self::ReadOnly(why) => write!(f, "can only be read: {why}"),
+            Self::Refused(errno) => write!(f, "{errno}"),
         }
     }
 }

@@ -35,6 +35,7 @@
 //! | [`layout`] | the structures of the medium, byte for byte |
 //! | [`superblock`] | finding and checking it; whose variant it is |
 //! | [`cg`] | cylinder groups: their numbers and maps |
+//! | [`maps`], [`bits`] | a group's maps, changed with all counts in step |
 //! | [`volume`] | metadata by fragment, inodes by number |
 //! | [`inode`], [`map`], [`dir`], [`xattr`] | files: attributes, places, names, extended attributes |
 //! | `wapbl`, `overlay` | the journal's images, laid over the device |
@@ -54,12 +55,14 @@
 
 extern crate alloc;
 
+pub mod bits;
 pub mod cg;
 pub mod dir;
 pub mod error;
 pub mod inode;
 pub mod layout;
 pub mod map;
+pub mod maps;
 pub mod options;
 mod overlay;
 pub mod superblock;

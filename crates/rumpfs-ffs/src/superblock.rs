@@ -81,6 +81,16 @@ pub struct Superblock {
     pub old_inodes: bool,
     /// Directories have no types: the length of a name has 16 bits.
     pub old_directories: bool,
+    /// What allocation goes by.
+    pub policy: Policy,
+    /// Geometry of the disk in UFS1's old layout, in which blocks are counted by rotational position; `None` in the new one.
+    pub disk: Option<Disk>,
+    /// Bytes of the superblock: `fs_sbsize`.
+    pub length: u32,
+    /// Has check hashes of FreeBSD: `fs_metackhash`.
+    pub check_hashes: bool,
+    /// Has NetBSD's quota inside.
+    pub quota: bool,
     /// How it was left.
     pub clean: u8,
     /// See [`volume_flag`].
@@ -97,6 +107,34 @@ pub struct Superblock {
     pub log: Option<LogPlace>,
     /// There are snapshots.
     pub has_snapshots: bool,
+}
+
+/// What allocation goes by: advice, checked by nobody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Most blocks that a file gets in one group before it goes on in another: `fs_maxbpg`.
+    pub max_blocks: u32,
+    /// Bytes that a file is expected to have: `fs_avgfilesize`.
+    pub file_size: u32,
+    /// Files that a directory is expected to have: `fs_avgfpdir`.
+    pub files_per_dir: u32,
+}
+
+/// Geometry of the disk in UFS1's old layout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Disk {
+    /// Sectors of a cylinder: `fs_old_spc`.
+    pub sectors: u32,
+    /// Sectors of a track: `fs_old_nsect`.
+    pub track: u32,
+    /// The same with spare ones: `fs_old_npsect`.
+    pub track_all: u32,
+    /// `fs_old_interleave`.
+    pub interleave: u32,
+    /// `fs_old_trackskew`.
+    pub skew: u32,
+    /// Sectors of a fragment: `fs_old_nspf`.
+    pub frag_sectors: u32,
 }
 
 /// What is free.
@@ -257,6 +295,11 @@ impl Found {
             inline_link,
             old_inodes,
             old_directories: old_inodes && inline_link == 0,
+            policy: policy(raw, old),
+            disk: old.then(|| disk(raw)),
+            length: raw.sbsize.get(),
+            check_hashes: !old && maker == Maker::FreeBsd && raw.metackhash.get() != 0,
+            quota: !old && raw.quota_magic.get() == QUOTA_MAGIC && raw.quota_flags != 0,
             clean: raw.clean,
             flags: if old {
                 u32::from(raw.old_flags)
@@ -384,12 +427,36 @@ fn cylinders<O: ByteOrder>(version: Version, raw: &RawSuperblock<O>) -> (u32, u3
     if version == Version::Ufs2 {
         return (0, 0);
     }
-    let positive = |n: &zerocopy::byteorder::I32<O>| u32::try_from(n.get()).unwrap_or(0);
     let positions = match raw.old_postblformat.get() {
         POSTBL_42 => 8,
         _ => positive(&raw.old_nrpos),
     };
     (positive(&raw.old_cpg), positions)
+}
+
+/// A number that is not negative, else 0.
+fn positive<O: ByteOrder>(n: &zerocopy::byteorder::I32<O>) -> u32 {
+    u32::try_from(n.get()).unwrap_or(0)
+}
+
+fn policy<O: ByteOrder>(raw: &RawSuperblock<O>, old: bool) -> Policy {
+    let or = |n: u32, default: u32| if old || n == 0 { default } else { n };
+    Policy {
+        max_blocks: positive(&raw.maxbpg),
+        file_size: or(positive(&raw.avgfilesize), 16_384),
+        files_per_dir: or(positive(&raw.avgfpdir), 64),
+    }
+}
+
+fn disk<O: ByteOrder>(raw: &RawSuperblock<O>) -> Disk {
+    Disk {
+        sectors: positive(&raw.old_spc),
+        track: positive(&raw.old_nsect),
+        track_all: positive(&raw.old_npsect),
+        interleave: positive(&raw.old_interleave),
+        skew: positive(&raw.old_trackskew),
+        frag_sectors: positive(&raw.old_nspf),
+    }
 }
 
 /// The text up to the first zero byte.

@@ -21,6 +21,43 @@ impl Order {
         }
     }
 
+    /// The 16-bit number in front of `bytes`; `None` if they are too few.
+    #[must_use]
+    pub fn u16(self, bytes: &[u8]) -> Option<u16> {
+        let bytes = *bytes.first_chunk::<2>()?;
+        Some(match self {
+            Self::Little => u16::from_le_bytes(bytes),
+            Self::Big => u16::from_be_bytes(bytes),
+        })
+    }
+
+    /// The bytes of a number.
+    #[must_use]
+    pub fn bytes_u16(self, n: u16) -> [u8; 2] {
+        match self {
+            Self::Little => n.to_le_bytes(),
+            Self::Big => n.to_be_bytes(),
+        }
+    }
+
+    /// The bytes of a number.
+    #[must_use]
+    pub fn bytes_u32(self, n: u32) -> [u8; 4] {
+        match self {
+            Self::Little => n.to_le_bytes(),
+            Self::Big => n.to_be_bytes(),
+        }
+    }
+
+    /// The bytes of a number.
+    #[must_use]
+    pub fn bytes_u64(self, n: u64) -> [u8; 8] {
+        match self {
+            Self::Little => n.to_le_bytes(),
+            Self::Big => n.to_be_bytes(),
+        }
+    }
+
     /// The 32-bit number in front of `bytes`; `None` if they are too few.
     #[must_use]
     pub fn u32(self, bytes: &[u8]) -> Option<u32> {

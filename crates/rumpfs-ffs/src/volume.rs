@@ -4,6 +4,7 @@ use crate::{
     error::{Error, Place, Result, at},
     inode::Inode,
     layout::ROOT_INO,
+    maps::Maps,
     options::Options,
     superblock::{self, Superblock},
     types::{index, number},
@@ -83,6 +84,34 @@ impl Ffs {
         bytes
             .map(Vec::from)
             .ok_or_else(|| Error::value(place, "offset", number(start), "within a fragment"))
+    }
+
+    /// Reads the maps of a group.
+    ///
+    /// # Errors
+    /// As [`Maps::parse`].
+    pub fn maps(&self, group: u32) -> Result<Maps> {
+        let superblock = &self.superblock;
+        let len = u64::from(superblock.group_bytes);
+        if len > superblock.block_size() {
+            let place = Place::Superblock(superblock.at);
+            return Err(Error::value(place, "cgsize", len, "fs_bsize or less"));
+        }
+        let first = superblock
+            .group_start(group)
+            .saturating_add(superblock.group_block.into());
+        let count = len.div_ceil(superblock.frag_size());
+        let bytes = self.frags(first, count, Place::Group(group))?;
+        Maps::parse(superblock, group, bytes)
+    }
+
+    /// The bytes of fragments of metadata that follow each other.
+    pub(crate) fn frags(&self, first: u64, count: u64, place: Place) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        for frag in first..first.saturating_add(count) {
+            bytes.extend_from_slice(&self.frag(frag, Neighbours { first, count }, place)?);
+        }
+        Ok(bytes)
     }
 
     /// Reads an inode.
