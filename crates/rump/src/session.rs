@@ -6,7 +6,7 @@ use crate::{
     quote::{shown, shown_os},
     report::{Failure, Outcome, Report},
 };
-use rumpdev::{SelectError, Selector, Table, VolumeId};
+use rumpdev::{Disklabel, SelectError, Selector, Table, VolumeId};
 use rumpkern::{Fd, Kernel, OpenFlags, Proc};
 use rumpuser::{BlockDevice, Errno};
 use rumpuser_posix::{Access, Host, HostFile};
@@ -415,17 +415,23 @@ fn nothing_found(kernel: &Kernel, address: &Address, device: &dyn BlockDevice) -
     if address.part.is_none() {
         match Table::read(device) {
             Ok(Some(table)) if !table.partitions.is_empty() => {
-                let parts: Vec<_> = table.partitions.iter().map(ToString::to_string).collect();
+                let contents = table.contents();
                 return Failure::at(
                     &name,
-                    format_args!(
-                        "a disk with partitions: name one as {name}@NUMBER; the {} table has {}",
-                        table.scheme,
-                        parts.join("; ")
-                    ),
+                    format_args!("a disk with partitions: name one as {name}@NUMBER; {contents}"),
                 );
             }
-            Ok(_) => {}
+            Ok(_) => {
+                if let Ok(Some(label)) = Disklabel::read(device) {
+                    let contents = label.contents();
+                    return Failure::at(
+                        &name,
+                        format_args!(
+                            "a disk with partitions: name one as {name}@LETTER; {contents}"
+                        ),
+                    );
+                }
+            }
             Err(error) => {
                 return Failure::at(
                     &name,

@@ -3,8 +3,8 @@
 //! `disklabel(5)` of NetBSD has the structure. It is in the byte order of the machine, and where it lies depends on the machine: somewhere
 //! in the first 8 KiB.
 
-use crate::{Partition, PartitionType, Table, TableError};
-use alloc::{format, string::String, vec, vec::Vec};
+use crate::{Partition, PartitionType, Table, TableError, Window};
+use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
 use core::fmt;
 use rumpuser::{BlockDevice, Result};
 
@@ -27,6 +27,8 @@ const FREEBSD: u8 = 0xA5;
 /// A label that was found and checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disklabel {
+    /// Its first byte on the medium.
+    pub at: u64,
     /// First byte of the partition that holds it; 0 on a disk of its own.
     pub holder: u64,
     /// Bytes of a sector, as the label counts.
@@ -48,6 +50,25 @@ pub struct Slice {
     pub kind: u8,
 }
 
+impl Slice {
+    /// The partition as a device.
+    ///
+    /// # Errors
+    /// `ENXIO` if it passes the end of the device.
+    pub fn window(&self, device: Arc<dyn BlockDevice>) -> Result<Window> {
+        Window::new(device, self.start, self.length)
+    }
+
+    /// What the type is called.
+    #[must_use]
+    pub fn kind_name(&self) -> String {
+        match kind_name(self.kind) {
+            Some(name) => name.into(),
+            None => format!("type {}", self.kind),
+        }
+    }
+}
+
 /// One line: letter, length, start, type.
 impl fmt::Display for Slice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,13 +76,10 @@ impl fmt::Display for Slice {
             letter,
             start,
             length,
-            kind,
+            ..
         } = self;
-        write!(f, "{letter}: {length} bytes at {start}, ")?;
-        match kind_name(*kind) {
-            Some(name) => f.write_str(name),
-            None => write!(f, "type {kind}"),
-        }
+        let kind = self.kind_name();
+        write!(f, "{letter}: {length} bytes at {start}, {kind}")
     }
 }
 
@@ -130,6 +148,7 @@ impl Disklabel {
 
 /// The bytes of a label whose magic numbers and checksum are right.
 struct Raw {
+    at: u64,
     bytes: Vec<u8>,
     big: bool,
     sector_size: u32,
@@ -142,14 +161,15 @@ fn search(device: &dyn BlockDevice, start: u64, length: u64) -> Result<Option<Ra
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
     device.read_at(start, &mut bytes)?;
     let mut places = (0..bytes.len()).step_by(4);
-    Ok(places.find_map(|at| {
-        let rest = bytes.get(at..).unwrap_or_default();
-        Raw::check(rest, false).or_else(|| Raw::check(rest, true))
+    Ok(places.find_map(|offset| {
+        let rest = bytes.get(offset..)?;
+        let at = start.checked_add(offset as u64)?;
+        Raw::check(rest, at, false).or_else(|| Raw::check(rest, at, true))
     }))
 }
 
 impl Raw {
-    fn check(bytes: &[u8], big: bool) -> Option<Self> {
+    fn check(bytes: &[u8], at: u64, big: bool) -> Option<Self> {
         if word(bytes, 0, big)? != MAGIC || word(bytes, 132, big)? != MAGIC {
             return None;
         }
@@ -162,6 +182,7 @@ impl Raw {
         let sector_size = word(bytes, 40, big)?;
         let valid = sum == 0 && sector_size.is_power_of_two() && sector_size <= 1 << 16;
         (valid && sector_size >= 512).then(|| Self {
+            at,
             bytes: bytes.to_vec(),
             big,
             sector_size,
@@ -194,6 +215,7 @@ impl Raw {
             })
         });
         Disklabel {
+            at: self.at,
             holder,
             sector_size: self.sector_size,
             partitions: slices.collect(),
@@ -295,7 +317,7 @@ mod tests {
         let at = 16 * 512 + 512;
         let start = |kind: u8| {
             let label = read(with_mbr(disk(at, false, |_| {}), kind))?;
-            assert_eq!(label.holder, 16 * 512);
+            assert_eq!((label.holder, label.at), (16 * 512, at as u64));
             Some(label.slice('a')?.start)
         };
         assert_eq!(start(0xA9), Some(40 * 512));

@@ -43,11 +43,16 @@ pub(crate) fn read(device: &dyn BlockDevice) -> Result<Found> {
         return Ok(Found::Protective);
     }
     let mut sector_size = device.sector_size();
+    let whole = |entry: &&MbrPartitionRecord| entry.starting_lba.to_u32() == 0;
     let inside = |entry: &MbrPartitionRecord| {
         let start = u64::from(entry.starting_lba.to_u32());
-        start > 0 && start.saturating_mul(sector_size.into()) < device.len()
+        start.saturating_mul(sector_size.into()) < device.len()
     };
-    if used().next().is_none() || !used().all(inside) || overlapping(used()) {
+    let others = used().filter(|entry| !whole(entry));
+    if used().next().is_none() || !used().all(inside) || overlapping(others) {
+        return Ok(Found::Nothing);
+    }
+    if used().any(|entry| whole(&entry)) && !is_cd(device)? {
         return Ok(Found::Nothing);
     }
 
@@ -185,6 +190,19 @@ fn sector_size_of_chain(device: &dyn BlockDevice, extended: &MbrPartitionRecord)
     Ok(device.sector_size())
 }
 
+/// Whether the medium is a CD that is written to disks as well. The table of such an image has an entry for the whole of it, which begins with
+/// the table's own sector and covers the other entries.
+fn is_cd(device: &dyn BlockDevice) -> Result<bool> {
+    // ECMA-119, 8.1: the first volume descriptor is in the 2048-byte sector 16, its standard identifier behind the type.
+    const IDENTIFIER: u64 = 16 * 2048 + 1;
+    let mut found = [0; 5];
+    if device.len() < IDENTIFIER.saturating_add(5) {
+        return Ok(false);
+    }
+    device.read_at(IDENTIFIER, &mut found)?;
+    Ok(&found == b"CD001")
+}
+
 fn is_used(entry: &MbrPartitionRecord) -> bool {
     entry.os_indicator != 0 && entry.size_in_lba.to_u32() != 0
 }
@@ -284,6 +302,22 @@ mod tests {
             put(&mut disk, 0, &bad);
             assert!(table(disk.clone()).is_none(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_whole_of_a_cd_is_an_entry() {
+        let mut disk = blank();
+        put(&mut disk, 0, &[(0x80, 0x17, 0, 900), (0, 0xef, 200, 40)]);
+        assert!(table(disk.clone()).is_none(), "not a CD");
+        disk[32_769..32_774].copy_from_slice(b"CD001");
+        let found = table(disk.clone()).unwrap();
+        let ranges = found.partitions.iter().map(|p| (p.start, p.length));
+        let expected = [(0, 900 * 512), (200 * 512, 40 * 512)];
+        assert_eq!(ranges.collect::<Vec<_>>(), expected);
+        // What overlaps besides is no table on a CD either.
+        let third = [(0x80, 0x17, 0, 900), (0, 0xef, 200, 40), (0, 0x83, 239, 9)];
+        put(&mut disk, 0, &third);
+        assert!(table(disk).is_none());
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! Naming one partition of an image: the `PART` in `IMAGE@PART:/path`.
 
-use crate::{Disklabel, Partition, Table, TableError, Window, types};
+use crate::{Disklabel, Partition, Table, TableError, Window, disklabel::Slice, types};
 use alloc::{
     borrow::ToOwned,
-    boxed::Box,
-    format,
     string::{String, ToString},
     sync::Arc,
     vec::Vec,
@@ -140,7 +138,9 @@ pub struct VolumeId {
 /// The part of `device` that `selector` names.
 ///
 /// `identify` looks into a volume and gives the label and uuid of the file system there, if it knows it. It is asked only when
-/// the selector is a label or a uuid. A device without a partition table counts as one volume for these two.
+/// the selector is a label or a uuid. A device without a partition table counts as one volume for these two. If no partition of the
+/// table has what they ask for, those of a disklabel are looked at; of several that begin at the same byte, as the raw partitions
+/// do, the first counts.
 ///
 /// # Errors
 /// [`SelectError`], whose text lists what there is.
@@ -158,13 +158,14 @@ pub fn select(
     if let Selector::Letter(letter) = *selector {
         return select_letter(device, letter);
     }
-    let Some(table) = Table::read(&**device)? else {
+    let table = Table::read(&**device)?;
+    let Some(table) = &table else {
         let whole = Window::new(device.clone(), 0, device.len())?;
-        return if matches_volume(selector, &whole, identify) {
-            Ok(whole)
-        } else {
-            Err(SelectError::NoTable(selector.clone()))
-        };
+        if matches_volume(selector, &whole, identify) {
+            return Ok(whole);
+        }
+        let slice = select_slice(device, selector, identify)?;
+        return slice.ok_or_else(|| SelectError::NoTable(selector.clone()));
     };
     let matching: Vec<&Partition> = table
         .partitions
@@ -180,16 +181,48 @@ pub fn select(
                 length: partition.length,
                 len: device.len(),
             }),
-        [] => Err(SelectError::Missing(selector.clone(), Box::new(table))),
-        _ => {
-            let numbers = matching.iter().map(|partition| partition.number).collect();
-            Err(SelectError::Ambiguous(
-                selector.clone(),
-                numbers,
-                Box::new(table),
-            ))
+        [] => {
+            let slice = select_slice(device, selector, identify)?;
+            slice.ok_or_else(|| SelectError::Missing(selector.clone(), table.contents()))
+        }
+        _ => Err(SelectError::Ambiguous {
+            selector: selector.clone(),
+            parts: matching.iter().map(|p| p.number.to_string()).collect(),
+            contents: table.contents(),
+        }),
+    }
+}
+
+/// The partition of the disklabel that holds the volume asked for; `None` if there is no label or no such volume.
+fn select_slice(
+    device: &Arc<dyn BlockDevice>,
+    selector: &Selector,
+    identify: &dyn Fn(&dyn BlockDevice) -> Option<VolumeId>,
+) -> Result<Option<Window>, SelectError> {
+    if !matches!(selector, Selector::Label(_) | Selector::Uuid(_)) {
+        return Ok(None);
+    }
+    let Some(label) = Disklabel::read(&**device)? else {
+        return Ok(None);
+    };
+    let mut matching: Vec<(&Slice, Window)> = Vec::new();
+    for slice in &label.partitions {
+        let Ok(window) = slice.window(device.clone()) else {
+            continue;
+        };
+        let seen = matching.iter().any(|(other, _)| other.start == slice.start);
+        if !seen && matches_volume(selector, &window, identify) {
+            matching.push((slice, window));
         }
     }
+    if matching.len() > 1 {
+        return Err(SelectError::Ambiguous {
+            selector: selector.clone(),
+            parts: matching.iter().map(|(s, _)| s.letter.into()).collect(),
+            contents: label.contents(),
+        });
+    }
+    Ok(matching.pop().map(|(_, window)| window))
 }
 
 fn select_letter(device: &Arc<dyn BlockDevice>, letter: char) -> Result<Window, SelectError> {
@@ -204,7 +237,7 @@ fn select_letter(device: &Arc<dyn BlockDevice>, letter: char) -> Result<Window, 
         length,
         len: device.len(),
     };
-    Window::new(device.clone(), start, length).map_err(cut)
+    slice.window(device.clone()).map_err(cut)
 }
 
 fn matches(
@@ -248,10 +281,17 @@ pub enum SelectError {
     Table(TableError),
     /// There is no partition table (and the volume is not what was asked for).
     NoTable(Selector),
-    /// Nothing in the table matches.
-    Missing(Selector, Box<Table>),
-    /// Several partitions match: their numbers.
-    Ambiguous(Selector, Vec<u32>, Box<Table>),
+    /// Nothing in the table, whose contents are given, matches.
+    Missing(Selector, String),
+    /// Several partitions match.
+    Ambiguous {
+        /// What was asked for.
+        selector: Selector,
+        /// Their numbers or letters.
+        parts: Vec<String>,
+        /// What the table or the disklabel has.
+        contents: String,
+    },
     /// There is no disklabel with this letter's partition.
     NoLabel(char),
     /// The disklabel has no partition of this letter.
@@ -283,17 +323,16 @@ impl fmt::Display for SelectError {
         match self {
             Self::Table(error) => write!(f, "{error}"),
             Self::NoTable(selector) => write!(f, "no partition {selector}: no partition table"),
-            Self::Missing(selector, table) => {
-                write!(f, "no partition {selector}; {}", contents(table))
+            Self::Missing(selector, contents) => {
+                write!(f, "no partition {selector}; {contents}")
             }
-            Self::Ambiguous(selector, numbers, table) => {
-                let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
-                let numbers = numbers.join(", ");
-                write!(
-                    f,
-                    "{selector} may be any of partitions {numbers}; {}",
-                    contents(table)
-                )
+            Self::Ambiguous {
+                selector,
+                parts,
+                contents,
+            } => {
+                let parts = parts.join(", ");
+                write!(f, "{selector} may be any of partitions {parts}; {contents}")
             }
             Self::NoLabel(letter) => write!(f, "no partition {letter}: no disklabel"),
             Self::NoLetter(letter, label) => {
@@ -321,15 +360,6 @@ impl fmt::Display for SelectError {
     }
 }
 
-/// What a table has, in one line.
-fn contents(table: &Table) -> String {
-    if table.partitions.is_empty() {
-        return format!("the {} table is empty", table.scheme);
-    }
-    let all: Vec<String> = table.partitions.iter().map(ToString::to_string).collect();
-    format!("the {} table has {}", table.scheme, all.join("; "))
-}
-
 impl core::error::Error for SelectError {}
 
 impl From<TableError> for SelectError {
@@ -349,7 +379,7 @@ impl From<SelectError> for Errno {
         match error {
             SelectError::Table(error) => error.into(),
             SelectError::Device(errno) => errno,
-            SelectError::Ambiguous(..) => Self::EINVAL,
+            SelectError::Ambiguous { .. } => Self::EINVAL,
             _ => Self::ENXIO,
         }
     }
@@ -358,6 +388,7 @@ impl From<SelectError> for Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
 
     #[test]
     fn forms() {

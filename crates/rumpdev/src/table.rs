@@ -1,7 +1,12 @@
 //! What a partition table of any kind tells.
 
 use crate::{PartitionType, Window, gpt, mbr};
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 use core::fmt;
 use rumpuser::{BlockDevice, Errno, Result};
 
@@ -100,6 +105,16 @@ impl Table {
             mbr::Found::Protective => gpt::read(device).map(Some),
             mbr::Found::Table(table) => Ok(Some(table)),
         }
+    }
+
+    /// What it has, in one line.
+    #[must_use]
+    pub fn contents(&self) -> String {
+        if self.partitions.is_empty() {
+            return format!("the {} table is empty", self.scheme);
+        }
+        let all: Vec<_> = self.partitions.iter().map(ToString::to_string).collect();
+        format!("the {} table has {}", self.scheme, all.join("; "))
     }
 
     /// The partition of that number.

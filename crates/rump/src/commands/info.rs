@@ -8,12 +8,12 @@ use crate::{
     units::human,
 };
 use clap::Args;
-use rumpdev::{Partition, Table};
+use rumpdev::{Disklabel, Partition, Table, TableError, Window, disklabel::Slice};
 use rumpkern::Statvfs;
 use rumpuser::BlockDevice;
 use rumpvfs::{Calls as _, calls::KernelVfs as _, fs::Probe};
 use serde_json::{Map, Value, json};
-use std::{ffi::OsString, io::Write, sync::Arc};
+use std::{ffi::OsString, fmt::Display, io::Write, sync::Arc};
 
 /// Tell what is in images: partitions, file systems, their labels, features, sizes and state
 #[derive(Args, Debug)]
@@ -32,13 +32,19 @@ pub(crate) struct Info {
 struct Facts {
     name: String,
     size: u64,
-    table: Option<(Table, Vec<PartFacts>)>,
+    table: Option<(Table, Vec<PartFacts<Partition>>)>,
+    label: Option<(Disklabel, Vec<PartFacts<Slice>>)>,
     volume: Option<Volume>,
 }
 
 /// A partition and the file system in it.
-struct PartFacts {
-    partition: Partition,
+struct PartFacts<P> {
+    partition: P,
+    holds: Contents,
+}
+
+/// What is in a partition.
+struct Contents {
     found: Option<(&'static str, Probe)>,
     cut: bool,
 }
@@ -93,24 +99,24 @@ impl Info {
         let kernel = session.boot()?;
         let device = part(&kernel, address, disk)?;
         let size = device.len();
-        let fail = |error: &dyn std::fmt::Display| Failure::at(&name, error);
+        let fail = |error: &dyn Display| Failure::at(&name, error);
         let found = kernel.probe(&*device).map_err(|errno| fail(&errno))?;
         let mut facts = Facts {
             size,
             table: None,
+            label: None,
             volume: None,
             name: name.clone(),
         };
-        if found.is_none() && address.part.is_none() {
-            let table = Table::read(&*device).map_err(|error| fail(&error))?;
-            facts.table = table.map(|table| {
-                let parts = table.partitions.iter();
-                let parts = parts.map(|p| part_facts(&kernel, p, &device)).collect();
-                (table, parts)
-            });
-        }
-        if facts.table.is_some() {
-            return Ok(facts);
+        if address.part.is_none() {
+            // A disk may be a volume as well, as a CD that boots from a stick is.
+            let read = facts.read_partitions(&kernel, &device);
+            match read.map_err(|error| fail(&error)) {
+                Err(failure) if found.is_none() => return Err(failure),
+                Err(failure) => session.report.fail(&failure),
+                Ok(()) if found.is_none() && facts.has_partitions() => return Ok(facts),
+                Ok(()) => {}
+            }
         }
         // Mounting tells the space, and whether the volume is sound enough to be mounted at all.
         let mounted = session.open(address);
@@ -139,24 +145,44 @@ fn volume(probe: Option<Probe>, image: &Image) -> Volume {
     }
 }
 
-fn part_facts(
-    kernel: &rumpkern::Kernel,
-    partition: &Partition,
-    device: &Arc<dyn BlockDevice>,
-) -> PartFacts {
-    let window = partition.window(device.clone());
+/// What is in a partition; an error if the image ends before it does.
+fn look_into(kernel: &rumpkern::Kernel, window: rumpuser::Result<Window>) -> Contents {
     let cut = window.is_err();
     let found = window
         .ok()
         .and_then(|window| kernel.probe(&window).ok().flatten());
-    PartFacts {
-        partition: partition.clone(),
-        found,
-        cut,
-    }
+    Contents { found, cut }
 }
 
 impl Facts {
+    fn read_partitions(
+        &mut self,
+        kernel: &rumpkern::Kernel,
+        device: &Arc<dyn BlockDevice>,
+    ) -> Result<(), TableError> {
+        self.table = Table::read(&**device)?.map(|table| {
+            let parts = table.partitions.iter().map(|partition| PartFacts {
+                partition: partition.clone(),
+                holds: look_into(kernel, partition.window(device.clone())),
+            });
+            let parts = parts.collect();
+            (table, parts)
+        });
+        self.label = Disklabel::read(&**device)?.map(|label| {
+            let parts = label.partitions.iter().map(|slice| PartFacts {
+                partition: *slice,
+                holds: look_into(kernel, slice.window(device.clone())),
+            });
+            let parts = parts.collect();
+            (label, parts)
+        });
+        Ok(())
+    }
+
+    fn has_partitions(&self) -> bool {
+        self.table.is_some() || self.label.is_some()
+    }
+
     fn print(&self, out: &mut Out) -> Outcome<()> {
         line(out, "image", &self.name)?;
         line(out, "size", &bytes(self.size))?;
@@ -173,6 +199,12 @@ impl Facts {
                 line(out, "partition", &part.text())?;
             }
         }
+        if let Some((label, parts)) = &self.label {
+            line(out, "disklabel", &format!("at {}", bytes(label.at)))?;
+            for part in parts {
+                line(out, "partition", &part.text())?;
+            }
+        }
         if let Some(volume) = &self.volume {
             volume.print(out)?;
         }
@@ -184,7 +216,7 @@ impl Facts {
         object.insert("image".into(), self.name.clone().into());
         object.insert("size".into(), self.size.into());
         if let Some((table, parts)) = &self.table {
-            let parts: Vec<_> = parts.iter().map(PartFacts::object).collect();
+            let parts: Vec<_> = parts.iter().map(PartFacts::<Partition>::object).collect();
             object.insert(
                 "partition_table".into(),
                 json!({
@@ -196,6 +228,17 @@ impl Facts {
                 }),
             );
         }
+        if let Some((label, parts)) = &self.label {
+            let parts: Vec<_> = parts.iter().map(PartFacts::<Slice>::object).collect();
+            object.insert(
+                "disklabel".into(),
+                json!({
+                    "start": label.at,
+                    "sector_size": label.sector_size,
+                    "partitions": parts,
+                }),
+            );
+        }
         if let Some(volume) = &self.volume {
             object.insert("file_system".into(), volume.object());
         }
@@ -203,13 +246,13 @@ impl Facts {
     }
 }
 
-impl PartFacts {
+impl<P: Display> PartFacts<P> {
     fn text(&self) -> String {
         let mut text = self.partition.to_string();
-        if self.cut {
+        if self.holds.cut {
             text += ", passes the end of the image";
         }
-        if let Some((fs_type, probe)) = &self.found {
+        if let Some((fs_type, probe)) = &self.holds.found {
             let variant = if probe.variant.is_empty() {
                 fs_type
             } else {
@@ -222,7 +265,9 @@ impl PartFacts {
         }
         text
     }
+}
 
+impl PartFacts<Partition> {
     fn object(&self) -> Value {
         let part = &self.partition;
         json!({
@@ -234,9 +279,30 @@ impl PartFacts {
             "label": part.name,
             "uuid": part.uuid,
             "bootable": part.bootable,
-            "truncated": self.cut,
-            "file_system": self.found.as_ref().map(|(fs_type, probe)| probe_object(fs_type, probe)),
+            "truncated": self.holds.cut,
+            "file_system": self.holds.object(),
         })
+    }
+}
+
+impl PartFacts<Slice> {
+    fn object(&self) -> Value {
+        let slice = &self.partition;
+        json!({
+            "letter": slice.letter.to_string(),
+            "start": slice.start,
+            "length": slice.length,
+            "type": slice.kind_name(),
+            "truncated": self.holds.cut,
+            "file_system": self.holds.object(),
+        })
+    }
+}
+
+impl Contents {
+    fn object(&self) -> Option<Value> {
+        let (fs_type, probe) = self.found.as_ref()?;
+        Some(probe_object(fs_type, probe))
     }
 }
 

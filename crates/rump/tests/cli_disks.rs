@@ -1,0 +1,422 @@
+//! Disks with several partitions: what is in them, read and written by their names, beside what other programs find there.
+
+mod common;
+
+use common::{Scratch, fails, good, noise, tool};
+use serde_json::Value;
+use std::{fs, os::unix::fs::FileExt};
+
+const SECTOR: u64 = 512;
+
+/// A tree whose names and times any of the formats can hold.
+fn tree(scratch: &Scratch) -> String {
+    scratch.write("src/HELLO.TXT", "hello\n");
+    scratch.write("src/SUB/DEEP.BIN", noise(100_000));
+    scratch.write("src/EMPTY", "");
+    for path in ["HELLO.TXT", "SUB/DEEP.BIN", "EMPTY", "SUB", ""] {
+        let path = scratch.text(&format!("src/{path}"));
+        tool("touch", &["-d", "2020-02-02 02:02:02 UTC", &path]);
+    }
+    scratch.text("src")
+}
+
+/// A FAT volume made and filled by others.
+fn fat(scratch: &Scratch, kib: u64, how: &[&str]) -> Vec<u8> {
+    let image = scratch.text("fat");
+    tool("truncate", &["-s", &format!("{kib}K"), &image]);
+    tool("mkfs.fat", &[how, &["-n", "FATVOL", &image]].concat());
+    let sources = ["HELLO.TXT", "SUB", "EMPTY"].map(|name| scratch.text(&format!("src/{name}")));
+    let sources: Vec<&str> = sources.iter().map(|text| &text[..]).collect();
+    tool(
+        "mcopy",
+        &[&["-s", "-m", "-i", &image], &sources[..], &["::/"]].concat(),
+    );
+    fs::read(image).unwrap()
+}
+
+/// A disk of so many sectors, with its table by sfdisk and volumes at sectors.
+fn disk(
+    scratch: &Scratch,
+    name: &str,
+    sectors: u64,
+    script: &str,
+    volumes: &[(u64, &[u8])],
+) -> String {
+    let image = scratch.text(name);
+    let file = fs::File::create(&image).unwrap();
+    file.set_len(sectors * SECTOR).unwrap();
+    let table = scratch.write("script", script);
+    let (table, quoted) = (table.to_str().unwrap(), image.replace('\'', "'\\''"));
+    tool("sh", &["-c", &format!("sfdisk -q '{quoted}' < '{table}'")]);
+    for (sector, bytes) in volumes {
+        file.write_all_at(bytes, sector * SECTOR).unwrap();
+    }
+    image
+}
+
+/// A whole tree in a partition: listed, copied out and compared by a manifest.
+#[track_caller]
+fn reads(scratch: &Scratch, part: &str) {
+    assert!(
+        good(&["ls", &format!("{part}:/")]).contains("HELLO.TXT\n"),
+        "{part}"
+    );
+    let out = scratch.text("out");
+    good(&["get", "-r", &format!("{part}:/SUB"), &out]);
+    let deep = fs::read(scratch.path("out/DEEP.BIN")).unwrap();
+    assert!(deep == noise(100_000), "{part}");
+    fs::remove_dir_all(&out).unwrap();
+    let manifest = scratch.write("manifest", good(&["mtree", &format!("{part}:/")]));
+    good(&["verify", &format!("{part}:/"), manifest.to_str().unwrap()]);
+    let text = fs::read_to_string(&manifest).unwrap();
+    for name in ["HELLO.TXT", "EMPTY", "SUB/DEEP.BIN"] {
+        assert!(text.contains(&format!("./{name} type=file ")), "{text}");
+    }
+}
+
+/// A FAT partition: read, written to, and then sound and the same to others, with nothing outside of it changed.
+#[track_caller]
+fn reads_and_writes_fat(scratch: &Scratch, image: &str, part: &str, start: u64, length: u64) {
+    reads(scratch, part);
+    let before = fs::read(image).unwrap();
+    let new = scratch.write("new", noise(50_000));
+    good(&[
+        "put",
+        new.to_str().unwrap(),
+        &format!("{part}:/SUB/Some new file"),
+    ]);
+    good(&["rm", &format!("{part}:/HELLO.TXT")]);
+
+    let after = fs::read(image).unwrap();
+    let range = start as usize..(start + length) as usize;
+    let outside = |bytes: &[u8]| [&bytes[..range.start], &bytes[range.end..]].concat();
+    assert!(
+        outside(&before) == outside(&after),
+        "{part}: changed outside"
+    );
+    let alone = scratch.write("alone", &after[range]);
+    tool("fsck.fat", &["-n", alone.to_str().unwrap()]);
+    let theirs = tool("mdir", &["-b", "-/", "-i", &format!("{image}@@{start}")]);
+    let mut names: Vec<&str> = theirs.lines().collect();
+    names.sort_unstable();
+    let expected = [
+        "::/EMPTY",
+        "::/SUB/",
+        "::/SUB/DEEP.BIN",
+        "::/SUB/Some new file",
+    ];
+    assert_eq!(names, expected, "{part}");
+    let copy = scratch.text("copy");
+    let source = "::/SUB/Some new file";
+    tool(
+        "mcopy",
+        &["-n", "-i", &format!("{image}@@{start}"), source, &copy],
+    );
+    assert!(fs::read(copy).unwrap() == noise(50_000), "{part}");
+}
+
+/// `rump info` as JSON, and a partition's description by its number or letter.
+fn info(image: &str) -> Value {
+    let all: Value = serde_json::from_str(&good(&["info", "--json", image])).unwrap();
+    all[0].clone()
+}
+
+#[track_caller]
+fn part<'a>(partitions: &'a Value, key: &str, value: &Value) -> &'a Value {
+    let all = partitions["partitions"].as_array().unwrap();
+    let found = all.iter().find(|part| part[key] == *value);
+    found.unwrap_or_else(|| panic!("no {key} {value} in {partitions}"))
+}
+
+/// A disklabel as NetBSD writes it: partitions by letter, with the sectors counted from the disk's start.
+fn disklabel(sectors: u64, partitions: &[(char, u64, u64, u8)]) -> Vec<u8> {
+    const MAGIC: u32 = 0x8256_4557;
+    let count = 8;
+    let mut label = vec![0; 148 + 16 * count];
+    let mut put = |at: usize, n: u64| {
+        label[at..at + 4].copy_from_slice(&u32::try_from(n).unwrap().to_le_bytes());
+    };
+    for at in [0, 132] {
+        put(at, MAGIC.into());
+    }
+    for (at, n) in [(40, SECTOR), (44, 63), (48, 16), (56, 1008), (60, sectors)] {
+        put(at, n);
+    }
+    put(52, sectors / 1008);
+    put(140, 8192);
+    put(144, 8192);
+    for &(letter, start, length, kind) in partitions {
+        let at = 148 + 16 * (letter as usize - 'a' as usize);
+        put(at, length);
+        put(at + 4, start);
+        put(at + 12, kind.into());
+    }
+    label[8..15].copy_from_slice(b"unknown");
+    label[24..32].copy_from_slice(b"fictious");
+    label[138] = count as u8;
+    let halves = label.as_chunks::<2>().0.iter();
+    let sum = halves.fold(0, |sum, half| sum ^ u16::from_le_bytes(*half));
+    label[136..138].copy_from_slice(&sum.to_le_bytes());
+    label
+}
+
+#[test]
+fn a_disk_of_netbsd() {
+    let scratch = Scratch::new();
+    let from = tree(&scratch);
+    let ffs = scratch.text("ffs");
+    tool("makefs", &["-t", "ffs", "-s", "4m", &ffs, &from]);
+    let (ffs, fat) = (fs::read(ffs).unwrap(), fat(&scratch, 4096, &[]));
+    // A usual one: `a` begins with the MBR's partition and has the label in its boot blocks.
+    let (holder, a_len, e, e_len, all) = (64, 8192, 64 + 8192, 8192, 64 + 8192 + 8192 + 36);
+    let image = disk(
+        &scratch,
+        "netbsd",
+        all,
+        &format!("label: dos\nstart={holder} size=16384 type=a9 bootable\n"),
+        &[(holder, &ffs), (e, &fat)],
+    );
+    let label = disklabel(
+        all,
+        &[
+            ('a', holder, a_len, 7),
+            ('c', holder, 16384, 0),
+            ('d', 0, all, 0),
+            ('e', e, e_len, 8),
+        ],
+    );
+    let file = fs::OpenOptions::new().write(true).open(&image).unwrap();
+    file.write_all_at(&label, (holder + 1) * SECTOR).unwrap();
+
+    // A reader that is not ours finds the same.
+    let theirs = tool("mmls", &["-t", "bsd", "-o", &holder.to_string(), &image]);
+    for (start, length, name) in [(holder, a_len, "4.2BSD"), (e, e_len, "MSDOS")] {
+        let line = format!("{start:010}   {:010}   {length:010}", start + length - 1);
+        let found = theirs.lines().find(|l| l.contains(&line));
+        assert!(found.is_some_and(|l| l.contains(name)), "{line}: {theirs}");
+    }
+    assert!(tool("fdisk", &["-l", &image]).contains("NetBSD"));
+
+    let facts = info(&image);
+    let found = &facts["disklabel"];
+    assert_eq!(found["start"], (holder + 1) * SECTOR);
+    for (letter, start, length, kind, fs_type) in [
+        ("a", holder, a_len, "4.2BSD", "ffs"),
+        ("e", e, e_len, "MSDOS", "msdosfs"),
+    ] {
+        let part = part(found, "letter", &letter.into());
+        assert_eq!(part["start"], start * SECTOR);
+        assert_eq!(part["length"], length * SECTOR);
+        assert_eq!(
+            (&part["type"], &part["truncated"]),
+            (&kind.into(), &false.into())
+        );
+        assert_eq!(part["file_system"]["type"], fs_type);
+    }
+    let one = part(&facts["partition_table"], "number", &1.into());
+    assert_eq!(
+        (&one["alias"], &one["start"]),
+        (&"netbsd".into(), &(holder * SECTOR).into())
+    );
+    assert_eq!(facts["file_system"], Value::Null);
+    let text = good(&["info", &image]);
+    assert!(
+        text.contains("e: 4194304 bytes at 4227072, MSDOS; holds FAT12 labelled \"FATVOL\""),
+        "{text}"
+    );
+    assert!(good(&["info", &format!("{image}@a")]).contains("ffs"));
+
+    for part in ["a", "1", "netbsd", "@32K"] {
+        reads(&scratch, &format!("{image}@{part}"));
+    }
+    // A label of a volume is found behind the letter, once although `d` and others overlap.
+    reads(&scratch, &format!("{image}@label=FATVOL"));
+    reads_and_writes_fat(
+        &scratch,
+        &image,
+        &format!("{image}@e"),
+        e * SECTOR,
+        e_len * SECTOR,
+    );
+    let at = format!("{image}@b:/");
+    fails(
+        &["ls", &at],
+        1,
+        &["no partition b; the disklabel has a: 4194304 bytes at 32768, 4.2BSD; c:"],
+    );
+    fails(
+        &["ls", &format!("{image}@label=NOTHING:/")],
+        1,
+        &["no partition label=NOTHING; the MBR table has 1:"],
+    );
+    fails(
+        &["ls", &format!("{image}:/")],
+        1,
+        &["a disk with partitions"],
+    );
+
+    // The same without an MBR.
+    file.write_all_at(&[0; 512], 0).unwrap();
+    file.write_all_at(&vec![0; label.len()], (holder + 1) * SECTOR)
+        .unwrap();
+    file.write_all_at(&label, SECTOR).unwrap();
+    assert_eq!(info(&image)["disklabel"]["start"], SECTOR);
+    reads(&scratch, &format!("{image}@a"));
+    fails(
+        &["ls", &format!("{image}:/")],
+        1,
+        &["name one as", "@LETTER; the disklabel has a:"],
+    );
+}
+
+#[test]
+fn a_gpt_with_an_esp() {
+    let scratch = Scratch::new();
+    let from = tree(&scratch);
+    let fat = fat(&scratch, 40 << 10, &["-F", "32", "-s", "1"]);
+    let ext4 = scratch.image_as(
+        "ext4",
+        4,
+        Some(from.as_ref()),
+        &["-t", "ext4", "-L", "sysroot"],
+    );
+    let ext4 = fs::read(ext4).unwrap();
+    let (esp, esp_len, root, all) = (2048, 81_920, 2048 + 81_920, 2048 + 81_920 + 8192 + 2048);
+    let guid = "0E0C1E5A-7C32-4C0B-9A7D-0123456789AB";
+    let image = disk(
+        &scratch,
+        "gpt",
+        all,
+        &format!(
+            "label: gpt\nstart={esp} size={esp_len} type=U name=\"EFI part\" uuid={guid}\n\
+             start={root} size=8192 type=L name=data\n"
+        ),
+        &[(esp, &fat), (root, &ext4)],
+    );
+    let theirs = tool("sgdisk", &["-p", &image]);
+    let esp_line = theirs.lines().find(|line| line.contains("EF00")).unwrap();
+    let columns: Vec<_> = esp_line.split_whitespace().take(3).collect();
+    assert_eq!(columns, ["1", "2048", "83967"]);
+
+    let facts = info(&image);
+    let one = part(&facts["partition_table"], "number", &1.into());
+    assert_eq!(one["start"], esp * SECTOR);
+    assert_eq!(one["length"], esp_len * SECTOR);
+    assert_eq!(
+        (&one["alias"], &one["label"]),
+        (&"esp".into(), &"EFI part".into())
+    );
+    assert_eq!(one["file_system"]["variant"], "FAT32");
+
+    let lower = guid.to_ascii_lowercase();
+    let serial = one["file_system"]["uuid"].as_str().unwrap();
+    for part in [
+        "1",
+        "esp",
+        "ESP",
+        "label=EFI part",
+        "label=FATVOL",
+        &format!("uuid={guid}"),
+        &format!("uuid={lower}"),
+        &format!("uuid={serial}"),
+        "@1M",
+    ] {
+        reads(&scratch, &format!("{image}@{part}"));
+    }
+    for part in ["2", "linux", "label=data", "label=sysroot"] {
+        reads(&scratch, &format!("{image}@{part}"));
+    }
+    let part = format!("{image}@esp");
+    reads_and_writes_fat(&scratch, &image, &part, esp * SECTOR, esp_len * SECTOR);
+    assert!(tool("sgdisk", &["-v", &image]).contains("No problems found"));
+    fails(
+        &["ls", &format!("{image}@3:/")],
+        1,
+        &["no partition 3; the GPT table has 1:"],
+    );
+    fails(
+        &["ls", &format!("{image}@a:/")],
+        1,
+        &["no partition a: no disklabel"],
+    );
+}
+
+/// A CD that is also a disk: the address without a partition is the CD, and the table is there besides.
+#[test]
+fn a_cd_with_partitions() {
+    let scratch = Scratch::new();
+    let from = tree(&scratch);
+    let fat = scratch.write("efi.img", fat(&scratch, 4096, &[]));
+    let fat = fat.to_str().unwrap();
+    let code = scratch.write("code", noise(432));
+    scratch.write("boot/LOADER", noise(2048));
+    let boot = scratch.text("boot");
+    tool("cp", &[fat, &format!("{boot}/efi.img")]);
+    let code = code.to_str().unwrap();
+    let isohybrid = [
+        "-isohybrid-mbr",
+        code,
+        "-b",
+        "LOADER",
+        "-no-emul-boot",
+        "-boot-load-size",
+        "4",
+        "-eltorito-alt-boot",
+        "-e",
+        "efi.img",
+        "-no-emul-boot",
+        "-isohybrid-gpt-basdat",
+        &boot,
+    ];
+    let ways: [(&str, &[&str]); 3] = [
+        ("MBR", &["-append_partition", "2", "0xef", fat]),
+        (
+            "GPT",
+            &[
+                "-append_partition",
+                "2",
+                "0xef",
+                fat,
+                "-appended_part_as_gpt",
+            ],
+        ),
+        ("MBR", &isohybrid),
+    ];
+    for (number, (scheme, how)) in ways.into_iter().enumerate() {
+        let image = scratch.text(&format!("cd{number}"));
+        let args = [
+            &[
+                "-as", "mkisofs", "-quiet", "-R", "-V", "THECD", "-o", &image,
+            ],
+            how,
+            &[&from],
+        ];
+        tool("xorriso", &args.concat());
+        let facts = info(&image);
+        assert_eq!(facts["file_system"]["type"], "cd9660");
+        assert_eq!(facts["file_system"]["label"], "THECD");
+        assert_eq!(facts["partition_table"]["scheme"], scheme);
+        let two = part(&facts["partition_table"], "number", &2.into());
+        assert_eq!(
+            (&two["alias"], &two["file_system"]["type"]),
+            (&"esp".into(), &"msdosfs".into())
+        );
+        let field = |key: &str| two[key].as_u64().unwrap();
+        let (start, length) = (field("start"), field("length"));
+        // Where sfdisk finds it, too.
+        let theirs: String = tool("sfdisk", &["-d", &image]).split_whitespace().collect();
+        let entry = format!("start={},size={},", start / SECTOR, length / SECTOR);
+        assert!(theirs.contains(&entry), "{entry}: {theirs}");
+
+        reads(&scratch, &image);
+        reads(&scratch, &format!("{image}@2"));
+        reads_and_writes_fat(&scratch, &image, &format!("{image}@esp"), start, length);
+        reads(&scratch, &image);
+        let names = tool("isoinfo", &["-R", "-f", "-i", &image]);
+        assert!(names.contains("/SUB/DEEP.BIN\n"), "{names}");
+        if number == 0 {
+            // The entry for the CD itself, which begins with the table's own sector.
+            reads(&scratch, &format!("{image}@1"));
+        }
+    }
+}
