@@ -63,6 +63,22 @@ pub mod volume_flag {
     pub const TRIM: u32 = 0x400;
 }
 
+/// Bits of `fs_journal_flags`.
+pub mod journal_flag {
+    /// A journal is to be made by the next mount that uses one.
+    pub const CREATE: u32 = 0x1;
+    /// The journal is to be given up by the next mount.
+    pub const CLEAR: u32 = 0x2;
+}
+
+/// Values of `fs_journal_location`.
+pub mod journal_location {
+    /// Behind the file system, to the end of the partition.
+    pub const BEHIND: u8 = 1;
+    /// Inside, in the blocks of an inode that no name leads to.
+    pub const INSIDE: u8 = 2;
+}
+
 /// Bits of `di_flags` (chflags(2)).
 pub mod file_flag {
     /// May not be changed (owner).
@@ -75,6 +91,8 @@ pub mod file_flag {
     pub const SF_APPEND: u32 = 0x4_0000;
     /// A snapshot of the volume.
     pub const SF_SNAPSHOT: u32 = 0x20_0000;
+    /// The journal of the volume (NetBSD).
+    pub const SF_LOG: u32 = 0x40_0000;
 }
 
 /// The superblock (`struct fs`). Fields named `old_` are those of UFS1's old layout.
@@ -362,6 +380,29 @@ pub struct RawLogged<O: ByteOrder> {
     pub dlen: U32<O>,
 }
 const _: () = assert!(size_of::<RawLogged<LittleEndian>>() == 16);
+
+/// The fixed part of a list of inodes (`struct wapbl_wc_inodelist`).
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the names are the documentation")]
+pub struct RawInodeList<O: ByteOrder> {
+    pub kind: U32<O>,
+    pub len: U32<O>,
+    pub count: U32<O>,
+    /// Not 0: inodes listed before do not count.
+    pub clear: U32<O>,
+}
+const _: () = assert!(size_of::<RawInodeList<LittleEndian>>() == 16);
+
+/// One entry of it.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+#[expect(missing_docs, reason = "the names are the documentation")]
+pub struct RawListedInode<O: ByteOrder> {
+    pub inumber: U32<O>,
+    pub imode: U32<O>,
+}
+const _: () = assert!(size_of::<RawListedInode<LittleEndian>>() == 8);
 
 /// The fixed part of an extended attribute (`struct extattr`, FreeBSD); name, padding and content follow.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

@@ -38,7 +38,7 @@
 //! | [`maps`], [`bits`] | a group's maps, changed with all counts in step |
 //! | [`volume`] | metadata by fragment, inodes by number |
 //! | [`inode`], [`map`], [`dir`], [`xattr`] | files: attributes, places, names, extended attributes |
-//! | `wapbl`, `overlay` | the journal's images, laid over the device |
+//! | [`wapbl`], `overlay` | the journal: its images, laid over the device or written home; writing it |
 //! | [`options`] | mount options |
 //! | [`vfs`] | the adapter to `rumpvfs`, the only one that names it |
 //!
@@ -69,7 +69,7 @@ pub mod superblock;
 mod types;
 pub mod vfs;
 pub mod volume;
-mod wapbl;
+pub mod wapbl;
 pub mod xattr;
 
 pub use error::{Error, Result};

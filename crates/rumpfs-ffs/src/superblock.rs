@@ -105,6 +105,10 @@ pub struct Superblock {
     pub time: i64,
     /// The journal, if it holds what the volume does not.
     pub log: Option<LogPlace>,
+    /// The place of a journal, in use or not.
+    pub journal: Option<LogPlace>,
+    /// See [`journal_flag`](crate::layout::journal_flag).
+    pub journal_flags: u32,
     /// There are snapshots.
     pub has_snapshots: bool,
 }
@@ -161,6 +165,8 @@ pub struct LogPlace {
     pub count: u64,
     /// Bytes of a block.
     pub block_size: u64,
+    /// The inode that has its blocks, if it is inside; else 0.
+    pub inode: u64,
 }
 
 /// A superblock that was found by its magic number and nothing else.
@@ -247,6 +253,7 @@ impl Found {
         };
         check_groups(self.at, version, raw, size)?;
         let maker = if old { Maker::Unknown } else { maker(raw) };
+        let journal = (!old && maker != Maker::FreeBsd).then(|| log_place(raw));
         let old_inodes = version == Version::Ufs1 && raw.old_inodefmt.get() < INODE_FORMAT_44;
         let inline_link = usize::try_from(raw.maxsymlinklen.get()).unwrap_or(0);
         if inline_link > version.inline_room() {
@@ -314,7 +321,9 @@ impl Found {
             } else {
                 raw.time.get()
             },
-            log: (!old).then(|| log_place(raw, maker)).flatten(),
+            log: journal.filter(|_| raw.flags.get() & volume_flag::WAPBL != 0),
+            journal: journal.filter(|place| place.version != 0),
+            journal_flags: journal.map_or(0, |_| raw.journal_flags.get()),
             has_snapshots: !old && raw.snapinum.iter().any(|ino| ino.get() != 0),
         })
     }
@@ -479,16 +488,16 @@ fn maker<O: ByteOrder>(raw: &RawSuperblock<O>) -> Maker {
     Maker::Unknown
 }
 
-fn log_place<O: ByteOrder>(raw: &RawSuperblock<O>, maker: Maker) -> Option<LogPlace> {
-    let in_use = maker != Maker::FreeBsd && raw.flags.get() & volume_flag::WAPBL != 0;
-    let [start, count, block_size, _] = raw.journallocs.map(|n| n.get());
-    in_use.then_some(LogPlace {
+fn log_place<O: ByteOrder>(raw: &RawSuperblock<O>) -> LogPlace {
+    let [start, count, block_size, inode] = raw.journallocs.map(|n| n.get());
+    LogPlace {
         version: raw.journal_version,
         location: raw.journal_location,
         start,
         count,
         block_size,
-    })
+        inode,
+    }
 }
 
 impl Superblock {

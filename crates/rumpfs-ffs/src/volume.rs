@@ -8,7 +8,7 @@ use crate::{
     options::Options,
     superblock::{self, Superblock},
     types::{index, number},
-    wapbl,
+    wapbl::Journal,
 };
 use alloc::{sync::Arc, vec::Vec};
 use rumpbio::{BufData, Volume, VolumeOptions};
@@ -47,7 +47,8 @@ impl Ffs {
         };
         let mut superblock = read(&*device)?;
         if let Some(place) = superblock.log.filter(|_| !options.noreplay) {
-            device = wapbl::replay(&device, superblock.order, place)?;
+            let journal = Journal::open(device.clone(), superblock.order, &place)?;
+            device = journal.replay()?.overlay(device);
             superblock = read(&*device)?;
         }
         let volume_options = VolumeOptions {
