@@ -129,6 +129,7 @@ commands! {
     "du" => Du(commands::du::Du),
     "df" => Df(commands::df::Df),
     "info" => Info(commands::info::Info),
+    "fsck" => Fsck(commands::fsck::Fsck),
     "cp" => Cp(commands::cp::Cp),
     "get" => Get(commands::cp::Get),
     "put" => Put(commands::cp::Put),
@@ -157,9 +158,18 @@ fn parse() -> Cli {
     if !first.is_some_and(is_command) {
         cli.build(); // the program's own help says what each command does
     }
+    let is_fsck = std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == "fsck");
     let mut matches = cli
         .try_get_matches_from_mut(std::env::args_os())
-        .unwrap_or_else(|error| error.exit());
+        .unwrap_or_else(|error| {
+            if is_fsck && error.use_stderr() {
+                drop(error.print());
+                std::process::exit(commands::fsck::status::USAGE.into());
+            }
+            error.exit()
+        });
     Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.format(&mut cli).exit())
 }
 

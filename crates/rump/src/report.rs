@@ -1,13 +1,13 @@
 //! What goes wrong, and how it is said: one line on standard error for each thing, and the exit status.
 
-use crate::quote::shown;
+use crate::{commands::fsck::status, quote::shown};
 use rumpuser::Errno;
 use std::{
     fmt,
     io::{self, Write},
     path::Path,
     process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, Ordering},
 };
 
 /// What ends a step or the whole command.
@@ -86,6 +86,10 @@ pub(crate) fn io_reason(error: &io::Error) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     failed: AtomicBool,
+    /// The exit status is that of fsck(8).
+    fsck: AtomicBool,
+    /// Bits of it.
+    status: AtomicU8,
 }
 
 impl Report {
@@ -120,8 +124,42 @@ impl Report {
         self.failed.load(Ordering::Relaxed)
     }
 
+    /// The exit status will be that of fsck(8).
+    pub(crate) fn use_status_of_fsck(&self) {
+        self.fsck.store(true, Ordering::Relaxed);
+    }
+
+    /// Adds bits to the exit status; whoever takes 1 for all that fails sees that.
+    pub(crate) fn add_status(&self, bits: u8) {
+        self.status.fetch_or(bits, Ordering::Relaxed);
+    }
+
+    fn exit_of_fsck(&self, outcome: Outcome<()>) -> ExitCode {
+        let mut bits = self.status.load(Ordering::Relaxed);
+        if self.failed() {
+            bits |= status::OPERATIONAL;
+        }
+        match outcome {
+            Ok(()) | Err(Failure::BrokenPipe) => {}
+            Err(Failure::Interrupted) => bits |= status::CANCELLED,
+            Err(failure @ Failure::Usage(_)) => {
+                say(&failure);
+                say("try 'rump fsck --help'");
+                bits |= status::USAGE;
+            }
+            Err(failure) => {
+                say(&failure);
+                bits |= status::OPERATIONAL;
+            }
+        }
+        ExitCode::from(bits)
+    }
+
     /// The exit status that belongs to the outcome of the whole command.
     pub(crate) fn exit(&self, outcome: Outcome<()>) -> ExitCode {
+        if self.fsck.load(Ordering::Relaxed) {
+            return self.exit_of_fsck(outcome);
+        }
         match outcome {
             Ok(()) | Err(Failure::BrokenPipe) if !self.failed() => ExitCode::SUCCESS,
             Ok(()) | Err(Failure::BrokenPipe) => ExitCode::from(1),

@@ -109,6 +109,11 @@ impl Session {
         }
     }
 
+    /// What the user says about mounting.
+    pub(crate) fn options(&self) -> &MountOptions {
+        &self.options
+    }
+
     /// Mounts an image for reading, or for writing if that was [declared](Self::will_write).
     ///
     /// # Errors
@@ -408,7 +413,11 @@ fn unknown_type(kernel: &Kernel, name: &str, wanted: &str) -> Failure {
 }
 
 /// No type claims the device: a disk with partitions, or something else.
-fn nothing_found(kernel: &Kernel, address: &Address, device: &dyn BlockDevice) -> Failure {
+pub(crate) fn nothing_found(
+    kernel: &Kernel,
+    address: &Address,
+    device: &dyn BlockDevice,
+) -> Failure {
     let name = image_name(address);
     let tried = device_types(kernel);
     let size = device.len();

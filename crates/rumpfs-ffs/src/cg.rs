@@ -214,7 +214,8 @@ fn parse<O: ByteOrder>(superblock: &Superblock, group: u32, bytes: &[u8]) -> Res
         return Err(wrong(group, "ndblk", frags.into(), "what the volume has"));
     }
     let (inodes, initialised) = match superblock.version {
-        Version::Ufs1 => (raw.old_niblk.get().into(), raw.old_niblk.get().into()),
+        // Its own field has 16 bits only.
+        Version::Ufs1 => (superblock.inodes_per_group, superblock.inodes_per_group),
         Version::Ufs2 => (raw.niblk.get(), raw.initediblk.get()),
     };
     if inodes > superblock.inodes_per_group {

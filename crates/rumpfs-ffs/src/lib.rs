@@ -39,6 +39,7 @@
 //! | [`volume`] | metadata by fragment, inodes by number |
 //! | [`inode`], [`map`], [`dir`], [`xattr`] | files: attributes, places, names, extended attributes |
 //! | [`wapbl`], `overlay` | the journal: its images, laid over the device or written home; writing it |
+//! | [`check`] | what fsck_ffs finds |
 //! | [`options`] | mount options |
 //! | [`vfs`] | the adapter to `rumpvfs`, the only one that names it |
 //!
@@ -57,6 +58,7 @@ extern crate alloc;
 
 pub mod bits;
 pub mod cg;
+pub mod check;
 pub mod dir;
 pub mod error;
 pub mod inode;

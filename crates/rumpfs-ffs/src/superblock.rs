@@ -199,6 +199,36 @@ pub fn find(device: &dyn BlockDevice) -> Result<Option<Found>> {
     Ok(None)
 }
 
+/// The superblock or the copy of one at a byte.
+///
+/// # Errors
+/// [`Error::Device`].
+pub(crate) fn at_byte(device: &dyn BlockDevice, byte: u64) -> Result<Option<Found>> {
+    let mut bytes = [0; SUPERBLOCK_LEN];
+    let read = device.read_at(byte, &mut bytes);
+    read.map_err(at(Place::Superblock(byte)))?;
+    Ok(recognise_copy(byte, &bytes))
+}
+
+/// A copy, wherever it lies.
+pub(crate) fn recognise_copy(at: u64, bytes: &[u8]) -> Option<Found> {
+    let bytes: [u8; SUPERBLOCK_LEN] = bytes.try_into().ok()?;
+    let magic = bytes.get(SUPERBLOCK_LEN.saturating_sub(4)..)?;
+    [Order::Little, Order::Big].into_iter().find_map(|order| {
+        let version = match order.u32(magic)? {
+            MAGIC_UFS1 => Version::Ufs1,
+            MAGIC_UFS2 => Version::Ufs2,
+            _ => return None,
+        };
+        Some(Found {
+            at,
+            order,
+            version,
+            bytes,
+        })
+    })
+}
+
 fn recognise<O: ByteOrder>(
     place: u64,
     order: Order,

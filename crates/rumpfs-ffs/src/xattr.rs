@@ -34,10 +34,7 @@ impl Ffs {
     /// [`Error::Value`] where they are damaged, [`Error::Device`].
     pub fn each_attribute(&self, inode: &Inode, each: impl FnMut(Attribute<'_>)) -> Result<()> {
         let bytes = self.attribute_bytes(inode)?;
-        match self.superblock.order {
-            Order::Little => records::<LittleEndian>(inode.ino, &bytes, each),
-            Order::Big => records::<BigEndian>(inode.ino, &bytes, each),
-        }
+        parse(self.superblock.order, inode.ino, &bytes, each)
     }
 
     fn attribute_bytes(&self, inode: &Inode) -> Result<Vec<u8>> {
@@ -69,6 +66,19 @@ impl Ffs {
         }
         bytes.truncate(index(size));
         Ok(bytes)
+    }
+}
+
+/// Gives the records of an inode's area to `each`.
+pub(crate) fn parse(
+    order: Order,
+    ino: u64,
+    bytes: &[u8],
+    each: impl FnMut(Attribute<'_>),
+) -> Result<()> {
+    match order {
+        Order::Little => records::<LittleEndian>(ino, bytes, each),
+        Order::Big => records::<BigEndian>(ino, bytes, each),
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod df;
 pub(crate) mod docs;
 pub(crate) mod du;
 pub(crate) mod find;
+pub(crate) mod fsck;
 pub(crate) mod info;
 pub(crate) mod ls;
 pub(crate) mod mkdir;
