@@ -19,6 +19,7 @@
 //! | `commit` | commit, checkpoint, write-back, abort |
 //! | [`handle`] | [`Handle`]: change, create, forget, roll back |
 //! | [`log`] | [`Log`], what a log format implements |
+//! | `space` | [`Space`], whether an operation may use the last free blocks |
 //!
 //! # Lock order
 //! commit lock → handle lock → running transaction → a shard of the buffer table → one buffer's content. The first two are
@@ -37,10 +38,12 @@ pub mod handle;
 mod load;
 pub mod log;
 mod ranges;
+mod space;
 mod transaction;
 pub mod volume;
 
 pub use buffer::{Buf, BufData, Buffer};
 pub use handle::Handle;
 pub use log::{Hooks, Log, LogRecord};
+pub use space::Space;
 pub use volume::{Volume, VolumeOptions};

@@ -4,7 +4,8 @@
 //! that may be shorter. Looked at in this order: the goal itself; a run as long as wanted in the goal's group and the
 //! groups after it; any run in any group. Blocks that were freed by a transaction that is not durable are passed over.
 //!
-//! Every caller may use the blocks reserved for the superuser: who calls is not known here.
+//! Of the last `s_r_blocks_count` free blocks nothing is given to operations that may use [`Space::Ordinary`] alone. What gives
+//! blocks back in the end (removal, holes) may use them, as may what writes to blocks that the file has already.
 
 use crate::{
     bitmap::{self, Run},
@@ -17,7 +18,7 @@ use crate::{
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::ops::Range;
-use rumpbio::Buf;
+use rumpbio::{Buf, Space};
 use rumpuser::Errno;
 
 /// Groups from the goal's on in which a run as long as wanted is looked for before any run will do.
@@ -209,9 +210,11 @@ impl Txn<'_> {
     /// Allocates up to `want` clusters in one run, near `goal`.
     ///
     /// # Errors
-    /// `ENOSPC`; what is wrong with the first bad group if all groups that could have had room are bad.
+    /// `ENOSPC`, also when only blocks are left that the operation may not take; what is wrong with the first bad group if all
+    /// groups that could have had room are bad.
     pub(crate) fn allocate(&mut self, goal: FsBlock, want: u32) -> Result<Blocks> {
         let sb = self.sb();
+        let want = self.outside_reserve(want)?;
         let (goal_group, offset) = sb.group_of(goal).unwrap_or((GroupNumber(0), 0));
         let goal_bit = offset.wrapping_shr(sb.cluster_bits);
         let mut first_error = None;
@@ -242,6 +245,21 @@ impl Txn<'_> {
             }
         }
         Err(first_error.unwrap_or(Error::Refused(Errno::ENOSPC)))
+    }
+
+    /// How many of `want` clusters the operation may take.
+    fn outside_reserve(&self, want: u32) -> Result<u32> {
+        let sb = self.sb();
+        if self.space == Space::Reserve || sb.reserved_blocks == 0 {
+            return Ok(want);
+        }
+        let wide = sb.features.incompat(Incompat::BIT64);
+        let free = self.fs().with_superblock(|raw| free_blocks(raw, wide))?;
+        let ordinary = free.saturating_sub(sb.reserved_blocks) >> sb.cluster_bits;
+        match u32::try_from(ordinary).unwrap_or(u32::MAX).min(want) {
+            0 => Err(Error::Refused(Errno::ENOSPC)),
+            most => Ok(most),
+        }
     }
 
     /// Allocates in one group. With `good`, only a run as long as wanted, or one that starts at the goal.

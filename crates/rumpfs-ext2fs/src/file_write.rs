@@ -9,6 +9,7 @@ use crate::{
     txn::{MAP_CREDITS, MAP_STEP, Txn, Writer},
     types::{FileBlock, FsBlock, index, number},
 };
+use rumpbio::Space;
 use rumpuser::{Errno, Timespec};
 
 /// Files above this size need the large_file feature.
@@ -163,7 +164,7 @@ impl Writer {
         ))
     }
 
-    /// Gives all blocks of a range of a file a place, and the file a size of at least `size_at_least`. `placed` is told,
+    /// Gives all blocks of a range of a file, offset and length, a place, and the file a size of at least `size_at_least`. `placed` is told,
     /// inside the transaction, of all bytes that had none or were not written. Returns how many bytes were done.
     ///
     /// # Errors
@@ -171,9 +172,8 @@ impl Writer {
     pub fn allocate(
         &self,
         inode: &mut Inode,
-        offset: u64,
-        len: u64,
-        size_at_least: u64,
+        (offset, len, size_at_least): (u64, u64, u64),
+        space: Space,
         now: Timespec,
         placed: &mut dyn FnMut(PlacedBytes),
     ) -> Result<u64> {
@@ -186,6 +186,7 @@ impl Writer {
             device: block.0.wrapping_shl(bits),
         };
         self.run_on(MAP_CREDITS, now, inode, |txn, inode| {
+            txn.space = space;
             // Told at the end, when the transaction cannot fail any more: it may be run twice.
             let mut pieces = alloc::vec::Vec::new();
             if inode.flags.contains(InodeFlags::INLINE_DATA) {
@@ -216,7 +217,14 @@ impl Writer {
     ///
     /// # Errors
     /// As [`allocate`](Self::allocate); `EOPNOTSUPP` for files with a block map.
-    pub fn reserve(&self, inode: &mut Inode, offset: u64, len: u64, now: Timespec) -> Result<()> {
+    pub fn reserve(
+        &self,
+        inode: &mut Inode,
+        offset: u64,
+        len: u64,
+        space: Space,
+        now: Timespec,
+    ) -> Result<()> {
         Txn::check_content(inode)?;
         let (first, count) = self.block_range(offset, len)?;
         let mut done = 0_u32;
@@ -224,6 +232,7 @@ impl Writer {
             let at = FileBlock(first.0.saturating_add(done));
             let left = count.saturating_sub(done);
             let n = self.run_on(MAP_CREDITS, now, inode, |txn, inode| {
+                txn.space = space;
                 if inode.flags.contains(InodeFlags::INLINE_DATA) {
                     txn.inline_file_to_block(inode)?;
                 }

@@ -30,7 +30,7 @@
 //! | inline_data | new files and directories get blocks; what is inline moves into a block when it grows |
 //! | a journal on another device | refused |
 //!
-//! Whoever calls may use the blocks reserved for the superuser. Copies of the superblock and of the descriptors are left
+//! The reserved blocks are for those whom the superblock or the options name ([`rumpbio::Space`]). Copies of the superblock and of the descriptors are left
 //! as they are, as Linux does. An operation is one transaction; shortening or deleting a file of very many pieces takes
 //! several, and the list of orphans sees to it that a crash between them is made good at the next mount.
 //!

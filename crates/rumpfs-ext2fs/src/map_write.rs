@@ -11,6 +11,7 @@ use crate::{
     txn::{MAP_STEP, Txn},
     types::{FileBlock, FsBlock},
 };
+use rumpbio::Space;
 use rumpuser::Errno;
 
 /// What is to become of a hole.
@@ -70,8 +71,7 @@ impl Txn<'_> {
                 Mapping::OnDisk { len, .. } => len,
                 Mapping::Unwritten { len, .. } if purpose == Purpose::Reserve => len,
                 Mapping::Unwritten { block, len } => {
-                    let txn = &mut *self;
-                    let n = ExtentTree { txn, inode }.mark_written(at, len)?;
+                    let n = self.write_reserved(inode, at, len)?;
                     placed(at, block, n);
                     n
                 }
@@ -94,6 +94,15 @@ impl Txn<'_> {
             done = done.saturating_add(step.min(left));
         }
         Ok(done)
+    }
+
+    /// Marks blocks as written that were kept for the file: they were paid for, and so is what the map needs to say it.
+    fn write_reserved(&mut self, inode: &mut Inode, at: FileBlock, len: u32) -> Result<u32> {
+        let space = core::mem::replace(&mut self.space, Space::Reserve);
+        let txn = &mut *self;
+        let written = ExtentTree { txn, inode }.mark_written(at, len);
+        self.space = space;
+        written
     }
 
     /// Fills the hole at `at`, at most `len` blocks. Returns where and how much.

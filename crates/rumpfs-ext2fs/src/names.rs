@@ -13,6 +13,7 @@ use crate::{
     xattr_write::{SetMode, value_credits},
 };
 use alloc::vec::Vec;
+use rumpbio::Space;
 use rumpuser::{Errno, Timespec};
 
 /// Most names of an inode: `EXT4_LINK_MAX`.
@@ -35,6 +36,8 @@ pub struct NewNode<'a> {
     pub time: Timespec,
     /// Attributes that it is born with, as they are stored.
     pub xattrs: Vec<(NameIndex, Vec<u8>, Vec<u8>)>,
+    /// Which free blocks it may take.
+    pub space: Space,
 }
 
 /// Type of an inode to be made.
@@ -468,6 +471,7 @@ impl Writer {
     ) -> Result<Inode> {
         let credits = credits(self.fs(), &new.xattrs);
         self.run_on(credits, now, dir, |txn, dir| {
+            txn.space = new.space;
             txn.create_named(dir, place, new)
         })
     }
@@ -479,6 +483,7 @@ impl Writer {
     pub fn create_unnamed(&self, new: &NewNode<'_>, now: Timespec) -> Result<Inode> {
         let root = self.fs().inode(InodeNumber::ROOT)?;
         self.run(credits(self.fs(), &new.xattrs), now, |txn| {
+            txn.space = new.space;
             txn.create_unnamed(&root, new)
         })
     }
@@ -492,9 +497,11 @@ impl Writer {
         dir: &mut Inode,
         place: &NamePlace<'_>,
         target: &mut Inode,
+        space: Space,
         time: Timespec,
     ) -> Result<()> {
         let copies = self.run(NAME_CREDITS, time, |txn| {
+            txn.space = space;
             let mut copies = (dir.clone(), target.clone());
             txn.link(&mut copies.0, place, &mut copies.1, time)?;
             Ok(copies)
@@ -537,6 +544,7 @@ impl Writer {
         inode: &mut Inode,
         replaced: Option<&mut Inode>,
         exchange: bool,
+        space: Space,
         time: Timespec,
     ) -> Result<()> {
         let (first, second) = match dirs {
@@ -544,6 +552,7 @@ impl Writer {
             Dirs::Two(from, to) => (from, Some(to)),
         };
         let (a, b, moved, other) = self.run(NAME_CREDITS, time, |txn| {
+            txn.space = space;
             let mut a = first.clone();
             let mut b = second.as_deref().cloned();
             let mut moved = inode.clone();
@@ -582,6 +591,7 @@ impl Writer {
         (index, name): (NameIndex, &[u8]),
         value: &[u8],
         mode: SetMode,
+        space: Space,
         time: Timespec,
     ) -> Result<()> {
         if self.fs().superblock().rev_level == 0 {
@@ -589,6 +599,7 @@ impl Writer {
         }
         let credits = self.fs().xattr_credits(inode, value.len())?;
         self.run_on(credits, time, inode, |txn, inode| {
+            txn.space = space;
             txn.set_xattr(inode, index, name, value, mode)?;
             inode.ctime = clamp_time(inode, time);
             txn.store_inode(inode)

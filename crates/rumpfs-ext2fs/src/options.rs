@@ -12,6 +12,10 @@ pub struct Options {
     pub norecovery: bool,
     /// `errors=`: what becomes of a mount for writing when the volume is found damaged; `None`: what the superblock says.
     pub errors: Option<OnError>,
+    /// `resuid=`: the user who may take the blocks that the volume keeps back; `None`: whom the superblock names.
+    pub resuid: Option<u32>,
+    /// `resgid=`: the group whose members may, if it is not 0; `None`: the one that the superblock names.
+    pub resgid: Option<u32>,
 }
 
 /// An option that cannot be followed.
@@ -56,6 +60,14 @@ impl Options {
                     });
                     continue;
                 }
+                "resuid" => {
+                    parsed.resuid = Some(number(name, value.as_deref())?);
+                    continue;
+                }
+                "resgid" => {
+                    parsed.resgid = Some(number(name, value.as_deref())?);
+                    continue;
+                }
                 _ => return Err(OptionError::Unknown(name.clone())),
             }
             if value.is_some() {
@@ -67,6 +79,13 @@ impl Options {
         }
         Ok(parsed)
     }
+}
+
+/// A number as the value of an option.
+fn number(name: &str, value: Option<&str>) -> Result<u32, OptionError> {
+    value
+        .and_then(|value| value.parse().ok())
+        .ok_or_else(|| OptionError::Value(String::from(name)))
 }
 
 #[cfg(test)]
@@ -88,7 +107,7 @@ mod tests {
             parse("noload", None, true),
             Ok(Options {
                 norecovery: true,
-                errors: None
+                ..Options::default()
             })
         );
         assert_eq!(
@@ -107,6 +126,16 @@ mod tests {
             parse("errors", None, false),
             Err(OptionError::Value("errors".to_string()))
         );
+        let reserve = parse("resuid", Some("1000"), false).map(|options| options.resuid);
+        assert_eq!(reserve, Ok(Some(1000)));
+        let reserve = parse("resgid", Some("0"), false).map(|options| options.resgid);
+        assert_eq!(reserve, Ok(Some(0)));
+        for wrong in [None, Some(""), Some("-1"), Some("root")] {
+            assert_eq!(
+                parse("resgid", wrong, false),
+                Err(OptionError::Value("resgid".to_string()))
+            );
+        }
         assert_eq!(
             parse("data", Some("journal"), true),
             Err(OptionError::Unknown("data".to_string()))

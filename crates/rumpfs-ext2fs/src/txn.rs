@@ -22,7 +22,7 @@ use alloc::{
 };
 use core::ops::Range;
 use hashbrown::HashMap;
-use rumpbio::{Buf, Handle, Hooks};
+use rumpbio::{Buf, Handle, Hooks, Space};
 use rumpuser::{Errno, Timespec, sync::Mutex};
 use zerocopy::FromBytes;
 
@@ -117,6 +117,8 @@ pub(crate) struct Txn<'w> {
     pub(crate) now: Timespec,
     /// Free blocks were passed over because a crash could bring their former owner back: with a commit there is more room.
     pub(crate) passed_held: bool,
+    /// Which free blocks may be taken. All, unless somebody's operation says less.
+    pub(crate) space: Space,
 }
 
 impl Writer {
@@ -160,6 +162,7 @@ impl Writer {
             handle,
             now,
             passed_held: false,
+            space: Space::Reserve,
         })
     }
 

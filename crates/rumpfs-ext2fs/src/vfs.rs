@@ -30,14 +30,14 @@ use alloc::{
     vec::Vec,
 };
 use core::sync::atomic::{AtomicBool, Ordering};
-use rumpkern::{Component, FileType, Log, Phase, types::DeviceNumber};
+use rumpkern::{Component, Cred, FileType, Log, Phase, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Result, Timespec, sync::RwLock};
 use rumpvfs::{
     KernelVfs as _,
     fs::{
         AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem,
         Found, FsStatistics, FsType, Ino, Limits, MountContext, NewInode, Place, Placed, Probe,
-        Protection, Rename, Renamed, SetAttributes, XattrMode, erase,
+        Protection, Rename, Renamed, SetAttributes, Space, XattrMode, erase,
     },
     name::Name,
 };
@@ -425,6 +425,19 @@ impl FileSystem for Mounted {
         self.told(self.statistics_now())
     }
 
+    fn space_for(&self, cred: &Cred) -> Space {
+        let sb = self.fs.superblock();
+        let options = &self.around.options;
+        let uid = options.resuid.unwrap_or(u32::from(sb.def_resuid));
+        let gid = options.resgid.unwrap_or(u32::from(sb.def_resgid));
+        // As Linux has it: the group 0 is not asked for.
+        if cred.is_root() || cred.uid == uid || gid != 0 && cred.in_group(gid) {
+            Space::Reserve
+        } else {
+            Space::Ordinary
+        }
+    }
+
     fn load(&self, ino: Ino) -> Result<Inode> {
         self.told(self.load_inode(ino))
     }
@@ -564,10 +577,11 @@ impl FileSystem for Mounted {
         slot: DirSlot,
         name: Name<'_>,
         target: &mut Inode,
+        space: Space,
         time: Timespec,
     ) -> Result<()> {
         let place = write::place(name, slot);
-        self.told(self.side()?.writer.link(dir, &place, target, time))
+        self.told(self.side()?.writer.link(dir, &place, target, space, time))
     }
 
     fn unlink(
@@ -601,6 +615,7 @@ impl FileSystem for Mounted {
         offset: u64,
         len: u64,
         size_at_least: u64,
+        space: Space,
         placed: &mut dyn FnMut(Placed),
     ) -> Result<u64> {
         let side = self.side()?;
@@ -609,14 +624,15 @@ impl FileSystem for Mounted {
             &side.writer,
             inode,
             range,
+            space,
             side.now(),
             placed,
         ))
     }
 
-    fn reserve(&self, inode: &mut Inode, offset: u64, len: u64) -> Result<()> {
+    fn reserve(&self, inode: &mut Inode, offset: u64, len: u64, space: Space) -> Result<()> {
         let side = self.side()?;
-        self.told(side.writer.reserve(inode, offset, len, side.now()))
+        self.told(side.writer.reserve(inode, offset, len, space, side.now()))
     }
 
     fn set_size(&self, inode: &mut Inode, size: u64, time: Timespec) -> Result<()> {
@@ -654,13 +670,17 @@ impl FileSystem for Mounted {
         name: &[u8],
         value: &[u8],
         mode: XattrMode,
+        space: Space,
         time: Timespec,
     ) -> Result<()> {
         let side = self.side()?;
         let name = NameIndex::split(name).ok_or(Errno::EOPNOTSUPP)?;
         let mode = write::set_mode(mode);
         match self.told(stored_value(inode.file_type, name.0, value))? {
-            Some(value) => self.told(side.writer.set_xattr(inode, name, &value, mode, time)),
+            Some(value) => self.told(
+                side.writer
+                    .set_xattr(inode, name, &value, mode, space, time),
+            ),
             // A list without entries.
             None => match side.writer.remove_xattr(inode, name, time) {
                 Err(Error::Refused(Errno::ENODATA)) => Ok(()),

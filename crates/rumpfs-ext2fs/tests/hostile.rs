@@ -2,6 +2,7 @@
 
 mod write_support;
 
+use rumpbio::Space;
 use rumpfs_ext2fs::{
     Error,
     inode::{FileType, Inode},
@@ -71,14 +72,27 @@ fn populate(disk: &Disk) {
     for n in 0..300 {
         let now = disk.now();
         disk.writer
-            .allocate(&mut file, n * 8192, 1024, n * 8192 + 1024, now, &mut |_| {})
+            .allocate(
+                &mut file,
+                (n * 8192, 1024, n * 8192 + 1024),
+                Space::Reserve,
+                now,
+                &mut |_| {},
+            )
             .unwrap();
     }
     for n in 0..5 {
         let mut inode = disk.at(&format!("d{n}"));
         let name = (NameIndex::USER, &b"attribute"[..]);
         disk.writer
-            .set_xattr(&mut inode, name, &[7; 600], SetMode::Set, disk.now())
+            .set_xattr(
+                &mut inode,
+                name,
+                &[7; 600],
+                SetMode::Set,
+                Space::Reserve,
+                disk.now(),
+            )
             .unwrap();
     }
 }
@@ -109,9 +123,13 @@ fn use_it(disk: &Disk) {
             if let Ok(mut made) = disk.try_create(&mut dir, format!("new{k}").as_bytes(), kind)
                 && k % 3 == 0
             {
-                let _ = disk
-                    .writer
-                    .allocate(&mut made, 0, 5000, 5000, now, &mut |_| {});
+                let _ = disk.writer.allocate(
+                    &mut made,
+                    (0, 5000, 5000),
+                    Space::Ordinary,
+                    now,
+                    &mut |_| {},
+                );
             }
         }
         for k in 0..40 {
@@ -134,7 +152,7 @@ fn use_it(disk: &Disk) {
         let name = (NameIndex::USER, &b"another"[..]);
         let _ = disk
             .writer
-            .set_xattr(&mut dir, name, &[1; 300], SetMode::Set, now);
+            .set_xattr(&mut dir, name, &[1; 300], SetMode::Set, Space::Reserve, now);
         let name = (NameIndex::USER, &b"attribute"[..]);
         let _ = disk.writer.remove_xattr(&mut dir, name, now);
         let place = NamePlace {
@@ -142,12 +160,16 @@ fn use_it(disk: &Disk) {
             position: None,
         };
         if let Some(mut target) = find(&root, "pieces") {
-            let _ = disk.writer.link(&mut dir, &place, &mut target, now);
+            let _ = disk
+                .writer
+                .link(&mut dir, &place, &mut target, Space::Reserve, now);
         }
     }
     if let Some(mut file) = find(&root, "pieces") {
         let _ = disk.writer.punch(&mut file, 10_000, 500_000, now);
-        let _ = disk.writer.reserve(&mut file, 0, 300_000, now);
+        let _ = disk
+            .writer
+            .reserve(&mut file, 0, 300_000, Space::Reserve, now);
         let _ = disk.writer.set_size(&mut file, 1_000_000, now, now);
         let place = NamePlace {
             name: b"pieces",
@@ -168,6 +190,7 @@ fn use_it(disk: &Disk) {
         gid: 0,
         time: now,
         xattrs: vec![(NameIndex::USER, b"a".to_vec(), vec![1; 50])],
+        space: Space::Ordinary,
     };
     if let Ok(inode) = disk.writer.create_unnamed(&new, now) {
         let _ = disk.writer.reclaim(inode, now);

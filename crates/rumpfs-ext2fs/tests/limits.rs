@@ -2,6 +2,7 @@
 
 mod write_support;
 
+use rumpbio::Space;
 use rumpfs_ext2fs::{
     Error,
     inode::FileType,
@@ -131,7 +132,9 @@ fn three_levels_with_large_dir_and_an_end_without() {
             if target.links >= 64_000 {
                 target = disk.file(&format!("target{n}"), b"");
             }
-            let linked = disk.writer.link(&mut dir, &place, &mut target, disk.now());
+            let linked =
+                disk.writer
+                    .link(&mut dir, &place, &mut target, Space::Reserve, disk.now());
             full = refused(linked) == Some(Errno::ENOSPC);
             targets.push(target);
             n += 1;
@@ -187,7 +190,10 @@ fn links_end_at_the_format_s_limit() {
             name: name.as_bytes(),
             position: None,
         };
-        end = refused(disk.writer.link(&mut dir, &place, &mut target, disk.now()));
+        end = refused(
+            disk.writer
+                .link(&mut dir, &place, &mut target, Space::Reserve, disk.now()),
+        );
         if end.is_some() {
             break;
         }
@@ -208,7 +214,13 @@ fn a_file_past_two_gigabytes_sets_the_feature() {
     disk.check();
     assert!(!disk.debugfs("stats").contains("large_file"));
     disk.writer
-        .allocate(&mut inode, 1 << 31, 1024, (1 << 31) + 10, now, &mut |_| {})
+        .allocate(
+            &mut inode,
+            (1 << 31, 1024, (1 << 31) + 10),
+            Space::Reserve,
+            now,
+            &mut |_| {},
+        )
         .unwrap();
     assert_eq!(inode.size, (1 << 31) + 10);
     disk.check();
@@ -250,6 +262,7 @@ fn orphans_are_freed_at_the_next_mount() {
             gid: 0,
             time: disk.now(),
             xattrs: Vec::new(),
+            space: Space::Ordinary,
         };
         let mut unnamed = disk.writer.create_unnamed(&new, disk.now()).unwrap();
         disk.write(&mut unnamed, 0, &[5; 5000]);
@@ -272,7 +285,13 @@ fn a_file_of_many_pieces_is_cut_and_deleted_in_steps() {
         let now = disk.now();
         for n in 0..3000 {
             disk.writer
-                .allocate(&mut file, n * 2 * block, block, 0, now, &mut |_| {})
+                .allocate(
+                    &mut file,
+                    (n * 2 * block, block, 0),
+                    Space::Reserve,
+                    now,
+                    &mut |_| {},
+                )
                 .unwrap();
         }
         disk.writer

@@ -2,6 +2,7 @@
 
 mod write_support;
 
+use rumpbio::Space;
 use rumpfs_ext2fs::{
     Error, acl,
     inode::{FileType, Inode},
@@ -85,7 +86,8 @@ fn disk(kind: &str) -> Disk {
 fn set(disk: &Disk, inode: &mut Inode, name: &[u8], value: &[u8]) -> rumpfs_ext2fs::Result<()> {
     let name = NameIndex::split(name).unwrap();
     let now = disk.now();
-    disk.writer.set_xattr(inode, name, value, SetMode::Set, now)
+    disk.writer
+        .set_xattr(inode, name, value, SetMode::Set, Space::Reserve, now)
 }
 
 fn get(disk: &Disk, inode: &Inode, name: &[u8]) -> Option<Vec<u8>> {
@@ -193,9 +195,14 @@ fn random_changes_on_every_kind() {
                     SetMode::Replace,
                 ][numbers.below(4)];
                 let there = model.contains_key(&key);
-                let result = disk
-                    .writer
-                    .set_xattr(&mut inode, (index, &name), &value, mode, now);
+                let result = disk.writer.set_xattr(
+                    &mut inode,
+                    (index, &name),
+                    &value,
+                    mode,
+                    Space::Reserve,
+                    now,
+                );
                 match (mode, there) {
                     (SetMode::Create, true) => assert_eq!(refused(result), Errno::EEXIST),
                     (SetMode::Replace, false) => assert_eq!(refused(result), Errno::ENODATA),
@@ -523,7 +530,14 @@ fn access_control_lists() {
         for index in [access, default] {
             let now = disk.now();
             disk.writer
-                .set_xattr(&mut dir, (index, b""), &bytes, SetMode::Set, now)
+                .set_xattr(
+                    &mut dir,
+                    (index, b""),
+                    &bytes,
+                    SetMode::Set,
+                    Space::Reserve,
+                    now,
+                )
                 .unwrap();
             let back = disk.fs.xattr(&dir, index, b"").unwrap().unwrap();
             assert_eq!(acl::to_attribute(dir.ino, &back).unwrap(), value);
@@ -585,7 +599,7 @@ fn the_kernel_reads_the_same() {
         let set_acl = |inode: &mut Inode, index| {
             let now = disk.now();
             disk.writer
-                .set_xattr(inode, (index, b""), &acl, SetMode::Set, now)
+                .set_xattr(inode, (index, b""), &acl, SetMode::Set, Space::Reserve, now)
                 .unwrap();
         };
         set_acl(&mut file, NameIndex::ACL_ACCESS);

@@ -27,7 +27,7 @@ use rumpvfs::{
     fs::{
         AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem,
         Found, FsStatistics, FsType, Ino, Limits, MountContext, NewInode, NewKind, Place, Placed,
-        Probe, Protection, Rename, Renamed, SetAttributes, WriteOrdered, erase,
+        Probe, Protection, Rename, Renamed, SetAttributes, Space, WriteOrdered, erase,
     },
     name::{NAME_MAX, Name},
 };
@@ -332,6 +332,7 @@ impl FileSystem for Mounted {
         _slot: DirSlot,
         _name: Name<'_>,
         _target: &mut Inode,
+        _space: Space,
         _time: Timespec,
     ) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
@@ -396,6 +397,7 @@ impl FileSystem for Mounted {
         offset: u64,
         len: u64,
         size_at_least: u64,
+        _space: Space,
         placed: &mut dyn FnMut(Placed),
     ) -> Result<u64> {
         let done = self

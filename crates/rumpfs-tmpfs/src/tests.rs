@@ -6,6 +6,7 @@ mod tree;
 use crate::{Tmpfs, node::Node, options::Options};
 use alloc::{format, vec::Vec};
 use rumpuser::{Result, Timespec};
+use rumpvfs::fs::Space;
 use rumpvfs::{
     fs::{
         DirCookie, DirEmit, DirEntry, DirSlot, FileSystem, Found, Ino, NewInode, NewKind, Rename,
@@ -34,6 +35,7 @@ fn new(kind: NewKind) -> NewInode {
         gid: 2,
         time: T1,
         xattrs: Vec::new(),
+        space: Space::Ordinary,
     }
 }
 

@@ -17,7 +17,8 @@ use rumpuser::{
 use rumpvfs::{
     fs::{
         Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem, Found, FsStatistics,
-        Ino, Limits, NewInode, NewKind, Place, Placed, Rename, Renamed, SetAttributes, XattrMode,
+        Ino, Limits, NewInode, NewKind, Place, Placed, Rename, Renamed, SetAttributes, Space,
+        XattrMode,
     },
     name::Name,
 };
@@ -68,6 +69,7 @@ impl Tmpfs {
             gid: options.gid,
             time: now,
             xattrs: Vec::new(),
+            space: Space::Reserve,
         };
         // The first number is the root's; a limit of one inode holds it.
         if let Ok(mut root) = fs.make(&new, Some(ROOT)) {
@@ -239,6 +241,7 @@ impl FileSystem for Tmpfs {
         slot: DirSlot,
         name: Name<'_>,
         target: &mut Node,
+        _space: Space,
         time: Timespec,
     ) -> Result<()> {
         self.link_in(dir, slot, name, target, time)
@@ -270,6 +273,7 @@ impl FileSystem for Tmpfs {
         offset: u64,
         len: u64,
         size_at_least: u64,
+        _space: Space,
         placed: &mut dyn FnMut(Placed),
     ) -> Result<u64> {
         let (start, end) = blocks(offset, len)?;
@@ -296,7 +300,7 @@ impl FileSystem for Tmpfs {
         Ok(reached.saturating_sub(offset))
     }
 
-    fn reserve(&self, inode: &mut Node, offset: u64, len: u64) -> Result<()> {
+    fn reserve(&self, inode: &mut Node, offset: u64, len: u64, _space: Space) -> Result<()> {
         let (start, end) = blocks(offset, len)?;
         let file = inode.regular_mut()?;
         let missing = file.extents.missing(start, end);
@@ -352,6 +356,7 @@ impl FileSystem for Tmpfs {
         name: &[u8],
         value: &[u8],
         mode: XattrMode,
+        _space: Space,
         time: Timespec,
     ) -> Result<()> {
         let (added, freed) = inode.xattrs.cost(name, value, mode)?;

@@ -4,7 +4,7 @@ use crate::{
     acl,
     calls::{Access, ChangeAttributes, Follow, SetTime},
     erased::AnyFileSystem,
-    fs::{Attributes, SetAttributes, XattrMode},
+    fs::{Attributes, SetAttributes, Space, XattrMode},
     perm,
     process::{Ctx, Start},
     special,
@@ -42,7 +42,7 @@ pub(crate) fn set_attributes(
 ///
 /// # Errors
 /// `EISDIR`, `EINVAL`, `EFBIG`, `EPERM`, `EIO`.
-pub(crate) fn set_size(vnode: &VnodeRef, size: u64, privileged: bool) -> Result<()> {
+pub(crate) fn set_size(vnode: &VnodeRef, size: u64, privileged: bool, space: Space) -> Result<()> {
     if vnode.marked(HOST) {
         return special::truncate(vnode, size);
     }
@@ -59,7 +59,7 @@ pub(crate) fn set_size(vnode: &VnodeRef, size: u64, privileged: bool) -> Result<
         return Err(Errno::EFBIG);
     }
     let now = mount.now();
-    let result = pages.truncate(&mount.fs, &mut inode, size, now);
+    let result = pages.truncate(&mount.fs, &mut inode, size, space, now);
     vnode.refresh(
         &inode,
         Pending {
@@ -117,6 +117,7 @@ impl Ctx<'_> {
             acl::ACCESS,
             &new.bytes(),
             XattrMode::Set,
+            fs.space_for(&self.cred),
             vnode.mount.now(),
         )?;
         vnode.extra.lock().access = None;
@@ -263,7 +264,12 @@ impl Ctx<'_> {
             return Err(Errno::EINVAL);
         }
         check_access(&vnode, &self.cred, Access::W)?;
-        set_size(&vnode, size, self.cred.is_root())
+        set_size(
+            &vnode,
+            size,
+            self.cred.is_root(),
+            vnode.mount.fs.space_for(&self.cred),
+        )
     }
 
     pub(crate) fn access(

@@ -138,6 +138,7 @@ impl Ctx<'_> {
             gid,
             time: dir.mount.now(),
             xattrs,
+            space: dir.mount.fs.space_for(&self.cred),
         }
     }
 
@@ -260,9 +261,14 @@ impl Ctx<'_> {
             return Err(Errno::ENOENT);
         }
         let time = mount.now();
-        mount
-            .fs
-            .link(&mut dir_inode, slot, new.name, &mut inode, time)?;
+        mount.fs.link(
+            &mut dir_inode,
+            slot,
+            new.name,
+            &mut inode,
+            mount.fs.space_for(&self.cred),
+            time,
+        )?;
         target.unmark(crate::vnode::NAMELESS);
         target.refresh(&inode, Pending::default());
         dir.refresh(&dir_inode, CHANGED);

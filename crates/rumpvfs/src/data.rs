@@ -47,10 +47,10 @@ pub(crate) fn allocate(
     let mount = &vnode.mount;
     let mut inode = vnode.exclusive()?;
     perm::extendable(vnode.attr.lock().now.protection)?;
-    let mut result = pages.reserve(&mount.fs, &mut inode, offset, len);
+    let mut result = pages.reserve(&mount.fs, &mut inode, offset, len, file.space);
     let end = offset + len;
     if result.is_ok() && !keep_size && end > vnode.size() {
-        result = pages.truncate(&mount.fs, &mut inode, end, mount.now());
+        result = pages.truncate(&mount.fs, &mut inode, end, file.space, mount.now());
     }
     file.note_write(&mut inode, result)?;
     drop(inode);
@@ -65,7 +65,7 @@ pub(crate) fn punch(file: &VnodeFile, flags: OpenFlags, offset: u64, len: u64) -
     let mount = &vnode.mount;
     let mut inode = vnode.exclusive()?;
     perm::changeable(vnode.attr.lock().now.protection)?;
-    let result = pages.punch(&mount.fs, &mut inode, offset, len);
+    let result = pages.punch(&mount.fs, &mut inode, offset, len, file.space);
     file.note_write(&mut inode, result)?;
     drop(inode);
     mount.changed()

@@ -5,12 +5,13 @@
 use crate::{
     fs::{
         Attributes, DirCookie, DirEmit, DirSlot, Extent, FileSystem, Found, FsStatistics, Ino,
-        Limits, NewInode, Placed, Rename, Renamed, SetAttributes, XattrMode,
+        Limits, NewInode, Placed, Rename, Renamed, SetAttributes, Space, XattrMode,
     },
     name::Name,
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::any::Any;
+use rumpkern::Cred;
 use rumpuser::{BlockDevice, Result, Timespec};
 
 /// A driver's inode with its type erased.
@@ -43,6 +44,8 @@ pub trait AnyFileSystem: Send + Sync {
     fn limits(&self) -> Limits;
     /// See [`FileSystem::statistics`].
     fn statistics(&self) -> Result<FsStatistics>;
+    /// See [`FileSystem::space_for`].
+    fn space_for(&self, cred: &Cred) -> Space;
     /// See [`FileSystem::load`].
     fn load(&self, ino: Ino) -> Result<AnyInode>;
     /// See [`FileSystem::attributes`].
@@ -76,6 +79,7 @@ pub trait AnyFileSystem: Send + Sync {
         slot: DirSlot,
         name: Name<'_>,
         target: &mut AnyInode,
+        space: Space,
         time: Timespec,
     ) -> Result<()>;
     /// See [`FileSystem::unlink`].
@@ -98,10 +102,11 @@ pub trait AnyFileSystem: Send + Sync {
         offset: u64,
         len: u64,
         size_at_least: u64,
+        space: Space,
         placed: &mut dyn FnMut(Placed),
     ) -> Result<u64>;
     /// See [`FileSystem::reserve`].
-    fn reserve(&self, inode: &mut AnyInode, offset: u64, len: u64) -> Result<()>;
+    fn reserve(&self, inode: &mut AnyInode, offset: u64, len: u64, space: Space) -> Result<()>;
     /// See [`FileSystem::set_size`].
     fn set_size(&self, inode: &mut AnyInode, size: u64, time: Timespec) -> Result<()>;
     /// See [`FileSystem::punch`].
@@ -125,6 +130,7 @@ pub trait AnyFileSystem: Send + Sync {
         name: &[u8],
         value: &[u8],
         mode: XattrMode,
+        space: Space,
         time: Timespec,
     ) -> Result<()>;
     /// See [`FileSystem::remove_xattr`].
@@ -148,6 +154,10 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
 
     fn statistics(&self) -> Result<FsStatistics> {
         self.0.statistics()
+    }
+
+    fn space_for(&self, cred: &Cred) -> Space {
+        self.0.space_for(cred)
     }
 
     fn load(&self, ino: Ino) -> Result<AnyInode> {
@@ -206,6 +216,7 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
         slot: DirSlot,
         name: Name<'_>,
         target: &mut AnyInode,
+        space: Space,
         time: Timespec,
     ) -> Result<()> {
         self.0.link(
@@ -213,6 +224,7 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
             slot,
             name,
             exclusive::<F>(target),
+            space,
             time,
         )
     }
@@ -243,6 +255,7 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
             inode: exclusive::<F>(op.inode),
             replaced: op.replaced.map(|i| exclusive::<F>(i)),
             exchange: op.exchange,
+            space: op.space,
             time: op.time,
         })
     }
@@ -257,14 +270,21 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
         offset: u64,
         len: u64,
         size_at_least: u64,
+        space: Space,
         placed: &mut dyn FnMut(Placed),
     ) -> Result<u64> {
-        self.0
-            .allocate(exclusive::<F>(inode), offset, len, size_at_least, placed)
+        self.0.allocate(
+            exclusive::<F>(inode),
+            offset,
+            len,
+            size_at_least,
+            space,
+            placed,
+        )
     }
 
-    fn reserve(&self, inode: &mut AnyInode, offset: u64, len: u64) -> Result<()> {
-        self.0.reserve(exclusive::<F>(inode), offset, len)
+    fn reserve(&self, inode: &mut AnyInode, offset: u64, len: u64, space: Space) -> Result<()> {
+        self.0.reserve(exclusive::<F>(inode), offset, len, space)
     }
 
     fn set_size(&self, inode: &mut AnyInode, size: u64, time: Timespec) -> Result<()> {
@@ -309,10 +329,11 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
         name: &[u8],
         value: &[u8],
         mode: XattrMode,
+        space: Space,
         time: Timespec,
     ) -> Result<()> {
         self.0
-            .set_xattr(exclusive::<F>(inode), name, value, mode, time)
+            .set_xattr(exclusive::<F>(inode), name, value, mode, space, time)
     }
 
     fn remove_xattr(&self, inode: &mut AnyInode, name: &[u8], time: Timespec) -> Result<()> {

@@ -3,7 +3,7 @@
 use crate::{
     calls::{FileExtent, MountFlags},
     erased::AnyFileSystem,
-    fs::SetAttributes,
+    fs::{SetAttributes, Space},
     pages::{ErrorCursor, FilePages},
     perm,
     vnode::{Exclusive, LOCKED, Pending, VnodeRef},
@@ -21,6 +21,8 @@ pub(crate) struct VnodeFile {
     pub(crate) vnode: VnodeRef,
     /// Opened by the superuser, on whose behalf it is written.
     privileged: bool,
+    /// Which blocks may be taken on the opener's behalf.
+    pub(crate) space: Space,
     flags: OpenFlags,
     /// Which failed write-backs of its data it was told of.
     errors: ErrorCursor,
@@ -29,8 +31,10 @@ pub(crate) struct VnodeFile {
 impl VnodeFile {
     /// Opens a vnode; everything has been checked.
     pub(crate) fn new(vnode: VnodeRef, cred: &Cred, flags: OpenFlags) -> Self {
+        let mut space = Space::Ordinary;
         if Self::counts(flags) {
             vnode.writers.fetch_add(1, Ordering::SeqCst);
+            space = vnode.mount.fs.space_for(cred);
         }
         // Data that was never used has not failed.
         let pages = vnode.pages_used();
@@ -38,6 +42,7 @@ impl VnodeFile {
         Self {
             vnode,
             privileged: cred.is_root(),
+            space,
             flags,
             errors,
         }
@@ -77,7 +82,8 @@ impl VnodeFile {
         let pages = self.pages()?;
         let mount = &self.vnode.mount;
         let mut inode = self.vnode.exclusive()?;
-        let result = pages.write_extents(&mount.fs, &mut inode, range, mount.now(), put);
+        let result =
+            pages.write_extents(&mount.fs, &mut inode, range, self.space, mount.now(), put);
         let done = self.note_write(&mut inode, result)?;
         drop(inode);
         mount.changed()?;
@@ -166,7 +172,7 @@ impl File for VnodeFile {
         if offset >= mount.limits.file_size_max {
             return Err(Errno::EFBIG);
         }
-        let result = pages.write(&mount.fs, &mut inode, offset, bufs);
+        let result = pages.write(&mount.fs, &mut inode, offset, bufs, self.space);
         let done = self.note_write(&mut inode, result)?;
         drop(inode);
         mount.changed()?;
@@ -182,7 +188,7 @@ impl File for VnodeFile {
     }
 
     fn truncate(&self, size: u64) -> Result<()> {
-        crate::attr::set_size(&self.vnode, size, self.privileged)
+        crate::attr::set_size(&self.vnode, size, self.privileged, self.space)
     }
 
     fn sync(&self, data_only: bool) -> Result<()> {

@@ -20,8 +20,10 @@
 
 use crate::name::Name;
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
-use rumpkern::{FileType, Log, types::DeviceNumber};
+use rumpkern::{Cred, FileType, Log, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Host, Result, Timespec};
+
+pub use rumpbio::Space;
 
 /// An inode number, unique on its mount. For formats without such numbers the driver makes them up (see
 /// [`Renamed::rekeyed`]).
@@ -180,6 +182,8 @@ pub struct NewInode {
     pub time: Timespec,
     /// Extended attributes that it is born with (inherited ACLs): name and value.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Which blocks it may take.
+    pub space: Space,
 }
 
 /// Type of a file to be made.
@@ -219,6 +223,8 @@ pub struct Rename<'a, I> {
     pub replaced: Option<&'a mut I>,
     /// With `true`, `inode` and `replaced` (always there) change places, and a directory need not be empty.
     pub exchange: bool,
+    /// Which blocks the new name may take.
+    pub space: Space,
     /// Time for the times that change.
     pub time: Timespec,
 }
@@ -318,7 +324,7 @@ pub struct FsStatistics {
     pub blocks: u64,
     /// Free blocks.
     pub blocks_free: u64,
-    /// Free blocks for all but the superuser.
+    /// Free blocks for [`Space::Ordinary`].
     pub blocks_available: u64,
     /// All inodes; 0 if there is no fixed number.
     pub files: u64,
@@ -359,6 +365,16 @@ pub trait FileSystem: Send + Sync + 'static {
             block_size: self.limits().block_size,
             ..FsStatistics::default()
         })
+    }
+
+    /// Which free blocks may be used on behalf of `cred`. Unless overridden, the superuser may use those that are kept back. Pure
+    /// and quick; asked at `open` for all that is written through the descriptor, else at each call.
+    fn space_for(&self, cred: &Cred) -> Space {
+        if cred.is_root() {
+            Space::Reserve
+        } else {
+            Space::Ordinary
+        }
     }
 
     /// Reads an inode. Called once until [`reclaim`](Self::reclaim): `rumpvfs` keeps loads of the same number apart.
@@ -455,6 +471,7 @@ pub trait FileSystem: Send + Sync + 'static {
         _slot: DirSlot,
         _name: Name<'_>,
         _target: &mut Self::Inode,
+        _space: Space,
         _time: Timespec,
     ) -> Result<()> {
         Err(Errno::EROFS)
@@ -494,7 +511,8 @@ pub trait FileSystem: Send + Sync + 'static {
     }
 
     /// Makes sure that every block of `offset .. offset + len` of a regular file has a place on the device and counts as
-    /// written, and that the size is at least `size_at_least`, in one transaction. `placed` is called, inside the
+    /// written, and that the size is at least `size_at_least`, in one transaction. What was reserved is written whatever `space`
+    /// says. `placed` is called, inside the
     /// transaction, for each piece that was a hole, unwritten or opaque before: `rumpvfs` then has its pages dirty in the
     /// page cache before the transaction can commit, and writes them before it commits. Data that must leave the inode is
     /// placed as well, even if the range does not touch it (`placed` at offset 0). May do less than asked (the
@@ -508,6 +526,7 @@ pub trait FileSystem: Send + Sync + 'static {
         _offset: u64,
         _len: u64,
         _size_at_least: u64,
+        _space: Space,
         _placed: &mut dyn FnMut(Placed),
     ) -> Result<u64> {
         Err(Errno::EROFS)
@@ -517,7 +536,13 @@ pub trait FileSystem: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`allocate`](Self::allocate); `EOPNOTSUPP`.
-    fn reserve(&self, _inode: &mut Self::Inode, _offset: u64, _len: u64) -> Result<()> {
+    fn reserve(
+        &self,
+        _inode: &mut Self::Inode,
+        _offset: u64,
+        _len: u64,
+        _space: Space,
+    ) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
 
@@ -596,6 +621,7 @@ pub trait FileSystem: Send + Sync + 'static {
         _name: &[u8],
         _value: &[u8],
         _mode: XattrMode,
+        _space: Space,
         _time: Timespec,
     ) -> Result<()> {
         Err(Errno::EOPNOTSUPP)

@@ -11,13 +11,13 @@ use crate::{
     erased::{AnyFileSystem, AnyInode},
     fs::{
         Attributes, DirCookie, DirEmit, DirSlot, Extent, Found, FsStatistics, Ino, Limits,
-        NewInode, Placed, Protection, Rename, Renamed, SetAttributes, XattrMode,
+        NewInode, Placed, Protection, Rename, Renamed, SetAttributes, Space, XattrMode,
     },
     name::Name,
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicBool, Ordering};
-use rumpkern::{FileType, Log, types::DeviceNumber};
+use rumpkern::{Cred, FileType, Log, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Host, Result, Timespec};
 
 /// A mounted file system that cannot panic.
@@ -155,6 +155,11 @@ impl AnyFileSystem for Guarded {
         self.call(|fs| fs.statistics())
     }
 
+    fn space_for(&self, cred: &Cred) -> Space {
+        self.call(|fs| Ok(fs.space_for(cred)))
+            .unwrap_or(Space::Ordinary)
+    }
+
     fn load(&self, ino: Ino) -> Result<AnyInode> {
         self.call(|fs| fs.load(ino))
     }
@@ -208,9 +213,10 @@ impl AnyFileSystem for Guarded {
         slot: DirSlot,
         name: Name<'_>,
         target: &mut AnyInode,
+        space: Space,
         time: Timespec,
     ) -> Result<()> {
-        self.call(|fs| fs.link(dir, slot, name, target, time))
+        self.call(|fs| fs.link(dir, slot, name, target, space, time))
     }
 
     fn unlink(
@@ -238,13 +244,14 @@ impl AnyFileSystem for Guarded {
         offset: u64,
         len: u64,
         size_at_least: u64,
+        space: Space,
         placed: &mut dyn FnMut(Placed),
     ) -> Result<u64> {
-        self.call(|fs| fs.allocate(inode, offset, len, size_at_least, placed))
+        self.call(|fs| fs.allocate(inode, offset, len, size_at_least, space, placed))
     }
 
-    fn reserve(&self, inode: &mut AnyInode, offset: u64, len: u64) -> Result<()> {
-        self.call(|fs| fs.reserve(inode, offset, len))
+    fn reserve(&self, inode: &mut AnyInode, offset: u64, len: u64, space: Space) -> Result<()> {
+        self.call(|fs| fs.reserve(inode, offset, len, space))
     }
 
     fn set_size(&self, inode: &mut AnyInode, size: u64, time: Timespec) -> Result<()> {
@@ -289,9 +296,10 @@ impl AnyFileSystem for Guarded {
         name: &[u8],
         value: &[u8],
         mode: XattrMode,
+        space: Space,
         time: Timespec,
     ) -> Result<()> {
-        self.call(|fs| fs.set_xattr(inode, name, value, mode, time))
+        self.call(|fs| fs.set_xattr(inode, name, value, mode, space, time))
     }
 
     fn remove_xattr(&self, inode: &mut AnyInode, name: &[u8], time: Timespec) -> Result<()> {

@@ -4,7 +4,7 @@ use crate::{
     attr::set_size,
     calls::{Access, Follow, MountFlags},
     file::VnodeFile,
-    fs::NewKind,
+    fs::{NewKind, Space},
     perm,
     process::{Ctx, Start},
     vnode::{HOST, VnodeRef},
@@ -135,7 +135,7 @@ impl Ctx<'_> {
             file.vnode.mount.writable()?;
         }
         if flags.contains(OpenFlags::TRUNC) {
-            set_size(&file.vnode, 0, self.cred.is_root())?;
+            set_size(&file.vnode, 0, self.cred.is_root(), Space::Ordinary)?;
         }
         Ok(Arc::new(file))
     }

@@ -140,6 +140,7 @@ impl Ctx<'_> {
             inode: &mut inode,
             replaced: replaced.as_deref_mut(),
             exchange,
+            space: mount.fs.space_for(&self.cred),
             time: mount.now(),
         })?;
         if let Some(ino) = renamed.rekeyed {

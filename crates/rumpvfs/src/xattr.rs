@@ -22,7 +22,7 @@ const VALUE_MAX: usize = 65_536;
 
 /// Name spaces: who may do what with an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Space {
+enum Namespace {
     /// Access as to the file's data; regular files and directories only.
     User,
     /// The superuser's alone, invisible to others.
@@ -41,7 +41,7 @@ enum AclKind {
     Default,
 }
 
-impl Space {
+impl Namespace {
     /// Of a name.
     ///
     /// # Errors
@@ -78,14 +78,14 @@ fn has_user_space(vnode: &Vnode) -> bool {
 
 impl Ctx<'_> {
     pub(crate) fn getxattr(&self, vnode: &VnodeRef, name: &[u8]) -> Result<Vec<u8>> {
-        match Space::of(name)? {
-            Space::User => {
+        match Namespace::of(name)? {
+            Namespace::User => {
                 if !has_user_space(vnode) {
                     return Err(Errno::ENOATTR);
                 }
                 check_access(vnode, &self.cred, Access::R)?;
             }
-            Space::Trusted if !self.cred.is_root() => return Err(Errno::ENOATTR),
+            Namespace::Trusted if !self.cred.is_root() => return Err(Errno::ENOATTR),
             _ => {}
         }
         let inode = vnode.shared()?;
@@ -104,11 +104,11 @@ impl Ctx<'_> {
     }
 
     /// Whether an attribute may be changed.
-    fn may_change(&self, vnode: &VnodeRef, space: Space) -> Result<()> {
+    fn may_change(&self, vnode: &VnodeRef, namespace: Namespace) -> Result<()> {
         vnode.mount.writable()?;
         perm::changeable(vnode.attributes()?.protection)?;
-        match space {
-            Space::User => {
+        match namespace {
+            Namespace::User => {
                 if !has_user_space(vnode) {
                     return Err(Errno::EPERM);
                 }
@@ -119,7 +119,7 @@ impl Ctx<'_> {
                 }
                 check_access(vnode, &self.cred, Access::W)
             }
-            Space::Acl(kind) => {
+            Namespace::Acl(kind) => {
                 if vnode.file_type == FileType::Symlink {
                     return Err(Errno::EOPNOTSUPP);
                 }
@@ -128,7 +128,7 @@ impl Ctx<'_> {
                 }
                 perm::own(vnode.owner().uid, &self.cred)
             }
-            Space::Trusted | Space::Security | Space::System => {
+            Namespace::Trusted | Namespace::Security | Namespace::System => {
                 if self.cred.is_root() {
                     Ok(())
                 } else {
@@ -145,19 +145,19 @@ impl Ctx<'_> {
         value: &[u8],
         mode: XattrMode,
     ) -> Result<()> {
-        let space = Space::of(name)?;
+        let namespace = Namespace::of(name)?;
         if value.len() > VALUE_MAX {
             return Err(Errno::E2BIG);
         }
-        self.may_change(vnode, space)?;
+        self.may_change(vnode, namespace)?;
         let mut inode = vnode.exclusive()?;
-        if let Space::Acl(kind) = space {
+        if let Namespace::Acl(kind) = namespace {
             let acl = Acl::parse(value)?;
             self.set_acl(vnode, &mut inode, kind, acl)?;
         } else {
             let now = vnode.mount.now();
             let fs = &vnode.mount.fs;
-            fs.set_xattr(&mut inode, name, value, mode, now)?;
+            fs.set_xattr(&mut inode, name, value, mode, fs.space_for(&self.cred), now)?;
             vnode.refresh(&inode, Pending::default());
         }
         drop(inode);
@@ -165,8 +165,8 @@ impl Ctx<'_> {
     }
 
     pub(crate) fn removexattr(&self, vnode: &VnodeRef, name: &[u8]) -> Result<()> {
-        let space = Space::of(name)?;
-        self.may_change(vnode, space)?;
+        let namespace = Namespace::of(name)?;
+        self.may_change(vnode, namespace)?;
         let mut inode = vnode.exclusive()?;
         let now = vnode.mount.now();
         vnode.mount.fs.remove_xattr(&mut inode, name, now)?;
@@ -191,7 +191,14 @@ impl Ctx<'_> {
             AclKind::Default => (acl::DEFAULT, acl.as_ref()),
         };
         let stored = match kept {
-            Some(acl) => fs.set_xattr(inode, name, &acl.bytes(), XattrMode::Set, now),
+            Some(acl) => fs.set_xattr(
+                inode,
+                name,
+                &acl.bytes(),
+                XattrMode::Set,
+                fs.space_for(&self.cred),
+                now,
+            ),
             None => match fs.remove_xattr(inode, name, now) {
                 Err(Errno::ENOATTR) => Ok(()),
                 other => other,
@@ -226,15 +233,15 @@ mod tests {
 
     #[test]
     fn names_belong_to_spaces() {
-        assert_eq!(Space::of(b"user.x"), Ok(Space::User));
+        assert_eq!(Namespace::of(b"user.x"), Ok(Namespace::User));
         assert_eq!(
-            Space::of(b"system.posix_acl_access"),
-            Ok(Space::Acl(AclKind::Access))
+            Namespace::of(b"system.posix_acl_access"),
+            Ok(Namespace::Acl(AclKind::Access))
         );
-        assert_eq!(Space::of(b"system.x"), Ok(Space::System));
-        assert_eq!(Space::of(b"user."), Err(Errno::EINVAL));
-        assert_eq!(Space::of(b"plain"), Err(Errno::EOPNOTSUPP));
-        assert_eq!(Space::of(b""), Err(Errno::ERANGE));
-        assert_eq!(Space::of(&[b'x'; 256]), Err(Errno::ERANGE));
+        assert_eq!(Namespace::of(b"system.x"), Ok(Namespace::System));
+        assert_eq!(Namespace::of(b"user."), Err(Errno::EINVAL));
+        assert_eq!(Namespace::of(b"plain"), Err(Errno::EOPNOTSUPP));
+        assert_eq!(Namespace::of(b""), Err(Errno::ERANGE));
+        assert_eq!(Namespace::of(&[b'x'; 256]), Err(Errno::ERANGE));
     }
 }

@@ -30,8 +30,8 @@ use rumpkern::{Log, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Host, Result, Timespec, sync::Mutex};
 use rumpvfs::{
     fs::{
-        DirSlot, MountContext, NewInode, NewKind, Placed, Rename, SetAttributes, WriteOrdered,
-        XattrMode,
+        DirSlot, MountContext, NewInode, NewKind, Placed, Rename, SetAttributes, Space,
+        WriteOrdered, XattrMode,
     },
     name::Name,
 };
@@ -384,6 +384,7 @@ pub(super) fn new_node(new: &NewInode) -> FormatResult<NewNode<'_>> {
         gid: new.gid,
         time: new.time,
         xattrs,
+        space: new.space,
     })
 }
 
@@ -427,6 +428,7 @@ pub(super) fn rename(writer: &Writer, op: Rename<'_, Inode>) -> FormatResult<()>
         op.inode,
         op.replaced,
         op.exchange,
+        op.space,
         op.time,
     )
 }
@@ -435,11 +437,12 @@ pub(super) fn rename(writer: &Writer, op: Rename<'_, Inode>) -> FormatResult<()>
 pub(super) fn allocate(
     writer: &Writer,
     inode: &mut Inode,
-    (offset, len, size_at_least): (u64, u64, u64),
+    range: (u64, u64, u64),
+    space: Space,
     now: Timespec,
     placed: &mut dyn FnMut(Placed),
 ) -> FormatResult<u64> {
-    writer.allocate(inode, offset, len, size_at_least, now, &mut |piece| {
+    writer.allocate(inode, range, space, now, &mut |piece| {
         placed(Placed {
             offset: piece.offset,
             len: piece.len,

@@ -4,7 +4,7 @@
 pub(crate) mod kinds;
 pub(crate) mod machine;
 
-use rumpbio::{Hooks, Volume, VolumeOptions};
+use rumpbio::{Hooks, Space, Volume, VolumeOptions};
 use rumpfs_ext2fs::{
     Ext2fs,
     inode::{FileType, Inode},
@@ -348,6 +348,7 @@ impl Disk {
             gid: 70_000,
             time: self.now(),
             xattrs: Vec::new(),
+            space: Space::Ordinary,
         };
         self.writer.create(dir, &place, &new, self.now())
     }
@@ -392,11 +393,15 @@ impl Disk {
         let mut at = offset / block * block;
         while at < end {
             let mut pieces = Vec::new();
-            let done =
-                self.writer
-                    .allocate(inode, at, end - at, end, self.now(), &mut |piece| {
-                        pieces.push(piece);
-                    })?;
+            let done = self.writer.allocate(
+                inode,
+                (at, end - at, end),
+                Space::Ordinary,
+                self.now(),
+                &mut |piece| {
+                    pieces.push(piece);
+                },
+            )?;
             for piece in pieces {
                 let bytes = &old[piece.offset as usize..(piece.offset + piece.len) as usize];
                 self.device.write_at(piece.device, bytes).unwrap();
@@ -465,7 +470,7 @@ impl Disk {
         let mut dir = self.at(dir);
         let place = self.place(&dir, name.as_bytes());
         self.writer
-            .link(&mut dir, &place, &mut target, self.now())
+            .link(&mut dir, &place, &mut target, Space::Ordinary, self.now())
             .unwrap();
     }
 
@@ -490,6 +495,7 @@ impl Disk {
             &mut inode,
             replaced.as_mut(),
             exchange,
+            Space::Ordinary,
             self.now(),
         )?;
         match replaced {

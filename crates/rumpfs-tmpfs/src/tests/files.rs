@@ -37,7 +37,7 @@ impl Bench {
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize> {
         self.pages
-            .write(&*self.fs, &mut self.inode, offset, &[data])
+            .write(&*self.fs, &mut self.inode, offset, &[data], Space::Ordinary)
     }
 
     fn read(&self, offset: u64, len: usize) -> Vec<u8> {
@@ -57,11 +57,13 @@ impl Bench {
     }
 
     fn truncate(&mut self, size: u64) -> Result<()> {
-        self.pages.truncate(&*self.fs, &mut self.inode, size, T2)
+        self.pages
+            .truncate(&*self.fs, &mut self.inode, size, Space::Ordinary, T2)
     }
 
     fn punch(&mut self, offset: u64, len: u64) -> Result<()> {
-        self.pages.punch(&*self.fs, &mut self.inode, offset, len)
+        self.pages
+            .punch(&*self.fs, &mut self.inode, offset, len, Space::Ordinary)
     }
 
     fn size(&self) -> u64 {
@@ -119,11 +121,14 @@ fn holes_and_reservations() {
         Err(Errno::ENXIO)
     );
     let free = b.free();
-    b.pages.reserve(&*b.fs, &mut b.inode, 0, 8192).unwrap();
+    b.pages
+        .reserve(&*b.fs, &mut b.inode, 0, 8192, Space::Ordinary)
+        .unwrap();
     assert_eq!(b.free(), free - 2);
     assert_eq!(b.read(0, 8192), [0; 8192]);
     assert_eq!(
-        b.pages.reserve(&*b.fs, &mut b.inode, 0, 2 << 20),
+        b.pages
+            .reserve(&*b.fs, &mut b.inode, 0, 2 << 20, Space::Ordinary),
         Err(Errno::ENOSPC)
     );
     assert_eq!(b.free(), free - 2);
@@ -228,7 +233,7 @@ proptest! {
                     let range = (at / 4096) as usize..(at + len).div_ceil(4096) as usize;
                     let missing = blocks[range.clone()].iter().filter(|b| !**b).count() as u64;
                     let fits = used(&blocks) + missing <= limit;
-                    let done = b.pages.reserve(&*b.fs, &mut b.inode, at, len);
+                    let done = b.pages.reserve(&*b.fs, &mut b.inode, at, len, Space::Ordinary);
                     prop_assert_eq!(done.is_ok(), fits);
                     if fits {
                         blocks[range].fill(true);

@@ -23,6 +23,7 @@ fn rename(
         inode,
         replaced,
         exchange,
+        space: Space::Ordinary,
         time: T2,
     };
     fs.rename(op).map(drop)
@@ -49,8 +50,15 @@ fn names_come_and_go() {
     assert_eq!(found(&fs, &root, "c"), None);
 
     // Slots that were never looked up work as well.
-    fs.link(&mut root, DirSlot::default(), name("c"), &mut a, T2)
-        .unwrap();
+    fs.link(
+        &mut root,
+        DirSlot::default(),
+        name("c"),
+        &mut a,
+        Space::Ordinary,
+        T2,
+    )
+    .unwrap();
     assert_eq!((a.nlink, a.ctime, root.mtime), (2, T2, T2));
     assert_eq!(found(&fs, &root, "c"), Some(a.ino));
     assert_eq!(fs.statistics().unwrap().files_free, 100 - 4);
@@ -200,11 +208,12 @@ fn inodes_are_limited_exactly() {
     let (fs, mut root) = mount(3);
     let mut a = create(&fs, &mut root, "a", NewKind::Regular).unwrap();
     let s = slot(&fs, &root, "b");
-    fs.link(&mut root, s, name("b"), &mut a, T1).unwrap();
+    fs.link(&mut root, s, name("b"), &mut a, Space::Ordinary, T1)
+        .unwrap();
     assert_eq!(fs.statistics().unwrap().files_free, 0);
     let s = slot(&fs, &root, "c");
     assert_eq!(
-        fs.link(&mut root, s, name("c"), &mut a, T1),
+        fs.link(&mut root, s, name("c"), &mut a, Space::Ordinary, T1),
         Err(Errno::ENOSPC)
     );
     assert_eq!(a.nlink, 2);
@@ -225,7 +234,8 @@ fn inodes_are_limited_exactly() {
     let (_, mut unnamed) = fs.create_unnamed(&new(NewKind::Regular)).unwrap();
     assert_eq!(unnamed.nlink, 0);
     let s = slot(&fs, &root, "n");
-    fs.link(&mut root, s, name("n"), &mut unnamed, T1).unwrap();
+    fs.link(&mut root, s, name("n"), &mut unnamed, Space::Ordinary, T1)
+        .unwrap();
     assert_eq!(unnamed.nlink, 1, "its first name costs nothing");
     assert_eq!(fs.statistics().unwrap().files_free, 0);
     unlink(&fs, &mut root, "n", &mut unnamed).unwrap();
@@ -271,8 +281,9 @@ fn attributes_and_flags() {
 fn xattrs_count_against_the_size() {
     let fs = Tmpfs::new(&options(4096, 10), T1);
     let mut root = fs.load(fs.root()).unwrap();
-    let set =
-        |node: &mut Node, value: &[u8]| fs.set_xattr(node, b"user.x", value, XattrMode::Set, T2);
+    let set = |node: &mut Node, value: &[u8]| {
+        fs.set_xattr(node, b"user.x", value, XattrMode::Set, Space::Ordinary, T2)
+    };
     set(&mut root, &[1; 4000]).unwrap();
     assert_eq!(set(&mut root, &[1; 4091]), Err(Errno::ENOSPC));
     assert_eq!(fs.get_xattr(&root, b"user.x").unwrap(), [1; 4000]);
@@ -303,7 +314,8 @@ fn a_million_names() {
     for n in 0..count {
         let of = format!("file-{n}");
         let s = slot(&fs, &root, &of);
-        fs.link(&mut root, s, name(&of), &mut f, T1).unwrap();
+        fs.link(&mut root, s, name(&of), &mut f, Space::Ordinary, T1)
+            .unwrap();
     }
     assert_eq!(f.nlink, count + 1);
     assert_eq!(list(&fs, &root, 10_000).len() as u64, count + 1);

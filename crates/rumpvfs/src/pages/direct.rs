@@ -4,7 +4,7 @@ use super::{FilePages, read::Target, step::Span};
 use crate::{
     calls::FileExtent,
     erased::{AnyFileSystem, AnyInode},
-    fs::Placed,
+    fs::{Placed, Space},
 };
 use alloc::{vec, vec::Vec};
 use rumpuser::{Errno, Result, Timespec};
@@ -54,7 +54,7 @@ impl FilePages {
             }
             device.write_vectored_at(home, &slices)
         };
-        match self.put_direct(fs, inode, size, (span.from, span.to), &mut put)? {
+        match self.put_direct(fs, inode, size, (span.from, span.to), span.space, &mut put)? {
             Ok(done) => Ok(done),
             Err(_) => {
                 let size = fs.attributes(inode).size.min(i64::MAX as u64);
@@ -75,6 +75,7 @@ impl FilePages {
         fs: &dyn AnyFileSystem,
         inode: &mut AnyInode,
         (offset, len): (u64, u64),
+        space: Space,
         now: Timespec,
         put: &mut dyn FnMut(FileExtent) -> Result<()>,
     ) -> Result<u64> {
@@ -84,7 +85,7 @@ impl FilePages {
         let mut at = offset;
         while at < end {
             let to = end.min(at.saturating_add(STEP));
-            match self.extents_step(fs, inode, (at, to), now, put) {
+            match self.extents_step(fs, inode, (at, to), space, now, put) {
                 Ok(done) => at += done,
                 Err(error) if at == offset => return Err(error),
                 Err(_) => break,
@@ -98,6 +99,7 @@ impl FilePages {
         fs: &dyn AnyFileSystem,
         inode: &mut AnyInode,
         (at, to): (u64, u64),
+        space: Space,
         now: Timespec,
         put: &mut dyn FnMut(FileExtent) -> Result<()>,
     ) -> Result<u64> {
@@ -114,10 +116,10 @@ impl FilePages {
             }
             Ok(())
         };
-        match self.put_direct(fs, inode, size, (at, to), &mut put)? {
+        match self.put_direct(fs, inode, size, (at, to), space, &mut put)? {
             Ok(done) => Ok(done),
             Err(error) => {
-                self.truncate(fs, inode, size, now)?;
+                self.truncate(fs, inode, size, space, now)?;
                 Err(error)
             }
         }
@@ -144,6 +146,7 @@ impl FilePages {
         inode: &mut AnyInode,
         size: u64,
         (from, to): (u64, u64),
+        space: Space,
         put: &mut dyn FnMut(FileExtent, u64) -> Result<()>,
     ) -> Result<Result<u64>> {
         let g = &self.inner.geometry;
@@ -171,7 +174,7 @@ impl FilePages {
             }
         };
         let len = g.block_ceil(to) - from;
-        let done = fs.allocate(inode, from, len, to, &mut place)?;
+        let done = fs.allocate(inode, from, len, to, space, &mut place)?;
         let done = g.block_floor(done).min(len).min(to - from);
         Ok(match failed {
             None if done > 0 && written >= done => Ok(done),

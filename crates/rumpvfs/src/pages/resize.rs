@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     erased::{AnyFileSystem, AnyInode},
-    fs::Place,
+    fs::{Place, Space},
 };
 use alloc::vec::Vec;
 use rumpuser::{Errno, Result, Timespec};
@@ -24,6 +24,7 @@ impl FilePages {
         fs: &dyn AnyFileSystem,
         inode: &mut AnyInode,
         size: u64,
+        space: Space,
         time: Timespec,
     ) -> Result<()> {
         let old = fs.attributes(inode).size.min(i64::MAX as u64);
@@ -32,7 +33,7 @@ impl FilePages {
                 return Err(Errno::EFBIG);
             }
             if !self.inner.geometry.memory {
-                self.move_out(fs, inode, old)?;
+                self.move_out(fs, inode, old, space)?;
                 let target = Target {
                     fs,
                     inode,
@@ -62,7 +63,13 @@ impl FilePages {
     }
 
     /// Puts data that lies in the inode into blocks, which can be grown and punched: by writing it to where it is.
-    fn move_out(&self, fs: &dyn AnyFileSystem, inode: &mut AnyInode, size: u64) -> Result<()> {
+    fn move_out(
+        &self,
+        fs: &dyn AnyFileSystem,
+        inode: &mut AnyInode,
+        size: u64,
+        space: Space,
+    ) -> Result<()> {
         let g = &self.inner.geometry;
         if g.memory || size == 0 || size > g.page_size() as u64 {
             return Ok(());
@@ -71,7 +78,7 @@ impl FilePages {
             return Ok(());
         }
         let data = self.load_page(Target { fs, inode, size }, 0)?;
-        match self.write(fs, inode, 0, &[&data[..size as usize]])? as u64 {
+        match self.write(fs, inode, 0, &[&data[..size as usize]], space)? as u64 {
             n if n == size => Ok(()),
             _ => Err(Errno::ENOSPC),
         }
@@ -87,6 +94,7 @@ impl FilePages {
         inode: &mut AnyInode,
         offset: u64,
         len: u64,
+        space: Space,
     ) -> Result<()> {
         let g = &self.inner.geometry;
         let size = fs.attributes(inode).size.min(i64::MAX as u64);
@@ -94,7 +102,7 @@ impl FilePages {
         if offset >= end {
             return Ok(());
         }
-        self.move_out(fs, inode, size)?;
+        self.move_out(fs, inode, size, space)?;
         // The last block counts as whole if nothing of the file is behind the hole.
         let whole_end = if end == size {
             g.block_ceil(end)
@@ -130,6 +138,7 @@ impl FilePages {
         inode: &mut AnyInode,
         offset: u64,
         len: u64,
+        space: Space,
     ) -> Result<()> {
         let g = &self.inner.geometry;
         let end = offset.checked_add(len).ok_or(Errno::EFBIG)?;
@@ -139,7 +148,7 @@ impl FilePages {
         let start = g.block_floor(offset);
         let end = g.block_ceil(end);
         if start < end {
-            fs.reserve(inode, start, end - start)?;
+            fs.reserve(inode, start, end - start, space)?;
         }
         Ok(())
     }

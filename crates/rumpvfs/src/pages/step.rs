@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     erased::{AnyFileSystem, AnyInode},
-    fs::{Place, Placed},
+    fs::{Place, Placed, Space},
 };
 use alloc::{sync::Arc, vec, vec::Vec};
 use rumpuser::{Errno, Result};
@@ -20,6 +20,8 @@ pub(super) struct Span<'a, 'b> {
     pub(super) from: u64,
     pub(super) to: u64,
     pub(super) source: Source<'a, 'b>,
+    /// Which blocks it may take.
+    pub(super) space: Space,
 }
 
 /// A step that needs the driver, prepared: nothing of it shows in the cache before the driver's transaction.

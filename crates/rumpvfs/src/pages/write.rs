@@ -8,7 +8,10 @@ use super::{
     read::Target,
     step::{Span, Step},
 };
-use crate::erased::{AnyFileSystem, AnyInode};
+use crate::{
+    erased::{AnyFileSystem, AnyInode},
+    fs::Space,
+};
 use alloc::vec::Vec;
 use rumpuser::{Errno, Result};
 
@@ -30,6 +33,7 @@ impl FilePages {
         inode: &mut AnyInode,
         offset: u64,
         bufs: &[&[u8]],
+        space: Space,
     ) -> Result<usize> {
         let len = iovec::total(bufs.iter().map(|b| b.len())) as u64;
         if len == 0 {
@@ -51,6 +55,7 @@ impl FilePages {
                 from: at,
                 to,
                 source,
+                space,
             };
             let done = if self.is_direct(size, at, to) {
                 self.write_direct(fs, inode, size, span)
@@ -105,7 +110,9 @@ impl FilePages {
         let mut to = span.to;
         if !mapped || span.to > size {
             let len = g.block_ceil(span.to) - from;
-            let done = fs.allocate(inode, from, len, span.to, &mut |placed| step.place(placed));
+            let done = fs.allocate(inode, from, len, span.to, span.space, &mut |placed| {
+                step.place(placed)
+            });
             match done {
                 Ok(done) if from.saturating_add(done) > span.from => {
                     to = to.min(g.block_floor(from.saturating_add(done.min(len))));

@@ -1,7 +1,11 @@
 //! Single behaviours.
 
 use super::fake::{Bench, GARBAGE};
-use crate::{calls::FileExtent, fs::WriteOrdered as _, pages::FilePages};
+use crate::{
+    calls::FileExtent,
+    fs::{Space, WriteOrdered as _},
+    pages::FilePages,
+};
 use alloc::{sync::Arc, vec, vec::Vec};
 use core::sync::atomic::Ordering::SeqCst;
 use rumpuser::Errno;
@@ -113,7 +117,7 @@ fn a_large_append_to_blocks_that_are_reserved_or_too_few() {
     let mut bench = Bench::new(4096, 64, 64 << 20);
     bench
         .fs
-        .reserve(&mut bench.inode, 0, 128 << 10)
+        .reserve(&mut bench.inode, 0, 128 << 10, Space::Reserve)
         .expect("room for 32 blocks");
     bench.shared.faults.short.store(5, SeqCst);
     assert_eq!(bench.write(0, &[2; 200_704]), Ok(200_704));

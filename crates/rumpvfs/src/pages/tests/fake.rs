@@ -5,7 +5,7 @@ use crate::{
     erased::{AnyFileSystem, AnyInode, erase},
     fs::{
         Attributes, DirCookie, DirEmit, Extent, FileSystem, Found, FsStatistics, Ino, Limits,
-        Place, Placed, Protection, SetAttributes, WriteOrdered,
+        Place, Placed, Protection, SetAttributes, Space, WriteOrdered,
     },
     name::Name,
     pages::{FilePages, MountPages, PagePool},
@@ -262,6 +262,7 @@ impl FileSystem for FakeFs {
         offset: u64,
         len: u64,
         size_at_least: u64,
+        _space: Space,
         placed: &mut dyn FnMut(Placed),
     ) -> Result<u64> {
         assert_eq!((offset % self.block, len % self.block), (0, 0));
@@ -316,7 +317,7 @@ impl FileSystem for FakeFs {
         Ok(done)
     }
 
-    fn reserve(&self, inode: &mut FakeInode, offset: u64, len: u64) -> Result<()> {
+    fn reserve(&self, inode: &mut FakeInode, offset: u64, len: u64, _space: Space) -> Result<()> {
         for n in offset / self.block..(offset + len) / self.block {
             if inode.inline.is_none() && !inode.blocks.contains_key(&n) {
                 let block = self.take_block()?;
@@ -452,7 +453,7 @@ impl Bench {
         // Two buffers: pages that cross from one to the other.
         let (a, b) = data.split_at(data.len() / 3);
         self.pages
-            .write(&*self.fs, &mut self.inode, offset, &[a, b])
+            .write(&*self.fs, &mut self.inode, offset, &[a, b], Space::Reserve)
     }
 
     /// Appends `data` as somebody who writes to the device himself; `fail` counts the extents down to one that fails.
@@ -467,8 +468,14 @@ impl Bench {
         };
         let range = (offset, data.len() as u64);
         let now = Timespec::default();
-        self.pages
-            .write_extents(&*self.fs, &mut self.inode, range, now, &mut put)
+        self.pages.write_extents(
+            &*self.fs,
+            &mut self.inode,
+            range,
+            Space::Reserve,
+            now,
+            &mut put,
+        )
     }
 
     pub(super) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
@@ -482,12 +489,18 @@ impl Bench {
     }
 
     pub(super) fn truncate(&mut self, size: u64) -> Result<()> {
-        self.pages
-            .truncate(&*self.fs, &mut self.inode, size, Timespec::default())
+        self.pages.truncate(
+            &*self.fs,
+            &mut self.inode,
+            size,
+            Space::Reserve,
+            Timespec::default(),
+        )
     }
 
     pub(super) fn punch(&mut self, offset: u64, len: u64) -> Result<()> {
-        self.pages.punch(&*self.fs, &mut self.inode, offset, len)
+        self.pages
+            .punch(&*self.fs, &mut self.inode, offset, len, Space::Reserve)
     }
 
     /// The file as it is on the device, page cache aside.

@@ -1,7 +1,7 @@
 //! Random operations against a vector of bytes.
 
 use super::fake::{Bench, GARBAGE};
-use crate::pages::FilePages;
+use crate::{fs::Space, pages::FilePages};
 use alloc::{vec, vec::Vec};
 use core::sync::atomic::Ordering::SeqCst;
 use proptest::prelude::*;
@@ -123,7 +123,7 @@ impl Run {
                 let Bench {
                     pages, fs, inode, ..
                 } = &mut self.bench;
-                match pages.reserve(&**fs, inode, at, len) {
+                match pages.reserve(&**fs, inode, at, len, Space::Reserve) {
                     Ok(()) | Err(Errno::ENOSPC) => (),
                     Err(error) => panic!("{error:?}"),
                 }
