@@ -1,6 +1,9 @@
 //! What a power cut leaves on a medium.
 
-use crate::{MemDisk, Rng, store::Store};
+use crate::{
+    MemDisk, Rng,
+    store::{Store, has_data},
+};
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 /// What becomes of the writes that were not flushed when the power goes.
@@ -32,8 +35,17 @@ impl Loss {
 /// A change of the medium, as it was asked for.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    Write { offset: u64, data: Arc<[u8]> },
-    Discard { range: Range<u64> },
+    Write {
+        offset: u64,
+        data: Arc<[u8]>,
+    },
+    /// A write of zeros, which need not be kept.
+    Zero {
+        range: Range<u64>,
+    },
+    Discard {
+        range: Range<u64>,
+    },
     Flush,
 }
 
@@ -41,9 +53,21 @@ pub(crate) enum Change {
 pub(crate) const SPOILED: u8 = 0xd5;
 
 impl Change {
+    /// A write.
+    pub(crate) fn write(offset: u64, data: Vec<u8>) -> Self {
+        if has_data(&data) {
+            let data = data.into();
+            Self::Write { offset, data }
+        } else {
+            let range = offset..offset + data.len() as u64;
+            Self::Zero { range }
+        }
+    }
+
     fn apply(&self, store: &mut Store) {
         match self {
             Self::Write { offset, data } => store.write(*offset, data),
+            Self::Zero { range } => store.zero(range.clone()),
             Self::Discard { range } => store.spoil(range.clone(), SPOILED),
             Self::Flush => {}
         }
@@ -52,21 +76,25 @@ impl Change {
     /// The part of it that reaches the medium when it is interrupted: the sectors of a write that `rng` picks, a whole discard or
     /// nothing of it.
     pub(crate) fn torn(&self, sector_size: u32, rng: &mut Rng) -> Vec<Self> {
-        let Self::Write { offset, data } = self else {
-            return if rng.flip() {
-                vec![self.clone()]
-            } else {
-                vec![]
-            };
+        let (mut at, end) = match self {
+            Self::Write { offset, data } => (*offset, offset + data.len() as u64),
+            Self::Zero { range } => (range.start, range.end),
+            _ if rng.flip() => return vec![self.clone()],
+            _ => return vec![],
         };
         let sector = u64::from(sector_size);
-        let (mut at, end) = (*offset, offset + data.len() as u64);
+        let start = at;
         let mut parts = vec![];
         while at < end {
             let next = end.min((at / sector + 1) * sector);
             if rng.flip() {
-                let data = data[(at - offset) as usize..(next - offset) as usize].into();
-                parts.push(Self::Write { offset: at, data });
+                parts.push(match self {
+                    Self::Write { data, .. } => Self::Write {
+                        offset: at,
+                        data: data[(at - start) as usize..(next - start) as usize].into(),
+                    },
+                    _ => Self::Zero { range: at..next },
+                });
             }
             at = next;
         }

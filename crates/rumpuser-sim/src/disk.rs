@@ -28,7 +28,7 @@ pub struct Counters {
     pub failures: u64,
 }
 
-/// A disk in memory. Sparse: only what is written takes memory, so it may be of any size.
+/// A disk in memory. Sparse: only what is written and is not zeros takes memory, so it may be of any size.
 ///
 /// It behaves as a real one with a volatile cache: a write is seen by reads at once and safe only after the next flush.
 /// [`crash_image`](Self::crash_image) gives a disk as a power cut now could leave it. The writes since the last flush are kept for
@@ -216,14 +216,7 @@ impl MemDisk {
         state.counters.writes += 1;
         state.counters.bytes_written += data.len() as u64;
         let range = self.range(offset, data.len() as u64)?;
-        state.write(
-            Change::Write {
-                offset,
-                data: data.into(),
-            },
-            &range,
-            self.sector_size,
-        )
+        state.write(Change::write(offset, data), &range, self.sector_size)
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {

@@ -60,6 +60,23 @@ impl Store {
         }
     }
 
+    /// Makes a range zero: whole chunks of it take no memory any more.
+    pub(crate) fn zero(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let chunks = range.start / CHUNK..=(range.end - 1) / CHUNK;
+        let stored: Vec<u64> = self.chunks.range(chunks).map(|(index, _)| *index).collect();
+        for index in stored {
+            let base = index * CHUNK;
+            if range.start <= base && base + CHUNK <= range.end {
+                self.chunks.remove(&index);
+            } else {
+                self.spoil(range.start.max(base)..range.end.min(base + CHUNK), 0);
+            }
+        }
+    }
+
     /// Fills what is stored of a range with `byte`; what was never written stays zero.
     pub(crate) fn spoil(&mut self, range: Range<u64>, byte: u8) {
         if range.is_empty() {
@@ -75,7 +92,7 @@ impl Store {
     }
 }
 
-fn has_data(bytes: &[u8]) -> bool {
+pub(crate) fn has_data(bytes: &[u8]) -> bool {
     bytes.iter().any(|&byte| byte != 0)
 }
 
@@ -124,6 +141,21 @@ mod tests {
         let mut back = vec![7; bytes.len()];
         store.read(0, &mut back);
         assert!(back == bytes);
+    }
+
+    #[test]
+    fn zeros_take_no_memory() {
+        let mut store = Store::default();
+        store.write(0, &vec![1; 4 * CHUNK as usize]);
+        store.zero(100..3 * CHUNK + 1);
+        assert_eq!(store.chunks.keys().collect::<Vec<_>>(), [&0, &3]);
+        let mut back = vec![7; 4 * CHUNK as usize];
+        store.read(0, &mut back);
+        assert!(back[..100].iter().all(|&b| b == 1));
+        assert!(back[100..3 * CHUNK as usize + 1].iter().all(|&b| b == 0));
+        assert!(back[3 * CHUNK as usize + 1..].iter().all(|&b| b == 1));
+        store.zero(1 << 40..1 << 60);
+        assert_eq!(store.chunks.len(), 2);
     }
 
     #[test]
