@@ -14,11 +14,12 @@ use rump_tests::{
     tree::{self, Tree, list, read_file},
 };
 use rumpkern::{Errno, OpenFlags};
+use rumpuser_sim::MemDisk;
 use rumpvfs::{
     Calls as _,
-    calls::{At, RenameFlags},
+    calls::{At, MountFlags, RenameFlags},
 };
-use std::fs;
+use std::{fs, sync::Arc};
 
 /// Asserts that the native checker finds nothing.
 fn fsck(image: &str) {
@@ -223,6 +224,176 @@ fn a_full_volume_refuses_and_stays_clean() {
         let full = made.filter_map(Result::err).next();
         assert_eq!(full, Some(Errno::ENOSPC));
     });
+}
+
+/// A FAT16 volume as bytes, so that its FAT can be broken.
+struct Raw {
+    bytes: Vec<u8>,
+}
+
+impl Raw {
+    fn read(image: &str) -> Self {
+        let bytes = fs::read(image).unwrap();
+        Self { bytes }
+    }
+
+    fn word(&self, at: usize) -> usize {
+        u16::from_le_bytes([self.bytes[at], self.bytes[at + 1]]).into()
+    }
+
+    /// Byte of the entry of a file with that short name.
+    fn entry(&self, name: &[u8; 11]) -> usize {
+        let found = self.bytes.windows(11).position(|part| part == name);
+        found.expect("a file of that name")
+    }
+
+    /// Clusters of a file, in order.
+    fn chain(&self, name: &[u8; 11]) -> Vec<usize> {
+        let fat = self.word(14) * 512;
+        let mut next = self.word(self.entry(name) + 26);
+        let mut chain = Vec::new();
+        while (2..0xFFF0).contains(&next) {
+            chain.push(next);
+            next = self.word(fat + 2 * next);
+        }
+        chain
+    }
+
+    /// Has one cluster lead to another.
+    fn lead(&mut self, from: usize, to: usize) {
+        let (start, fat) = (self.word(14) * 512, self.word(22) * 512);
+        for at in [start, start + fat] {
+            let at = at + 2 * from;
+            self.bytes[at..at + 2].copy_from_slice(&(to as u16).to_le_bytes());
+        }
+    }
+
+    /// Has a file begin elsewhere, and be so many bytes long.
+    fn begin(&mut self, name: &[u8; 11], at: usize, size: u32) {
+        let entry = self.entry(name) + 26;
+        self.bytes[entry..entry + 2].copy_from_slice(&(at as u16).to_le_bytes());
+        self.bytes[entry + 2..entry + 6].copy_from_slice(&size.to_le_bytes());
+    }
+}
+
+/// A volume with two files of twenty clusters and another, broken by `damage`.
+fn cross_linked(damage: impl FnOnce(&mut Raw)) -> (TempDir, String) {
+    let (dir, image) = with_volume("-F 16 -s 1", "4M", |m| {
+        put(m, "A", &[0xA; 20 * 512]);
+        put(m, "B", &[0xB; 20 * 512]);
+        put(m, "C", &[0xC; 512]);
+    });
+    let mut raw = Raw::read(&image);
+    damage(&mut raw);
+    fs::write(&image, &raw.bytes).unwrap();
+    (dir, image)
+}
+
+const A: &[u8; 11] = b"A          ";
+const B: &[u8; 11] = b"B          ";
+
+/// What `lines` of the kernel's messages say.
+fn messages(mounted: &Mounted) -> String {
+    let messages = mounted.kernel.log().since(0);
+    let texts: Vec<_> = messages.into_iter().map(|m| m.text).collect();
+    texts.join("\n")
+}
+
+/// No way to change a file works; reading does.
+fn unchangeable(m: &Mounted, name: &str) {
+    let before = get(m, name);
+    let path = at(name);
+    let refused = Some(Errno::EPERM);
+    assert_eq!(m.proc.open(&path, OpenFlags::WRONLY, 0).err(), refused);
+    assert_eq!(m.proc.truncate(&path, 600).err(), refused);
+    assert_eq!(m.proc.unlink(&path).err(), refused);
+    assert_eq!(m.proc.rename(&path, &at("elsewhere")).err(), refused);
+    assert_eq!(m.proc.rename(&at("C"), &path).err(), refused);
+    assert!(get(m, name) == before);
+}
+
+#[test]
+fn files_that_share_clusters_are_not_changed() {
+    let ends: [fn(&mut Raw); 2] = [
+        // The ends of both are one.
+        |raw| raw.lead(raw.chain(A)[4], raw.chain(B)[5]),
+        // A circle and what leads into it.
+        |raw| raw.lead(raw.chain(A)[19], raw.chain(B)[3]),
+    ];
+    for damage in ends {
+        let (_dir, image) = cross_linked(damage);
+        let before = Raw::read(&image);
+        let m = Mounted::new("msdosfs", &image, false);
+        assert!(messages(&m).contains("belong to two files"));
+        unchangeable(&m, "A");
+        unchangeable(&m, "B");
+        // The rest of the volume goes on.
+        put(&m, "C", &[0xCC; 5000]);
+        put(&m, "D", &[0xD; 100_000]);
+        m.proc.unlink(&at("C")).unwrap();
+        m.unmount();
+        let after = Raw::read(&image);
+        for name in [A, B] {
+            assert_eq!(before.chain(name), after.chain(name));
+        }
+        // Mounted for reading nothing is looked for.
+        let m = Mounted::new("msdosfs", &image, true);
+        assert!(!messages(&m).contains("two files"));
+        assert!(get(&m, "D") == [0xD; 100_000]);
+        m.unmount();
+    }
+}
+
+#[test]
+fn a_file_that_begins_inside_another_is_not_changed() {
+    let inside = |raw: &mut Raw| raw.begin(B, raw.chain(A)[7], 13 * 512);
+    let (_dir, image) = cross_linked(inside);
+    let m = Mounted::new("msdosfs", &image, false);
+    unchangeable(&m, "B");
+    unchangeable(&m, "A");
+    m.unmount();
+    // The other way round the first is not known to share anything: what it would give back is not taken.
+    let m = Mounted::new("msdosfs", &image, false);
+    let a = m.proc.open(at("A"), OpenFlags::RDWR, 0).unwrap();
+    let b = get(&m, "B");
+    assert_eq!(m.proc.ftruncate(a, 512), Err(Errno::EIO));
+    assert!(messages(&m).contains("not one file's alone"));
+    assert_eq!(m.proc.mkdirat(At::Cwd, at("dir"), 0o755), Err(Errno::EROFS));
+    assert!(get(&m, "B") == b);
+    assert_eq!(get(&m, "A").len(), 20 * 512);
+    m.proc.close(a).unwrap();
+    let _ = m.proc.unmount(MOUNT_POINT, false);
+    drop(m);
+    let m = Mounted::new("msdosfs", &image, true);
+    assert!(get(&m, "B") == b);
+    m.unmount();
+}
+
+#[test]
+fn a_volume_with_shared_clusters_is_not_made_writable() {
+    let (_dir, image) = cross_linked(|raw| raw.lead(raw.chain(A)[4], raw.chain(B)[5]));
+    let m = Mounted::new("msdosfs", &image, true);
+    let writable = m.proc.remount(MOUNT_POINT, MountFlags::empty());
+    assert_eq!(writable, Err(Errno::EROFS));
+    assert_eq!(get(&m, "A").len(), 20 * 512);
+    m.unmount();
+}
+
+#[test]
+fn a_large_gap_takes_no_memory_on_a_disk_in_memory() {
+    let dir = TempDir::new();
+    let image = mkfs(&dir, "-F 32 -s 1", "40M");
+    let disk = Arc::new(MemDisk::from_bytes(&fs::read(&image).unwrap()));
+    let before = disk.pieces().len();
+    let m = Mounted::simulated("msdosfs", disk.clone(), 1).unwrap();
+    let flags = OpenFlags::CREAT | OpenFlags::RDWR;
+    let fd = m.proc.open(at("f"), flags, 0o644).unwrap();
+    m.proc.pwrite(fd, b"end", 35 << 20).unwrap();
+    m.proc.close(fd).unwrap();
+    m.unmount();
+    // Of the FAT, and of the two clusters with data.
+    let added = disk.pieces().len() - before;
+    assert!(added < 30, "{added} pieces of {} bytes", MemDisk::PIECE);
 }
 
 #[test]

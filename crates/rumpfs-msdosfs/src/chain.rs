@@ -145,6 +145,16 @@ impl Msdosfs {
         Ok(chain.0.lock().len)
     }
 
+    /// All runs of a chain, in order.
+    ///
+    /// # Errors
+    /// As [`cluster_at`](Self::cluster_at).
+    pub(crate) fn runs(&self, chain: &Chain) -> Result<Vec<Run>> {
+        self.walk(chain, u32::MAX)?;
+        let known = chain.0.lock();
+        Ok(known.runs.iter().map(|(_, run)| *run).collect())
+    }
+
     /// The last cluster of a chain, which is known whole then.
     pub(crate) fn last_cluster(&self, chain: &Chain) -> Result<Option<Cluster>> {
         self.walk(chain, u32::MAX)?;

@@ -60,6 +60,9 @@ pub enum Error {
         /// Bytes of the device.
         device: u64,
     },
+    /// A cluster that a file was to give back is free already, or another file's as well: what is done to one would be done to
+    /// the other. `EIO`.
+    NotOwned(Cluster),
     /// No inode has this number. `ESTALE`.
     NoInode(u64),
     /// The caller asked for what cannot be: the answer of the operation, not a fault of the medium.
@@ -103,7 +106,7 @@ impl From<&Error> for Errno {
                 place: Place::BootSector,
                 ..
             } => Self::EINVAL,
-            Error::Value { .. } => Self::EIO,
+            Error::Value { .. } | Error::NotOwned(_) => Self::EIO,
             Error::NoInode(_) => Self::ESTALE,
         }
     }
@@ -128,6 +131,10 @@ impl fmt::Display for Error {
             Self::Truncated { volume, device } => write!(
                 f,
                 "the file system has {volume} bytes, the device {device}: the image is cut off"
+            ),
+            Self::NotOwned(cluster) => write!(
+                f,
+                "FAT entry {cluster}: the cluster is not one file's alone: it should be checked"
             ),
             Self::NoInode(number) => write!(f, "inode {number}: not in use"),
             Self::Refused(errno) => write!(f, "{errno}"),

@@ -293,13 +293,18 @@ impl Msdosfs {
         self.chain_len(&inode.chain)?;
         let before = inode.chain.copy();
         let cut = inode.chain.cut(len);
-        let mut txn = self.begin()?;
-        let ended = self.end_chain(&mut txn, inode, len);
-        if ended.is_err() {
-            inode.chain = before;
-            return ended;
+        let ended = self.check_owned(&cut).and_then(|()| {
+            let mut txn = self.begin()?;
+            self.end_chain(&mut txn, inode, len)?;
+            Ok(txn)
+        });
+        match ended {
+            Ok(txn) => self.free_runs(txn, &cut),
+            Err(error) => {
+                inode.chain = before;
+                Err(error)
+            }
         }
-        self.free_runs(txn, &cut)
     }
 
     fn end_chain(&self, txn: &mut Txn<'_>, inode: &Inode, len: u32) -> Result<()> {
@@ -405,7 +410,8 @@ impl Msdosfs {
         let freed = if runs.is_empty() {
             Ok(())
         } else {
-            self.begin().and_then(|mut txn| {
+            self.check_owned(&runs).and_then(|()| {
+                let mut txn = self.begin()?;
                 if inode.is_directory {
                     runs.iter().try_for_each(|run| txn.forget(*run))?;
                 }

@@ -37,6 +37,8 @@ pub struct Inode {
     pub ctime: Timespec,
     /// Creation; the medium keeps hundredths of a second.
     pub birthtime: Timespec,
+    /// A cluster that another file has as well: this one is not changed.
+    pub(crate) shared: Option<Cluster>,
     /// It has a name.
     pub(crate) named: bool,
     /// The bytes from the size to the end of its block are zero on the medium.
@@ -135,6 +137,7 @@ impl Inode {
             mtime: time,
             ctime: time,
             birthtime: time,
+            shared: None,
             named: true,
             zero_tail: true,
             index: Mutex::default(),
@@ -182,7 +185,8 @@ impl Msdosfs {
         if matches!(first, END | DELETED | b'.') || raw.has(attribute::VOLUME_ID) {
             return Err(Error::NoInode(ino));
         }
-        let inode = self.inode_of(ino, raw)?;
+        let mut inode = self.inode_of(ino, raw)?;
+        inode.shared = self.shared_cluster(&inode.chain);
         self.note_directory(&inode);
         Ok(inode)
     }
@@ -258,6 +262,7 @@ impl Msdosfs {
                 raw.creation_time,
                 raw.creation_hundredths,
             ),
+            shared: None,
             named: true,
             zero_tail: false,
             index: Mutex::default(),
@@ -270,6 +275,7 @@ impl Msdosfs {
             Root::Chain(cluster) => Some(cluster),
         })?;
         inode.ino = ROOT;
+        inode.shared = self.shared_cluster(&inode.chain);
         Ok(inode)
     }
 

@@ -31,7 +31,7 @@ pub enum OptionError {
     Unknown(String),
     /// The option takes another value.
     Value(String),
-    /// There is no such code page.
+    /// No such code page, or one with characters of two bytes.
     CodePage,
 }
 
@@ -40,7 +40,10 @@ impl fmt::Display for OptionError {
         match self {
             Self::Unknown(name) => write!(f, "unknown mount option {name}"),
             Self::Value(name) => write!(f, "mount option {name}: wrong value"),
-            Self::CodePage => write!(f, "mount option codepage: not known"),
+            Self::CodePage => write!(
+                f,
+                "mount option codepage: not one of those known, whose characters are all one byte"
+            ),
         }
     }
 }
@@ -111,10 +114,13 @@ mod tests {
         let parsed = parse("umask", Some("077")).unwrap();
         assert_eq!((parsed.file_mask, parsed.directory_mask), (0o077, 0o077));
         assert_eq!(parse("time_offset", Some("-60")).unwrap().time_offset, -60);
-        assert_eq!(
-            parse("codepage", Some("9")).err(),
-            Some(OptionError::CodePage)
-        );
+        // Of the last four characters may have two bytes.
+        for page in ["9", "932", "936", "949", "950"] {
+            assert_eq!(
+                parse("codepage", Some(page)).err(),
+                Some(OptionError::CodePage)
+            );
+        }
         for (name, value) in [("uid", None), ("fmask", Some("9")), ("tz", Some("CET"))] {
             let wrong = OptionError::Value(name.to_string());
             assert_eq!(parse(name, value).err(), Some(wrong));

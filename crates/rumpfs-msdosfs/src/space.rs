@@ -1,7 +1,14 @@
-//! Free clusters: a map in memory, read once from the FAT when a volume is mounted for writing.
+//! Which clusters are free, and which are not one file's alone: maps in memory, read once from the FAT when a volume is
+//! mounted for writing.
+//!
+//! In the FAT of a sound volume no two entries lead to the same cluster, and none to the first cluster of a file. Where that is
+//! not so, two files share clusters, and what is done to one is done to the other: neither is changed. That two directory entries name
+//! the same first cluster is not seen in the FAT; then the first that gives a cluster back a second time is told
+//! ([`Error::NotOwned`]).
 
 use crate::{
     boot::{Boot, Kind},
+    chain::Chain,
     error::{Error, Place, Result, at},
     fs::Msdosfs,
     types::{Cluster, Run, index},
@@ -15,32 +22,100 @@ const STEP: u64 = 3 << 18;
 /// Which clusters are in use.
 #[derive(Debug)]
 pub(crate) struct Space {
-    /// A bit for each cluster from number 0 on; 0 and 1 count as used.
-    used: Vec<u64>,
+    /// 0 and 1 count as used.
+    used: Bits,
+    /// Some entry of the FAT leads to the cluster.
+    linked: Bits,
+    /// More than one chain has the cluster.
+    shared: Bits,
+    any_shared: bool,
     clusters: u32,
     free: u32,
     /// Where a search begins.
     hint: Cluster,
 }
 
+/// A bit for each cluster from number 0 on.
+#[derive(Debug)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    /// Bits that are not set, for the clusters before `end`.
+    fn new(end: u32) -> Self {
+        Self(vec![0; index(u64::from(end).div_ceil(64))])
+    }
+
+    fn get(&self, cluster: Cluster) -> bool {
+        let word = self.0.get(index(cluster.0.wrapping_shr(6)));
+        word.is_some_and(|word| word.wrapping_shr(cluster.0 & 63) & 1 == 1)
+    }
+
+    fn set(&mut self, cluster: Cluster, on: bool) {
+        if let Some(word) = self.0.get_mut(index(cluster.0.wrapping_shr(6))) {
+            let bit = 1_u64.wrapping_shl(cluster.0 & 63);
+            *word = if on { *word | bit } else { *word & !bit };
+        }
+    }
+}
+
 impl Space {
+    /// With all clusters free.
+    fn new(clusters: u32) -> Self {
+        let end = clusters.saturating_add(2);
+        let mut used = Bits::new(end);
+        used.set(Cluster(0), true);
+        used.set(Cluster(1), true);
+        Self {
+            used,
+            linked: Bits::new(end),
+            shared: Bits::new(end),
+            any_shared: false,
+            clusters,
+            free: clusters,
+            hint: Cluster::FIRST,
+        }
+    }
+
     /// Reads the whole FAT.
     pub(crate) fn read(device: &dyn BlockDevice, boot: &Boot) -> Result<Self> {
-        let end = boot.clusters.saturating_add(2);
-        let words = index(u64::from(end).div_ceil(64));
-        let mut space = Self {
-            used: vec![0; words],
-            clusters: boot.clusters,
-            free: boot.clusters,
-            hint: Cluster::FIRST,
-        };
-        space.set(Cluster(0), true);
-        space.set(Cluster(1), true);
-        each_used(device, boot, |cluster| {
-            space.set(cluster, true);
+        let mut space = Self::new(boot.clusters);
+        each_used(device, boot, |cluster, value| {
+            space.used.set(cluster, true);
             space.free = space.free.saturating_sub(1);
+            let next = Cluster(value);
+            if boot.is_data(next) {
+                if space.linked.get(next) {
+                    space.share(next);
+                }
+                space.linked.set(next, true);
+            }
         })?;
         Ok(space)
+    }
+
+    /// Notes that more than one chain has a cluster.
+    fn share(&mut self, cluster: Cluster) {
+        self.shared.set(cluster, true);
+        self.any_shared = true;
+    }
+
+    /// Whether more than one chain is known to have a cluster of this run.
+    fn shares(&self, run: Run) -> Option<Cluster> {
+        let mut clusters = (0..run.len).map(|n| run.first.after(n));
+        clusters.find(|cluster| self.shared.get(*cluster))
+    }
+
+    /// The first cluster of a run that is free already or that another chain has as well.
+    fn not_owned(&self, run: Run) -> Option<Cluster> {
+        let mut clusters = (0..run.len).map(|n| run.first.after(n));
+        clusters.find(|cluster| !self.used.get(*cluster) || self.shared.get(*cluster))
+    }
+
+    /// A run was taken: its clusters lead to each other, and with `follows` another leads to the first.
+    fn link(&mut self, run: Run, follows: bool) {
+        for n in u32::from(!follows)..run.len {
+            self.linked.set(run.first.after(n), true);
+        }
     }
 
     /// Free clusters.
@@ -58,23 +133,14 @@ impl Space {
     }
 
     fn is_used(&self, cluster: Cluster) -> bool {
-        let word = self.used.get(index(cluster.0.wrapping_shr(6)));
-        cluster.0 >= self.end()
-            || word.is_none_or(|word| word.wrapping_shr(cluster.0 & 63) & 1 == 1)
-    }
-
-    fn set(&mut self, cluster: Cluster, used: bool) {
-        if let Some(word) = self.used.get_mut(index(cluster.0.wrapping_shr(6))) {
-            let bit = 1_u64.wrapping_shl(cluster.0 & 63);
-            *word = if used { *word | bit } else { *word & !bit };
-        }
+        cluster.0 >= self.end() || self.used.get(cluster)
     }
 
     /// The first free cluster from `from` on and before `end`.
     fn next_free(&self, from: Cluster, end: u32) -> Option<Cluster> {
         let mut cluster = from.0;
         while cluster < end {
-            let word = self.used.get(index(cluster.wrapping_shr(6)))?;
+            let word = self.used.0.get(index(cluster.wrapping_shr(6)))?;
             let free = (!word).wrapping_shr(cluster & 63);
             if free != 0 {
                 let found = cluster.saturating_add(free.trailing_zeros());
@@ -104,7 +170,7 @@ impl Space {
             if cluster.0 >= self.end() || self.is_used(cluster) || held(cluster) {
                 break;
             }
-            self.set(cluster, true);
+            self.used.set(cluster, true);
             len = len.saturating_add(1);
         }
         self.free = self.free.saturating_sub(len);
@@ -131,15 +197,20 @@ impl Space {
         for n in 0..run.len {
             let cluster = run.first.after(n);
             if self.is_used(cluster) {
-                self.set(cluster, false);
+                self.used.set(cluster, false);
+                self.linked.set(cluster, false);
                 self.free = self.free.saturating_add(1);
             }
         }
     }
 }
 
-/// Calls `each` with every cluster that is not free, reading the FAT from the device in large steps.
-fn each_used(device: &dyn BlockDevice, boot: &Boot, mut each: impl FnMut(Cluster)) -> Result<()> {
+/// Calls `each` with every cluster that is not free and what its entry says, reading the FAT from the device in large steps.
+fn each_used(
+    device: &dyn BlockDevice,
+    boot: &Boot,
+    mut each: impl FnMut(Cluster, u32),
+) -> Result<()> {
     let start = boot
         .read_fat_sector()
         .saturating_mul(u64::from(boot.sector_size));
@@ -166,8 +237,9 @@ fn each_used(device: &dyn BlockDevice, boot: &Boot, mut each: impl FnMut(Cluster
         read.map_err(at(Place::Fat(Cluster(first))))?;
         for n in 0..count {
             let cluster = Cluster(first.saturating_add(n));
-            if cluster >= Cluster::FIRST && boot.entry_in(&bytes, n, cluster) != 0 {
-                each(cluster);
+            let value = boot.entry_in(&bytes, n, cluster);
+            if cluster >= Cluster::FIRST && value != 0 {
+                each(cluster, value);
             }
         }
         first = first.saturating_add(count);
@@ -217,24 +289,71 @@ impl Msdosfs {
             return Ok(count);
         }
         let mut used = 0_u32;
-        each_used(&*self.device, &self.boot, |_| used = used.saturating_add(1))?;
+        each_used(&*self.device, &self.boot, |_, _| {
+            used = used.saturating_add(1)
+        })?;
         let free = self.boot.clusters.saturating_sub(used);
         *self.counted.lock() = Some(free);
         Ok(free)
     }
 
-    /// Takes a run of clusters for a transaction: see [`Space::take`].
+    /// A cluster of a file that another file has as well, as far as the FAT tells. Looked for only while mounted for writing.
+    pub(crate) fn shared_cluster(&self, chain: &Chain) -> Option<Cluster> {
+        let first = chain.first()?;
+        {
+            let mut space = self.space.lock();
+            let space = space.as_mut()?;
+            if space.linked.get(first) {
+                // The file begins inside another.
+                space.share(first);
+                return Some(first);
+            }
+            if !space.any_shared {
+                return None;
+            }
+        }
+        // A chain that is broken says so to who uses it.
+        let runs = self.runs(chain).ok()?;
+        let space = self.space.lock();
+        let space = space.as_ref()?;
+        runs.into_iter().find_map(|run| space.shares(run))
+    }
+
+    /// Whether clusters are known that two files have.
+    pub(crate) fn any_shared(&self) -> bool {
+        let space = self.space.lock();
+        space.as_ref().is_some_and(|space| space.any_shared)
+    }
+
+    /// # Errors
+    /// [`Error::NotOwned`] when one of the runs that a file is about to give back is free already, or another file's as well.
+    pub(crate) fn check_owned(&self, runs: &[Run]) -> Result<()> {
+        let space = self.space.lock();
+        let found = space
+            .as_ref()
+            .and_then(|space| runs.iter().find_map(|run| space.not_owned(*run)));
+        found.map_or(Ok(()), |cluster| Err(Error::NotOwned(cluster)))
+    }
+
+    /// Takes a run of clusters for a transaction: see [`Space::take`]. With `follows` another cluster will lead to it.
     ///
     /// # Errors
     /// `ENOSPC`.
-    pub(crate) fn take_clusters(&self, near: Option<Cluster>, want: u32) -> Result<Run> {
+    pub(crate) fn take_clusters(
+        &self,
+        near: Option<Cluster>,
+        want: u32,
+        follows: bool,
+    ) -> Result<Run> {
         let sectors = u64::from(self.boot.cluster_sectors);
         let held = |cluster| self.volume.held(self.boot.sector_of(cluster), sectors);
         let mut space = self.space.lock();
         let space = space.as_mut().ok_or(Error::Refused(Errno::EROFS))?;
-        space
+        let run = space
             .take(near, want, held)
-            .ok_or(Error::Refused(Errno::ENOSPC))
+            .ok_or(Error::Refused(Errno::ENOSPC))?;
+        space.link(run, follows);
+        Ok(run)
     }
 }
 
@@ -242,22 +361,9 @@ impl Msdosfs {
 mod tests {
     use super::*;
 
-    fn space(clusters: u32) -> Space {
-        let words = index(u64::from(clusters).saturating_add(2).div_ceil(64));
-        let mut space = Space {
-            used: vec![0; words],
-            clusters,
-            free: clusters,
-            hint: Cluster::FIRST,
-        };
-        space.set(Cluster(0), true);
-        space.set(Cluster(1), true);
-        space
-    }
-
     #[test]
     fn runs_are_taken_and_given() {
-        let mut space = space(200);
+        let mut space = Space::new(200);
         let run = space.take(None, 100, |_| false).unwrap();
         assert_eq!(
             run,
@@ -287,5 +393,20 @@ mod tests {
         );
         assert_eq!(space.free(), 1);
         assert_eq!(space.take(None, 9, |c| c == Cluster(50)), None);
+    }
+
+    #[test]
+    fn clusters_are_one_chains() {
+        let mut space = Space::new(200);
+        let run = space.take(None, 10, |_| false).unwrap();
+        space.link(run, false);
+        assert!(!space.linked.get(Cluster(2)) && space.linked.get(Cluster(3)));
+        assert_eq!(space.not_owned(run), None);
+        space.share(Cluster(7));
+        assert_eq!(space.not_owned(run), Some(Cluster(7)));
+        let run = Run { len: 3, ..run };
+        space.give(run);
+        assert!(!space.linked.get(Cluster(3)));
+        assert_eq!(space.not_owned(run), Some(Cluster(2)), "free already");
     }
 }

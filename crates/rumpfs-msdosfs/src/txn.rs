@@ -68,7 +68,7 @@ impl<'v> Txn<'v> {
     /// they follow it where they can.
     pub(crate) fn append(&mut self, last: Option<Cluster>, want: u32) -> Result<Run> {
         let fs = self.fs;
-        let run = fs.take_clusters(last.map(|last| last.after(1)), want)?;
+        let run = fs.take_clusters(last.map(|last| last.after(1)), want, last.is_some())?;
         self.taken.push(run);
         let handle = self.handle()?;
         fs.set_run(handle, run, Link::End)?;
@@ -79,6 +79,7 @@ impl<'v> Txn<'v> {
     }
 
     /// Frees clusters that follow each other; they may be used again when this is durable.
+    /// The caller has seen to it that they are [one file's alone](Msdosfs::check_owned).
     pub(crate) fn free(&mut self, run: Run) -> Result<()> {
         let fs = self.fs;
         let first = fs.boot.sector_of(run.first);

@@ -88,12 +88,22 @@ impl FsType for MsdosType {
         }));
         if !context.read_only {
             fs.begin_writing().map_err(|error| report(&log, &error))?;
+            tell_shared(&fs, &log);
         }
         Ok(erase(Mounted {
             fs,
             log,
             writable: AtomicBool::new(!context.read_only),
         }))
+    }
+}
+
+/// Says that some files cannot be changed.
+fn tell_shared(fs: &Msdosfs, log: &Log) {
+    if fs.any_shared() {
+        log.message(format_args!(
+            "there are clusters that belong to two files: the volume should be checked"
+        ));
     }
 }
 
@@ -162,7 +172,14 @@ pub struct Mounted {
 
 impl Mounted {
     fn told<T>(&self, result: FormatResult<T>) -> Result<T> {
-        result.map_err(|error| report(&self.log, &error))
+        result.map_err(|error| {
+            if matches!(error, Error::NotOwned(_)) {
+                // What was done before stays; who knows what else is wrong.
+                let _ = self.fs.volume().commit();
+                self.fs.volume().abort();
+            }
+            report(&self.log, &error)
+        })
     }
 
     fn map_bytes(&self, inode: &Inode, offset: u64, len: u64) -> FormatResult<Extent> {
@@ -225,7 +242,14 @@ impl FileSystem for Mounted {
     }
 
     fn load(&self, ino: Ino) -> Result<Inode> {
-        self.told(self.fs.inode(ino.0))
+        let inode = self.told(self.fs.inode(ino.0))?;
+        if let Some(cluster) = inode.shared {
+            let byte = ino.0.saturating_mul(32);
+            self.log.message(format_args!(
+                "directory entry at byte {byte}: another file has cluster {cluster}, too: it is not changed"
+            ));
+        }
+        Ok(inode)
     }
 
     fn attributes(&self, inode: &Inode) -> Attributes {
@@ -250,7 +274,10 @@ impl FileSystem for Mounted {
             ctime: inode.ctime,
             birthtime: (!inode.is_root()).then_some(inode.birthtime),
             flags: inode.attributes().into(),
-            protection: Protection::default(),
+            protection: Protection {
+                immutable: inode.shared.is_some(),
+                append_only: false,
+            },
             has_acl: false,
         }
     }
@@ -442,6 +469,12 @@ impl FileSystem for Mounted {
             return Err(Errno::EROFS);
         } else {
             self.told(self.fs.begin_writing())?;
+            if self.fs.any_shared() {
+                // Files that are open were not looked at.
+                tell_shared(&self.fs, &self.log);
+                self.told(self.fs.end_writing())?;
+                return Err(Errno::EROFS);
+            }
         }
         self.writable.store(!read_only, Ordering::Relaxed);
         Ok(())

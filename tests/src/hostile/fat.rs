@@ -66,18 +66,13 @@ const MADE: &[Made] = &[
     },
 ];
 
-/// It has 300 MiB, and a hole is written as zeros: one `truncate` makes the disk in memory larger than a case may be.
-const TOO_LARGE: &str = "msdosfs-32-4096";
-
 impl Format for Fat {
     fn fs_type(&self) -> &'static str {
         "msdosfs"
     }
 
     fn images(&self) -> Vec<String> {
-        let mut images = fixtures::images("msdosfs");
-        images.retain(|name| name != TOO_LARGE);
-        [images, self.seeds()].concat()
+        [fixtures::images("msdosfs"), self.seeds()].concat()
     }
 
     fn seeds(&self) -> Vec<String> {
