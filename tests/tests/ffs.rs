@@ -44,17 +44,26 @@ fn images_show_their_manifests_and_do_not_change() {
 }
 
 #[test]
-fn mounting_for_writing_is_refused() {
-    let dir = TempDir::new();
-    let image = dir.file("image.img");
-    fs::copy(fixtures::image("ffs2-le-16k"), &image).unwrap();
-    let refused = Mounted::try_new("ffs", &image, false);
-    let (error, messages) = refused.err().unwrap();
-    assert_eq!(error, Errno::EROFS);
-    assert!(
-        messages[0].contains("writing is not supported yet"),
-        "{messages:?}"
-    );
+fn what_would_be_damaged_by_writing_is_not_written() {
+    // Offset in the superblock, value, and why.
+    for (offset, value, why) in [
+        (209, 0_u8, "not unmounted cleanly"),
+        (1116, 7, "snapshots"),
+        (1312, 0x10, "ACLs"),
+        (1312, 0x08, "a journal of FreeBSD"),
+    ] {
+        let mut bytes = fs::read(fixtures::image("ffs1-le-8k")).unwrap();
+        bytes[SUPERBLOCK + offset] = value;
+        let before = bytes.clone();
+        let disk = Arc::new(MemDisk::from_bytes(&bytes));
+        let refused = Mounted::on_device("ffs", disk.clone(), false);
+        let (error, messages) = refused.err().unwrap();
+        assert_eq!(error, Errno::EROFS, "{why}");
+        assert!(messages.join("\n").contains(why), "{messages:?}");
+        let mut after = vec![0; before.len()];
+        disk.read_at(0, &mut after).unwrap();
+        assert!(before == after, "{why}");
+    }
 }
 
 /// A little-endian UFS1 image, its superblock at 8192, with a change made to it.

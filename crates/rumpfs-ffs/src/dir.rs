@@ -13,7 +13,29 @@ use core::{ops::Range, sync::atomic::Ordering};
 use zerocopy::{BigEndian, ByteOrder, FromBytes, LittleEndian};
 
 /// Bytes before the name.
-const FIXED: usize = size_of::<RawRecord<LittleEndian>>();
+pub(crate) const FIXED: usize = size_of::<RawRecord<LittleEndian>>();
+
+/// A record, in use or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    /// Its offset in its block.
+    pub(crate) at: usize,
+    /// Bytes.
+    pub(crate) len: usize,
+    /// Bytes that its name needs; 0: it is not in use.
+    pub(crate) used: usize,
+    /// The inode.
+    pub(crate) ino: u64,
+}
+
+/// Bytes of a record with a name of this length.
+pub(crate) fn needed(name: usize) -> usize {
+    FIXED
+        .saturating_add(name)
+        .saturating_add(1)
+        .checked_next_multiple_of(4)
+        .unwrap_or(usize::MAX)
+}
 
 /// A record in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +151,7 @@ impl Ffs {
 }
 
 /// The records of one block of 512 bytes.
-struct Records<'a> {
+pub(crate) struct Records<'a> {
     order: Order,
     /// See [`Superblock::old_directories`].
     old: bool,
@@ -141,7 +163,7 @@ struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    fn new(superblock: &Superblock, ino: u64, start: u64, bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(superblock: &Superblock, ino: u64, start: u64, bytes: &'a [u8]) -> Self {
         Self {
             order: superblock.order,
             old: superblock.old_directories,
@@ -154,11 +176,7 @@ impl<'a> Records<'a> {
 
     /// The next one in use.
     fn next(&mut self) -> Result<Option<Record<'a>>> {
-        while self.at < self.bytes.len() {
-            let record = match self.order {
-                Order::Little => self.one::<LittleEndian>()?,
-                Order::Big => self.one::<BigEndian>()?,
-            };
+        while let Some((_, record)) = self.slot()? {
             if record.is_some() {
                 return Ok(record);
             }
@@ -166,8 +184,19 @@ impl<'a> Records<'a> {
         Ok(None)
     }
 
-    /// The next one; `None` if it is not in use.
-    fn one<O: ByteOrder>(&mut self) -> Result<Option<Record<'a>>> {
+    /// The next one, in use or not, and what it holds.
+    pub(crate) fn slot(&mut self) -> Result<Option<(Slot, Option<Record<'a>>)>> {
+        if self.at >= self.bytes.len() {
+            return Ok(None);
+        }
+        match self.order {
+            Order::Little => self.one::<LittleEndian>(),
+            Order::Big => self.one::<BigEndian>(),
+        }
+        .map(Some)
+    }
+
+    fn one<O: ByteOrder>(&mut self) -> Result<(Slot, Option<Record<'a>>)> {
         let offset = self.start.saturating_add(number(self.at));
         let place = Place::Record(self.ino, offset);
         let rest = self.bytes.get(self.at..).unwrap_or_default();
@@ -190,15 +219,25 @@ impl<'a> Records<'a> {
                 expected,
             ));
         }
-        self.at = self.at.saturating_add(len);
         let ino = raw.ino.get();
+        let mut slot = Slot {
+            at: self.at,
+            len,
+            used: 0,
+            ino: ino.into(),
+        };
+        self.at = self.at.saturating_add(len);
         // 16 bits in the old format; the upper ones are 0.
         let name_len = match (self.old, self.order) {
             (true, Order::Little) => raw.kind,
             _ => raw.namlen,
         };
-        if ino == 0 || (ino == WHITEOUT_INO && !self.old) {
-            return Ok(None);
+        if ino == 0 {
+            return Ok((slot, None));
+        }
+        slot.used = needed(name_len.into()).min(len);
+        if ino == WHITEOUT_INO && !self.old {
+            return Ok((slot, None));
         }
         let name = rest
             .get(FIXED..len)
@@ -208,7 +247,7 @@ impl<'a> Records<'a> {
             let expected = "1 to what the record has room for";
             return Err(Error::value(place, "name length", name_len, expected));
         };
-        Ok(Some(Record {
+        let record = Record {
             offset,
             next: self.start.saturating_add(number(self.at)),
             ino: ino.into(),
@@ -218,7 +257,8 @@ impl<'a> Records<'a> {
                 FileType::from_bits(raw.kind.into())
             },
             name,
-        }))
+        };
+        Ok((slot, Some(record)))
     }
 }
 

@@ -30,6 +30,8 @@ pub enum Place {
     Log(u64),
     /// The table with the counts of all groups.
     Counts,
+    /// A fragment, by its number.
+    Frag(u64),
 }
 
 impl fmt::Display for Place {
@@ -44,6 +46,7 @@ impl fmt::Display for Place {
             Self::Data(ino) => write!(f, "data of inode {ino}"),
             Self::Attributes(ino) => write!(f, "extended attributes of inode {ino}"),
             Self::Log(at) => write!(f, "journal at byte {at}"),
+            Self::Frag(frag) => write!(f, "fragment {frag}"),
             Self::Counts => write!(f, "table of the groups' counts"),
         }
     }
@@ -132,7 +135,7 @@ impl From<Error> for Errno {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Device(place, errno) => write!(f, "{place} not read: {errno}"),
+            Self::Device(place, errno) => write!(f, "{place}: {errno}"),
             Self::NotFfs => write!(f, "no superblock: no UFS1 or UFS2"),
             Self::Value {
                 place,

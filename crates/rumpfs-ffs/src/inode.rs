@@ -6,8 +6,11 @@ use crate::{
     superblock::{Maker, Superblock},
     types::{Order, Version, index, number, round_up},
 };
-use alloc::vec::Vec;
-use core::{mem::offset_of, sync::atomic::AtomicU64};
+use alloc::{sync::Arc, vec::Vec};
+use core::{
+    mem::offset_of,
+    sync::atomic::{AtomicU64, Ordering},
+};
 use rumpuser::Timespec;
 use zerocopy::{BigEndian, ByteOrder, FromBytes, LittleEndian};
 
@@ -84,6 +87,19 @@ pub struct Inode {
     pub attributes: (u32, [u64; 2]),
     /// Where in a directory the last name was found: the next one asked for is often behind it.
     pub(crate) hint: AtomicU64,
+    /// Blocks of a directory before this offset have no room for another name.
+    pub(crate) room: Arc<AtomicU64>,
+}
+
+impl Clone for Inode {
+    fn clone(&self) -> Self {
+        Self {
+            content: self.content.clone(),
+            hint: AtomicU64::new(self.hint.load(Ordering::Relaxed)),
+            room: self.room.clone(),
+            ..*self
+        }
+    }
 }
 
 /// What an inode holds.
@@ -168,6 +184,7 @@ impl Inode {
             content: content(superblock, file_type, size, &fields),
             attributes: fields.attributes,
             hint: AtomicU64::new(0),
+            room: Arc::default(),
         })
     }
 

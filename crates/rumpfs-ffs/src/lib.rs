@@ -56,23 +56,34 @@
 
 extern crate alloc;
 
+mod balloc;
 pub mod bits;
 pub mod cg;
 pub mod check;
 pub mod dir;
+mod dir_write;
 pub mod error;
+pub mod file_write;
+mod ialloc;
 pub mod inode;
+mod inode_write;
 pub mod layout;
 pub mod map;
+mod map_write;
 pub mod maps;
+pub mod names;
 pub mod options;
 mod overlay;
+mod state;
+pub mod stock;
 pub mod superblock;
+mod txn;
 mod types;
 pub mod vfs;
 pub mod volume;
 pub mod wapbl;
 pub mod xattr;
+mod xattr_write;
 
 pub use error::{Error, Result};
 pub use types::{Order, Version};

@@ -409,6 +409,11 @@ impl Maps {
         self.put_u32(offset_of!(RawGroup<LittleEndian>, frotor), frag);
     }
 
+    /// Notes where an inode is free: nothing before it is looked at first.
+    pub fn set_inode_rotor(&mut self, n: u32) {
+        self.put_u32(offset_of!(RawGroup<LittleEndian>, irotor), n);
+    }
+
     /// Notes how many inodes are initialised.
     pub fn set_initialised(&mut self, inodes: u32) {
         self.put_u32(offset_of!(RawGroup<LittleEndian>, initediblk), inodes);
@@ -529,10 +534,15 @@ impl Maps {
 
     /// The first block at or behind `from`, else from the start on, whose fragments have a run of exactly `len` free ones, and that run:
     /// its first fragment. `usable` may refuse one.
-    pub fn find_frags(&self, from: u32, len: u32, usable: impl Fn(u32) -> bool) -> Option<u32> {
+    pub fn find_frags(
+        &self,
+        from: u32,
+        len: u32,
+        mut usable: impl FnMut(u32) -> bool,
+    ) -> Option<u32> {
         let blocks = self.frags.div_ceil(self.ratio());
         let start = from.wrapping_shr(self.ratio_bits).min(blocks);
-        let found = |block: u32| {
+        let mut found = |block: u32| {
             let bits = self.frags_of_block(block);
             if bits == self.whole() || runs_of(bits, len) == 0 {
                 return None;
@@ -542,8 +552,8 @@ impl Maps {
             usable(frag).then_some(frag)
         };
         (start..blocks)
-            .find_map(found)
-            .or_else(|| (0..start).find_map(found))
+            .find_map(&mut found)
+            .or_else(|| (0..start).find_map(&mut found))
     }
 }
 

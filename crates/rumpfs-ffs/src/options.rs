@@ -8,6 +8,8 @@ use alloc::string::String;
 pub struct Options {
     /// `noreplay`: the volume is shown as it lies there, without what only the journal has.
     pub noreplay: bool,
+    /// `force`: a volume that was not unmounted cleanly is written all the same.
+    pub force: bool,
 }
 
 impl Options {
@@ -20,7 +22,8 @@ impl Options {
         for (name, value) in options {
             match (name.as_str(), value) {
                 ("noreplay", None) => parsed.noreplay = true,
-                ("noreplay", Some(_)) => return Err(Error::OptionValue(name.clone())),
+                ("force", None) => parsed.force = true,
+                ("noreplay" | "force", Some(_)) => return Err(Error::OptionValue(name.clone())),
                 _ => return Err(Error::UnknownOption(name.clone())),
             }
         }
@@ -38,7 +41,12 @@ mod tests {
         let parse = |name: &str, value: Option<&str>| {
             Options::parse(&[(name.to_string(), value.map(ToString::to_string))])
         };
-        assert_eq!(parse("noreplay", None), Ok(Options { noreplay: true }));
+        let noreplay = Options {
+            noreplay: true,
+            ..Options::default()
+        };
+        assert_eq!(parse("noreplay", None), Ok(noreplay));
+        assert!(parse("force", None).unwrap().force);
         assert_eq!(
             parse("noreplay", Some("1")),
             Err(Error::OptionValue("noreplay".to_string()))

@@ -561,6 +561,14 @@ impl Superblock {
         self.size.saturating_mul(self.frag_size())
     }
 
+    /// Fragments that are kept for the superuser.
+    #[must_use]
+    pub fn reserve(&self) -> u64 {
+        self.data_size
+            .saturating_mul(self.min_free.into())
+            .wrapping_div(100)
+    }
+
     /// Inodes of the volume.
     #[must_use]
     pub fn inodes(&self) -> u64 {
@@ -591,6 +599,13 @@ impl Superblock {
         let (offset, mask) = self.stagger;
         let turned = u64::from(offset).saturating_mul(u64::from(group & !mask));
         self.group_base(group).saturating_add(turned)
+    }
+
+    /// First fragment of a group's own block, with its maps.
+    #[must_use]
+    pub fn group_maps(&self, group: u32) -> u64 {
+        self.group_start(group)
+            .saturating_add(self.group_block.into())
     }
 
     /// Fragments of a group: the last one may have fewer.

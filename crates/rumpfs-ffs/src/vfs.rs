@@ -2,28 +2,33 @@
 
 use crate::{
     error::{Error, Place as Where, Result as FormatResult},
+    file_write::{self, Change},
     inode::{Content, FileType as InodeType, Inode},
-    layout::{ROOT_INO, volume_flag},
+    layout::{LINK_MAX, ROOT_INO, volume_flag},
+    names::{self, Dirs, NamePlace, NewKind as FormatKind, NewNode},
     options::Options,
     superblock::{self, Maker, Superblock},
-    types::round_up,
+    types::{index, round_up},
     volume::Ffs,
 };
 use alloc::{
     boxed::Box,
     format,
     string::{String, ToString},
-    sync::Arc,
+    sync::{Arc, Weak},
     vec,
     vec::Vec,
 };
+use core::sync::atomic::{AtomicBool, Ordering};
+use rumpbio::Handle;
 use rumpkern::{Component, FileType, Log, Phase, types::DeviceNumber};
-use rumpuser::{BlockDevice, Errno, Result};
+use rumpuser::{BlockDevice, Errno, Host, Result, Timespec};
 use rumpvfs::{
     KernelVfs as _,
     fs::{
         AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem,
-        Found, FsStatistics, FsType, Ino, Limits, MountContext, Place, Probe, Protection, erase,
+        Found, FsStatistics, FsType, Ino, Limits, MountContext, NewInode, NewKind, Place, Placed,
+        Probe, Protection, Rename, Renamed, SetAttributes, Space, WriteOrdered, erase,
     },
     name::{NAME_MAX, Name},
 };
@@ -70,15 +75,52 @@ impl FsType for FfsType {
         let log = context.log.clone();
         let options = Options::parse(&context.options).map_err(|error| report(&log, &error))?;
         let device = context.device.clone().ok_or(Errno::EINVAL)?;
-        if !context.read_only {
-            log.message(format_args!(
-                "writing is not supported yet; mount it read-only"
-            ));
+        if !context.read_only && device.read_only() {
             return Err(Errno::EROFS);
         }
+        let force = options.force;
         let ffs = Ffs::open(device, &*context.host, context.cache_bytes, options)
             .map_err(|error| report(&log, &error))?;
-        Ok(erase(Mounted { ffs, log }))
+        let mounted = Mounted {
+            ffs: Arc::new(ffs),
+            log,
+            host: context.host.clone(),
+            force,
+            writable: AtomicBool::new(false),
+        };
+        mounted.ffs.volume().set_hooks(Arc::new(CommitHooks {
+            ffs: Arc::downgrade(&mounted.ffs),
+            host: context.host.clone(),
+            ordered: context.ordered.clone(),
+        }));
+        if !context.read_only {
+            mounted.begin_writing()?;
+        }
+        Ok(erase(mounted))
+    }
+}
+
+/// What the volume asks for when it commits.
+struct CommitHooks {
+    ffs: Weak<Ffs>,
+    host: Arc<dyn Host>,
+    ordered: Arc<dyn WriteOrdered>,
+}
+
+impl rumpbio::Hooks for CommitHooks {
+    fn commit_blocks(&self) -> usize {
+        self.ffs.upgrade().map_or(0, |ffs| ffs.commit_blocks())
+    }
+
+    fn before_commit(&self, handle: &mut Handle<'_>) -> Result<()> {
+        match self.ffs.upgrade() {
+            Some(ffs) => ffs.before_commit(handle, self.host.wall()),
+            None => Ok(()),
+        }
+    }
+
+    fn write_ordered(&self) -> Result<()> {
+        self.ordered.write_ordered()
     }
 }
 
@@ -161,7 +203,7 @@ fn features(superblock: &Superblock) -> Vec<&'static str> {
 
 /// Writes what is wrong with the medium to the kernel's messages and flattens it.
 fn report(log: &Log, error: &Error) -> Errno {
-    if !matches!(error, Error::NoInode(_)) {
+    if !matches!(error, Error::NoInode(_) | Error::Refused(_)) {
         log.message(format_args!("{error}"));
     }
     error.into()
@@ -169,13 +211,33 @@ fn report(log: &Log, error: &Error) -> Errno {
 
 /// A mounted volume.
 pub struct Mounted {
-    ffs: Ffs,
+    ffs: Arc<Ffs>,
     log: Log,
+    host: Arc<dyn Host>,
+    /// Writing was asked for whatever the volume's state.
+    force: bool,
+    writable: AtomicBool,
 }
 
 impl Mounted {
     fn told<T>(&self, result: FormatResult<T>) -> Result<T> {
         result.map_err(|error| report(&self.log, &error))
+    }
+
+    fn now(&self) -> Timespec {
+        self.host.wall()
+    }
+
+    fn begin_writing(&self) -> Result<()> {
+        let mut seed = [0; 8];
+        self.host.random(&mut seed);
+        let log = self.log.clone();
+        self.ffs
+            .set_report(Box::new(move |error| log.message(format_args!("{error}"))));
+        let seed = u64::from_le_bytes(seed);
+        self.told(self.ffs.begin_writing(self.force, seed, self.now()))?;
+        self.writable.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     fn map_bytes(&self, inode: &Inode, offset: u64, len: u64) -> FormatResult<Extent> {
@@ -186,6 +248,7 @@ impl Mounted {
         }
         let end = round_up(inode.size, superblock.frag_bits);
         if offset >= end {
+            // What the last block has behind the data is nobody's until the file grows.
             return Ok(Extent {
                 place: Place::Hole,
                 len: superblock.block_size(),
@@ -221,6 +284,16 @@ impl Mounted {
     }
 }
 
+impl Mounted {
+    fn writable(&self) -> Result<()> {
+        if self.writable.load(Ordering::Relaxed) {
+            Ok(())
+        } else {
+            Err(Errno::EROFS)
+        }
+    }
+}
+
 impl FileSystem for Mounted {
     type Inode = Inode;
 
@@ -232,29 +305,33 @@ impl FileSystem for Mounted {
         let superblock = &self.ffs.superblock;
         Limits {
             name_max: NAME_MAX,
-            file_size_max: superblock.max_file_size(),
-            link_max: 32_767,
+            file_size_max: self.ffs.file_size_max(),
+            link_max: names::LINK_MAX.into(),
+            symlink_max: index(superblock.block_size().saturating_sub(1).min(LINK_MAX)),
+            time_granularity: if superblock.old_inodes {
+                1_000_000_000
+            } else {
+                1
+            },
             ..Limits::read_only(1_u32.wrapping_shl(superblock.frag_bits))
         }
     }
 
     fn statistics(&self) -> Result<FsStatistics> {
         let superblock = &self.ffs.superblock;
-        let whole = superblock.free.blocks;
-        let free = whole
+        let totals = self.ffs.totals();
+        let free = totals
+            .blocks
             .saturating_mul(1_u64.wrapping_shl(superblock.ratio_bits()))
-            .saturating_add(superblock.free.frags);
-        let kept = superblock
-            .data_size
-            .saturating_mul(superblock.min_free.into());
+            .saturating_add(totals.frags);
         Ok(FsStatistics {
             block_size: self.limits().block_size,
             blocks: superblock.data_size,
             blocks_free: free,
-            blocks_available: free.saturating_sub(kept.wrapping_div(100)),
+            blocks_available: free.saturating_sub(superblock.reserve()),
             // Two numbers are never used.
             files: superblock.inodes().saturating_sub(ROOT_INO),
-            files_free: superblock.free.inodes,
+            files_free: totals.inodes,
         })
     }
 
@@ -294,7 +371,8 @@ impl FileSystem for Mounted {
     fn lookup(&self, dir: &Inode, name: Name<'_>) -> Result<Found> {
         let found = self.told(self.ffs.lookup(dir, name.bytes()))?;
         Ok(match found {
-            Some(ino) => Found::Entry(Ino(ino), DirSlot::default()),
+            // The place is found again by who changes it: mostly right where the last name was found.
+            Some(ino) => Found::Entry(Ino(ino), slot(dir)),
             None => Found::Absent(DirSlot::default()),
         })
     }
@@ -350,9 +428,227 @@ impl FileSystem for Mounted {
         }))
     }
 
+    fn create(
+        &self,
+        dir: &mut Inode,
+        _slot: DirSlot,
+        name: Name<'_>,
+        new: &NewInode,
+    ) -> Result<(Ino, Inode)> {
+        self.writable()?;
+        let inode = self.told(self.ffs.create(dir, name.bytes(), &new_node(new)?))?;
+        Ok((Ino(inode.ino), inode))
+    }
+
+    fn create_unnamed(&self, new: &NewInode) -> Result<(Ino, Inode)> {
+        self.writable()?;
+        let inode = self.told(self.ffs.create_unnamed(&new_node(new)?))?;
+        Ok((Ino(inode.ino), inode))
+    }
+
+    fn link(
+        &self,
+        dir: &mut Inode,
+        _slot: DirSlot,
+        name: Name<'_>,
+        target: &mut Inode,
+        space: Space,
+        time: Timespec,
+    ) -> Result<()> {
+        self.writable()?;
+        self.told(self.ffs.link(dir, name.bytes(), target, space, time))
+    }
+
+    fn unlink(
+        &self,
+        dir: &mut Inode,
+        slot: DirSlot,
+        name: Name<'_>,
+        target: &mut Inode,
+        time: Timespec,
+    ) -> Result<()> {
+        self.writable()?;
+        self.told(self.ffs.unlink(dir, &name_place(name, slot), target, time))
+    }
+
+    fn rename(&self, op: Rename<'_, Inode>) -> Result<Renamed> {
+        self.writable()?;
+        let dirs = match op.to_dir {
+            Some(to_dir) => Dirs::Two(op.from_dir, to_dir),
+            None => Dirs::Same(op.from_dir),
+        };
+        self.told(self.ffs.rename(
+            dirs,
+            &name_place(op.from.0, op.from.1),
+            &name_place(op.to.0, op.to.1),
+            op.inode,
+            op.replaced,
+            op.exchange,
+            op.space,
+            op.time,
+        ))?;
+        Ok(Renamed::default())
+    }
+
+    fn set_attributes(&self, inode: &mut Inode, change: &SetAttributes) -> Result<()> {
+        self.writable()?;
+        let change = Change {
+            mode: change.mode,
+            uid: change.uid,
+            gid: change.gid,
+            atime: change.atime,
+            mtime: change.mtime,
+            ctime: change.ctime,
+            birthtime: change.birthtime,
+            flags: change.flags,
+        };
+        self.told(self.ffs.change(inode, &change, self.now()))
+    }
+
+    fn allocate(
+        &self,
+        inode: &mut Inode,
+        offset: u64,
+        len: u64,
+        size_at_least: u64,
+        space: Space,
+        placed: &mut dyn FnMut(Placed),
+    ) -> Result<u64> {
+        self.writable()?;
+        let range = (offset, len);
+        let mut told = |piece| placed(placed_as(piece));
+        let done = self
+            .ffs
+            .allocate(inode, range, size_at_least, (space, self.now()), &mut told);
+        self.told(done)
+    }
+
+    fn set_size(&self, inode: &mut Inode, size: u64, time: Timespec) -> Result<()> {
+        self.writable()?;
+        if size > inode.size {
+            // Only grow() can tell if the end of the file moves.
+            return Err(Errno::EINVAL);
+        }
+        self.told(self.ffs.shorten(inode, size, time))
+    }
+
+    fn grow(
+        &self,
+        inode: &mut Inode,
+        size: u64,
+        space: Space,
+        time: Timespec,
+        placed: &mut dyn FnMut(Placed),
+    ) -> Result<()> {
+        self.writable()?;
+        let mut told = |piece| placed(placed_as(piece));
+        self.told(self.ffs.grow(inode, size, (space, time), &mut told))
+    }
+
+    fn punch(&self, inode: &mut Inode, offset: u64, len: u64) -> Result<()> {
+        self.writable()?;
+        let range = offset..offset.saturating_add(len);
+        self.told(self.ffs.punch(inode, range, self.now()))
+    }
+
+    fn reclaim(&self, inode: Inode) -> Result<()> {
+        if !self.writable.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.told(self.ffs.reclaim(inode, self.now()))
+    }
+
+    fn sync(&self) -> Result<()> {
+        if self.writable.load(Ordering::Relaxed) {
+            self.ffs.volume().commit()?;
+            return self.ffs.device.flush();
+        }
+        Ok(())
+    }
+
+    fn balance(&self) {
+        if self.ffs.volume().needs_commit() {
+            // What goes wrong shows at the next sync.
+            let _ = self.ffs.volume().commit();
+        }
+    }
+
+    fn remount(&self, read_only: bool) -> Result<()> {
+        if read_only {
+            if self.writable.swap(false, Ordering::Relaxed) {
+                self.told(self.ffs.end_writing(self.now()))?;
+            }
+            return Ok(());
+        }
+        if self.ffs.device.read_only() {
+            return Err(Errno::EROFS);
+        }
+        if self.writable.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.begin_writing()
+    }
+
+    fn unmount(&self) -> Result<()> {
+        if !self.writable.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let ended = self.told(self.ffs.end_writing(self.now()));
+        self.ffs.volume().discard_all();
+        ended
+    }
+
     fn device(&self) -> Option<&Arc<dyn BlockDevice>> {
         Some(&self.ffs.device)
     }
+}
+
+/// Where the last name of a directory was found.
+fn slot(dir: &Inode) -> DirSlot {
+    let behind = dir.hint.load(Ordering::Relaxed);
+    DirSlot([behind.saturating_sub(1), 0, 0])
+}
+
+fn name_place<'n>(name: Name<'n>, slot: DirSlot) -> NamePlace<'n> {
+    let DirSlot([hint, ..]) = slot;
+    NamePlace {
+        name: name.bytes(),
+        hint,
+    }
+}
+
+fn placed_as(piece: file_write::Placed) -> Placed {
+    Placed {
+        offset: piece.offset,
+        len: piece.len,
+        device: Some(piece.device),
+    }
+}
+
+/// A new inode as the format code takes it.
+fn new_node(new: &NewInode) -> Result<NewNode<'_>> {
+    if !new.xattrs.is_empty() {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let kind = match &new.kind {
+        NewKind::Regular => FormatKind::Plain(InodeType::Regular),
+        NewKind::Directory => FormatKind::Plain(InodeType::Directory),
+        NewKind::Fifo => FormatKind::Plain(InodeType::Fifo),
+        NewKind::Socket => FormatKind::Plain(InodeType::Socket),
+        NewKind::Symlink(target) => FormatKind::Symlink(target),
+        NewKind::Block(device) => FormatKind::Device(InodeType::Block, device.major, device.minor),
+        NewKind::Character(device) => {
+            FormatKind::Device(InodeType::Character, device.major, device.minor)
+        }
+    };
+    Ok(NewNode {
+        kind,
+        mode: new.mode,
+        uid: new.uid,
+        gid: new.gid,
+        space: new.space,
+        time: new.time,
+    })
 }
 
 fn file_type(inode_type: InodeType) -> FileType {

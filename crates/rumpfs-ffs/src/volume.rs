@@ -6,21 +6,30 @@ use crate::{
     layout::ROOT_INO,
     maps::Maps,
     options::Options,
+    stock::{Stock, Totals},
     superblock::{self, Superblock},
-    types::{index, number},
     wapbl::Journal,
 };
-use alloc::{sync::Arc, vec::Vec};
-use rumpbio::{BufData, Volume, VolumeOptions};
-use rumpuser::{BlockDevice, Threads};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use rumpbio::{Buf, BufData, Volume, VolumeOptions};
+use rumpuser::{BlockDevice, Threads, sync::Mutex};
 
 /// An opened volume.
 pub struct Ffs {
     /// What is read: the device, under what only the journal has.
     pub(crate) device: Arc<dyn BlockDevice>,
     pub(crate) superblock: Superblock,
-    volume: Arc<Volume>,
+    pub(crate) volume: Arc<Volume>,
+    /// What is known of space while the volume is written; an open transaction has it for itself.
+    pub(crate) stock: Mutex<Option<Box<Stock>>>,
+    /// What is free, for who asks.
+    pub(crate) totals: Mutex<Totals>,
+    /// Is told what is wrong with the volume without making an operation fail.
+    report: Mutex<Option<Report>>,
 }
+
+/// Where is said what is wrong with the volume.
+pub type Report = Box<dyn Fn(&Error) + Send>;
 
 /// A block whose fragments are read together.
 #[derive(Clone, Copy)]
@@ -57,34 +66,69 @@ impl Ffs {
         };
         let volume = Volume::new(device.clone(), threads, volume_options);
         let volume = volume.map_err(at(Place::Superblock(superblock.at)))?;
+        let free = superblock.free;
+        let totals = Totals {
+            dirs: superblock.directories,
+            blocks: free.blocks,
+            inodes: free.inodes,
+            frags: free.frags,
+        };
         Ok(Self {
             device,
             superblock,
             volume,
+            stock: Mutex::default(),
+            totals: Mutex::new(totals),
+            report: Mutex::default(),
         })
+    }
+
+    /// The metadata of the volume.
+    #[must_use]
+    pub fn volume(&self) -> &Arc<Volume> {
+        &self.volume
+    }
+
+    /// The superblock as it was found.
+    #[must_use]
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// Says where to tell what is wrong with the volume without making an operation fail.
+    pub fn set_report(&self, report: Report) {
+        *self.report.lock() = Some(report);
+    }
+
+    /// Tells what is wrong with the volume.
+    pub(crate) fn tell(&self, error: &Error) {
+        if let Some(report) = &*self.report.lock() {
+            report(error);
+        }
+    }
+
+    /// What is free.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        *self.totals.lock()
+    }
+
+    /// Puts back what is known of space.
+    pub(crate) fn put_stock(&self, space: Box<Stock>) {
+        *self.totals.lock() = space.totals;
+        *self.stock.lock() = Some(space);
     }
 
     /// A fragment, read with its neighbours unless it is cached.
     pub(crate) fn frag(&self, frag: u64, block: Neighbours, place: Place) -> Result<BufData> {
-        let count = u32::try_from(block.count.max(1)).unwrap_or(u32::MAX);
-        let read = self.volume.read_among(frag, block.first, count);
-        Ok(read.map_err(at(place))?.data())
+        Ok(self.buf(frag, block, place)?.data())
     }
 
-    /// The `len` bytes of metadata from the byte `byte` on, which do not cross a fragment.
-    pub(crate) fn bytes_within(
-        &self,
-        byte: u64,
-        len: usize,
-        block: Neighbours,
-        place: Place,
-    ) -> Result<Vec<u8>> {
-        let data = self.frag(byte.wrapping_shr(self.superblock.frag_bits), block, place)?;
-        let start = index(byte & self.superblock.frag_size().wrapping_sub(1));
-        let bytes = data.get(start..).and_then(|rest| rest.get(..len));
-        bytes
-            .map(Vec::from)
-            .ok_or_else(|| Error::value(place, "offset", number(start), "within a fragment"))
+    /// The buffer of a fragment, read with its neighbours unless it is cached.
+    pub(crate) fn buf(&self, frag: u64, block: Neighbours, place: Place) -> Result<Buf> {
+        let count = u32::try_from(block.count.max(1)).unwrap_or(u32::MAX);
+        let read = self.volume.read_among(frag, block.first, count);
+        read.map_err(at(place))
     }
 
     /// Reads the maps of a group.
@@ -98,9 +142,7 @@ impl Ffs {
             let place = Place::Superblock(superblock.at);
             return Err(Error::value(place, "cgsize", len, "fs_bsize or less"));
         }
-        let first = superblock
-            .group_start(group)
-            .saturating_add(superblock.group_block.into());
+        let first = superblock.group_maps(group);
         let count = len.div_ceil(superblock.frag_size());
         let bytes = self.frags(first, count, Place::Group(group))?;
         Maps::parse(superblock, group, bytes)
@@ -124,25 +166,10 @@ impl Ffs {
         if ino < ROOT_INO || ino >= superblock.inodes() {
             return Err(Error::NoInode(ino));
         }
-        let per_group = u64::from(superblock.inodes_per_group);
-        let group = ino.checked_div(per_group).unwrap_or(0);
-        let within = ino.checked_rem(per_group).unwrap_or(0);
-        let inode_bits = superblock.version.inode_bits();
-        let table = superblock.inode_table_of(u32::try_from(group).unwrap_or(u32::MAX));
-        let offset = within.wrapping_shl(inode_bits);
-        let byte = table.saturating_add(offset);
-        let len = 1_u64.wrapping_shl(inode_bits);
-        if byte.saturating_add(len) > superblock.bytes() {
-            // Of a last group that is cut off.
-            return Err(Error::NoInode(ino));
-        }
-        let block_start = offset & !superblock.block_size().wrapping_sub(1);
-        let first = table.saturating_add(block_start);
-        let block = Neighbours {
-            first: first.wrapping_shr(superblock.frag_bits),
-            count: 1_u64.wrapping_shl(superblock.ratio_bits()),
-        };
-        let bytes = self.bytes_within(byte, index(len), block, Place::Inode(ino))?;
-        Inode::parse(superblock, ino, &bytes)
+        let (frag, at, block) = self.inode_place(ino)?;
+        let data = self.frag(frag, block, Place::Inode(ino))?;
+        let len = 1_usize.wrapping_shl(superblock.version.inode_bits());
+        let bytes = data.get(at..at.saturating_add(len)).unwrap_or_default();
+        Inode::parse(superblock, ino, bytes)
     }
 }

@@ -109,6 +109,15 @@ pub trait AnyFileSystem: Send + Sync {
     fn reserve(&self, inode: &mut AnyInode, offset: u64, len: u64, space: Space) -> Result<()>;
     /// See [`FileSystem::set_size`].
     fn set_size(&self, inode: &mut AnyInode, size: u64, time: Timespec) -> Result<()>;
+    /// See [`FileSystem::grow`].
+    fn grow(
+        &self,
+        inode: &mut AnyInode,
+        size: u64,
+        space: Space,
+        time: Timespec,
+        placed: &mut dyn FnMut(Placed),
+    ) -> Result<()>;
     /// See [`FileSystem::punch`].
     fn punch(&self, inode: &mut AnyInode, offset: u64, len: u64) -> Result<()>;
     /// See [`FileSystem::reclaim`].
@@ -289,6 +298,18 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
 
     fn set_size(&self, inode: &mut AnyInode, size: u64, time: Timespec) -> Result<()> {
         self.0.set_size(exclusive::<F>(inode), size, time)
+    }
+
+    fn grow(
+        &self,
+        inode: &mut AnyInode,
+        size: u64,
+        space: Space,
+        time: Timespec,
+        placed: &mut dyn FnMut(Placed),
+    ) -> Result<()> {
+        self.0
+            .grow(exclusive::<F>(inode), size, space, time, placed)
     }
 
     fn punch(&self, inode: &mut AnyInode, offset: u64, len: u64) -> Result<()> {

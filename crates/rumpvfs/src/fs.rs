@@ -518,6 +518,9 @@ pub trait FileSystem: Send + Sync + 'static {
     /// placed as well, even if the range does not touch it (`placed` at offset 0). May do less than asked (the
     /// transaction's limit): returns the bytes done from `offset` on, above 0, and `size_at_least` is then cut to that.
     ///
+    /// Blocks at the end of the file that had a place may get another (fragments of ffs). The driver has copied their bytes on the
+    /// device then, and `placed` tells of them as well, before the range or in it: what the page cache has of them is dirty from then on.
+    ///
     /// # Errors
     /// `ENOSPC`, `EDQUOT`, `EFBIG`, `EIO`. On error `placed` may have been called: `rumpvfs` forgets those pages.
     fn allocate(
@@ -555,6 +558,22 @@ pub trait FileSystem: Send + Sync + 'static {
     /// `EFBIG`, `EIO`.
     fn set_size(&self, _inode: &mut Self::Inode, _size: u64, _time: Timespec) -> Result<()> {
         Err(Errno::EROFS)
+    }
+
+    /// [Sets](Self::set_size) a larger size. For drivers that give the end of the file another place for that, as
+    /// [`allocate`](Self::allocate) may: `placed` tells of it in the transaction.
+    ///
+    /// # Errors
+    /// As `set_size`; `ENOSPC`.
+    fn grow(
+        &self,
+        inode: &mut Self::Inode,
+        size: u64,
+        _space: Space,
+        time: Timespec,
+        _placed: &mut dyn FnMut(Placed),
+    ) -> Result<()> {
+        self.set_size(inode, size, time)
     }
 
     /// Makes a hole of whole blocks (offset and length are multiples of the block size). Never called while data is in the

@@ -258,6 +258,17 @@ impl AnyFileSystem for Guarded {
         self.call(|fs| fs.set_size(inode, size, time))
     }
 
+    fn grow(
+        &self,
+        inode: &mut AnyInode,
+        size: u64,
+        space: Space,
+        time: Timespec,
+        placed: &mut dyn FnMut(Placed),
+    ) -> Result<()> {
+        self.call(|fs| fs.grow(inode, size, space, time, placed))
+    }
+
     fn punch(&self, inode: &mut AnyInode, offset: u64, len: u64) -> Result<()> {
         self.call(|fs| fs.punch(inode, offset, len))
     }

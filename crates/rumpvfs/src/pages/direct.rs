@@ -1,6 +1,10 @@
 //! Writing past the cache.
 
-use super::{FilePages, read::Target, step::Span};
+use super::{
+    FilePages,
+    read::Target,
+    step::{Span, Step},
+};
 use crate::{
     calls::FileExtent,
     erased::{AnyFileSystem, AnyInode},
@@ -154,7 +158,16 @@ impl FilePages {
             self.settle_tail(Target { fs, inode, size }, from)?;
         }
         let (mut written, mut failed) = (0, None);
+        let mut moved = Step::moves(self);
         let mut place = |placed: Placed| {
+            // Blocks before the range have moved: what is cached of them goes with them.
+            let before = from.saturating_sub(placed.offset).min(placed.len);
+            if before > 0 {
+                moved.place(Placed {
+                    len: before,
+                    ..placed
+                });
+            }
             let start = placed.offset.max(from);
             let end = placed.offset.saturating_add(placed.len).min(to);
             let home = placed
@@ -174,7 +187,13 @@ impl FilePages {
             }
         };
         let len = g.block_ceil(to) - from;
-        let done = fs.allocate(inode, from, len, to, space, &mut place)?;
+        let done = match fs.allocate(inode, from, len, to, space, &mut place) {
+            Ok(done) => done,
+            Err(error) => {
+                moved.roll_back();
+                return Err(error);
+            }
+        };
         let done = g.block_floor(done).min(len).min(to - from);
         Ok(match failed {
             None if done > 0 && written >= done => Ok(done),

@@ -5,6 +5,7 @@ use super::{
     file::State,
     page::{Blocks, NOWHERE, Page, own},
     read::Target,
+    step::Step,
 };
 use crate::{
     erased::{AnyFileSystem, AnyInode},
@@ -41,7 +42,12 @@ impl FilePages {
                 };
                 self.settle_tail(target, size)?;
             }
-            return fs.set_size(inode, size, time);
+            let mut moved = Step::moves(self);
+            let grown = fs.grow(inode, size, space, time, &mut |placed| moved.place(placed));
+            if grown.is_err() {
+                moved.roll_back();
+            }
+            return grown;
         }
         let mut undo = Vec::new();
         let target = Target {

@@ -64,6 +64,19 @@ impl<'f> Step<'f> {
         }
     }
 
+    /// A step that writes nothing: only for blocks that the driver gives another place.
+    pub(super) fn moves(pages: &'f FilePages) -> Self {
+        Self {
+            pages,
+            from: 0,
+            to: 0,
+            first: 0,
+            staged: Vec::new(),
+            homes: Vec::new(),
+            undo: Vec::new(),
+        }
+    }
+
     fn geometry(&self) -> &super::mount::Geometry {
         &self.pages.inner.geometry
     }
