@@ -17,6 +17,11 @@ mod ext_journal;
 mod ext_map;
 mod fat;
 mod fat_map;
+mod ffs;
+mod ffs_images;
+mod ffs_map;
+mod iso;
+mod iso_map;
 mod map;
 mod panics;
 
@@ -47,12 +52,25 @@ pub trait Format: Sync {
 
     /// Where the structures of a good image lie.
     fn map(&self, image: &MemDisk) -> Map;
+
+    /// Whether it can be mounted for writing at all.
+    fn writes(&self) -> bool {
+        true
+    }
+
+    /// What else is done with a broken image, under the same bounds: a checker.
+    ///
+    /// # Errors
+    /// What must not be.
+    fn also(&self, _image: &MemDisk) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// The format whose driver has that name.
 #[must_use]
 pub fn format(fs_type: &str) -> Option<&'static dyn Format> {
-    const FORMATS: &[&dyn Format] = &[&ext::Ext, &fat::Fat];
+    const FORMATS: &[&dyn Format] = &[&ext::Ext, &fat::Fat, &ffs::Ffs, &iso::Iso];
     FORMATS
         .iter()
         .copied()

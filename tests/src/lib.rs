@@ -14,6 +14,7 @@
 //! | [`model`] | random operations on a mount and on a model of it, compared step by step |
 //! | [`mtree`] | manifests, compared with a mount |
 //! | [`troubled`] | a host and a disk that panic when told to |
+//! | [`ufs`] | UFS images taken apart by offsets, to break them |
 //! | [`tree`] | a whole tree as a value, read from a mount or from the host |
 
 pub mod conformance;
@@ -29,3 +30,4 @@ pub mod mtree;
 pub mod tools;
 pub mod tree;
 pub mod troubled;
+pub mod ufs;

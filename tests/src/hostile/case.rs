@@ -1,6 +1,6 @@
 //! One broken image: mounted, used, unmounted; what must never happen.
 
-use super::{Choose, exercise::Exercise, panics};
+use super::{Choose, exercise::Exercise, format, panics};
 use crate::{
     memory,
     mounted::{MOUNT_POINT, Mounted},
@@ -68,7 +68,10 @@ pub fn read_only(fs_type: &str, image: &MemDisk, outcome: &mut Outcome) -> Resul
     if !device.same_content(image) {
         return Err("read-only: the image has changed".into());
     }
-    Ok(())
+    match format(fs_type) {
+        Some(format) => guarded("also", || format.also(image)),
+        None => Ok(()),
+    }
 }
 
 /// As [`read_only`], of an image in a file of the host that is opened read-only: neither its content nor its times change.

@@ -74,6 +74,10 @@ impl Fsck {
     /// # Errors
     /// What ends the command.
     pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
+        if session.in_shell() {
+            // What was changed and not written yet would look like damage.
+            return Err(Failure::Message("fsck: not in the shell".into()));
+        }
         session.report.use_status_of_fsck();
         if self.yes || self.preen {
             return Err(Failure::Usage(
@@ -86,12 +90,11 @@ impl Fsck {
             ));
         }
         let options = self.options(session)?;
-        if self.operands.is_empty() && !session.in_shell() {
+        if self.operands.is_empty() {
             return Err(Failure::Usage("IMAGE[@PART] is missing".into()));
         }
-        let operands = session.operands(&self.operands)?;
         let mut addresses = Vec::new();
-        for operand in &operands {
+        for operand in &self.operands {
             addresses.push(session.image(operand)?);
         }
         let mut out = Out::new();

@@ -1,0 +1,201 @@
+//! ISO 9660 with its extensions.
+
+use super::{Format, Map, iso_map};
+use crate::{
+    fixtures,
+    tools::{TempDir, run},
+};
+use rumpuser_sim::MemDisk;
+use std::{
+    fs::{self, File, FileTimes},
+    os::unix::fs::symlink,
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
+
+/// The format of `rumpfs-cd9660`.
+pub(super) struct Iso;
+
+/// A small image with much in it, and the program that makes it, up to where the image is named.
+struct Made {
+    name: &'static str,
+    program: &'static str,
+    options: &'static [&'static str],
+    /// What comes behind the name of the image.
+    tree: &'static [&'static str],
+}
+
+/// Times that would be those of the making. (A change time of Rock Ridge is: that cannot be set.)
+const DATES: [&str; 4] = [
+    "--set_all_file_dates",
+    "2024010100000000",
+    "--modification-date=2024010100000000",
+    "-quiet",
+];
+
+const MADE: &[Made] = &[
+    Made {
+        name: "made-rock-ridge-joliet",
+        program: "xorrisofs",
+        options: &[
+            "-R",
+            "-J",
+            "-b",
+            "boot",
+            "-no-emul-boot",
+            "-boot-load-size",
+            "4",
+            "-eltorito-alt-boot",
+            "-e",
+            "some",
+            "-no-emul-boot",
+            "-o",
+        ],
+        tree: &[],
+    },
+    Made {
+        name: "made-rock-ridge",
+        program: "genisoimage",
+        options: &["-quiet", "-R", "-D", "-iso-level", "3", "-o"],
+        tree: &[],
+    },
+    Made {
+        name: "made-level-1",
+        program: "genisoimage",
+        options: &["-quiet", "-f", "-iso-level", "1", "-o"],
+        tree: &[],
+    },
+    Made {
+        name: "made-joliet",
+        program: "genisoimage",
+        options: &["-quiet", "-J", "-joliet-long", "-o"],
+        tree: &[],
+    },
+    Made {
+        name: "made-deep",
+        program: "genisoimage",
+        options: &["-quiet", "-R", "-o"],
+        tree: &[],
+    },
+    Made {
+        name: "made-zisofs",
+        program: "xorriso",
+        options: &["-outdev"],
+        tree: &[
+            "-rockridge",
+            "on",
+            "-map",
+            "TREE",
+            "/",
+            "-set_filter_r",
+            "--zisofs",
+            "/",
+            "--",
+            "-commit",
+            "-end",
+        ],
+    },
+    Made {
+        name: "made-makefs",
+        program: "makefs",
+        options: &["-t", "cd9660", "-o", "rockridge"],
+        tree: &[],
+    },
+];
+
+impl Format for Iso {
+    fn fs_type(&self) -> &'static str {
+        "cd9660"
+    }
+
+    fn images(&self) -> Vec<String> {
+        [fixtures::images("cd9660"), self.seeds()].concat()
+    }
+
+    fn seeds(&self) -> Vec<String> {
+        MADE.iter().map(|made| made.name.to_owned()).collect()
+    }
+
+    fn load(&self, name: &str) -> MemDisk {
+        if let Some(made) = MADE.iter().find(|made| made.name == name) {
+            return MemDisk::from_bytes(&make(made));
+        }
+        let path = fixtures::image(name);
+        let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        MemDisk::from_bytes(&bytes)
+    }
+
+    fn map(&self, image: &MemDisk) -> Map {
+        iso_map::map(image)
+    }
+
+    fn writes(&self) -> bool {
+        false
+    }
+}
+
+fn make(made: &Made) -> Vec<u8> {
+    let dir = TempDir::new();
+    let (tree, image) = (dir.file("tree"), dir.file("image"));
+    fill(Path::new(&tree));
+    let mut args: Vec<&str> = made.options.to_vec();
+    if made.program == "xorrisofs" {
+        args.splice(0..0, DATES);
+    }
+    args.push(&image);
+    match made.tree {
+        [] => args.push(&tree),
+        words => args.extend(
+            words
+                .iter()
+                .map(|word| if *word == "TREE" { &tree } else { *word }),
+        ),
+    }
+    run(made.program, &args);
+    fs::read(&image).expect("it was made")
+}
+
+/// Of everything a little: deep directories, long names, what needs continuation areas, links, what compresses.
+fn fill(tree: &Path) {
+    for dir in ["a/b/c/d/e/f/g/h/i", "many", "empty"] {
+        fs::create_dir_all(tree.join(dir)).expect("a directory");
+    }
+    let write = |name: &str, content: Vec<u8>| {
+        fs::write(tree.join(name), content).expect("a file");
+        let file = File::options()
+            .append(true)
+            .open(tree.join(name))
+            .expect("the file");
+        let time = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let times = FileTimes::new().set_modified(time).set_accessed(time);
+        file.set_times(times).expect("times");
+    };
+    let noise = |len: usize| -> Vec<u8> {
+        let mut state = 1_u32;
+        let mut byte = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        (0..len).map(|_| byte()).collect()
+    };
+    write("boot", vec![0x90; 4096]);
+    write("tiny", b"tiny".to_vec());
+    write("some", noise(9000));
+    write(
+        "large.txt",
+        b"a line that comes again and again\n".repeat(5000),
+    );
+    write("a/b/c/d/e/f/g/h/i/bottom", noise(100));
+    write(&"n".repeat(200), noise(10));
+    for n in 0..40 {
+        write(&format!("many/a name of some length {n}"), vec![b'x'; n]);
+    }
+    fs::hard_link(tree.join("tiny"), tree.join("a/second name")).expect("a link");
+    symlink("../short/./link", tree.join("short link")).expect("a link");
+    symlink(
+        format!("/{}", "long component/".repeat(60)),
+        tree.join("long link"),
+    )
+    .expect("a link");
+    run("mkfifo", &[tree.join("fifo").to_str().expect("UTF-8")]);
+}

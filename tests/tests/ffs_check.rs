@@ -1,0 +1,802 @@
+//! The FFS checker: silent on every native image, and it finds each of a list of faults in images of both formats and byte orders.
+//!
+//! The faults are made by offsets alone ([`rump_tests::ufs`]), not with the driver's structures.
+
+use rump_tests::{
+    corpus, fixtures,
+    tools::try_run,
+    ufs::{DIRECTORY, REGULAR, SYMLINK, Ufs},
+};
+use rumpfs_ffs::check::{Check, Error, Finding, Options, Phase, Summary, Watch, What};
+use rumpuser::{BlockDevice, Errno, Result};
+use rumpuser_posix::{Access, HostFile};
+use rumpuser_sim::MemDisk;
+use std::{collections::BTreeSet, fs, ops::Range, sync::Arc};
+
+const IMAGES: [&str; 4] = ["ffs1-le-8k", "ffs1-be-32k", "ffs2-be-4k", "ffs2-le-16k"];
+
+#[derive(Default)]
+struct Seen {
+    phases: Vec<Phase>,
+    findings: Vec<Finding>,
+    stop: bool,
+}
+
+impl Watch for Seen {
+    fn phase(&mut self, phase: Phase) {
+        self.phases.push(phase);
+    }
+
+    fn finding(&mut self, finding: &Finding) {
+        self.findings.push(finding.clone());
+    }
+
+    fn progress(&mut self, done: u64, total: u64) -> bool {
+        assert!(done <= total);
+        !self.stop
+    }
+}
+
+impl Seen {
+    fn all(&self) -> BTreeSet<What> {
+        self.findings.iter().map(|finding| finding.what).collect()
+    }
+
+    fn text(&self) -> String {
+        let lines: Vec<String> = self.findings.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    }
+}
+
+fn check(device: Arc<dyn BlockDevice>, options: Options) -> (Seen, Summary) {
+    let mut seen = Seen::default();
+    let check = Check::open(device, options).unwrap();
+    let summary = check.run(&mut seen).unwrap();
+    assert_eq!(summary.findings, seen.findings.len() as u64);
+    (seen, summary)
+}
+
+fn load(image: &str) -> Ufs {
+    Ufs::new(fs::read(fixtures::image(image)).unwrap())
+}
+
+fn checked(ufs: &Ufs) -> Seen {
+    let disk = Arc::new(MemDisk::from_bytes(&ufs.bytes));
+    check(disk, Options::default()).0
+}
+
+#[test]
+fn native_images_are_sound() {
+    let cases = [corpus::made("ffs"), corpus::given("ffs")].concat_all();
+    assert!(cases.len() >= IMAGES.len());
+    let mut compared = 0;
+    for case in cases {
+        let device = HostFile::open(&case.image, Access::ReadOnly).unwrap();
+        let (seen, summary) = check(Arc::new(device), Options::default());
+        assert!(seen.findings.is_empty(), "{}: {}", case.name, seen.text());
+        assert!(seen.phases.is_sorted() && seen.phases.len() == 6);
+        if case.name.contains("wapbl-live") {
+            // What counts is in the journal.
+            continue;
+        }
+        // The Sleuth Kit says what the summary does, if it knows the volume: not UFS2 at byte 8192, where makefs puts it.
+        let (status, told) = try_run("fsstat", &[case.image.to_str().unwrap()]);
+        if status != 0 {
+            assert!(told.contains("Cannot determine file system type"), "{told}");
+            continue;
+        }
+        compared += 1;
+        let numbers = [summary.directories, summary.free_blocks, summary.free_frags];
+        assert_eq!(numbers, sums(&told), "{}", case.name);
+    }
+    assert!(compared >= 2, "{compared} compared");
+}
+
+/// Directories, free blocks and fragments, from what fsstat tells of the summary of each group.
+fn sums(told: &str) -> [u64; 3] {
+    let names = [
+        "Num of Dirs:",
+        "Num of Avail Blocks:",
+        "Num of Avail Frags:",
+    ];
+    let (mut sums, mut global) = ([0; 3], false);
+    for line in told.lines().map(str::trim) {
+        match line {
+            _ if line.starts_with("Global Summary") => global = true,
+            _ if line.starts_with("Local Summary") => global = false,
+            _ => {}
+        }
+        for (sum, name) in sums.iter_mut().zip(names) {
+            if let Some(number) = line.strip_prefix(name).filter(|_| global) {
+                *sum += number.trim().parse::<u64>().unwrap();
+            }
+        }
+    }
+    sums
+}
+
+/// Two lists as one.
+trait ConcatAll<T> {
+    fn concat_all(self) -> Vec<T>;
+}
+
+impl<T, const N: usize> ConcatAll<T> for [Vec<T>; N] {
+    fn concat_all(self) -> Vec<T> {
+        self.into_iter().flatten().collect()
+    }
+}
+
+/// A way to break an image, and what has to be found then.
+type Fault = (What, fn(&mut Ufs));
+
+/// Breaks each image in each way; the finding is there, and nothing that the fault has nothing to do with.
+fn find(faults: &[Fault]) {
+    find_in(&IMAGES, faults);
+}
+
+fn find_in(images: &[&str], faults: &[Fault]) {
+    for image in images {
+        let good = load(image);
+        for (number, (what, fault)) in faults.iter().enumerate() {
+            let mut bad = good.clone();
+            fault(&mut bad);
+            let seen = checked(&bad);
+            assert!(
+                seen.all().contains(what),
+                "{image}, fault {number}: no {what:?} in\n{}",
+                seen.text()
+            );
+        }
+    }
+}
+
+fn is(kind: u64) -> impl Fn(&Ufs, u64) -> bool {
+    move |ufs, ino| ufs.kind(ino) == kind
+}
+
+/// A file with so many blocks, the last one not whole if `short`.
+fn file(ufs: &Ufs, blocks: u64, short: bool) -> u64 {
+    let block = ufs.block() as u64;
+    ufs.find(|ufs, ino| {
+        let size = ufs.file_size(ino);
+        let first = ufs.pointer(ufs.direct(ino, 0));
+        ufs.kind(ino) == REGULAR
+            && first != 0
+            && size.div_ceil(block) >= blocks
+            && (!short
+                || size.div_ceil(block) == blocks && size % block < block - ufs.frag() as u64)
+    })
+}
+
+/// A directory below the root with a directory above and one below: the three.
+fn line_of_directories(ufs: &Ufs) -> (u64, u64, u64) {
+    let middle = ufs.find(|ufs, ino| {
+        let is_dir = |record: &rump_tests::ufs::Record| {
+            ![&b"."[..], b".."].contains(&&record.name[..]) && ufs.kind(record.ino) == DIRECTORY
+        };
+        ino != 2 && ufs.kind(ino) == DIRECTORY && ufs.records(ino).iter().any(is_dir)
+    });
+    let below = ufs.records(middle).into_iter().find(|record| {
+        ![&b"."[..], b".."].contains(&&record.name[..]) && ufs.kind(record.ino) == DIRECTORY
+    });
+    (ufs.name_of(middle).0, middle, below.unwrap().ino)
+}
+
+fn some_directory(ufs: &Ufs) -> u64 {
+    ufs.find(|ufs, ino| ino != 2 && ufs.kind(ino) == DIRECTORY && ufs.records(ino).len() > 3)
+}
+
+/// The record of a file in a directory below the root.
+fn record(ufs: &Ufs) -> rump_tests::ufs::Record {
+    let records = ufs.records(some_directory(ufs)).into_iter().skip(2);
+    let mut files = records.filter(|record| ufs.kind(record.ino) == REGULAR);
+    files.next().unwrap()
+}
+
+fn links(ufs: &Ufs, ino: u64) -> u64 {
+    ufs.get(ufs.inode(ino) + 2, 2)
+}
+
+fn put_size(ufs: &mut Ufs, ino: u64, size: u64) {
+    let at = ufs.inode(ino) + ufs.form().size;
+    ufs.put(at, 8, size);
+}
+
+#[test]
+fn faults_of_the_superblock_are_found() {
+    let field = |offset: usize, value: u64| {
+        move |ufs: &mut Ufs| {
+            let at = ufs.superblock + offset;
+            ufs.put(at, 4, value);
+        }
+    };
+    for image in IMAGES {
+        for (offset, value, name) in [
+            (72, 7, "bmask"),
+            (76, 7, "fmask"),
+            (156, 1 << 20, "cssize"),
+            (60, 200, "minfree"),
+            (128, 7, "optim"),
+            (20, 5, "dblkno"),
+            (12, 0, "cblkno"),
+            (160, 3, "cgsize"),
+            (100, 30, "fsbtodb"),
+            (1316, 99, "contigsumsize"),
+        ] {
+            let mut bad = load(image);
+            field(offset, value)(&mut bad);
+            let seen = checked(&bad);
+            let found = seen
+                .findings
+                .iter()
+                .any(|finding| finding.what == What::SuperblockField && finding.detail == name);
+            assert!(found, "{image}: no {name} in\n{}", seen.text());
+        }
+    }
+    find(&[
+        (What::SuperblockCopy, |ufs| {
+            let at = ufs.in_group(0, 8);
+            ufs.put(at + 1372, 4, 0);
+        }),
+        (What::SuperblockCopy, |ufs| {
+            let at = ufs.in_group(0, 8);
+            let value = ufs.get(at + 184, 4);
+            ufs.put(at + 184, 4, value / 2);
+        }),
+        (What::PastDevice, |ufs| {
+            let len = ufs.bytes.len() / 2;
+            ufs.bytes.truncate(len);
+        }),
+        (What::Journal, |ufs| {
+            let at = ufs.superblock;
+            ufs.put(at + 864, 1, 1);
+            ufs.put(at + 865, 1, 1);
+            ufs.put(at + 1312, 4, 0x100);
+        }),
+    ]);
+}
+
+#[test]
+fn faults_of_inodes_are_found() {
+    find(&[
+        (What::UnknownType, |ufs| {
+            let at = ufs.inode(ufs.find(is(REGULAR)));
+            ufs.put(at, 2, 0o030_644);
+        }),
+        (What::PartlyAllocated, |ufs| {
+            let ino = ufs.find(is(REGULAR));
+            let at = ufs.inode(ino);
+            ufs.put(at, 2, 0);
+        }),
+        (What::Size, |ufs| {
+            let ino = ufs.find(is(REGULAR));
+            put_size(ufs, ino, u64::MAX);
+        }),
+        (What::DirectorySize, |ufs| {
+            let ino = some_directory(ufs);
+            let size = ufs.file_size(ino);
+            put_size(ufs, ino, size - 1);
+        }),
+        (What::DirectorySize, |ufs| {
+            let ino = some_directory(ufs);
+            put_size(ufs, ino, 1 << 40);
+        }),
+        (What::BlockCount, |ufs| {
+            let ino = file(ufs, 2, false);
+            let (blocks, len) = ufs.form().blocks;
+            let at = ufs.inode(ino) + blocks;
+            let value = ufs.get(at, len);
+            ufs.put(at, len, value + 2);
+        }),
+        (What::LinkTarget, |ufs| {
+            let at = ufs.direct(ufs.find(is(SYMLINK)), 0);
+            ufs.put(at, 1, 0);
+        }),
+        (What::LinkTarget, |ufs| {
+            let ino = ufs.find(is(SYMLINK));
+            put_size(ufs, ino, 0);
+        }),
+        (What::LinkTarget, |ufs| {
+            let ino = ufs.find(is(SYMLINK));
+            put_size(ufs, ino, 5000);
+        }),
+        (What::Pointers, |ufs| {
+            let ino = ufs.find(|ufs, ino| ufs.kind(ino) == SYMLINK && ufs.file_size(ino) < 40);
+            let at = ufs.direct(ino, 11);
+            ufs.put_pointer(at, 7);
+        }),
+        (What::Pointers, |ufs| {
+            // What was a file is a FIFO.
+            let at = ufs.inode(file(ufs, 2, false));
+            ufs.put(at, 2, 0o010_644);
+        }),
+    ]);
+}
+
+#[test]
+fn faults_of_blocks_are_found() {
+    find(&[
+        (What::BlockRange, |ufs| {
+            let at = ufs.direct(file(ufs, 2, false), 0);
+            let size = ufs.size();
+            ufs.put_pointer(at, size);
+        }),
+        (What::BlockMetadata, |ufs| {
+            let at = ufs.direct(file(ufs, 2, false), 0);
+            ufs.put_pointer(at, 8);
+        }),
+        (What::BlockMetadata, |ufs| {
+            let at = ufs.direct(file(ufs, 2, false), 0);
+            let frag = ufs.summary() / ufs.frag();
+            let aligned = frag - frag % ufs.field(56);
+            ufs.put_pointer(at, aligned as u64);
+        }),
+        (What::BlockAlignment, |ufs| {
+            let at = ufs.direct(file(ufs, 2, false), 0);
+            let frag = ufs.pointer(at);
+            ufs.put_pointer(at, frag + 1);
+        }),
+        (What::Duplicate, |ufs| {
+            let first = file(ufs, 2, false);
+            let second = ufs.find(|ufs, ino| {
+                ino != first && ufs.kind(ino) == REGULAR && ufs.file_size(ino) > ufs.block() as u64
+            });
+            let frag = ufs.pointer(ufs.direct(first, 0));
+            let at = ufs.direct(second, 0);
+            ufs.put_pointer(at, frag);
+        }),
+        (What::DuplicateFirst, |ufs| {
+            let first = file(ufs, 2, false);
+            let second = ufs.find(|ufs, ino| {
+                ino != first && ufs.kind(ino) == REGULAR && ufs.file_size(ino) > ufs.block() as u64
+            });
+            let frag = ufs.pointer(ufs.direct(first, 0));
+            let at = ufs.direct(second, 0);
+            ufs.put_pointer(at, frag);
+        }),
+        (What::ManyBad, |ufs| {
+            let ino = file(ufs, 2, false);
+            let size = 12 * ufs.block() as u64;
+            put_size(ufs, ino, size);
+            for n in 0..12 {
+                let at = ufs.direct(ino, n);
+                let size = ufs.size();
+                ufs.put_pointer(at, size + n as u64);
+            }
+        }),
+        (What::PastEnd, |ufs| {
+            let at = ufs.direct(file(ufs, 1, true), 11);
+            let frag = ufs.free_block();
+            ufs.put_pointer(at, frag);
+        }),
+        (What::PastEnd, |ufs| {
+            let at = ufs.indirect(file(ufs, 1, true), 2);
+            let frag = ufs.free_block();
+            ufs.put_pointer(at, frag);
+        }),
+        (What::Hole, |ufs| {
+            let at = ufs.direct(some_directory(ufs), 0);
+            ufs.put_pointer(at, 0);
+        }),
+    ]);
+}
+
+/// The images with files that are large enough for blocks of pointers.
+const WITH_INDIRECT: [&str; 3] = ["ffs1-le-8k", "ffs2-be-4k", "ffs2-le-16k"];
+
+/// A file with blocks of pointers.
+fn large(ufs: &Ufs) -> u64 {
+    ufs.find(|ufs, ino| is(REGULAR)(ufs, ino) && ufs.pointer(ufs.indirect(ino, 0)) != 0)
+}
+
+#[test]
+fn faults_of_blocks_of_pointers_are_found() {
+    let faults: [Fault; 2] = [
+        (What::PastEnd, |ufs| {
+            // The last pointer of a block of them.
+            let ino = large(ufs);
+            let (pointers, _) = ufs.blocks(ino);
+            let at = pointers.last().unwrap() + ufs.block() - ufs.form().pointer;
+            let frag = ufs.free_block();
+            ufs.put_pointer(at, frag);
+        }),
+        (What::BlockRange, |ufs| {
+            let ino = large(ufs);
+            let at = ufs.indirect(ino, 0);
+            ufs.put_pointer(at, 0xFFFF_FFF0);
+        }),
+    ];
+    find_in(&WITH_INDIRECT, &faults);
+}
+
+#[test]
+fn faults_of_extended_attributes_are_found() {
+    for image in ["ffs2-be-4k", "ffs2-le-16k"] {
+        let with = |area: &[u8]| {
+            let mut ufs = load(image);
+            let ino = ufs.find(is(REGULAR));
+            let (at, frag) = (ufs.inode(ino), ufs.free_block());
+            ufs.put(at + 92, 4, area.len() as u64);
+            ufs.put(at + 96, 8, frag);
+            let byte = frag as usize * ufs.frag();
+            ufs.bytes[byte..byte + area.len()].copy_from_slice(area);
+            checked(&ufs).all()
+        };
+        let mut area = vec![0; 24];
+        area[if image.contains("be") { 3 } else { 0 }] = 24;
+        area[4..10].copy_from_slice(&[1, 3, 3, b'a', b'b', b'c']);
+        let sound = with(&area);
+        assert!(!sound.contains(&What::Attributes), "{sound:?}");
+        // Its block is not in the block count, nor in the map.
+        assert!(sound.contains(&What::BlockCount) && sound.contains(&What::FragMapFree));
+        area[5] = 99;
+        assert!(with(&area).contains(&What::Attributes));
+        assert!(with(&[0xFF; 64]).contains(&What::Attributes));
+    }
+}
+
+#[test]
+fn faults_of_directories_are_found() {
+    find(&[
+        (What::RootMissing, |ufs| {
+            let at = ufs.inode(2);
+            ufs.put(at, 2, 0);
+        }),
+        (What::RootType, |ufs| {
+            let at = ufs.inode(2);
+            ufs.put(at, 2, 0o100_644);
+        }),
+        (What::Record, |ufs| {
+            let at = record(ufs).at;
+            ufs.put(at + 4, 2, 0);
+        }),
+        (What::Record, |ufs| {
+            let record = record(ufs);
+            ufs.put(record.at + 4, 2, record.len as u64 + 2);
+        }),
+        (What::Record, |ufs| {
+            let at = record(ufs).at;
+            ufs.put(at + 4, 2, 60_000);
+        }),
+        (What::Record, |ufs| {
+            let at = record(ufs).at;
+            ufs.put(at + 7, 1, 0);
+        }),
+        (What::RecordName, |ufs| {
+            let at = record(ufs).at;
+            ufs.put(at + 8, 1, b'/'.into());
+        }),
+        (What::RecordName, |ufs| {
+            let at = record(ufs).at;
+            ufs.put(at + 8, 1, 0);
+        }),
+        (What::DotMissing, |ufs| {
+            let at = ufs.records(some_directory(ufs))[0].at;
+            ufs.put(at + 8, 1, b'x'.into());
+        }),
+        (What::DotInode, |ufs| {
+            let at = ufs.records(some_directory(ufs))[0].at;
+            ufs.put(at, 4, 2);
+        }),
+        (What::DotDotMissing, |ufs| {
+            let at = ufs.records(some_directory(ufs))[1].at;
+            ufs.put(at + 9, 1, b'x'.into());
+        }),
+        (What::DotDotInode, |ufs| {
+            let (_, middle, below) = line_of_directories(ufs);
+            let at = ufs.records(below)[1].at;
+            assert_ne!(middle, 2);
+            ufs.put(at, 4, 2);
+        }),
+        (What::DotExtra, |ufs| {
+            let at = record(ufs).at;
+            ufs.put(at + 7, 1, 1);
+            ufs.put(at + 8, 2, if ufs.big { 0x2E00 } else { 0x2E });
+        }),
+        (What::InodeRange, |ufs| {
+            let at = record(ufs).at;
+            ufs.put(at, 4, 0xFFFF_FFF0);
+        }),
+        (What::InodeFree, |ufs| {
+            let at = ufs.inode(record(ufs).ino);
+            let len = ufs.form().len;
+            ufs.bytes[at..at + len].fill(0);
+        }),
+        (What::InodeBad, |ufs| {
+            let at = ufs.direct(file(ufs, 2, false), 0);
+            ufs.put_pointer(at, 8);
+        }),
+        (What::RecordType, |ufs| {
+            let at = record(ufs).at;
+            ufs.put(at + 6, 1, 4);
+        }),
+        (What::Whiteout, |ufs| {
+            let at = record(ufs).at;
+            ufs.put(at + 6, 1, 14);
+        }),
+        (What::Whiteout, |ufs| {
+            let at = record(ufs).at;
+            ufs.put(at, 4, 1);
+        }),
+        (What::SeveralParents, |ufs| {
+            let (_, _, below) = line_of_directories(ufs);
+            let at = record(ufs).at;
+            ufs.put(at, 4, below);
+        }),
+        (What::DirectorySkipped, |ufs| {
+            let at = ufs.direct(some_directory(ufs), 0);
+            ufs.put_pointer(at, 8);
+        }),
+    ]);
+}
+
+#[test]
+fn faults_of_the_tree_are_found() {
+    find(&[
+        (What::UnreferencedDirectory, |ufs| {
+            let (_, middle, _) = line_of_directories(ufs);
+            let at = ufs.name_of(middle).1.at;
+            ufs.put(at, 4, 0);
+        }),
+        (What::Loop, |ufs| {
+            // A directory is moved into one that it holds.
+            let (_, middle, below) = line_of_directories(ufs);
+            let own = ufs.name_of(middle).1.at;
+            ufs.put(own, 4, 0);
+            let inside = ufs.records(below).into_iter().nth(2).expect("something");
+            ufs.put(inside.at, 4, middle);
+        }),
+        (What::LinkCount, |ufs| {
+            let ino = ufs.find(is(REGULAR));
+            let (at, links) = (ufs.inode(ino) + 2, links(ufs, ino));
+            ufs.put(at, 2, links + 1);
+        }),
+        (What::LinkCount, |ufs| {
+            let links = links(ufs, 2);
+            let at = ufs.inode(2) + 2;
+            ufs.put(at, 2, links - 1);
+        }),
+        (What::UnreferencedFile, |ufs| {
+            let at = record(ufs).at;
+            let ino = record(ufs).ino;
+            let inode = ufs.inode(ino) + 2;
+            ufs.put(inode, 2, 1);
+            ufs.put(at, 4, 0);
+        }),
+        (What::ZeroLinks, |ufs| {
+            let ino = ufs.find(|ufs, ino| is(REGULAR)(ufs, ino) && links(ufs, ino) == 1);
+            let (name, inode) = (ufs.name_of(ino).1.at, ufs.inode(ino) + 2);
+            ufs.put(inode, 2, 0);
+            ufs.put(name, 4, 0);
+        }),
+    ]);
+}
+
+#[test]
+fn faults_of_groups_are_found() {
+    find(&[
+        (What::Group, |ufs| {
+            let at = ufs.group(0);
+            ufs.put(at + 4, 4, 1);
+        }),
+        (What::Group, |ufs| {
+            let at = ufs.group(0);
+            ufs.put(at + 12, 4, 1);
+        }),
+        (What::Group, |ufs| {
+            let at = ufs.group(0);
+            ufs.put(at + 92, 4, 60_000);
+        }),
+        (What::GroupField, |ufs| {
+            let at = ufs.group(0);
+            ufs.put(at + 40, 4, 0x1000_0000);
+        }),
+        (What::GroupField, |ufs| {
+            let at = ufs.group(0);
+            ufs.put(at + 48, 4, 0x1000_0000);
+        }),
+        (What::GroupField, |ufs| {
+            let at = ufs.group(0);
+            let frags = ufs.get(at + 20, 4);
+            ufs.put(at + 20, 4, frags - 8);
+        }),
+        (What::GroupField, |ufs| {
+            let at = ufs.group(0);
+            ufs.put(at + 112, 4, 3);
+        }),
+        (What::InodeMapFree, |ufs| {
+            let at = ufs.group(0);
+            let map = at + ufs.get(at + 92, 4) as usize;
+            ufs.bytes[map] &= !4;
+        }),
+        (What::InodeMapUsed, |ufs| {
+            let at = ufs.group(0);
+            let map = at + ufs.get(at + 96, 4) as usize;
+            ufs.bytes[map - 1] |= 0x80;
+        }),
+        (What::FragMapFree, |ufs| {
+            let at = ufs.group(0);
+            let map = at + ufs.get(at + 96, 4) as usize;
+            ufs.bytes[map] |= 1;
+        }),
+        (What::FragMapUsed, |ufs| {
+            let at = ufs.group(0);
+            let map = at + ufs.get(at + 96, 4) as usize;
+            let frag = ufs.free_block() as usize;
+            ufs.bytes[map + frag / 8] &= !(1 << (frag % 8));
+        }),
+        (What::ClusterMap, |ufs| {
+            let at = ufs.group(0);
+            let map = at + ufs.get(at + 108, 4) as usize;
+            ufs.bytes[map] ^= 1;
+        }),
+        (What::ClusterSums, |ufs| {
+            let at = ufs.group(0);
+            let sums = at + ufs.get(at + 104, 4) as usize;
+            ufs.put(sums + 4, 4, 77);
+        }),
+        (What::FragSums, |ufs| {
+            let at = ufs.group(0) + 52 + 4;
+            ufs.put(at, 4, 77);
+        }),
+        (What::GroupCounts, |ufs| {
+            let at = ufs.group(0);
+            ufs.put(at + 24, 4, 3);
+        }),
+        (What::GroupCounts, |ufs| {
+            let at = ufs.group(0);
+            ufs.put(at + 28, 4, 3);
+        }),
+        (What::GroupCounts, |ufs| {
+            let at = ufs.group(0);
+            ufs.put(at + 32, 4, 3);
+        }),
+        (What::GroupCounts, |ufs| {
+            let at = ufs.group(0);
+            ufs.put(at + 36, 4, 3000);
+        }),
+        (What::Summary, |ufs| {
+            let at = ufs.summary();
+            ufs.put(at + 4, 4, 3);
+        }),
+        (What::Total, |ufs| {
+            let at = ufs.superblock + 1008 + 8;
+            ufs.put(at, 8, 3);
+        }),
+    ]);
+}
+
+/// The old layout of UFS1: its rotational tables are looked at, which makefs leaves empty.
+#[test]
+fn rotational_tables_of_the_old_layout_are_checked() {
+    for image in ["ffs1-le-8k", "ffs1-be-32k"] {
+        let mut ufs = load(image);
+        let at = ufs.superblock;
+        ufs.bytes[at + 211] &= 0x7F;
+        ufs.bytes[at + 860..at + 1312].fill(0xFF);
+        let wrong = checked(&ufs);
+        let expected = BTreeSet::from([What::Rotational]);
+        assert_eq!(wrong.all(), expected, "{}", wrong.text());
+        let group = ufs.group(0);
+        let free = ufs.get(group + 28, 4);
+        let tables = ufs.get(group + 84, 4) as usize;
+        ufs.put(group + tables, 4, free);
+        ufs.put(group + tables + 4, 2, free);
+        let sound = checked(&ufs);
+        assert!(sound.findings.is_empty(), "{}", sound.text());
+    }
+}
+
+/// A disk that cannot read some of its bytes.
+struct Torn(MemDisk, Range<u64>);
+
+impl BlockDevice for Torn {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read_only(&self) -> bool {
+        true
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let end = offset + buf.len() as u64;
+        if offset < self.1.end && self.1.start < end {
+            return Err(Errno::EIO);
+        }
+        self.0.read_at(offset, buf)
+    }
+
+    fn write_at(&self, _offset: u64, _data: &[u8]) -> Result<()> {
+        Err(Errno::EROFS)
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_told() {
+    for image in WITH_INDIRECT {
+        let ufs = load(image);
+        let indirect = large(&ufs);
+        for byte in [
+            ufs.inode(2),
+            ufs.group(0),
+            ufs.summary(),
+            ufs.records(2)[0].at,
+            ufs.blocks(indirect).0[0],
+        ] {
+            let byte = byte as u64;
+            let disk = Torn(MemDisk::from_bytes(&ufs.bytes), byte..byte + 512);
+            let (seen, _) = check(Arc::new(disk), Options::default());
+            assert!(
+                seen.all().contains(&What::Unreadable),
+                "{image}, {byte}: {}",
+                seen.text()
+            );
+        }
+    }
+}
+
+#[test]
+fn findings_have_paths() {
+    let mut ufs = load("ffs2-be-4k");
+    let record = record(&ufs);
+    let (dir, _) = ufs.name_of(record.ino);
+    ufs.put(record.at + 6, 1, 4);
+    let seen = checked(&ufs);
+    let mut path = vec![record.name.clone()];
+    let mut here = some_directory(&ufs);
+    assert!(dir != 0 && here != 2);
+    while here != 2 {
+        let (parent, name) = ufs.name_of(here);
+        path.push(name.name);
+        here = parent;
+    }
+    path.reverse();
+    let path = [&b"/"[..], &path.join(&b'/')].concat();
+    assert_eq!(seen.findings.len(), 1, "{}", seen.text());
+    assert_eq!(seen.findings[0].path.as_deref(), Some(&path[..]));
+}
+
+#[test]
+fn a_copy_of_the_superblock_will_do() {
+    for image in IMAGES {
+        let mut ufs = load(image);
+        let (own, copy) = (ufs.superblock, ufs.in_group(0, 8) as u64);
+        ufs.bytes[own + 1372] ^= 0xFF;
+        let disk = Arc::new(MemDisk::from_bytes(&ufs.bytes));
+        assert!(Check::open(disk.clone(), Options::default()).is_err());
+        let options = Options {
+            superblock: Some(copy),
+            ..Options::default()
+        };
+        let (seen, _) = check(disk, options);
+        // Its own counts are those of the day on which it was made.
+        let others = seen.all().into_iter().filter(|what| *what != What::Total);
+        assert_eq!(others.count(), 0, "{image}: {}", seen.text());
+    }
+}
+
+#[test]
+fn memory_is_bounded_and_a_check_can_be_stopped() {
+    let ufs = load("ffs2-be-4k");
+    let disk: Arc<dyn BlockDevice> = Arc::new(MemDisk::from_bytes(&ufs.bytes));
+    let options = Options {
+        memory: 2000,
+        ..Options::default()
+    };
+    let check = Check::open(disk.clone(), options).unwrap();
+    let ended = check.run(&mut Seen::default());
+    assert_eq!(ended.err(), Some(Error::TooLarge));
+    let mut seen = Seen {
+        stop: true,
+        ..Seen::default()
+    };
+    let ended = Check::open(disk, Options::default())
+        .unwrap()
+        .run(&mut seen);
+    assert_eq!(ended.err(), Some(Error::Stopped));
+}
