@@ -38,8 +38,8 @@ impl<'a> Arena<'a> {
         big: u64,
     ) -> Result<Self> {
         remove_leftovers(memory);
-        // Tree, image, archive, output; the large file, its image, output. And a little for all else.
-        check_room(memory, (4 * plan.bytes).max(3 * big) + (64 << 20))?;
+        // Tree, images, archive, output; the large file, its images, output. And a little for all else.
+        check_room(memory, (5 * plan.bytes).max(4 * big) + (64 << 20))?;
         let dir = memory.join(format!("{PREFIX}{}", process::id()));
         let disk = disk.join(format!("{PREFIX}{}", process::id()));
         for folder in [&dir, &dir.join("mnt"), &disk] {
@@ -79,6 +79,10 @@ impl<'a> Arena<'a> {
 
     fn image(&self) -> PathBuf {
         self.data_dir().join("image")
+    }
+
+    fn variant(&self) -> PathBuf {
+        self.data_dir().join("variant")
     }
 
     fn archive(&self) -> PathBuf {
@@ -126,14 +130,20 @@ impl<'a> Arena<'a> {
                 tree::big(&self.big(), self.big)?;
             }
         }
-        if !uses(row, "{image}") {
-            remove(&self.image());
-        } else if !self.image().exists() {
-            if row.data == Data::Tree {
-                tools::output(&mut self.command(self.suite.image))?;
-            } else {
-                tools::output(&mut self.command(self.suite.empty))?;
-                tools::output(&mut self.command(self.suite.image_big))?;
+        let images = [
+            ("{image}", self.image(), Some(&self.suite.images)),
+            ("{variant}", self.variant(), self.suite.variant.as_ref()),
+        ];
+        for (place, path, images) in images {
+            if !uses(row, place) {
+                remove(&path);
+            } else if let Some(images) = images.filter(|_| !path.exists()) {
+                if row.data == Data::Tree {
+                    self.make_image(images.tree, &path)?;
+                } else {
+                    self.make_image(images.empty, &path)?;
+                    self.make_image(images.big, &path)?;
+                }
             }
         }
         if !uses(row, "{archive}") {
@@ -144,12 +154,21 @@ impl<'a> Arena<'a> {
             tools::run("tar", ["-C", &tree, "-cf", &archive, "."])?;
         }
         if uses(row, "{volume}") && !self.empty().exists() {
-            let image = self.empty().to_string_lossy().into_owned();
-            let words = self.suite.empty.iter();
-            let words: Vec<String> = words.map(|word| word.replace("{image}", &image)).collect();
-            tools::run(&words[0], &words[1..])?;
+            self.make_image(self.suite.images.empty, &self.empty())?;
         }
         Ok(())
+    }
+
+    /// Runs a command of [`Images`](super::suite::Images), if there is one, for the image at `path`.
+    fn make_image(&self, command: &[&str], path: &Path) -> Result<()> {
+        if command.is_empty() {
+            return Ok(());
+        }
+        let path = path.to_string_lossy();
+        let words = command.iter().map(|word| word.replace("{image}", &path));
+        let words: Vec<String> = words.collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        tools::output(&mut self.command(&words)).map(drop)
     }
 
     /// Makes the place ready for one run of `by`, and gives its command.
@@ -220,6 +239,7 @@ impl<'a> Arena<'a> {
         let places = [
             ("{tree}", self.tree()),
             ("{image}", self.image()),
+            ("{variant}", self.variant()),
             ("{archive}", self.archive()),
             ("{big}", self.big()),
             ("{volume}", self.volume()),
@@ -237,7 +257,9 @@ impl<'a> Arena<'a> {
 
     fn clean(&self) {
         self.clear();
-        for name in ["tree", "image", "archive", "big", "empty", "listing"] {
+        for name in [
+            "tree", "image", "variant", "archive", "big", "empty", "listing",
+        ] {
             remove(&self.dir.join(name));
             remove(&self.disk.join(name));
         }

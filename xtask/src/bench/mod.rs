@@ -3,7 +3,8 @@
 //! | module | does |
 //! |---|---|
 //! | [`suite`] | what a suite, a row and a contestant are |
-//! | [`ext4`] | the rows of ext4 |
+//! | [`ext4`], [`msdosfs`], [`cd9660`], [`ffs`] | a suite for each format |
+//! | [`rows`], [`entries`] | what the suites share; how listings are read |
 //! | [`tree`] | the files of the host |
 //! | [`arena`] | the place of a run |
 //! | [`measure`] | one run |
@@ -13,13 +14,18 @@
 //! | [`report`], [`plot`], [`page`] | tables, pictures, docs/benchmarks.md |
 
 mod arena;
+mod cd9660;
+mod entries;
 mod ext4;
+mod ffs;
 mod measure;
+mod msdosfs;
 mod page;
 mod plot;
 mod programs;
 mod record;
 mod report;
+mod rows;
 mod suite;
 mod tree;
 mod verify;
@@ -38,7 +44,10 @@ use suite::{Contestant, Role, Row, Suite};
 use tree::Plan;
 
 /// All suites: a format joins with a line here.
-const SUITES: &[&Suite] = &[&ext4::SUITE];
+const SUITES: &[&Suite] = &[&ext4::SUITE, &msdosfs::SUITE, &cd9660::SUITE, &ffs::SUITE];
+
+/// Seconds after which a contestant that is there for comparison only does not run again.
+const PATIENCE: f64 = 1.0;
 
 /// The files of the tree, and the size of the large file.
 const WHOLE: (Plan, u64) = (
@@ -59,7 +68,7 @@ const QUICK: (Plan, u64) = (
 /// What is run and how often.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only this part: ext4 (the tool), library (system calls), growth (cost over the number of files).
+    /// Only this part: ext4, msdosfs, cd9660, ffs (the tool), library (system calls), growth (cost over the number of files).
     #[arg(long, value_name = "NAME")]
     fs: Option<String>,
     /// Only rows whose name contains this; of the tool, unless another part is named. The page is not written.
@@ -77,7 +86,7 @@ pub(crate) struct Options {
     /// Another program of ours, for instance from before a change, takes part in every row. The page is not written.
     #[arg(long, value_name = "PROGRAM")]
     against: Option<PathBuf>,
-    /// A folder in memory for all files, about 1.7 GB.
+    /// A folder in memory for all files, about 2.2 GB.
     #[arg(long, value_name = "FOLDER", default_value = "/dev/shm")]
     memory: PathBuf,
     /// Measure nothing: write the page and the plots again from what was recorded.
@@ -249,7 +258,8 @@ fn run_row(arena: &Arena<'_>, row: &Row, options: &Options, missing: &[&str]) ->
     for round in 0..options.rounds {
         for turn in 0..count {
             let (runner, entrant) = &mut pairs[(turn + round as usize) % count];
-            if entrant.failure.is_some() || (runner.by.once && round > 0) {
+            let slow = |elapsed: &f64| entrant.role == Role::Other && *elapsed > PATIENCE;
+            if entrant.failure.is_some() || entrant.elapsed.first().is_some_and(slow) {
                 continue;
             }
             progress(&format!(
@@ -302,10 +312,8 @@ fn entrant(by: &Contestant, missing: &[&str]) -> Entrant {
     let needs = |tool: &&&str| by.command.iter().any(|word| has_word(word, tool));
     let failure = if let Some(tool) = missing.iter().find(needs) {
         Some(Failure::NotThere((*tool).to_owned()))
-    } else if by.root && !(tools::is_root() && Path::new("/dev/loop-control").exists()) {
-        Some(Failure::NotThere("needs root and loop devices".into()))
     } else {
-        None
+        by.mounts.and_then(cannot_mount).map(Failure::NotThere)
     };
     Entrant {
         name: by.name.into(),
@@ -317,6 +325,18 @@ fn entrant(by: &Contestant, missing: &[&str]) -> Entrant {
         kept: String::new(),
         failure,
     }
+}
+
+/// Why this process cannot let the host mount a file system of that type.
+fn cannot_mount(fs_type: &str) -> Option<String> {
+    if !tools::is_root() || !Path::new("/dev/loop-control").exists() {
+        return Some("root and loop devices".into());
+    }
+    // The type may be a module that is not loaded yet.
+    drop(tools::run("modprobe", ["-q", fs_type]));
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let is_known = known.split_whitespace().any(|word| word == fs_type);
+    (!is_known).then(|| format!("{fs_type} in the host's kernel"))
 }
 
 /// Whether a command line has that program.

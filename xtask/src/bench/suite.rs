@@ -10,6 +10,7 @@
 //! | `{big}` | a file of the host, 512 MiB |
 //! | `{volume}` | the image to write into, empty and new for each run |
 //! | `{out}` | the file or folder to write to, new for each run |
+//! | `{variant}` | the same data in the format's other variant, if the suite has one |
 //! | `{listing}` | a file of the suite's, made by [`Suite::listing`] |
 //! | `{rump}` | our program, within a shell's words |
 //! | `{mnt}` | an empty folder to mount on |
@@ -24,16 +25,13 @@ pub(crate) struct Suite {
     /// As `--fs` takes it.
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
-    /// Programs of the contestants, each with the Debian package that has it.
+    /// Programs of the contestants, or files by their whole path, each with the Debian package that has it.
     pub(crate) tools: &'static [(&'static str, &'static str)],
     /// Programs in `xtask/peers`, each made of a crate.
     pub(crate) crates: &'static [&'static str],
-    /// Makes `{image}` with the tree in it.
-    pub(crate) image: &'static [&'static str],
-    /// Makes an empty image, which is copied to `{volume}`.
-    pub(crate) empty: &'static [&'static str],
-    /// Puts `{big}` into an empty `{image}` as `/big`.
-    pub(crate) image_big: &'static [&'static str],
+    pub(crate) images: Images,
+    /// Makes `{variant}` instead of `{image}`.
+    pub(crate) variant: Option<Images>,
     /// Fails if `{volume}` is damaged.
     pub(crate) checker: &'static [&'static str],
     /// Copies all of `{volume}` to the folder `{out}`; a program that is not ours.
@@ -43,6 +41,16 @@ pub(crate) struct Suite {
     /// Names that readers show beside those of the tree.
     pub(crate) extras: &'static [&'static str],
     pub(crate) rows: &'static [Row],
+}
+
+/// Commands that make an image at `{image}`.
+pub(crate) struct Images {
+    /// With `{tree}` in it.
+    pub(crate) tree: &'static [&'static str],
+    /// Without anything in it, as `{volume}` is. Nothing to do for a format that is only read.
+    pub(crate) empty: &'static [&'static str],
+    /// Puts `{big}` into an empty one as `/big`.
+    pub(crate) big: &'static [&'static str],
 }
 
 /// One job, done by several programs.
@@ -116,10 +124,8 @@ pub(crate) struct Contestant {
     pub(crate) gives: Option<Check>,
     /// Makes `{volume}` or `{out}` itself, so that it must not be there before.
     pub(crate) makes: bool,
-    /// It needs root and loop devices.
-    pub(crate) root: bool,
-    /// Too slow for more than one round.
-    pub(crate) once: bool,
+    /// The host's file system type that it mounts, which needs root; for images, loop devices too.
+    pub(crate) mounts: Option<&'static str>,
 }
 
 impl Contestant {
@@ -132,8 +138,7 @@ impl Contestant {
             entry: None,
             gives: None,
             makes: false,
-            root: false,
-            once: false,
+            mounts: None,
         }
     }
 
@@ -182,13 +187,8 @@ impl Contestant {
         self
     }
 
-    pub(crate) const fn root(mut self) -> Self {
-        self.root = true;
-        self
-    }
-
-    pub(crate) const fn once(mut self) -> Self {
-        self.once = true;
+    pub(crate) const fn mounts(mut self, fs_type: &'static str) -> Self {
+        self.mounts = Some(fs_type);
         self
     }
 }

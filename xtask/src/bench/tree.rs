@@ -102,10 +102,10 @@ fn fill(path: &Path, size: u64, random: &mut Random, noise: &mut [u8]) -> std::i
     Ok(())
 }
 
-/// Sometime in the years before 2023.
+/// Sometime in the years before 2023, by seconds that FAT can tell.
 fn set_time(path: &Path, number: usize) -> Result<()> {
     let time = Timespec {
-        tv_sec: 1_600_000_000 + 3_607 * number as i64,
+        tv_sec: 1_600_000_000 + 3_608 * number as i64,
         tv_nsec: 0,
     };
     let times = Timestamps {
