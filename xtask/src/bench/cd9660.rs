@@ -4,26 +4,9 @@
 
 use super::{
     entries,
-    rows::{self, find, mounted},
+    rows::{self, find, fused, mounted},
     suite::{Contestant as By, Images, Suite},
 };
-
-/// A job on `{mnt}`, where fuseiso has the image mounted.
-macro_rules! fuseiso {
-    ($($job:tt)+) => {
-        &[
-            "unshare",
-            "-m",
-            "sh",
-            "-ec",
-            concat!(
-                "fuseiso -f {image} {mnt} & until mountpoint -q {mnt}; do sleep 0.01; done; ",
-                $($job)+,
-                "; umount {mnt}; wait"
-            ),
-        ]
-    };
-}
 
 pub(crate) const SUITE: Suite = Suite {
     name: "cd9660",
@@ -70,16 +53,26 @@ pub(crate) const SUITE: Suite = Suite {
             By::rival(
                 "xorriso",
                 &[
-                    "xorriso", "-indev", "{image}", "-find", "/", "-exec", "lsdl", "--",
+                    "xorriso",
+                    "-indev",
+                    "stdio:{image}",
+                    "-find",
+                    "/",
+                    "-exec",
+                    "lsdl",
+                    "--",
                 ],
             )
             .entries(entries::long_listing),
             By::rival("bsdtar", &["bsdtar", "-tvf", "{image}"]).entries(entries::long_listing),
             rows::SEVEN_ZIP_LIST,
             By::rival("cdfs", &["peer-cdfs", "list", "{image}", "/"]).entries(entries::peer),
-            By::other("fuseiso", fuseiso!(find!("{mnt}")))
-                .entries(entries::find)
-                .mounts("fuse"),
+            By::other(
+                "fuseiso",
+                fused!("fuseiso -n {image} {mnt} -f", find!("{mnt}")),
+            )
+            .entries(entries::find)
+            .mounts("fuse"),
             rows::HOST_FIND,
             By::other(KERNEL, mounted!("ro,loop", "{image}", find!("{mnt}")))
                 .entries(entries::find)
@@ -90,14 +83,25 @@ pub(crate) const SUITE: Suite = Suite {
             By::rival(
                 "xorriso",
                 &[
-                    "xorriso", "-osirrox", "on", "-indev", "{image}", "-extract", "/", "{out}",
+                    "xorriso",
+                    "-osirrox",
+                    "on",
+                    "-indev",
+                    "stdio:{image}",
+                    "-extract",
+                    "/",
+                    "{out}",
                 ],
             ),
             By::rival("bsdtar", &["bsdtar", "-xf", "{image}", "-C", "{out}"]),
             rows::SEVEN_ZIP_EXTRACT,
             By::rival("cdfs", &["peer-cdfs", "extract", "{image}", "/", "{out}"]),
             rows::HOST_CP,
-            By::other("fuseiso", fuseiso!("cp -a {mnt}/. {out}")).mounts("fuse"),
+            By::other(
+                "fuseiso",
+                fused!("fuseiso -n {image} {mnt} -f", "cp -a {mnt}/. {out}"),
+            )
+            .mounts("fuse"),
             By::other(
                 KERNEL,
                 mounted!("ro,loop", "{image}", "cp -a {mnt}/. {out}"),
@@ -107,7 +111,10 @@ pub(crate) const SUITE: Suite = Suite {
         rows::ls(&[
             rows::RUMP_LS,
             By::rival("cdfs", &["peer-cdfs", "ls", "{image}", "/"]),
-            By::other("xorriso", &["xorriso", "-indev", "{image}", "-ls", "/"]),
+            By::other(
+                "xorriso",
+                &["xorriso", "-indev", "stdio:{image}", "-ls", "/"],
+            ),
         ]),
         rows::big_out(&[
             rows::RUMP_BIG_OUT,
@@ -115,7 +122,14 @@ pub(crate) const SUITE: Suite = Suite {
             By::other(
                 "xorriso",
                 &[
-                    "xorriso", "-osirrox", "on", "-indev", "{image}", "-extract", "/big", "{out}",
+                    "xorriso",
+                    "-osirrox",
+                    "on",
+                    "-indev",
+                    "stdio:{image}",
+                    "-extract",
+                    "/big",
+                    "{out}",
                 ],
             ),
         ]),

@@ -2,7 +2,7 @@
 
 use super::{
     entries,
-    rows::{self, find, mounted},
+    rows::{self, find, fused, mounted},
     suite::{Contestant as By, Images, Row, Suite},
 };
 
@@ -126,14 +126,7 @@ const ROWS: &[Row] = &[
             By::other(KERNEL, mounted!("loop", "{volume}", "cp -a {tree}/. {mnt}")).mounts("ext4"),
             By::other(
                 "fuse2fs",
-                &[
-                    "unshare",
-                    "-m",
-                    "sh",
-                    "-ec",
-                    "fuse2fs -f {volume} {mnt} & until mountpoint -q {mnt}; do sleep 0.01; done; \
-                     cp -a {tree}/. {mnt}; umount {mnt}; wait",
-                ],
+                fused!("fuse2fs -f {volume} {mnt}", "cp -a {tree}/. {mnt}"),
             )
             .mounts("fuse"),
         ],

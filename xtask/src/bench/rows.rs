@@ -27,6 +27,25 @@ macro_rules! mounted {
 }
 pub(crate) use mounted;
 
+/// A job on `{mnt}`, where a program of FUSE, which stays in the foreground, has an image mounted. It gets five seconds for that.
+macro_rules! fused {
+    ($server:literal, $($job:tt)+) => {
+        &[
+            "unshare",
+            "-m",
+            "sh",
+            "-ec",
+            concat!(
+                $server,
+                " & n=0; until mountpoint -q {mnt}; do n=$((n + 1)); test $n -lt 500; sleep 0.01; done; ",
+                $($job)+,
+                "; umount {mnt}; wait"
+            ),
+        ]
+    };
+}
+pub(crate) use fused;
+
 const fn row(name: &'static str, job: &'static str, data: Data, check: Check) -> Row {
     Row {
         name,
