@@ -3,7 +3,6 @@
 use rump_tests::{
     corpus, fixtures,
     mounted::{MOUNT_POINT, Mounted},
-    tools::TempDir,
     tree::{list, read_file},
 };
 use rumpkern::Errno;

@@ -38,10 +38,6 @@ impl Format for Ffs {
         ffs_map::map(image)
     }
 
-    fn writes(&self) -> bool {
-        false
-    }
-
     /// The checker has to get through it as well.
     fn also(&self, image: &MemDisk) -> Result<(), String> {
         for noreplay in [false, true] {
