@@ -12,7 +12,7 @@ fn volume(scratch: &Scratch) -> String {
     let image = scratch.text("ffs");
     tool(
         "makefs",
-        &["-t", "ffs", "-s", "4m", &image, from.to_str().unwrap()],
+        &["-t", "ffs", "-s", "16m", &image, from.to_str().unwrap()],
     );
     image
 }
