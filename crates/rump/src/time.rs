@@ -1,7 +1,7 @@
 //! Calendar time: showing it in the user's zone, and reading what `touch -d` takes.
 
 use crate::units::{push_number, push_right};
-use rumpuser::Timespec;
+use rumpuser::{Timespec, civil::Date};
 use std::fmt;
 
 /// A point in time, taken apart.
@@ -41,24 +41,11 @@ impl Civil {
     fn with_offset(time: Timespec, offset: i32) -> Self {
         let seconds = time.sec.saturating_add(offset.into());
         let (days, rest) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY) as u32);
-        // Days to date by eras of 400 years that begin on the first of March.
-        let shifted = days.saturating_add(719_468);
-        let era = shifted.div_euclid(146_097);
-        let day_of_era = shifted.rem_euclid(146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * day_of_year + 2) / 153;
-        let day = (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32;
-        let month = (if month_from_march < 10 {
-            month_from_march + 3
-        } else {
-            month_from_march - 9
-        }) as u32;
+        let date = Date::of_days(days);
         Self {
-            year: year_of_era + era * 400 + i64::from(month <= 2),
-            month,
-            day,
+            year: date.year,
+            month: date.month.into(),
+            day: date.day.into(),
             hour: rest / 3600,
             minute: rest / 60 % 60,
             second: rest % 60,
@@ -69,16 +56,14 @@ impl Civil {
 
     /// The point in time.
     pub(crate) fn timespec(self) -> Timespec {
-        let year = self.year - i64::from(self.month <= 2);
-        let era = year.div_euclid(400);
-        let year_of_era = year.rem_euclid(400);
-        let month_from_march = i64::from((self.month + 9) % 12);
-        let day_of_year = (153 * month_from_march + 2) / 5 + i64::from(self.day) - 1;
-        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-        let days = era * 146_097 + day_of_era - 719_468;
+        let date = Date {
+            year: self.year,
+            month: self.month as u8,
+            day: self.day as u8,
+        };
         let seconds = self.hour * 3600 + self.minute * 60 + self.second;
         Timespec {
-            sec: days * DAY + i64::from(seconds) - i64::from(self.offset),
+            sec: date.days() * DAY + i64::from(seconds) - i64::from(self.offset),
             nsec: self.nanosecond,
         }
     }

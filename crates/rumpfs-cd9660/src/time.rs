@@ -1,13 +1,11 @@
 //! Times of the medium.
 
 use crate::layout::{RawLongTime, RawShortTime};
-use rumpuser::Timespec;
+use rumpuser::{Timespec, civil::Date};
 
 /// Civil time as both forms record it.
 struct Civil {
-    year: i64,
-    month: u8,
-    day: u8,
+    date: Date,
     hour: u8,
     minute: u8,
     second: u8,
@@ -18,9 +16,11 @@ struct Civil {
 #[must_use]
 pub fn short(raw: &RawShortTime) -> Option<Timespec> {
     let civil = Civil {
-        year: i64::from(raw.year).saturating_add(1900),
-        month: raw.month,
-        day: raw.day,
+        date: Date {
+            year: i64::from(raw.year).saturating_add(1900),
+            month: raw.month,
+            day: raw.day,
+        },
         hour: raw.hour,
         minute: raw.minute,
         second: raw.second,
@@ -42,9 +42,11 @@ pub fn long(raw: &RawLongTime) -> Option<Timespec> {
     let year = i64::from(take(4)?);
     let mut two = || u8::try_from(take(2)?).ok();
     let civil = Civil {
-        year,
-        month: two()?,
-        day: two()?,
+        date: Date {
+            year,
+            month: two()?,
+            day: two()?,
+        },
         hour: two()?,
         minute: two()?,
         second: two()?,
@@ -60,8 +62,8 @@ pub fn long(raw: &RawLongTime) -> Option<Timespec> {
 impl Civil {
     /// Seconds since 1970 at Greenwich.
     fn seconds(&self) -> Option<i64> {
-        let valid = (1..=12).contains(&self.month)
-            && (1..=31).contains(&self.day)
+        let valid = (1..=12).contains(&self.date.month)
+            && (1..=31).contains(&self.date.day)
             && self.hour < 24
             && self.minute < 60
             && self.second < 60;
@@ -69,6 +71,7 @@ impl Civil {
             return None;
         }
         let minutes = self
+            .date
             .days()
             .checked_mul(24)?
             .checked_add(i64::from(self.hour))?
@@ -84,30 +87,6 @@ impl Civil {
             .checked_sub(zone)?
             .checked_mul(60)?
             .checked_add(i64::from(self.second))
-    }
-
-    /// Days since 1970-01-01 in the Gregorian calendar. The year begins in March here, so that the leap day is its last.
-    fn days(&self) -> i64 {
-        /// Days from 0000-03-01 to 1970-01-01.
-        const EPOCH: i64 = 719_468;
-        let month = i64::from(self.month);
-        let (year, month) = if month > 2 {
-            (self.year, month.saturating_sub(3))
-        } else {
-            (self.year.saturating_sub(1), month.saturating_add(9))
-        };
-        let leap_days = year
-            .div_euclid(4)
-            .saturating_sub(year.div_euclid(100))
-            .saturating_add(year.div_euclid(400));
-        // Months from March on have 31, 30, 31, 30, 31 days, and again.
-        let months = month.saturating_mul(153).saturating_add(2).div_euclid(5);
-        year.saturating_mul(365)
-            .saturating_add(leap_days)
-            .saturating_add(months)
-            .saturating_add(i64::from(self.day))
-            .saturating_sub(1)
-            .saturating_sub(EPOCH)
     }
 }
 

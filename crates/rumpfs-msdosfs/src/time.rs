@@ -1,6 +1,6 @@
 //! Times of directory entries: local time, from 1980 to 2107.
 
-use rumpuser::Timespec;
+use rumpuser::{Timespec, civil::Date};
 
 /// A date and a time as an entry has them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,6 +13,7 @@ pub struct Stamp {
     pub hundredths: u8,
 }
 
+const FIRST_YEAR: i64 = 1980;
 /// Days from 1970-01-01 to 1980-01-01.
 const EPOCH: i64 = 3652;
 const DAY: i64 = 86_400;
@@ -37,7 +38,13 @@ impl Stamp {
         let valid = (1..=12).contains(&month) && day > 0 && second < 30 && minute < 60 && hour < 24;
         let hundredths = u32::from(self.hundredths.min(199));
         let local = if valid {
-            let days = days_before(year, month).saturating_add(i64::from(day).saturating_sub(1));
+            let small = |value| u8::try_from(value).unwrap_or(0);
+            let date = Date {
+                year: i64::from(year).saturating_add(FIRST_YEAR),
+                month: small(month),
+                day: small(day),
+            };
+            let days = date.days().saturating_sub(EPOCH);
             let minutes = i64::from(hour)
                 .saturating_mul(60)
                 .saturating_add(minute.into());
@@ -68,60 +75,20 @@ impl Stamp {
         let most = DAYS.saturating_mul(DAY).saturating_sub(1);
         let local = local.clamp(0, most);
         let (days, seconds) = (local.div_euclid(DAY), local.rem_euclid(DAY));
-        let (year, month, day) = civil(days);
+        let date = Date::of_days(days.saturating_add(EPOCH));
         let small = |value: i64| u16::try_from(value).unwrap_or(0);
         let (hour, minute) = (small(seconds / 3600), small(seconds / 60 % 60));
         let second = small(seconds % 60);
         let odd = if second & 1 == 1 { 100 } else { 0 };
         let hundredths = u8::try_from(time.nsec / 10_000_000).unwrap_or(99).min(99);
         Self {
-            date: year.wrapping_shl(9) | month.wrapping_shl(5) | day,
+            date: small(date.year.saturating_sub(FIRST_YEAR)).wrapping_shl(9)
+                | u16::from(date.month).wrapping_shl(5)
+                | u16::from(date.day),
             time: hour.wrapping_shl(11) | minute.wrapping_shl(5) | second.wrapping_shr(1),
             hundredths: hundredths.saturating_add(odd),
         }
     }
-}
-
-/// Days from 1980-01-01 to the first of a month; years count from 1980.
-fn days_before(year: u16, month: u16) -> i64 {
-    let years = i64::from(year);
-    // 2100, year 120, is no leap year.
-    let leap_days = years
-        .saturating_add(3)
-        .div_euclid(4)
-        .saturating_sub(i64::from(year > 120));
-    let months = (1..month).map(|month| i64::from(days_in(year, month)));
-    years
-        .saturating_mul(365)
-        .saturating_add(leap_days)
-        .saturating_add(months.sum())
-}
-
-fn days_in(year: u16, month: u16) -> u16 {
-    match month {
-        2 if year.is_multiple_of(4) && year != 120 => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Year from 1980, month and day of a number of days since 1980-01-01.
-fn civil(days: i64) -> (u16, u16, u16) {
-    let mut year = u16::try_from(days / 366).unwrap_or(0);
-    while days_before(year.saturating_add(1), 1) <= days {
-        year = year.saturating_add(1);
-    }
-    let begun = (1..=12)
-        .rev()
-        .find(|month| days_before(year, *month) <= days);
-    let month = begun.unwrap_or(1);
-    let day = days.saturating_sub(days_before(year, month));
-    (
-        year,
-        month,
-        u16::try_from(day).unwrap_or(0).saturating_add(1),
-    )
 }
 
 #[cfg(test)]

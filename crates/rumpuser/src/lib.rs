@@ -9,6 +9,7 @@
 //! | [`errno`] | [`Errno`], the only error that crosses layers |
 //! | [`host`] | [`Clock`], [`Random`], [`Console`], [`Threads`], [`Params`], and their sum [`Host`] |
 //! | [`block`] | [`BlockDevice`] |
+//! | [`civil`] | dates, for formats that keep them |
 //! | [`sync`] | inline locks, held for a moment and never across a wait |
 //! | [`sleep`] | sleep locks, which may be held across I/O |
 //!
@@ -19,6 +20,7 @@
 extern crate alloc;
 
 pub mod block;
+pub mod civil;
 pub mod errno;
 pub mod host;
 pub mod sleep;

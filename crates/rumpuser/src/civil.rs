@@ -1,0 +1,88 @@
+//! Dates of the Gregorian calendar, as formats that keep local time have them.
+
+/// A day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Date {
+    /// Year; 0 is the one before 1.
+    pub year: i64,
+    /// Month, 1 to 12.
+    pub month: u8,
+    /// Day of the month, from 1 on.
+    pub day: u8,
+}
+
+/// Days of 400 years: then all comes again.
+const ERA: i64 = 146_097;
+/// Days from 0000-03-01 to 1970-01-01. A year begins in March here, so that the leap day is its last.
+const EPOCH: i64 = 719_468;
+
+impl Date {
+    /// The day that is so many days after 1970-01-01.
+    #[must_use]
+    pub const fn of_days(days: i64) -> Self {
+        let shifted = days.saturating_add(EPOCH);
+        let (era, day) = (shifted.div_euclid(ERA), shifted.rem_euclid(ERA));
+        // Every fourth year is longer, but for the last of a century, but for the last of an era.
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        // Months from March on have 31, 30, 31, 30, 31 days, and again.
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        Self {
+            year: year + era * 400 + (month <= 2) as i64,
+            month: month as u8,
+            day: day as u8,
+        }
+    }
+
+    /// Days from 1970-01-01 to it. A day behind the end of its month counts on into the next.
+    #[must_use]
+    pub const fn days(self) -> i64 {
+        let year = self.year.saturating_sub((self.month <= 2) as i64);
+        let (era, year) = (year.div_euclid(400), year.rem_euclid(400));
+        let month = (self.month as i64 + 9) % 12;
+        let day = (153 * month + 2) / 5 + self.day as i64 - 1;
+        let day = year * 365 + year / 4 - year / 100 + day;
+        era.saturating_mul(ERA).saturating_add(day - EPOCH)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_of_all_kinds_of_years() {
+        for (days, year, month, day) in [
+            (0, 1970, 1, 1),
+            (-1, 1969, 12, 31),
+            (3652, 1980, 1, 1),
+            (11_016, 2000, 2, 29),
+            (11_017, 2000, 3, 1),
+            (47_540, 2100, 2, 28),
+            (47_541, 2100, 3, 1),
+            (-25_567, 1900, 1, 1),
+            (-719_528, 0, 1, 1),
+        ] {
+            let date = Date { year, month, day };
+            assert_eq!((date.days(), Date::of_days(days)), (days, date));
+        }
+        let next_month = Date {
+            year: 2023,
+            month: 2,
+            day: 29,
+        };
+        assert_eq!(Date::of_days(next_month.days()).month, 3);
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let mut before = Date::of_days(-800_000);
+        for days in -799_999..800_000 {
+            let date = Date::of_days(days);
+            assert!(before < date && date.days() == days, "{date:?}");
+            before = date;
+        }
+    }
+}
