@@ -62,10 +62,7 @@ impl Ctx<'_> {
                 at = covered.ok_or(Errno::ENOENT)?;
                 continue;
             }
-            // See `rename`.
-            let one = at.mount.limits.folds.then(|| at.mount.rename.lock());
             let parent = parent_on_mount(&at)?;
-            drop(one);
             names.push(self.name_in(&parent, &at)?);
             at = parent;
             if names.len() > DEPTH_MAX {

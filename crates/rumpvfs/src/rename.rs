@@ -8,7 +8,7 @@ use crate::{
     name::Name,
     process::{Ctx, Parent, Start},
     vnode::{COVERED, Exclusive, Pending, REMOVED, VnodeRef},
-    walk::{Last, check_access, parent_on_mount},
+    walk::{Last, check_access, parent_locked},
 };
 use alloc::vec::Vec;
 use rumpuser::{Errno, Result};
@@ -25,7 +25,7 @@ impl Ancestors {
         let mut all = Vec::from([dir.ino()]);
         let mut at = dir.clone();
         while !at.is_root() {
-            at = parent_on_mount(&at)?;
+            at = parent_locked(&at)?;
             all.push(at.ino());
             if all.len() > DEPTH_MAX {
                 return Err(Errno::EIO);

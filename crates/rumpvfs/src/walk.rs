@@ -451,8 +451,6 @@ impl<'a> Walker<'a> {
                 None => return Ok(at),
             }
         }
-        // See `rename`.
-        let _one = at.mount.limits.folds.then(|| at.mount.rename.lock());
         parent_on_mount(&at).map(|parent| self.top(parent))
     }
 }
@@ -462,6 +460,16 @@ impl<'a> Walker<'a> {
 /// # Errors
 /// `ENOENT` when it was removed, `EIO`.
 pub(crate) fn parent_on_mount(dir: &VnodeRef) -> Result<VnodeRef> {
+    // Where a renaming gives inodes other numbers, the old one must not be met.
+    let _one = dir.mount.limits.folds.then(|| dir.mount.rename.lock());
+    parent_locked(dir)
+}
+
+/// [`parent_on_mount`] for who holds the rename lock of the mount.
+///
+/// # Errors
+/// As there.
+pub(crate) fn parent_locked(dir: &VnodeRef) -> Result<VnodeRef> {
     let inode = dir.shared()?;
     if dir.marked(REMOVED) {
         return Err(Errno::ENOENT);

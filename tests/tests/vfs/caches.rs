@@ -1,12 +1,12 @@
 //! Caches under pressure, and kernels that are dropped.
 
 use crate::*;
-use rump_tests::tools::{TempDir, e2fsck, mke2fs};
+use rump_tests::tools::{TempDir, e2fsck, mke2fs, mkfs_fat};
 use rumpkern::Seek;
 use rumpuser::{BlockDevice, Threads as _};
 use rumpuser_sim::{MemDisk, Options, Rng, Sim};
 use rumpvfs::{KernelVfs as _, calls::MountArgs};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// A disk whose every transfer lets other threads run.
 pub(crate) struct Pausing(pub(crate) Arc<Sim>, pub(crate) MemDisk);
@@ -163,6 +163,84 @@ fn shuffle(p: &Proc, seed: u64) {
             Err(EBUSY | EEXIST | EINVAL | EISDIR | ENOENT | ENOTDIR | ENOTEMPTY | EPERM) => {}
             Err(error) => panic!("{one} {two}: {error}"),
         }
+    }
+}
+
+/// The syncer holds what unmounting ends: before unmounting waited for it, that was `EBUSY`.
+#[test]
+fn unmounting_waits_for_the_syncer() {
+    for seed in 0..10 {
+        let (sim, kernel, disk) = small(seed);
+        let interval = Duration::from_millis(10);
+        kernel.start_syncer(interval).unwrap();
+        let p = kernel.init_proc();
+        for round in 0..8 {
+            write(&p, &format!("/mnt/f{round}"), &[round; 50_000]);
+            // Both go on at the same moment, and every transfer lets the other run.
+            sim.sleep(interval);
+            p.unmount("/mnt", false).unwrap();
+            p.mount("ext4", "/mnt", MountArgs::device("/dev/disk"))
+                .unwrap();
+        }
+        drop(p);
+        kernel.shutdown().unwrap();
+        check(&disk);
+    }
+}
+
+/// The number of a FAT directory changes when it is renamed: who lists a directory in it meets the old or the new one, and no
+/// number of no file.
+#[test]
+fn a_listing_shows_a_parent_that_is_there() {
+    let folder = TempDir::new();
+    let image = folder.file("image");
+    mkfs_fat(&image, &["-F", "16"], 16 << 20);
+    let bytes = std::fs::read(&image).unwrap();
+    for seed in 0..30 {
+        let sim = Sim::new(seed);
+        let kernel = Kernel::builder(sim.clone())
+            .component(rumpfs_tmpfs::component())
+            .component(rumpfs_msdosfs::component())
+            .boot()
+            .unwrap();
+        let disk = Pausing(sim.clone(), MemDisk::from_bytes(&bytes));
+        kernel.etfs_register("/dev/disk", Arc::new(disk)).unwrap();
+        let p = kernel.init_proc();
+        mkdir(&p, "/mnt").unwrap();
+        p.mount("msdosfs", "/mnt", MountArgs::device("/dev/disk"))
+            .unwrap();
+        mkdir(&p, "/mnt/a").unwrap();
+        mkdir(&p, "/mnt/a/sub").unwrap();
+        let lister = p.fork();
+        let fd = lister.open("/mnt/a/sub", OpenFlags::DIRECTORY, 0).unwrap();
+        let names = ["/mnt/a", "/mnt/another name", "/mnt/the last one"];
+        let renamer = p.fork();
+        let all: Arc<std::sync::Mutex<Vec<u64>>> = Arc::default();
+        let told = all.clone();
+        let body = move || {
+            let mut numbers = Vec::new();
+            for round in 0..12 {
+                numbers.push(renamer.stat(names[round % 3]).unwrap().ino);
+                renamer.sync().unwrap();
+                rename(&renamer, names[round % 3], names[(round + 1) % 3]).unwrap();
+            }
+            numbers.push(renamer.stat(names[0]).unwrap().ino);
+            *told.lock().unwrap() = numbers;
+        };
+        let thread = sim.spawn("renamer", Box::new(body)).unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..40 {
+            lister.lseek(fd, Seek::Set(0)).unwrap();
+            let entries = lister.getdents(fd, 2).unwrap();
+            assert_eq!(entries[1].name, b"..");
+            seen.push(entries[1].ino);
+            sim.pause();
+        }
+        thread.join();
+        let all = all.lock().unwrap();
+        assert!(seen.iter().all(|ino| all.contains(ino)), "{seen:?} {all:?}");
+        drop((lister, p));
+        kernel.shutdown().unwrap();
     }
 }
 
