@@ -5,9 +5,16 @@
 use rumpkern::{Kernel, OpenFlags};
 use rumpuser_posix::Host;
 use rumpvfs::{Calls as _, KernelVfs as _, calls::At};
-use std::{fs, sync::Arc, time::Duration};
+use std::{
+    fs,
+    sync::{Arc, Barrier},
+    thread,
+    time::Duration,
+};
 
 const KERNELS: usize = 1000;
+/// Threads that end them at once.
+const ENDERS: usize = 8;
 /// Memory that may stay in the allocator's hands, about: less than a thousandth of it is what a kernel takes.
 const SLACK: u64 = 2 << 20;
 
@@ -48,15 +55,49 @@ fn boot(host: &Arc<Host>) -> Kernel {
     kernel
 }
 
-fn end(kernel: Kernel, number: usize) {
-    // Every other one goes as a program that forgets it lets it go.
-    if number.is_multiple_of(2) {
-        kernel.shutdown().expect("shutdown");
+/// How kernels end.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// One after the other; every other one as a program that forgets it lets it go.
+    InTurn,
+    /// All of them are shut down by several threads at the same moment.
+    AtOnce,
+}
+
+impl End {
+    fn all(self, kernels: Vec<Kernel>, booted: usize) {
+        match self {
+            Self::InTurn => {
+                for (number, kernel) in (booted - kernels.len()..).zip(kernels) {
+                    if number.is_multiple_of(2) {
+                        kernel.shutdown().expect("shutdown");
+                    }
+                }
+            }
+            Self::AtOnce => {
+                let start = Barrier::new(ENDERS);
+                let mut shares: Vec<Vec<Kernel>> = (0..ENDERS).map(|_| Vec::new()).collect();
+                for (number, kernel) in kernels.into_iter().enumerate() {
+                    shares[number % ENDERS].push(kernel);
+                }
+                thread::scope(|scope| {
+                    for share in shares {
+                        scope.spawn(|| {
+                            start.wait();
+                            for kernel in share {
+                                kernel.shutdown().expect("shutdown");
+                            }
+                        });
+                    }
+                });
+            }
+        }
     }
 }
 
 /// Boots and ends [`KERNELS`] kernels, of which `alive` are there at a time; every hundredth has a thread.
-fn run(host: &Arc<Host>, alive: usize) {
+fn run(host: &Arc<Host>, alive: usize, end: End) {
+    let threads = status("Threads");
     let mut kernels = Vec::new();
     for number in 0..KERNELS {
         let kernel = boot(host);
@@ -66,7 +107,11 @@ fn run(host: &Arc<Host>, alive: usize) {
         }
         kernels.push(kernel);
         if kernels.len() == alive {
-            kernels.drain(..).for_each(|kernel| end(kernel, number));
+            if alive == KERNELS {
+                let with_thread = KERNELS.div_ceil(100) as u64;
+                assert_eq!(status("Threads"), threads + with_thread);
+            }
+            end.all(core::mem::take(&mut kernels), number + 1);
         }
     }
 }
@@ -74,16 +119,21 @@ fn run(host: &Arc<Host>, alive: usize) {
 #[test]
 fn a_thousand_kernels_leave_nothing_behind() {
     let host = Host::new();
-    for alive in [1, KERNELS] {
+    for (alive, end) in [
+        (1, End::InTurn),
+        (KERNELS, End::InTurn),
+        (KERNELS, End::AtOnce),
+    ] {
         // What the allocator and the host keep for later is there after the first time.
-        run(&host, alive);
+        run(&host, alive, end);
         let (memory, threads) = usage();
-        run(&host, alive);
+        run(&host, alive, end);
         let (memory_after, threads_after) = usage();
-        assert_eq!(threads_after, threads, "{alive} at a time: threads");
+        let how = format!("{alive} at a time, {end:?}");
+        assert_eq!(threads_after, threads, "{how}: threads");
         assert!(
             memory_after <= memory + SLACK,
-            "{alive} at a time: {memory} bytes before, {memory_after} after"
+            "{how}: {memory} bytes before, {memory_after} after"
         );
     }
 }
