@@ -22,9 +22,9 @@ use rumpvfs::{
     KernelVfs as _,
     fs::{
         AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem,
-        Found, FsStatistics, FsType, Ino, Limits, MountContext, Place, Probe, Protection, erase,
+        Found, FsStatistics, FsType, Ino, Limits, MountContext, Place, Probe, erase,
     },
-    name::{NAME_MAX, Name},
+    name::Name,
 };
 
 /// The component: registers the type `cd9660`.
@@ -64,11 +64,7 @@ impl FsType for Cd9660Type {
             log.message(format_args!("{error}"));
             Errno::EINVAL
         })?;
-        let device = context.device.clone().ok_or(Errno::EINVAL)?;
-        if !context.read_only {
-            log.message(format_args!("the format is read-only"));
-            return Err(Errno::EROFS);
-        }
+        let device = context.read_only_device()?;
         let iso = Iso::open(device, &*context.host, context.cache_bytes, options)
             .map_err(|error| report(&log, &error))?;
         Ok(erase(Mounted { iso, log }))
@@ -236,16 +232,10 @@ impl FileSystem for Mounted {
     }
 
     fn limits(&self) -> Limits {
+        let block_size = u32::try_from(self.iso.medium.block_size()).unwrap_or(2048);
         Limits {
-            block_size: u32::try_from(self.iso.medium.block_size()).unwrap_or(2048),
-            name_max: NAME_MAX,
-            file_size_max: i64::MAX.unsigned_abs(),
-            link_max: u64::from(u32::MAX),
-            symlink_max: 4095,
             time_granularity: 10_000_000,
-            memory: false,
-            revalidate: false,
-            folds: false,
+            ..Limits::read_only(block_size)
         }
     }
 
@@ -263,10 +253,6 @@ impl FileSystem for Mounted {
 
     fn attributes(&self, inode: &Inode) -> Attributes {
         Attributes {
-            ino: Ino(inode.ino),
-            generation: 0,
-            file_type: file_type(inode.file_type),
-            mode: inode.mode,
             nlink: u64::from(inode.links),
             uid: inode.uid,
             gid: inode.gid,
@@ -274,15 +260,17 @@ impl FileSystem for Mounted {
                 major: inode.device.0,
                 minor: inode.device.1,
             },
-            size: inode.size,
             blocks: blocks(inode),
             atime: inode.atime,
             mtime: inode.mtime,
             ctime: inode.ctime,
             birthtime: inode.birthtime,
-            flags: 0,
-            protection: Protection::default(),
-            has_acl: false,
+            ..Attributes::new(
+                Ino(inode.ino),
+                file_type(inode.file_type),
+                inode.mode,
+                inode.size,
+            )
         }
     }
 
@@ -300,14 +288,6 @@ impl FileSystem for Mounted {
 
     fn read_dir(&self, dir: &Inode, from: DirCookie, emit: &mut dyn DirEmit) -> Result<()> {
         let listed = self.iso.list(dir, from.0, |name, entry, position| {
-            if Name::new(name).is_err() {
-                self.log.message(format_args!(
-                    "{}: no name: {:?}",
-                    Where::Record(entry.ino),
-                    String::from_utf8_lossy(name)
-                ));
-                return true;
-            }
             emit.emit(DirEntry {
                 name,
                 ino: Ino(entry.ino),

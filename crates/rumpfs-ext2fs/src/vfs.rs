@@ -22,7 +22,6 @@ use crate::{
     xattr_write::stored_value,
 };
 use alloc::{
-    borrow::Cow,
     boxed::Box,
     format,
     string::{String, ToString},
@@ -491,20 +490,8 @@ impl FileSystem for Mounted {
             from.0
         };
         let mut each = |listed: Listed<'_>| {
-            let name: &Cow<'_, [u8]> = &listed.name;
-            if matches!(&**name, b"." | b"..") {
-                return true;
-            }
-            if Name::new(name).is_err() {
-                self.log.message(format_args!(
-                    "directory {}: entry {:?} is no name, skipped",
-                    dir.ino,
-                    String::from_utf8_lossy(name)
-                ));
-                return true;
-            }
             emit.emit(DirEntry {
-                name,
+                name: &listed.name,
                 ino: Ino(u64::from(listed.ino)),
                 file_type: listed.file_type.map(file_type),
                 next: DirCookie(listed.next),

@@ -303,14 +303,6 @@ impl FileSystem for Mounted {
 
     fn read_dir(&self, dir: &Inode, from: DirCookie, emit: &mut dyn DirEmit) -> Result<()> {
         let listed = self.fs.list(dir, from.0, |entry| {
-            if Name::new(entry.name.as_bytes()).is_err() {
-                self.log.message(format_args!(
-                    "directory entry at byte {}: no name: {:?}",
-                    entry.ino.saturating_mul(32),
-                    entry.name
-                ));
-                return true;
-            }
             emit.emit(DirEntry {
                 name: entry.name.as_bytes(),
                 ino: Ino(entry.ino),

@@ -49,10 +49,11 @@ pub enum Found {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DirCookie(pub u64);
 
-/// One entry of a directory as listed. `.` and `..` are not listed by drivers; `rumpvfs` makes them.
+/// One entry of a directory as listed. `rumpvfs` makes `.` and `..` itself and passes over those of a driver, and with a message over
+/// what is no [`Name`].
 #[derive(Clone, Copy, Debug)]
 pub struct DirEntry<'a> {
-    /// Name, as bytes; the driver has checked that it could be a [`Name`], others are skipped with a message.
+    /// Name, as bytes of the medium.
     pub name: &'a [u8],
     /// Inode number.
     pub ino: Ino,
@@ -392,7 +393,10 @@ pub trait FileSystem: Send + Sync + 'static {
     /// # Errors
     /// `EIO` when the directory is damaged.
     fn lookup(&self, dir: &Self::Inode, name: Name<'_>) -> Result<Found> {
-        let mut find = Find { name, found: None };
+        let mut find = Find {
+            name: name.bytes(),
+            found: None,
+        };
         let read = self.read_dir(dir, DirCookie::default(), &mut find);
         let slot = DirSlot::default();
         match find.found {
@@ -401,11 +405,19 @@ pub trait FileSystem: Send + Sync + 'static {
         }
     }
 
-    /// Number of the directory that holds this directory (its `..`); the root's is itself.
+    /// Number of the directory that holds this directory (its `..`); the root's is itself. Unless overridden, the directory is listed
+    /// until `..` comes.
     ///
     /// # Errors
     /// `EIO` when the directory is damaged.
-    fn parent(&self, dir: &Self::Inode) -> Result<Ino>;
+    fn parent(&self, dir: &Self::Inode) -> Result<Ino> {
+        let mut find = Find {
+            name: b"..",
+            found: None,
+        };
+        let read = self.read_dir(dir, DirCookie::default(), &mut find);
+        find.found.ok_or(read.err().unwrap_or(Errno::EIO))
+    }
 
     /// Lists a directory from a position on, until its end or until `emit` says `false`.
     ///
@@ -679,13 +691,13 @@ pub trait FileSystem: Send + Sync + 'static {
 
 /// Looks for a name in a listing.
 struct Find<'a> {
-    name: Name<'a>,
+    name: &'a [u8],
     found: Option<Ino>,
 }
 
 impl DirEmit for Find<'_> {
     fn emit(&mut self, entry: DirEntry<'_>) -> bool {
-        if entry.name == self.name.bytes() {
+        if entry.name == self.name {
             self.found = Some(entry.ino);
         }
         self.found.is_none()

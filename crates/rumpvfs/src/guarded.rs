@@ -10,12 +10,12 @@
 use crate::{
     erased::{AnyFileSystem, AnyInode},
     fs::{
-        Attributes, DirCookie, DirEmit, DirSlot, Extent, Found, FsStatistics, Ino, Limits,
-        NewInode, Placed, Protection, Rename, Renamed, SetAttributes, Space, XattrMode,
+        Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, Found, FsStatistics, Ino,
+        Limits, NewInode, Placed, Protection, Rename, Renamed, SetAttributes, Space, XattrMode,
     },
     name::Name,
 };
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicBool, Ordering};
 use rumpkern::{Cred, FileType, Log, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Host, Result, Timespec};
@@ -132,6 +132,29 @@ const NO_ATTRIBUTES: Attributes = Attributes {
     has_acl: false,
 };
 
+/// Lets entries through whose names are names.
+struct Names<'a> {
+    fs: &'a Guarded,
+    dir: &'a AnyInode,
+    emit: &'a mut dyn DirEmit,
+}
+
+impl DirEmit for Names<'_> {
+    fn emit(&mut self, entry: DirEntry<'_>) -> bool {
+        if Name::new(entry.name).is_ok() {
+            return self.emit.emit(entry);
+        }
+        if !matches!(entry.name, b"." | b"..") {
+            let dir = self.fs.attributes(self.dir).ino.0;
+            let name = String::from_utf8_lossy(entry.name);
+            self.fs.log.message(format_args!(
+                "directory {dir}: entry {name:?} is no name, skipped"
+            ));
+        }
+        true
+    }
+}
+
 impl AnyFileSystem for Guarded {
     fn root(&self) -> Ino {
         self.call(|fs| Ok(fs.root())).unwrap_or(Ino(0))
@@ -178,7 +201,12 @@ impl AnyFileSystem for Guarded {
     }
 
     fn read_dir(&self, dir: &AnyInode, from: DirCookie, emit: &mut dyn DirEmit) -> Result<()> {
-        self.call(|fs| fs.read_dir(dir, from, emit))
+        let mut names = Names {
+            fs: self,
+            dir,
+            emit,
+        };
+        self.call(|fs| fs.read_dir(dir, from, &mut names))
     }
 
     fn read_link(&self, inode: &AnyInode) -> Result<Vec<u8>> {

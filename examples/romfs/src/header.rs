@@ -4,11 +4,9 @@ use alloc::{sync::Arc, vec, vec::Vec};
 use core::fmt;
 use rumpuser::{BlockDevice, Errno};
 
-const MAGIC: &[u8] = b"-rom1fs-";
-/// Headers and data begin at multiples of this.
-const ALIGN: u32 = 16;
+const MAGIC: &[u8; 8] = b"-rom1fs-";
 /// Longest name in bytes.
-pub const NAME_MAX: u32 = 255;
+pub const NAME_MAX: usize = 255;
 
 /// What can be wrong with a volume.
 #[derive(Debug)]
@@ -33,7 +31,6 @@ pub struct Volume {
     pub device: Arc<dyn BlockDevice>,
     /// Bytes of the volume: nothing of it is behind.
     pub size: u32,
-    pub label: Vec<u8>,
     /// Place of the root directory's header.
     pub root: u32,
 }
@@ -42,7 +39,7 @@ pub struct Volume {
 pub struct Header {
     pub at: u32,
     /// The next header of the directory; 0: there is none.
-    pub next: u32,
+    next: u32,
     /// Type, 0 (hard link) to 7.
     pub kind: u32,
     pub executable: bool,
@@ -57,50 +54,41 @@ pub struct Header {
 /// Whether this is the start of a volume.
 pub fn is_volume(device: &dyn BlockDevice) -> Result<bool, Errno> {
     let mut start = [0; MAGIC.len()];
-    if device.len() < MAGIC.len() as u64 {
-        return Ok(false);
+    if device.len() >= MAGIC.len() as u64 {
+        device.read_at(0, &mut start)?;
     }
-    device.read_at(0, &mut start)?;
-    Ok(start == MAGIC)
+    Ok(start == *MAGIC)
 }
 
 impl Volume {
-    /// Reads the superblock: magic, size, checksum over 512 bytes, label.
     pub fn open(device: Arc<dyn BlockDevice>) -> Result<Self, Error> {
+        let size = u32::try_from(device.len()).unwrap_or(u32::MAX);
         let mut volume = Self {
-            size: u32::try_from(device.len()).unwrap_or(u32::MAX),
             device,
-            label: Vec::new(),
+            size,
             root: 0,
         };
-        let bytes = volume.read(0, 512)?;
-        let size = word(&bytes, 8).ok_or(Error::Damaged(0, "no room for a superblock"))?;
+        // The superblock is made as a header is, with a sum over 512 bytes.
+        let ([_, _, size, _], _, root) = volume.raw(0, |[_, _, size, _]| 512.min(size))?;
         if size > volume.size {
             return Err(Error::Damaged(0, "the volume is larger than its device"));
         }
-        volume.size = size;
-        let covered = bytes.get(..size.min(512) as usize).unwrap_or_default();
-        (volume.label, volume.root) = checked(0, &bytes, covered)?;
+        (volume.size, volume.root) = (size, root);
         Ok(volume)
     }
 
     /// Reads the header at a place that somebody names.
     pub fn header(&self, at: u32) -> Result<Header, Error> {
-        let damaged = |what| Error::Damaged(at, what);
-        if !at.is_multiple_of(ALIGN) || at < self.root {
-            return Err(damaged("no place for a header"));
+        if at % 16 != 0 || at < self.root {
+            return Err(Error::Damaged(at, "no place for a header"));
         }
-        let bytes = self.read(at, ALIGN + NAME_MAX + 1)?;
-        let end = bytes.get(16..).and_then(name_end);
-        let covered = bytes.get(..16 + end.unwrap_or(0)).unwrap_or_default();
-        let (name, data) = checked(at, &bytes, covered)?;
-        let field = |offset| word(&bytes, offset).ok_or(damaged("no room for a header"));
-        let (first, info, size) = (field(0)?, field(4)?, field(8)?);
+        let ([first, info, size, _], name, data) = self.raw(at, |_| 0)?;
         let kind = first & 7;
         // Directories say 32; data is what must lie within the volume.
-        let has_data = kind == 2 || kind == 3;
-        if has_data && data.checked_add(size).is_none_or(|end| end > self.size) {
-            return Err(damaged("its data is behind the end of the volume"));
+        let size = if matches!(kind, 2 | 3) { size } else { 0 };
+        if data.checked_add(size).is_none_or(|end| end > self.size) {
+            let what = "its data is behind the end of the volume";
+            return Err(Error::Damaged(at, what));
         }
         Ok(Header {
             at,
@@ -108,7 +96,7 @@ impl Volume {
             kind,
             executable: first & 8 != 0,
             info,
-            size: if has_data { size } else { 0 },
+            size,
             name,
             data,
         })
@@ -118,60 +106,43 @@ impl Volume {
     pub fn list(&self, first: u32) -> impl Iterator<Item = Result<Header, Error>> {
         let (mut before, mut next) = (0, first);
         core::iter::from_fn(move || {
-            if next == 0 {
-                return None;
-            }
-            let header = if next > before {
-                self.header(next)
-            } else {
-                Err(Error::Damaged(before, "the list goes backwards"))
+            let header = match next {
+                0 => return None,
+                next if next > before => self.header(next),
+                _ => Err(Error::Damaged(before, "the list goes backwards")),
             };
             (before, next) = (next, header.as_ref().map_or(0, |h| h.next));
             Some(header)
         })
     }
 
-    /// Up to `len` bytes at a place, as far as the volume goes.
-    pub fn read(&self, at: u32, len: u32) -> Result<Vec<u8>, Error> {
-        let mut bytes = vec![0; len.min(self.size.saturating_sub(at)) as usize];
-        self.device
-            .read_at(u64::from(at), &mut bytes)
-            .map_err(Error::Device)?;
-        Ok(bytes)
+    /// The four words of a header, its name, and where it ends. The sum of the header, or of `sum_over` bytes if they are more, is 0.
+    fn raw(
+        &self,
+        at: u32,
+        sum_over: fn([u32; 4]) -> u32,
+    ) -> Result<([u32; 4], Vec<u8>, u32), Error> {
+        let damaged = |what| Error::Damaged(at, what);
+        let mut bytes = vec![0; self.size.saturating_sub(at).min(512) as usize];
+        let read = self.device.read_at(at.into(), &mut bytes);
+        read.map_err(Error::Device)?;
+        let names = bytes.get(16..).ok_or(damaged("no room for a header"))?;
+        let name = names.split(|byte| *byte == 0).next().unwrap_or_default();
+        let end = 16 + (name.len() + 1).next_multiple_of(16);
+        if name.len() > NAME_MAX || end > bytes.len() {
+            return Err(damaged("its name has no end"));
+        }
+        let words = bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|word| u32::from_be_bytes(*word));
+        let mut first = words.clone();
+        let head = core::array::from_fn(|_| first.next().unwrap_or(0));
+        let covered = end.max(sum_over(head) as usize);
+        if words.take(covered / 4).fold(0, u32::wrapping_add) != 0 {
+            return Err(damaged("wrong checksum"));
+        }
+        Ok((head, name.to_vec(), at.saturating_add(end as u32)))
     }
-}
-
-/// Checks the sum over `covered` - as 32-bit words, which give 0 - and gives the name in a header and where the header ends.
-fn checked(at: u32, bytes: &[u8], covered: &[u8]) -> Result<(Vec<u8>, u32), Error> {
-    let damaged = |what| Error::Damaged(at, what);
-    let names = bytes.get(16..).unwrap_or_default();
-    let end = name_end(names).ok_or(damaged("its name has no end"))?;
-    let words = (0..covered.len()).step_by(4);
-    let sum = words.fold(0_u32, |sum, n| {
-        sum.wrapping_add(word(covered, n).unwrap_or(0))
-    });
-    if sum != 0 || covered.is_empty() {
-        return Err(damaged("wrong checksum"));
-    }
-    let name = names.iter().copied().take_while(|b| *b != 0).collect();
-    let end = u32::try_from(16 + end)
-        .ok()
-        .and_then(|len| at.checked_add(len));
-    Ok((
-        name,
-        end.ok_or(damaged("it is behind the end of the volume"))?,
-    ))
-}
-
-/// Bytes of a name with its NUL and padding.
-fn name_end(bytes: &[u8]) -> Option<usize> {
-    let len = bytes.iter().position(|b| *b == 0)?;
-    let end = (len + 1).next_multiple_of(ALIGN as usize);
-    (end <= bytes.len()).then_some(end)
-}
-
-/// The big-endian word at an offset.
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    let bytes = bytes.get(at..at + 4)?.try_into().ok()?;
-    Some(u32::from_be_bytes(bytes))
 }

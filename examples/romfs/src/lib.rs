@@ -2,12 +2,7 @@
 //!
 //! Format: Linux, Documentation/filesystems/romfs.rst. Numbers are big-endian. A superblock, then headers of files, each a multiple of
 //! 16 bytes with the file's name in it and followed by the file's data. The headers of a directory are a list; a file's number is
-//! the place of its header.
-//!
-//! | module | what |
-//! |---|---|
-//! | `header` | superblock and headers, checked; knows nothing of a kernel |
-//! | `vfs` | the driver contract over them |
+//! the place of its header. `header` knows them, checked, and nothing of a kernel; `vfs` is the driver contract over them.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -1,15 +1,12 @@
 //! The driver contract over the format.
 
 use crate::header::{self, Error, Header, NAME_MAX, Volume};
-use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
 use rumpkern::{FileType, Log, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Result};
-use rumpvfs::{
-    fs::{
-        AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, Extent, FileSystem, FsStatistics,
-        FsType, Ino, Limits, MountContext, Place, Probe, erase,
-    },
-    name::Name,
+use rumpvfs::fs::{
+    AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, Extent, FileSystem, FsType, Ino,
+    Limits, MountContext, Place, Probe, erase,
 };
 
 /// Unit in which `map` is asked.
@@ -33,16 +30,11 @@ impl FsType for Romfs {
     fn mount(&self, context: MountContext) -> Result<Box<dyn AnyFileSystem>> {
         context.no_options()?;
         let device = context.read_only_device()?;
-        let log = context.log;
         if !header::is_volume(&*device)? {
-            log.message(format_args!("no romfs"));
             return Err(Errno::EINVAL);
         }
+        let log = context.log;
         let volume = Volume::open(device).map_err(|error| flatten(&log, error))?;
-        log.message(format_args!(
-            "volume {:?}",
-            String::from_utf8_lossy(&volume.label)
-        ));
         Ok(erase(Mounted { volume, log }))
     }
 }
@@ -76,47 +68,29 @@ fn file_type(header: &Header) -> Option<FileType> {
     })
 }
 
-/// The file that an entry of a directory is.
-fn ino(entry: &Header) -> Ino {
-    let hard_link = entry.kind == 0;
-    Ino(u64::from(if hard_link { entry.info } else { entry.at }))
-}
-
 impl FileSystem for Mounted {
     type Inode = Header;
 
     fn root(&self) -> Ino {
-        Ino(u64::from(self.volume.root))
+        Ino(self.volume.root.into())
     }
 
     fn limits(&self) -> Limits {
         Limits {
-            name_max: NAME_MAX as usize,
+            name_max: NAME_MAX,
             ..Limits::read_only(BLOCK)
         }
-    }
-
-    fn statistics(&self) -> Result<FsStatistics> {
-        Ok(FsStatistics {
-            block_size: BLOCK,
-            blocks: u64::from(self.volume.size.div_ceil(BLOCK)),
-            ..FsStatistics::default()
-        })
     }
 
     fn load(&self, ino: Ino) -> Result<Header> {
         let at = u32::try_from(ino.0).map_err(|_| Errno::ESTALE)?;
         let header = self.volume.header(at);
         let header = header.map_err(|error| flatten(&self.log, error))?;
-        // The number of no file: a hard link is a name of another.
-        if file_type(&header).is_none() {
-            return Err(Errno::ESTALE);
-        }
-        Ok(header)
+        // A hard link is no file but a name of another.
+        file_type(&header).map(|_| header).ok_or(Errno::ESTALE)
     }
 
     fn attributes(&self, inode: &Header) -> Attributes {
-        // `load` lets no other in.
         let file_type = file_type(inode).unwrap_or(FileType::Regular);
         let mode = match file_type {
             FileType::Symlink => 0o777,
@@ -124,42 +98,27 @@ impl FileSystem for Mounted {
             _ if inode.executable => 0o755,
             _ => 0o644,
         };
-        let ino = Ino(u64::from(inode.at));
+        let (major, minor) = (inode.info >> 16, inode.info & 0xffff);
         Attributes {
-            rdev: DeviceNumber {
-                major: inode.info >> 16,
-                minor: inode.info & 0xffff,
-            },
-            ..Attributes::new(ino, file_type, mode, u64::from(inode.size))
+            rdev: DeviceNumber { major, minor },
+            ..Attributes::new(Ino(inode.at.into()), file_type, mode, inode.size.into())
         }
-    }
-
-    fn parent(&self, dir: &Header) -> Result<Ino> {
-        for entry in self.volume.list(dir.info & !15) {
-            let entry = entry.map_err(|error| flatten(&self.log, error))?;
-            if entry.name == b".." {
-                return Ok(ino(&entry));
-            }
-        }
-        Err(flatten(&self.log, Error::Damaged(dir.at, "it has no `..`")))
     }
 
     fn read_dir(&self, dir: &Header, from: DirCookie, emit: &mut dyn DirEmit) -> Result<()> {
-        // A position is the entry that was listed last, which is listed again and passed over.
+        // A position is the entry that was listed last, which is passed over.
         let last = u32::try_from(from.0).map_err(|_| Errno::EINVAL)?;
         let first = if last == 0 { dir.info & !15 } else { last };
         for entry in self.volume.list(first) {
             let entry = entry.map_err(|error| flatten(&self.log, error))?;
-            if entry.at == last || Name::new(&entry.name).is_err() {
-                continue;
-            }
-            let took = emit.emit(DirEntry {
+            let hard_link = entry.kind == 0;
+            let listed = DirEntry {
                 name: &entry.name,
-                ino: ino(&entry),
+                ino: Ino(u64::from(if hard_link { entry.info } else { entry.at })),
                 file_type: file_type(&entry),
-                next: DirCookie(u64::from(entry.at)),
-            });
-            if !took {
+                next: DirCookie(entry.at.into()),
+            };
+            if entry.at != last && !emit.emit(listed) {
                 break;
             }
         }
@@ -167,35 +126,27 @@ impl FileSystem for Mounted {
     }
 
     fn read_link(&self, inode: &Header) -> Result<Vec<u8>> {
-        let len = inode.size.min(4095);
-        let target = self.volume.read(inode.data, len);
-        target.map_err(|error| flatten(&self.log, error))
+        let mut target = vec![0; inode.size.min(4095) as usize];
+        self.volume.device.read_at(inode.data.into(), &mut target)?;
+        Ok(target)
     }
 
     fn map(&self, inode: &Header, offset: u64, _len: u64) -> Result<Extent> {
-        // Whole blocks of the file lie on the device in one piece. What is left is less than a block, and what follows it on
-        // the device is another file's.
+        // Whole blocks lie on the device in one piece. What follows the rest of a file there is another file's.
         let whole = u64::from(inode.size / BLOCK * BLOCK);
-        Ok(if offset < whole {
-            Extent {
-                place: Place::Device(u64::from(inode.data) + offset),
-                len: whole - offset,
-            }
-        } else {
-            Extent {
-                place: Place::Opaque,
-                len: u64::from(BLOCK),
-            }
-        })
+        let (place, len) = match whole.checked_sub(offset) {
+            Some(left) if left > 0 => (Place::Device(u64::from(inode.data) + offset), left),
+            _ => (Place::Opaque, BLOCK.into()),
+        };
+        Ok(Extent { place, len })
     }
 
     fn read_pages(&self, inode: &Header, offset: u64, buf: &mut [u8]) -> Result<()> {
         let left = u64::from(inode.size).saturating_sub(offset);
-        let len = usize::try_from(left).map_or(buf.len(), |left| left.min(buf.len()));
-        let (data, behind) = buf.split_at_mut(len);
+        let (data, behind) = buf.split_at_mut(left.min(buf.len() as u64) as usize);
         behind.fill(0);
-        let device = &self.volume.device;
-        device.read_at(u64::from(inode.data) + offset, data)
+        let at = u64::from(inode.data) + offset;
+        self.volume.device.read_at(at, data)
     }
 
     fn device(&self) -> Option<&Arc<dyn BlockDevice>> {
