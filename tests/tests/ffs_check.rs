@@ -381,6 +381,54 @@ fn faults_of_blocks_are_found() {
     ]);
 }
 
+/// Four files have the block of one: three are told, and then whose it was.
+#[test]
+fn a_block_of_many_has_one_first_owner() {
+    for image in IMAGES {
+        let mut ufs = load(image);
+        let used = ufs.used().into_iter();
+        let files: Vec<u64> = used
+            .filter(|ino| ufs.kind(*ino) == REGULAR && ufs.file_size(*ino) > ufs.block() as u64)
+            .take(4)
+            .collect();
+        let frag = ufs.pointer(ufs.direct(files[0], 0));
+        for ino in &files[1..] {
+            let at = ufs.direct(*ino, 0);
+            ufs.put_pointer(at, frag);
+        }
+        let seen = checked(&ufs);
+        let of = |what| {
+            let findings = seen.findings.iter();
+            let findings = findings.filter(|finding| finding.what == what);
+            findings
+                .map(|finding| finding.ino.unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(What::Duplicate), files[1..], "{image}");
+        assert_eq!(of(What::DuplicateFirst), files[..1], "{image}");
+    }
+}
+
+/// Many files share a tree of pointers: it is followed once, not once for each.
+#[test]
+fn shared_trees_are_followed_once() {
+    let mut ufs = load("ffs2-be-4k");
+    let owner = large(&ufs);
+    let (tree, size) = (ufs.pointer(ufs.indirect(owner, 0)), 12 * 4096 + 512 * 4096);
+    for ino in ufs.used().into_iter().filter(|ino| *ino > owner) {
+        if ufs.kind(ino) == REGULAR {
+            put_size(&mut ufs, ino, size);
+            let at = ufs.indirect(ino, 0);
+            ufs.put_pointer(at, tree);
+        }
+    }
+    let reads = Arc::new(MemDisk::from_bytes(&ufs.bytes));
+    let (seen, _) = check(reads.clone(), Options::default());
+    assert!(seen.findings.len() > 100, "{}", seen.text());
+    let counted = reads.counters().reads;
+    assert!(counted < 4000, "{counted} reads");
+}
+
 /// The images with files that are large enough for blocks of pointers.
 const WITH_INDIRECT: [&str; 3] = ["ffs1-le-8k", "ffs2-be-4k", "ffs2-le-16k"];
 

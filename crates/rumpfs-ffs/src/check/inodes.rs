@@ -168,7 +168,6 @@ impl Checker<'_> {
         let mut claims = Claims {
             reader,
             maps,
-            ino: inode.ino,
             directory: inode.kind() == State::DIRECTORY,
             frags: 0,
             bad: 0,
@@ -241,9 +240,6 @@ impl Checker<'_> {
             let base =
                 u64::from(group).saturating_mul(self.reader.superblock.inodes_per_group.into());
             for ino in (base..).take(index(self.maps.inodes(group))) {
-                if self.maps.duplicates.is_empty() {
-                    return Ok(());
-                }
                 if self.maps.state(ino).is_used() {
                     self.first_owner(ino);
                 }
@@ -265,37 +261,38 @@ impl Checker<'_> {
         if has_data && inode.size > superblock.max_file_size() {
             return;
         }
-        let (mut found, mut looked) = (None, 0_u32);
+        let (mut found, mut wrong) = (None, 0_u32);
         let duplicates = &mut self.maps.duplicates;
+        // What was wrong in phase 1 is passed over here, up to the same place: so this takes no longer.
         let mut visit = |item| {
-            let (frag, count) = match item {
+            let sound = match item {
+                Item::Hole { .. } => true,
+                Item::PastEnd { .. } | Item::Unread { .. } => false,
                 Item::Data { frag, count, .. }
                 | Item::Indirect { frag, count }
-                | Item::Attributes { frag, count } => (frag, count),
-                _ => return Next::On,
-            };
-            let range = frag..frag.saturating_add(count);
-            let (mut other, mut first) = (None, None);
-            for (frag, second) in duplicates.range(range) {
-                if *second == ino {
-                    other = Some(*frag);
-                } else {
-                    first = first.or(Some(*frag));
+                | Item::Attributes { frag, count } => {
+                    let mut sound = area_of(superblock, frag, count).is_ok();
+                    let range = frag..frag.saturating_add(if sound { count } else { 0 });
+                    for (frag, known) in duplicates.range_mut(range) {
+                        // Whoever had it first was here before, and went on from there.
+                        sound &= !*known;
+                        if !*known {
+                            *known = true;
+                            found = found.or(Some(*frag));
+                        }
+                    }
+                    sound
                 }
+            };
+            if sound {
+                return Next::On;
             }
-            if let Some(frag) = first {
-                duplicates.remove(&frag);
-                found = found.or(Some(frag));
+            wrong = wrong.saturating_add(1);
+            if wrong < BAD_MAX {
+                Next::Skip
+            } else {
+                Next::Stop
             }
-            if other.is_some() || area_of(superblock, frag, count).is_err() {
-                looked = looked.saturating_add(1);
-                return if looked > BAD_MAX {
-                    Next::Stop
-                } else {
-                    Next::Skip
-                };
-            }
-            Next::On
         };
         Blocks::new(&self.reader, &inode).walk(has_data, &mut visit);
         if let Some(frag) = found {
@@ -309,7 +306,6 @@ impl Checker<'_> {
 struct Claims<'a> {
     reader: &'a Reader,
     maps: &'a mut Maps,
-    ino: u64,
     directory: bool,
     frags: u64,
     bad: u32,
@@ -351,7 +347,7 @@ impl Claims<'_> {
                         self.failed = Some(error);
                         return Next::Stop;
                     }
-                    self.maps.duplicates.entry(frag).or_insert(self.ino);
+                    self.maps.duplicates.insert(frag, false);
                 }
                 Err(error) => {
                     self.failed = Some(error);

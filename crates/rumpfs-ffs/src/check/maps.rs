@@ -95,8 +95,8 @@ pub(super) struct Maps {
     end: u64,
     /// By inode number.
     pub(super) directories: Vec<Directory>,
-    /// Fragments that were found twice, and who had them the second time.
-    pub(super) duplicates: BTreeMap<u64, u64>,
+    /// Fragments that were found twice, and whether it is known who had them first.
+    pub(super) duplicates: BTreeMap<u64, bool>,
     left: u64,
 }
 

@@ -13,7 +13,7 @@ use zerocopy::{BigEndian, ByteOrder, FromBytes, LittleEndian};
 /// The device and the superblock that was checked.
 pub(super) struct Reader {
     device: Arc<dyn BlockDevice>,
-    pub(super) superblock: Superblock,
+    pub(super) superblock: Arc<Superblock>,
     /// Fragments that the device has.
     pub(super) end: u64,
 }
@@ -57,7 +57,7 @@ impl Reader {
         Self {
             end: on_device.min(superblock.size),
             device,
-            superblock,
+            superblock: Arc::new(superblock),
         }
     }
 
