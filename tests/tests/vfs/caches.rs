@@ -6,7 +6,7 @@ use rumpkern::Seek;
 use rumpuser::{BlockDevice, Threads as _};
 use rumpuser_sim::{MemDisk, Options, Rng, Sim};
 use rumpvfs::{KernelVfs as _, calls::MountArgs};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// A disk whose every transfer lets other threads run.
 pub(crate) struct Pausing(pub(crate) Arc<Sim>, pub(crate) MemDisk);
@@ -163,28 +163,6 @@ fn shuffle(p: &Proc, seed: u64) {
             Err(EBUSY | EEXIST | EINVAL | EISDIR | ENOENT | ENOTDIR | ENOTEMPTY | EPERM) => {}
             Err(error) => panic!("{one} {two}: {error}"),
         }
-    }
-}
-
-/// The syncer holds what unmounting ends: before unmounting waited for it, that was `EBUSY`.
-#[test]
-fn unmounting_waits_for_the_syncer() {
-    for seed in 0..10 {
-        let (sim, kernel, disk) = small(seed);
-        let interval = Duration::from_millis(10);
-        kernel.start_syncer(interval).unwrap();
-        let p = kernel.init_proc();
-        for round in 0..8 {
-            write(&p, &format!("/mnt/f{round}"), &[round; 50_000]);
-            // Both go on at the same moment, and every transfer lets the other run.
-            sim.sleep(interval);
-            p.unmount("/mnt", false).unwrap();
-            p.mount("ext4", "/mnt", MountArgs::device("/dev/disk"))
-                .unwrap();
-        }
-        drop(p);
-        kernel.shutdown().unwrap();
-        check(&disk);
     }
 }
 
