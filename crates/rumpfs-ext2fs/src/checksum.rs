@@ -3,19 +3,8 @@
 //! Both run as the kernel's: a state goes in, data passes, a state comes out, with no inversion at the end. A checksum of
 //! several parts is a chain.
 
-use crc::{Algorithm, Crc, Table};
-
-/// CRC-32C without the inversion at the end.
-static CRC32C_ALGORITHM: Algorithm<u32> = Algorithm {
-    width: 32,
-    poly: 0x1edc_6f41,
-    init: 0xffff_ffff,
-    refin: true,
-    refout: true,
-    xorout: 0,
-    check: 0x1cf9_6d7c,
-    residue: 0,
-};
+use crc::{Algorithm, Crc};
+pub use rumpuser::checksum::crc32c;
 
 /// CRC-16 with the polynomial 0x8005, bits reflected.
 static CRC16_ALGORITHM: Algorithm<u16> = Algorithm {
@@ -29,23 +18,12 @@ static CRC16_ALGORITHM: Algorithm<u16> = Algorithm {
     residue: 0,
 };
 
-// Sixteen tables: sixteen bytes per step. Blocks are checked when they are read, so this is on the path of every cold read.
-static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC32C_ALGORITHM);
 static CRC16: Crc<u16> = Crc::<u16>::new(&CRC16_ALGORITHM);
 
 /// The state that every crc32c of the format starts from.
 pub const CRC32C_START: u32 = !0;
 /// The state that every crc16 of the format starts from.
 pub const CRC16_START: u16 = !0;
-
-/// Passes `data` over a crc32c `state`.
-#[must_use]
-pub fn crc32c(state: u32, data: &[u8]) -> u32 {
-    // The crate takes the state of an algorithm with reflected input unreflected.
-    let mut digest = CRC32C.digest_with_initial(state.reverse_bits());
-    digest.update(data);
-    digest.finalize()
-}
 
 /// Passes a 32-bit number, in the medium's order, over a crc32c `state`.
 #[must_use]

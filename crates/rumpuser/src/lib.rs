@@ -9,6 +9,7 @@
 //! | [`errno`] | [`Errno`], the only error that crosses layers |
 //! | [`host`] | [`Clock`], [`Random`], [`Console`], [`Threads`], [`Params`], and their sum [`Host`] |
 //! | [`block`] | [`BlockDevice`] |
+//! | [`checksum`] | what a machine may have an instruction for |
 //! | [`civil`] | dates, for formats that keep them |
 //! | [`sync`] | inline locks, held for a moment and never across a wait |
 //! | [`sleep`] | sleep locks, which may be held across I/O |
@@ -20,6 +21,7 @@
 extern crate alloc;
 
 pub mod block;
+pub mod checksum;
 pub mod civil;
 pub mod errno;
 pub mod host;
