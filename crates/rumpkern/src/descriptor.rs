@@ -2,10 +2,7 @@
 
 use crate::{Fd, File, OpenFlags, border::Border};
 use alloc::{sync::Arc, vec::Vec};
-use core::{
-    hint::spin_loop,
-    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
-};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rumpuser::{
     Errno, Result,
     sleep::{SleepMutex, SleepQueues},
@@ -91,9 +88,8 @@ const STRIPES: usize = 16;
 
 /// The descriptors of a process.
 ///
-/// A descriptor's number is taken first and given back last; in between its stripe holds the entry. So no lock is
-/// held for both, and threads that use different files meet in the word of the lowest numbers alone, which POSIX wants them
-/// to share.
+/// A descriptor's number is taken first and given back last; in between its stripe holds the entry, or it is
+/// [`Reserved`]. Threads that use different files meet in the word of the lowest numbers alone, which POSIX wants them to share.
 #[derive(Default)]
 pub(crate) struct Table {
     numbers: CachePadded<Numbers>,
@@ -269,31 +265,61 @@ pub(crate) struct Closer<'a> {
     pub(crate) border: &'a Border,
 }
 
-impl Table {
-    pub(crate) fn install(
-        &self,
-        file: Arc<dyn File>,
-        flags: OpenFlags,
-        queues: &Arc<SleepQueues>,
-        limit: usize,
-    ) -> Result<Fd> {
+/// A descriptor that nothing is behind yet. Dropped, it is free again.
+///
+/// Who opens takes the number before the work, not after it: a thread that closes and opens again then touches the word of the
+/// numbers twice in a row, and not twice with a path walk between in which another CPU takes its cache line. It also knows that
+/// there is a descriptor before it makes or empties a file.
+#[must_use = "it is free again when it is dropped"]
+pub struct Reserved<'a> {
+    table: &'a Table,
+    queues: &'a Arc<SleepQueues>,
+    fd: Fd,
+}
+
+impl Reserved<'_> {
+    /// Lets the descriptor refer to a file that was opened with `flags`.
+    pub fn fill(self, file: Arc<dyn File>, flags: OpenFlags) -> Fd {
         let entry = Entry {
             close_on_exec: flags.contains(OpenFlags::CLOEXEC),
-            open: Arc::new(OpenFile::new(file, flags - OpenFlags::CLOEXEC, queues)),
+            open: Arc::new(OpenFile::new(file, flags - OpenFlags::CLOEXEC, self.queues)),
         };
-        let number = self.numbers.take(0, limit).ok_or(Errno::EMFILE)?;
-        self.put(number, entry)
+        self.put(entry)
     }
 
-    /// Puts an entry in, whose number has been taken.
-    fn put(&self, number: usize, entry: Entry) -> Result<Fd> {
-        let Ok(fd) = Fd::try_from(number) else {
-            self.numbers.give_back(number);
-            return Err(Errno::EMFILE);
-        };
-        let (stripe, at) = place(fd);
-        *self.stripes[stripe].write().place(at) = Some(entry);
-        Ok(fd)
+    fn put(self, entry: Entry) -> Fd {
+        let (stripe, at) = place(self.fd);
+        *self.table.stripes[stripe].write().place(at) = Some(entry);
+        let fd = self.fd;
+        core::mem::forget(self);
+        fd
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.table.numbers.give_back(self.fd as usize);
+    }
+}
+
+impl Table {
+    /// Takes the lowest free number at or above `min` and below `limit`.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub(crate) fn reserve<'a>(
+        &'a self,
+        min: usize,
+        limit: usize,
+        queues: &'a Arc<SleepQueues>,
+    ) -> Result<Reserved<'a>> {
+        let limit = limit.min(Fd::MAX as usize);
+        let number = self.numbers.take(min, limit).ok_or(Errno::EMFILE)?;
+        Ok(Reserved {
+            table: self,
+            queues,
+            fd: number as Fd,
+        })
     }
 
     fn look<R>(&self, fd: Fd, what: impl FnOnce(&Entry) -> R) -> Result<R> {
@@ -306,22 +332,24 @@ impl Table {
         self.look(fd, |e| e.open.clone())
     }
 
-    pub(crate) fn dup(&self, fd: Fd, min: Fd, close_on_exec: bool, limit: usize) -> Result<Fd> {
+    pub(crate) fn dup(
+        &self,
+        fd: Fd,
+        min: Fd,
+        close_on_exec: bool,
+        limit: usize,
+        queues: &Arc<SleepQueues>,
+    ) -> Result<Fd> {
         if min as usize >= limit {
             return Err(Errno::EINVAL);
         }
         self.get(fd)?;
-        let number = self.numbers.take(min as usize, limit);
-        let number = number.ok_or(Errno::EMFILE)?;
-        // Another thread may have closed it by now.
-        let open = self
-            .retained(fd)
-            .inspect_err(|_| self.numbers.give_back(number))?;
-        let entry = Entry {
-            open,
+        let reserved = self.reserve(min as usize, limit, queues)?;
+        Ok(reserved.put(Entry {
+            // Another thread may have closed it by now.
+            open: self.retained(fd)?,
             close_on_exec,
-        };
-        self.put(number, entry)
+        }))
     }
 
     /// The open file description behind a descriptor, with one descriptor more that refers to it.
@@ -352,16 +380,20 @@ impl Table {
             close_on_exec,
         };
         let (stripe, at) = place(to);
-        let old = loop {
+        let (unused, old) = {
             let mut entries = self.stripes[stripe].write();
             let slot = entries.place(at);
             if slot.is_some() || self.numbers.take_this(to as usize) {
-                break slot.replace(entry);
+                (None, slot.replace(entry))
+            } else {
+                (Some(entry), None)
             }
-            // Another thread has the number and is about to put its entry in, or to give the number back: a moment.
-            drop(entries);
-            spin_loop();
         };
+        if let Some(unused) = unused {
+            // As on Linux: another thread is opening something there, which may take any time.
+            let _ = unused.open.release(closer);
+            return Err(Errno::EBUSY);
+        }
         if let Some(old) = old {
             // As with close(2) inside dup2(2): an error of the old file cannot be told apart and is lost.
             let _ = old.open.release(closer);
@@ -373,11 +405,13 @@ impl Table {
         let entry = {
             let (stripe, at) = place(fd);
             let mut entries = self.stripes[stripe].write();
-            entries.get_mut(at).and_then(Option::take)
+            let entry = entries.get_mut(at).and_then(Option::take);
+            // Under the lock: a number without an entry is one that is being opened, and no other.
+            if entry.is_some() {
+                self.numbers.give_back(fd as usize);
+            }
+            entry
         };
-        if entry.is_some() {
-            self.numbers.give_back(fd as usize);
-        }
         entry.map_or(Err(Errno::EBADF), |e| e.open.release(closer))
     }
 
@@ -405,13 +439,13 @@ impl Table {
             for (stripe, entries) in stripes.iter_mut().enumerate() {
                 for (at, entry) in entries.iter_mut() {
                     if let Some(entry) = entry.take_if(|e| which(e.close_on_exec)) {
-                        gone.push((at * STRIPES + stripe, entry));
+                        let number = at * STRIPES + stripe;
+                        self.numbers.give_back(number);
+                        gone.push((number, entry));
                     }
                 }
             }
             drop(stripes);
-            gone.iter()
-                .for_each(|(number, _)| self.numbers.give_back(*number));
             // In the order of the descriptors, wherever they stood.
             gone.sort_unstable_by_key(|(number, _)| *number);
             gone.into_iter().map(|(_, entry)| entry).collect()

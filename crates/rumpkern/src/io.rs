@@ -260,15 +260,14 @@ impl Proc {
     /// # Errors
     /// `EBADF`, `EMFILE`, `EINVAL` when `min` is past the limit.
     pub fn dup_from(&self, fd: Fd, min: Fd, close_on_exec: bool) -> Result<Fd> {
-        self.inner
-            .table
-            .dup(fd, min, close_on_exec, self.inner.open_files())
+        let (limit, queues) = (self.inner.open_files(), self.kernel.queues());
+        self.inner.table.dup(fd, min, close_on_exec, limit, queues)
     }
 
     /// Makes `to` refer to what `from` refers to, closing what it referred to; nothing happens when they are equal.
     ///
     /// # Errors
-    /// `EBADF`.
+    /// `EBADF`; `EBUSY` while another thread opens something that will be `to`.
     pub fn dup2(&self, from: Fd, to: Fd) -> Result<Fd> {
         let closer = Closer {
             pid: self.getpid(),

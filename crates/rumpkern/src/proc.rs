@@ -3,7 +3,7 @@
 use crate::{
     Kernel,
     border::Border,
-    descriptor::{Closer, OpenFile, Table},
+    descriptor::{Closer, OpenFile, Reserved, Table},
     file::File,
     kernel,
     lwp::Identity,
@@ -297,15 +297,21 @@ impl Proc {
         Err(Errno::ENOMEM)
     }
 
+    /// Takes the lowest free descriptor, for a file that is about to be opened.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn fd_reserve(&self) -> Result<Reserved<'_>> {
+        let limit = self.inner.open_files();
+        self.inner.table.reserve(0, limit, self.kernel.queues())
+    }
+
     /// Gives a file the lowest free descriptor.
     ///
     /// # Errors
     /// `EMFILE`.
     pub fn fd_alloc(&self, file: Arc<dyn File>, flags: OpenFlags) -> Result<Fd> {
-        let limit = self.inner.open_files();
-        self.inner
-            .table
-            .install(file, flags, self.kernel.queues(), limit)
+        Ok(self.fd_reserve()?.fill(file, flags))
     }
 
     /// The open file description behind a descriptor.

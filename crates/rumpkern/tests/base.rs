@@ -63,6 +63,42 @@ fn descriptor_limit_is_emfile() {
 }
 
 #[test]
+fn a_descriptor_that_is_being_opened_is_nobody_elses() {
+    let p = proc();
+    let (r, _) = p.pipe(OpenFlags::empty()).unwrap();
+    let opening = p.fd_reserve().unwrap();
+    assert_eq!(p.dup2(r, 2), Err(Errno::EBUSY));
+    assert_eq!(p.close(2), Err(Errno::EBADF));
+    assert_eq!(p.dup(r), Ok(3));
+    // A child has what is open.
+    assert_eq!(p.fork().dup(r), Ok(2));
+    drop(opening);
+    assert_eq!(p.dup2(r, 2), Ok(2));
+    assert_eq!(p.dup(r), Ok(4));
+}
+
+#[test]
+fn threads_that_open_and_close_get_the_lowest_numbers_and_none_twice() {
+    let p = proc();
+    let (r, _) = p.pipe(OpenFlags::empty()).unwrap();
+    thread::scope(|scope| {
+        for number in 0..4_u32 {
+            let p = &p;
+            scope.spawn(move || {
+                for turn in 0..5_000 {
+                    let fd = p.dup(r).unwrap();
+                    // Four threads have four descriptors at most, besides the two of the pipe.
+                    assert!((2..6).contains(&fd), "{fd}");
+                    p.set_close_on_exec(fd, turn % 2 == number % 2).unwrap();
+                    assert_eq!(p.close_on_exec(fd), Ok(turn % 2 == number % 2));
+                    p.close(fd).unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn pipe_carries_bytes_to_its_end() {
     let p = proc();
     let (r, w) = p.pipe(OpenFlags::empty()).unwrap();

@@ -59,13 +59,10 @@ fn kept(flags: OpenFlags) -> OpenFlags {
 impl Calls for Proc {
     fn openat(&self, at: At, path: impl AsRef<[u8]>, flags: OpenFlags, mode: u32) -> Result<Fd> {
         self.enter(|| {
+            let fd = self.fd_reserve()?;
             let ctx = Ctx::new(self)?;
             let file = ctx.open(&process::start(self, at)?, path.as_ref(), flags, mode)?;
-            let closer = file.clone();
-            self.fd_alloc(file, kept(flags)).inspect_err(|_| {
-                // The table is full; what closing says does not matter any more.
-                let _ = closer.close();
-            })
+            Ok(fd.fill(file, kept(flags)))
         })
     }
 
@@ -439,8 +436,9 @@ impl Calls for Proc {
             if now.generation != handle.generation || now.nlink == 0 {
                 return Err(Errno::ESTALE);
             }
+            let fd = self.fd_reserve()?;
             let file = ctx.open_vnode(vnode, flags - OpenFlags::CREAT)?;
-            self.fd_alloc(file, kept(flags))
+            Ok(fd.fill(file, kept(flags)))
         })
     }
 

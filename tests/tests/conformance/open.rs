@@ -295,6 +295,8 @@ fn too_many_descriptors_are_emfile(t: &Fixture) {
         p.open("file", O::RDWR, 0).unwrap();
     }
     fails!(p.open("file", O::RDWR, 0), EMFILE);
+    fails!(p.open("new", O::CREAT | O::WRONLY, 0o644), EMFILE);
+    fails!(p.stat("new"), ENOENT);
     p.close(1).unwrap();
     assert_eq!(p.open("file", O::RDONLY, 0), Ok(1));
 }
