@@ -120,7 +120,7 @@ impl Ctx<'_> {
             fs.space_for(&self.cred),
             vnode.mount.now(),
         )?;
-        vnode.extra.lock().access = None;
+        vnode.extra.lock().forget_acls();
         vnode.refresh(inode, Pending::default());
         Ok(())
     }

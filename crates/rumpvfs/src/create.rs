@@ -64,7 +64,7 @@ impl Ctx<'_> {
     ) -> Option<VnodeRef> {
         let names = &self.vfs.caches.names;
         let hash = names.hash(dir.id, name.bytes());
-        let found = match names.get(dir, hash, name.bytes())?.0 {
+        let found = match names.get(dir, hash, name.bytes(), || false)?.0 {
             Target::Vnode(vnode) => VnodeRef::acquire(&vnode),
             Target::Nothing => None,
         };

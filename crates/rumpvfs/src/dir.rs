@@ -11,7 +11,7 @@ use crate::{
     walk::{damaged, parent_on_mount},
 };
 use alloc::{sync::Arc, vec::Vec};
-use rumpkern::{Fd, FileType, OpenFile, OpenFlags, Proc};
+use rumpkern::{Fd, FileType, OpenFile, OpenFlags, Proc, Stat};
 use rumpuser::{Errno, Result};
 
 /// Offsets of an open directory: before `.`, before `..`, then those of the driver, moved up.
@@ -133,6 +133,29 @@ pub(crate) fn getdents(proc: &Proc, fd: Fd, max: usize) -> Result<Vec<Dirent>> {
     Ok(entries)
 }
 
+/// Looks at the inodes of all entries in the order of their numbers, which is that of their places in tables and on the medium,
+/// wherever the directory has them.
+fn in_order(
+    entries: Vec<(Dirent, u64)>,
+    look: impl Fn(Ino, &[u8]) -> Result<Stat>,
+) -> Vec<DirentPlus> {
+    let numbers = entries.iter().zip(0_u32..);
+    let mut order: Vec<_> = numbers.map(|((d, _), at)| (d.ino, at)).collect();
+    if !order.is_sorted() {
+        order.sort_unstable();
+    }
+    let unseen = |(dirent, _): (Dirent, u64)| DirentPlus {
+        name: dirent.name,
+        stat: Err(Errno::EIO),
+    };
+    let mut entries: Vec<_> = entries.into_iter().map(unseen).collect();
+    for (ino, at) in order {
+        let entry = &mut entries[at as usize];
+        entry.stat = look(Ino(ino), &entry.name);
+    }
+    entries
+}
+
 /// Entries with attributes; `keep` says whether their inodes and names stay in the caches.
 pub(crate) fn getdents_plus(
     proc: &Proc,
@@ -148,29 +171,26 @@ pub(crate) fn getdents_plus(
     // One lock from listing to noting: the names stay true while their inodes are loaded.
     let inode = dir.shared()?;
     let gathered = gather(dir, &inode, *offset, max.max(1))?;
+    if let Some((_, next)) = gathered.entries.last() {
+        *offset = *next;
+    }
     let walker = ctx.walker();
     let names = &ctx.vfs.caches.names;
-    let mut entries = Vec::with_capacity(gathered.entries.len());
-    for (dirent, next) in gathered.entries {
-        *offset = next;
-        let ino = Ino(dirent.ino);
+    let look = |ino, name: &[u8]| {
         let found = if keep {
             dir.mount.vnode(ino).map(Look::Vnode)
         } else {
             dir.mount.look(ino)
         };
-        let stat = found.map_err(damaged).and_then(|found| match found {
+        found.map_err(damaged).and_then(|found| match found {
             Look::Stat(stat) => Ok(stat),
             Look::Vnode(vnode) => {
-                names.enter(dir, &dirent.name, Some(vnode.arc()));
+                names.enter(dir, name, Some(vnode.arc()));
                 walker.top(vnode).stat()
             }
-        });
-        entries.push(DirentPlus {
-            name: dirent.name,
-            stat,
-        });
-    }
+        })
+    };
+    let entries = in_order(gathered.entries, look);
     drop(inode);
     drop(offset);
     file.note_read();

@@ -7,7 +7,7 @@
 //! | [`name`](mod@name) | [`Name`](name::Name), one checked path component |
 //! | [`pages`] | the page cache |
 //! | `vfs`, `mounting` | [`Vfs`], the state of the faction, and its [`component`]; mount, remount, unmount |
-//! | `mount`, `vnode`, `idle` | a mount and its vnodes: loaded once, idle when unused, given back when memory or the last name is gone |
+//! | `mount`, `slots`, `vnode`, `idle` | a mount and its vnodes: loaded once, idle when unused, given back when memory or the last name is gone |
 //! | `namecache`, `walk` | cached names, of all and of each lane; the two gears of path walk |
 //! | `process` | current and root directory of a process, the context of a call |
 //! | `open`, `create`, `remove`, `rename`, `attr`, `xattr`, `dir`, `cwd`, `data` | the calls, one file per kind |
@@ -39,7 +39,8 @@
 //!           rumpbio: handle → commit state → buffer table → buffer
 //! page cache of a vnode → page            (inline; never held across driver calls)
 //! lane of the name cache → its table, attributes, directories of the process   (inline)
-//! name cache, vnode cache, descriptor tables   (inline; leaves)
+//! table of vnodes → attributes of a vnode   (inline)
+//! name cache, descriptor tables   (inline; leaves)
 //! ```
 #![no_std]
 #![forbid(unsafe_code)]
@@ -72,6 +73,7 @@ mod perm;
 mod process;
 mod remove;
 mod rename;
+mod slots;
 mod special;
 mod syscalls;
 mod vfs;

@@ -9,14 +9,14 @@ use crate::{
     lock::LockManager,
     namecache::Names,
     pages::{MountPages, PagePool},
-    vnode::{Body, QUEUED, Vnode, VnodeRef},
+    slots::{Slot, Slots},
+    vnode::{Body, COVERED, QUEUED, Vnode, VnodeRef},
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::{
     ops::Deref,
     sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
-use hashbrown::HashMap;
 use rumpkern::{FileType, Log, Stat, poll::Pollers, types::DeviceNumber};
 use rumpuser::{
     Errno, Event, Host, Result, Timespec,
@@ -43,18 +43,12 @@ pub(crate) struct Caches {
 /// Tables of a mount's vnodes, which are locked apart; a power of two.
 const TABLES: usize = 16;
 
-/// A vnode's place in a table of its mount.
-enum Slot {
-    Live(Arc<Vnode>),
-    /// A thread loads it; others wait.
-    Loading,
-    /// A thread gives it back to the driver; others wait, then load it again.
-    Ending,
-}
+/// Inode numbers in a row whose vnodes are in one table; a power of two.
+const RUN: u64 = 64;
 
 #[derive(Default)]
 struct Table {
-    slots: HashMap<u64, Slot>,
+    slots: Slots,
     /// Threads that wait for a slot to change.
     waiters: usize,
 }
@@ -89,8 +83,8 @@ impl Drop for Busy<'_> {
         // The driver may or may not have the inode back.
         self.mount.let_go();
         self.mount.change(self.ino, |slots| {
-            if let Some(Slot::Loading | Slot::Ending) = slots.get(&self.ino.0) {
-                slots.remove(&self.ino.0);
+            if let Some(Slot::Busy) = slots.get(self.ino.0) {
+                slots.remove(self.ino.0);
             }
         });
     }
@@ -289,6 +283,9 @@ impl Mount {
         if self.fs.is_dead() || self.closing.load(Ordering::Acquire) {
             return Err(Errno::EIO);
         }
+        if let Some(stat) = self.look_live(ino) {
+            return Ok(Look::Stat(stat));
+        }
         let slot = match self.reserve(ino) {
             Ok(vnode) => return Ok(Look::Vnode(vnode)),
             Err(slot) => slot,
@@ -301,6 +298,19 @@ impl Mount {
         // Nobody else can load or change it before the slot is given back.
         self.fs.reclaim(inode)?;
         Ok(Look::Stat(self.stat_of(ino, &attributes)))
+    }
+
+    /// What `stat` tells of a live vnode, without a use of it. `None` where more than a look is needed.
+    fn look_live(&self, ino: Ino) -> Option<Stat> {
+        let table = self.table(ino).lock();
+        match table.slots.get(ino.0) {
+            Some(Slot::Live(v))
+                if !self.limits.revalidate && !v.ending() && !v.marked(COVERED) && !v.is_dir() =>
+            {
+                v.stat().ok()
+            }
+            _ => None,
+        }
     }
 
     /// What `stat` tells of an inode with these attributes.
@@ -347,22 +357,22 @@ impl Mount {
     }
 
     fn table_index(ino: Ino) -> usize {
-        ino.0 as usize % TABLES
+        (ino.0 / RUN) as usize % TABLES
     }
 
     /// The live vnode of a number, or as an error its slot, reserved for the caller to load.
     fn reserve(&self, ino: Ino) -> core::result::Result<VnodeRef, Busy<'_>> {
         let mut table = self.table(ino).lock();
         loop {
-            match table.slots.get(&ino.0) {
+            match table.slots.get(ino.0) {
                 Some(Slot::Live(vnode)) => {
                     if let Some(vnode) = VnodeRef::acquire(vnode) {
                         return Ok(vnode);
                     }
                 }
-                Some(Slot::Loading | Slot::Ending) => {}
+                Some(Slot::Busy) => {}
                 None => {
-                    table.slots.insert(ino.0, Slot::Loading);
+                    table.slots.insert(ino.0, Slot::Busy);
                     return Err(Busy { mount: self, ino });
                 }
             }
@@ -387,7 +397,7 @@ impl Mount {
     }
 
     /// Changes the table that a number is in and wakes who waits for that.
-    fn change<R>(&self, ino: Ino, change: impl FnOnce(&mut HashMap<u64, Slot>) -> R) -> R {
+    fn change<R>(&self, ino: Ino, change: impl FnOnce(&mut Slots) -> R) -> R {
         let mut table = self.table(ino).lock();
         let result = change(&mut table.slots);
         let waiters = table.waiters;
@@ -410,7 +420,7 @@ impl Mount {
             _ => change(&mut low),
         };
         let mut slot = None;
-        table(old, &mut |table| slot = table.slots.remove(&from.0));
+        table(old, &mut |table| slot = table.slots.remove(from.0));
         table(new, &mut |table| {
             if let Some(slot) = slot.take() {
                 table.slots.insert(to.0, slot);
@@ -430,9 +440,9 @@ impl Mount {
     pub(crate) fn vnodes(&self) -> Vec<Arc<Vnode>> {
         let mut live = Vec::new();
         for table in &self.tables {
-            live.extend(table.lock().slots.values().filter_map(|slot| match slot {
+            live.extend(table.lock().slots.iter().filter_map(|slot| match slot {
                 Slot::Live(vnode) => Some(vnode.clone()),
-                _ => None,
+                Slot::Busy => None,
             }));
         }
         // The order of a hash table differs from run to run; a simulated host's runs must not.
@@ -464,8 +474,8 @@ impl Mount {
     pub(crate) fn end(&self, vnode: &Arc<Vnode>) {
         let ino = vnode.ino();
         self.change(ino, |slots| {
-            if let Some(slot @ Slot::Live(_)) = slots.get_mut(&ino.0) {
-                *slot = Slot::Ending;
+            if let Some(slot @ Slot::Live(_)) = slots.get_mut(ino.0) {
+                *slot = Slot::Busy;
             }
         });
         let slot = Busy { mount: self, ino };

@@ -1,5 +1,6 @@
 //! One component of a path.
 
+use alloc::boxed::Box;
 use core::fmt;
 use rumpuser::{Errno, Result};
 
@@ -39,10 +40,59 @@ impl fmt::Debug for Name<'_> {
     }
 }
 
+/// Bytes of a name to be kept; up to 30 of them without an allocation of its own, which would be one more cache line to look at.
+pub struct NameBytes(Bytes);
+
+const INLINE: usize = 30;
+
+enum Bytes {
+    Inline(u8, [u8; INLINE]),
+    Heap(Box<[u8]>),
+}
+
+impl NameBytes {
+    /// Keeps a copy.
+    #[must_use]
+    pub fn new(name: &[u8]) -> Self {
+        let mut bytes = [0; INLINE];
+        match (bytes.get_mut(..name.len()), u8::try_from(name.len())) {
+            (Some(room), Ok(len)) => {
+                room.copy_from_slice(name);
+                Self(Bytes::Inline(len, bytes))
+            }
+            _ => Self(Bytes::Heap(name.into())),
+        }
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn get(&self) -> &[u8] {
+        match &self.0 {
+            Bytes::Inline(len, bytes) => &bytes[..usize::from(*len)],
+            Bytes::Heap(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Debug for NameBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&alloc::string::String::from_utf8_lossy(self.get()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Name;
+    use super::{Name, NameBytes};
     use rumpuser::Errno;
+
+    #[test]
+    fn bytes_are_kept() {
+        for len in [0, 1, 29, 30, 31, 255, 765] {
+            let name = [b'n'; 765];
+            assert_eq!(NameBytes::new(&name[..len]).get(), &name[..len]);
+        }
+        assert_eq!(size_of::<NameBytes>(), 32);
+    }
 
     #[test]
     fn only_components_pass() {

@@ -15,9 +15,13 @@
 //! Names of a directory change in the table only under its inode lock: shared to note what a lookup found, exclusive to
 //! change. Drivers never see the cache.
 
-use crate::vnode::{COVERED, Vnode};
-use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
+use crate::{
+    name::NameBytes,
+    vnode::{COVERED, Vnode},
+};
+use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use core::{
+    cell::Cell,
     hash::{BuildHasher, Hasher},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
@@ -27,34 +31,6 @@ use rumpuser::{
     Host,
     sync::{CachePadded, Lanes, Mutex, MutexGuard, RwLock},
 };
-
-/// Names kept without an allocation of their own.
-const INLINE: usize = 30;
-
-enum NameBytes {
-    Inline(u8, [u8; INLINE]),
-    Heap(Box<[u8]>),
-}
-
-impl NameBytes {
-    fn new(name: &[u8]) -> Self {
-        let mut bytes = [0; INLINE];
-        match (bytes.get_mut(..name.len()), u8::try_from(name.len())) {
-            (Some(room), Ok(len)) => {
-                room.copy_from_slice(name);
-                Self::Inline(len, bytes)
-            }
-            _ => Self::Heap(name.into()),
-        }
-    }
-
-    fn get(&self) -> &[u8] {
-        match self {
-            Self::Inline(len, bytes) => &bytes[..usize::from(*len)],
-            Self::Heap(bytes) => bytes,
-        }
-    }
-}
 
 /// What a name leads to.
 #[derive(Clone)]
@@ -74,8 +50,10 @@ struct Entry {
 /// Shards of the table; a power of two.
 const SHARDS: usize = 16;
 
-/// Names in a lane at most: then it starts anew.
+/// Names in a lane at most: then those that were not used since the last time go.
 const LANE_NAMES: usize = 1024;
+/// Of how many names that it might take a lane takes one at least.
+const LANE_RAREST: u32 = 64;
 
 /// The name cache of a kernel.
 pub(crate) struct Names {
@@ -123,9 +101,16 @@ pub(crate) struct Lane {
 }
 
 /// The names that a lane has copied from the table.
+///
+/// Where names are looked up all over a large tree, a copy is hardly ever used before it has to go, and costs more than it
+/// saves. So a lane that finds its names unused takes one of two, then of four, and so on.
 #[derive(Default)]
 pub(crate) struct LaneNames {
     entries: HashTable<LaneEntry>,
+    /// Of how many names it takes one.
+    rarity: u32,
+    /// Names that it will not take now.
+    passed: Cell<u32>,
 }
 
 /// What a lane knows of a process. The vnodes are in use by the process, not by the lane.
@@ -148,6 +133,7 @@ struct LaneEntry {
     changes: u64,
     name: NameBytes,
     target: Target,
+    used: Cell<bool>,
 }
 
 /// A name that a walk found in the table and that its lane shall have.
@@ -203,30 +189,36 @@ impl Names {
         len > self.limit / SHARDS && all().sum::<usize>() > self.limit
     }
 
-    /// What a name leads to, if that is in the table. The second time that it is asked for, it is wanted in the lane.
+    /// What a name leads to, if that is in the table. The second time that it is asked for, it is wanted in the lane if that takes
+    /// names.
     pub(crate) fn get(
         &self,
         dir: &Vnode,
         hash: u64,
         name: &[u8],
+        takes: impl FnOnce() -> bool,
     ) -> Option<(Target, Option<Wanted>)> {
         let shard = self.shard(dir.id).shard.read();
         let entry = shard
             .entries
             .find(hash, |e| e.dir == dir.id && e.name.get() == name)?;
         let target = entry.target.clone();
-        let wanted = if entry.touched.load(Ordering::Relaxed) {
+        let touched = entry.touched.load(Ordering::Relaxed);
+        let wanted = if touched && takes() {
             Some(Wanted(LaneEntry {
                 hash,
                 dir: dir.id,
                 changes: dir.names_changes(),
                 name: NameBytes::new(name),
                 target: target.clone(),
+                used: Cell::new(false),
             }))
         } else {
-            entry.touched.store(true, Ordering::Relaxed);
             None
         };
+        if !touched {
+            entry.touched.store(true, Ordering::Relaxed);
+        }
         Some((target, wanted))
     }
 
@@ -238,14 +230,7 @@ impl Names {
         }
         let hash = self.hash(dir.id, name);
         if let Some(vnode) = target {
-            let mut extra = vnode.extra.lock();
-            if !extra.names.contains(&(dir.id, hash)) {
-                // A file has few names; those beyond are found when they age.
-                if extra.names.len() >= 64 {
-                    extra.names.remove(0);
-                }
-                extra.names.push((dir.id, hash));
-            }
+            vnode.extra.lock().note_name((dir.id, hash));
         }
         let target = target.map_or(Target::Nothing, |v| Target::Vnode(v.clone()));
         let locked = self.shard(dir.id);
@@ -296,7 +281,7 @@ impl Names {
 
     /// Forgets all names that lead to a vnode which ends. Lanes see that it does.
     pub(crate) fn forget_vnode(&self, vnode: &Arc<Vnode>) {
-        let names = core::mem::take(&mut vnode.extra.lock().names);
+        let names = vnode.extra.lock().take_names();
         for (dir, hash) in names {
             let leads = |e: &Entry| {
                 e.dir == dir && matches!(&e.target, Target::Vnode(v) if Arc::ptr_eq(v, vnode))
@@ -362,9 +347,9 @@ impl Names {
 
     /// A name of a vnode in a directory, if one is cached.
     pub(crate) fn name_of(&self, dir: u64, vnode: &Arc<Vnode>) -> Option<Vec<u8>> {
-        let names = vnode.extra.lock().names.clone();
+        let names: Vec<_> = vnode.extra.lock().names().collect();
         let shard = self.shard(dir).shard.read();
-        names.iter().find_map(|&(d, hash)| {
+        names.into_iter().find_map(|(d, hash)| {
             let leads = |e: &Entry| {
                 e.dir == d && matches!(&e.target, Target::Vnode(v) if Arc::ptr_eq(v, vnode))
             };
@@ -404,17 +389,42 @@ impl LaneNames {
             .entries
             .find(hash, |e| e.dir == dir.id && e.name.get() == name)?;
         let holds = entry.changes == dir.names_changes();
+        if !entry.used.get() {
+            entry.used.set(true);
+        }
         match &entry.target {
             Target::Vnode(vnode) if vnode.ending() => None,
             target => holds.then_some(target),
         }
     }
 
+    /// Whether it takes one more name.
+    pub(crate) fn takes(&self) -> bool {
+        let passed = self.passed.get();
+        self.passed.set(passed.saturating_sub(1));
+        passed == 0
+    }
+
+    /// Makes room: names that were used stay for another turn.
+    fn age(&mut self) {
+        self.entries.retain(|e| e.used.take());
+        let used = self.entries.len();
+        self.rarity = if used < LANE_NAMES / 4 {
+            (self.rarity.max(1) * 2).min(LANE_RAREST)
+        } else {
+            self.rarity / 2
+        };
+        if used > LANE_NAMES / 4 * 3 {
+            self.entries.clear();
+        }
+    }
+
     /// Takes a name from the table.
     pub(crate) fn keep(&mut self, Wanted(new): Wanted) {
         if self.entries.len() >= LANE_NAMES {
-            self.entries.clear();
+            self.age();
         }
+        self.passed.set(self.rarity.saturating_sub(1));
         let equal = |e: &LaneEntry| e.dir == new.dir && e.name.get() == new.name.get();
         match self.entries.find_mut(new.hash, equal) {
             Some(entry) => *entry = new,

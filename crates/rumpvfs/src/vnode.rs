@@ -7,7 +7,7 @@ use crate::{
     mount::{Mount, MountRef},
     pages::FilePages,
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     ops::{Deref, DerefMut},
     sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
@@ -52,7 +52,7 @@ pub(crate) struct Vnode {
     pub(crate) writers: AtomicU32,
     /// Changes of what the name cache has of this directory.
     names_changes: AtomicU64,
-    /// What few vnodes have.
+    /// Names, and what few vnodes have.
     pub(crate) extra: Mutex<Extra>,
 }
 
@@ -92,9 +92,18 @@ pub(crate) struct Pending {
     pub(crate) ctime: bool,
 }
 
-/// What few vnodes have.
+/// What the name cache notes of a vnode, and what few vnodes have: that is made when it is first changed, and reads as empty
+/// before.
 #[derive(Default)]
 pub(crate) struct Extra {
+    /// Where the name cache has this vnode: directory and hash. More such places are in `rare`.
+    name: Option<(u64, u64)>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few vnodes have.
+#[derive(Default)]
+pub(crate) struct Rare {
     /// Target of a symbolic link, once read.
     pub(crate) target: Option<Arc<[u8]>>,
     /// Access ACL, once asked for.
@@ -105,8 +114,68 @@ pub(crate) struct Extra {
     pub(crate) pipe: Option<Arc<Pipe>>,
     /// The object of the host that a regular file shows.
     pub(crate) host: Option<(DeviceNumber, Arc<dyn BlockDevice>)>,
-    /// Where the name cache has this vnode: directory and hash.
-    pub(crate) names: Vec<(u64, u64)>,
+    /// Places in the name cache after the first.
+    names: Vec<(u64, u64)>,
+}
+
+impl Deref for Extra {
+    type Target = Rare;
+    fn deref(&self) -> &Rare {
+        static NONE: Rare = Rare {
+            target: None,
+            access: None,
+            default: None,
+            pipe: None,
+            host: None,
+            names: Vec::new(),
+        };
+        self.rare.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for Extra {
+    fn deref_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+}
+
+impl Extra {
+    /// Places in the name cache that are noted of one vnode. A file has few names; those beyond are found when they age.
+    const MOST_NAMES: usize = 64;
+
+    /// Notes a place in the name cache.
+    pub(crate) fn note_name(&mut self, place: (u64, u64)) {
+        if self.name.is_none() && self.names.is_empty() {
+            self.name = Some(place);
+        } else if self.name != Some(place) && !self.names.contains(&place) {
+            if self.names.len() >= Self::MOST_NAMES {
+                self.names.remove(0);
+            }
+            self.names.push(place);
+        }
+    }
+
+    /// The places that were noted.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.name.into_iter().chain(self.names.iter().copied())
+    }
+
+    /// The places that were noted; none are afterwards.
+    pub(crate) fn take_names(&mut self) -> Vec<(u64, u64)> {
+        let names = self.names().collect();
+        self.name = None;
+        if let Some(rare) = &mut self.rare {
+            rare.names = Vec::new();
+        }
+        names
+    }
+
+    /// The ACLs are to be asked for again.
+    pub(crate) fn forget_acls(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            (rare.access, rare.default) = (None, None);
+        }
+    }
 }
 
 impl Vnode {

@@ -162,11 +162,12 @@ impl<'l> Way<'l> {
             Some(Target::Vnode(vnode)) => At::Lane(vnode),
             Some(Target::Nothing) => return Err(Errno::ENOENT),
             None => {
-                let Some((target, new)) = self.names.get(dir, hash, name) else {
+                // One name in each walk: those of directories near the root come first.
+                let takes = || wanted.is_none() && lane.takes();
+                let Some((target, new)) = self.names.get(dir, hash, name, takes) else {
                     return Ok(None);
                 };
-                // One name in each walk: those of directories near the root come first.
-                if wanted.is_none() {
+                if new.is_some() {
                     *wanted = new;
                 }
                 match target {

@@ -222,9 +222,7 @@ impl Ctx<'_> {
 }
 
 fn forget_acls(vnode: &Vnode) {
-    let mut extra = vnode.extra.lock();
-    extra.access = None;
-    extra.default = None;
+    vnode.extra.lock().forget_acls();
 }
 
 #[cfg(test)]
