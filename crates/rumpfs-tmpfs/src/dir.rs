@@ -5,13 +5,13 @@
 //! its name. A removed entry leaves a gap; when half of the vector is gaps, it is packed. So every operation takes constant
 //! time in the mean, with a million entries as with one.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use rumpkern::FileType;
 use rumpvfs::{
     fs::{DirSlot, Ino},
-    name::Name,
+    name::{Name, NameBytes},
 };
 
 /// Gaps that are tolerated in any directory.
@@ -30,10 +30,10 @@ pub(crate) struct Dir {
     next_sequence: u64,
 }
 
-/// An entry, or the gap where one was (`name` is empty).
+/// An entry, or the gap where one was (the name is empty). With a short name it has 64 bytes.
 #[derive(Debug)]
 pub(crate) struct Entry {
-    pub(crate) name: Box<[u8]>,
+    name: NameBytes,
     pub(crate) ino: Ino,
     pub(crate) sequence: u64,
     hash: u64,
@@ -41,8 +41,12 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    pub(crate) fn name(&self) -> &[u8] {
+        self.name.get()
+    }
+
     fn is_gap(&self) -> bool {
-        self.name.is_empty()
+        self.name().is_empty()
     }
 }
 
@@ -80,14 +84,14 @@ impl Dir {
     fn is(&self, place: usize, name: Name<'_>) -> bool {
         self.entries
             .get(place)
-            .is_some_and(|e| *e.name == *name.bytes())
+            .is_some_and(|e| e.name() == name.bytes())
     }
 
     /// Puts a new name in.
     pub(crate) fn insert(&mut self, hash: u64, name: Name<'_>, ino: Ino, file_type: FileType) {
         let place = self.entries.len();
         self.entries.push(Entry {
-            name: name.bytes().into(),
+            name: NameBytes::new(name.bytes()),
             ino,
             sequence: self.next_sequence,
             hash,
@@ -106,7 +110,7 @@ impl Dir {
         let is = |place: &usize| {
             entries
                 .get(*place)
-                .is_some_and(|e| *e.name == *name.bytes())
+                .is_some_and(|e| e.name() == name.bytes())
         };
         let Ok(found) = self.table.find_entry(hash, is) else {
             return;
@@ -119,7 +123,7 @@ impl Dir {
                 entries.pop();
             }
         } else if let Some(entry) = entries.get_mut(place) {
-            entry.name = Box::default();
+            entry.name = NameBytes::new(b"");
         }
         self.pack();
     }

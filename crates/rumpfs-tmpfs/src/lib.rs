@@ -14,6 +14,7 @@
 //! | [`options`] | mount options |
 //! | `budget` | the limits of space and inodes |
 //! | `dir` | a directory: names in order of creation, found by hash |
+//! | `inodes` | numbers of inodes, and how many there may be |
 //! | `extents` | which blocks of a file are allocated |
 //! | `node` | an inode |
 //! | `mount` | the file system type and its [`component`] |
@@ -51,6 +52,7 @@ extern crate alloc;
 mod budget;
 mod dir;
 mod extents;
+mod inodes;
 mod mount;
 mod node;
 pub mod options;

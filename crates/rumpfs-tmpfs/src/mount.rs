@@ -40,7 +40,7 @@ impl FsType for Type {
         }
         let memory = context.host.memory_limit();
         match Options::parse(&context.options, memory) {
-            Ok(options) => Ok(erase(Tmpfs::new(&options, context.now()))),
+            Ok(options) => Ok(erase(Tmpfs::new(&context.host, &options, context.now()))),
             Err((error, option)) => {
                 context.log.message(format_args!(
                     "option {option}: not known or not a good value"

@@ -4,8 +4,8 @@ mod files;
 mod tree;
 
 use crate::{Tmpfs, node::Node, options::Options};
-use alloc::{format, vec::Vec};
-use rumpuser::{Result, Timespec};
+use alloc::{format, sync::Arc, vec::Vec};
+use rumpuser::{Host, Result, Timespec};
 use rumpvfs::fs::Space;
 use rumpvfs::{
     fs::{
@@ -25,6 +25,11 @@ fn options(size: u64, inodes: u64) -> Options {
         uid: 0,
         gid: 0,
     }
+}
+
+fn mounted(options: &Options) -> Tmpfs {
+    let host: Arc<dyn Host> = rumpuser_posix::Host::new();
+    Tmpfs::new(&host, options, T1)
 }
 
 fn new(kind: NewKind) -> NewInode {

@@ -33,7 +33,7 @@ impl Tmpfs {
             xattrs.set(name, value);
         }
         let node = Node {
-            ino: self.new_ino(),
+            ino: self.inodes.number(),
             mode: new.mode,
             uid: new.uid,
             gid: new.gid,
@@ -46,12 +46,10 @@ impl Tmpfs {
             xattrs,
             kind,
         };
-        self.inodes.budget.take(1)?;
+        self.inodes.take()?;
         let space = node.space();
         if space > 0 {
-            self.space
-                .take(space)
-                .inspect_err(|_| self.inodes.budget.give(1))?;
+            self.space.take(space).inspect_err(|_| self.inodes.give())?;
         }
         Ok(node)
     }
@@ -96,7 +94,7 @@ impl Tmpfs {
         let entries = dir.dir_mut()?;
         // The first name came with the inode.
         if target.nlink > 0 {
-            self.inodes.budget.take(1)?;
+            self.inodes.take()?;
         }
         entries.insert(hash, name, target.ino, target.file_type());
         target.nlink = links;
@@ -135,7 +133,7 @@ impl Tmpfs {
         node.nlink = node.nlink.saturating_sub(1);
         // The last name goes with the inode.
         if node.nlink > 0 {
-            self.inodes.budget.give(1);
+            self.inodes.give();
         }
     }
 

@@ -4,14 +4,14 @@ use crate::{
     budget::Budget,
     dir::{self, Dir},
     extents::Extents,
+    inodes::Inodes,
     node::{Kind, LINK_MAX, Node, Regular},
     options::{BLOCK, Options},
 };
-use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use alloc::{sync::Arc, vec::Vec};
 use hashbrown::{DefaultHashBuilder, HashMap};
 use rumpuser::{
-    Errno, Result, Timespec,
+    Errno, Host, Result, Timespec,
     sync::{CachePadded, Mutex},
 };
 use rumpvfs::{
@@ -32,18 +32,11 @@ const BLOCKS_END: u64 = FILE_SIZE_MAX / BLOCK + 1;
 /// Longest target of a symbolic link in bytes.
 const SYMLINK_MAX: usize = 4095;
 
-/// What every inode that is made takes from; on one cache line, as it takes both.
-#[derive(Debug)]
-pub(crate) struct Inodes {
-    pub(crate) budget: Budget,
-    next: AtomicU64,
-}
-
 /// A mounted tmpfs.
 #[derive(Debug)]
 pub struct Tmpfs {
     pub(crate) space: CachePadded<Budget>,
-    pub(crate) inodes: CachePadded<Inodes>,
+    pub(crate) inodes: Inodes,
     hasher: DefaultHashBuilder,
     /// Inodes with a name that `rumpvfs` does not hold now.
     parked: Mutex<HashMap<u64, Node>>,
@@ -52,13 +45,10 @@ pub struct Tmpfs {
 impl Tmpfs {
     /// An empty file system; `now` is the time of its root directory.
     #[must_use]
-    pub fn new(options: &Options, now: Timespec) -> Self {
+    pub fn new(host: &Arc<dyn Host>, options: &Options, now: Timespec) -> Self {
         let fs = Self {
             space: CachePadded(Budget::new(options.size)),
-            inodes: CachePadded(Inodes {
-                budget: Budget::new(options.inodes),
-                next: AtomicU64::new(ROOT.0),
-            }),
+            inodes: Inodes::new(host, options.inodes, ROOT.0),
             hasher: DefaultHashBuilder::default(),
             parked: Mutex::default(),
         };
@@ -77,10 +67,6 @@ impl Tmpfs {
             fs.parked.lock().insert(ROOT.0, root);
         }
         fs
-    }
-
-    pub(crate) fn new_ino(&self) -> Ino {
-        Ino(self.inodes.next.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Hash of a name: from its slot, if that has one.
@@ -158,14 +144,14 @@ impl FileSystem for Tmpfs {
     fn statistics(&self) -> Result<FsStatistics> {
         let space = self.space.limit().unwrap_or(0);
         let free = space.saturating_sub(self.space.used()) / BLOCK;
-        let files = self.inodes.budget.limit().unwrap_or(0);
+        let files = self.inodes.limit().unwrap_or(0);
         Ok(FsStatistics {
             block_size: 4096,
             blocks: space / BLOCK,
             blocks_free: free,
             blocks_available: free,
             files,
-            files_free: files.saturating_sub(self.inodes.budget.used()),
+            files_free: files.saturating_sub(self.inodes.used()),
         })
     }
 
@@ -192,7 +178,7 @@ impl FileSystem for Tmpfs {
     fn read_dir(&self, dir: &Node, from: DirCookie, emit: &mut dyn DirEmit) -> Result<()> {
         for entry in dir.dir()?.list(from.0) {
             let more = emit.emit(DirEntry {
-                name: &entry.name,
+                name: entry.name(),
                 ino: entry.ino,
                 file_type: Some(entry.file_type),
                 next: DirCookie(entry.sequence.saturating_add(1)),
@@ -336,7 +322,7 @@ impl FileSystem for Tmpfs {
             if space > 0 {
                 self.space.give(space);
             }
-            self.inodes.budget.give(1);
+            self.inodes.give();
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ struct Bench {
 
 impl Bench {
     fn new(size: u64) -> Self {
-        let fs = Tmpfs::new(&options(size, 100), T1);
+        let fs = mounted(&options(size, 100));
         let (_, node) = fs.create_unnamed(&new(NewKind::Regular)).unwrap();
         let fs = erase(fs);
         let queues = SleepQueues::new(&*rumpuser_posix::Host::new(), 1);

@@ -30,7 +30,7 @@ fn rename(
 }
 
 fn mount(inodes: u64) -> (Tmpfs, Node) {
-    let fs = Tmpfs::new(&options(1 << 20, inodes), T1);
+    let fs = mounted(&options(1 << 20, inodes));
     let root = fs.load(fs.root()).unwrap();
     (fs, root)
 }
@@ -279,7 +279,7 @@ fn attributes_and_flags() {
 
 #[test]
 fn xattrs_count_against_the_size() {
-    let fs = Tmpfs::new(&options(4096, 10), T1);
+    let fs = mounted(&options(4096, 10));
     let mut root = fs.load(fs.root()).unwrap();
     let set = |node: &mut Node, value: &[u8]| {
         fs.set_xattr(node, b"user.x", value, XattrMode::Set, Space::Ordinary, T2)
@@ -291,7 +291,7 @@ fn xattrs_count_against_the_size() {
     assert_eq!(fs.space.used(), 4096);
     let link = NewKind::Symlink(b"x".to_vec());
     assert_eq!(create(&fs, &mut root, "s", link).err(), Some(Errno::ENOSPC));
-    assert_eq!(fs.inodes.budget.used(), 1, "the inode was given back");
+    assert_eq!(fs.inodes.used(), 1, "the inode was given back");
     set(&mut root, b"").unwrap();
     assert_eq!(fs.space.used(), 6);
     fs.remove_xattr(&mut root, b"user.x", T2).unwrap();
