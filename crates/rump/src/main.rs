@@ -43,7 +43,7 @@ use clap::{
     error::ErrorKind,
 };
 use session::Session;
-use std::{ffi::OsString, process::ExitCode};
+use std::{cell::Cell, ffi::OsStr, process::ExitCode};
 
 /// Inspect and edit disk images without mounting them and without privileges
 ///
@@ -82,10 +82,16 @@ macro_rules! commands {
             }
         }
 
-        // As derived, but for `defer`: setting up the options of every command takes longer than listing a directory.
+        // As derived, but for `defer` and `ONLY`: setting up every command takes longer than listing a directory.
         impl Subcommand for Command {
-            fn augment_subcommands(all: clap::Command) -> clap::Command {
-                all$(.subcommand(clap::Command::new($word).defer(<$args>::augment_args)))*
+            fn augment_subcommands(mut all: clap::Command) -> clap::Command {
+                let only = ONLY.get();
+                $(
+                    if only.is_none_or(|only| only == $word) {
+                        all = all.subcommand(clap::Command::new($word).defer(<$args>::augment_args));
+                    }
+                )*
+                all
             }
 
             fn augment_subcommands_for_update(all: clap::Command) -> clap::Command {
@@ -93,7 +99,14 @@ macro_rules! commands {
             }
 
             fn has_subcommand(name: &str) -> bool {
-                [$($word),*].contains(&name)
+                Self::word(name).is_some()
+            }
+        }
+
+        impl Command {
+            /// A command's name as it is known for ever.
+            fn word(name: &str) -> Option<&'static str> {
+                [$($word),*].into_iter().find(|word| *word == name)
             }
         }
 
@@ -150,12 +163,22 @@ commands! {
     "man" => Man(commands::docs::Man),
 }
 
+thread_local! {
+    /// The command that a command line begins with, while that is read: no other can follow.
+    static ONLY: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
 /// Reads the command line; ends the program when it is wrong or asks for help.
 fn parse() -> Cli {
-    let mut cli = Cli::command();
     let first = std::env::args_os().nth(1);
-    let is_command = |first: OsString| first.to_str().is_some_and(Command::has_subcommand);
-    if !first.is_some_and(is_command) {
+    let word = first
+        .as_deref()
+        .and_then(OsStr::to_str)
+        .and_then(Command::word);
+    ONLY.set(word);
+    let mut cli = Cli::command();
+    ONLY.set(None);
+    if word.is_none() {
         cli.build(); // the program's own help says what each command does
     }
     let is_fsck = std::env::args_os()

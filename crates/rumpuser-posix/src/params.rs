@@ -1,6 +1,13 @@
 //! What the host tells about itself. It is asked once: the files take longer to read than a kernel takes to boot.
 
-use std::{ffi::CStr, fs, sync::OnceLock, thread};
+use std::{
+    ffi::CStr,
+    fs::File,
+    io::{self, Read},
+    path::Path,
+    sync::OnceLock,
+    thread,
+};
 
 /// The part of the memory that caches of one kernel may take: a guest in a program should leave the program the most.
 const CACHE_SHARE: u64 = 4;
@@ -11,7 +18,28 @@ const FALLBACK_MEMORY: u64 = 1 << 30;
 /// CPUs that this process may use.
 pub(crate) fn cpus() -> usize {
     static CPUS: OnceLock<usize> = OnceLock::new();
-    *CPUS.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
+    *CPUS.get_or_init(|| affinity().unwrap_or_else(parallelism))
+}
+
+/// CPUs that the scheduler may put this process on. A quota of time does not matter: with one half of each of two CPUs,
+/// threads still run on both at once.
+fn affinity() -> Option<usize> {
+    // SAFETY: zeros are a valid, empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let size = size_of::<libc::cpu_set_t>();
+    // SAFETY: `set` is a live, writable set of `size` bytes; the call writes no more.
+    let failed = unsafe { libc::sched_getaffinity(0, size, &raw mut set) };
+    if failed != 0 {
+        return None; // more CPUs than the set has room for
+    }
+    // SAFETY: the macro of the C library counts the bits of one set.
+    let count = unsafe { libc::CPU_COUNT(&set) };
+    usize::try_from(count).ok().filter(|&count| count > 0)
+}
+
+/// The same, asked in the standard library's way.
+fn parallelism() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The node name of uname(2).
@@ -52,19 +80,34 @@ fn total_memory() -> Option<u64> {
 
 /// The memory limit of this process's control group or the strictest of its parents, version 2 or 1.
 fn cgroup_limit() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let groups = read_small(Path::new("/proc/self/cgroup")).ok()?;
     groups
         .lines()
         .filter_map(memory_group)
         .flat_map(|(root, group, file)| {
-            let ancestors = std::path::Path::new(group.trim_start_matches('/')).ancestors();
+            let ancestors = Path::new(group.trim_start_matches('/')).ancestors();
             ancestors.filter_map(move |path| {
-                let text =
-                    fs::read_to_string(std::path::Path::new(root).join(path).join(file)).ok()?;
+                let text = read_small(&Path::new(root).join(path).join(file)).ok()?;
                 text.trim().parse::<u64>().ok() // "max" is no limit
             })
         })
         .min()
+}
+
+/// A file of the kernel's, with as few system calls as can be: its size, which it does not know, is not asked for.
+fn read_small(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut text = Vec::new();
+    let mut some = [0; 4096];
+    loop {
+        let got = file.read(&mut some)?;
+        text.extend_from_slice(&some[..got]);
+        // These files come whole, line by line, in reads that are large enough.
+        if got < some.len() / 2 {
+            break;
+        }
+    }
+    String::from_utf8(text).map_err(io::Error::other)
 }
 
 /// From a line of /proc/self/cgroup: where the hierarchy is mounted, the group in it, the name of the limit's file.
@@ -86,7 +129,7 @@ mod tests {
 
     #[test]
     fn memory_is_what_proc_says() {
-        let text = fs::read_to_string("/proc/meminfo").unwrap();
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
         let kib: u64 = line
             .unwrap()
@@ -120,6 +163,7 @@ mod tests {
     #[test]
     fn this_host() {
         assert!(cpus() >= 1);
+        assert!(affinity().is_none_or(|count| count >= parallelism()));
         assert!(!host_name().is_empty());
         assert!(memory_limit() >= 1 << 20);
     }
