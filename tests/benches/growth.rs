@@ -5,7 +5,8 @@
 //! files differs. Small numbers are repeated and their median is given. WORDS chooses rows that contain all of them.
 //!
 //! Rows are `FS SHAPE WORK`. In shape `flat` all files are in one directory, in `tree` 1,000 in each. Files are empty, except
-//! those that `import` brings, which have 60 bytes. The image lies in /dev/shm.
+//! those that `import` brings, which have 60 bytes. The image lies in /dev/shm. FS `host` is no kernel of ours: the same calls of
+//! the host on its tmpfs, for what the memory of the machine makes of a million files.
 
 use rumpkern::{Fd, OpenFlags, Proc};
 use rumpuser_posix::{Access, Host, HostFile};
@@ -45,6 +46,23 @@ type Results = BTreeMap<(String, u32), Vec<f64>>;
 fn main() {
     let wanted = arguments();
     let mut results = Results::new();
+    for shape in [Shape::Flat, Shape::Tree] {
+        let row = |work: &str| format!("{HOST} {} {work}", shape.name());
+        if !WORKS.iter().any(|work| wanted.chooses(&row(work))) {
+            continue;
+        }
+        for &files in &wanted.files {
+            for _ in 0..(ENOUGH / files).clamp(1, MOST_ROUNDS) {
+                measure_host(shape, files, &mut |work: &str, nanoseconds: f64| {
+                    let per_file = nanoseconds / f64::from(files);
+                    results
+                        .entry((row(work), files))
+                        .or_default()
+                        .push(per_file);
+                });
+            }
+        }
+    }
     for volume in VOLUMES {
         for shape in [Shape::Flat, Shape::Tree] {
             let row = |work: &str| format!("{} {} {work}", volume.name, shape.name());
@@ -317,6 +335,46 @@ impl Volume {
     }
 }
 
+/// Name of the rows of the host's own tmpfs.
+const HOST: &str = "host";
+
+/// The same calls to the host in /dev/shm.
+fn measure_host(shape: Shape, files: u32, note: &mut impl FnMut(&str, f64)) {
+    let top = Scratch::new("growth.dir");
+    let of = |n: u32| top.0.join(path(shape, n));
+    let per_directory = shape.per_directory(files);
+    let directories = || (0..files / per_directory).map(|n| top.0.join(format!("d{n}")));
+    let make = || {
+        directories().for_each(|dir| fs::create_dir_all(dir).expect("mkdir"));
+        for n in 0..files {
+            fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(of(n))
+                .expect("create");
+        }
+    };
+    note("create", cpu(make));
+    let look = |order: &mut dyn Iterator<Item = u32>| {
+        let count = order
+            .map(|n| black_box(fs::symlink_metadata(of(n)).expect("lstat")))
+            .count();
+        assert_eq!(count, files as usize);
+    };
+    let shuffled = shuffled(files);
+    note("stat warm", cpu(|| look(&mut shuffled.iter().copied())));
+    let list = || {
+        let entries = directories().flat_map(|dir| fs::read_dir(dir).expect("opendir"));
+        let count = entries
+            .map(|entry| black_box(entry.expect("readdir").metadata().expect("fstatat")))
+            .count();
+        assert_eq!(count, files as usize);
+    };
+    note("list warm", cpu(list));
+    note("stat in order cold", cpu(|| look(&mut (0..files))));
+    note("remove", cpu(|| fs::remove_dir_all(&top.0).expect("rm -r")));
+}
+
 /// Path of a file below the root of the volume.
 fn path(shape: Shape, n: u32) -> String {
     match shape {
@@ -370,12 +428,12 @@ fn directories(proc: &Proc, shape: Shape, files: u32, mut each: impl FnMut(&str,
     }
 }
 
-/// Lists with attributes.
+/// Lists with attributes, as `ls -l`, `find` and `du` of the tool do.
 fn list(proc: &Proc, shape: Shape, files: u32) {
     let mut count = 0;
     directories(proc, shape, files, |_, fd| {
         loop {
-            let some = black_box(proc.getdents_plus(fd, BATCH).expect("getdents_plus"));
+            let some = black_box(proc.getdents_stat(fd, BATCH).expect("getdents_stat"));
             if some.is_empty() {
                 break;
             }
@@ -482,6 +540,7 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        // A file, or a folder if a measurement was broken off.
+        let _ = fs::remove_file(&self.0).or_else(|_| fs::remove_dir_all(&self.0));
     }
 }
