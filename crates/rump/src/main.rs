@@ -181,13 +181,10 @@ fn parse() -> Cli {
     if word.is_none() {
         cli.build(); // the program's own help says what each command does
     }
-    let is_fsck = std::env::args_os()
-        .nth(1)
-        .is_some_and(|word| word == "fsck");
     let mut matches = cli
         .try_get_matches_from_mut(std::env::args_os())
         .unwrap_or_else(|error| {
-            if is_fsck && error.use_stderr() {
+            if word == Some("fsck") && error.use_stderr() {
                 drop(error.print());
                 std::process::exit(commands::fsck::status::USAGE.into());
             }
