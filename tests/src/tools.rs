@@ -1,10 +1,15 @@
 //! Native programs and temporary folders. A program that is missing fails the test that needs it.
 
+use rumpfs_ffs::check::{Check, Finding, Options, Phase, Watch};
+use rumpuser::BlockDevice;
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{self, Command},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -144,6 +149,49 @@ pub fn mkfs_fat(image: &str, options: &[&str], size: usize) {
 pub fn fsck_fat(image: &str) {
     let (status, output) = try_run("fsck.fat", &["-n", image]);
     assert_eq!(status, 0, "fsck.fat -n {image}:\n{output}");
+}
+
+/// Makes an empty FFS image in the byte order `order`, `le` or `be`, with the options given.
+///
+/// # Panics
+/// When makefs fails.
+pub fn makefs_ffs(image: &str, order: &str, options: &str, size: &str) {
+    let dir = TempDir::new();
+    let empty = dir.file("empty");
+    fs::create_dir(&empty).expect("an empty folder");
+    let args = [
+        "-t", "ffs", "-B", order, "-o", options, "-s", size, image, &empty,
+    ];
+    run("makefs", &args);
+}
+
+/// Lets our checker look at an FFS volume; it does not change it.
+///
+/// # Panics
+/// When it finds anything.
+pub fn check_ffs(device: Arc<dyn BlockDevice>) {
+    struct Findings(Vec<String>);
+    impl Watch for Findings {
+        fn phase(&mut self, _phase: Phase) {}
+
+        fn finding(&mut self, finding: &Finding) {
+            self.0.push(finding.to_string());
+        }
+
+        fn progress(&mut self, _done: u64, _total: u64) -> bool {
+            true
+        }
+    }
+    let mut findings = Findings(Vec::new());
+    let check = Check::open(device, Options::default()).expect("an FFS volume");
+    check
+        .run(&mut findings)
+        .expect("a volume that can be checked");
+    assert!(
+        findings.0.is_empty(),
+        "rump fsck -n:\n{}",
+        findings.0.join("\n")
+    );
 }
 
 /// A loop mount by the host's own driver, read-only, undone with the value. Needs root.

@@ -4,21 +4,15 @@
 //! volume is unmounted, `e2fsck -fn` must find nothing, and the tree is read again: by us, by `debugfs`, and where tests may
 //! mount, by the host's own driver.
 
-use proptest::{
-    prelude::*,
-    test_runner::{Config, FileFailurePersistence, TestRunner},
-};
+mod random;
+
+use random::REMOUNT;
 use rump_tests::{
-    model::{Format, Model, Op, Place},
+    model::{Format, Model, Op},
     mounted::{MOUNT_POINT, Mounted},
     tools::{LoopMount, TempDir, can_mount, e2fsck, mke2fs, run},
     tree::{self, Kind, Tree},
 };
-
-const SEQUENCES: u32 = 10;
-const OPERATIONS: usize = 1_000;
-/// A new mount after so many operations.
-const REMOUNT: usize = 250;
 
 /// Seconds with nanoseconds to 2446, where inodes have room for them.
 const WIDE: Format = Format {
@@ -38,39 +32,6 @@ const OLD: Format = Format {
     xattrs: false,
     ..NARROW
 };
-
-fn place() -> impl Strategy<Value = Place> {
-    (any::<u16>(), any::<u8>()).prop_map(|(dir, name)| Place { dir, name })
-}
-
-fn operation() -> impl Strategy<Value = Op> {
-    let n = any::<u16>;
-    prop_oneof![
-        10 => (place(), n()).prop_map(|(p, m)| Op::Create(p, m)),
-        12 => (n(), any::<u32>(), any::<u32>(), any::<u8>())
-            .prop_map(|(file, offset, len, fill)| Op::Write { file, offset, len, fill }),
-        8 => (n(), n(), any::<u8>()).prop_map(|(file, len, fill)| Op::Append { file, len, fill }),
-        6 => (n(), any::<u32>()).prop_map(|(file, size)| Op::Truncate { file, size }),
-        3 => (n(), any::<u32>(), any::<u32>()).prop_map(|(file, offset, len)| Op::Punch { file, offset, len }),
-        3 => (n(), any::<u32>(), any::<u32>()).prop_map(|(file, offset, len)| Op::Reserve { file, offset, len }),
-        5 => (place(), n()).prop_map(|(p, m)| Op::Mkdir(p, m)),
-        5 => place().prop_map(Op::Rmdir),
-        9 => place().prop_map(Op::Unlink),
-        2 => (place(), any::<u32>()).prop_map(|(p, l)| Op::UnlinkOpen(p, l)),
-        4 => (n(), place()).prop_map(|(f, p)| Op::Link(f, p)),
-        4 => (place(), n()).prop_map(|(p, l)| Op::Symlink(p, l)),
-        1 => place().prop_map(Op::Mkfifo),
-        12 => (place(), place(), any::<u8>()).prop_map(|(a, b, k)| Op::Rename(a, b, k)),
-        3 => (n(), n()).prop_map(|(f, m)| Op::Chmod(f, m)),
-        2 => (n(), any::<u32>(), any::<u32>()).prop_map(|(f, u, g)| Op::Chown(f, u, g)),
-        4 => (n(), any::<i64>(), any::<u32>()).prop_map(|(f, s, ns)| Op::Utimes(f, s, ns)),
-        4 => (n(), any::<u8>(), any::<u8>(), any::<u8>())
-            .prop_map(|(file, name, len, fill)| Op::SetXattr { file, name, len, fill }),
-        2 => (n(), any::<u8>()).prop_map(|(file, name)| Op::RemoveXattr { file, name }),
-        1 => n().prop_map(Op::Fsync),
-        1 => Just(Op::Sync),
-    ]
-}
 
 /// What `debugfs rdump` brings to the host: contents and names.
 fn only_contents(tree: &Tree) -> Tree {
@@ -130,28 +91,15 @@ fn check(shape: &Shape, ops: &[Op]) {
     }
 }
 
-fn random(shape: &Shape) {
-    let config = Config {
-        cases: SEQUENCES,
-        max_shrink_iters: 60,
-        failure_persistence: Some(Box::new(FileFailurePersistence::Off)),
-        ..Config::default()
-    };
-    let ops = proptest::collection::vec(operation(), OPERATIONS);
-    let outcome = TestRunner::new(config).run(&ops, |ops| {
-        check(shape, &ops);
-        Ok(())
-    });
-    if let Err(error) = outcome {
-        panic!("{error}");
-    }
+fn sequences(shape: &Shape) {
+    random::sequences(|ops| check(shape, ops));
 }
 
 macro_rules! shapes {
     ($($name:ident: $format:ident, $host:literal, $options:expr;)*) => {
         $(#[test]
         fn $name() {
-            random(&Shape { options: &$options, format: $format, host: $host });
+            sequences(&Shape { options: &$options, format: $format, host: $host });
         })*
     };
 }

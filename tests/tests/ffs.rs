@@ -3,12 +3,16 @@
 use rump_tests::{
     corpus, fixtures,
     mounted::{MOUNT_POINT, Mounted},
+    tools::check_ffs,
     tree::{list, read_file},
 };
-use rumpkern::Errno;
+use rumpkern::{Errno, OpenFlags, Proc};
 use rumpuser::BlockDevice;
 use rumpuser_sim::MemDisk;
-use rumpvfs::Calls as _;
+use rumpvfs::{
+    Calls as _,
+    calls::{At, RenameFlags},
+};
 use std::{fs, sync::Arc};
 
 /// Its manifest is that of the folder that it was made of, whose times makefs takes by the second.
@@ -63,6 +67,69 @@ fn what_would_be_damaged_by_writing_is_not_written() {
         disk.read_at(0, &mut after).unwrap();
         assert!(before == after, "{why}");
     }
+}
+
+/// Everything that names and files can have done to them, on one volume.
+fn use_volume(proc: &Proc) {
+    let at = |name: &str| format!("{MOUNT_POINT}/{name}").into_bytes();
+    let write = |name: &str, len: usize| {
+        let path = at(name);
+        let fd = proc
+            .openat(At::Cwd, &path, OpenFlags::CREAT | OpenFlags::WRONLY, 0o644)
+            .unwrap();
+        assert_eq!(proc.write(fd, &vec![7; len]), Ok(len));
+        proc.close(fd).unwrap();
+    };
+    proc.mkdirat(At::Cwd, at("new"), 0o755).unwrap();
+    for n in 0..60 {
+        write(&format!("new/a name of some length {n}"), n * 50);
+    }
+    write("new/large", 300_000);
+    proc.symlinkat(&[b'x'; 200], At::Cwd, at("new/link"))
+        .unwrap();
+    let (from, to) = (at("new/large"), at("moved"));
+    proc.renameat((At::Cwd, &from), (At::Cwd, &to), RenameFlags::default())
+        .unwrap();
+    for n in (0..60).step_by(3) {
+        proc.unlinkat(
+            At::Cwd,
+            at(&format!("new/a name of some length {n}")),
+            false,
+        )
+        .unwrap();
+    }
+    proc.truncate(at("moved"), 20_000).unwrap();
+    proc.sync().unwrap();
+}
+
+#[test]
+fn images_can_be_written_and_stay_right() {
+    let mut cases = corpus::made("ffs");
+    cases.extend(corpus::given("ffs"));
+    let mut written = 0;
+    for case in cases {
+        let bytes = fs::read(&case.image).unwrap();
+        let disk = Arc::new(MemDisk::from_bytes(&bytes));
+        let mounted = match Mounted::on_device("ffs", disk.clone(), false) {
+            Ok(mounted) => mounted,
+            Err((error, messages)) => {
+                // A journal in use.
+                assert_eq!(error, Errno::EROFS, "{}: {messages:?}", case.name);
+                continue;
+            }
+        };
+        use_volume(&mounted.proc);
+        mounted.unmount();
+        check_ffs(disk.clone());
+        let again = Mounted::on_device("ffs", disk, true).ok().unwrap();
+        let moved = read_file(&again.proc, format!("{MOUNT_POINT}/moved").as_bytes()).unwrap();
+        assert!(moved == vec![7; 20_000], "{}", case.name);
+        let names = list(&again.proc, format!("{MOUNT_POINT}/new").as_bytes()).unwrap();
+        assert_eq!(names.len(), 41, "{}", case.name);
+        again.unmount();
+        written += 1;
+    }
+    assert!(written >= 4);
 }
 
 /// A little-endian UFS1 image, its superblock at 8192, with a change made to it.

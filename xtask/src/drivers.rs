@@ -51,7 +51,7 @@ pub(crate) const FILE_SYSTEMS: &[FileSystem] = &[
     },
     FileSystem {
         name: "ffs",
-        tools: &[("makefs", "makefs")],
+        tools: &[("makefs", "makefs"), ("tsk_recover", "sleuthkit")],
     },
     FileSystem {
         name: "msdosfs",

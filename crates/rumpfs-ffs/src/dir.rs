@@ -1,6 +1,7 @@
 //! Directories: blocks of 512 bytes, each filled with records to the last byte.
 
 use crate::{
+    dir_index::Whereabouts,
     error::{Error, Place, Result},
     inode::{FileType, Inode},
     layout::{DIRECTORY_BLOCK, DIRECTORY_BLOCK_BITS, ROOT_INO, RawRecord, WHITEOUT_INO},
@@ -114,20 +115,45 @@ impl Ffs {
     pub fn lookup(&self, dir: &Inode, name: &[u8]) -> Result<Option<u64>> {
         // Names are mostly asked for in the order of the directory.
         let hint = dir.hint.load(Ordering::Relaxed).min(dir.size);
-        for range in [hint..u64::MAX, 0..hint] {
-            let mut found = None;
-            self.scan(dir, range, |record| {
-                if record.name == name {
-                    found = Some((record.ino, record.next));
-                }
-                found.is_none()
-            })?;
-            if let Some((ino, next)) = found {
-                dir.hint.store(next, Ordering::Relaxed);
+        let near = hint..hint.saturating_add(DIRECTORY_BLOCK);
+        if let Some(ino) = self.lookup_in(dir, near, name)? {
+            return Ok(Some(ino));
+        }
+        let ranges = match self.whereabouts(dir, name)? {
+            Whereabouts::Absent => return Ok(None),
+            Whereabouts::Block(block) => {
+                [block..block.saturating_add(DIRECTORY_BLOCK), 0..u64::MAX]
+            }
+            Whereabouts::Unknown => [hint..u64::MAX, 0..hint],
+        };
+        for range in ranges {
+            if let Some(ino) = self.lookup_in(dir, range, name)? {
                 return Ok(Some(ino));
             }
         }
         Ok(None)
+    }
+
+    fn lookup_in(&self, dir: &Inode, range: Range<u64>, name: &[u8]) -> Result<Option<u64>> {
+        let mut found = None;
+        self.scan(dir, range, |record| {
+            if record.name == name {
+                found = Some((record.ino, record.next));
+            }
+            found.is_none()
+        })?;
+        Ok(found.map(|(ino, next)| {
+            dir.hint.store(next, Ordering::Relaxed);
+            ino
+        }))
+    }
+
+    /// Gives all records in use to `each`.
+    pub(crate) fn list_all(&self, dir: &Inode, mut each: impl FnMut(Record<'_>)) -> Result<()> {
+        self.scan(dir, 0..u64::MAX, |record| {
+            each(record);
+            true
+        })
     }
 
     /// The directory that holds a directory.

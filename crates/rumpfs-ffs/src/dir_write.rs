@@ -5,6 +5,7 @@
 
 use crate::{
     dir::{FIXED, Records, Slot, needed},
+    dir_index::Whereabouts,
     error::{Error, Place, Result},
     inode::{FileType, Inode},
     layout::{DIRECT, DIRECTORY_BLOCK, DIRECTORY_BLOCK_BITS},
@@ -72,26 +73,51 @@ impl Ffs {
         let Some(mut walk) = Walk::new(self, dir) else {
             return Ok(None);
         };
-        let hinted = hint & !DIRECTORY_BLOCK.wrapping_sub(1);
-        let first = (hinted < dir.size).then_some(hinted);
-        let all = (0..dir.size.wrapping_shr(DIRECTORY_BLOCK_BITS))
-            .map(|n| n.wrapping_shl(DIRECTORY_BLOCK_BITS));
-        for block in first.into_iter().chain(all) {
-            let (buf, within) = self.directory_block(dir, &mut walk, block)?;
-            let data = buf.data();
-            let bytes = block_of(&data, within);
-            let mut records = Records::new(&self.superblock, dir.ino, block, bytes);
-            let mut before = None;
-            while let Some((slot, found)) = records.slot()? {
-                if found.is_some_and(|found| found.name == name) {
-                    return Ok(Some(Located {
-                        block,
-                        slot,
-                        before,
-                    }));
+        let first = hint & !DIRECTORY_BLOCK.wrapping_sub(1);
+        if first < dir.size
+            && let Some(found) = self.locate_in(dir, &mut walk, first, name)?
+        {
+            return Ok(Some(found));
+        }
+        match self.whereabouts(dir, name)? {
+            Whereabouts::Absent => return Ok(None),
+            Whereabouts::Block(block) if block < dir.size => {
+                if let Some(found) = self.locate_in(dir, &mut walk, block, name)? {
+                    return Ok(Some(found));
                 }
-                before = Some(slot);
             }
+            _ => {}
+        }
+        for n in 0..dir.size.wrapping_shr(DIRECTORY_BLOCK_BITS) {
+            let block = n.wrapping_shl(DIRECTORY_BLOCK_BITS);
+            if let Some(found) = self.locate_in(dir, &mut walk, block, name)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Finds a name in a block of a directory.
+    fn locate_in(
+        &self,
+        dir: &Inode,
+        walk: &mut Walk<'_>,
+        block: u64,
+        name: &[u8],
+    ) -> Result<Option<Located>> {
+        let (buf, within) = self.directory_block(dir, walk, block)?;
+        let data = buf.data();
+        let mut records = Records::new(&self.superblock, dir.ino, block, block_of(&data, within));
+        let mut before = None;
+        while let Some((slot, found)) = records.slot()? {
+            if found.is_some_and(|found| found.name == name) {
+                return Ok(Some(Located {
+                    block,
+                    slot,
+                    before,
+                }));
+            }
+            before = Some(slot);
         }
         Ok(None)
     }
@@ -155,6 +181,7 @@ impl Txn<'_> {
             }
         };
         dir.room.store(block, Ordering::Relaxed);
+        dir.names.lock().add(new.name, block);
         let form = self.form();
         self.modify_directory(dir, block, |data| form.insert(data, slot, new))
     }
@@ -257,7 +284,12 @@ impl Txn<'_> {
     }
 
     /// Takes a name out of a directory.
-    pub(crate) fn remove_record(&mut self, dir: &Inode, located: &Located) -> Result<()> {
+    pub(crate) fn remove_record(
+        &mut self,
+        dir: &Inode,
+        located: &Located,
+        name: &[u8],
+    ) -> Result<()> {
         let form = self.form();
         let Located {
             block,
@@ -265,6 +297,7 @@ impl Txn<'_> {
             before,
         } = *located;
         dir.room.fetch_min(block, Ordering::Relaxed);
+        dir.names.lock().remove(name);
         self.modify_directory(dir, block, |data| match before {
             Some(before) => form.set_len(data, before.at, before.len.saturating_add(slot.len)),
             None => form.set_ino(data, slot.at, 0),

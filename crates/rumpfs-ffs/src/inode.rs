@@ -1,6 +1,7 @@
 //! Inodes.
 
 use crate::{
+    dir_index::Names,
     error::{Error, Place, Result},
     layout::{DIRECT, DIRECTORY_BLOCK, INDIRECT, LINK_MAX, RawInode1, RawInode2, file_flag},
     superblock::{Maker, Superblock},
@@ -11,7 +12,7 @@ use core::{
     mem::offset_of,
     sync::atomic::{AtomicU64, Ordering},
 };
-use rumpuser::Timespec;
+use rumpuser::{Timespec, sync::Mutex};
 use zerocopy::{BigEndian, ByteOrder, FromBytes, LittleEndian};
 
 /// What an inode is.
@@ -89,6 +90,8 @@ pub struct Inode {
     pub(crate) hint: AtomicU64,
     /// Blocks of a directory before this offset have no room for another name.
     pub(crate) room: Arc<AtomicU64>,
+    /// Where the names of a directory are.
+    pub(crate) names: Arc<Mutex<Names>>,
 }
 
 impl Clone for Inode {
@@ -97,6 +100,7 @@ impl Clone for Inode {
             content: self.content.clone(),
             hint: AtomicU64::new(self.hint.load(Ordering::Relaxed)),
             room: self.room.clone(),
+            names: self.names.clone(),
             ..*self
         }
     }
@@ -185,6 +189,7 @@ impl Inode {
             attributes: fields.attributes,
             hint: AtomicU64::new(0),
             room: Arc::default(),
+            names: Arc::default(),
         })
     }
 

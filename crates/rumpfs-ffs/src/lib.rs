@@ -1,4 +1,4 @@
-//! FFS, the Berkeley fast file system: UFS1 and UFS2, as NetBSD, FreeBSD and their ancestors write them. Read-only so far.
+//! FFS, the Berkeley fast file system: UFS1 and UFS2, as NetBSD, FreeBSD and their ancestors write them.
 //!
 //! A volume is cut into cylinder groups of equal size. Each has a copy of the superblock, a map of what is free, a table of
 //! inodes, and data. A block, 4 to 64 KiB, is up to eight fragments; all addresses are numbers of fragments, and the last block of
@@ -15,9 +15,13 @@
 //! FreeBSD pack them; file flags, generations, creation times, extended attributes (UFS2). A WAPBL journal in use is replayed in
 //! memory ([`options`]: `noreplay`).
 //!
+//! # What is written
+//! The same, without a log. Each transaction leaves a volume that is right by itself; the truth is in the buffers of the volume between
+//! transactions, and an open one has what is known of space ([`stock`]) for itself.
+//!
 //! | what | what becomes of it |
 //! |---|---|
-//! | mounting for writing | `EROFS` |
+//! | writing volumes with snapshots, quota, ACLs, check hashes, a journal in use | `EROFS` |
 //! | snapshots | listed; reading one is `EOPNOTSUPP` |
 //! | journals of FreeBSD (SUJ, gjournal) | not replayed: they hold no data, or lie outside of the volume |
 //! | extended attributes of UFS1 | files of `/.attribute` |
@@ -38,6 +42,11 @@
 //! | [`maps`], [`bits`] | a group's maps, changed with all counts in step |
 //! | [`volume`] | metadata by fragment, inodes by number |
 //! | [`inode`], [`map`], [`dir`], [`xattr`] | files: attributes, places, names, extended attributes |
+//! | `txn`, [`stock`] | transactions, and what they know of space |
+//! | `balloc`, `ialloc` | allocating blocks, fragments, inodes |
+//! | `inode_write`, `map_write`, `dir_write`, [`xattr_write`] | changing files' metadata; `dir_index` finds names of large directories |
+//! | [`file_write`], [`names`] | operations on files and on names |
+//! | `state` | clean or in use, and the counts that go with each commit |
 //! | [`wapbl`], `overlay` | the journal: its images, laid over the device or written home; writing it |
 //! | [`check`] | what fsck_ffs finds |
 //! | [`options`] | mount options |
@@ -61,6 +70,7 @@ pub mod bits;
 pub mod cg;
 pub mod check;
 pub mod dir;
+mod dir_index;
 mod dir_write;
 pub mod error;
 pub mod file_write;
@@ -83,7 +93,7 @@ pub mod vfs;
 pub mod volume;
 pub mod wapbl;
 pub mod xattr;
-mod xattr_write;
+pub mod xattr_write;
 
 pub use error::{Error, Result};
 pub use types::{Order, Version};

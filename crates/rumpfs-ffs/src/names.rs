@@ -1,6 +1,7 @@
 //! Operations on names: making, linking, unlinking, renaming. Each is one transaction.
 
 use crate::{
+    dir_index::Names,
     dir_write::{Located, NewRecord},
     error::{Error, Place, Result},
     inode::{Content, FileType, Inode, Pointers},
@@ -87,6 +88,11 @@ impl Dirs<'_> {
 }
 
 impl Inode {
+    /// What is known of its names may be wrong: they are read again when they are needed.
+    fn forget_names(&self) {
+        *self.names.lock() = Names::Unread;
+    }
+
     /// Its data has changed.
     pub(crate) fn touch(&mut self, time: Timespec) {
         self.mtime = time;
@@ -123,6 +129,7 @@ impl Txn<'_> {
             attributes: (0, [0; 2]),
             hint: AtomicU64::new(0),
             room: Arc::default(),
+            names: Arc::default(),
         };
         if let NewKind::Symlink(target) = new.kind {
             self.set_target(&mut inode, target)?;
@@ -281,7 +288,7 @@ impl Txn<'_> {
     ) -> Result<()> {
         self.check_empty(target)?;
         let found = self.record_of(dir, place, target)?;
-        self.remove_record(dir, &found)?;
+        self.remove_record(dir, &found, place.name)?;
         if target.is_dir() {
             Self::lose_subdir(dir);
         }
@@ -317,7 +324,7 @@ impl Txn<'_> {
         }
         // The new name may have changed the record before the old one.
         let found = self.record_of(dirs.from(), from, inode)?;
-        self.remove_record(dirs.from(), &found)?;
+        self.remove_record(dirs.from(), &found, from.name)?;
         if replaced.as_ref().is_some_and(|inode| inode.is_dir()) {
             Self::lose_subdir(dirs.to());
         }
@@ -396,9 +403,10 @@ impl Ffs {
     /// `ENOSPC`; `EMLINK` when `dir` cannot have one more subdirectory; `ENAMETOOLONG` for the target of a symbolic link; `EINVAL`
     /// for owners and devices that the format has no room for; what is wrong with the volume. Nothing has changed then.
     pub fn create(&self, dir: &mut Inode, name: &[u8], new: &NewNode<'_>) -> Result<Inode> {
-        self.transact_on(Size::Names, new.space, new.time, dir, |txn, dir| {
+        let created = self.transact_on(Size::Names, new.space, new.time, dir, |txn, dir| {
             txn.create_named(dir, name, new)
-        })
+        });
+        created.inspect_err(|_| dir.forget_names())
     }
 
     /// Makes an inode without a name.
@@ -432,7 +440,8 @@ impl Ffs {
             let mut copies = (dir.clone(), target.clone());
             txn.link(&mut copies.0, name, &mut copies.1, time)?;
             Ok(copies)
-        })?;
+        });
+        let copies = copies.inspect_err(|_| dir.forget_names())?;
         (*dir, *target) = copies;
         Ok(())
     }
@@ -452,7 +461,8 @@ impl Ffs {
             let mut copies = (dir.clone(), target.clone());
             txn.unlink(&mut copies.0, place, &mut copies.1, time)?;
             Ok(copies)
-        })?;
+        });
+        let copies = copies.inspect_err(|_| dir.forget_names())?;
         (*dir, *target) = copies;
         Ok(())
     }
@@ -477,7 +487,7 @@ impl Ffs {
             Dirs::Same(dir) => (dir, None),
             Dirs::Two(from, to) => (from, Some(to)),
         };
-        let (a, b, moved, other) = self.transact(Size::Names, space, time, |txn| {
+        let renamed = self.transact(Size::Names, space, time, |txn| {
             let mut a = first.clone();
             let mut b = second.as_deref().cloned();
             let mut moved = inode.clone();
@@ -493,6 +503,12 @@ impl Ffs {
                 other => txn.rename(dirs, from, to, &mut moved, other.as_mut(), time)?,
             }
             Ok((a, b, moved, other))
+        });
+        let (a, b, moved, other) = renamed.inspect_err(|_| {
+            first.forget_names();
+            if let Some(second) = &second {
+                second.forget_names();
+            }
         })?;
         *first = a;
         if let (Some(to), Some(from)) = (second, b) {

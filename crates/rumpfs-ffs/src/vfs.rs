@@ -10,6 +10,7 @@ use crate::{
     superblock::{self, Maker, Superblock},
     types::{index, round_up},
     volume::Ffs,
+    xattr_write::SetMode,
 };
 use alloc::{
     boxed::Box,
@@ -28,9 +29,9 @@ use rumpvfs::{
     fs::{
         AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem,
         Found, FsStatistics, FsType, Ino, Limits, MountContext, NewInode, NewKind, Place, Placed,
-        Probe, Protection, Rename, Renamed, SetAttributes, Space, WriteOrdered, erase,
+        Probe, Protection, Rename, Renamed, SetAttributes, Space, WriteOrdered, XattrMode, erase,
     },
-    name::{NAME_MAX, Name},
+    name::Name,
 };
 
 /// The component: registers the type `ffs`.
@@ -304,7 +305,8 @@ impl FileSystem for Mounted {
     fn limits(&self) -> Limits {
         let superblock = &self.ffs.superblock;
         Limits {
-            name_max: NAME_MAX,
+            // The length of a name has a byte.
+            name_max: 255,
             file_size_max: self.ffs.file_size_max(),
             link_max: names::LINK_MAX.into(),
             symlink_max: index(superblock.block_size().saturating_sub(1).min(LINK_MAX)),
@@ -424,8 +426,36 @@ impl FileSystem for Mounted {
             return Err(Errno::EOPNOTSUPP);
         }
         self.told(self.ffs.each_attribute(inode, |attribute| {
-            each(&[attribute.prefix, attribute.name].concat());
+            each(&attribute.name_with_prefix());
         }))
+    }
+
+    fn set_xattr(
+        &self,
+        inode: &mut Inode,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+        space: Space,
+        time: Timespec,
+    ) -> Result<()> {
+        self.writable()?;
+        let mode = match mode {
+            XattrMode::Set => SetMode::Set,
+            XattrMode::Create => SetMode::Create,
+            XattrMode::Replace => SetMode::Replace,
+        };
+        let by = (space, time);
+        self.told(self.ffs.set_attribute(inode, name, Some(value), mode, by))
+    }
+
+    fn remove_xattr(&self, inode: &mut Inode, name: &[u8], time: Timespec) -> Result<()> {
+        self.writable()?;
+        let by = (Space::Reserve, time);
+        self.told(
+            self.ffs
+                .set_attribute(inode, name, None, SetMode::Replace, by),
+        )
     }
 
     fn create(

@@ -13,12 +13,20 @@ use zerocopy::{BigEndian, ByteOrder, FromBytes, LittleEndian};
 /// A record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attribute<'a> {
-    /// `user.` or `system.`.
+    /// `user.` or `system.`; nothing before names that begin with another name space, as this driver stores them.
     pub prefix: &'static [u8],
     /// Name behind it.
     pub name: &'a [u8],
     /// Value.
     pub value: &'a [u8],
+}
+
+impl Attribute<'_> {
+    /// The whole name.
+    #[must_use]
+    pub fn name_with_prefix(&self) -> Vec<u8> {
+        [self.prefix, self.name].concat()
+    }
 }
 
 impl Ffs {
@@ -117,8 +125,13 @@ fn records<O: ByteOrder>(
                 "1 to what the record holds",
             )
         })?;
+        let whole = name.starts_with(b"trusted.") || name.starts_with(b"security.");
         each(Attribute {
-            prefix,
+            prefix: if whole && raw.namespace == 2 {
+                b""
+            } else {
+                prefix
+            },
             name,
             value,
         });

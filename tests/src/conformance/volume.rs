@@ -1,11 +1,11 @@
 //! What can be mounted.
 
-use super::Image;
-use crate::tools::{TempDir, e2fsck, fsck_fat, mke2fs, mkfs_fat};
+use super::{Image, Ram};
+use crate::tools::{TempDir, check_ffs, e2fsck, fsck_fat, makefs_ffs, mke2fs, mkfs_fat};
 use std::{
     collections::HashMap,
     fs,
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
 bitflags::bitflags! {
@@ -52,6 +52,8 @@ bitflags::bitflags! {
         const HANDLES = 1 << 18;
         /// All times of every file and directory, kept exactly, from 1901 to 2106 and beyond.
         const TIMES = 1 << 19;
+        /// Files that end with a hole.
+        const END_HOLES = 1 << 20;
     }
 }
 
@@ -70,6 +72,8 @@ pub struct Numbers {
     pub file_size_max: u64,
     /// File flags: nothing may change, and data may only be appended.
     pub flags: (u32, u32),
+    /// Seconds that a file's times cannot be, and what becomes of them; for formats that do not keep all times.
+    pub clamped: Option<(i64, i64)>,
 }
 
 /// A file system as the suite sees it.
@@ -120,6 +124,7 @@ impl Volume for Tmpfs {
             file_size_max: i64::MAX.unsigned_abs(),
             // SF_IMMUTABLE, SF_APPEND.
             flags: (0x2_0000, 0x4_0000),
+            clamped: None,
         }
     }
 
@@ -220,6 +225,8 @@ impl Volume for Fat {
             name_max: 765,
             file_size_max: u32::MAX.into(),
             flags: (0, 0),
+            // 1980-01-01.
+            clamped: Some((-1, 315_532_800)),
         }
     }
 
@@ -242,6 +249,43 @@ impl Volume for Fat {
     }
 }
 
+/// FFS: UFS1 or UFS2.
+pub struct Ffs {
+    name: &'static str,
+    order: &'static str,
+    options: &'static str,
+    lacks: Cap,
+    numbers: Numbers,
+}
+
+impl Volume for Ffs {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn fs_type(&self) -> &'static str {
+        "ffs"
+    }
+
+    fn caps(&self) -> Cap {
+        Cap::all() - self.lacks
+    }
+
+    fn numbers(&self) -> Numbers {
+        self.numbers
+    }
+
+    fn make(&self) -> Option<Image> {
+        made(self.name, |image| {
+            makefs_ffs(image, self.order, self.options, "16m");
+        })
+    }
+
+    fn check(&self, image: &Image) {
+        check_ffs(Arc::new(Ram::new(image.clone())));
+    }
+}
+
 /// tmpfs with room for 16 MiB and 4,096 inodes.
 pub static TMPFS: Tmpfs = Tmpfs;
 /// FS_IMMUTABLE_FL, FS_APPEND_FL.
@@ -260,6 +304,7 @@ pub static EXT2_1K: Ext = Ext {
         // What double and triple indirect blocks of 256 numbers reach.
         file_size_max: (12 + 256 + 256 * 256 + 256 * 256 * 256) * 1024,
         flags: EXT_FLAGS,
+        clamped: None,
     },
 };
 /// ext4 with blocks of 1 KiB.
@@ -275,6 +320,7 @@ pub static EXT4_1K: Ext = Ext {
         name_max: 255,
         file_size_max: u32::MAX as u64 * 1024,
         flags: EXT_FLAGS,
+        clamped: None,
     },
 };
 /// ext4 with blocks of 4 KiB.
@@ -290,6 +336,7 @@ pub static EXT4_4K: Ext = Ext {
         name_max: 255,
         file_size_max: u32::MAX as u64 * 4096,
         flags: EXT_FLAGS,
+        clamped: None,
     },
 };
 /// FAT16 with clusters of 2 KiB.
@@ -304,5 +351,70 @@ pub static FAT32: Fat = Fat {
     options: &["-F", "32", "-s", "1"],
     size: 36 << 20,
 };
+/// UF_IMMUTABLE, UF_APPEND.
+const FFS_FLAGS: (u32, u32) = (0x2, 0x4);
+/// UFS1 with blocks of 8 KiB and fragments of 1 KiB.
+pub static FFS1_8K: Ffs = Ffs {
+    name: "ffs1_8k",
+    order: "le",
+    options: "version=1,bsize=8192,fsize=1024,density=8192",
+    lacks: Cap::RESERVE
+        .union(Cap::XATTRS)
+        .union(Cap::ACLS)
+        .union(Cap::TIMES)
+        .union(Cap::END_HOLES),
+    numbers: Numbers {
+        granularity: 1,
+        link_max: Some(32_767),
+        symlink_max: 4095,
+        name_max: 255,
+        // Blocks are numbered with 31 bits, which is less than what is in reach of pointers.
+        file_size_max: 0x7FFF_FFFF * 8192,
+        flags: FFS_FLAGS,
+        clamped: Some((5_000_000_000, i32::MAX as i64)),
+    },
+};
+/// UFS2 with blocks of 16 KiB and fragments of 2 KiB.
+pub static FFS2_16K: Ffs = Ffs {
+    name: "ffs2_16k",
+    order: "le",
+    options: "version=2,bsize=16384,fsize=2048,density=8192",
+    lacks: Cap::RESERVE.union(Cap::ACLS).union(Cap::END_HOLES),
+    numbers: Numbers {
+        granularity: 1,
+        link_max: Some(32_767),
+        symlink_max: 4095,
+        name_max: 255,
+        file_size_max: (12 + 2048 + 2048 * 2048 + 2048 * 2048 * 2048) * 16_384,
+        flags: FFS_FLAGS,
+        clamped: None,
+    },
+};
+/// UFS2 in big-endian order with blocks of 4 KiB and fragments of 512 bytes.
+pub static FFS2_BE_4K: Ffs = Ffs {
+    name: "ffs2_be_4k",
+    order: "be",
+    options: "version=2,bsize=4096,fsize=512,density=8192",
+    lacks: Cap::RESERVE.union(Cap::ACLS).union(Cap::END_HOLES),
+    numbers: Numbers {
+        granularity: 1,
+        link_max: Some(32_767),
+        symlink_max: 4095,
+        name_max: 255,
+        file_size_max: (12 + 512 + 512 * 512 + 512 * 512 * 512) * 4096,
+        flags: FFS_FLAGS,
+        clamped: None,
+    },
+};
 /// All that the cases run on.
-pub static VOLUMES: [&dyn Volume; 6] = [&TMPFS, &EXT2_1K, &EXT4_1K, &EXT4_4K, &FAT16, &FAT32];
+pub static VOLUMES: [&dyn Volume; 9] = [
+    &TMPFS,
+    &EXT2_1K,
+    &EXT4_1K,
+    &EXT4_4K,
+    &FAT16,
+    &FAT32,
+    &FFS1_8K,
+    &FFS2_16K,
+    &FFS2_BE_4K,
+];

@@ -53,7 +53,10 @@ fn writing_until_it_is_full_is_enospc(t: &Fixture) {
     let after = t.root.statvfs(".").unwrap();
     assert!(after.blocks_free < 16, "{after:?}");
     assert_eq!(t.root.stat("file").unwrap().size, total);
-    fails!(t.root.put("other", b"x"), ENOSPC);
+    // Fragments of a block may be left: enough for a few short files.
+    let put = |n: usize| t.root.put(&format!("other-{n}"), b"x");
+    let others = (0..16).take_while(|n| put(*n).is_ok()).count();
+    fails!(put(others), ENOSPC);
 }
 
 fn a_short_write_comes_before_the_error(t: &Fixture) {

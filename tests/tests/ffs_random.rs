@@ -1,0 +1,100 @@
+//! Random operations on FFS volumes of many shapes.
+//!
+//! Each volume gets 10,000 operations in ten sequences; every result is compared with a model. After each sequence the volume is
+//! unmounted, the checker must find nothing, and the tree is read again: by us, and of UFS1 the contents by the Sleuth Kit.
+
+mod random;
+
+use random::REMOUNT;
+use rump_tests::{
+    model::{Format, Model, Op},
+    mounted::{MOUNT_POINT, Mounted},
+    tools::{TempDir, check_ffs, makefs_ffs, run},
+    tree::{self, Kind, Tree},
+};
+use rumpuser_sim::MemDisk;
+use std::{collections::BTreeSet, fs, sync::Arc};
+
+/// Nanoseconds, to 2038.
+const UFS1: Format = Format {
+    granularity: 1,
+    max: i32::MAX as i64,
+    xattrs: false,
+};
+/// Nanoseconds, beyond 2446.
+const UFS2: Format = Format {
+    granularity: 1,
+    max: 15_032_385_535,
+    xattrs: true,
+};
+
+struct Shape {
+    order: &'static str,
+    options: &'static str,
+    format: Format,
+}
+
+/// What regular files hold, once each: `tsk_recover` leaves out empty files, and gives some names another form.
+fn contents(tree: &Tree) -> BTreeSet<&[u8]> {
+    let files = tree.values().filter_map(|node| match &node.kind {
+        Kind::Regular(content) if !content.is_empty() => Some(content.as_slice()),
+        _ => None,
+    });
+    files.collect()
+}
+
+fn check(shape: &Shape, ops: &[Op]) {
+    let dir = TempDir::new();
+    let image = dir.file("volume.img");
+    let options = format!("{},density=4096", shape.options);
+    makefs_ffs(&image, shape.order, &options, "64m");
+    let mut model = Model::new(shape.format);
+    for part in ops.chunks(REMOUNT) {
+        let mounted = Mounted::new("ffs", &image, false);
+        for op in part {
+            model.step(&mounted.proc, MOUNT_POINT, op);
+        }
+        mounted.unmount();
+    }
+    let bytes = fs::read(&image).expect("the image");
+    check_ffs(Arc::new(MemDisk::from_bytes(&bytes)));
+    let expected = model.tree();
+    let again = Mounted::new("ffs", &image, true);
+    let read = tree::from_mount(&again.proc, MOUNT_POINT);
+    tree::assert_same("read again", &expected, &read);
+    again.unmount();
+    if shape.options.starts_with("version=1") {
+        let recovered = dir.path().join("recovered");
+        fs::create_dir(&recovered).expect("a folder");
+        let to = recovered.to_str().expect("a UTF-8 path");
+        run("tsk_recover", &["-a", &image, to]);
+        let found = tree::from_host(&recovered);
+        let (expected, found) = (contents(&expected), contents(&found));
+        assert!(
+            expected == found,
+            "{} of {} contents",
+            found.len(),
+            expected.len()
+        );
+    }
+}
+
+macro_rules! shapes {
+    ($($name:ident: $format:ident, $order:literal, $options:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            let shape = Shape { order: $order, options: $options, format: $format };
+            random::sequences(|ops| check(&shape, ops));
+        })*
+    };
+}
+
+shapes! {
+    ufs1_8k_1k: UFS1, "le", "version=1,bsize=8192,fsize=1024";
+    ufs1_be_4k_512: UFS1, "be", "version=1,bsize=4096,fsize=512";
+    ufs1_be_16k_8k: UFS1, "be", "version=1,bsize=16384,fsize=8192";
+    ufs2_16k_2k: UFS2, "le", "version=2,bsize=16384,fsize=2048";
+    ufs2_be_8k_1k: UFS2, "be", "version=2,bsize=8192,fsize=1024";
+    ufs2_4k_4k: UFS2, "le", "version=2,bsize=4096,fsize=4096";
+    ufs2_be_32k_4k: UFS2, "be", "version=2,bsize=32768,fsize=4096";
+}
