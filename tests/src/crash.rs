@@ -11,6 +11,7 @@ pub(crate) mod bench;
 mod explore;
 mod ext;
 mod fat;
+mod ffs;
 pub(crate) mod ledger;
 mod point;
 mod session;
@@ -34,6 +35,12 @@ pub enum Promise {
     /// The native checker repairs the volume before it is mounted, and then finds nothing. Files that were durable and not being changed have
     /// their content, under their names or under others that nobody but the checker gave.
     Repaired,
+    /// Mounted for reading as it is, files that were durable and not being changed have their content, and the checker finds nothing that a
+    /// repair could not mend.
+    Readable,
+    /// The same as `Repaired`; and each name has the content of a file that had it, also while it is being changed. One that a new file takes over is
+    /// always there.
+    Named,
 }
 
 /// A file system on which power cuts are explored.
@@ -43,6 +50,11 @@ pub trait Volume: Sync {
 
     /// The type to mount.
     fn fs_type(&self) -> &'static str;
+
+    /// Options of the driver for a mount for writing.
+    fn options(&self) -> &'static [(&'static str, Option<&'static str>)] {
+        &[]
+    }
 
     /// What the format can do: workloads that need more are left out.
     fn caps(&self) -> Cap;
@@ -69,7 +81,7 @@ pub trait Volume: Sync {
 /// Every volume; a format adds those of its file here.
 #[must_use]
 pub fn all() -> Vec<&'static dyn Volume> {
-    [ext::volumes(), fat::volumes()].concat()
+    [ext::volumes(), fat::volumes(), ffs::volumes()].concat()
 }
 
 /// The volumes of a file system (`ext2fs`), of a family of them (`ext4`), or the one of that name (`ext4-1k`); `all` for all.

@@ -140,6 +140,22 @@ impl Mounted {
         Self::with_kernel(boot_on(sim), fs_type, device, read_only, &[])
     }
 
+    /// Mounts a block device for writing, with options of the driver, in a kernel on a simulated host.
+    ///
+    /// # Errors
+    /// What `mount` says, and the kernel's messages.
+    ///
+    /// # Panics
+    /// When the kernel does not boot.
+    pub fn on_sim_with(
+        sim: Arc<Sim>,
+        fs_type: &str,
+        device: Arc<dyn BlockDevice>,
+        options: &[(&str, Option<&str>)],
+    ) -> Result<Self, (Errno, Vec<String>)> {
+        Self::with_kernel(boot_on(sim), fs_type, device, false, options)
+    }
+
     fn with_kernel(
         kernel: Kernel,
         fs_type: &str,

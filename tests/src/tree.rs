@@ -136,51 +136,75 @@ pub fn assert_same(what: &str, expected: &Tree, found: &Tree) {
 #[must_use]
 pub fn from_mount(proc: &Proc, root: &str) -> Tree {
     let mut tree = Tree::new();
-    visit(proc, root.as_bytes(), b"", &mut tree);
+    visit(proc, root.as_bytes(), b"", &mut tree, &|why| {
+        panic!("{why}")
+    });
     tree
 }
 
-fn visit(proc: &Proc, root: &[u8], path: &[u8], tree: &mut Tree) {
+/// The same of a volume that may be damaged: what cannot be read is left out.
+#[must_use]
+pub fn from_damaged(proc: &Proc, root: &str) -> Tree {
+    let mut tree = Tree::new();
+    visit(proc, root.as_bytes(), b"", &mut tree, &|_| ());
+    tree
+}
+
+fn visit(proc: &Proc, root: &[u8], path: &[u8], tree: &mut Tree, failed: &dyn Fn(String)) {
     let full = [root, b"/", path].concat();
     let shown = String::from_utf8_lossy(&full).into_owned();
+    let node = match node(proc, &full) {
+        Ok(node) => node,
+        Err(why) => return failed(format!("{shown}: {why}")),
+    };
+    let directory = node.kind == Kind::Directory;
+    tree.insert(path.to_vec(), node);
+    if !directory {
+        return;
+    }
+    let names = match list(proc, &full) {
+        Ok(names) => names,
+        Err(error) => return failed(format!("listing {shown}: {error}")),
+    };
+    for name in names {
+        let child = if path.is_empty() {
+            name
+        } else {
+            [path, b"/", &name].concat()
+        };
+        visit(proc, root, &child, tree, failed);
+    }
+}
+
+fn node(proc: &Proc, full: &[u8]) -> Result<Node, String> {
     let stat = proc
-        .lstat(&full)
-        .unwrap_or_else(|e| panic!("lstat {shown}: {e}"));
+        .lstat(full)
+        .map_err(|error| format!("lstat: {error}"))?;
     let kind = match stat.file_type {
         FileType::Regular => {
-            let data = read_file(proc, &full).unwrap_or_else(|e| panic!("reading {shown}: {e}"));
-            assert_eq!(data.len() as u64, stat.size, "size of {shown}");
+            let data = read_file(proc, full).map_err(|error| format!("reading: {error}"))?;
+            if data.len() as u64 != stat.size {
+                return Err(format!("{} bytes, and a size of {}", data.len(), stat.size));
+            }
             Kind::Regular(data)
         }
         FileType::Directory => Kind::Directory,
         FileType::Symlink => {
-            let target = proc.readlinkat(rumpvfs::calls::At::Cwd, &full);
-            Kind::Symlink(target.unwrap_or_else(|e| panic!("readlink {shown}: {e}")))
+            let target = proc.readlinkat(rumpvfs::calls::At::Cwd, full);
+            Kind::Symlink(target.map_err(|error| format!("readlink: {error}"))?)
         }
         FileType::Fifo => Kind::Fifo,
         _ => Kind::Other,
     };
-    let directory = kind == Kind::Directory;
-    let node = Node {
+    Ok(Node {
         kind,
         mode: stat.mode,
         uid: stat.uid,
         gid: stat.gid,
         nlink: stat.nlink,
         mtime: Some(stat.mtime),
-        xattrs: Some(xattrs(proc, &full)),
-    };
-    tree.insert(path.to_vec(), node);
-    if directory {
-        for name in list(proc, &full).unwrap_or_else(|e| panic!("listing {shown}: {e}")) {
-            let child = if path.is_empty() {
-                name
-            } else {
-                [path, b"/", &name].concat()
-            };
-            visit(proc, root, &child, tree);
-        }
-    }
+        xattrs: Some(xattrs(proc, full)),
+    })
 }
 
 fn xattrs(proc: &Proc, path: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {

@@ -77,6 +77,7 @@ pub mod file_write;
 mod ialloc;
 pub mod inode;
 mod inode_write;
+mod journal;
 pub mod layout;
 pub mod map;
 mod map_write;

@@ -102,7 +102,7 @@ impl Inode {
 
 impl Txn<'_> {
     /// Makes an inode in the group of `dir`, with its content, but without a name. The caller stores it.
-    fn make(&mut self, dir: &Inode, new: &NewNode<'_>) -> Result<Inode> {
+    pub(crate) fn make(&mut self, dir: &Inode, new: &NewNode<'_>) -> Result<Inode> {
         let file_type = new.kind.file_type();
         let (ino, generation) = self.take_inode(dir, file_type == FileType::Directory)?;
         let time = self.ffs().fit_time(new.time);

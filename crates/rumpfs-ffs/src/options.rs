@@ -10,6 +10,8 @@ pub struct Options {
     pub noreplay: bool,
     /// `force`: a volume that was not unmounted cleanly is written all the same.
     pub force: bool,
+    /// `log`: a journal is used for writing, and made if there is none.
+    pub log: bool,
 }
 
 impl Options {
@@ -23,7 +25,10 @@ impl Options {
             match (name.as_str(), value) {
                 ("noreplay", None) => parsed.noreplay = true,
                 ("force", None) => parsed.force = true,
-                ("noreplay" | "force", Some(_)) => return Err(Error::OptionValue(name.clone())),
+                ("log", None) => parsed.log = true,
+                ("noreplay" | "force" | "log", Some(_)) => {
+                    return Err(Error::OptionValue(name.clone()));
+                }
                 _ => return Err(Error::UnknownOption(name.clone())),
             }
         }
@@ -47,6 +52,7 @@ mod tests {
         };
         assert_eq!(parse("noreplay", None), Ok(noreplay));
         assert!(parse("force", None).unwrap().force);
+        assert!(parse("log", None).unwrap().log);
         assert_eq!(
             parse("noreplay", Some("1")),
             Err(Error::OptionValue("noreplay".to_string()))

@@ -2,11 +2,13 @@
 
 use crate::{
     error::{Error, Place, Result},
+    journal::Started,
     layout::{RawSuperblock, SUPERBLOCK_LEN, volume_flag},
     stock::{COUNTS_LEN, Stock, Totals},
-    superblock::{Maker, Superblock},
+    superblock::{LogPlace, Maker, Superblock},
     types::{Order, Version, index, number},
     volume::Ffs,
+    wapbl::{Wall, place},
 };
 use alloc::{boxed::Box, vec, vec::Vec};
 use rumpbio::Handle;
@@ -32,14 +34,34 @@ struct Update {
     clean: Option<u8>,
     /// Begins writing: what is pending is none of this time.
     begin: bool,
+    /// Where the journal is, and whether it is in use.
+    log: Option<(LogPlace, bool)>,
+}
+
+impl Update {
+    fn new(totals: Totals, now: Timespec) -> Self {
+        Self {
+            totals,
+            now,
+            clean: None,
+            begin: false,
+            log: None,
+        }
+    }
 }
 
 impl Superblock {
-    /// Whether the volume allows writing at all; `force`: also if it was not unmounted cleanly.
+    /// Whether the volume was unmounted cleanly, or is as good as that since what its journal had is home.
+    fn was_clean(&self, replayed: bool) -> bool {
+        let marks = if replayed { CLEAN | WAS_CLEAN } else { CLEAN };
+        self.clean & marks != 0
+    }
+
+    /// Whether the volume allows writing at all; `force`: also if it was not unmounted cleanly, `replayed`: what its journal had is home.
     ///
     /// # Errors
     /// [`Error::ReadOnly`] and why.
-    pub fn check_writable(&self, force: bool) -> Result<()> {
+    pub fn check_writable(&self, force: bool, replayed: bool) -> Result<()> {
         let refused = |why| Err(Error::ReadOnly(why));
         if self.has_snapshots {
             return refused("there are snapshots, which each write would have to be copied to");
@@ -57,10 +79,10 @@ impl Superblock {
         if self.quota {
             return refused("the quota inside would have to be kept");
         }
-        if self.log.is_some() {
+        if self.log.is_some() && !replayed {
             return refused("the journal is in use");
         }
-        if self.clean & CLEAN == 0 && !force {
+        if !self.was_clean(replayed) && !force {
             return refused("not unmounted cleanly; check it, or use the option force");
         }
         let table = u64::from(self.groups).saturating_mul(number(COUNTS_LEN));
@@ -95,13 +117,14 @@ impl Superblock {
 }
 
 impl Ffs {
-    /// Begins writing: reads the counts of the groups, and marks the volume as in use. `seed` is any random number.
+    /// Begins writing: reads the counts of the groups, starts the journal if one is to be used, and marks the volume as in use. `seed` is any
+    /// random number, `wall` the clock of the journal.
     ///
     /// # Errors
-    /// As [`Superblock::check_writable`]; the device's.
-    pub fn begin_writing(&self, force: bool, seed: u64, now: Timespec) -> Result<()> {
+    /// As [`Superblock::check_writable`]; what is wrong with the journal; the device's.
+    pub fn begin_writing(&self, force: bool, seed: u64, now: Timespec, wall: Wall) -> Result<()> {
         let sb = &self.superblock;
-        sb.check_writable(force)?;
+        sb.check_writable(force, self.journaling.is_replayed())?;
         if sb.bytes() > self.device.len() {
             return Err(Error::ReadOnly("the device is shorter than the volume"));
         }
@@ -110,16 +133,51 @@ impl Ffs {
         let table = self.frags(sb.summary, frags, Place::Counts)?;
         let space = Stock::new(sb, &table, seed)?;
         self.put_stock(Box::new(space));
-        // Systems that do not know 2 take it for clean.
-        let mark = match sb.maker {
-            Maker::NetBsd if sb.clean & CLEAN != 0 => WAS_CLEAN,
-            _ => 0,
-        };
-        let marked = self.mark(Some(mark), true, now);
-        if marked.is_err() {
+        let begun = self.begin_with_journal(now, wall);
+        if begun.is_err() {
             *self.stock.lock() = None;
+            self.end_journal(true);
         }
-        marked
+        begun
+    }
+
+    fn begin_with_journal(&self, now: Timespec, wall: Wall) -> Result<()> {
+        let started = self.start_journal(now, wall)?;
+        if let (Some(started), Some(stock)) = (&started, &mut *self.stock.lock()) {
+            let listed = started.inodes.iter();
+            stock.nameless = listed
+                .map(|inode| (inode.ino.into(), u16::try_from(inode.mode).unwrap_or(0)))
+                .collect();
+        }
+        self.mark_begun(started.as_ref(), now)?;
+        if let Some(started) = started.filter(|started| started.first) {
+            self.free_orphans(&started.inodes, now);
+        }
+        Ok(())
+    }
+
+    /// Marks the volume as one that needs a check.
+    pub(crate) fn mark_unclean(&self, now: Timespec) -> Result<()> {
+        self.mark(now, |update| (update.clean, update.begin) = (Some(0), true))
+    }
+
+    fn mark_begun(&self, started: Option<&Started>, now: Timespec) -> Result<()> {
+        let sb = &self.superblock;
+        if let Some(started) = started {
+            // Alone: were the volume marked as in use and the journal not, it would need a check.
+            self.mark(now, |update| update.log = Some((started.place, true)))?;
+        }
+        // Systems that do not know 2 take it for clean.
+        let replayed = started.is_some_and(|started| started.replayed);
+        let net_bsd = sb.maker == Maker::NetBsd || started.is_some();
+        let mark = if net_bsd && sb.was_clean(replayed) {
+            WAS_CLEAN
+        } else {
+            0
+        };
+        self.mark(now, |update| {
+            (update.clean, update.begin) = (Some(mark), true)
+        })
     }
 
     /// Ends writing: everything is made durable, then the volume is marked as clean if it was when writing began.
@@ -128,20 +186,37 @@ impl Ffs {
     /// The device's: the volume then counts as not unmounted.
     pub fn end_writing(&self, now: Timespec) -> Result<()> {
         self.volume.checkpoint().map_err(Error::Refused)?;
-        let clean = (self.superblock.clean & CLEAN != 0).then_some(CLEAN);
-        let marked = self.mark(clean, false, now);
+        let log = self.journaling.used();
+        let stock = self.stock.lock();
+        let open = stock
+            .as_ref()
+            .is_some_and(|stock| !stock.nameless.is_empty());
+        drop(stock);
+        // With inodes that no name leads to, only the journal knows what is to be freed.
+        let left = open && log.is_some();
+        let marked = if left {
+            Ok(())
+        } else {
+            self.mark_ended(log, now)
+        };
         *self.stock.lock() = None;
+        self.end_journal(left || marked.is_err());
         marked
     }
 
-    fn mark(&self, clean: Option<u8>, begin: bool, now: Timespec) -> Result<()> {
+    fn mark_ended(&self, log: Option<LogPlace>, now: Timespec) -> Result<()> {
+        let was_clean = self.superblock.was_clean(self.journaling.was_replayed());
+        self.mark(now, |update| update.clean = was_clean.then_some(CLEAN))?;
+        match log {
+            Some(place) => self.mark(now, |update| update.log = Some((place, false))),
+            None => Ok(()),
+        }
+    }
+
+    fn mark(&self, now: Timespec, change: impl FnOnce(&mut Update)) -> Result<()> {
         let mut handle = self.volume.begin(8).map_err(Error::Refused)?;
-        let update = Update {
-            totals: *self.totals.lock(),
-            now,
-            clean,
-            begin,
-        };
+        let mut update = Update::new(*self.totals.lock(), now);
+        change(&mut update);
         self.update_superblock(&mut handle, update)?;
         handle.commit();
         self.volume.checkpoint().map_err(Error::Refused)
@@ -156,6 +231,7 @@ impl Ffs {
             return Ok(());
         };
         let stored = self.store_counts(handle, &mut space, now);
+        let stored = stored.and_then(|()| self.list_nameless(&space));
         self.put_stock(space);
         stored.map_err(|error| Errno::from(&error))
     }
@@ -198,13 +274,7 @@ impl Ffs {
         }
         space.counts_changed.clear();
         if space.totals_changed {
-            let update = Update {
-                totals: space.totals,
-                now,
-                clean: None,
-                begin: false,
-            };
-            self.update_superblock(handle, update)?;
+            self.update_superblock(handle, Update::new(space.totals, now))?;
             space.totals_changed = false;
         }
         Ok(())
@@ -222,6 +292,9 @@ impl Ffs {
         let Some(raw) = bytes.get_mut(within..end) else {
             return Err(Error::value(place, "length", number(end), "on the device"));
         };
+        if let Some((place, in_use)) = &update.log {
+            place::write(sb.order, raw, Some(place), *in_use)?;
+        }
         match sb.order {
             Order::Little => change::<LittleEndian>(sb, raw, update),
             Order::Big => change::<BigEndian>(sb, raw, update),

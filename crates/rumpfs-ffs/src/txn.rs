@@ -30,6 +30,23 @@ pub(crate) enum Size {
     Blocks,
 }
 
+impl Size {
+    /// Blocks of the engine.
+    fn blocks(self, ratio_bits: u32) -> usize {
+        let blocks = match self {
+            Self::Names => NAME_BLOCKS,
+            Self::Blocks => MAP_BLOCKS,
+        };
+        blocks.wrapping_shl(ratio_bits)
+    }
+
+    /// The most that any transaction changes.
+    pub(crate) fn most_blocks(ratio_bits: u32) -> usize {
+        let names = Self::Names.blocks(ratio_bits);
+        names.max(Self::Blocks.blocks(ratio_bits))
+    }
+}
+
 /// An open transaction. Dropped without [`commit`](Self::commit) it has changed nothing.
 pub(crate) struct Txn<'v> {
     ffs: &'v Ffs,
@@ -49,13 +66,8 @@ pub(crate) struct Txn<'v> {
 impl Ffs {
     /// Opens a transaction, which may take what `space` says.
     pub(crate) fn begin(&self, size: Size, space: Space, now: Timespec) -> Result<Txn<'_>> {
-        let blocks = match size {
-            Size::Names => NAME_BLOCKS,
-            Size::Blocks => MAP_BLOCKS,
-        };
-        let handle = self
-            .volume
-            .begin(blocks.wrapping_shl(self.superblock.ratio_bits()));
+        let blocks = size.blocks(self.superblock.ratio_bits());
+        let handle = self.volume.begin(blocks);
         let handle = handle.map_err(Error::Refused)?;
         let stock = self.stock.lock().take();
         Ok(Txn {

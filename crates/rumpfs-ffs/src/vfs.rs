@@ -80,8 +80,15 @@ impl FsType for FfsType {
             return Err(Errno::EROFS);
         }
         let force = options.force;
-        let ffs = Ffs::open(device, &*context.host, context.cache_bytes, options)
-            .map_err(|error| report(&log, &error))?;
+        let read_only = context.read_only;
+        let ffs = Ffs::open(
+            device,
+            &*context.host,
+            context.cache_bytes,
+            options,
+            read_only,
+        )
+        .map_err(|error| report(&log, &error))?;
         let mounted = Mounted {
             ffs: Arc::new(ffs),
             log,
@@ -236,7 +243,9 @@ impl Mounted {
         self.ffs
             .set_report(Box::new(move |error| log.message(format_args!("{error}"))));
         let seed = u64::from_le_bytes(seed);
-        self.told(self.ffs.begin_writing(self.force, seed, self.now()))?;
+        let host = self.host.clone();
+        let wall = Box::new(move || host.wall());
+        self.told(self.ffs.begin_writing(self.force, seed, self.now(), wall))?;
         self.writable.store(true, Ordering::Relaxed);
         Ok(())
     }

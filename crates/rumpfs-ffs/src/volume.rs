@@ -3,6 +3,7 @@
 use crate::{
     error::{Error, Place, Result, at},
     inode::Inode,
+    journal::Journaling,
     layout::ROOT_INO,
     maps::Maps,
     options::Options,
@@ -24,6 +25,8 @@ pub struct Ffs {
     pub(crate) stock: Mutex<Option<Box<Stock>>>,
     /// What is free, for who asks.
     pub(crate) totals: Mutex<Totals>,
+    /// The journal of a volume that is written.
+    pub(crate) journaling: Journaling,
     /// Is told what is wrong with the volume without making an operation fail.
     report: Mutex<Option<Report>>,
 }
@@ -41,7 +44,7 @@ pub(crate) struct Neighbours {
 }
 
 impl Ffs {
-    /// Opens the volume on a device, for reading. What a journal in use holds is seen, and not written.
+    /// Opens the volume on a device. For reading, what a journal in use holds is seen, and not written; for writing it goes home.
     ///
     /// # Errors
     /// [`Error::NotFfs`], and whatever is wrong with the superblock or the journal.
@@ -50,14 +53,22 @@ impl Ffs {
         threads: &dyn Threads,
         cache_bytes: usize,
         options: Options,
+        read_only: bool,
     ) -> Result<Self> {
         let read = |device: &dyn BlockDevice| -> Result<Superblock> {
             superblock::find(device)?.ok_or(Error::NotFfs)?.check()
         };
         let mut superblock = read(&*device)?;
+        let mut resumed = None;
         if let Some(place) = superblock.log.filter(|_| !options.noreplay) {
             let journal = Journal::open(device.clone(), superblock.order, &place)?;
-            device = journal.replay()?.overlay(device);
+            let replay = journal.replay()?;
+            if read_only {
+                device = replay.overlay(device);
+            } else {
+                replay.write_home(&*device)?;
+                resumed = Some((place, journal, replay));
+            }
             superblock = read(&*device)?;
         }
         let volume_options = VolumeOptions {
@@ -79,6 +90,7 @@ impl Ffs {
             volume,
             stock: Mutex::default(),
             totals: Mutex::new(totals),
+            journaling: Journaling::new(options.log, resumed),
             report: Mutex::default(),
         })
     }

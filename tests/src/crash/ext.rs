@@ -80,7 +80,7 @@ impl Volume for Ext {
         options.extend(["-E", "hash_seed=0b2f4c55-9d3e-4f6b-8a15-7c1de3f2a901"]);
         options.extend(self.options);
         let (journal, size) = match (self.promise(), self.block) {
-            (Promise::Repaired, _) => (None, "6M"),
+            (Promise::Repaired | Promise::Named | Promise::Readable, _) => (None, "6M"),
             (Promise::Whole, 1024) => (Some("size=1"), "7M"),
             (Promise::Whole, _) => (Some("size=4"), "10M"),
         };

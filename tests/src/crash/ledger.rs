@@ -251,6 +251,52 @@ impl Ledger {
     }
 }
 
+impl Ledger {
+    /// Compares names after a repair, also those that were being changed at a cut: one that is there has the content of one of the files that
+    /// may have it, and one that a renaming gives from one file to another is there.
+    ///
+    /// # Errors
+    /// The names for which that is not so.
+    pub fn compare_names(&self, cut: usize, tree: &Tree) -> Result<(), String> {
+        let files: Vec<&[State]> = self.at(cut).collect();
+        let mut wrong = vec![];
+        for name in files
+            .iter()
+            .flat_map(|states| names(states))
+            .collect::<BTreeSet<_>>()
+        {
+            let has = |state: &&State| state.names.iter().any(|own| own == name);
+            let Some(node) = tree.get(name.as_bytes()) else {
+                if files.iter().any(|states| is_given(states, name))
+                    && files
+                        .iter()
+                        .any(|states| states.first().is_some_and(|state| has(&state)))
+                {
+                    wrong.push(format!("{name}: missing while it is replaced"));
+                }
+                continue;
+            };
+            let states = files.iter().flat_map(|states| states.iter()).filter(has);
+            let why = states.map(|state| state.content.differs(&node.kind));
+            let why: Option<Vec<String>> = why.collect();
+            if let Some(why) = why {
+                wrong.push(format!("{name}: {}", why.join(" or ")));
+            }
+        }
+        report(wrong)
+    }
+}
+
+/// Whether a file gets this name by a renaming, and had another from the beginning.
+fn is_given(states: &[State], name: &str) -> bool {
+    let has = |state: &State| state.names.iter().any(|own| own == name);
+    states.iter().all(|state| !state.names.is_empty())
+        && states
+            .first()
+            .is_some_and(|state| !has(state) && state.content != Content::Directory)
+        && states.last().is_some_and(has)
+}
+
 fn names(states: &[State]) -> BTreeSet<&str> {
     let all = states.iter().flat_map(|state| &state.names);
     all.map(String::as_str).collect()
@@ -325,6 +371,30 @@ mod tests {
         assert!(repaired(5, &[("b", b"old", 1)]).is_err());
         assert!(repaired(12, &[("a", b"new", 1)]).is_err());
         assert_eq!(repaired(9, &[]), Ok(0));
+    }
+
+    #[test]
+    fn names_have_the_content_of_one_of_their_files() {
+        let mut ledger = Ledger::default();
+        let old = ledger.add(1, state(&["a"], bytes(b"old")));
+        let new = ledger.add(1, state(&["b"], bytes(b"new")));
+        ledger.set(
+            old,
+            5,
+            vec![state(&["a"], bytes(b"old")), state(&[], bytes(b"old"))],
+        );
+        ledger.set(
+            new,
+            5,
+            vec![state(&["b"], bytes(b"new")), state(&["a"], bytes(b"new"))],
+        );
+        let good = |files: &[_]| ledger.compare_names(5, &tree(files)).is_ok();
+        assert!(good(&[("a", b"old", 1), ("b", b"new", 1)]));
+        assert!(good(&[("a", b"new", 1)]));
+        assert!(good(&[("a", b"old", 1), ("FSCK0000.REC", b"new", 1)]));
+        assert!(!good(&[("b", b"new", 1)]));
+        assert!(!good(&[("a", b"", 1), ("b", b"new", 1)]));
+        assert!(!good(&[("a", b"new", 1), ("b", b"", 1)]));
     }
 
     #[test]

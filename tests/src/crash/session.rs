@@ -59,6 +59,7 @@ struct Stage {
     /// Changes before the recording began.
     base: u64,
     fs_type: &'static str,
+    options: &'static [(&'static str, Option<&'static str>)],
     caps: Cap,
     /// Locked for a moment, never across a system call.
     ledger: Mutex<Ledger>,
@@ -80,7 +81,7 @@ impl Session {
         } else {
             Arc::new(SlowDisk::new(sim.clone(), disk.clone(), start.latency))
         };
-        let mounted = Mounted::on_sim(sim.clone(), volume.fs_type(), device, false)
+        let mounted = Mounted::on_sim_with(sim.clone(), volume.fs_type(), device, volume.options())
             .unwrap_or_else(|(error, log)| panic!("mounting: {error}; {log:?}"));
         if let Some(room) = start.room {
             fill(&mounted.proc, room);
@@ -93,6 +94,7 @@ impl Session {
             sim,
             base: changes(&disk),
             fs_type: volume.fs_type(),
+            options: volume.options(),
             caps: volume.caps(),
             ledger: Mutex::new(Ledger::of(&empty)),
             mounted,
@@ -339,7 +341,10 @@ impl Session {
         let done = self.proc().unmount(MOUNT_POINT, false);
         done.expect("unmount");
         self.all_durable();
-        let mounted = self.stage.mounted.mount(self.stage.fs_type, false, &[]);
+        let mounted = self
+            .stage
+            .mounted
+            .mount(self.stage.fs_type, false, self.stage.options);
         mounted.unwrap_or_else(|(error, log)| panic!("mounting: {error}; {log:?}"));
     }
 

@@ -10,7 +10,7 @@ use crate::{
     mounted::{MOUNT_POINT, Mounted},
     tree::{self, Tree},
 };
-use rumpkern::OpenFlags;
+use rumpkern::{Errno, OpenFlags};
 use rumpuser_sim::{History, MemDisk, Sim};
 use rumpvfs::{Calls as _, calls::At};
 use std::sync::Arc;
@@ -34,7 +34,10 @@ pub(super) fn examine(
     ledger: &Ledger,
     cut: Cut,
 ) -> Result<(Seen, History), String> {
-    if volume.promise() == Promise::Repaired {
+    if volume.promise() == Promise::Readable {
+        return readable(volume, bench, disk, ledger, cut);
+    }
+    if volume.promise() != Promise::Whole {
         bench.put(&disk);
         volume.repair(bench.path())?;
         bench.take(&disk);
@@ -43,8 +46,13 @@ pub(super) fn examine(
     let read_only = (volume.promise() == Promise::Whole).then(|| read_only(volume, &disk));
     let read_only = read_only.transpose()?;
     disk.record();
-    let mounted = Mounted::simulated(volume.fs_type(), disk.clone(), 1)
-        .map_err(|(error, log)| format!("mounting: {error}; {log:?}"))?;
+    let mounted = Mounted::on_sim_with(
+        Sim::new(1),
+        volume.fs_type(),
+        disk.clone(),
+        volume.options(),
+    )
+    .map_err(|(error, log)| format!("mounting: {error}; {log:?}"))?;
     let found = tree::from_mount(&mounted.proc, MOUNT_POINT);
     if read_only.is_some_and(|before| before != found) {
         return Err("mounted for reading it was something else".into());
@@ -52,13 +60,44 @@ pub(super) fn examine(
     let mut seen = Seen::default();
     match volume.promise() {
         Promise::Whole => ledger.compare(cut, &found)?,
+        Promise::Readable => unreachable!("it is not mounted for writing"),
         Promise::Repaired => seen.salvaged = ledger.compare_repaired(cut, &found)?,
+        Promise::Named => {
+            seen.salvaged = ledger.compare_repaired(cut, &found)?;
+            ledger.compare_names(cut, &found)?;
+        }
     }
-    probe(&mounted).map_err(|error| format!("using it after the cut: {error}"))?;
+    match probe(&mounted) {
+        Ok(()) => {}
+        // What the checker has saved takes room on a volume that was nearly full.
+        Err(Errno::ENOSPC) if volume.promise() == Promise::Named => {}
+        Err(error) => return Err(format!("using it after the cut: {error}")),
+    }
     mounted.unmount();
     bench.put(&disk);
     volume.check(bench.path())?;
     Ok((seen, disk.history()))
+}
+
+/// The same for a volume that nobody repairs: only what a mount for reading shows is compared.
+fn readable(
+    volume: &dyn Volume,
+    bench: &mut Bench,
+    disk: MemDisk,
+    ledger: &Ledger,
+    cut: Cut,
+) -> Result<(Seen, History), String> {
+    bench.put(&disk);
+    volume.check(bench.path())?;
+    disk.record();
+    disk.set_read_only(true);
+    let disk = Arc::new(disk);
+    let mounted = Mounted::on_sim(Sim::new(1), volume.fs_type(), disk.clone(), true)
+        .map_err(|(error, log)| format!("mounting for reading: {error}; {log:?}"))?;
+    let found = tree::from_damaged(&mounted.proc, MOUNT_POINT);
+    mounted.unmount();
+    let salvaged = ledger.compare_repaired(cut, &found)?;
+    Ok((Seen { salvaged }, disk.history()))
 }
 
 /// What a mount for reading shows.
@@ -77,10 +116,11 @@ pub(crate) fn probe(mounted: &Mounted) -> rumpkern::Result<()> {
     let path = format!("{MOUNT_POINT}/{PROBE}");
     let proc = &mounted.proc;
     let fd = proc.open(&path, OpenFlags::RDWR | OpenFlags::CREAT, 0o600)?;
-    proc.write(fd, &[0x77; 30_000])?;
-    proc.fsync(fd)?;
+    let written = proc.write(fd, &[0x77; 30_000]);
+    let written = written.and_then(|_| proc.fsync(fd));
     proc.close(fd)?;
-    proc.unlinkat(At::Cwd, &path, false)
+    proc.unlinkat(At::Cwd, &path, false)?;
+    written
 }
 
 /// What a cut leaves of what a mount, or a workload, did.

@@ -89,6 +89,7 @@ fn small_files(s: &mut Session) {
 /// Editors and package managers: write a new file, make it durable, rename it over the old one.
 fn atomic_save(s: &mut Session) {
     s.mkdir("doc");
+    s.mkdir("tmp");
     let mut docs = vec![];
     for n in 0..3 {
         let data = s.bytes(3_000);
@@ -100,7 +101,8 @@ fn atomic_save(s: &mut Session) {
     for round in 0..20 {
         let len = s.between(100, 9_000);
         let data = s.bytes(len);
-        let (new, fd) = s.create(&format!("doc/.new{round}"), &data, 1_500);
+        let dir = if round % 5 < 3 { "doc" } else { "tmp" };
+        let (new, fd) = s.create(&format!("{dir}/.new{round}"), &data, 1_500);
         s.fsync(new, fd, false);
         s.close(fd);
         s.replace(new, docs[round % 3]);

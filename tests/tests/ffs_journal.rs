@@ -1,0 +1,170 @@
+//! The journal of FFS as a mount uses it: made inside a volume, gone on with, left by a crash with files that were open.
+
+use rump_tests::{
+    corpus,
+    mounted::{MOUNT_POINT, Mounted},
+    tools::{TempDir, run},
+    tree,
+};
+use rumpfs_ffs::{
+    check::{Check, Finding, Options, Phase, Watch},
+    superblock::{Superblock, find},
+};
+use rumpkern::OpenFlags;
+use rumpuser_sim::{Loss, MemDisk};
+use rumpvfs::{Calls as _, calls::At};
+use std::{fs, sync::Arc};
+
+struct Findings(Vec<Finding>);
+
+impl Watch for Findings {
+    fn phase(&mut self, _phase: Phase) {}
+
+    fn finding(&mut self, finding: &Finding) {
+        self.0.push(finding.clone());
+    }
+
+    fn progress(&mut self, _done: u64, _total: u64) -> bool {
+        true
+    }
+}
+
+/// The checker finds nothing; inodes in use and free fragments.
+fn check(disk: &Arc<MemDisk>) -> (u64, u64) {
+    let check = Check::open(disk.clone(), Options::default()).unwrap();
+    assert_eq!(check.journal_error(), None);
+    let mut findings = Findings(vec![]);
+    let summary = check.run(&mut findings).unwrap();
+    assert_eq!(findings.0, []);
+    (summary.files, summary.free())
+}
+
+fn superblock(disk: &MemDisk) -> Superblock {
+    find(disk).unwrap().unwrap().check().unwrap()
+}
+
+/// An empty volume that ends with its device.
+fn volume(order: &str, layout: &str) -> Arc<MemDisk> {
+    let dir = TempDir::new();
+    let (image, tree) = (dir.file("volume.img"), dir.file("tree"));
+    fs::create_dir(&tree).unwrap();
+    let args = [
+        "-t", "ffs", "-s", "9m", "-f", "1000", "-B", order, "-o", layout,
+    ];
+    run("makefs", &[&args[..], &[&*image, &*tree]].concat());
+    Arc::new(MemDisk::from_bytes(&fs::read(&image).unwrap()))
+}
+
+const LOG: &[(&str, Option<&str>)] = &[("log", None)];
+
+fn mount(disk: &Arc<MemDisk>, options: &[(&str, Option<&str>)]) -> Mounted {
+    Mounted::with_options("ffs", disk.clone(), false, options).unwrap()
+}
+
+fn path(name: &str) -> String {
+    format!("{MOUNT_POINT}/{name}")
+}
+
+const LAYOUTS: [(&str, &str); 4] = [
+    ("le", "version=1,bsize=8192,fsize=1024"),
+    ("be", "version=1,bsize=4096,fsize=512"),
+    ("le", "version=2,bsize=16384,fsize=2048"),
+    ("be", "version=2,bsize=8192,fsize=1024"),
+];
+
+#[test]
+fn a_journal_is_made_inside_and_used_again() {
+    for (order, layout) in LAYOUTS {
+        let disk = volume(order, layout);
+        let (files, free) = check(&disk);
+        mount(&disk, LOG).unmount();
+        let after = superblock(&disk);
+        let place = after.journal.unwrap();
+        assert_eq!((place.version, place.location), (1, 2), "{layout}");
+        assert_eq!((after.log, after.clean), (None, 1));
+        assert_eq!(place.count * place.block_size, 1 << 20);
+        let (with, left) = check(&disk);
+        assert_eq!(with, files + 1);
+        let frags = (1 << 20) / after.frag_size();
+        assert!(
+            left <= free - frags && left + 64 >= free - frags,
+            "{layout}"
+        );
+        // It stays where it is, used or not.
+        for options in [LOG, &[]] {
+            let mounted = mount(&disk, options);
+            let in_use = superblock(&disk.crash_image(Loss::None, 1)).log;
+            assert_eq!(in_use, (!options.is_empty()).then_some(place), "{layout}");
+            mounted.proc.mkdirat(At::Cwd, path("dir"), 0o755).unwrap();
+            mounted.proc.unlinkat(At::Cwd, path("dir"), true).unwrap();
+            mounted.unmount();
+            assert_eq!(superblock(&disk).journal, Some(place));
+            assert_eq!(check(&disk), (with, left));
+        }
+    }
+}
+
+#[test]
+fn open_files_without_names_are_freed_after_a_crash() {
+    for (order, layout) in LAYOUTS {
+        let disk = volume(order, layout);
+        mount(&disk, LOG).unmount();
+        let before = check(&disk);
+        let mounted = mount(&disk, LOG);
+        let proc = &mounted.proc;
+        let mut open = vec![];
+        for n in 0..70 {
+            let name = path(&format!("open{n}"));
+            let flags = OpenFlags::RDWR | OpenFlags::CREAT;
+            let fd = proc.open(&name, flags, 0o644).unwrap();
+            proc.write(fd, &vec![n; 200 * usize::from(n)]).unwrap();
+            proc.unlinkat(At::Cwd, &name, false).unwrap();
+            open.push(fd);
+        }
+        proc.sync().unwrap();
+        let crashed = Arc::new(disk.crash_image(Loss::All, 1));
+        assert!(superblock(&crashed).log.is_some());
+        // Still there, known to be dead; without the option it is gone on with all the same.
+        let (files, _) = check(&crashed);
+        assert_eq!(files, before.0 + 70, "{layout}");
+        mount(&crashed, &[]).unmount();
+        assert_eq!(superblock(&crashed).log, None);
+        assert_eq!(check(&crashed), before, "{layout}");
+        for fd in open {
+            proc.close(fd).unwrap();
+        }
+        mounted.unmount();
+        assert_eq!(check(&disk), before, "{layout}");
+    }
+}
+
+/// Volumes of NetBSD's kernel: the one that was in use is replayed and written to, and reads as its manifest has it.
+#[test]
+fn journals_of_netbsd_are_gone_on_with() {
+    for case in corpus::given("ffs") {
+        let disk = MemDisk::from_bytes(&fs::read(&case.image).unwrap());
+        let found = superblock(&disk);
+        if found.journal.is_none() {
+            continue;
+        }
+        let disk = Arc::new(disk);
+        let reading = Mounted::on_device("ffs", disk.clone(), true).unwrap();
+        let before = tree::from_mount(&reading.proc, MOUNT_POINT);
+        reading.unmount();
+        let mounted = mount(&disk, LOG);
+        assert_eq!(tree::from_mount(&mounted.proc, MOUNT_POINT), before);
+        mounted.proc.mkdirat(At::Cwd, path("new"), 0o755).unwrap();
+        mounted.proc.sync().unwrap();
+        let crashed = Arc::new(disk.crash_image(Loss::All, 1));
+        mounted.unmount();
+        let again = mount(&crashed, &[]);
+        again.proc.unlinkat(At::Cwd, path("new"), true).unwrap();
+        again.unmount();
+        for disk in [&disk, &crashed] {
+            let after = superblock(disk);
+            assert_eq!((after.journal, after.log), (found.journal, None));
+            assert_eq!(after.clean, 1);
+            check(disk);
+        }
+    }
+}
