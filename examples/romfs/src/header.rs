@@ -79,7 +79,7 @@ impl Volume {
 
     /// Reads the header at a place that somebody names.
     pub fn header(&self, at: u32) -> Result<Header, Error> {
-        if at % 16 != 0 || at < self.root {
+        if !at.is_multiple_of(16) || at < self.root {
             return Err(Error::Damaged(at, "no place for a header"));
         }
         let ([first, info, size, _], name, data) = self.raw(at, |_| 0)?;
