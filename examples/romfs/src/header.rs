@@ -31,6 +31,7 @@ pub struct Volume {
     pub device: Arc<dyn BlockDevice>,
     /// Bytes of the volume: nothing of it is behind.
     pub size: u32,
+    pub label: Vec<u8>,
     /// Place of the root directory's header.
     pub root: u32,
 }
@@ -66,14 +67,15 @@ impl Volume {
         let mut volume = Self {
             device,
             size,
+            label: Vec::new(),
             root: 0,
         };
         // The superblock is made as a header is, with a sum over 512 bytes.
-        let ([_, _, size, _], _, root) = volume.raw(0, |[_, _, size, _]| 512.min(size))?;
+        let ([_, _, size, _], label, root) = volume.raw(0, |[_, _, size, _]| 512.min(size))?;
         if size > volume.size {
             return Err(Error::Damaged(0, "the volume is larger than its device"));
         }
-        (volume.size, volume.root) = (size, root);
+        (volume.size, volume.label, volume.root) = (size, label, root);
         Ok(volume)
     }
 

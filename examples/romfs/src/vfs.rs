@@ -1,12 +1,12 @@
 //! The driver contract over the format.
 
 use crate::header::{self, Error, Header, NAME_MAX, Volume};
-use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec, vec::Vec};
 use rumpkern::{FileType, Log, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Result};
 use rumpvfs::fs::{
-    AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, Extent, FileSystem, FsType, Ino,
-    Limits, MountContext, Place, Probe, erase,
+    AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, Extent, FileSystem, FsStatistics,
+    FsType, Ino, Limits, MountContext, Place, Probe, erase,
 };
 
 /// Unit in which `map` is asked.
@@ -35,6 +35,8 @@ impl FsType for Romfs {
         }
         let log = context.log;
         let volume = Volume::open(device).map_err(|error| flatten(&log, error))?;
+        let label = String::from_utf8_lossy(&volume.label);
+        log.message(format_args!("volume {label:?}"));
         Ok(erase(Mounted { volume, log }))
     }
 }
@@ -80,6 +82,14 @@ impl FileSystem for Mounted {
             name_max: NAME_MAX,
             ..Limits::read_only(BLOCK)
         }
+    }
+
+    fn statistics(&self) -> Result<FsStatistics> {
+        Ok(FsStatistics {
+            block_size: BLOCK,
+            blocks: self.volume.size.div_ceil(BLOCK).into(),
+            ..FsStatistics::default()
+        })
     }
 
     fn load(&self, ino: Ino) -> Result<Header> {

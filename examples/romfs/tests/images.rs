@@ -187,6 +187,7 @@ fn an_image_has_the_tree_that_it_was_made_of() {
     assert_eq!(proc.stat("/none").err(), Some(Errno::ENOENT));
     let new = proc.open("/new", OpenFlags::CREAT | OpenFlags::WRONLY, 0o644);
     assert_eq!(new, Err(Errno::EROFS));
+    assert!(kernel.log().since(0)[0].text.contains("volume \"example\""));
     kernel.shutdown().unwrap();
     assert!(fs::read(&image).unwrap() == before);
 }

@@ -74,6 +74,8 @@ pub struct Numbers {
     pub flags: (u32, u32),
     /// Seconds that a file's times cannot be, and what becomes of them; for formats that do not keep all times.
     pub clamped: Option<(i64, i64)>,
+    /// Short files that may find room when a long one finds none: fragments are left of blocks that hold something.
+    pub spare_files: usize,
 }
 
 /// A file system as the suite sees it.
@@ -125,6 +127,7 @@ impl Volume for Tmpfs {
             // SF_IMMUTABLE, SF_APPEND.
             flags: (0x2_0000, 0x4_0000),
             clamped: None,
+            spare_files: 0,
         }
     }
 
@@ -227,6 +230,7 @@ impl Volume for Fat {
             flags: (0, 0),
             // 1980-01-01.
             clamped: Some((-1, 315_532_800)),
+            spare_files: 0,
         }
     }
 
@@ -305,6 +309,7 @@ pub static EXT2_1K: Ext = Ext {
         file_size_max: (12 + 256 + 256 * 256 + 256 * 256 * 256) * 1024,
         flags: EXT_FLAGS,
         clamped: None,
+        spare_files: 0,
     },
 };
 /// ext4 with blocks of 1 KiB.
@@ -321,6 +326,7 @@ pub static EXT4_1K: Ext = Ext {
         file_size_max: u32::MAX as u64 * 1024,
         flags: EXT_FLAGS,
         clamped: None,
+        spare_files: 0,
     },
 };
 /// ext4 with blocks of 4 KiB.
@@ -337,6 +343,7 @@ pub static EXT4_4K: Ext = Ext {
         file_size_max: u32::MAX as u64 * 4096,
         flags: EXT_FLAGS,
         clamped: None,
+        spare_files: 0,
     },
 };
 /// FAT16 with clusters of 2 KiB.
@@ -372,6 +379,7 @@ pub static FFS1_8K: Ffs = Ffs {
         file_size_max: 0x7FFF_FFFF * 8192,
         flags: FFS_FLAGS,
         clamped: Some((5_000_000_000, i32::MAX as i64)),
+        spare_files: 7,
     },
 };
 /// UFS2 with blocks of 16 KiB and fragments of 2 KiB.
@@ -388,6 +396,7 @@ pub static FFS2_16K: Ffs = Ffs {
         file_size_max: (12 + 2048 + 2048 * 2048 + 2048 * 2048 * 2048) * 16_384,
         flags: FFS_FLAGS,
         clamped: None,
+        spare_files: 7,
     },
 };
 /// UFS2 in big-endian order with blocks of 4 KiB and fragments of 512 bytes.
@@ -404,6 +413,7 @@ pub static FFS2_BE_4K: Ffs = Ffs {
         file_size_max: (12 + 512 + 512 * 512 + 512 * 512 * 512) * 4096,
         flags: FFS_FLAGS,
         clamped: None,
+        spare_files: 7,
     },
 };
 /// All that the cases run on.
