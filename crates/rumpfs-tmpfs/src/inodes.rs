@@ -1,15 +1,16 @@
 //! Numbers of inodes, and how many there may be.
 //!
 //! Threads that make and remove files in different directories would meet here at each file. So each lane of threads takes numbers in runs,
-//! and keeps a few inodes of the limit for itself. The limit is exact all the same: when nothing is left of it, a lane takes
-//! what others keep.
+//! and keeps a few inodes of the limit for itself. The limit is exact all the same: before a lane says that nothing is left, it
+//! holds all lanes and looks at what they keep. An inode of the limit changes its place under the lock of a lane only, so none is missed
+//! on its way.
 
 use crate::budget::Budget;
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU64, Ordering};
 use rumpuser::{
     Host, Result,
-    sync::{CachePadded, Lanes, Mutex},
+    sync::{CachePadded, Lanes, Mutex, MutexGuard},
 };
 use rumpvfs::fs::Ino;
 
@@ -53,40 +54,42 @@ impl Inodes {
         self.lanes.of(self.host.current())
     }
 
-    /// A number that no inode has or had.
-    pub(crate) fn number(&self) -> Ino {
-        let mut lane = self.lane().lock();
-        if lane.number.is_multiple_of(RUN) {
-            lane.number = self.next.fetch_add(RUN, Ordering::Relaxed);
-        }
-        let number = lane.number;
-        lane.number = number.wrapping_add(1);
-        Ino(number)
+    /// All lanes, in order. Who asks for them holds none.
+    fn all(&self) -> Vec<MutexGuard<'_, Lane>> {
+        self.lanes.iter().map(Mutex::lock).collect()
     }
 
-    /// Takes one inode of the limit.
+    /// Takes one inode of the limit, and gives it a number that no inode has or had.
+    ///
+    /// # Errors
+    /// `ENOSPC`.
+    pub(crate) fn take_new(&self) -> Result<Ino> {
+        let mut lane = self.lane().lock();
+        if !lane.take(&self.budget) {
+            drop(lane);
+            self.take_of_all()?;
+            lane = self.lane().lock();
+        }
+        Ok(lane.number(&self.next))
+    }
+
+    /// Takes one inode of the limit, for a further name.
     ///
     /// # Errors
     /// `ENOSPC`.
     pub(crate) fn take(&self) -> Result<()> {
-        {
-            let mut lane = self.lane().lock();
-            if lane.spare == 0 {
-                lane.spare = self.budget.take_some(SHARE, 1);
-            }
-            if let Some(left) = lane.spare.checked_sub(1) {
-                lane.spare = left;
-                return Ok(());
-            }
+        if self.lane().lock().take(&self.budget) {
+            return Ok(());
         }
-        for lane in self.lanes.iter() {
-            let mut lane = lane.lock();
-            if let Some(left) = lane.spare.checked_sub(1) {
-                lane.spare = left;
-                return Ok(());
-            }
+        self.take_of_all()
+    }
+
+    /// Takes one that any lane keeps, or that was given back to the whole meanwhile.
+    fn take_of_all(&self) -> Result<()> {
+        let mut lanes = self.all();
+        if lanes.iter_mut().any(|lane| lane.take_spare()) {
+            return Ok(());
         }
-        // Another thread may have given some back to the whole meanwhile.
         self.budget.take(1)
     }
 
@@ -96,7 +99,6 @@ impl Inodes {
         lane.spare = lane.spare.saturating_add(1);
         if lane.spare > SHARE.saturating_mul(2) {
             lane.spare = lane.spare.saturating_sub(SHARE);
-            drop(lane);
             self.budget.give(SHARE);
         }
     }
@@ -108,8 +110,34 @@ impl Inodes {
 
     /// How many are in use.
     pub(crate) fn used(&self) -> u64 {
-        let spare = self.lanes.iter().map(|lane| lane.lock().spare);
+        let lanes = self.all();
+        let spare = lanes.iter().map(|lane| lane.spare);
         self.budget.used().saturating_sub(spare.sum())
+    }
+}
+
+impl Lane {
+    fn number(&mut self, next: &AtomicU64) -> Ino {
+        if self.number.is_multiple_of(RUN) {
+            self.number = next.fetch_add(RUN, Ordering::Relaxed);
+        }
+        let number = self.number;
+        self.number = number.wrapping_add(1);
+        Ino(number)
+    }
+
+    /// Takes one inode of the limit; whether there was one here or in the whole.
+    fn take(&mut self, budget: &Budget) -> bool {
+        if self.spare == 0 {
+            self.spare = budget.take_some(SHARE, 1);
+        }
+        self.take_spare()
+    }
+
+    fn take_spare(&mut self) -> bool {
+        let left = self.spare.checked_sub(1);
+        self.spare = left.unwrap_or(0);
+        left.is_some()
     }
 }
 
@@ -131,7 +159,8 @@ mod tests {
     fn the_limit_is_exact_and_numbers_are_unique_whoever_asks() {
         let host: Arc<dyn Host> = rumpuser_posix::Host::new();
         let inodes = Inodes::new(&host, 1000, 2);
-        assert_eq!(inodes.number().0, 2);
+        assert_eq!(inodes.take_new().map(|ino| ino.0), Ok(2));
+        inodes.give();
         let numbers = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
             for _ in 0..5 {
@@ -139,8 +168,7 @@ mod tests {
                     for _ in 0..200 {
                         inodes.take().unwrap();
                         inodes.give();
-                        inodes.take().unwrap();
-                        numbers.lock().push(inodes.number());
+                        numbers.lock().push(inodes.take_new().unwrap());
                     }
                 });
             }

@@ -33,7 +33,7 @@ impl Tmpfs {
             xattrs.set(name, value);
         }
         let node = Node {
-            ino: self.inodes.number(),
+            ino: self.inodes.take_new()?,
             mode: new.mode,
             uid: new.uid,
             gid: new.gid,
@@ -46,7 +46,6 @@ impl Tmpfs {
             xattrs,
             kind,
         };
-        self.inodes.take()?;
         let space = node.space();
         if space > 0 {
             self.space.take(space).inspect_err(|_| self.inodes.give())?;
