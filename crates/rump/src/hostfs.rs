@@ -273,6 +273,20 @@ pub(crate) fn copy_range(
     Ok(true)
 }
 
+/// Moves bytes of a file of the host to where another one stands, at most `most`, without passing them through memory; gives how many.
+///
+/// # Errors
+/// Those of copy_file_range(2): many mean no more than that the host cannot for these two.
+pub(crate) fn copy_on(
+    from: &File,
+    from_at: u64,
+    to: &File,
+    most: usize,
+) -> rustix::io::Result<usize> {
+    let mut from_at = from_at;
+    fs::copy_file_range(from, Some(&mut from_at), to, None, most)
+}
+
 /// The values of all extended attributes that `list` names and `get` gives. None where the host has no such thing.
 ///
 /// # Errors

@@ -510,3 +510,57 @@ fn a_reader_that_goes_away_is_no_error() {
     let err = String::from_utf8_lossy(&full.stderr);
     assert_eq!(err, "rump: standard output: No space left on device\n");
 }
+
+/// What `cat` writes with standard output as `open` makes it.
+fn cat_into(paths: &[String], out: fs::File) {
+    let mut cat = common::command(&[&["cat".to_owned()], paths].concat());
+    assert!(cat.stdout(out).status().unwrap().success());
+}
+
+#[test]
+fn cat_writes_the_same_whatever_standard_output_is() {
+    let scratch = Scratch::new();
+    // Longer than a buffer, with a hole in it and one at its end.
+    let mut bytes = common::noise(1_500_001);
+    bytes[400_000..900_000].fill(0);
+    bytes.resize(2_100_000, 0);
+    scratch.write("tree/.keep", "");
+    let image = scratch.image("a.img", 16, Some(&scratch.path("tree")));
+    let sparse = scratch.path("sparse");
+    let file = fs::File::create(&sparse).unwrap();
+    for range in [0..400_000, 900_000..1_500_001] {
+        let part = &bytes[range.clone()];
+        std::os::unix::fs::FileExt::write_all_at(&file, part, range.start as u64).unwrap();
+    }
+    file.set_len(bytes.len() as u64).unwrap();
+    good(&["put", sparse.to_str().unwrap(), &at(&image, "/f")]);
+    good(&["put", &scratch.text("tree/.keep"), &at(&image, "/empty")]);
+    let paths = ["/f", "/empty", "/f"].map(|path| at(&image, path));
+    let twice = [&bytes[..], &bytes[..]].concat();
+
+    let piped = rump(&[&["cat".to_owned()], &paths[..]].concat());
+    assert!(piped.out == twice);
+
+    // A file is written where it stands, and stands behind that afterwards.
+    let out = scratch.write("out", "xy......z");
+    let mut file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(&out)
+        .unwrap();
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(2)).unwrap();
+    cat_into(&paths, file.try_clone().unwrap());
+    std::io::Write::write_all(&mut file, b"end").unwrap();
+    assert!(fs::read(&out).unwrap() == [b"xy", &twice[..], b"end"].concat());
+
+    // What is appended to grows.
+    let out = scratch.write("log", "before ");
+    cat_into(
+        &paths[..1],
+        fs::File::options().append(true).open(&out).unwrap(),
+    );
+    assert!(fs::read(&out).unwrap() == [b"before ", &bytes[..]].concat());
+
+    let device = good(&["cp", &paths[0], "/dev/null"]);
+    assert_eq!(device, "");
+}

@@ -1,18 +1,15 @@
 //! `rump cat`.
 
 use crate::{
-    report::{Failure, Outcome},
+    copy::{image_source::ImageContent, stream::Stream},
+    report::Outcome,
     session::{Image, OpenFd, Session},
-    signals,
 };
 use clap::Args;
 use rumpkern::{FileType, OpenFlags};
 use rumpuser::Errno;
 use rumpvfs::calls::At;
-use std::{
-    ffi::OsString,
-    io::{self, Write},
-};
+use std::ffi::OsString;
 
 /// Write files of images to standard output
 #[derive(Args, Debug)]
@@ -23,9 +20,6 @@ pub(crate) struct Cat {
     #[arg(required = true, value_name = "IMAGE[@PART]:/path")]
     operands: Vec<OsString>,
 }
-
-/// Bytes of one read.
-pub(crate) const CHUNK: usize = 1 << 20;
 
 impl Cat {
     /// How to mount.
@@ -38,16 +32,14 @@ impl Cat {
     /// # Errors
     /// What ends the command.
     pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
-        let mut out = io::stdout().lock();
-        let mut buf = Vec::new();
+        let mut out = Stream::stdout()?;
         for operand in &self.operands {
             let address = session.address(operand)?;
             let written = session
                 .open(&address)
-                .and_then(|image| copy(&image, &address.path, &mut out, &mut buf));
+                .and_then(|image| copy(&image, &address.path, &mut out));
             session.report.step(written)?;
         }
-        out.flush()?;
         Ok(())
     }
 }
@@ -74,23 +66,7 @@ pub(crate) fn open_regular<'a>(
 ///
 /// # Errors
 /// Those of both.
-pub(crate) fn copy(
-    image: &Image,
-    path: &[u8],
-    out: &mut dyn Write,
-    buf: &mut Vec<u8>,
-) -> Outcome<()> {
-    let fail = |errno| image.failure(path, errno);
-    let (fd, stat) = open_regular(image, At::Cwd, path).map_err(fail)?;
-    let chunk = usize::try_from(stat.size).unwrap_or(CHUNK).clamp(1, CHUNK);
-    if buf.len() < chunk {
-        buf.resize(chunk, 0);
-    }
-    loop {
-        signals::check()?;
-        match image.proc.read(fd.fd, &mut buf[..chunk]).map_err(fail)? {
-            0 => return Ok(()),
-            got => out.write_all(&buf[..got]).map_err(Failure::from)?,
-        }
-    }
+pub(crate) fn copy(image: &Image, path: &[u8], out: &mut Stream) -> Outcome<()> {
+    let (mut content, size) = ImageContent::of_damaged(image, path)?;
+    out.put(&mut content, size)
 }

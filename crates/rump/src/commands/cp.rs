@@ -10,6 +10,7 @@ use crate::{
         image_sink::ImageSink,
         image_source::{self, From, Links},
         split_last,
+        stream::Stream,
     },
     hostfs,
     quote::{shown, shown_os},
@@ -22,7 +23,7 @@ use rumpkern::FileType;
 use rumpvfs::Calls as _;
 use std::{
     ffi::OsString,
-    io::{self, Write},
+    io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     rc::Rc,
@@ -282,17 +283,20 @@ fn run(session: &Session, how: &How, sources: &[Operand], dest: &Operand) -> Out
     }
     let many = sources.len() > 1;
     match dest {
-        Operand::Stream => ready.iter().try_for_each(|source| {
-            let written = to_stream(source, &mut io::stdout().lock());
-            session.report.step(written).map(drop)
-        }),
+        Operand::Stream => {
+            let mut out = Stream::stdout()?;
+            ready.iter().try_for_each(|source| {
+                let written = to_stream(source, &mut out);
+                session.report.step(written).map(drop)
+            })
+        }
         Operand::Host(path) if hostfs::is_stream(path) => {
             let file = std::fs::OpenOptions::new().write(true).open(path);
             let file = file.map_err(|error| Failure::host(path, &error))?;
-            let mut out = Device { file, error: None };
+            let mut out = Stream::new(file);
             ready.iter().try_for_each(|source| {
                 let written = to_stream(source, &mut out);
-                let written = match out.error.take() {
+                let written = match out.take_error() {
                     Some(errno) => Err(Failure::host(path, &errno.into())),
                     None => written,
                 };
@@ -466,37 +470,9 @@ fn image_target<'a>(
     })
 }
 
-/// A device or FIFO that is written into. Whoever writes takes its errors for those of standard output, or of the source: it keeps the
-/// last one.
-struct Device {
-    file: std::fs::File,
-    error: Option<rustix::io::Errno>,
-}
-
-impl Write for Device {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(buf);
-        if let Err(error) = &written
-            && !matches!(
-                error.kind(),
-                io::ErrorKind::BrokenPipe | io::ErrorKind::Interrupted
-            )
-        {
-            self.error = rustix::io::Errno::from_io_error(error);
-        }
-        written
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
-
-fn to_stream(source: &Ready<'_>, out: &mut dyn Write) -> Outcome<()> {
+fn to_stream(source: &Ready<'_>, out: &mut Stream) -> Outcome<()> {
     match source {
-        Ready::Image(image, address) => {
-            super::cat::copy(image, &address.path, out, &mut Vec::new())
-        }
+        Ready::Image(image, address) => super::cat::copy(image, &address.path, out),
         Ready::Host(path) | Ready::Pipe(path) => {
             let fail = |error: io::Error| Failure::host(path, &error);
             let mut file = std::fs::File::open(path).map_err(fail)?;

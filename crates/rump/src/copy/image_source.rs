@@ -237,6 +237,30 @@ impl<'a> ImageContent<'a> {
             host,
         })
     }
+
+    /// Opens a regular file for who takes what can be read of it, and gives its size. Where its map is damaged, reading tells.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) fn of_damaged(image: &'a Image, path: &[u8]) -> Outcome<(Self, u64)> {
+        let opened = open_regular(image, At::Cwd, path);
+        let (fd, stat) = opened.map_err(|errno| image.failure(path, errno))?;
+        let whole = || Piece {
+            offset: 0,
+            len: stat.size,
+            host: None,
+        };
+        let found = pieces(image, &fd, stat.size);
+        let (pieces, host) = found.unwrap_or_else(|_| (vec![whole()], None));
+        let content = Self {
+            image,
+            path: path.to_vec(),
+            fd,
+            pieces,
+            host,
+        };
+        Ok((content, stat.size))
+    }
 }
 
 impl Content for ImageContent<'_> {

@@ -8,6 +8,7 @@
 //! | [`image_source`], [`host_source`] | trees that are copied from (archives: [`crate::archive`]) |
 //! | [`image_sink`], [`host_sink`] | trees that are copied to |
 //! | [`host_file`], [`writers`] | one file written to the host; many of them, by several threads |
+//! | [`stream`] | files written to standard output or another stream |
 //! | [`ahead`] | a source that is read while the sink is busy |
 
 pub(crate) mod ahead;
@@ -16,6 +17,7 @@ pub(crate) mod host_sink;
 pub(crate) mod host_source;
 pub(crate) mod image_sink;
 pub(crate) mod image_source;
+pub(crate) mod stream;
 pub(crate) mod writers;
 
 use crate::{
