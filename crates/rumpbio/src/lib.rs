@@ -18,6 +18,7 @@
 //! | `transaction` | the running transaction and held blocks |
 //! | `commit` | commit, checkpoint, write-back, abort |
 //! | [`handle`] | [`Handle`]: change, create, forget, roll back |
+//! | [`bitmap`] | bits and runs of bits in a format's maps |
 //! | [`log`] | [`Log`], what a log format implements |
 //! | `space` | [`Space`], whether an operation may use the last free blocks |
 //!
@@ -31,6 +32,7 @@
 
 extern crate alloc;
 
+pub mod bitmap;
 pub mod buffer;
 mod cache;
 mod commit;

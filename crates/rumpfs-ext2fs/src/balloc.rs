@@ -8,7 +8,6 @@
 //! blocks back in the end (removal, holes) may use them, as may what writes to blocks that the file has already.
 
 use crate::{
-    bitmap::{self, Run},
     error::{Error, Expected, Place, Result},
     features::Incompat,
     groups::{GroupDesc, GroupFlags},
@@ -18,7 +17,10 @@ use crate::{
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::ops::Range;
-use rumpbio::{Buf, Space};
+use rumpbio::{
+    Buf, Space,
+    bitmap::{self, Run},
+};
 use rumpuser::Errno;
 
 /// Groups from the goal's on in which a run as long as wanted is looked for before any run will do.
@@ -136,7 +138,7 @@ impl Txn<'_> {
                 });
             }
         }
-        let free = bitmap::zeros(&map, self.group_clusters(group));
+        let free = bitmap::count(&map, false, self.group_clusters(group));
         if free != desc.free_blocks {
             let found = u64::from(desc.free_blocks);
             return Err(Error::value(
@@ -148,7 +150,7 @@ impl Txn<'_> {
         }
         for range in self.writer().fixed_blocks(group)?.iter() {
             let clusters = self.clusters_of(group, range);
-            if !bitmap::all(&map, clusters, true) {
+            if !bitmap::all(&map, true, clusters) {
                 return Err(Error::words(
                     place,
                     "bits of metadata",
@@ -183,7 +185,7 @@ impl Txn<'_> {
                 bitmap::fill(map, range, true);
             }
             bitmap::fill(map, clusters..bits, true);
-            bitmap::zeros(map, clusters)
+            bitmap::count(map, false, clusters)
         });
         if free != desc.free_blocks {
             return Err(Error::value(
@@ -282,7 +284,7 @@ impl Txn<'_> {
         let end = self.group_clusters(group);
         let mut found = None;
         if let Some(at) = goal_bit {
-            let run = bitmap::run_at(&map, at, want, end);
+            let run = bitmap::run_at(&map, false, at, want, end);
             found = self.without_held(group, run).filter(|r| r.first == at);
         }
         if found.is_none() {
@@ -310,7 +312,7 @@ impl Txn<'_> {
     ) -> Option<Run> {
         let mut best: Option<Run> = None;
         for _ in 0..HELD_STEPS {
-            let Some(run) = bitmap::find_run(map, range.clone(), want) else {
+            let Some(run) = bitmap::find_run(map, false, range.clone(), want) else {
                 break;
             };
             let free = self.without_held(group, run);
@@ -434,7 +436,7 @@ impl Txn<'_> {
             ));
         }
         let clusters = self.clusters_of(group, &blocks);
-        if !bitmap::all(&buf.data(), clusters.clone(), true) {
+        if !bitmap::all(&buf.data(), true, clusters.clone()) {
             return Err(Error::words(place, "block to free", blocks.start, "in use"));
         }
         let count = clusters.end.saturating_sub(clusters.start);

@@ -6,7 +6,6 @@
 
 use crate::{
     balloc::free_blocks,
-    bitmap,
     error::{Error, Expected, Place, Result},
     features::Incompat,
     groups::{GroupDesc, GroupFlags},
@@ -14,7 +13,7 @@ use crate::{
     txn::{Txn, bitmap_checksum},
     types::{FsBlock, GroupNumber, InodeNumber, index},
 };
-use rumpbio::Buf;
+use rumpbio::{Buf, bitmap};
 use rumpuser::Errno;
 
 /// A group with fewer free inodes than this part of all gets no more directories while others have more.
@@ -56,7 +55,7 @@ impl Txn<'_> {
                 });
             }
         }
-        let free = bitmap::zeros(&map, bits);
+        let free = bitmap::count(&map, false, bits);
         if free != desc.free_inodes {
             return Err(Error::value(
                 Place::GroupDescriptor(group),
@@ -187,10 +186,14 @@ impl Txn<'_> {
         };
         // A hint past what was ever used would leave a gap of inodes that hold anything.
         let from = hint.max(least).min(never_used.max(least));
-        let found = bitmap::find_zero(&map, from, per_group)
-            .or_else(|| bitmap::find_zero(&map, least, per_group));
+        let mut n = bitmap::find(&map, false, from, per_group);
+        if n == per_group {
+            n = bitmap::find(&map, false, least, per_group);
+        }
         drop(map);
-        let Some(n) = found else { return Ok(None) };
+        if n >= per_group {
+            return Ok(None);
+        }
         self.take_slot(group, &mut desc, &buf, n, dir)?;
         let next = n.saturating_add(1);
         self.writer().notes.lock().last_inode.insert(group, next);
@@ -249,7 +252,7 @@ impl Txn<'_> {
         }
         let buf = self.inode_bitmap(group, &mut desc)?;
         let map = buf.data();
-        Ok(bitmap::all(&map, n..n.saturating_add(1), true))
+        Ok(bitmap::all(&map, true, n..n.saturating_add(1)))
     }
 
     /// Marks an inode that is free as in use, and fills its slot with zeros.
@@ -274,7 +277,7 @@ impl Txn<'_> {
         let first = in_table.saturating_mul(per_block);
         let end = first.saturating_add(per_block).min(sb.inodes_per_group);
         let block = FsBlock(desc.inode_table.0.saturating_add(u64::from(in_table)));
-        if first >= never_used || bitmap::all(&map.data(), first..end, false) {
+        if first >= never_used || bitmap::all(&map.data(), false, first..end) {
             self.create(block)?;
             return Ok(());
         }
@@ -301,7 +304,7 @@ impl Txn<'_> {
         let mut desc = self.fs().group(group)?;
         let buf = self.inode_bitmap(group, &mut desc)?;
         let bit = n..n.saturating_add(1);
-        if inode.ino < sb.first_ino || !bitmap::all(&buf.data(), bit.clone(), true) {
+        if inode.ino < sb.first_ino || !bitmap::all(&buf.data(), true, bit.clone()) {
             return Err(Error::words(
                 Place::InodeBitmap(group),
                 "inode to free",

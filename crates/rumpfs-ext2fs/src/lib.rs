@@ -48,7 +48,7 @@
 //! |---|---|
 //! | [`layout`] | the structures of the medium, byte for byte |
 //! | [`superblock`], [`features`], [`mount`], [`options`], `state`, `torn` | the volume as a whole |
-//! | [`groups`], `balloc`, `ialloc`, `bitmap` | group descriptors; allocating blocks and inodes |
+//! | [`groups`], `balloc`, `ialloc` | group descriptors; allocating blocks and inodes |
 //! | [`inode`], [`inline`], `inline_write` | inodes; data in them |
 //! | [`map`], [`extents`], [`indirect`], and with `_write` | from a file's blocks to the volume's |
 //! | [`dir`], [`htree`], [`hash`], [`listing`], and with `_write` | directories and their index |
@@ -73,7 +73,6 @@ extern crate alloc;
 
 pub mod acl;
 mod balloc;
-mod bitmap;
 pub mod checksum;
 pub mod crypt;
 pub mod dir;

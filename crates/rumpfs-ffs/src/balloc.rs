@@ -7,13 +7,15 @@
 //! always use them.
 
 use crate::{
-    bits::{self, Ones},
     error::{Error, Place, Result},
     maps::Maps,
     txn::Txn,
     volume::Ffs,
 };
-use rumpbio::Space;
+use rumpbio::{
+    Space,
+    bitmap::{self, Run},
+};
 use rumpuser::Errno;
 
 /// A run this long that begins at the goal is good enough, whatever is wanted.
@@ -219,7 +221,8 @@ impl Txn<'_> {
         };
         let next = first.saturating_add(had);
         let end = next.saturating_add(more);
-        if held || bits::find(maps.frag_map(), false, next, end) < end || end > maps.frag_count() {
+        if held || bitmap::find(maps.frag_map(), false, next, end) < end || end > maps.frag_count()
+        {
             return Ok(false);
         }
         self.taken = self.taken.saturating_add(more.into());
@@ -289,12 +292,12 @@ fn find(
     want: u32,
     held: impl Fn(u32, u32) -> Option<(u32, u32)>,
     passed: &mut bool,
-) -> Option<Ones> {
+) -> Option<Run> {
     let (map, end) = (maps.block_map(), maps.block_count());
     let from = from.min(end);
-    let mut best = Ones::default();
+    let mut best = Run::default();
     if is_goal {
-        let run = free_part(bits::run_at(map, from, want, end), &held, passed);
+        let run = free_part(bitmap::run_at(map, true, from, want, end), &held, passed);
         if run.first == from && run.count >= want.min(GOOD_RUN) {
             return Some(run);
         }
@@ -302,7 +305,7 @@ fn find(
     for range in [from..end, 0..from] {
         let mut at = range.start;
         for _ in 0..HELD_STEPS {
-            let Some(run) = bits::find_run(map, at..range.end, want) else {
+            let Some(run) = bitmap::find_run(map, true, at..range.end, want) else {
                 break;
             };
             let part = free_part(run, &held, passed);
@@ -322,9 +325,9 @@ fn find(
 }
 
 /// The longest part of a run that is not held back.
-fn free_part(run: Ones, held: impl Fn(u32, u32) -> Option<(u32, u32)>, passed: &mut bool) -> Ones {
+fn free_part(run: Run, held: impl Fn(u32, u32) -> Option<(u32, u32)>, passed: &mut bool) -> Run {
     let end = run.first.saturating_add(run.count);
-    let mut best = Ones {
+    let mut best = Run {
         first: run.first,
         count: 0,
     };
@@ -334,7 +337,7 @@ fn free_part(run: Ones, held: impl Fn(u32, u32) -> Option<(u32, u32)>, passed: &
         let to = stop.map_or(end, |(first, _)| first.clamp(at, end));
         let count = to.saturating_sub(at);
         if count > best.count {
-            best = Ones { first: at, count };
+            best = Run { first: at, count };
         }
         let Some((_, past)) = stop else { break };
         *passed = true;
@@ -357,7 +360,7 @@ mod tests {
 
     #[test]
     fn what_is_held_is_stepped_over() {
-        let run = Ones {
+        let run = Run {
             first: 10,
             count: 20,
         };

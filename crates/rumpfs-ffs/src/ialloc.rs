@@ -5,7 +5,6 @@
 //! there in a row (`dirpref` of 4.4BSD and its successors).
 
 use crate::{
-    bits,
     error::{Error, Place, Result},
     inode::Inode,
     layout::{ROOT_INO, RawInode1, RawInode2},
@@ -13,11 +12,20 @@ use crate::{
     types::{Version, number},
 };
 use core::mem::offset_of;
+use rumpbio::bitmap;
 use rumpuser::Errno;
 use zerocopy::LittleEndian;
 
 /// Most directories that come into a group one after the other.
 const MOST_DIRS_IN_ROW: u64 = 255;
+
+/// Byte of the generation in an inode.
+fn generation_at(version: Version) -> usize {
+    match version {
+        Version::Ufs1 => offset_of!(RawInode1<LittleEndian>, generation),
+        Version::Ufs2 => offset_of!(RawInode2<LittleEndian>, generation),
+    }
+}
 
 impl Txn<'_> {
     /// Allocates an inode near `parent`, and clears it. Gives its number and its generation.
@@ -53,8 +61,18 @@ impl Txn<'_> {
 
     /// The group of an inode.
     pub(crate) fn inode_group(&self, ino: u64) -> u32 {
+        self.inode_slot(ino).0
+    }
+
+    /// The group of an inode, and its number there.
+    pub(crate) fn inode_slot(&self, ino: u64) -> (u32, u32) {
         let per = u64::from(self.sb().inodes_per_group);
-        u32::try_from(ino.checked_div(per).unwrap_or(0)).unwrap_or(0)
+        let group = ino.checked_div(per).unwrap_or(0);
+        let n = ino.checked_rem(per).unwrap_or(u64::MAX);
+        (
+            u32::try_from(group).unwrap_or(0),
+            u32::try_from(n).unwrap_or(u32::MAX),
+        )
     }
 
     /// The group for a new directory.
@@ -119,9 +137,9 @@ impl Txn<'_> {
             return Ok(None);
         };
         let from = maps.inode_rotor().max(least).min(per);
-        let mut n = bits::find(maps.inode_map(), false, from, per);
+        let mut n = bitmap::find(maps.inode_map(), false, from, per);
         if n == per {
-            n = bits::find(maps.inode_map(), false, least, per);
+            n = bitmap::find(maps.inode_map(), false, least, per);
         }
         if n == per {
             return Ok(None);
@@ -162,10 +180,7 @@ impl Txn<'_> {
     }
 
     fn set_generation(&mut self, ino: u64, generation: u32) -> Result<()> {
-        let at = match self.sb().version {
-            Version::Ufs1 => offset_of!(RawInode1<LittleEndian>, generation),
-            Version::Ufs2 => offset_of!(RawInode2<LittleEndian>, generation),
-        };
+        let at = generation_at(self.sb().version);
         let bytes = self.sb().order.bytes_u32(generation);
         self.modify_inode(ino, |inode| {
             let end = at.saturating_add(bytes.len());
@@ -177,10 +192,7 @@ impl Txn<'_> {
 
     /// Clears an inode but for its generation, which gets the next value.
     fn clear_inode(&mut self, ino: u64) -> Result<u32> {
-        let at = match self.sb().version {
-            Version::Ufs1 => offset_of!(RawInode1<LittleEndian>, generation),
-            Version::Ufs2 => offset_of!(RawInode2<LittleEndian>, generation),
-        };
+        let at = generation_at(self.sb().version);
         let order = self.sb().order;
         let random = self.stock()?.random();
         self.modify_inode(ino, |inode| {
@@ -206,20 +218,14 @@ impl Txn<'_> {
     /// [`Error::Value`] if it is free already.
     pub(crate) fn free_inode(&mut self, ino: u64, dir: bool) -> Result<()> {
         self.clear_inode(ino)?;
-        let group = self.inode_group(ino);
-        let first = u64::from(group).saturating_mul(self.sb().inodes_per_group.into());
-        let n = u32::try_from(ino.saturating_sub(first)).unwrap_or(u32::MAX);
-        let before = self.change(group)?.inode_rotor();
-        if !self.change(group)?.set_inode(n, false, dir) {
-            return Err(Error::value(
-                Place::Inode(ino),
-                "state",
-                number(0),
-                "in use",
-            ));
+        let (group, n) = self.inode_slot(ino);
+        let maps = self.change(group)?;
+        if !maps.set_inode(n, false, dir) {
+            let place = Place::Inode(ino);
+            return Err(Error::value(place, "state", number(0), "in use"));
         }
-        if n < before {
-            self.change(group)?.set_inode_rotor(n);
+        if n < maps.inode_rotor() {
+            maps.set_inode_rotor(n);
         }
         self.stock()?.set_nameless(ino, None);
         Ok(())

@@ -1,17 +1,42 @@
-//! Writing inodes.
+//! Writing inodes, and changing their attributes.
 
 use crate::{
     error::{Error, Place, Result},
     inode::{Content, FileType, Inode, Pointers},
-    layout::{RawInode1, RawInode2},
+    layout::{RawInode1, RawInode2, file_flag},
     superblock::{Maker, Superblock},
-    txn::Txn,
+    txn::{Size, Txn},
     types::{Order, Version, index},
     volume::{Ffs, Neighbours},
 };
 use core::mem::offset_of;
+use rumpbio::Space;
 use rumpuser::{Errno, Timespec};
 use zerocopy::{BigEndian, ByteOrder, FromBytes, LittleEndian};
+
+/// Flags that have a meaning here or in other systems, and that a caller may change.
+const CHANGEABLE: u32 = 0x00FF_FFFF & !file_flag::SF_SNAPSHOT & !0x80_0000;
+
+/// A change of attributes; what is `None` stays.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Change {
+    /// Permissions: 12 bits.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Access time.
+    pub atime: Option<Timespec>,
+    /// Modification time.
+    pub mtime: Option<Timespec>,
+    /// Change time.
+    pub ctime: Option<Timespec>,
+    /// Creation time.
+    pub birthtime: Option<Timespec>,
+    /// Flags.
+    pub flags: Option<u32>,
+}
 
 impl Ffs {
     /// Where an inode is: its fragment, and its byte in that; and the fragments of its block.
@@ -41,6 +66,48 @@ impl Ffs {
             index(byte & superblock.frag_size().wrapping_sub(1)),
             block,
         ))
+    }
+
+    /// Changes attributes.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for flags that cannot be set, `EINVAL` for owners that the format has no room for.
+    pub fn change(&self, inode: &mut Inode, change: &Change, now: Timespec) -> Result<()> {
+        let flags = change.flags.unwrap_or(inode.flags);
+        if (flags ^ inode.flags) & !CHANGEABLE != 0 {
+            return Err(Error::Refused(Errno::EOPNOTSUPP));
+        }
+        self.transact_on(Size::Names, Space::Reserve, now, inode, |txn, inode| {
+            inode.mode = change.mode.map_or(inode.mode, |mode| mode & 0o7777);
+            inode.uid = change.uid.unwrap_or(inode.uid);
+            inode.gid = change.gid.unwrap_or(inode.gid);
+            let fit = |time: Option<Timespec>, now: Timespec| {
+                time.map_or(now, |time| self.fit_time(time))
+            };
+            inode.atime = fit(change.atime, inode.atime);
+            inode.mtime = fit(change.mtime, inode.mtime);
+            inode.ctime = fit(change.ctime, inode.ctime);
+            if let (Some(time), Some(_)) = (change.birthtime, inode.birthtime) {
+                inode.birthtime = Some(time);
+            }
+            inode.flags = flags;
+            txn.store_inode(inode)
+        })
+    }
+
+    /// A time as an inode keeps it.
+    pub(crate) fn fit_time(&self, time: Timespec) -> Timespec {
+        match self.superblock.version {
+            Version::Ufs2 => time,
+            Version::Ufs1 => Timespec {
+                sec: time.sec.clamp(i32::MIN.into(), i32::MAX.into()),
+                nsec: if self.superblock.old_inodes {
+                    0
+                } else {
+                    time.nsec
+                },
+            },
+        }
     }
 }
 
@@ -83,15 +150,7 @@ impl Txn<'_> {
 impl Inode {
     /// The mode with its type.
     pub(crate) fn full_mode(&self) -> u16 {
-        let kind = match self.file_type {
-            FileType::Fifo => 1_u16,
-            FileType::Character => 2,
-            FileType::Directory => 4,
-            FileType::Block => 6,
-            FileType::Regular => 8,
-            FileType::Symlink => 10,
-            FileType::Socket => 12,
-        };
+        let kind = u16::from(self.file_type.bits());
         kind.wrapping_shl(12) | u16::try_from(self.mode & 0o7777).unwrap_or(0)
     }
 

@@ -5,7 +5,6 @@
 //! back as its last change, and leaves the journal where it is.
 
 use crate::{
-    bits,
     error::{Error, Place, Result},
     inode::FileType,
     layout::{ROOT_INO, file_flag, journal_flag},
@@ -21,7 +20,7 @@ use crate::{
     },
 };
 use alloc::{sync::Arc, vec::Vec};
-use rumpbio::{Log as _, Space};
+use rumpbio::{Log as _, Space, bitmap};
 use rumpuser::{Errno, Timespec, sync::Mutex};
 
 /// What is known of the journal.
@@ -230,9 +229,7 @@ impl Ffs {
         // Allocated, and nothing more.
         let dir = listed.mode & 0o170_000 == 0o040_000;
         self.transact(Size::Names, Space::Reserve, now, |txn| {
-            let group = txn.inode_group(ino);
-            let first = u64::from(group).saturating_mul(txn.sb().inodes_per_group.into());
-            let n = u32::try_from(ino.saturating_sub(first)).unwrap_or(u32::MAX);
+            let (group, n) = txn.inode_slot(ino);
             if txn.change(group)?.inode_in_use(n) {
                 txn.free_inode(ino, dir)?;
             }
@@ -281,8 +278,8 @@ impl Txn<'_> {
         let (map, end) = (maps.block_map(), maps.block_count());
         let mut at = 0;
         while at < end {
-            let first = bits::find(map, true, at, end);
-            at = bits::find(map, false, first, end);
+            let first = bitmap::find(map, true, at, end);
+            at = bitmap::find(map, false, first, end);
             let frags = u64::from(at.saturating_sub(first)).wrapping_shl(bits);
             if frags > longest.frags {
                 let first = base.saturating_add(u64::from(first).wrapping_shl(bits));

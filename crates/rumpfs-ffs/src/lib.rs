@@ -39,12 +39,13 @@
 //! | [`layout`] | the structures of the medium, byte for byte |
 //! | [`superblock`] | finding and checking it; whose variant it is |
 //! | [`cg`] | cylinder groups: their numbers and maps |
-//! | [`maps`], [`bits`] | a group's maps, changed with all counts in step |
+//! | [`maps`] | a group's maps, changed with all counts in step |
 //! | [`volume`] | metadata by fragment, inodes by number |
 //! | [`inode`], [`map`], [`dir`], [`xattr`] | files: attributes, places, names, extended attributes |
 //! | `txn`, [`stock`] | transactions, and what they know of space |
 //! | `balloc`, `ialloc` | allocating blocks, fragments, inodes |
-//! | `inode_write`, `map_write`, `dir_write`, [`xattr_write`] | changing files' metadata; `dir_index` finds names of large directories |
+//! | [`inode_write`], `map_write`, `dir_write`, [`xattr_write`] | changing files' metadata; `dir_index` finds names of large directories |
+//! | [`placing`] | which places the blocks of a file get |
 //! | [`file_write`], [`names`] | operations on files and on names |
 //! | `state` | clean or in use, and the counts that go with each commit |
 //! | [`wapbl`], `overlay` | the journal: its images, laid over the device or written home; writing it |
@@ -66,7 +67,6 @@
 extern crate alloc;
 
 mod balloc;
-pub mod bits;
 pub mod cg;
 pub mod check;
 pub mod dir;
@@ -76,7 +76,7 @@ pub mod error;
 pub mod file_write;
 mod ialloc;
 pub mod inode;
-mod inode_write;
+pub mod inode_write;
 mod journal;
 pub mod layout;
 pub mod map;
@@ -85,6 +85,7 @@ pub mod maps;
 pub mod names;
 pub mod options;
 mod overlay;
+pub mod placing;
 mod state;
 pub mod stock;
 pub mod superblock;

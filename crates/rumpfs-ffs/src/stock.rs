@@ -39,8 +39,8 @@ pub(crate) struct Stock {
     /// The superblock's totals are old.
     pub(crate) totals_changed: bool,
     groups: BTreeMap<u32, Group>,
-    /// Groups that the open transaction has changed, as they were before.
-    undo: Vec<(u32, Maps)>,
+    /// Groups whose maps the open transaction has changed, with their counts before.
+    touched: Vec<(u32, Counts)>,
     /// Counts the looks at groups, to find out which was not used for long.
     clock: u64,
     /// Directories made in a group one after the other without a file between them.
@@ -86,7 +86,7 @@ impl Stock {
             totals: Totals::default(),
             totals_changed: true,
             groups: BTreeMap::new(),
-            undo: Vec::new(),
+            touched: Vec::new(),
             clock: 0,
             dirs_in_row: BTreeMap::new(),
             nameless: BTreeMap::new(),
@@ -153,7 +153,7 @@ impl Stock {
             .unwrap_or(0)
             .max(8);
         if self.groups.len() >= most {
-            let idle = |group: &u32| !self.undo.iter().any(|(touched, _)| touched == group);
+            let idle = |group: &u32| !self.touched.iter().any(|(touched, _)| touched == group);
             let oldest = self.groups.iter().filter(|(group, _)| idle(group));
             let oldest = oldest.min_by_key(|(_, entry)| entry.used);
             if let Some(group) = oldest.map(|(group, _)| *group) {
@@ -167,20 +167,20 @@ impl Stock {
     /// The maps of a group that the open transaction changes, if they are in memory.
     pub(crate) fn change(&mut self, group: u32) -> Option<&mut Maps> {
         let entry = self.groups.get_mut(&group)?;
-        if !self.undo.iter().any(|(touched, _)| *touched == group) {
-            self.undo.push((group, entry.maps.clone()));
+        if !self.touched.iter().any(|(touched, _)| *touched == group) {
+            self.touched.push((group, entry.maps.counts()));
         }
         Some(&mut entry.maps)
     }
 
     /// How many groups the open transaction has changed.
     pub(crate) fn touched(&self) -> usize {
-        self.undo.len()
+        self.touched.len()
     }
 
     /// The groups that the open transaction has changed.
     pub(crate) fn touched_groups(&self) -> Vec<u32> {
-        self.undo.iter().map(|(group, _)| *group).collect()
+        self.touched.iter().map(|(group, _)| *group).collect()
     }
 
     /// Adds an inode without a name, or takes one away.
@@ -195,11 +195,11 @@ impl Stock {
     /// Keeps what the open transaction has changed.
     pub(crate) fn keep(&mut self) {
         self.nameless_undo.clear();
-        for (group, before) in core::mem::take(&mut self.undo) {
+        for (group, before) in core::mem::take(&mut self.touched) {
             let Some(entry) = self.groups.get(&group) else {
                 continue;
             };
-            let (before, after) = (before.counts(), entry.maps.counts());
+            let after = entry.maps.counts();
             if before == after {
                 continue;
             }
@@ -223,10 +223,9 @@ impl Stock {
                 None => self.nameless.remove(&ino),
             };
         }
-        for (group, before) in core::mem::take(&mut self.undo) {
-            if let Some(entry) = self.groups.get_mut(&group) {
-                entry.maps = before;
-            }
+        // Their buffers have them as they were.
+        for (group, _) in core::mem::take(&mut self.touched) {
+            self.groups.remove(&group);
         }
     }
 

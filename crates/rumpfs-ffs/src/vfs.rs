@@ -2,11 +2,12 @@
 
 use crate::{
     error::{Error, Place as Where, Result as FormatResult},
-    file_write::{self, Change},
     inode::{Content, FileType as InodeType, Inode},
+    inode_write::Change,
     layout::{LINK_MAX, ROOT_INO, volume_flag},
     names::{self, Dirs, NamePlace, NewKind as FormatKind, NewNode},
     options::Options,
+    placing,
     superblock::{self, Maker, Superblock},
     types::{index, round_up},
     volume::Ffs,
@@ -656,7 +657,7 @@ fn name_place<'n>(name: Name<'n>, slot: DirSlot) -> NamePlace<'n> {
     }
 }
 
-fn placed_as(piece: file_write::Placed) -> Placed {
+fn placed_as(piece: placing::Placed) -> Placed {
     Placed {
         offset: piece.offset,
         len: piece.len,

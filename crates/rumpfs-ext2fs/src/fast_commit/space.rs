@@ -2,7 +2,6 @@
 
 use super::{Added, Target};
 use crate::{
-    bitmap,
     error::{Error, Place, Result},
     extents::Extent,
     inode::Inode,
@@ -13,6 +12,7 @@ use crate::{
 };
 use alloc::vec::Vec;
 use core::ops::Range;
+use rumpbio::bitmap;
 
 impl Target<'_> {
     /// Marks the blocks of all ranges.
@@ -206,7 +206,7 @@ impl Txn<'_> {
         let map = buf.data();
         let mut runs = Vec::new();
         for cluster in clusters {
-            if bitmap::all(&map, cluster..cluster.saturating_add(1), !used) {
+            if bitmap::all(&map, !used, cluster..cluster.saturating_add(1)) {
                 runs.push(cluster);
             }
         }

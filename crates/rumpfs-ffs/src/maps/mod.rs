@@ -5,16 +5,24 @@
 //! cylinder and rotational position.
 
 use crate::{
-    bits,
     cg::Group,
     error::{Error, Place, Result},
     layout::RawGroup,
-    superblock::{Disk, Superblock},
-    types::{Order, Version, index, number},
+    superblock::Superblock,
+    types::{Order, Version, index},
 };
 use alloc::{boxed::Box, vec, vec::Vec};
 use core::{mem::offset_of, ops::Range};
+use rumpbio::bitmap;
 use zerocopy::LittleEndian;
+
+mod change;
+mod frag_runs;
+mod positions;
+
+use frag_runs::run_in;
+pub use frag_runs::runs_of;
+use positions::Positions;
 
 /// Counts of a group (`struct csum`), or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,45 +71,6 @@ struct Runs {
     longest: u32,
     counts_at: usize,
     map_at: usize,
-}
-
-/// Where blocks are counted by cylinder and rotational position.
-#[derive(Clone, Copy)]
-struct Positions {
-    disk: Disk,
-    /// Cylinders, and positions in each.
-    cylinders: (u32, u32),
-    totals_at: usize,
-    counts_at: usize,
-}
-
-/// The lengths of the runs of ones in a byte, that of length `n` as bit `n - 1`; and how often each is there, four bits each.
-const RUNS_IN: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0_usize;
-    while byte < 256 {
-        let (mut counts, mut run, mut bit) = (0_u32, 0_u32, 0_u32);
-        while bit <= 8 {
-            if bit < 8 && byte >> bit & 1 == 1 {
-                run = run.wrapping_add(1);
-            } else if run > 0 {
-                let shift = run.wrapping_sub(1).wrapping_mul(4);
-                counts = counts.wrapping_add(1_u32.wrapping_shl(shift));
-                run = 0;
-            }
-            bit = bit.wrapping_add(1);
-        }
-        table[byte] = counts;
-        byte = byte.wrapping_add(1);
-    }
-    table
-};
-
-/// How many runs of ones of the length `len` the bits have.
-#[must_use]
-pub fn runs_of(byte: u8, len: u32) -> u32 {
-    let counts = RUNS_IN.get(usize::from(byte)).copied().unwrap_or(0);
-    counts.wrapping_shr(len.saturating_sub(1).wrapping_mul(4)) & 0xF
 }
 
 impl Maps {
@@ -161,7 +130,7 @@ impl Maps {
         let whole = self.whole();
         for block in 0..blocks {
             if self.frags_of_block(block) == whole {
-                bits::set(&mut map, block, true);
+                bitmap::set(&mut map, block, true);
             }
         }
         map.into_boxed_slice()
@@ -187,7 +156,7 @@ impl Maps {
             }
         }
         for range in self.fixed(superblock) {
-            if bits::find(self.frag_map(), true, range.start, range.end) < range.end {
+            if bitmap::find(self.frag_map(), true, range.start, range.end) < range.end {
                 return Err(Error::value(place, "map", range.start, "metadata in use"));
             }
         }
@@ -202,13 +171,13 @@ impl Maps {
     /// What the maps say.
     #[must_use]
     pub fn counted(&self) -> Counts {
-        let blocks = bits::ones(&self.blocks, self.block_count());
-        let frags = bits::ones(self.frag_map(), self.frags);
-        let used = bits::ones(self.inode_map(), self.inodes);
+        let blocks = bitmap::count(&self.blocks, true, self.block_count());
+        let frags = bitmap::count(self.frag_map(), true, self.frags);
+        let inodes = bitmap::count(self.inode_map(), false, self.inodes);
         Counts {
             dirs: self.counts().dirs,
             blocks,
-            inodes: self.inodes.saturating_sub(used),
+            inodes,
             frags: frags.saturating_sub(blocks.wrapping_shl(self.ratio_bits)),
         }
     }
@@ -334,48 +303,11 @@ impl Maps {
     /// Whether an inode is in use.
     #[must_use]
     pub fn inode_in_use(&self, n: u32) -> bool {
-        bits::get(self.inode_map(), n)
+        bitmap::get(self.inode_map(), n)
     }
 
     fn u32(&self, at: usize) -> Option<u32> {
         self.order.u32(self.bytes.get(at..)?)
-    }
-
-    fn put(&mut self, at: usize, bytes: &[u8]) {
-        let end = at.saturating_add(bytes.len());
-        if let Some(to) = self.bytes.get_mut(at..end) {
-            to.copy_from_slice(bytes);
-            for byte in [at, end.saturating_sub(1)] {
-                let frag = number(byte).wrapping_shr(self.frag_bits);
-                self.changed |= 1_u64
-                    .checked_shl(u32::try_from(frag).unwrap_or(64))
-                    .unwrap_or(0);
-            }
-        }
-    }
-
-    fn put_u32(&mut self, at: usize, n: u32) {
-        let bytes = self.order.bytes_u32(n);
-        self.put(at, &bytes);
-    }
-
-    /// Adds to a count; one that a damaged volume has too small stays 0.
-    fn add(&mut self, at: usize, n: i32) {
-        if n != 0
-            && let Some(before) = self.u32(at)
-        {
-            self.put_u32(at, before.saturating_add_signed(n));
-        }
-    }
-
-    /// Sets the time of the last change, in seconds.
-    pub fn set_time(&mut self, sec: i64) {
-        let short = u32::try_from(sec.max(0)).unwrap_or(u32::MAX);
-        self.put_u32(offset_of!(RawGroup<LittleEndian>, old_time), short);
-        if self.version == Version::Ufs2 {
-            let bytes = self.order.bytes_u64(sec.max(0).unsigned_abs());
-            self.put(offset_of!(RawGroup<LittleEndian>, time), &bytes);
-        }
     }
 
     /// Where the last block was taken.
@@ -397,139 +329,6 @@ impl Maps {
     pub fn inode_rotor(&self) -> u32 {
         self.u32(offset_of!(RawGroup<LittleEndian>, irotor))
             .unwrap_or(0)
-    }
-
-    /// Notes where the last block was taken, as a fragment of the group.
-    pub fn set_rotor(&mut self, frag: u32) {
-        self.put_u32(offset_of!(RawGroup<LittleEndian>, rotor), frag);
-    }
-
-    /// Notes where the last fragments were taken.
-    pub fn set_frag_rotor(&mut self, frag: u32) {
-        self.put_u32(offset_of!(RawGroup<LittleEndian>, frotor), frag);
-    }
-
-    /// Notes where an inode is free: nothing before it is looked at first.
-    pub fn set_inode_rotor(&mut self, n: u32) {
-        self.put_u32(offset_of!(RawGroup<LittleEndian>, irotor), n);
-    }
-
-    /// Notes how many inodes are initialised.
-    pub fn set_initialised(&mut self, inodes: u32) {
-        self.put_u32(offset_of!(RawGroup<LittleEndian>, initediblk), inodes);
-    }
-
-    /// Takes or frees an inode. `false`: it was that already, and nothing has changed.
-    pub fn set_inode(&mut self, n: u32, in_use: bool, dir: bool) -> bool {
-        if n >= self.inodes || self.inode_in_use(n) == in_use {
-            return false;
-        }
-        let at = self.inodes_at.saturating_add(index(u64::from(n / 8)));
-        let mask = 1_u8.wrapping_shl(n % 8);
-        let byte = self.bytes.get(at).copied().unwrap_or(0);
-        self.put(at, &[if in_use { byte | mask } else { byte & !mask }]);
-        let one = if in_use { 1 } else { -1 };
-        self.add(CS.saturating_add(8), 0_i32.saturating_sub(one));
-        if dir {
-            self.add(CS, one);
-        }
-        if in_use {
-            self.put_u32(offset_of!(RawGroup<LittleEndian>, irotor), n);
-        }
-        true
-    }
-
-    /// Takes or frees `count` fragments from `first` on, which may reach over blocks. `false`: one of them was that already, or is not
-    /// of the group, and nothing has changed.
-    pub fn set_frags(&mut self, first: u32, count: u32, free: bool) -> bool {
-        let end = first.saturating_add(count);
-        if end > self.frags || bits::find(self.frag_map(), free, first, end) < end {
-            return false;
-        }
-        let mut at = first;
-        while at < end {
-            let block = at.wrapping_shr(self.ratio_bits);
-            let start = block.wrapping_shl(self.ratio_bits);
-            let stop = end.min(start.saturating_add(self.ratio()));
-            let len = stop.saturating_sub(at);
-            let ones = u8::MAX.wrapping_shr(8_u32.saturating_sub(len));
-            let mask = ones.wrapping_shl(at.saturating_sub(start));
-            let before = self.frags_of_block(block);
-            let after = if free { before | mask } else { before & !mask };
-            self.change_block(block, before, after);
-            at = stop;
-        }
-        true
-    }
-
-    /// Gives a block other bits, and keeps all counts in step.
-    fn change_block(&mut self, block: u32, before: u8, after: u8) {
-        let bit = block.wrapping_shl(self.ratio_bits);
-        let at = self.frags_at.saturating_add(index(u64::from(bit / 8)));
-        let old = self.bytes.get(at).copied().unwrap_or(0);
-        let cleared = old & !self.whole().wrapping_shl(bit % 8);
-        self.put(at, &[cleared | after.wrapping_shl(bit % 8)]);
-        let whole = self.whole();
-        let partial = |bits: u8| if bits == whole { 0 } else { bits };
-        let (was, is) = (partial(before), partial(after));
-        for len in 1..self.ratio() {
-            let change = count(runs_of(is, len)).saturating_sub(count(runs_of(was, len)));
-            self.add(frsum(len), change);
-        }
-        let change = count(is.count_ones()).saturating_sub(count(was.count_ones()));
-        self.add(CS.saturating_add(12), change);
-        match (before == whole, after == whole) {
-            (false, true) => self.count_block(block, true),
-            (true, false) => self.count_block(block, false),
-            _ => {}
-        }
-    }
-
-    /// A block has become free as a whole, or is that no more.
-    fn count_block(&mut self, block: u32, free: bool) {
-        let one = if free { 1 } else { -1 };
-        self.add(CS.saturating_add(4), one);
-        bits::set(&mut self.blocks, block, free);
-        if let Some(runs) = self.runs {
-            self.count_runs(runs, block, free);
-        }
-        if let Some(positions) = self.positions
-            && let Some((total, place)) = positions.of(block.wrapping_shl(self.ratio_bits))
-        {
-            self.add(total, one);
-            self.add_u16(place, if free { 1 } else { -1 });
-        }
-    }
-
-    fn count_runs(&mut self, runs: Runs, block: u32, free: bool) {
-        let at = runs.map_at.saturating_add(index(u64::from(block / 8)));
-        let byte = self.bytes.get(at).copied().unwrap_or(0);
-        let mask = 1_u8.wrapping_shl(block % 8);
-        self.put(at, &[if free { byte | mask } else { byte & !mask }]);
-        let map = self.bytes.get(runs.map_at..).unwrap_or_default();
-        let next = block.saturating_add(1);
-        let behind = bits::run_at(map, next, runs.longest, self.block_count()).count;
-        let before = bits::run_before(map, block, runs.longest);
-        let whole = before.saturating_add(behind).saturating_add(1);
-        let one = if free { 1 } else { -1 };
-        let at = |len: u32| {
-            let len = len.min(runs.longest);
-            runs.counts_at
-                .saturating_add(index(len.into()).saturating_mul(4))
-        };
-        self.add(at(whole), one);
-        for len in [before, behind] {
-            if len > 0 {
-                self.add(at(len), 0_i32.saturating_sub(one));
-            }
-        }
-    }
-
-    fn add_u16(&mut self, at: usize, n: i16) {
-        if let Some(before) = self.bytes.get(at..).and_then(|rest| self.order.u16(rest)) {
-            let bytes = self.order.bytes_u16(before.wrapping_add_signed(n));
-            self.put(at, &bytes);
-        }
     }
 
     /// The first block at or behind `from`, else from the start on, whose fragments have a run of exactly `len` free ones, and that run:
@@ -555,22 +354,6 @@ impl Maps {
             .find_map(&mut found)
             .or_else(|| (0..start).find_map(&mut found))
     }
-}
-
-/// Where in a byte the first run of exactly `len` ones begins.
-fn run_in(byte: u8, len: u32) -> Option<u32> {
-    let ones = u16::from(u8::MAX.wrapping_shr(8_u32.saturating_sub(len)));
-    // A zero on both sides.
-    let padded = u16::from(byte).wrapping_shl(1);
-    let around = ones.wrapping_shl(1) | 1 | 1_u16.wrapping_shl(len.saturating_add(1));
-    (0..8_u32).find(|at| {
-        let window = padded.wrapping_shr(*at) & around;
-        window == ones.wrapping_shl(1)
-    })
-}
-
-fn count(n: u32) -> i32 {
-    i32::try_from(n).unwrap_or(i32::MAX)
 }
 
 /// Byte of the counts.
@@ -605,45 +388,6 @@ pub(crate) fn fixed(superblock: &Superblock, group: u32, frags: u32) -> [Range<u
             table_end.saturating_sub(base),
         ),
     ]
-}
-
-impl Positions {
-    /// Where the block that begins with a fragment of the group is counted: by cylinder, and by position in it.
-    fn of(&self, frag: u32) -> Option<(usize, usize)> {
-        let (per_group, positions) = self.cylinders;
-        let Disk {
-            sectors,
-            track,
-            track_all,
-            interleave,
-            skew,
-            frag_sectors,
-        } = self.disk;
-        let sector = frag.saturating_mul(frag_sectors);
-        let cylinder = sector.checked_div(sectors)?;
-        if cylinder >= per_group {
-            return None;
-        }
-        let position = if positions <= 1 {
-            0
-        } else {
-            let within = sector.checked_rem(sectors)?;
-            let turned = within.checked_div(track)?.saturating_mul(skew);
-            let along = within.checked_rem(track)?.saturating_mul(interleave);
-            let at = turned.saturating_add(along).checked_rem(track)?;
-            at.saturating_mul(positions).checked_div(track_all)?
-        };
-        if position >= positions.max(1) {
-            return None;
-        }
-        let entry = cylinder.saturating_mul(positions).saturating_add(position);
-        Some((
-            self.totals_at
-                .saturating_add(index(cylinder.into()).saturating_mul(4)),
-            self.counts_at
-                .saturating_add(index(entry.into()).saturating_mul(2)),
-        ))
-    }
 }
 
 #[cfg(test)]
@@ -688,7 +432,7 @@ mod tests {
         let mut runs = [0; 5];
         let mut at = 0;
         while at < 128 {
-            let run = bits::run_at(cg.block_map(), at, 1024, 128).count;
+            let run = bitmap::run_at(cg.block_map(), true, at, 1024, 128).count;
             if run > 0 {
                 runs[run.min(4) as usize] += 1;
             }
@@ -748,10 +492,6 @@ mod tests {
         assert_eq!(cg.find_frags(0, 3, |_| true), Some(205));
         assert_eq!(cg.find_frags(500, 3, |_| true), Some(205));
         assert_eq!(cg.find_frags(500, 3, |frag| frag != 205), None);
-        assert_eq!(run_in(0b0111_0110, 3), Some(4));
-        assert_eq!(run_in(0b0111_0110, 2), Some(1));
-        assert_eq!(run_in(0b1110_0000, 3), Some(5));
-        assert_eq!(run_in(0b1111_1111, 3), None);
     }
 
     #[test]
