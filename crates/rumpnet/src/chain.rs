@@ -1,0 +1,232 @@
+//! Payload: bytes in order, in pieces that nobody copies.
+
+use alloc::collections::VecDeque;
+use bytes::{Buf as _, Bytes};
+
+/// Bytes in order, in pieces that are shared and never changed. Most packets have one piece, and then nothing is allocated
+/// besides it. No piece is empty.
+#[derive(Clone, Debug, Default)]
+pub struct Chain {
+    /// Empty only when the chain is.
+    first: Bytes,
+    rest: VecDeque<Bytes>,
+    len: usize,
+}
+
+impl Chain {
+    /// No bytes.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            first: Bytes::new(),
+            rest: VecDeque::new(),
+            len: 0,
+        }
+    }
+
+    /// Number of bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The pieces in order.
+    pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
+        let first = (!self.first.is_empty()).then_some(&self.first);
+        first.into_iter().chain(&self.rest)
+    }
+
+    /// The bytes in one piece, if they are.
+    #[must_use]
+    pub fn single(&self) -> Option<&[u8]> {
+        self.rest.is_empty().then_some(&self.first)
+    }
+
+    /// Adds a piece at the end.
+    pub fn push(&mut self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
+        self.len = self.len.saturating_add(piece.len());
+        if self.first.is_empty() {
+            self.first = piece;
+        } else {
+            self.rest.push_back(piece);
+        }
+    }
+
+    /// Adds all pieces of `other` at the end.
+    pub fn append(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        self.push(other.first);
+        self.len = self
+            .len
+            .saturating_add(other.rest.iter().map(Bytes::len).sum());
+        self.rest.extend(other.rest);
+    }
+
+    /// Takes the first `count` bytes away, all if there are fewer.
+    pub fn advance(&mut self, count: usize) {
+        drop(self.split_to(count));
+    }
+
+    /// Takes the first `count` bytes out, all if there are fewer.
+    #[must_use]
+    pub fn split_to(&mut self, count: usize) -> Self {
+        if count >= self.len {
+            return core::mem::take(self);
+        }
+        let mut taken = Self::new();
+        while taken.len < count {
+            let wanted = count.saturating_sub(taken.len);
+            if self.first.len() > wanted {
+                self.len = self.len.saturating_sub(wanted);
+                taken.push(self.first.split_to(wanted));
+                break;
+            }
+            self.len = self.len.saturating_sub(self.first.len());
+            let next = self.rest.pop_front().unwrap_or_default();
+            taken.push(core::mem::replace(&mut self.first, next));
+        }
+        taken
+    }
+
+    /// Keeps the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        if len < self.len {
+            *self = self.split_to(len);
+        }
+    }
+
+    /// `len` bytes from `from` on, fewer at the end. The pieces are shared.
+    #[must_use]
+    pub fn slice(&self, from: usize, len: usize) -> Self {
+        let mut part = Self::new();
+        let mut skip = from;
+        for piece in self.pieces() {
+            let wanted = len.saturating_sub(part.len);
+            if wanted == 0 {
+                break;
+            }
+            if skip >= piece.len() {
+                skip = skip.saturating_sub(piece.len());
+                continue;
+            }
+            let end = piece.len().min(skip.saturating_add(wanted));
+            part.push(piece.slice(skip..end));
+            skip = 0;
+        }
+        part
+    }
+
+    /// Copies bytes from `from` on into `buf`; returns how many there were.
+    pub fn copy_to(&self, from: usize, buf: &mut [u8]) -> usize {
+        let (mut skip, mut done) = (from, 0_usize);
+        for piece in self.pieces() {
+            let source = piece.get(skip..).unwrap_or_default();
+            skip = skip.saturating_sub(piece.len());
+            let Some(space) = buf.get_mut(done..).filter(|space| !space.is_empty()) else {
+                break;
+            };
+            let count = source.len().min(space.len());
+            if let (Some(to), Some(from)) = (space.get_mut(..count), source.get(..count)) {
+                to.copy_from_slice(from);
+            }
+            done = done.saturating_add(count);
+        }
+        done
+    }
+
+    /// Moves bytes from the front into `buf`; returns how many there were.
+    pub fn take_into(&mut self, buf: &mut [u8]) -> usize {
+        let mut done = 0_usize;
+        while let Some(space) = buf.get_mut(done..).filter(|space| !space.is_empty()) {
+            if self.first.is_empty() {
+                break;
+            }
+            let count = self.first.len().min(space.len());
+            if let Some(space) = space.get_mut(..count) {
+                self.first.copy_to_slice(space);
+            }
+            if self.first.is_empty() {
+                self.first = self.rest.pop_front().unwrap_or_default();
+            }
+            self.len = self.len.saturating_sub(count);
+            done = done.saturating_add(count);
+        }
+        done
+    }
+}
+
+impl From<Bytes> for Chain {
+    fn from(piece: Bytes) -> Self {
+        let mut chain = Self::new();
+        chain.push(piece);
+        chain
+    }
+}
+
+/// By content, however it is cut.
+impl PartialEq for Chain {
+    fn eq(&self, other: &Self) -> bool {
+        let bytes = |chain: &Self| chain.clone().pieces().flatten().copied().collect();
+        let (one, two): (alloc::vec::Vec<u8>, alloc::vec::Vec<u8>) = (bytes(self), bytes(other));
+        one == two
+    }
+}
+
+impl Eq for Chain {}
+
+#[cfg(test)]
+mod tests {
+    use super::Chain;
+    use alloc::vec::Vec;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn bytes(chain: &Chain) -> Vec<u8> {
+        chain.pieces().flatten().copied().collect()
+    }
+
+    proptest! {
+        /// Against a vector.
+        #[test]
+        fn like_a_vector(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..8),
+            cut in 0_usize..200,
+            len in 0_usize..200,
+        ) {
+            let mut chain = Chain::new();
+            for piece in &pieces {
+                chain.push(Bytes::copy_from_slice(piece));
+            }
+            let all = pieces.concat();
+            prop_assert_eq!(chain.len(), all.len());
+            let (from, end) = (cut.min(all.len()), cut.saturating_add(len).min(all.len()));
+            prop_assert_eq!(bytes(&chain.slice(cut, len)), &all[from..end]);
+            let mut buf = [0; 200];
+            let count = chain.copy_to(cut, &mut buf[..len]);
+            prop_assert_eq!(&buf[..count], &all[from..end]);
+            let mut second = chain.clone();
+            let first = second.split_to(cut);
+            prop_assert_eq!((bytes(&first), first.len()), (all[..from].to_vec(), from));
+            prop_assert_eq!((bytes(&second), second.len()), (all[from..].to_vec(), all.len() - from));
+            let mut joined = first.clone();
+            joined.append(second.clone());
+            prop_assert_eq!(&joined, &chain);
+            let taken = chain.take_into(&mut buf[..len]);
+            prop_assert_eq!(&buf[..taken], &all[..len.min(all.len())]);
+            prop_assert_eq!(bytes(&chain), &all[taken..]);
+            prop_assert!(second.pieces().all(|piece| !piece.is_empty()));
+        }
+    }
+}

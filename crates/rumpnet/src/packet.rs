@@ -1,0 +1,280 @@
+//! A packet on its way: headers in a small buffer of its own, payload as a [`Chain`].
+
+use crate::Chain;
+use bytes::Bytes;
+
+/// Room in front of the payload for the headers of all layers: Ethernet with a VLAN tag, IPv6 with options, TCP with options.
+const HEADROOM: usize = 128;
+/// Payload that fits behind that room needs no memory of its own.
+const INLINE: usize = 64;
+
+/// What is known of the transport checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    /// It is in the packet, and was not verified.
+    #[default]
+    InPacket,
+    /// It was verified, or no wire was between: a receiver need not look.
+    Valid,
+    /// In its place is the sum of the pseudo-header alone; who puts the packet on a wire adds the bytes from `start` on, counted
+    /// from the begin of the network header.
+    Partial {
+        /// Begin of the transport header.
+        start: u16,
+        /// Place of the checksum after `start`.
+        offset: u16,
+    },
+}
+
+/// To whom the frame was addressed on its link.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cast {
+    /// To this host.
+    #[default]
+    Unicast,
+    /// To all.
+    Broadcast,
+    /// To a group.
+    Multicast,
+}
+
+/// What is known of a packet besides its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// The state of its transport checksum.
+    pub checksum: Checksum,
+    /// Payload bytes of each TCP segment that a large packet stands for; 0 when it is one.
+    pub segment: u16,
+    /// Index of the interface that it came from; 0 for none.
+    pub interface: u32,
+    /// How it was addressed on the link.
+    pub cast: Cast,
+}
+
+/// A packet. Layers put their headers in front when it goes down, and take them off when it comes up.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    buf: [u8; HEADROOM + INLINE],
+    start: usize,
+    end: usize,
+    chain: Chain,
+    /// What is known of it.
+    pub meta: Meta,
+}
+
+impl Default for Packet {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Packet {
+    /// An empty packet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            buf: [0; HEADROOM + INLINE],
+            start: HEADROOM,
+            end: HEADROOM,
+            chain: Chain::new(),
+            meta: Meta::default(),
+        }
+    }
+
+    /// A packet with this payload.
+    #[must_use]
+    pub fn with_chain(chain: Chain) -> Self {
+        Self {
+            chain,
+            ..Self::new()
+        }
+    }
+
+    /// A packet with a copy of these bytes. Few bytes take no memory.
+    #[must_use]
+    pub fn with_bytes(bytes: &[u8]) -> Self {
+        let mut packet = Self::new();
+        let end = HEADROOM.saturating_add(bytes.len());
+        if let Some(space) = packet.buf.get_mut(HEADROOM..end) {
+            space.copy_from_slice(bytes);
+            packet.end = end;
+        } else {
+            packet.chain.push(Bytes::copy_from_slice(bytes));
+        }
+        packet
+    }
+
+    /// Number of bytes.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.end
+            .saturating_sub(self.start)
+            .saturating_add(self.chain.len())
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes in front of [`chain`](Self::chain): headers, and payload that is short.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        self.buf.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The same to be changed.
+    pub fn head_mut(&mut self) -> &mut [u8] {
+        self.buf.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    /// The bytes after [`head`](Self::head).
+    #[must_use]
+    pub const fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// Makes room for `count` bytes in front and returns it, zeros or not. `None` without such room.
+    pub fn prepend(&mut self, count: usize) -> Option<&mut [u8]> {
+        let start = self.start.checked_sub(count)?;
+        let room = self.buf.get_mut(start..self.start)?;
+        self.start = start;
+        Some(room)
+    }
+
+    /// The first `count` bytes, moved together where necessary. `None` when there are fewer, or more than the headers of all layers
+    /// may have.
+    pub fn pull(&mut self, count: usize) -> Option<&mut [u8]> {
+        let have = self.end.saturating_sub(self.start);
+        if have < count {
+            let missing = count.saturating_sub(have);
+            if missing > self.chain.len() || count > self.buf.len() {
+                return None;
+            }
+            if self.end.saturating_add(missing) > self.buf.len() {
+                self.buf.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, have);
+            }
+            let end = self.end.saturating_add(missing);
+            self.chain.take_into(self.buf.get_mut(self.end..end)?);
+            self.end = end;
+        }
+        self.buf
+            .get_mut(self.start..self.start.saturating_add(count))
+    }
+
+    /// Takes the first `count` bytes off, all if there are fewer.
+    pub fn strip(&mut self, count: usize) {
+        let head = self.end.saturating_sub(self.start).min(count);
+        self.start = self.start.saturating_add(head);
+        if count > head {
+            self.chain.advance(count.saturating_sub(head));
+        }
+    }
+
+    /// Keeps the first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        let head = self.end.saturating_sub(self.start);
+        if len < head {
+            self.end = self.start.saturating_add(len);
+            self.chain = Chain::new();
+        } else {
+            self.chain.truncate(len.saturating_sub(head));
+        }
+    }
+
+    /// Copies bytes from `from` on into `buf`; returns how many there were.
+    pub fn copy_to(&self, from: usize, buf: &mut [u8]) -> usize {
+        let head = self.head();
+        let first = head.get(from..).unwrap_or_default();
+        let count = first.len().min(buf.len());
+        let (begin, rest) = buf.split_at_mut(count);
+        begin.copy_from_slice(first.get(..count).unwrap_or_default());
+        let more = self.chain.copy_to(from.saturating_sub(head.len()), rest);
+        count.saturating_add(more)
+    }
+
+    /// The bytes in pieces.
+    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let head = Some(self.head()).filter(|head| !head.is_empty());
+        head.into_iter()
+            .chain(self.chain.pieces().map(|piece| &**piece))
+    }
+
+    /// All bytes as payload. What is in the buffer is copied.
+    #[must_use]
+    pub fn into_chain(self) -> Chain {
+        if self.start == self.end {
+            return self.chain;
+        }
+        let mut chain = Chain::from(Bytes::copy_from_slice(self.head()));
+        chain.append(self.chain);
+        chain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Packet;
+    use crate::Chain;
+    use alloc::vec::Vec;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn bytes(packet: &Packet) -> Vec<u8> {
+        packet.pieces().flatten().copied().collect()
+    }
+
+    #[test]
+    fn headers_come_and_go() {
+        let mut packet = Packet::with_bytes(b"payload");
+        packet.prepend(4).unwrap().copy_from_slice(b"tcp ");
+        packet.prepend(3).unwrap().copy_from_slice(b"ip ");
+        assert_eq!(bytes(&packet), b"ip tcp payload");
+        assert_eq!(packet.pull(3).unwrap(), b"ip ");
+        packet.strip(3);
+        packet.truncate(7);
+        assert_eq!(bytes(&packet), b"tcp pay");
+        assert!(packet.prepend(1_000).is_none());
+        assert!(packet.pull(8).is_none());
+    }
+
+    proptest! {
+        /// Pulling, stripping and cutting change no byte, wherever the pieces begin.
+        #[test]
+        fn like_a_vector(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..90), 0..5),
+            steps in prop::collection::vec((0_usize..3, 0_usize..150), 0..12),
+        ) {
+            let mut chain = Chain::new();
+            pieces.iter().for_each(|piece| chain.push(Bytes::copy_from_slice(piece)));
+            let (mut packet, mut model) = (Packet::with_chain(chain), pieces.concat());
+            for (step, n) in steps {
+                match step {
+                    0 => {
+                        let pulled = packet.pull(n).map(|bytes| bytes.to_vec());
+                        prop_assert_eq!(pulled.as_deref(), model.get(..n));
+                    }
+                    1 => {
+                        packet.strip(n);
+                        model.drain(..n.min(model.len()));
+                    }
+                    _ => {
+                        packet.truncate(n);
+                        model.truncate(n);
+                    }
+                }
+                prop_assert_eq!(packet.len(), model.len());
+                let mut copy = [0; 60];
+                let count = packet.copy_to(n, &mut copy);
+                let end = model.len().min(n.saturating_add(60));
+                prop_assert_eq!(&copy[..count], model.get(n..end).unwrap_or_default());
+            }
+            prop_assert_eq!(bytes(&packet), &model[..]);
+            let chain = packet.into_chain();
+            let all: Vec<u8> = chain.pieces().flatten().copied().collect();
+            prop_assert_eq!(all, model);
+        }
+    }
+}
