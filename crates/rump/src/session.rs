@@ -322,10 +322,12 @@ impl Session {
             .map_err(|errno| Failure::at("the kernel does not boot", errno))
     }
 
-    /// Unmounts everything; says what goes wrong.
+    /// Unmounts everything at the program's end; says what goes wrong.
     pub(crate) fn finish(&self) {
         for image in self.images.borrow_mut().drain(..) {
             self.close(&image);
+            // The program ends: to give back the caches piece by piece would be time lost.
+            std::mem::forget(image);
         }
     }
 

@@ -35,6 +35,10 @@ pub(crate) struct Entries<'a> {
     previous: Vec<u8>,
     /// The last record was a piece of a file that goes on.
     inside: bool,
+    /// Whether `inode` is wanted.
+    pub(crate) inodes: bool,
+    /// The inode of the entry that [`next`](Self::next) has given, if the entry alone tells it.
+    pub(crate) inode: Option<Inode>,
 }
 
 impl<'a> Entries<'a> {
@@ -47,6 +51,8 @@ impl<'a> Entries<'a> {
             name: Vec::new(),
             previous: Vec::new(),
             inside: false,
+            inodes: false,
+            inode: None,
         }
     }
 
@@ -85,6 +91,10 @@ impl<'a> Entries<'a> {
                 None if is_directory => iso.medium.byte_of(record.data_block()?),
                 None => record.at,
             };
+            self.inode = None;
+            if self.inodes && !is_directory {
+                self.inode = iso.inode_in(&record, &mut self.rock_ridge);
+            }
             return Ok(Some(Entry {
                 offset,
                 ino,
@@ -260,7 +270,7 @@ impl Iso {
     }
 
     /// Lists a directory from a position on: 0, or one more than the offset of the entry that was given last. Each entry comes
-    /// with its position; `each` says whether to go on.
+    /// with its position and, if `inodes` are wanted and the entry alone tells it, its inode; `each` says whether to go on.
     ///
     /// # Errors
     /// The directory is damaged; the entries before were given.
@@ -268,7 +278,8 @@ impl Iso {
         &self,
         dir: &Inode,
         after: u64,
-        mut each: impl FnMut(&[u8], Entry, u64) -> bool,
+        inodes: bool,
+        mut each: impl FnMut(&[u8], Entry, u64, Option<&Inode>) -> bool,
     ) -> Result<()> {
         let Some(directory) = dir.directory() else {
             return Ok(());
@@ -278,9 +289,10 @@ impl Iso {
             // Read again, not given again: the older versions behind it belong to it.
             entries.next()?;
         }
+        entries.inodes = inodes;
         while let Some(entry) = entries.next()? {
             let position = entry.offset.saturating_add(1);
-            if !each(&entries.name, entry, position) {
+            if !each(&entries.name, entry, position, entries.inode.as_ref()) {
                 break;
             }
         }

@@ -161,6 +161,25 @@ impl Iso {
         Ok(self.assemble(&record, &mut all, file_type, sections))
     }
 
+    /// The inode of a record, as [`inode`](Self::inode) would give it, if this record is all of it; `None`: a directory's, one of
+    /// several pieces, and whatever is wrong.
+    pub(crate) fn inode_in(&self, record: &Record<'_>, all: &mut RockRidge) -> Option<Inode> {
+        let whole = !record.is_directory() && !record.has(file_flag::MULTI_EXTENT);
+        if !whole || all.child.is_some() {
+            return None;
+        }
+        let file_type = file_type(record, all);
+        let sections = match file_type {
+            FileType::Regular => vec![Section {
+                offset: 0,
+                start: self.medium.byte_of(record.data_block().ok()?),
+                len: record.raw.data_length.get().into(),
+            }],
+            _ => Vec::new(),
+        };
+        Some(self.assemble(record, all, file_type, sections))
+    }
+
     /// The directory at a block, by the number of the record with `CL` that leads there: see
     /// [`moved_number`](Self::moved_number).
     fn moved(&self, ino: u64, block: u32) -> Result<Inode> {
@@ -197,8 +216,8 @@ impl Iso {
         let owner = self.options.owner;
         let attributes = all.attributes;
         let posix = |get: fn(&RawPx) -> u32, other| attributes.as_ref().map_or(other, get);
-        let recorded = short(&record.raw.recorded).unwrap_or_default();
-        let mtime = all.times.modify.unwrap_or(recorded);
+        let recorded = || short(&record.raw.recorded).unwrap_or_default();
+        let mtime = all.times.modify.unwrap_or_else(recorded);
         let data_size = sections
             .last()
             .map_or(0, |last| last.offset.saturating_add(last.len));
@@ -214,7 +233,7 @@ impl Iso {
             size,
             atime: all.times.access.unwrap_or(mtime),
             mtime,
-            ctime: all.times.attributes.unwrap_or(recorded),
+            ctime: all.times.attributes.unwrap_or_else(recorded),
             birthtime: all.times.creation,
             content,
         }

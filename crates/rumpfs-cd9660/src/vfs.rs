@@ -287,20 +287,27 @@ impl FileSystem for Mounted {
     }
 
     fn read_dir(&self, dir: &Inode, from: DirCookie, emit: &mut dyn DirEmit) -> Result<()> {
-        let listed = self.iso.list(dir, from.0, |name, entry, position| {
-            emit.emit(DirEntry {
-                name,
-                ino: Ino(entry.ino),
-                file_type: entry.is_directory.map(|is_directory| {
-                    if is_directory {
-                        FileType::Directory
-                    } else {
-                        FileType::Regular
-                    }
-                }),
-                next: DirCookie(position),
-            })
-        });
+        let wanted = emit.wants_attributes();
+        let listed = self
+            .iso
+            .list(dir, from.0, wanted, |name, entry, position, inode| {
+                let shown = DirEntry {
+                    name,
+                    ino: Ino(entry.ino),
+                    file_type: entry.is_directory.map(|is_directory| {
+                        if is_directory {
+                            FileType::Directory
+                        } else {
+                            FileType::Regular
+                        }
+                    }),
+                    next: DirCookie(position),
+                };
+                match inode {
+                    Some(inode) => emit.emit_with(shown, &self.attributes(inode)),
+                    None => emit.emit(shown),
+                }
+            });
         self.told(listed)
     }
 

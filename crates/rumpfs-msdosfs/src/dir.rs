@@ -248,6 +248,11 @@ impl Index {
         self.free_from = self.free_from.min(entry.first);
     }
 
+    fn has(&self, wanted: u32) -> bool {
+        let mut same = self.names.iter_hash(wanted.into());
+        same.any(|(hash, _)| *hash == wanted)
+    }
+
     fn find(&self, wanted: u32) -> Vec<u64> {
         let same = self.names.iter_hash(wanted.into());
         let same = same.filter(|(hash, _)| *hash == wanted);
@@ -316,6 +321,13 @@ impl Msdosfs {
             }
         }
         Ok(None)
+    }
+
+    /// Whether there may be an entry with this folded name: certainly if there is.
+    pub(crate) fn may_have(&self, dir: &Inode, folded: &str) -> Result<bool> {
+        self.with_index(dir)?;
+        let index = dir.index.lock();
+        Ok(index.as_ref().is_none_or(|index| index.has(hash(folded))))
     }
 
     /// Has the index of a directory made. The directory is read with no lock held.

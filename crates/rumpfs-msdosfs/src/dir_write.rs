@@ -34,6 +34,10 @@ impl Msdosfs {
             let mut raw = RawEntry::new_zeroed();
             raw.name = *short;
             let folded = fold(&short_text(&raw, page));
+            if short.contains(&b'~') && leaving.is_empty() {
+                // A name with a number that may be there is left alone without a look: the next one does as well.
+                return self.may_have(dir, &folded);
+            }
             let found = self.find(dir, &folded, |entry| {
                 entry.raw.name == *short && !leaving.contains(&entry.ino)
             })?;

@@ -200,7 +200,7 @@ impl Msdosfs {
     }
 
     /// The inode of an entry.
-    fn inode_of(&self, ino: u64, raw: RawEntry) -> Result<Inode> {
+    pub(crate) fn inode_of(&self, ino: u64, raw: RawEntry) -> Result<Inode> {
         let place = Place::Entry(byte_of(ino));
         let is_directory = raw.has(attribute::DIRECTORY);
         let mut cluster = raw.cluster();

@@ -302,8 +302,9 @@ impl FileSystem for Mounted {
     }
 
     fn read_dir(&self, dir: &Inode, from: DirCookie, emit: &mut dyn DirEmit) -> Result<()> {
+        let wanted = emit.wants_attributes();
         let listed = self.fs.list(dir, from.0, |entry| {
-            emit.emit(DirEntry {
+            let shown = DirEntry {
                 name: entry.name.as_bytes(),
                 ino: Ino(entry.ino),
                 file_type: Some(if entry.is_directory() {
@@ -312,7 +313,14 @@ impl FileSystem for Mounted {
                     FileType::Regular
                 }),
                 next: DirCookie(entry.end()),
-            })
+            };
+            // What is wrong with an inode is told by who looks for it alone.
+            let inode =
+                (wanted && !entry.is_directory()).then(|| self.fs.inode_of(entry.ino, entry.raw));
+            match inode {
+                Some(Ok(inode)) => emit.emit_with(shown, &self.attributes(&inode)),
+                _ => emit.emit(shown),
+            }
         });
         self.told(listed)
     }

@@ -4,8 +4,8 @@ use crate::{
     calls::{Dirent, DirentPlus},
     erased::{AnyFileSystem, AnyInode},
     file::VnodeFile,
-    fs::{DirCookie, DirEmit, DirEntry, Ino},
-    mount::Look,
+    fs::{Attributes, DirCookie, DirEmit, DirEntry, Ino},
+    mount::{Look, Mount},
     process::{Ctx, data},
     vnode::{REMOVED, VnodeRef},
     walk::{damaged, parent_on_mount},
@@ -20,13 +20,17 @@ const DOTDOT: u64 = 1;
 const FIRST: u64 = 2;
 
 /// Entries as the driver gives them, until there are enough.
-struct Gather {
+struct Gather<'a> {
     entries: Vec<(Dirent, u64)>,
     max: usize,
+    /// The mount, if attributes are wanted.
+    about: Option<&'a Mount>,
+    /// Those that the driver had at hand, one for each entry.
+    stats: Vec<Option<Stat>>,
 }
 
-impl DirEmit for Gather {
-    fn emit(&mut self, entry: DirEntry<'_>) -> bool {
+impl Gather<'_> {
+    fn take(&mut self, entry: &DirEntry<'_>, attributes: Option<&Attributes>) -> bool {
         if self.entries.len() >= self.max {
             return false;
         }
@@ -38,14 +42,40 @@ impl DirEmit for Gather {
             name: entry.name.to_vec(),
         };
         self.entries.push((dirent, next));
+        if let Some(mount) = self.about {
+            let stat = attributes.map(|attributes| mount.stat_of(entry.ino, attributes));
+            self.stats.push(stat);
+        }
         true
     }
 }
 
-fn gather(dir: &VnodeRef, inode: &AnyInode, from: u64, max: usize) -> Result<Gather> {
+impl DirEmit for Gather<'_> {
+    fn emit(&mut self, entry: DirEntry<'_>) -> bool {
+        self.take(&entry, None)
+    }
+
+    fn wants_attributes(&self) -> bool {
+        self.about.is_some()
+    }
+
+    fn emit_with(&mut self, entry: DirEntry<'_>, attributes: &Attributes) -> bool {
+        self.take(&entry, Some(attributes))
+    }
+}
+
+fn gather<'a>(
+    dir: &'a VnodeRef,
+    inode: &AnyInode,
+    from: u64,
+    max: usize,
+    about: Option<&'a Mount>,
+) -> Result<Gather<'a>> {
     let mut gather = Gather {
         entries: Vec::with_capacity(max.min(1024)),
         max,
+        about,
+        stats: Vec::new(),
     };
     if !dir.marked(REMOVED) {
         let from = DirCookie(from.saturating_sub(FIRST));
@@ -117,7 +147,7 @@ pub(crate) fn getdents(proc: &Proc, fd: Fd, max: usize) -> Result<Vec<Dirent>> {
     let room = max - entries.len();
     if *offset >= FIRST && room > 0 {
         let inode = dir.shared()?;
-        match gather(dir, &inode, *offset, room) {
+        match gather(dir, &inode, *offset, room, None) {
             Ok(gathered) => {
                 for (dirent, next) in gathered.entries {
                     entries.push(dirent);
@@ -133,27 +163,36 @@ pub(crate) fn getdents(proc: &Proc, fd: Fd, max: usize) -> Result<Vec<Dirent>> {
     Ok(entries)
 }
 
-/// Looks at the inodes of all entries in the order of their numbers, which is that of their places in tables and on the medium,
-/// wherever the directory has them.
-fn in_order(
-    entries: Vec<(Dirent, u64)>,
-    look: impl Fn(Ino, &[u8]) -> Result<Stat>,
-) -> Vec<DirentPlus> {
-    let numbers = entries.iter().zip(0_u32..);
-    let mut order: Vec<_> = numbers.map(|((d, _), at)| (d.ino, at)).collect();
+/// Attributes of all entries. Inodes are looked at where the driver has not told all about them, in the order of their numbers, which is that
+/// of their places in tables and on the medium, wherever the directory has them.
+fn in_order(gathered: Gather<'_>, look: impl Fn(Ino, &[u8]) -> Result<Stat>) -> Vec<DirentPlus> {
+    let Gather {
+        entries,
+        about,
+        stats,
+        ..
+    } = gathered;
+    let mut stats = stats.into_iter();
+    let (mut shown, mut order) = (Vec::with_capacity(entries.len()), Vec::new());
+    for ((dirent, _), at) in entries.into_iter().zip(0_u32..) {
+        let told = stats.next().flatten();
+        let told = told.filter(|_| about.is_some_and(|mount| !mount.in_use(Ino(dirent.ino))));
+        if told.is_none() {
+            order.push((dirent.ino, at));
+        }
+        shown.push(DirentPlus {
+            name: dirent.name,
+            stat: told.ok_or(Errno::EIO),
+        });
+    }
     if !order.is_sorted() {
         order.sort_unstable();
     }
-    let unseen = |(dirent, _): (Dirent, u64)| DirentPlus {
-        name: dirent.name,
-        stat: Err(Errno::EIO),
-    };
-    let mut entries: Vec<_> = entries.into_iter().map(unseen).collect();
     for (ino, at) in order {
-        let entry = &mut entries[at as usize];
+        let entry = &mut shown[at as usize];
         entry.stat = look(Ino(ino), &entry.name);
     }
-    entries
+    shown
 }
 
 /// Entries with attributes; `keep` says whether their inodes and names stay in the caches.
@@ -170,7 +209,9 @@ pub(crate) fn getdents_plus(
     *offset = (*offset).max(FIRST);
     // One lock from listing to noting: the names stay true while their inodes are loaded.
     let inode = dir.shared()?;
-    let gathered = gather(dir, &inode, *offset, max.max(1))?;
+    // What the medium tells is all there is to tell only where nothing changes: else an inode in use may know more.
+    let about = (!keep && dir.mount.read_only()).then_some(&**dir.mount);
+    let gathered = gather(dir, &inode, *offset, max.max(1), about)?;
     if let Some((_, next)) = gathered.entries.last() {
         *offset = *next;
     }
@@ -190,7 +231,7 @@ pub(crate) fn getdents_plus(
             }
         })
     };
-    let entries = in_order(gathered.entries, look);
+    let entries = in_order(gathered, look);
     drop(inode);
     drop(offset);
     file.note_read();

@@ -67,6 +67,18 @@ pub struct DirEntry<'a> {
 pub trait DirEmit {
     /// Takes one entry; `false` when it had no room: the listing ends before this entry.
     fn emit(&mut self, entry: DirEntry<'_>) -> bool;
+
+    /// Whether attributes are wanted beside the entries. A format whose directories hold all about a file then gives what is no
+    /// directory through [`emit_with`](Self::emit_with), which saves that each inode is looked for.
+    fn wants_attributes(&self) -> bool {
+        false
+    }
+
+    /// As [`emit`](Self::emit), with what [`attributes`](FileSystem::attributes) would tell of the inode.
+    fn emit_with(&mut self, entry: DirEntry<'_>, attributes: &Attributes) -> bool {
+        let _ = attributes;
+        self.emit(entry)
+    }
 }
 
 /// Attributes of an inode.

@@ -139,19 +139,32 @@ struct Names<'a> {
     emit: &'a mut dyn DirEmit,
 }
 
-impl DirEmit for Names<'_> {
-    fn emit(&mut self, entry: DirEntry<'_>) -> bool {
-        if Name::new(entry.name).is_ok() {
-            return self.emit.emit(entry);
-        }
-        if !matches!(entry.name, b"." | b"..") {
+impl Names<'_> {
+    /// Whether it is a name; says so if not.
+    fn is_name(&self, name: &[u8]) -> bool {
+        let named = Name::new(name).is_ok();
+        if !named && !matches!(name, b"." | b"..") {
             let dir = self.fs.attributes(self.dir).ino.0;
-            let name = String::from_utf8_lossy(entry.name);
+            let name = String::from_utf8_lossy(name);
             self.fs.log.message(format_args!(
                 "directory {dir}: entry {name:?} is no name, skipped"
             ));
         }
-        true
+        named
+    }
+}
+
+impl DirEmit for Names<'_> {
+    fn emit(&mut self, entry: DirEntry<'_>) -> bool {
+        !self.is_name(entry.name) || self.emit.emit(entry)
+    }
+
+    fn wants_attributes(&self) -> bool {
+        self.emit.wants_attributes()
+    }
+
+    fn emit_with(&mut self, entry: DirEntry<'_>, attributes: &Attributes) -> bool {
+        !self.is_name(entry.name) || self.emit.emit_with(entry, attributes)
     }
 }
 

@@ -313,6 +313,11 @@ impl Mount {
         }
     }
 
+    /// Whether there is a vnode of this inode, or is about to be.
+    pub(crate) fn in_use(&self, ino: Ino) -> bool {
+        self.table(ino).lock().slots.get(ino.0).is_some()
+    }
+
     /// What `stat` tells of an inode with these attributes.
     pub(crate) fn stat_of(&self, ino: Ino, a: &Attributes) -> Stat {
         Stat {
