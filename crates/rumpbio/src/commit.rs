@@ -102,7 +102,7 @@ impl Volume {
         let (frozen, number) = self.close_running(hooks.as_deref())?;
         // What cannot be made durable stays on the checkpoint list: that keeps it in the cache, and an aborted volume never
         // writes it.
-        if let Some(hooks) = hooks
+        if let Some(hooks) = &hooks
             && let Err(error) = hooks.write_ordered()
         {
             committer.add(frozen);
@@ -110,7 +110,7 @@ impl Volume {
         }
         self.or_abort(match self.log() {
             Some(log) => self.commit_to_log(committer, &*log, frozen),
-            None => self.commit_home(committer, frozen),
+            None => self.commit_home(committer, frozen, hooks.as_deref()),
         })?;
         committer.durable = number;
         self.transactions.lock().release_held();
@@ -166,26 +166,59 @@ impl Volume {
         }
     }
 
-    /// Writes a transaction home on a volume without a log. Blocks that are metadata only since then go first: a cut in between
-    /// must not leave a pointer to a block whose content is that of its former life.
-    fn commit_home(&self, committer: &mut Committer, frozen: Frozen) -> Result<()> {
-        let part = |created| {
-            let pairs = frozen.bufs.iter().zip(&frozen.records);
-            pairs
-                .filter(move |(buf, _)| buf.created() == created)
-                .map(|(_, LogRecord { block, data })| (*block, data))
-        };
-        let both = part(true).next().is_some() && part(false).next().is_some();
-        let written = self
-            .write_home(part(true))
-            .and_then(|()| if both { self.device().flush() } else { Ok(()) })
-            .and_then(|()| self.write_home(part(false)))
-            .and_then(|()| self.device().flush());
+    /// Writes a transaction home on a volume without a log, in the steps that [`Hooks::home_steps`] tells of.
+    fn commit_home(
+        &self,
+        committer: &mut Committer,
+        frozen: Frozen,
+        hooks: Option<&dyn Hooks>,
+    ) -> Result<()> {
+        let steps = hooks.map_or_else(Vec::new, |hooks| hooks.home_steps(&frozen.records));
+        let written = self.write_steps(&frozen, &steps);
         match written {
             Ok(()) => frozen.bufs.iter().for_each(|buf| buf.set_created(false)),
             Err(_) => committer.add(frozen),
         }
         written
+    }
+
+    fn write_steps(&self, frozen: &Frozen, steps: &[Vec<LogRecord>]) -> Result<()> {
+        let with_bufs = || frozen.bufs.iter().zip(&frozen.records);
+        let created = with_bufs().filter(|(buf, _)| buf.created());
+        let created: Vec<u64> = created.map(|(_, record)| record.block).collect();
+        let is_created = |record: &LogRecord| created.binary_search(&record.block).is_ok();
+        let mut first: Vec<&LogRecord> = with_bufs()
+            .map(|(_, record)| record)
+            .filter(|record| is_created(record))
+            .collect();
+        let mut parts = Vec::with_capacity(steps.len() + 2);
+        // What each block is like at home by then.
+        let mut home: BTreeMap<u64, &BufData> = BTreeMap::new();
+        for step in steps {
+            let step = step.iter().filter(|record| !is_created(record));
+            first.extend(step);
+            home.extend(first.iter().map(|record| (record.block, &record.data)));
+            first.sort_unstable_by_key(|record| record.block);
+            parts.push(core::mem::take(&mut first));
+        }
+        parts.push(first);
+        let left = frozen
+            .records
+            .iter()
+            .filter(|record| !is_created(record) && home.get(&record.block) != Some(&&record.data));
+        parts.push(left.collect());
+        parts.retain(|part| !part.is_empty());
+        if parts.is_empty() {
+            // What the driver wrote itself is to be durable all the same.
+            return self.device().flush();
+        }
+        parts.iter().try_for_each(|part| self.write_all(part))
+    }
+
+    /// Writes blocks home and makes them durable.
+    fn write_all(&self, records: &[&LogRecord]) -> Result<()> {
+        self.write_home(records.iter().map(|record| (record.block, &record.data)))?;
+        self.device().flush()
     }
 
     /// Writes the checkpoint list home and empties the log.

@@ -1,6 +1,7 @@
 //! What a log format and a driver give to the engine.
 
 use crate::{BufData, Handle, Volume};
+use alloc::vec::Vec;
 use rumpuser::Result;
 
 /// One block of a transaction, as it is to be after the transaction.
@@ -63,6 +64,27 @@ pub trait Hooks: Send + Sync {
     /// Any; the volume is then aborted, as file data would be lost.
     fn write_ordered(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// In which steps a transaction goes home on a volume without a log, where a power cut must not leave what one change has done without
+    /// what another has: nothing else orders the writes between two flushes.
+    ///
+    /// Each step is written and then flushed before the next. Given are `records`, all blocks of the closed transaction as they are
+    /// after it. Asked for are the steps before the last; the last one is made of all blocks that are not home as `records` has them
+    /// by then, so that none, which is the default, means one step.
+    ///
+    /// - A step has blocks in ascending order. Their content may lack some of the transaction's changes (those of later steps), and a block may
+    ///   come in several steps. The driver keeps such contents while it makes the changes.
+    /// - Blocks that [became metadata](Handle::create) in the transaction go home with the first step, as they are after it, whatever the
+    ///   steps have of them: nothing on the medium leads to them yet. So what first leads to them must not be in the first step; where it
+    ///   would be, the first step is an empty one. With no steps they are a step of their own.
+    /// - A step may also have blocks that were [forgotten](Handle::forget) in the transaction, if they are [held](Handle::hold).
+    /// - A step without blocks costs no flush. Each other one does: steps are for transactions that need them.
+    ///
+    /// Called after [`write_ordered`](Self::write_ordered) and under the same rules, once for each transaction closed: what was noted for
+    /// it is best put aside in [`before_commit`](Self::before_commit), as handles of the next one may open before this is called.
+    fn home_steps(&self, _records: &[LogRecord]) -> Vec<Vec<LogRecord>> {
+        Vec::new()
     }
 
     /// The volume turned read-only because a commit failed or the driver [said so](Volume::abort). Called once, perhaps

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{BLOCK, Disk, MemoryLog, Step, get, last_append, put, volume};
-use rumpbio::{Handle, Hooks, Volume};
+use rumpbio::{Handle, Hooks, LogRecord, Volume};
 use rumpuser::{Errno, Result};
 use std::{
     collections::HashMap,
@@ -134,6 +134,64 @@ fn without_a_log_new_blocks_go_home_before_what_points_to_them() {
     volume.commit().unwrap();
     let order = vec![30 * 512, 2 * 512, 2 * 512, 30 * 512];
     assert_eq!(steps(&disk), (order, 3));
+}
+
+/// Wants block 5 home without its change first, then block 2 as it is and block 5 half changed. Block 7 is new and goes home as it is.
+struct SteppingHooks;
+
+impl Hooks for SteppingHooks {
+    fn home_steps(&self, records: &[LogRecord]) -> Vec<Vec<LogRecord>> {
+        let with = |block, byte| LogRecord {
+            block,
+            data: Arc::new(vec![byte; BLOCK]),
+        };
+        let second = records.iter().find(|record| record.block == 2).unwrap();
+        let steps = [
+            vec![with(5, 1), with(7, 1)],
+            vec![second.clone(), with(5, 2)],
+            vec![],
+        ];
+        steps.into()
+    }
+}
+
+#[test]
+fn without_a_log_steps_follow_each_other() {
+    let disk = Disk::new(64);
+    let volume = volume(&disk, 64);
+    volume.set_hooks(Arc::new(SteppingHooks));
+    let mut handle = volume.begin(4).unwrap();
+    for block in [2, 4, 5] {
+        let buf = volume.read(block).unwrap();
+        handle.modify(&buf, |data| data.fill(9));
+    }
+    let new = handle.create(7).unwrap();
+    handle.modify(&new, |data| data.fill(9));
+    handle.commit();
+    volume.commit().unwrap();
+    // Block and content of each write, by flushes.
+    let inner = disk.inner();
+    let mut steps = vec![vec![]];
+    for step in &inner.steps {
+        match step {
+            Step::Write { offset, data } => {
+                let blocks = (offset / BLOCK as u64..).zip(data.chunks(BLOCK));
+                let blocks = blocks.map(|(block, data)| (block, data[0]));
+                steps.last_mut().unwrap().extend(blocks);
+            }
+            Step::Flush => steps.push(vec![]),
+            Step::Append { .. } | Step::Checkpointed => panic!("there is no log"),
+        }
+    }
+    assert_eq!(
+        steps,
+        [
+            vec![(5, 1), (7, 9)],
+            vec![(2, 9), (5, 2)],
+            vec![(4, 9), (5, 9)],
+            vec![]
+        ]
+    );
 }
 
 #[test]
