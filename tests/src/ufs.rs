@@ -170,6 +170,20 @@ impl Ufs {
         self.in_group(group, 12)
     }
 
+    /// Byte of a table of a group, given the offset of the field that says where it is.
+    #[must_use]
+    pub fn table(&self, group: usize, field: usize) -> usize {
+        let at = self.group(group);
+        at + self.get(at + field, 4) as usize
+    }
+
+    /// Makes UFS1 what it was before its superblock got new fields, which hold anything then.
+    pub fn make_old_layout(&mut self) {
+        let at = self.superblock;
+        self.bytes[at + 211] &= 0x7F;
+        self.bytes[at + 860..at + 1312].fill(0xFF);
+    }
+
     /// Byte of the summary.
     #[must_use]
     pub fn summary(&self) -> usize {
@@ -204,6 +218,11 @@ impl Ufs {
     #[must_use]
     pub fn file_size(&self, ino: u64) -> u64 {
         self.get(self.inode(ino) + self.form().size, 8)
+    }
+
+    /// Changes the size of a file.
+    pub fn put_file_size(&mut self, ino: u64, size: u64) {
+        self.put(self.inode(ino) + self.form().size, 8, size);
     }
 
     /// Byte of the `n`th direct pointer.
@@ -349,9 +368,8 @@ impl Ufs {
     /// When there is none.
     #[must_use]
     pub fn free_block(&self) -> u64 {
-        let (group, ratio) = (self.group(0), self.field(56) as u64);
-        let map = group + self.get(group + 96, 4) as usize;
-        let frags = self.get(group + 20, 4);
+        let (map, ratio) = (self.table(0, 96), self.field(56) as u64);
+        let frags = self.get(self.group(0) + 20, 4);
         let free = |frag: u64| self.bytes[map + (frag / 8) as usize] >> (frag % 8) & 1 == 1;
         (0..frags)
             .step_by(ratio as usize)

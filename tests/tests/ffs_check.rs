@@ -5,13 +5,13 @@
 use rump_tests::{
     corpus, fixtures,
     tools::try_run,
-    ufs::{DIRECTORY, REGULAR, SYMLINK, Ufs},
+    ufs::{DIRECTORY, REGULAR, Record, SYMLINK, Ufs},
 };
 use rumpfs_ffs::check::{Check, Error, Finding, Options, Phase, Summary, Watch, What};
-use rumpuser::{BlockDevice, Errno, Result};
+use rumpuser::BlockDevice;
 use rumpuser_posix::{Access, HostFile};
-use rumpuser_sim::MemDisk;
-use std::{collections::BTreeSet, fs, ops::Range, sync::Arc};
+use rumpuser_sim::{Fault, MemDisk, Operation};
+use std::{collections::BTreeSet, fs, sync::Arc};
 
 const IMAGES: [&str; 4] = ["ffs1-le-8k", "ffs1-be-32k", "ffs2-be-4k", "ffs2-le-16k"];
 
@@ -67,10 +67,10 @@ fn checked(ufs: &Ufs) -> Seen {
 
 #[test]
 fn native_images_are_sound() {
-    let cases = [corpus::made("ffs"), corpus::given("ffs")].concat_all();
-    assert!(cases.len() >= IMAGES.len());
+    let made = corpus::made("ffs");
+    assert!(made.len() >= IMAGES.len());
     let mut compared = 0;
-    for case in cases {
+    for case in made.into_iter().chain(corpus::given("ffs")) {
         let device = HostFile::open(&case.image, Access::ReadOnly).unwrap();
         let (seen, summary) = check(Arc::new(device), Options::default());
         assert!(seen.findings.is_empty(), "{}: {}", case.name, seen.text());
@@ -115,26 +115,15 @@ fn sums(told: &str) -> [u64; 3] {
     sums
 }
 
-/// Two lists as one.
-trait ConcatAll<T> {
-    fn concat_all(self) -> Vec<T>;
-}
-
-impl<T, const N: usize> ConcatAll<T> for [Vec<T>; N] {
-    fn concat_all(self) -> Vec<T> {
-        self.into_iter().flatten().collect()
-    }
-}
-
 /// A way to break an image, and what has to be found then.
-type Fault = (What, fn(&mut Ufs));
+type Damage = (What, fn(&mut Ufs));
 
 /// Breaks each image in each way; the finding is there, and nothing that the fault has nothing to do with.
-fn find(faults: &[Fault]) {
+fn find(faults: &[Damage]) {
     find_in(&IMAGES, faults);
 }
 
-fn find_in(images: &[&str], faults: &[Fault]) {
+fn find_in(images: &[&str], faults: &[Damage]) {
     for image in images {
         let good = load(image);
         for (number, (what, fault)) in faults.iter().enumerate() {
@@ -171,7 +160,7 @@ fn file(ufs: &Ufs, blocks: u64, short: bool) -> u64 {
 /// A directory below the root with a directory above and one below: the three.
 fn line_of_directories(ufs: &Ufs) -> (u64, u64, u64) {
     let middle = ufs.find(|ufs, ino| {
-        let is_dir = |record: &rump_tests::ufs::Record| {
+        let is_dir = |record: &Record| {
             ![&b"."[..], b".."].contains(&&record.name[..]) && ufs.kind(record.ino) == DIRECTORY
         };
         ino != 2 && ufs.kind(ino) == DIRECTORY && ufs.records(ino).iter().any(is_dir)
@@ -187,7 +176,7 @@ fn some_directory(ufs: &Ufs) -> u64 {
 }
 
 /// The record of a file in a directory below the root.
-fn record(ufs: &Ufs) -> rump_tests::ufs::Record {
+fn record(ufs: &Ufs) -> Record {
     let records = ufs.records(some_directory(ufs)).into_iter().skip(2);
     let mut files = records.filter(|record| ufs.kind(record.ino) == REGULAR);
     files.next().unwrap()
@@ -197,19 +186,8 @@ fn links(ufs: &Ufs, ino: u64) -> u64 {
     ufs.get(ufs.inode(ino) + 2, 2)
 }
 
-fn put_size(ufs: &mut Ufs, ino: u64, size: u64) {
-    let at = ufs.inode(ino) + ufs.form().size;
-    ufs.put(at, 8, size);
-}
-
 #[test]
 fn faults_of_the_superblock_are_found() {
-    let field = |offset: usize, value: u64| {
-        move |ufs: &mut Ufs| {
-            let at = ufs.superblock + offset;
-            ufs.put(at, 4, value);
-        }
-    };
     for image in IMAGES {
         for (offset, value, name) in [
             (72, 7, "bmask"),
@@ -224,7 +202,7 @@ fn faults_of_the_superblock_are_found() {
             (1316, 99, "contigsumsize"),
         ] {
             let mut bad = load(image);
-            field(offset, value)(&mut bad);
+            bad.put(bad.superblock + offset, 4, value);
             let seen = checked(&bad);
             let found = seen
                 .findings
@@ -235,8 +213,7 @@ fn faults_of_the_superblock_are_found() {
     }
     find(&[
         (What::SuperblockCopy, |ufs| {
-            let at = ufs.in_group(0, 8);
-            ufs.put(at + 1372, 4, 0);
+            ufs.put(ufs.in_group(0, 8) + 1372, 4, 0)
         }),
         (What::SuperblockCopy, |ufs| {
             let at = ufs.in_group(0, 8);
@@ -260,26 +237,20 @@ fn faults_of_the_superblock_are_found() {
 fn faults_of_inodes_are_found() {
     find(&[
         (What::UnknownType, |ufs| {
-            let at = ufs.inode(ufs.find(is(REGULAR)));
-            ufs.put(at, 2, 0o030_644);
+            ufs.put(ufs.inode(ufs.find(is(REGULAR))), 2, 0o030_644)
         }),
         (What::PartlyAllocated, |ufs| {
-            let ino = ufs.find(is(REGULAR));
-            let at = ufs.inode(ino);
-            ufs.put(at, 2, 0);
+            ufs.put(ufs.inode(ufs.find(is(REGULAR))), 2, 0)
         }),
         (What::Size, |ufs| {
-            let ino = ufs.find(is(REGULAR));
-            put_size(ufs, ino, u64::MAX);
+            ufs.put_file_size(ufs.find(is(REGULAR)), u64::MAX)
         }),
         (What::DirectorySize, |ufs| {
             let ino = some_directory(ufs);
-            let size = ufs.file_size(ino);
-            put_size(ufs, ino, size - 1);
+            ufs.put_file_size(ino, ufs.file_size(ino) - 1);
         }),
         (What::DirectorySize, |ufs| {
-            let ino = some_directory(ufs);
-            put_size(ufs, ino, 1 << 40);
+            ufs.put_file_size(some_directory(ufs), 1 << 40)
         }),
         (What::BlockCount, |ufs| {
             let ino = file(ufs, 2, false);
@@ -289,41 +260,42 @@ fn faults_of_inodes_are_found() {
             ufs.put(at, len, value + 2);
         }),
         (What::LinkTarget, |ufs| {
-            let at = ufs.direct(ufs.find(is(SYMLINK)), 0);
-            ufs.put(at, 1, 0);
+            ufs.put(ufs.direct(ufs.find(is(SYMLINK)), 0), 1, 0)
         }),
         (What::LinkTarget, |ufs| {
-            let ino = ufs.find(is(SYMLINK));
-            put_size(ufs, ino, 0);
+            ufs.put_file_size(ufs.find(is(SYMLINK)), 0)
         }),
         (What::LinkTarget, |ufs| {
-            let ino = ufs.find(is(SYMLINK));
-            put_size(ufs, ino, 5000);
+            ufs.put_file_size(ufs.find(is(SYMLINK)), 5000)
         }),
         (What::Pointers, |ufs| {
             let ino = ufs.find(|ufs, ino| ufs.kind(ino) == SYMLINK && ufs.file_size(ino) < 40);
-            let at = ufs.direct(ino, 11);
-            ufs.put_pointer(at, 7);
+            ufs.put_pointer(ufs.direct(ino, 11), 7);
         }),
         (What::Pointers, |ufs| {
             // What was a file is a FIFO.
-            let at = ufs.inode(file(ufs, 2, false));
-            ufs.put(at, 2, 0o010_644);
+            ufs.put(ufs.inode(file(ufs, 2, false)), 2, 0o010_644)
         }),
     ]);
+}
+
+/// A second file has the first block of one.
+fn share_a_block(ufs: &mut Ufs) {
+    let first = file(ufs, 2, false);
+    let second = ufs.find(|ufs, ino| {
+        ino != first && ufs.kind(ino) == REGULAR && ufs.file_size(ino) > ufs.block() as u64
+    });
+    ufs.put_pointer(ufs.direct(second, 0), ufs.pointer(ufs.direct(first, 0)));
 }
 
 #[test]
 fn faults_of_blocks_are_found() {
     find(&[
         (What::BlockRange, |ufs| {
-            let at = ufs.direct(file(ufs, 2, false), 0);
-            let size = ufs.size();
-            ufs.put_pointer(at, size);
+            ufs.put_pointer(ufs.direct(file(ufs, 2, false), 0), ufs.size())
         }),
         (What::BlockMetadata, |ufs| {
-            let at = ufs.direct(file(ufs, 2, false), 0);
-            ufs.put_pointer(at, 8);
+            ufs.put_pointer(ufs.direct(file(ufs, 2, false), 0), 8)
         }),
         (What::BlockMetadata, |ufs| {
             let at = ufs.direct(file(ufs, 2, false), 0);
@@ -333,50 +305,25 @@ fn faults_of_blocks_are_found() {
         }),
         (What::BlockAlignment, |ufs| {
             let at = ufs.direct(file(ufs, 2, false), 0);
-            let frag = ufs.pointer(at);
-            ufs.put_pointer(at, frag + 1);
+            ufs.put_pointer(at, ufs.pointer(at) + 1);
         }),
-        (What::Duplicate, |ufs| {
-            let first = file(ufs, 2, false);
-            let second = ufs.find(|ufs, ino| {
-                ino != first && ufs.kind(ino) == REGULAR && ufs.file_size(ino) > ufs.block() as u64
-            });
-            let frag = ufs.pointer(ufs.direct(first, 0));
-            let at = ufs.direct(second, 0);
-            ufs.put_pointer(at, frag);
-        }),
-        (What::DuplicateFirst, |ufs| {
-            let first = file(ufs, 2, false);
-            let second = ufs.find(|ufs, ino| {
-                ino != first && ufs.kind(ino) == REGULAR && ufs.file_size(ino) > ufs.block() as u64
-            });
-            let frag = ufs.pointer(ufs.direct(first, 0));
-            let at = ufs.direct(second, 0);
-            ufs.put_pointer(at, frag);
-        }),
+        (What::Duplicate, share_a_block),
+        (What::DuplicateFirst, share_a_block),
         (What::ManyBad, |ufs| {
             let ino = file(ufs, 2, false);
-            let size = 12 * ufs.block() as u64;
-            put_size(ufs, ino, size);
+            ufs.put_file_size(ino, 12 * ufs.block() as u64);
             for n in 0..12 {
-                let at = ufs.direct(ino, n);
-                let size = ufs.size();
-                ufs.put_pointer(at, size + n as u64);
+                ufs.put_pointer(ufs.direct(ino, n), ufs.size() + n as u64);
             }
         }),
         (What::PastEnd, |ufs| {
-            let at = ufs.direct(file(ufs, 1, true), 11);
-            let frag = ufs.free_block();
-            ufs.put_pointer(at, frag);
+            ufs.put_pointer(ufs.direct(file(ufs, 1, true), 11), ufs.free_block())
         }),
         (What::PastEnd, |ufs| {
-            let at = ufs.indirect(file(ufs, 1, true), 2);
-            let frag = ufs.free_block();
-            ufs.put_pointer(at, frag);
+            ufs.put_pointer(ufs.indirect(file(ufs, 1, true), 2), ufs.free_block())
         }),
         (What::Hole, |ufs| {
-            let at = ufs.direct(some_directory(ufs), 0);
-            ufs.put_pointer(at, 0);
+            ufs.put_pointer(ufs.direct(some_directory(ufs), 0), 0)
         }),
     ]);
 }
@@ -393,8 +340,7 @@ fn a_block_of_many_has_one_first_owner() {
             .collect();
         let frag = ufs.pointer(ufs.direct(files[0], 0));
         for ino in &files[1..] {
-            let at = ufs.direct(*ino, 0);
-            ufs.put_pointer(at, frag);
+            ufs.put_pointer(ufs.direct(*ino, 0), frag);
         }
         let seen = checked(&ufs);
         let of = |what| {
@@ -417,9 +363,8 @@ fn shared_trees_are_followed_once() {
     let (tree, size) = (ufs.pointer(ufs.indirect(owner, 0)), 12 * 4096 + 512 * 4096);
     for ino in ufs.used().into_iter().filter(|ino| *ino > owner) {
         if ufs.kind(ino) == REGULAR {
-            put_size(&mut ufs, ino, size);
-            let at = ufs.indirect(ino, 0);
-            ufs.put_pointer(at, tree);
+            ufs.put_file_size(ino, size);
+            ufs.put_pointer(ufs.indirect(ino, 0), tree);
         }
     }
     let reads = Arc::new(MemDisk::from_bytes(&ufs.bytes));
@@ -439,7 +384,7 @@ fn large(ufs: &Ufs) -> u64 {
 
 #[test]
 fn faults_of_blocks_of_pointers_are_found() {
-    let faults: [Fault; 2] = [
+    let faults: [Damage; 2] = [
         (What::PastEnd, |ufs| {
             // The last pointer of a block of them.
             let ino = large(ufs);
@@ -486,49 +431,27 @@ fn faults_of_extended_attributes_are_found() {
 #[test]
 fn faults_of_directories_are_found() {
     find(&[
-        (What::RootMissing, |ufs| {
-            let at = ufs.inode(2);
-            ufs.put(at, 2, 0);
-        }),
-        (What::RootType, |ufs| {
-            let at = ufs.inode(2);
-            ufs.put(at, 2, 0o100_644);
-        }),
-        (What::Record, |ufs| {
-            let at = record(ufs).at;
-            ufs.put(at + 4, 2, 0);
-        }),
+        (What::RootMissing, |ufs| ufs.put(ufs.inode(2), 2, 0)),
+        (What::RootType, |ufs| ufs.put(ufs.inode(2), 2, 0o100_644)),
+        (What::Record, |ufs| ufs.put(record(ufs).at + 4, 2, 0)),
         (What::Record, |ufs| {
             let record = record(ufs);
             ufs.put(record.at + 4, 2, record.len as u64 + 2);
         }),
-        (What::Record, |ufs| {
-            let at = record(ufs).at;
-            ufs.put(at + 4, 2, 60_000);
-        }),
-        (What::Record, |ufs| {
-            let at = record(ufs).at;
-            ufs.put(at + 7, 1, 0);
-        }),
+        (What::Record, |ufs| ufs.put(record(ufs).at + 4, 2, 60_000)),
+        (What::Record, |ufs| ufs.put(record(ufs).at + 7, 1, 0)),
         (What::RecordName, |ufs| {
-            let at = record(ufs).at;
-            ufs.put(at + 8, 1, b'/'.into());
+            ufs.put(record(ufs).at + 8, 1, b'/'.into())
         }),
-        (What::RecordName, |ufs| {
-            let at = record(ufs).at;
-            ufs.put(at + 8, 1, 0);
-        }),
+        (What::RecordName, |ufs| ufs.put(record(ufs).at + 8, 1, 0)),
         (What::DotMissing, |ufs| {
-            let at = ufs.records(some_directory(ufs))[0].at;
-            ufs.put(at + 8, 1, b'x'.into());
+            ufs.put(ufs.records(some_directory(ufs))[0].at + 8, 1, b'x'.into())
         }),
         (What::DotInode, |ufs| {
-            let at = ufs.records(some_directory(ufs))[0].at;
-            ufs.put(at, 4, 2);
+            ufs.put(ufs.records(some_directory(ufs))[0].at, 4, 2)
         }),
         (What::DotDotMissing, |ufs| {
-            let at = ufs.records(some_directory(ufs))[1].at;
-            ufs.put(at + 9, 1, b'x'.into());
+            ufs.put(ufs.records(some_directory(ufs))[1].at + 9, 1, b'x'.into())
         }),
         (What::DotDotInode, |ufs| {
             let (_, middle, below) = line_of_directories(ufs);
@@ -542,8 +465,7 @@ fn faults_of_directories_are_found() {
             ufs.put(at + 8, 2, if ufs.big { 0x2E00 } else { 0x2E });
         }),
         (What::InodeRange, |ufs| {
-            let at = record(ufs).at;
-            ufs.put(at, 4, 0xFFFF_FFF0);
+            ufs.put(record(ufs).at, 4, 0xFFFF_FFF0)
         }),
         (What::InodeFree, |ufs| {
             let at = ufs.inode(record(ufs).ino);
@@ -551,29 +473,18 @@ fn faults_of_directories_are_found() {
             ufs.bytes[at..at + len].fill(0);
         }),
         (What::InodeBad, |ufs| {
-            let at = ufs.direct(file(ufs, 2, false), 0);
-            ufs.put_pointer(at, 8);
+            ufs.put_pointer(ufs.direct(file(ufs, 2, false), 0), 8)
         }),
-        (What::RecordType, |ufs| {
-            let at = record(ufs).at;
-            ufs.put(at + 6, 1, 4);
-        }),
-        (What::Whiteout, |ufs| {
-            let at = record(ufs).at;
-            ufs.put(at + 6, 1, 14);
-        }),
-        (What::Whiteout, |ufs| {
-            let at = record(ufs).at;
-            ufs.put(at, 4, 1);
-        }),
+        (What::RecordType, |ufs| ufs.put(record(ufs).at + 6, 1, 4)),
+        (What::Whiteout, |ufs| ufs.put(record(ufs).at + 6, 1, 14)),
+        (What::Whiteout, |ufs| ufs.put(record(ufs).at, 4, 1)),
         (What::SeveralParents, |ufs| {
             let (_, _, below) = line_of_directories(ufs);
             let at = record(ufs).at;
             ufs.put(at, 4, below);
         }),
         (What::DirectorySkipped, |ufs| {
-            let at = ufs.direct(some_directory(ufs), 0);
-            ufs.put_pointer(at, 8);
+            ufs.put_pointer(ufs.direct(some_directory(ufs), 0), 8)
         }),
     ]);
 }
@@ -583,33 +494,26 @@ fn faults_of_the_tree_are_found() {
     find(&[
         (What::UnreferencedDirectory, |ufs| {
             let (_, middle, _) = line_of_directories(ufs);
-            let at = ufs.name_of(middle).1.at;
-            ufs.put(at, 4, 0);
+            ufs.put(ufs.name_of(middle).1.at, 4, 0);
         }),
         (What::Loop, |ufs| {
             // A directory is moved into one that it holds.
             let (_, middle, below) = line_of_directories(ufs);
-            let own = ufs.name_of(middle).1.at;
-            ufs.put(own, 4, 0);
+            ufs.put(ufs.name_of(middle).1.at, 4, 0);
             let inside = ufs.records(below).into_iter().nth(2).expect("something");
             ufs.put(inside.at, 4, middle);
         }),
         (What::LinkCount, |ufs| {
             let ino = ufs.find(is(REGULAR));
-            let (at, links) = (ufs.inode(ino) + 2, links(ufs, ino));
-            ufs.put(at, 2, links + 1);
+            ufs.put(ufs.inode(ino) + 2, 2, links(ufs, ino) + 1);
         }),
         (What::LinkCount, |ufs| {
-            let links = links(ufs, 2);
-            let at = ufs.inode(2) + 2;
-            ufs.put(at, 2, links - 1);
+            ufs.put(ufs.inode(2) + 2, 2, links(ufs, 2) - 1)
         }),
         (What::UnreferencedFile, |ufs| {
-            let at = record(ufs).at;
-            let ino = record(ufs).ino;
-            let inode = ufs.inode(ino) + 2;
-            ufs.put(inode, 2, 1);
-            ufs.put(at, 4, 0);
+            let record = record(ufs);
+            ufs.put(ufs.inode(record.ino) + 2, 2, 1);
+            ufs.put(record.at, 4, 0);
         }),
         (What::ZeroLinks, |ufs| {
             let ino = ufs.find(|ufs, ino| is(REGULAR)(ufs, ino) && links(ufs, ino) == 1);
@@ -623,94 +527,52 @@ fn faults_of_the_tree_are_found() {
 #[test]
 fn faults_of_groups_are_found() {
     find(&[
-        (What::Group, |ufs| {
-            let at = ufs.group(0);
-            ufs.put(at + 4, 4, 1);
-        }),
-        (What::Group, |ufs| {
-            let at = ufs.group(0);
-            ufs.put(at + 12, 4, 1);
-        }),
-        (What::Group, |ufs| {
-            let at = ufs.group(0);
-            ufs.put(at + 92, 4, 60_000);
+        (What::Group, |ufs| ufs.put(ufs.group(0) + 4, 4, 1)),
+        (What::Group, |ufs| ufs.put(ufs.group(0) + 12, 4, 1)),
+        (What::Group, |ufs| ufs.put(ufs.group(0) + 92, 4, 60_000)),
+        (What::GroupField, |ufs| {
+            ufs.put(ufs.group(0) + 40, 4, 0x1000_0000)
         }),
         (What::GroupField, |ufs| {
-            let at = ufs.group(0);
-            ufs.put(at + 40, 4, 0x1000_0000);
-        }),
-        (What::GroupField, |ufs| {
-            let at = ufs.group(0);
-            ufs.put(at + 48, 4, 0x1000_0000);
+            ufs.put(ufs.group(0) + 48, 4, 0x1000_0000)
         }),
         (What::GroupField, |ufs| {
             let at = ufs.group(0);
             let frags = ufs.get(at + 20, 4);
             ufs.put(at + 20, 4, frags - 8);
         }),
-        (What::GroupField, |ufs| {
-            let at = ufs.group(0);
-            ufs.put(at + 112, 4, 3);
-        }),
+        (What::GroupField, |ufs| ufs.put(ufs.group(0) + 112, 4, 3)),
         (What::InodeMapFree, |ufs| {
-            let at = ufs.group(0);
-            let map = at + ufs.get(at + 92, 4) as usize;
+            let map = ufs.table(0, 92);
             ufs.bytes[map] &= !4;
         }),
         (What::InodeMapUsed, |ufs| {
-            let at = ufs.group(0);
-            let map = at + ufs.get(at + 96, 4) as usize;
+            let map = ufs.table(0, 96);
             ufs.bytes[map - 1] |= 0x80;
         }),
         (What::FragMapFree, |ufs| {
-            let at = ufs.group(0);
-            let map = at + ufs.get(at + 96, 4) as usize;
+            let map = ufs.table(0, 96);
             ufs.bytes[map] |= 1;
         }),
         (What::FragMapUsed, |ufs| {
-            let at = ufs.group(0);
-            let map = at + ufs.get(at + 96, 4) as usize;
+            let map = ufs.table(0, 96);
             let frag = ufs.free_block() as usize;
             ufs.bytes[map + frag / 8] &= !(1 << (frag % 8));
         }),
         (What::ClusterMap, |ufs| {
-            let at = ufs.group(0);
-            let map = at + ufs.get(at + 108, 4) as usize;
+            let map = ufs.table(0, 108);
             ufs.bytes[map] ^= 1;
         }),
         (What::ClusterSums, |ufs| {
-            let at = ufs.group(0);
-            let sums = at + ufs.get(at + 104, 4) as usize;
-            ufs.put(sums + 4, 4, 77);
+            ufs.put(ufs.table(0, 104) + 4, 4, 77)
         }),
-        (What::FragSums, |ufs| {
-            let at = ufs.group(0) + 52 + 4;
-            ufs.put(at, 4, 77);
-        }),
-        (What::GroupCounts, |ufs| {
-            let at = ufs.group(0);
-            ufs.put(at + 24, 4, 3);
-        }),
-        (What::GroupCounts, |ufs| {
-            let at = ufs.group(0);
-            ufs.put(at + 28, 4, 3);
-        }),
-        (What::GroupCounts, |ufs| {
-            let at = ufs.group(0);
-            ufs.put(at + 32, 4, 3);
-        }),
-        (What::GroupCounts, |ufs| {
-            let at = ufs.group(0);
-            ufs.put(at + 36, 4, 3000);
-        }),
-        (What::Summary, |ufs| {
-            let at = ufs.summary();
-            ufs.put(at + 4, 4, 3);
-        }),
-        (What::Total, |ufs| {
-            let at = ufs.superblock + 1008 + 8;
-            ufs.put(at, 8, 3);
-        }),
+        (What::FragSums, |ufs| ufs.put(ufs.group(0) + 52 + 4, 4, 77)),
+        (What::GroupCounts, |ufs| ufs.put(ufs.group(0) + 24, 4, 3)),
+        (What::GroupCounts, |ufs| ufs.put(ufs.group(0) + 28, 4, 3)),
+        (What::GroupCounts, |ufs| ufs.put(ufs.group(0) + 32, 4, 3)),
+        (What::GroupCounts, |ufs| ufs.put(ufs.group(0) + 36, 4, 3000)),
+        (What::Summary, |ufs| ufs.put(ufs.summary() + 4, 4, 3)),
+        (What::Total, |ufs| ufs.put(ufs.superblock + 1008 + 8, 8, 3)),
     ]);
 }
 
@@ -719,48 +581,17 @@ fn faults_of_groups_are_found() {
 fn rotational_tables_of_the_old_layout_are_checked() {
     for image in ["ffs1-le-8k", "ffs1-be-32k"] {
         let mut ufs = load(image);
-        let at = ufs.superblock;
-        ufs.bytes[at + 211] &= 0x7F;
-        ufs.bytes[at + 860..at + 1312].fill(0xFF);
+        ufs.make_old_layout();
         let wrong = checked(&ufs);
         let expected = BTreeSet::from([What::Rotational]);
         assert_eq!(wrong.all(), expected, "{}", wrong.text());
         let group = ufs.group(0);
         let free = ufs.get(group + 28, 4);
-        let tables = ufs.get(group + 84, 4) as usize;
-        ufs.put(group + tables, 4, free);
-        ufs.put(group + tables + 4, 2, free);
+        let tables = ufs.table(0, 84);
+        ufs.put(tables, 4, free);
+        ufs.put(tables + 4, 2, free);
         let sound = checked(&ufs);
         assert!(sound.findings.is_empty(), "{}", sound.text());
-    }
-}
-
-/// A disk that cannot read some of its bytes.
-struct Torn(MemDisk, Range<u64>);
-
-impl BlockDevice for Torn {
-    fn len(&self) -> u64 {
-        self.0.len()
-    }
-
-    fn read_only(&self) -> bool {
-        true
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let end = offset + buf.len() as u64;
-        if offset < self.1.end && self.1.start < end {
-            return Err(Errno::EIO);
-        }
-        self.0.read_at(offset, buf)
-    }
-
-    fn write_at(&self, _offset: u64, _data: &[u8]) -> Result<()> {
-        Err(Errno::EROFS)
-    }
-
-    fn flush(&self) -> Result<()> {
-        Ok(())
     }
 }
 
@@ -777,7 +608,8 @@ fn what_cannot_be_read_is_told() {
             ufs.blocks(indirect).0[0],
         ] {
             let byte = byte as u64;
-            let disk = Torn(MemDisk::from_bytes(&ufs.bytes), byte..byte + 512);
+            let disk = MemDisk::from_bytes(&ufs.bytes);
+            disk.inject(Fault::on(Operation::Read).range(byte..byte + 512));
             let (seen, _) = check(Arc::new(disk), Options::default());
             assert!(
                 seen.all().contains(&What::Unreadable),

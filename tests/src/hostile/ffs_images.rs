@@ -32,7 +32,7 @@ pub(super) fn make(name: &str) -> Vec<u8> {
     };
     let mut ufs = Ufs::new(makefs(form));
     match name {
-        "made-ffs1-old" => old_layout(&mut ufs),
+        "made-ffs1-old" => ufs.make_old_layout(),
         "made-ffs1-journal" | "made-ffs2-journal" => journal(&mut ufs),
         "made-ffs2-attributes" => attributes(&mut ufs),
         _ => {}
@@ -78,13 +78,6 @@ fn fill(tree: &Path) {
     symlink("short", tree.join("short link")).expect("a link");
     symlink("long/".repeat(60), tree.join("long link")).expect("a link");
     run("mkfifo", &[tree.join("fifo").to_str().expect("UTF-8")]);
-}
-
-/// UFS1 as it was before its superblock got new fields, which hold anything then.
-fn old_layout(ufs: &mut Ufs) {
-    let at = ufs.superblock;
-    ufs.bytes[at + 211] &= 0x7F;
-    ufs.bytes[at + 860..at + 1312].fill(0xFF);
 }
 
 /// An extended attribute of FreeBSD's, in a block of its own.
