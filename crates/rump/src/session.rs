@@ -384,7 +384,7 @@ pub(crate) fn part(
 }
 
 /// The name under which a type is registered.
-fn known_type(kernel: &Kernel, name: &str) -> Option<String> {
+pub(crate) fn known_type(kernel: &Kernel, name: &str) -> Option<String> {
     let types = kernel.fs_types();
     let found = types
         .iter()

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Place, Result},
     layout::{DIRECT, DIRECTORY_BLOCK, INDIRECT, LINK_MAX, RawInode1, RawInode2, file_flag},
     superblock::{Maker, Superblock},
-    types::{Order, Version, index, number, round_up},
+    types::{Order, Version, index, number},
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::{
@@ -211,21 +211,10 @@ impl Inode {
         self.flags & file_flag::SF_SNAPSHOT != 0
     }
 
-    /// Fragments that the block `block` of the file has: fewer than a block at the end of a short file.
+    /// Fragments that the block `block` of the file has, see [`Superblock::frags_of`].
     #[must_use]
     pub(crate) fn frags_of(&self, superblock: &Superblock, block: u64) -> u64 {
-        let whole = 1_u64.wrapping_shl(superblock.ratio_bits());
-        if block >= number(DIRECT) {
-            return whole;
-        }
-        let start = block.wrapping_shl(superblock.block_bits);
-        let left = self.size.saturating_sub(start);
-        if left >= superblock.block_size() {
-            return whole;
-        }
-        round_up(left, superblock.frag_bits)
-            .wrapping_shr(superblock.frag_bits)
-            .max(1)
+        superblock.frags_of(self.size, block)
     }
 }
 

@@ -112,11 +112,7 @@ impl<'a> Walk<'a> {
         };
         let within = index(offset & superblock.frag_size().wrapping_sub(1));
         let bytes = data.get(within..).unwrap_or_default();
-        let pointer = if superblock.version.pointer_bits() == 2 {
-            superblock.order.u32(bytes).map(u64::from)
-        } else {
-            superblock.order.u64(bytes)
-        };
+        let pointer = superblock.pointer(bytes);
         pointer.ok_or_else(|| Error::value(place, "offset", offset, "within the block"))
     }
 

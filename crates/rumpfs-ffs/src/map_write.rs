@@ -138,10 +138,7 @@ impl Txn<'_> {
         let data = self.buf(frag, near, place)?.data();
         let within = index(offset & sb.frag_size().wrapping_sub(1));
         let bytes = data.get(within..).unwrap_or_default();
-        let found = match sb.version {
-            Version::Ufs1 => sb.order.u32(bytes).map(u64::from),
-            Version::Ufs2 => sb.order.u64(bytes),
-        };
+        let found = sb.pointer(bytes);
         found.ok_or_else(|| Error::value(place, "offset", offset, "within the block"))
     }
 

@@ -587,6 +587,26 @@ impl Superblock {
         pointed.saturating_mul(self.block_size()).min(most)
     }
 
+    /// Fragments that the block `block` of a file of `size` bytes has: fewer than a block at the end of a short file.
+    #[must_use]
+    pub(crate) fn frags_of(&self, size: u64, block: u64) -> u64 {
+        let whole = 1_u64.wrapping_shl(self.ratio_bits());
+        let start = block.wrapping_shl(self.block_bits);
+        let left = size.saturating_sub(start);
+        if block >= number(DIRECT) || left >= self.block_size() {
+            return whole;
+        }
+        left.div_ceil(self.frag_size()).max(1)
+    }
+
+    /// The pointer at the start of `bytes`; `None` if they are too few.
+    pub(crate) fn pointer(&self, bytes: &[u8]) -> Option<u64> {
+        match self.version {
+            Version::Ufs1 => self.order.u32(bytes).map(u64::from),
+            Version::Ufs2 => self.order.u64(bytes),
+        }
+    }
+
     /// First fragment of a group.
     #[must_use]
     pub fn group_base(&self, group: u32) -> u64 {

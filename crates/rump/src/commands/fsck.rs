@@ -5,7 +5,7 @@ use crate::{
     output::Out,
     progress::Progress,
     report::{Failure, Outcome},
-    session::{MountOptions, Session, image_name, nothing_found, part},
+    session::{MountOptions, Session, image_name, known_type, nothing_found, part},
     signals,
 };
 use clap::Args;
@@ -144,6 +144,9 @@ impl Fsck {
     }
 }
 
+/// The type that is checked.
+const FFS: &str = "ffs";
+
 /// Who checks volumes of another type.
 fn native_tool(fs_type: &str) -> &'static str {
     match fs_type {
@@ -165,22 +168,20 @@ fn check(
     let disk = session.whole(&address.image)?;
     let kernel = session.boot()?;
     let device = part(&kernel, address, disk)?;
-    let forced = session.options().fs_type.as_deref();
-    let ffs = ["ffs", "ufs", "ffs1", "ffs2"];
-    if let Some(other) = forced.filter(|forced| !ffs.contains(forced)) {
-        let hint = native_tool(other);
-        return Err(fail(&format_args!("{other}: only ffs is checked: {hint}")));
-    }
-    if forced.is_none() && options.superblock.is_none() {
-        let found = kernel.probe(&*device).map_err(|errno| fail(&errno))?;
-        match found {
-            Some(("ffs", _)) => {}
-            Some((other, _)) => {
-                let hint = native_tool(other);
-                return Err(fail(&format_args!("{other}: only ffs is checked: {hint}")));
-            }
+    let fs_type = match session.options().fs_type.as_deref() {
+        Some(forced) => known_type(&kernel, forced).unwrap_or_else(|| forced.to_owned()),
+        // It says where the superblock is, so it is known what is there.
+        None if options.superblock.is_some() => FFS.to_owned(),
+        None => match kernel.probe(&*device).map_err(|errno| fail(&errno))? {
+            Some((found, _)) => found.to_owned(),
             None => return Err(nothing_found(&kernel, address, &*device)),
-        }
+        },
+    };
+    if fs_type != FFS {
+        let hint = native_tool(&fs_type);
+        return Err(fail(&format_args!(
+            "{fs_type}: only {FFS} is checked: {hint}"
+        )));
     }
     let check = Check::open(device, options).map_err(|error| {
         let hint = "; a copy may be used with -b SECTOR (32 or 160 as a rule)";
@@ -324,14 +325,10 @@ impl Watch for Lines<'_> {
     }
 
     fn finding(&mut self, finding: &Finding) {
-        let outcome = if self.array.is_some() {
-            let object = self.object(finding);
-            match &mut self.array {
-                Some(array) => array.push(&object),
-                None => Ok(()),
-            }
-        } else {
-            self.line(&finding.to_string())
+        let object = self.array.is_some().then(|| self.object(finding));
+        let outcome = match (&mut self.array, object) {
+            (Some(array), Some(object)) => array.push(&object),
+            _ => self.line(&finding.to_string()),
         };
         self.note(outcome);
     }

@@ -102,21 +102,29 @@ impl<'a> Blocks<'a> {
         1_u64.wrapping_shl(bits)
     }
 
-    fn one(&self, block: u64, frag: u64, visit: &mut dyn FnMut(Item) -> Next) -> Next {
-        if self.is_mark(frag) {
-            return if block < self.blocks {
-                visit(Item::Hole { block })
-            } else {
-                Next::On
-            };
+    /// What a pointer is that leads nowhere, or should not.
+    fn no_block(&self, block: u64, frag: u64, visit: &mut dyn FnMut(Item) -> Next) -> Option<Next> {
+        if !self.is_mark(frag) {
+            return self
+                .is_past_end(block)
+                .then(|| visit(Item::PastEnd { frag }));
         }
-        if self.is_past_end(block) {
-            return visit(Item::PastEnd { frag });
+        let is_hole = block < self.blocks;
+        Some(if is_hole {
+            visit(Item::Hole { block })
+        } else {
+            Next::On
+        })
+    }
+
+    fn one(&self, block: u64, frag: u64, visit: &mut dyn FnMut(Item) -> Next) -> Next {
+        if let Some(next) = self.no_block(block, frag, visit) {
+            return next;
         }
         let count = if self.snapshot {
             1_u64.wrapping_shl(self.superblock().ratio_bits())
         } else {
-            self.inode.frags_of(self.superblock(), block)
+            self.superblock().frags_of(self.inode.size, block)
         };
         visit(Item::Data { frag, count, block })
     }
@@ -131,15 +139,8 @@ impl<'a> Blocks<'a> {
         if level == 0 {
             return self.one(block, frag, visit);
         }
-        if self.is_mark(frag) {
-            return if block < self.blocks {
-                visit(Item::Hole { block })
-            } else {
-                Next::On
-            };
-        }
-        if self.is_past_end(block) {
-            return visit(Item::PastEnd { frag });
+        if let Some(next) = self.no_block(block, frag, visit) {
+            return next;
         }
         let count = 1_u64.wrapping_shl(self.superblock().ratio_bits());
         match visit(Item::Indirect { frag, count }) {

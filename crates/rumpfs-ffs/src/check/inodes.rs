@@ -15,7 +15,6 @@ use crate::{
     xattr,
 };
 use alloc::vec::Vec;
-use rumpuser::Errno;
 
 /// After so many bad blocks an inode is given up.
 const BAD_MAX: u32 = 10;
@@ -143,15 +142,15 @@ impl Checker<'_> {
 
     /// Whether its pointers lead to blocks; where they do not, that nothing else is in them.
     fn has_data(&mut self, inode: &Dinode, file_type: FileType, bytes: &[u8]) -> bool {
+        if self.reader.has_data(inode, file_type) {
+            return true;
+        }
         let inline = self.reader.inline(bytes);
         let word = 1_u64.wrapping_shl(self.reader.superblock.version.pointer_bits());
         let used = match file_type {
-            FileType::Symlink if inode.size < number(self.reader.superblock.inline_link) => {
-                inode.size.next_multiple_of(word)
-            }
-            FileType::Regular | FileType::Directory | FileType::Symlink => return true,
+            FileType::Symlink => inode.size.next_multiple_of(word),
             FileType::Character | FileType::Block => word,
-            FileType::Fifo | FileType::Socket => 0,
+            _ => 0,
         };
         let rest = inline.get(index(used)..).unwrap_or_default();
         if rest.iter().any(|byte| *byte != 0) {
@@ -234,18 +233,7 @@ impl Checker<'_> {
 
     /// Who had the blocks first that were found twice.
     pub(super) fn duplicates(&mut self) -> Result<(), Error> {
-        let groups = self.reader.groups();
-        for group in 0..groups {
-            self.tell.progress(group.into(), groups.into())?;
-            let base =
-                u64::from(group).saturating_mul(self.reader.superblock.inodes_per_group.into());
-            for ino in (base..).take(index(self.maps.inodes(group))) {
-                if self.maps.state(ino).is_used() {
-                    self.first_owner(ino);
-                }
-            }
-        }
-        Ok(())
+        self.each_used(Self::first_owner)
     }
 
     fn first_owner(&mut self, ino: u64) {
@@ -253,11 +241,8 @@ impl Checker<'_> {
             return;
         };
         let superblock = &self.reader.superblock;
-        let has_data = match FileType::from_bits(inode.kind().into()) {
-            Some(FileType::Regular | FileType::Directory) => true,
-            Some(FileType::Symlink) => inode.size >= number(superblock.inline_link),
-            _ => false,
-        };
+        let file_type = FileType::from_bits(inode.kind().into());
+        let has_data = file_type.is_some_and(|known| self.reader.has_data(&inode, known));
         if has_data && inode.size > superblock.max_file_size() {
             return;
         }
@@ -330,7 +315,7 @@ impl Claims<'_> {
             Item::PastEnd { frag } => return self.wrong(new(What::PastEnd).block(frag), tell),
             Item::Unread { frag, errno } => {
                 let finding = new(What::Unreadable).block(frag);
-                return self.wrong(finding.detail(reason(errno)), tell);
+                return self.wrong(finding.detail(errno.text()), tell);
             }
         };
         if let Err(what) = area_of(&self.reader.superblock, frag, count) {
@@ -371,10 +356,6 @@ impl Claims<'_> {
         tell(Finding::new(Phase::Blocks, What::ManyBad));
         Next::Stop
     }
-}
-
-fn reason(errno: Errno) -> &'static str {
-    errno.text()
 }
 
 /// Whether fragments may hold data.

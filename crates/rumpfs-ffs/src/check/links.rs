@@ -1,7 +1,7 @@
 //! Phase 4: each inode has as many names as it says.
 
 use super::{Checker, Error, Finding, Phase, What};
-use crate::{layout::ROOT_INO, types::index};
+use crate::layout::ROOT_INO;
 
 impl Checker<'_> {
     pub(super) fn links(&mut self) -> Result<(), Error> {
@@ -11,17 +11,11 @@ impl Checker<'_> {
                 self.maps.name_found(ino);
             }
         }
-        let groups = self.reader.groups();
-        for group in 0..groups {
-            self.tell.progress(group.into(), groups.into())?;
-            let base =
-                u64::from(group).saturating_mul(self.reader.superblock.inodes_per_group.into());
-            for ino in (base..).take(index(self.maps.inodes(group))) {
-                if self.maps.state(ino).is_used() && self.maps.links_left(ino) != 0 {
-                    self.link_count(ino);
-                }
+        self.each_used(|checker, ino| {
+            if checker.maps.links_left(ino) != 0 {
+                checker.link_count(ino);
             }
-        }
+        })?;
         for ino in core::mem::take(&mut self.zero_links) {
             if self.maps.links_left(ino) == 0 && !self.orphans.contains(&ino) {
                 let finding = Finding::new(Phase::Links, What::ZeroLinks);

@@ -33,6 +33,7 @@ pub use finding::{Finding, Phase, What};
 use crate::{
     error::Error as FormatError,
     superblock::{self, Superblock},
+    types::{index, number},
     wapbl::Journal,
 };
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
@@ -277,7 +278,7 @@ impl Check {
             data_size: superblock.data_size,
             frags_per_block: 1_u64.wrapping_shl(superblock.ratio_bits()),
             findings: checker.tell.findings,
-            directories: crate::types::number(checker.maps.directories.len()),
+            directories: number(checker.maps.directories.len()),
         })
     }
 }
@@ -322,5 +323,21 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn begin(&mut self, phase: Phase) {
         self.tell.watch.phase(phase);
+    }
+
+    /// Visits all inodes that are in use.
+    fn each_used(&mut self, visit: fn(&mut Self, u64)) -> Result<(), Error> {
+        let groups = self.reader.groups();
+        for group in 0..groups {
+            self.tell.progress(group.into(), groups.into())?;
+            let first =
+                u64::from(group).saturating_mul(self.reader.superblock.inodes_per_group.into());
+            for ino in (first..).take(index(self.maps.inodes(group))) {
+                if self.maps.state(ino).is_used() {
+                    visit(self, ino);
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Reading: bytes and inodes as they are on the medium.
 
 use crate::{
+    inode::FileType,
     layout::{DIRECT, INDIRECT, RawInode1, RawInode2},
     superblock::Superblock,
     types::{Order, Version, index, number},
@@ -38,17 +39,6 @@ impl Dinode {
     pub(super) fn kind(&self) -> u8 {
         u8::try_from(self.mode.wrapping_shr(12)).unwrap_or(0)
     }
-
-    /// Fragments of a block of the file.
-    pub(super) fn frags_of(&self, superblock: &Superblock, block: u64) -> u64 {
-        let whole = 1_u64.wrapping_shl(superblock.ratio_bits());
-        let start = block.wrapping_shl(superblock.block_bits);
-        let left = self.size.saturating_sub(start);
-        if block >= number(DIRECT) || left >= superblock.block_size() {
-            return whole;
-        }
-        left.div_ceil(superblock.frag_size()).max(1)
-    }
 }
 
 impl Reader {
@@ -84,10 +74,11 @@ impl Reader {
     /// The block of a group with its maps.
     pub(super) fn group_bytes(&self, group: u32) -> Result<Vec<u8>, Errno> {
         let superblock = &self.superblock;
-        let start = superblock.group_start(group);
-        let frag = start.saturating_add(superblock.group_block.into());
+        let byte = superblock
+            .group_maps(group)
+            .saturating_mul(superblock.frag_size());
         let len = u64::from(superblock.group_bytes).min(superblock.block_size());
-        self.bytes(frag.saturating_mul(superblock.frag_size()), index(len))
+        self.bytes(byte, index(len))
     }
 
     /// Groups that begin on the device.
@@ -163,18 +154,19 @@ impl Reader {
     }
 
     /// The pointers of a block of them.
-    pub(super) fn pointers<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = u64> + use<'a> {
-        let order = self.superblock.order;
-        let wide = self.superblock.version.pointer_bits() == 3;
-        let len = if wide { 8 } else { 4 };
-        bytes.chunks_exact(len).map(move |bytes| {
-            let pointer = if wide {
-                order.u64(bytes)
-            } else {
-                order.u32(bytes).map(u64::from)
-            };
-            pointer.unwrap_or(0)
-        })
+    pub(super) fn pointers(&self, bytes: &[u8]) -> impl Iterator<Item = u64> {
+        let len = 1_usize.wrapping_shl(self.superblock.version.pointer_bits());
+        let pointers = bytes.chunks_exact(len);
+        pointers.map(|bytes| self.superblock.pointer(bytes).unwrap_or(0))
+    }
+
+    /// Whether the pointers of an inode lead to blocks: they may be the text of a link, or the number of a device.
+    pub(super) fn has_data(&self, inode: &Dinode, file_type: FileType) -> bool {
+        match file_type {
+            FileType::Regular | FileType::Directory => true,
+            FileType::Symlink => inode.size >= number(self.superblock.inline_link),
+            _ => false,
+        }
     }
 }
 
