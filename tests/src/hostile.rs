@@ -24,12 +24,14 @@ mod iso;
 mod iso_map;
 mod map;
 mod panics;
+mod stopwatch;
 
-pub use case::{MEMORY_MAX, Outcome, TIME_MAX, read_only, read_only_file, read_write, run};
+pub use case::{MEMORY_MAX, Outcome, read_only, read_only_file, read_write, run};
 pub use choose::Choose;
 pub use corrupt::{Done, corrupt};
 pub use map::{Field, Map, Seal, Structure};
 pub use panics::watch_panics;
+pub use stopwatch::{CLOCK_MAX, Stopwatch, TIME_MAX};
 
 use rumpuser_sim::MemDisk;
 

@@ -3,9 +3,10 @@
 use crate::{Result, tools};
 use std::{fs, path::PathBuf, time::Duration};
 
-/// Options of libFuzzer. A case has 10 seconds; kernel, corpus and images together have to be content with this memory.
+/// Options of libFuzzer. The target itself bounds the processor time of a case; this is the clock, for one that does not come back.
+/// Kernel, corpus and images together have to be content with this memory.
 const OPTIONS: &[&str] = &[
-    "-timeout=10",
+    "-timeout=120",
     "-rss_limit_mb=1024",
     "-max_len=1024",
     "-print_final_stats=1",

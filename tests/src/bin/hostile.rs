@@ -4,7 +4,7 @@
 //! only, IMAGE:CASE repeats one case in this process and tells what was changed.
 
 use rump_tests::{
-    hostile::{self, Format, Map, Outcome, TIME_MAX, corrupt, format},
+    hostile::{self, CLOCK_MAX, Format, Map, Outcome, Stopwatch, TIME_MAX, corrupt, format},
     memory::{self, Counting},
 };
 use rumpuser_sim::{MemDisk, Rng};
@@ -24,8 +24,12 @@ static MEMORY: Counting = Counting;
 const WORKERS: u64 = 2;
 /// Changes of one case at most.
 const CHANGES_MAX: u64 = 6;
-/// What loading an image may take on a busy machine.
-const LOAD_MAX: Duration = Duration::from_secs(120);
+/// Processor time of a case: all parts, and making the image.
+const CASE_MAX: Duration = Duration::from_secs(2 * TIME_MAX.as_secs() + 5);
+/// That of loading an image, of which the clock alone tells.
+const LOAD_MAX: Duration = CLOCK_MAX;
+/// How often a worker is looked at that says nothing.
+const LOOK: Duration = Duration::from_secs(1);
 
 struct Arguments {
     format: &'static dyn Format,
@@ -137,11 +141,11 @@ fn repeat(arguments: &Arguments, case: u64) -> ExitCode {
     if let Ok(file) = env::var("HOSTILE_SAVE") {
         std::fs::write(&file, bad.to_bytes()).expect("HOSTILE_SAVE can be written");
     }
-    let begin = Instant::now();
+    let watch = Stopwatch::start();
     let result = hostile::run(arguments.format.fs_type(), &bad, &mut rng);
     println!(
         "{:?}, peak {} KiB: {result:?}",
-        begin.elapsed(),
+        watch.cpu(),
         memory::peak() >> 10
     );
     if result.is_ok() {
@@ -163,11 +167,11 @@ fn work(arguments: &Arguments, first_image: usize, first: u64, step: usize) {
             println!("case {index} {case}");
             let _ = std::io::stdout().flush();
             let (bad, _, mut rng) = broken(arguments, &good, &map, image, case);
-            let (begin, held) = (Instant::now(), memory::held());
+            let (watch, held) = (Stopwatch::start(), memory::held());
             memory::reset_peak();
             let result = hostile::run(arguments.format.fs_type(), &bad, &mut rng);
             let (took, used) = (
-                begin.elapsed().as_millis(),
+                watch.cpu().as_millis(),
                 (memory::peak() - held.min(memory::peak())) >> 10,
             );
             match result {
@@ -273,25 +277,26 @@ fn supervise(arguments: &Arguments, rest: &[String], worker: u64, totals: &Mutex
                 .take_while(|line| sender.send(line.clone()).is_ok())
                 .for_each(drop);
         });
-        let mut patience = LOAD_MAX;
+        let (mut watch, mut cpu_max) = (Stopwatch::start_of(child.id()), LOAD_MAX);
         let problem = loop {
-            let line = match lines.recv_timeout(patience) {
+            let line = match lines.recv_timeout(LOOK) {
                 Ok(line) => line,
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    break Some(format!("nothing for {patience:?}"));
-                }
+                Err(mpsc::RecvTimeoutError::Timeout) => match watch.over(cpu_max) {
+                    Some(late) => break Some(format!("nothing for {late}")),
+                    None => continue,
+                },
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     break Some("the process died".to_owned());
                 }
             };
+            watch = Stopwatch::start_of(child.id());
             let words: Vec<&str> = line.split(' ').collect();
             let number = |n: usize| words[n].parse::<u64>().expect("a number");
             match words[0] {
-                "load" => patience = LOAD_MAX,
+                "load" => cpu_max = LOAD_MAX,
                 "case" => {
                     (image, case) = (number(1) as usize, number(2));
-                    // Both parts, and making the image.
-                    patience = TIME_MAX * 2 + Duration::from_secs(5);
+                    cpu_max = CASE_MAX;
                 }
                 "good" => {
                     totals

@@ -1,6 +1,11 @@
 //! One broken image: mounted, used, unmounted; what must never happen.
 
-use super::{Choose, exercise::Exercise, format, panics};
+use super::{
+    Choose,
+    exercise::Exercise,
+    format, panics,
+    stopwatch::{Stopwatch, TIME_MAX},
+};
 use crate::{
     memory,
     mounted::{MOUNT_POINT, Mounted},
@@ -15,14 +20,11 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// Most bytes that a case may hold: kernel, caches and what it writes.
 pub const MEMORY_MAX: usize = 256 << 20;
-
-/// Longest time that a case may take.
-pub const TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Longest virtual time: what a mount may wait for another one that protects the volume (mmp), twice, and some.
 const WAIT_MAX: Duration = Duration::from_secs(15 * 60);
@@ -186,10 +188,10 @@ fn finish(mounted: Mounted) -> Result<(), String> {
 /// Runs a part of a case under the bounds that hold for each.
 fn guarded(part: &str, body: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
     let threads = threads();
-    let (begin, held) = (Instant::now(), memory::held());
+    let (watch, held) = (Stopwatch::start(), memory::held());
     memory::reset_peak();
     let result = panic::catch_unwind(AssertUnwindSafe(body));
-    let (took, used) = (begin.elapsed(), memory::peak().saturating_sub(held));
+    let (late, used) = (watch.over(TIME_MAX), memory::peak().saturating_sub(held));
     let panics = panics::take();
     if !panics.is_empty() {
         return Err(format!("{part}: panic: {}", panics.join("; ")));
@@ -201,8 +203,8 @@ fn guarded(part: &str, body: impl FnOnce() -> Result<(), String>) -> Result<(), 
     if used > MEMORY_MAX {
         return Err(format!("{part}: {} MiB of memory", used >> 20));
     }
-    if took > TIME_MAX {
-        return Err(format!("{part}: {took:?}"));
+    if let Some(late) = late {
+        return Err(format!("{part}: {late}"));
     }
     if !threads_end(threads) {
         return Err(format!("{part}: a thread is left"));
