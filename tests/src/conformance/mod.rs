@@ -28,8 +28,8 @@ pub use fixture::{Fixture, MOUNT_POINT, in_background, patiently, run};
 pub use ram::{Image, Ram};
 pub use shorthand::{Shorthand, long_name};
 pub use volume::{
-    Cap, EXT2_1K, EXT4_1K, EXT4_4K, Ext, FAT16, FAT32, FFS1_8K, FFS2_16K, FFS2_BE_4K, Fat, Ffs,
-    Numbers, TMPFS, Tmpfs, VOLUMES, Volume,
+    Cap, Disk, EXT2_1K, EXT4_1K, EXT4_4K, FAT16, FAT32, FFS1_8K, FFS2_16K, FFS2_BE_4K, Numbers,
+    TMPFS, Tmpfs, VOLUMES, Volume,
 };
 
 /// Makes a `#[test]` of each case for each file system, and a list of the cases, `CASES`.

@@ -149,7 +149,7 @@ impl Volume for Tmpfs {
 type Images = HashMap<&'static str, Image>;
 
 /// The new volume of a name, which `make` makes in a file the first time.
-fn made(name: &'static str, make: impl FnOnce(&str)) -> Option<Image> {
+fn made(name: &'static str, make: fn(&str)) -> Image {
     static MADE: LazyLock<Mutex<Images>> = LazyLock::new(Mutex::default);
     let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
     let image = made.entry(name).or_insert_with(|| {
@@ -158,264 +158,213 @@ fn made(name: &'static str, make: impl FnOnce(&str)) -> Option<Image> {
         make(&image);
         Image::new(&fs::read(&image).expect("the new image"))
     });
-    Some(image.clone())
+    image.clone()
 }
 
-/// ext2, ext3 or ext4.
-pub struct Ext {
+/// A file system on a disk, made and checked by native tools, or by our checker where there is none.
+pub struct Disk {
     name: &'static str,
-    options: &'static [&'static str],
-    size: &'static str,
-    lacks: Cap,
+    fs_type: &'static str,
+    caps: Cap,
     numbers: Numbers,
+    options: &'static [(&'static str, &'static str)],
+    /// Makes a new volume in a file.
+    make: fn(&str),
+    check: fn(&Image),
 }
 
-impl Volume for Ext {
+impl Volume for Disk {
     fn name(&self) -> &'static str {
         self.name
     }
 
     fn fs_type(&self) -> &'static str {
-        "ext2fs"
+        self.fs_type
     }
 
     fn caps(&self) -> Cap {
-        Cap::all() - self.lacks
+        self.caps
     }
 
     fn numbers(&self) -> Numbers {
         self.numbers
     }
 
+    fn options(&self) -> Vec<(String, Option<String>)> {
+        let options = self.options.iter();
+        options
+            .map(|(option, value)| ((*option).into(), Some((*value).into())))
+            .collect()
+    }
+
     fn make(&self) -> Option<Image> {
-        made(self.name, |image| mke2fs(image, self.options, self.size))
+        Some(made(self.name, self.make))
     }
 
     fn check(&self, image: &Image) {
-        let dir = TempDir::new();
-        let path = dir.file("volume.img");
-        image.save(&path);
-        e2fsck(&path);
+        (self.check)(image);
     }
 }
 
-/// FAT16 or FAT32.
-pub struct Fat {
-    name: &'static str,
-    options: &'static [&'static str],
-    size: usize,
+/// Lets a native checker look at a file with the volume in it.
+fn check_file(image: &Image, check: fn(&str)) {
+    let dir = TempDir::new();
+    let path = dir.file("volume.img");
+    image.save(&path);
+    check(&path);
 }
 
-impl Volume for Fat {
-    fn name(&self) -> &'static str {
-        self.name
-    }
+/// tmpfs with room for 16 MiB and 4,096 inodes.
+pub static TMPFS: Tmpfs = Tmpfs;
 
-    fn fs_type(&self) -> &'static str {
-        "msdosfs"
+/// ext2, ext3 or ext4.
+const fn ext(name: &'static str, caps: Cap, numbers: Numbers, make: fn(&str)) -> Disk {
+    Disk {
+        name,
+        fs_type: "ext2fs",
+        caps,
+        numbers,
+        options: &[],
+        make,
+        check: |image| check_file(image, e2fsck),
     }
+}
 
-    fn caps(&self) -> Cap {
-        Cap::PERSISTENT | Cap::STEADY
-    }
+/// Those of ext4 with blocks of 4 KiB.
+const EXT_NUMBERS: Numbers = Numbers {
+    granularity: 1,
+    link_max: Some(65_000),
+    symlink_max: 4095,
+    name_max: 255,
+    file_size_max: u32::MAX as u64 * 4096,
+    // FS_IMMUTABLE_FL, FS_APPEND_FL.
+    flags: (0x10, 0x20),
+    clamped: None,
+    spare_files: 0,
+};
+/// ext2 with blocks of 1 KiB.
+pub static EXT2_1K: Disk = ext(
+    "ext2_1k",
+    Cap::all().difference(Cap::RESERVE),
+    Numbers {
+        link_max: Some(32_000),
+        symlink_max: 1023,
+        // What double and triple indirect blocks of 256 numbers reach.
+        file_size_max: (12 + 256 + 256 * 256 + 256 * 256 * 256) * 1024,
+        ..EXT_NUMBERS
+    },
+    |image| {
+        let options = ["-t", "ext2", "-b", "1024", "-N", "2048"];
+        mke2fs(image, &options, "16M");
+    },
+);
+/// ext4 with blocks of 1 KiB.
+pub static EXT4_1K: Disk = ext(
+    "ext4_1k",
+    Cap::all(),
+    Numbers {
+        symlink_max: 1023,
+        file_size_max: u32::MAX as u64 * 1024,
+        ..EXT_NUMBERS
+    },
+    |image| {
+        let options = ["-t", "ext4", "-b", "1024", "-N", "2048", "-J", "size=1"];
+        mke2fs(image, &options, "16M");
+    },
+);
+/// ext4 with blocks of 4 KiB.
+pub static EXT4_4K: Disk = ext("ext4_4k", Cap::all(), EXT_NUMBERS, |image| {
+    let options = ["-t", "ext4", "-b", "4096", "-N", "2048", "-J", "size=4"];
+    mke2fs(image, &options, "24M");
+});
 
-    fn numbers(&self) -> Numbers {
-        Numbers {
+const fn fat(name: &'static str, make: fn(&str)) -> Disk {
+    Disk {
+        name,
+        fs_type: "msdosfs",
+        caps: Cap::PERSISTENT.union(Cap::STEADY),
+        numbers: Numbers {
             granularity: 2_000_000_000,
             link_max: None,
             symlink_max: 0,
             // 255 UTF-16 units of three bytes.
             name_max: 765,
-            file_size_max: u32::MAX.into(),
+            file_size_max: u32::MAX as u64,
             flags: (0, 0),
             // 1980-01-01.
             clamped: Some((-1, 315_532_800)),
             spare_files: 0,
-        }
-    }
-
-    /// Anybody may do anything, as the format has no owners.
-    fn options(&self) -> Vec<(String, Option<String>)> {
-        vec![("umask".into(), Some("0".into()))]
-    }
-
-    fn make(&self) -> Option<Image> {
-        made(self.name, |image| {
-            mkfs_fat(image, self.options, self.size);
-        })
-    }
-
-    fn check(&self, image: &Image) {
-        let dir = TempDir::new();
-        let path = dir.file("volume.img");
-        image.save(&path);
-        fsck_fat(&path);
+        },
+        // Anybody may do anything, as the format has no owners.
+        options: &[("umask", "0")],
+        make,
+        check: |image| check_file(image, fsck_fat),
     }
 }
 
-/// FFS: UFS1 or UFS2.
-pub struct Ffs {
-    name: &'static str,
-    order: &'static str,
-    options: &'static str,
-    lacks: Cap,
-    numbers: Numbers,
-}
-
-impl Volume for Ffs {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn fs_type(&self) -> &'static str {
-        "ffs"
-    }
-
-    fn caps(&self) -> Cap {
-        Cap::all() - self.lacks
-    }
-
-    fn numbers(&self) -> Numbers {
-        self.numbers
-    }
-
-    fn make(&self) -> Option<Image> {
-        made(self.name, |image| {
-            makefs_ffs(image, self.order, self.options, "16m");
-        })
-    }
-
-    fn check(&self, image: &Image) {
-        check_ffs(Arc::new(Ram::new(image.clone())));
-    }
-}
-
-/// tmpfs with room for 16 MiB and 4,096 inodes.
-pub static TMPFS: Tmpfs = Tmpfs;
-/// FS_IMMUTABLE_FL, FS_APPEND_FL.
-const EXT_FLAGS: (u32, u32) = (0x10, 0x20);
-/// ext2 with blocks of 1 KiB.
-pub static EXT2_1K: Ext = Ext {
-    name: "ext2_1k",
-    options: &["-t", "ext2", "-b", "1024", "-N", "2048"],
-    size: "16M",
-    lacks: Cap::RESERVE,
-    numbers: Numbers {
-        granularity: 1,
-        link_max: Some(32_000),
-        symlink_max: 1023,
-        name_max: 255,
-        // What double and triple indirect blocks of 256 numbers reach.
-        file_size_max: (12 + 256 + 256 * 256 + 256 * 256 * 256) * 1024,
-        flags: EXT_FLAGS,
-        clamped: None,
-        spare_files: 0,
-    },
-};
-/// ext4 with blocks of 1 KiB.
-pub static EXT4_1K: Ext = Ext {
-    name: "ext4_1k",
-    options: &["-t", "ext4", "-b", "1024", "-N", "2048", "-J", "size=1"],
-    size: "16M",
-    lacks: Cap::empty(),
-    numbers: Numbers {
-        granularity: 1,
-        link_max: Some(65_000),
-        symlink_max: 1023,
-        name_max: 255,
-        file_size_max: u32::MAX as u64 * 1024,
-        flags: EXT_FLAGS,
-        clamped: None,
-        spare_files: 0,
-    },
-};
-/// ext4 with blocks of 4 KiB.
-pub static EXT4_4K: Ext = Ext {
-    name: "ext4_4k",
-    options: &["-t", "ext4", "-b", "4096", "-N", "2048", "-J", "size=4"],
-    size: "24M",
-    lacks: Cap::empty(),
-    numbers: Numbers {
-        granularity: 1,
-        link_max: Some(65_000),
-        symlink_max: 4095,
-        name_max: 255,
-        file_size_max: u32::MAX as u64 * 4096,
-        flags: EXT_FLAGS,
-        clamped: None,
-        spare_files: 0,
-    },
-};
 /// FAT16 with clusters of 2 KiB.
-pub static FAT16: Fat = Fat {
-    name: "fat16",
-    options: &["-F", "16", "-s", "4"],
-    size: 16 << 20,
-};
+pub static FAT16: Disk = fat("fat16", |image| {
+    mkfs_fat(image, &["-F", "16", "-s", "4"], 16 << 20);
+});
 /// FAT32 with clusters of 512 bytes.
-pub static FAT32: Fat = Fat {
-    name: "fat32",
-    options: &["-F", "32", "-s", "1"],
-    size: 36 << 20,
-};
-/// UF_IMMUTABLE, UF_APPEND.
-const FFS_FLAGS: (u32, u32) = (0x2, 0x4);
-/// UFS1 with blocks of 8 KiB and fragments of 1 KiB.
-pub static FFS1_8K: Ffs = Ffs {
-    name: "ffs1_8k",
-    order: "le",
-    options: "version=1,bsize=8192,fsize=1024,density=8192",
-    lacks: Cap::RESERVE
-        .union(Cap::XATTRS)
-        .union(Cap::ACLS)
-        .union(Cap::TIMES)
-        .union(Cap::END_HOLES),
-    numbers: Numbers {
+pub static FAT32: Disk = fat("fat32", |image| {
+    mkfs_fat(image, &["-F", "32", "-s", "1"], 36 << 20);
+});
+
+/// UFS1 or UFS2.
+const fn ffs(name: &'static str, lacks: Cap, numbers: Numbers, make: fn(&str)) -> Disk {
+    Disk {
+        name,
+        fs_type: "ffs",
+        caps: Cap::all().difference(lacks),
+        numbers,
+        options: &[],
+        make,
+        check: |image| check_ffs(Arc::new(Ram::new(image.clone()))),
+    }
+}
+
+/// What UFS1 and UFS2 lack, with any blocks.
+const FFS_LACKS: Cap = Cap::RESERVE.union(Cap::ACLS).union(Cap::END_HOLES);
+/// What UFS2 has with `pointers` in blocks of `block` bytes.
+const fn ffs2_numbers(pointers: u64, block: u64) -> Numbers {
+    Numbers {
         granularity: 1,
         link_max: Some(32_767),
         symlink_max: 4095,
         name_max: 255,
+        file_size_max: (12 + pointers + pointers.pow(2) + pointers.pow(3)) * block,
+        // UF_IMMUTABLE, UF_APPEND.
+        flags: (0x2, 0x4),
+        clamped: None,
+        spare_files: 7,
+    }
+}
+/// UFS1 with blocks of 8 KiB and fragments of 1 KiB.
+pub static FFS1_8K: Disk = ffs(
+    "ffs1_8k",
+    FFS_LACKS.union(Cap::XATTRS).union(Cap::TIMES),
+    Numbers {
         // Blocks are numbered with 31 bits, which is less than what is in reach of pointers.
         file_size_max: 0x7FFF_FFFF * 8192,
-        flags: FFS_FLAGS,
         clamped: Some((5_000_000_000, i32::MAX as i64)),
-        spare_files: 7,
+        ..ffs2_numbers(2048, 8192)
     },
-};
+    |image| {
+        let options = "version=1,bsize=8192,fsize=1024,density=8192";
+        makefs_ffs(image, "le", options, "16m");
+    },
+);
 /// UFS2 with blocks of 16 KiB and fragments of 2 KiB.
-pub static FFS2_16K: Ffs = Ffs {
-    name: "ffs2_16k",
-    order: "le",
-    options: "version=2,bsize=16384,fsize=2048,density=8192",
-    lacks: Cap::RESERVE.union(Cap::ACLS).union(Cap::END_HOLES),
-    numbers: Numbers {
-        granularity: 1,
-        link_max: Some(32_767),
-        symlink_max: 4095,
-        name_max: 255,
-        file_size_max: (12 + 2048 + 2048 * 2048 + 2048 * 2048 * 2048) * 16_384,
-        flags: FFS_FLAGS,
-        clamped: None,
-        spare_files: 7,
-    },
-};
+pub static FFS2_16K: Disk = ffs("ffs2_16k", FFS_LACKS, ffs2_numbers(2048, 16_384), |image| {
+    let options = "version=2,bsize=16384,fsize=2048,density=8192";
+    makefs_ffs(image, "le", options, "16m");
+});
 /// UFS2 in big-endian order with blocks of 4 KiB and fragments of 512 bytes.
-pub static FFS2_BE_4K: Ffs = Ffs {
-    name: "ffs2_be_4k",
-    order: "be",
-    options: "version=2,bsize=4096,fsize=512,density=8192",
-    lacks: Cap::RESERVE.union(Cap::ACLS).union(Cap::END_HOLES),
-    numbers: Numbers {
-        granularity: 1,
-        link_max: Some(32_767),
-        symlink_max: 4095,
-        name_max: 255,
-        file_size_max: (12 + 512 + 512 * 512 + 512 * 512 * 512) * 4096,
-        flags: FFS_FLAGS,
-        clamped: None,
-        spare_files: 7,
-    },
-};
+pub static FFS2_BE_4K: Disk = ffs("ffs2_be_4k", FFS_LACKS, ffs2_numbers(512, 4096), |image| {
+    let options = "version=2,bsize=4096,fsize=512,density=8192";
+    makefs_ffs(image, "be", options, "16m");
+});
 /// All that the cases run on.
 pub static VOLUMES: [&dyn Volume; 9] = [
     &TMPFS,
