@@ -4,7 +4,7 @@
 
 use super::{
     entries,
-    rows::{self, find, fused, mounted},
+    rows::{self, KERNEL, find, fused, mounted},
     suite::{Contestant as By, Images, Suite},
 };
 
@@ -145,5 +145,3 @@ pub(crate) const SUITE: Suite = Suite {
         ]),
     ],
 };
-
-const KERNEL: &str = "kernel, loop mount";

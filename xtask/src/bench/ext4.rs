@@ -2,7 +2,7 @@
 
 use super::{
     entries,
-    rows::{self, find, fused, mounted},
+    rows::{self, KERNEL, find, fused, mounted},
     suite::{Contestant as By, Images, Row, Suite},
 };
 
@@ -163,8 +163,6 @@ const ROWS: &[Row] = &[
         .mounts("ext4"),
     ]),
 ];
-
-const KERNEL: &str = "kernel, loop mount";
 
 /// The first inode that `debugfs` gives to a file is number 12.
 const BIG_STREAM: &[By] = &[

@@ -2,7 +2,7 @@
 
 use super::{
     entries,
-    rows::{self, find, mounted},
+    rows::{self, KERNEL, find, mounted},
     suite::{Contestant as By, Images, Suite},
 };
 
@@ -114,5 +114,3 @@ pub(crate) const SUITE: Suite = Suite {
         ]),
     ],
 };
-
-const KERNEL: &str = "kernel, loop mount";

@@ -166,6 +166,9 @@ pub(crate) const RUMP_BIG_OUT: By = By::ours("rump get", &["rump", "get", "{imag
 pub(crate) const RUMP_CAT: By = By::ours("rump cat", &["rump", "cat", "{image}:/big"]);
 pub(crate) const RUMP_BIG_IN: By = By::ours("rump put", &["rump", "put", "{big}", "{volume}:/big"]);
 
+/// The host's kernel, see [`mounted!`].
+pub(crate) const KERNEL: &str = "kernel, loop mount";
+
 pub(crate) const HOST_FIND: By = By::other(
     "find, host files",
     &["sh", "-c", concat!("exec ", find!("{tree}"))],
