@@ -28,8 +28,8 @@ pub use fixture::{Fixture, MOUNT_POINT, in_background, patiently, run};
 pub use ram::{Image, Ram};
 pub use shorthand::{Shorthand, long_name};
 pub use volume::{
-    Cap, Disk, EXT2_1K, EXT4_1K, EXT4_4K, FAT16, FAT32, FFS1_8K, FFS2_16K, FFS2_BE_4K, Numbers,
-    TMPFS, Tmpfs, VOLUMES, Volume,
+    Cap, Disk, EXT2_1K, EXT4_1K, EXT4_4K, FAT16, FAT32, FFS1_8K, FFS2_16K, FFS2_BE_4K, FFS2_LOG,
+    Numbers, TMPFS, Tmpfs, VOLUMES, Volume,
 };
 
 /// Makes a `#[test]` of each case for each file system, and a list of the cases, `CASES`.
@@ -48,6 +48,7 @@ macro_rules! for_each_fs {
         $crate::cases_of_fs! { ffs1_8k FFS1_8K $($cases)* }
         $crate::cases_of_fs! { ffs2_16k FFS2_16K $($cases)* }
         $crate::cases_of_fs! { ffs2_be_4k FFS2_BE_4K $($cases)* }
+        $crate::cases_of_fs! { ffs2_log FFS2_LOG $($cases)* }
     };
 }
 

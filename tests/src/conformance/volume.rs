@@ -4,7 +4,7 @@ use super::{Image, Ram};
 use crate::tools::{TempDir, check_ffs, e2fsck, fsck_fat, makefs_ffs, mke2fs, mkfs_fat};
 use std::{
     collections::HashMap,
-    fs,
+    fs::{self, File},
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
@@ -167,7 +167,7 @@ pub struct Disk {
     fs_type: &'static str,
     caps: Cap,
     numbers: Numbers,
-    options: &'static [(&'static str, &'static str)],
+    options: &'static [(&'static str, Option<&'static str>)],
     /// Makes a new volume in a file.
     make: fn(&str),
     check: fn(&Image),
@@ -193,7 +193,7 @@ impl Volume for Disk {
     fn options(&self) -> Vec<(String, Option<String>)> {
         let options = self.options.iter();
         options
-            .map(|(option, value)| ((*option).into(), Some((*value).into())))
+            .map(|(option, value)| ((*option).into(), value.map(Into::into)))
             .collect()
     }
 
@@ -296,7 +296,7 @@ const fn fat(name: &'static str, make: fn(&str)) -> Disk {
             spare_files: 0,
         },
         // Anybody may do anything, as the format has no owners.
-        options: &[("umask", "0")],
+        options: &[("umask", Some("0"))],
         make,
         check: |image| check_file(image, fsck_fat),
     }
@@ -365,8 +365,19 @@ pub static FFS2_BE_4K: Disk = ffs("ffs2_be_4k", FFS_LACKS, ffs2_numbers(512, 409
     let options = "version=2,bsize=4096,fsize=512,density=8192";
     makefs_ffs(image, "be", options, "16m");
 });
+/// UFS2 with blocks of 8 KiB, fragments of 1 KiB and a journal behind the volume.
+pub static FFS2_LOG: Disk = Disk {
+    options: &[("log", None)],
+    ..ffs("ffs2_log", FFS_LACKS, ffs2_numbers(1024, 8192), |image| {
+        let options = "version=2,bsize=8192,fsize=1024,density=8192";
+        makefs_ffs(image, "le", options, "16m");
+        let file = File::options().write(true).open(image);
+        let file = file.expect("makefs made it");
+        file.set_len(17 << 20).expect("room for the journal");
+    })
+};
 /// All that the cases run on.
-pub static VOLUMES: [&dyn Volume; 9] = [
+pub static VOLUMES: [&dyn Volume; 10] = [
     &TMPFS,
     &EXT2_1K,
     &EXT4_1K,
@@ -376,4 +387,5 @@ pub static VOLUMES: [&dyn Volume; 9] = [
     &FFS1_8K,
     &FFS2_16K,
     &FFS2_BE_4K,
+    &FFS2_LOG,
 ];
