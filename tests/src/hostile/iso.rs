@@ -188,7 +188,8 @@ fn fill(tree: &Path) {
     write("a/b/c/d/e/f/g/h/i/bottom", noise(100));
     write(&"n".repeat(200), noise(10));
     for n in 0..40 {
-        write(&format!("many/a name of some length {n}"), vec![b'x'; n]);
+        // The number first: among names with the same eight characters genisoimage may look for new ones for ever.
+        write(&format!("many/{n} is a name of some length"), vec![b'x'; n]);
     }
     fs::hard_link(tree.join("tiny"), tree.join("a/second name")).expect("a link");
     symlink("../short/./link", tree.join("short link")).expect("a link");
