@@ -1,0 +1,188 @@
+//! The acknowledgment in a segment (RFC 9293, section 3.10.7.4, fifth check).
+
+use super::{Changes, Flags, Segment, Seq, State, Tcb, nanos, scoreboard::Delivered, tcb::Bits};
+
+impl Tcb {
+    /// Takes the ACK; false when the segment is to be dropped.
+    pub(super) fn take_ack(
+        &mut self,
+        segment: &Segment,
+        ack: Seq,
+        now: u64,
+        changes: &mut Changes,
+    ) -> bool {
+        if ack.after(self.snd.nxt) {
+            // It acknowledges what was not sent.
+            self.challenge(now);
+            return false;
+        }
+        // RFC 5961, section 5.2: an old ACK is not older than the largest window.
+        if ack.before(self.snd.una.minus(self.snd.max_wnd)) {
+            self.challenge(now);
+            return false;
+        }
+        let old_window = self.snd.wnd;
+        let fresh = ack.from(self.snd.una);
+        if fresh {
+            self.update_window(segment, ack);
+        }
+        let outstanding = !self.board.is_empty();
+        let advances = ack.after(self.snd.una);
+        let mut delivered = Delivered::default();
+        if advances {
+            self.advance(ack, &mut delivered, segment, now, changes);
+        }
+        let duplicate_seen = self.take_sacks(segment, ack, &mut delivered);
+        // RFC 5681, section 2.
+        let is_duplicate = outstanding
+            && ack == self.snd.una
+            && !advances
+            && segment.payload.is_empty()
+            && !segment.flags.intersects(Flags::SYN | Flags::FIN)
+            && (self.snd.wnd == old_window || delivered.sacked > 0);
+        if outstanding || advances {
+            if self.bits.contains(Bits::SACK) && duplicate_seen {
+                self.on_duplicate_report(now);
+            }
+            self.after_acknowledgment(&delivered, is_duplicate, duplicate_seen, now);
+        }
+        if fresh && self.snd.wnd > 0 {
+            self.window_opened(old_window, now);
+        }
+        if advances || delivered.sacked > 0 {
+            self.arm_retransmit(now);
+        }
+        self.after_fin(ack, now, changes);
+        true
+    }
+
+    /// RFC 9293, section 3.10.7.4: SND.WND, SND.WL1 and SND.WL2.
+    pub(super) fn update_window(&mut self, segment: &Segment, ack: Seq) {
+        let newer = self.snd.wl1.before(segment.seq)
+            || (self.snd.wl1 == segment.seq && self.snd.wl2.up_to(ack));
+        if newer {
+            self.snd.wnd = u32::from(segment.window) << self.snd.scale;
+            self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
+            self.snd.wl1 = segment.seq;
+            self.snd.wl2 = ack;
+        }
+    }
+
+    /// SND.UNA moves to `ack`.
+    pub(super) fn advance(
+        &mut self,
+        ack: Seq,
+        delivered: &mut Delivered,
+        segment: &Segment,
+        now: u64,
+        changes: &mut Changes,
+    ) {
+        self.board.acknowledge(ack, delivered);
+        let data = ack
+            .since_or_zero(self.snd.queued)
+            .min(super::bytes_u32(self.sending.len()));
+        self.sending
+            .advance(usize::try_from(data).unwrap_or(usize::MAX));
+        self.snd.queued = self.snd.queued.plus(data);
+        self.snd.una = ack;
+        self.counters.acked_bytes = self.counters.acked_bytes.saturating_add(data.into());
+        self.retries = 0;
+        self.snd.progress = now;
+        self.rtt.progress();
+        self.measure(ack, delivered, segment, now);
+        if self.bits.contains(Bits::SEND_FULL) {
+            self.tune_send();
+            if self.send_room() >= self.send_low_water() {
+                self.bits.remove(Bits::SEND_FULL);
+                *changes |= Changes::WRITABLE;
+            }
+        }
+    }
+
+    /// RFC 6298, section 3: data sent once is measured; RFC 7323, section 4.1: with timestamps, also data sent again.
+    fn measure(&mut self, ack: Seq, delivered: &Delivered, segment: &Segment, now: u64) {
+        let rtt = match (delivered.once, segment.options.timestamps) {
+            (Some(sent), _) if !delivered.retransmitted => now.saturating_sub(sent),
+            (_, Some(timestamps))
+                if self.bits.contains(Bits::TIMESTAMPS) && timestamps.echo != 0 =>
+            {
+                let age = self.timestamp(now).wrapping_sub(timestamps.echo);
+                // One that we cannot have sent says nothing.
+                if age > 0x7fff_ffff {
+                    return;
+                }
+                u64::from(age).saturating_mul(1_000_000)
+            }
+            _ => return,
+        };
+        let smooth = ack.after(self.snd.measured);
+        if smooth {
+            self.snd.measured = self.snd.nxt;
+        }
+        let (min, max) = (nanos(self.config.min_rto), nanos(self.config.max_rto));
+        self.rtt.measure(rtt, smooth, min, max);
+    }
+
+    /// SACK ranges (RFC 2018, RFC 6675). Returns whether the first one reports a duplicate (RFC 2883, section 4).
+    fn take_sacks(&mut self, segment: &Segment, ack: Seq, delivered: &mut Delivered) -> bool {
+        if !self.bits.contains(Bits::SACK) || segment.options.sack.is_empty() {
+            return false;
+        }
+        let mut duplicate = false;
+        let mut first: Option<(Seq, Seq)> = None;
+        let full = self.full();
+        for (index, (start, end)) in segment.options.sack.iter().enumerate() {
+            if !start.before(end) {
+                continue;
+            }
+            if index == 0 {
+                first = Some((start, end));
+                if end.up_to(ack) && start.from(ack.minus(self.snd.max_wnd.max(1))) {
+                    duplicate = true;
+                    continue;
+                }
+            } else if index == 1
+                && let Some((from, to)) = first
+                && from.from(start)
+                && to.up_to(end)
+            {
+                duplicate = true;
+            }
+            // Only what is in flight counts.
+            if start.before(self.snd.una) || end.after(self.snd.nxt) {
+                continue;
+            }
+            self.board.sack(start, end, full, delivered);
+        }
+        duplicate
+    }
+
+    /// Our FIN was acknowledged, perhaps: the next state.
+    fn after_fin(&mut self, ack: Seq, now: u64, changes: &mut Changes) {
+        let acknowledged = self.bits.contains(Bits::FIN_SENT)
+            && ack == self.snd.nxt
+            && self.snd.una == self.snd.nxt;
+        if !acknowledged {
+            return;
+        }
+        match self.state {
+            State::FinWait1 => {
+                self.state = State::FinWait2;
+                if self.bits.contains(Bits::ORPHANED) {
+                    self.arm_fin_wait(now);
+                }
+            }
+            State::Closing => self.enter_time_wait(now, changes),
+            State::LastAck => self.finish_with(None, changes),
+            _ => {}
+        }
+    }
+
+    pub(super) fn enter_time_wait(&mut self, now: u64, changes: &mut Changes) {
+        self.state = State::TimeWait;
+        self.timers.stop_retransmit();
+        self.reassembly = None;
+        self.arm_time_wait(now);
+        *changes |= Changes::TIME_WAIT;
+    }
+}

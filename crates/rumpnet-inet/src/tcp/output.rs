@@ -1,0 +1,601 @@
+//! Segments that leave (RFC 9293, section 3.8).
+
+use super::{
+    Flags, Options, Sacks, Segment, Seq, State, Tcb, Timestamps, bytes_u32,
+    congestion::initial_window, loss::Phase, nanos, options::OPTIONS_MAX, rack::Probe,
+    scoreboard::Fate, tcb::Bits, timers::Retransmit,
+};
+use rumpnet::Chain;
+use rumpuser::Instant;
+
+/// What the one who transmits can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransmitLimit {
+    /// Payload of one [`Outgoing`]; less than a segment counts as one segment.
+    pub max_payload: usize,
+}
+
+/// A segment to be transmitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The segment.
+    pub segment: Segment,
+    /// A longer payload is to be cut into segments of this size.
+    pub mss: u16,
+    /// Mark the packet as of an ECN-capable transport, ECT(0) (RFC 3168, section 6.1.1).
+    pub ect: bool,
+}
+
+/// What is to be sent next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    /// Lost data again.
+    Again { start: Seq, len: u32 },
+    /// New data, and FIN.
+    New { len: u32, fin: bool },
+}
+
+impl Tcb {
+    /// The next segment to transmit. To be called until there is none.
+    pub fn poll_transmit(&mut self, now: Instant, limit: TransmitLimit) -> Option<Outgoing> {
+        let now = now.0;
+        if let Some((seq, ack)) = self.reset.take() {
+            return Some(self.plain(reset_segment(seq, ack)));
+        }
+        match self.state {
+            State::Closed => return None,
+            State::SynSent | State::SynReceived if self.bits.contains(Bits::SYN_NOW) => {
+                return Some(self.syn(now));
+            }
+            _ => {}
+        }
+        if self
+            .bits
+            .intersects(Bits::TAIL_PROBE_NOW | Bits::WINDOW_PROBE_NOW | Bits::KEEP_ALIVE_NOW)
+            && let Some(probe) = self.probe(now)
+        {
+            return Some(probe);
+        }
+        if let Some(plan) = self.plan(bytes_u32(limit.max_payload)) {
+            return Some(match plan {
+                Plan::Again { start, len } => self.again(start, len, now),
+                Plan::New { len, fin } => self.fresh(len, fin, now),
+            });
+        }
+        self.note_limits(now);
+        if self.bits.contains(Bits::ACK_NOW) {
+            let segment = self.acknowledge(self.snd.nxt, now);
+            return Some(self.plain(segment));
+        }
+        None
+    }
+
+    /// Whether [`poll_transmit`](Self::poll_transmit) should be called.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        const DUE: Bits = Bits::ACK_NOW
+            .union(Bits::SYN_NOW)
+            .union(Bits::TAIL_PROBE_NOW)
+            .union(Bits::WINDOW_PROBE_NOW)
+            .union(Bits::KEEP_ALIVE_NOW);
+        self.bits.intersects(DUE)
+            || self.reset.is_some()
+            || self.plan(u32::MAX).is_some()
+            || self.needs_persist()
+    }
+
+    fn may_send(&self) -> bool {
+        self.state.sends()
+            || (self.state == State::SynReceived
+                && self.bits.contains(Bits::FAST_OPEN)
+                && self.snd.nxt != self.snd.iss)
+    }
+
+    /// The right edge of the peer's window.
+    fn edge(&self) -> Seq {
+        self.snd.una.plus(self.snd.wnd)
+    }
+
+    fn unsent(&self) -> u32 {
+        self.end_of_data().since_or_zero(self.snd.nxt)
+    }
+
+    fn fin_pending(&self) -> bool {
+        self.bits & (Bits::FIN_QUEUED | Bits::FIN_SENT) == Bits::FIN_QUEUED && self.state.sends()
+    }
+
+    /// Payload of a segment that has, besides, what is to be acknowledged selectively.
+    fn segment_size(&self) -> u32 {
+        let ranges = self.sack_count();
+        let sacks = if ranges == 0 {
+            0
+        } else {
+            ranges.saturating_mul(8).saturating_add(4)
+        };
+        self.full().saturating_sub(sacks).max(1)
+    }
+
+    fn sack_count(&self) -> u32 {
+        if !self.bits.contains(Bits::SACK) {
+            return 0;
+        }
+        let ranges = self
+            .reassembly
+            .as_deref()
+            .map_or(0, super::reassembly::Reassembly::sack_count);
+        let duplicate = usize::from(self.rcv.duplicate.is_some());
+        let fit = if self.bits.contains(Bits::TIMESTAMPS) {
+            3
+        } else {
+            4
+        };
+        bytes_u32(ranges.saturating_add(duplicate).min(fit))
+    }
+
+    fn plan(&self, max: u32) -> Option<Plan> {
+        if !self.may_send() {
+            return None;
+        }
+        let size = self.segment_size();
+        let max = max.max(size);
+        let pipe = self.pipe();
+        let room = self.window.size.saturating_sub(pipe);
+        if self.board.lost() > 0 && !(self.prefers_new() && self.unsent() > 0) {
+            let part = self.board.next_lost()?;
+            let inside = part.start == self.snd.una || part.start.before(self.edge());
+            let len = part.len().min(max);
+            if !inside || (room < len.min(size) && pipe > 0) {
+                return None;
+            }
+            // Whole segments, of one that is larger than the window permits.
+            let len = if len > room {
+                whole_segments(room, size).max(size).min(len)
+            } else {
+                len
+            };
+            let start = part.start;
+            return Some(Plan::Again { start, len });
+        }
+        let unsent = self.unsent();
+        let offered = self.edge().since_or_zero(self.snd.nxt);
+        if unsent == 0 {
+            let fin = self.fin_pending() && offered > 0;
+            return fin.then_some(Plan::New { len: 0, fin });
+        }
+        let usable = offered.min(room);
+        let len = unsent.min(usable).min(max);
+        let len = if len < unsent {
+            self.part_of_queue(len, size)?
+        } else {
+            self.end_of_queue(len, size)?
+        };
+        let fin = len == unsent && self.fin_pending() && offered > len;
+        Some(Plan::New { len, fin })
+    }
+
+    /// The silly window syndrome (RFC 9293, section 3.8.6.2.1): full segments, or half of the largest window, when more data waits
+    /// than can be sent.
+    fn part_of_queue(&self, len: u32, size: u32) -> Option<u32> {
+        if len >= size {
+            return Some(whole_segments(len, size));
+        }
+        let idle = self.snd.una == self.snd.nxt;
+        (len > 0 && idle && len >= self.snd.max_wnd / 2).then_some(len)
+    }
+
+    /// Nagle (RFC 9293, section 3.7.4), as Minshall refined it: a small segment waits while another small one is not acknowledged.
+    fn end_of_queue(&self, len: u32, size: u32) -> Option<u32> {
+        let full = whole_segments(len, size);
+        if full == len {
+            return Some(len);
+        }
+        let push = self.bits.contains(Bits::FIN_QUEUED) || self.snd.up.after(self.snd.nxt);
+        let cork = self.bits.contains(Bits::CORK);
+        let nagle = !self.bits.contains(Bits::NODELAY) && self.snd.small.after(self.snd.una);
+        if (cork || nagle) && !push {
+            return (full > 0).then_some(full);
+        }
+        Some(len)
+    }
+
+    /// Nothing more can be sent: why not?
+    fn note_limits(&mut self, now: u64) {
+        if !self.may_send() {
+            return;
+        }
+        if self.unsent() > 0 && self.window.size.saturating_sub(self.pipe()) < self.segment_size() {
+            self.bits.insert(Bits::WINDOW_LIMITED);
+        }
+        if self.needs_persist() {
+            self.rtt.progress();
+            self.retries = 0;
+            self.snd.progress = now;
+            self.arm_retransmit(now);
+        }
+    }
+
+    /// Whether data waits, nothing is in flight that would bring an acknowledgment, and no timer runs (RFC 9293, section 3.8.6.1).
+    pub(super) fn needs_persist(&self) -> bool {
+        self.timers.kind() == Retransmit::None && self.is_stuck()
+    }
+
+    pub(super) fn is_stuck(&self) -> bool {
+        let waits = self.unsent() > 0 || self.fin_pending();
+        waits
+            && self.state.sends()
+            && self.board.is_empty()
+            && !self.bits.contains(Bits::CORK)
+            && self.plan(u32::MAX).is_none()
+    }
+
+    /// New data.
+    fn fresh(&mut self, len: u32, fin: bool, now: u64) -> Outgoing {
+        if self.board.is_empty() {
+            self.snd.progress = now;
+            self.restart_after_idle(now);
+        }
+        let (start, size) = (self.snd.nxt, self.segment_size());
+        let mut segment = self.data_segment(start, len, fin, now);
+        let end = segment.end();
+        if self.bits.contains(Bits::CWR_QUEUED) && len > 0 {
+            // RFC 3168, section 6.1.2: in the first new data after the reduction.
+            self.bits.remove(Bits::CWR_QUEUED);
+            segment.flags.insert(Flags::CWR);
+        }
+        if whole_segments(len, size) != len {
+            self.snd.small = end;
+        }
+        let fate = if self.loss.phase == Phase::Timeout {
+            Fate::AFTER_TIMEOUT
+        } else {
+            Fate::empty()
+        };
+        self.board.sent(start, end, now, size, fate);
+        self.snd.nxt = end;
+        self.snd.last = now;
+        self.loss.prr.sent(len);
+        self.counters.sent_bytes = self.counters.sent_bytes.saturating_add(len.into());
+        if fin {
+            self.bits.insert(Bits::FIN_SENT);
+        }
+        if matches!(
+            self.timers.kind(),
+            Retransmit::None | Retransmit::Probe | Retransmit::Persist
+        ) {
+            self.timers.stop_retransmit();
+            self.arm_retransmit(now);
+        }
+        self.outgoing(segment, size, self.bits.contains(Bits::ECN) && len > 0)
+    }
+
+    /// Lost data again; it is not ECN-capable (RFC 3168, section 6.1.5).
+    fn again(&mut self, start: Seq, len: u32, now: u64) -> Outgoing {
+        let size = self.segment_size();
+        self.board.resent(start, len, now);
+        self.loss.prr.sent(len);
+        self.snd.last = now;
+        self.counters.retransmitted = self.counters.retransmitted.wrapping_add(len.div_ceil(size));
+        let segment = self.data_segment_of(start, start.plus(len), now);
+        if matches!(self.timers.kind(), Retransmit::None | Retransmit::Probe) {
+            self.arm_retransmit(now);
+        }
+        self.outgoing(segment, size, false)
+    }
+
+    /// Numbers that were sent before.
+    fn data_segment_of(&mut self, start: Seq, end: Seq, now: u64) -> Segment {
+        let data_end = self.end_of_data();
+        let fin = self.bits.contains(Bits::FIN_SENT) && end.after(data_end);
+        let len = end.min(data_end).since_or_zero(start);
+        self.data_segment(start, len, fin, now)
+    }
+
+    fn data_segment(&mut self, start: Seq, len: u32, fin: bool, now: u64) -> Segment {
+        let mut segment = self.acknowledge(start, now);
+        let offset = start.since_or_zero(self.snd.queued);
+        if len > 0 {
+            let narrow = |len: u32| usize::try_from(len).unwrap_or(usize::MAX);
+            segment.payload = self.sending.slice(narrow(offset), narrow(len));
+            if start.plus(len) == self.end_of_data() {
+                segment.flags.insert(Flags::PSH);
+            }
+        }
+        segment.flags.set(Flags::FIN, fin);
+        if self.bits.contains(Bits::URGENT_SENDING) {
+            self.add_urgent_pointer(&mut segment, start);
+        }
+        segment
+    }
+
+    /// RFC 9293, section 3.8.5; RFC 6093, section 4: the pointer names the number after the urgent data.
+    fn add_urgent_pointer(&mut self, segment: &mut Segment, start: Seq) {
+        if self.snd.up.after(start) {
+            segment.flags.insert(Flags::URG);
+            segment.urgent = u16::try_from(self.snd.up.since(start)).unwrap_or(u16::MAX);
+        } else if self.snd.up.up_to(self.snd.una) {
+            self.bits.remove(Bits::URGENT_SENDING);
+        }
+    }
+
+    /// RFC 5681, section 4.1: after an idle time the window begins again.
+    fn restart_after_idle(&mut self, now: u64) {
+        let idle = now.saturating_sub(self.snd.last);
+        if idle > self.rtt.rto(nanos(self.config.max_rto)) {
+            let restart = initial_window(self.window.mss, self.config.initial_window.max(1));
+            self.window.size = self.window.size.min(restart);
+            self.control.idle(self.snd.last, now);
+        }
+    }
+
+    /// An acknowledgment of all that arrived, without data.
+    pub(super) fn acknowledge(&mut self, seq: Seq, now: u64) -> Segment {
+        let window = self.offer();
+        let options = self.options(now);
+        self.bits.remove(Bits::ACK_NOW);
+        self.timers.ack = u64::MAX;
+        self.rcv.acked = self.rcv.nxt;
+        let mut flags = Flags::empty();
+        flags.set(Flags::ECE, self.bits.contains(Bits::ECN | Bits::ECHO_CE));
+        Segment {
+            seq,
+            ack: Some(self.rcv.nxt),
+            flags,
+            window,
+            urgent: 0,
+            options,
+            payload: Chain::new(),
+        }
+    }
+
+    fn options(&mut self, now: u64) -> Options {
+        let mut options = Options::default();
+        if self.bits.contains(Bits::TIMESTAMPS) {
+            options.timestamps = Some(self.timestamps(now));
+        }
+        if self.rcv.duplicate.is_some() || self.reassembly.is_some() {
+            let count = self.sack_count();
+            options.sack = self.sacks();
+            options
+                .sack
+                .truncate(u8::try_from(count).unwrap_or(u8::MAX));
+        }
+        options
+    }
+
+    /// RFC 2018, section 4, and RFC 2883, section 4: a duplicate is reported first, and once.
+    fn sacks(&mut self) -> Sacks {
+        let mut sacks = Sacks::default();
+        if let Some((start, end)) = self.rcv.duplicate.take() {
+            sacks.push(start, end);
+        }
+        if let Some(reassembly) = &self.reassembly {
+            reassembly.sacks(self.ready.end(), self.rcv.nxt, &mut sacks);
+        }
+        sacks
+    }
+
+    fn timestamps(&self, now: u64) -> Timestamps {
+        Timestamps {
+            value: self.timestamp(now),
+            echo: self.rcv.ts_recent,
+        }
+    }
+
+    /// The window to be offered (RFC 9293, section 3.8.6.2.2): its right edge never moves back, and forward only by much.
+    fn offer(&mut self) -> u16 {
+        let current = self.rcv.edge.since_or_zero(self.rcv.nxt);
+        let free = self.rcv.buffer.saturating_sub(bytes_u32(self.ready.len()));
+        let step = (self.rcv.buffer / 2).min(self.rcv.mss_said.into());
+        let scale = self.rcv.scale;
+        let most = 0xffff_u32 << scale;
+        let wanted = if free.saturating_sub(current) >= step {
+            (free.min(most) >> scale) << scale
+        } else {
+            0
+        };
+        let window = if wanted > current {
+            wanted
+        } else {
+            // Rounded up, so that the edge stays.
+            current
+                .checked_next_multiple_of(1 << scale)
+                .unwrap_or(current)
+                .min(most)
+        };
+        self.rcv.edge = self.rcv.edge.max(self.rcv.nxt.plus(window));
+        u16::try_from(window >> scale).unwrap_or(u16::MAX)
+    }
+
+    /// After data was read: whether the peer should hear of the window at once, since it may wait for it.
+    pub(super) fn consider_window_update(&mut self) {
+        let current = self.rcv.edge.since_or_zero(self.rcv.nxt);
+        // A window that cannot be said is none.
+        let buffer = self.rcv.buffer.min(0xffff << self.rcv.scale);
+        if current > buffer / 2 || !self.state.receives() {
+            return;
+        }
+        let free = buffer.saturating_sub(bytes_u32(self.ready.len()));
+        let step = (buffer / 2).min(self.rcv.mss_said.into());
+        if free >= current.saturating_mul(2) && free.saturating_sub(current) >= step {
+            self.bits.insert(Bits::ACK_NOW);
+        }
+    }
+
+    /// SYN, or the answer to it.
+    fn syn(&mut self, now: u64) -> Outgoing {
+        self.bits.remove(Bits::SYN_NOW);
+        let answer = self.state == State::SynReceived;
+        let resent = self.bits.contains(Bits::SYN_RESENT);
+        let mut segment = Segment {
+            seq: self.snd.iss,
+            ack: answer.then_some(self.rcv.nxt),
+            flags: Flags::SYN,
+            window: u16::try_from(self.rcv.buffer).unwrap_or(u16::MAX),
+            ..Segment::default()
+        };
+        let options = &mut segment.options;
+        options.mss = Some(self.rcv.mss_said);
+        let scaling = self.bits.contains(Bits::SCALING);
+        options.window_scale = scaling.then_some(self.config.window_scale());
+        options.sack_permitted = self.bits.contains(Bits::SACK);
+        if self.bits.contains(Bits::TIMESTAMPS) {
+            options.timestamps = Some(self.timestamps(now));
+        }
+        // RFC 7413, section 4.1.3: a SYN that is sent again is an ordinary one.
+        if !resent {
+            options.fast_open = self.path.as_deref().and_then(|path| path.fast_open);
+        }
+        if self.bits.contains(Bits::ECN) && !resent {
+            // RFC 3168, section 6.1.1; after a loss without, since something on the way may drop it (section 6.1.1.1).
+            segment.flags |= if answer {
+                Flags::ECE
+            } else {
+                Flags::ECE | Flags::CWR
+            };
+        }
+        if self.snd.nxt == self.snd.iss {
+            self.snd.nxt = self.snd.iss.plus(1);
+            self.snd.progress = now;
+        }
+        if answer {
+            self.rcv.acked = self.rcv.nxt;
+            self.rcv.edge = self.rcv.nxt.plus(segment.window.into());
+        } else {
+            self.add_syn_data(&mut segment, resent);
+        }
+        self.snd.last = now;
+        let rto = self.rtt.rto(nanos(self.config.max_rto));
+        self.timers.retransmit_in(Retransmit::Syn, now, rto);
+        self.plain(segment)
+    }
+
+    /// RFC 7413, section 4.2.1: with a cookie, data goes with SYN.
+    fn add_syn_data(&mut self, segment: &mut Segment, resent: bool) {
+        let cookie = segment
+            .options
+            .fast_open
+            .is_some_and(|cookie| !cookie.is_request());
+        if resent || !cookie {
+            self.snd.nxt = self.snd.iss.plus(1);
+            self.bits.remove(Bits::SYN_DATA);
+            return;
+        }
+        let room = usize::from(self.snd.mss).saturating_sub(OPTIONS_MAX);
+        segment.payload = self.sending.slice(0, room);
+        if !segment.payload.is_empty() {
+            self.snd.nxt = segment.end();
+            self.bits.insert(Bits::SYN_DATA);
+        }
+    }
+
+    /// What a timer asked for.
+    fn probe(&mut self, now: u64) -> Option<Outgoing> {
+        if self.bits.contains(Bits::TAIL_PROBE_NOW) {
+            self.bits.remove(Bits::TAIL_PROBE_NOW);
+            return self.tail_probe(now);
+        }
+        if self.bits.contains(Bits::WINDOW_PROBE_NOW) {
+            self.bits.remove(Bits::WINDOW_PROBE_NOW);
+            return self.window_probe(now);
+        }
+        self.bits.remove(Bits::KEEP_ALIVE_NOW);
+        // RFC 9293, section 3.8.4: a number that the peer has acknowledged, so that it answers.
+        let segment = self.acknowledge(self.snd.una.minus(1), now);
+        Some(self.plain(segment))
+    }
+
+    /// RFC 8985, section 7.3: new data if there is some, else the last segment again.
+    fn tail_probe(&mut self, now: u64) -> Option<Outgoing> {
+        if !self.may_send() || self.board.is_empty() {
+            return None;
+        }
+        let size = self.segment_size();
+        let offered = self.edge().since_or_zero(self.snd.nxt);
+        let len = self.unsent().min(size);
+        let outgoing = if len > 0 && len <= offered {
+            self.fresh(len, false, now)
+        } else {
+            let last = *self.board.last()?;
+            let len = last.len().min(size);
+            self.again(last.end.minus(len), len, now)
+        };
+        let again = self.snd.nxt != outgoing.segment.end() || len == 0 || len > offered;
+        self.loss.probe = Some(Probe {
+            end: self.snd.nxt,
+            again,
+        });
+        // Not one probe after the other (RFC 8985, section 7.2).
+        let rto = self.rtt.rto(nanos(self.config.max_rto));
+        self.timers.retransmit_in(Retransmit::Timeout, now, rto);
+        Some(outgoing)
+    }
+
+    /// RFC 9293, section 3.8.6.1: one byte beyond the window, or what fits into a window too small for a segment.
+    fn window_probe(&mut self, now: u64) -> Option<Outgoing> {
+        if !self.may_send() {
+            return None;
+        }
+        let kind = Retransmit::Persist;
+        let rto = self.rtt.rto(nanos(self.config.max_rto));
+        if let Some(first) = self.board.first() {
+            let (start, end) = (first.start, first.end);
+            let size = self.segment_size();
+            let segment = self.data_segment_of(start, start.plus(1).min(end), now);
+            return Some(self.outgoing(segment, size, false));
+        }
+        let offered = self
+            .edge()
+            .since_or_zero(self.snd.nxt)
+            .min(self.segment_size());
+        let len = self.unsent().min(offered.max(1));
+        let fin = len == 0 && self.fin_pending();
+        if len == 0 && !fin {
+            return None;
+        }
+        let outgoing = self.fresh(len, fin, now);
+        self.timers.retransmit_in(kind, now, rto);
+        Some(outgoing)
+    }
+
+    fn plain(&mut self, segment: Segment) -> Outgoing {
+        let size = self.full();
+        self.outgoing(segment, size, false)
+    }
+
+    fn outgoing(&mut self, segment: Segment, size: u32, ect: bool) -> Outgoing {
+        let count = bytes_u32(segment.payload.len()).div_ceil(size).max(1);
+        self.counters.sent_segments = self.counters.sent_segments.wrapping_add(count);
+        Outgoing {
+            segment,
+            mss: u16::try_from(size).unwrap_or(u16::MAX),
+            ect,
+        }
+    }
+
+    /// The reset that ends this connection, if its state has one (RFC 9293, section 3.10.5).
+    pub(super) fn reset_now(&mut self) -> Option<Outgoing> {
+        let seq = self.snd.nxt;
+        let ack = match self.state {
+            State::Closed | State::SynSent | State::TimeWait => return None,
+            _ => Some(self.rcv.nxt),
+        };
+        Some(self.plain(reset_segment(seq, ack)))
+    }
+}
+
+fn reset_segment(seq: Seq, ack: Option<Seq>) -> Segment {
+    Segment {
+        seq,
+        ack,
+        flags: Flags::RST,
+        ..Segment::default()
+    }
+}
+
+/// The most whole segments of `size` in `len`.
+const fn whole_segments(len: u32, size: u32) -> u32 {
+    match len.checked_rem(size) {
+        Some(rest) => len.saturating_sub(rest),
+        None => len,
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests of the rules, each with its RFC and section.
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss
+)]
+
+mod pair;
+mod transfer;
