@@ -43,7 +43,11 @@ use clap::{
     error::ErrorKind,
 };
 use session::Session;
-use std::{cell::Cell, ffi::OsStr, process::ExitCode};
+use std::{
+    cell::Cell,
+    ffi::{OsStr, OsString},
+    process::ExitCode,
+};
 
 /// Inspect and edit disk images without mounting them and without privileges
 ///
@@ -168,8 +172,31 @@ thread_local! {
     static ONLY: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
+/// A command line that has nothing but a command and operands. To describe all options of `ls` takes longer than to list a directory.
+fn plain(mut words: impl Iterator<Item = OsString>) -> Option<Cli> {
+    let command = words.next()?;
+    let operands: Vec<_> = words.collect();
+    let option = |operand: &OsString| operand.as_encoded_bytes().starts_with(b"-");
+    if operands.is_empty() || operands.iter().any(option) {
+        return None;
+    }
+    let command = match command.to_str()? {
+        "ls" => Command::Ls(commands::ls::Ls::plain(operands)),
+        "cat" => Command::Cat(commands::cat::Cat::plain(operands)),
+        _ => return None,
+    };
+    Some(Cli {
+        help: None,
+        mount: commands::Mount::default(),
+        command,
+    })
+}
+
 /// Reads the command line; ends the program when it is wrong or asks for help.
 fn parse() -> Cli {
+    if let Some(cli) = plain(std::env::args_os().skip(1)) {
+        return cli;
+    }
     let first = std::env::args_os().nth(1);
     let word = first
         .as_deref()
@@ -200,4 +227,25 @@ fn main() -> ExitCode {
     let outcome = cli.command.run(&session);
     session.finish();
     session.report.exit(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_command_line_is_read_as_any_other() {
+        for words in [
+            &["ls", "image:/"][..],
+            &["ls", "a@1:/x", "", "b", "a-b:/-"],
+            &["cat", "image:/a", "image:/b"],
+        ] {
+            let short = plain(words.iter().map(OsString::from)).expect("plain");
+            let whole = Cli::parse_from(std::iter::once(&"rump").chain(words));
+            assert_eq!(format!("{short:?}"), format!("{whole:?}"));
+        }
+        for words in [&["ls"][..], &["cat"], &["ls", "-"], &["ls", "a:/", "-l"]] {
+            assert!(plain(words.iter().map(OsString::from)).is_none());
+        }
+    }
 }

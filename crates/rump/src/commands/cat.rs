@@ -12,7 +12,7 @@ use rumpvfs::calls::At;
 use std::ffi::OsString;
 
 /// Write files of images to standard output
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 pub(crate) struct Cat {
     #[command(flatten)]
     mount: super::Mount,
@@ -22,6 +22,14 @@ pub(crate) struct Cat {
 }
 
 impl Cat {
+    /// Of a command line without options.
+    pub(crate) fn plain(operands: Vec<OsString>) -> Self {
+        Self {
+            operands,
+            ..Self::default()
+        }
+    }
+
     /// How to mount.
     pub(crate) fn mount(&self) -> crate::session::MountOptions {
         self.mount.options()

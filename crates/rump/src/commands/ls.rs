@@ -23,7 +23,7 @@ use std::{collections::HashSet, ffi::OsString, io::Write};
 /// List files of images
 ///
 /// Options and output are those of ls(1) in the C locale: names are sorted byte by byte, owners are always numbers.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of ls")]
 pub(crate) struct Ls {
     /// Type, mode, links, owner, group, size and time of each file
@@ -126,6 +126,14 @@ struct Row {
 }
 
 impl Ls {
+    /// Of a command line without options.
+    pub(crate) fn plain(operands: Vec<OsString>) -> Self {
+        Self {
+            operands,
+            ..Self::default()
+        }
+    }
+
     /// How to mount.
     pub(crate) fn mount(&self) -> crate::session::MountOptions {
         self.mount.options()
