@@ -1,6 +1,6 @@
 //! One regular file, written to the host; and the attributes of whatever is put there.
 
-use super::{Content, Job, Loss, Meta, Piece, for_chunks};
+use super::{Content, Job, Loss, Meta, Piece, buffer::Buffer, for_chunks};
 use crate::{
     hostfs::{Unnamed, copy_range, timestamps},
     quote::shown_os,
@@ -230,7 +230,8 @@ pub(super) fn attributes(
 /// Copies a piece between two files of the host with a buffer.
 fn through_memory(from: &File, at: u64, to: &File, piece: &Piece) -> io::Result<()> {
     let len = usize::try_from(piece.len).unwrap_or(super::CHUNK);
-    let mut buf = vec![0; len.min(super::CHUNK)];
+    let mut buf = Buffer::new();
+    let buf = buf.first(len.min(super::CHUNK));
     let mut done = 0;
     while done < piece.len {
         let want = usize::try_from(piece.len - done).map_or(buf.len(), |n| n.min(buf.len()));

@@ -8,10 +8,12 @@
 //! | [`image_source`], [`host_source`] | trees that are copied from (archives: [`crate::archive`]) |
 //! | [`image_sink`], [`host_sink`] | trees that are copied to |
 //! | [`host_file`], [`writers`] | one file written to the host; many of them, by several threads |
+//! | [`buffer`] | memory that the host fills and empties fast |
 //! | [`stream`] | files written to standard output or another stream |
 //! | [`ahead`] | a source that is read while the sink is busy |
 
 pub(crate) mod ahead;
+pub(crate) mod buffer;
 pub(crate) mod host_file;
 pub(crate) mod host_sink;
 pub(crate) mod host_source;
@@ -24,6 +26,7 @@ use crate::{
     progress::Progress,
     report::{Failure, Outcome, Report, say},
 };
+use buffer::Buffer;
 use rumpkern::{FileType, types::DeviceNumber};
 use rumpuser::Timespec;
 use std::{
@@ -231,11 +234,11 @@ pub(crate) fn for_chunks(
 
 thread_local! {
     /// Kept from file to file.
-    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static BUFFER: Cell<Buffer> = const { Cell::new(Buffer::new()) };
 }
 
 fn for_chunks_in(
-    buf: &mut Vec<u8>,
+    buf: &mut Buffer,
     content: &mut dyn Content,
     pieces: &[Piece],
     write: &mut dyn FnMut(u64, &[u8]) -> Outcome<()>,
@@ -250,15 +253,12 @@ fn for_chunks_in(
                 done += data.len() as u64;
                 continue;
             }
-            if buf.len() < want {
-                buf.resize(want, 0);
-            }
-            let part = &mut buf[..want];
+            let part = buf.first(want);
             let got = match from_host(content, piece, done, part) {
                 0 => content.read_at(piece.offset + done, part)?,
                 got => got,
             };
-            write(piece.offset + done, &buf[..got])?;
+            write(piece.offset + done, &part[..got])?;
             done += got as u64;
         }
     }
