@@ -4,11 +4,13 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    ptr,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+static LARGEST: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// The system's allocator, counted.
 #[derive(Debug)]
@@ -31,6 +33,15 @@ pub fn reset_peak() {
     PEAK.store(held(), Relaxed);
 }
 
+/// From now on nothing is allocated that has more bytes at once.
+pub fn refuse_above(bytes: usize) {
+    LARGEST.store(bytes, Relaxed);
+}
+
+fn is_refused(size: usize) -> bool {
+    size > LARGEST.load(Relaxed)
+}
+
 fn grow(by: usize) {
     let held = HELD.fetch_add(by, Relaxed) + by;
     PEAK.fetch_max(held, Relaxed);
@@ -43,6 +54,9 @@ fn shrink(by: usize) {
 // SAFETY: every call goes to `System` with the arguments it came with, whose contract is the caller's; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if is_refused(layout.size()) {
+            return ptr::null_mut();
+        }
         // SAFETY: as the caller promised.
         let block = unsafe { System.alloc(layout) };
         if !block.is_null() {
@@ -52,6 +66,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_refused(layout.size()) {
+            return ptr::null_mut();
+        }
         // SAFETY: as the caller promised.
         let block = unsafe { System.alloc_zeroed(layout) };
         if !block.is_null() {
@@ -61,6 +78,9 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        if is_refused(new_size) {
+            return ptr::null_mut();
+        }
         // SAFETY: as the caller promised; `block` came from `System`, as all of ours do.
         let new = unsafe { System.realloc(block, layout, new_size) };
         if !new.is_null() {

@@ -22,6 +22,8 @@ pub struct InodeForm {
     pub size: usize,
     /// `di_blocks`, and its bytes.
     pub blocks: (usize, usize),
+    /// `di_flags`.
+    pub flags: usize,
     /// `di_db`.
     pub direct: usize,
     /// `di_ib`.
@@ -34,6 +36,7 @@ const UFS1: InodeForm = InodeForm {
     len: 128,
     size: 8,
     blocks: (104, 4),
+    flags: 100,
     direct: 40,
     indirect: 88,
     pointer: 4,
@@ -42,6 +45,7 @@ const UFS2: InodeForm = InodeForm {
     len: 256,
     size: 16,
     blocks: (24, 8),
+    flags: 88,
     direct: 112,
     indirect: 208,
     pointer: 8,

@@ -189,20 +189,39 @@ fn links(ufs: &Ufs, ino: u64) -> u64 {
 #[test]
 fn faults_of_the_superblock_are_found() {
     for image in IMAGES {
-        for (offset, value, name) in [
-            (72, 7, "bmask"),
-            (76, 7, "fmask"),
-            (156, 1 << 20, "cssize"),
-            (60, 200, "minfree"),
-            (128, 7, "optim"),
-            (20, 5, "dblkno"),
-            (12, 0, "cblkno"),
-            (160, 3, "cgsize"),
-            (100, 30, "fsbtodb"),
-            (1316, 99, "contigsumsize"),
-        ] {
+        let mut fields = vec![
+            (72, 4, 7, "bmask"),
+            (76, 4, 7, "fmask"),
+            (156, 4, 1 << 20, "cssize"),
+            (60, 4, 200, "minfree"),
+            (128, 4, 7, "optim"),
+            (20, 4, 5, "dblkno"),
+            (12, 4, 0, "cblkno"),
+            (160, 4, 3, "cgsize"),
+            (100, 4, 30, "fsbtodb"),
+            (209, 1, 3, "clean"),
+            (864, 1, 2, "journal_version"),
+            (865, 1, 3, "journal_location"),
+            (868, 4, 4, "journal_flags"),
+            (1312, 4, 1 << 20, "flags"),
+            (1316, 4, 99, "contigsumsize"),
+            (1320, 4, 59, "maxsymlinklen"),
+            (1328, 8, 1 << 40, "maxfilesize"),
+            (1336, 8, 1, "qbmask"),
+            (1344, 8, 1, "qfmask"),
+        ];
+        if !load(image).two {
+            fields.extend([
+                (36, 4, 7, "old_size"),
+                (40, 4, 7, "old_dsize"),
+                (152, 4, 7, "old_csaddr"),
+                (136, 4, 0, "old_interleave"),
+                (132, 4, 1, "old_npsect"),
+            ]);
+        }
+        for (offset, len, value, name) in fields {
             let mut bad = load(image);
-            bad.put(bad.superblock + offset, 4, value);
+            bad.put(bad.superblock + offset, len, value);
             let seen = checked(&bad);
             let found = seen
                 .findings
@@ -229,6 +248,74 @@ fn faults_of_the_superblock_are_found() {
             ufs.put(at + 864, 1, 1);
             ufs.put(at + 865, 1, 1);
             ufs.put(at + 1312, 4, 0x100);
+        }),
+    ]);
+}
+
+/// Says that the first block of a file without a name is the journal.
+fn journal_inside(ufs: &mut Ufs) -> u64 {
+    let ino = ufs.find(|ufs, ino| {
+        is(REGULAR)(ufs, ino) && links(ufs, ino) == 1 && ufs.file_size(ino) > ufs.block() as u64
+    });
+    ufs.put(ufs.name_of(ino).1.at, 4, 0);
+    ufs.put(ufs.inode(ino) + ufs.form().flags, 4, 0x40_0000);
+    let frag = ufs.pointer(ufs.direct(ino, 0));
+    let (at, sectors) = (ufs.superblock, ufs.frag() as u64 / 512);
+    ufs.put(at + 864, 1, 1);
+    ufs.put(at + 865, 1, 2);
+    let count = ufs.block() as u64 / 512;
+    for (n, value) in (0..).zip([frag * sectors, count, 512, ino]) {
+        ufs.put(at + 872 + 8 * n, 8, value);
+    }
+    ino
+}
+
+#[test]
+fn faults_of_inodes_that_the_superblock_lists_are_found() {
+    for image in IMAGES {
+        let mut good = load(image);
+        let ino = journal_inside(&mut good);
+        let seen = checked(&good);
+        assert!(seen.findings.is_empty(), "{image}: {}", seen.text());
+        let faults: [fn(&mut Ufs, u64); 6] = [
+            |ufs, _| ufs.put(ufs.superblock + 896, 8, 1 << 40),
+            |ufs, _| ufs.put(ufs.superblock + 896, 8, 2),
+            |ufs, ino| ufs.put(ufs.inode(ino) + ufs.form().flags, 4, 0),
+            |ufs, _| {
+                ufs.put(
+                    ufs.superblock + 872,
+                    8,
+                    ufs.free_block() * ufs.frag() as u64 / 512,
+                )
+            },
+            |ufs, _| ufs.put(ufs.superblock + 880, 8, 1000),
+            |ufs, ino| {
+                let at = ufs.direct(ino, 0);
+                let block = ufs.free_block();
+                ufs.put_pointer(at, block);
+            },
+        ];
+        for (number, fault) in faults.into_iter().enumerate() {
+            let mut bad = good.clone();
+            fault(&mut bad, ino);
+            let seen = checked(&bad);
+            assert!(
+                seen.all().contains(&What::JournalInode),
+                "{image}, fault {number}:\n{}",
+                seen.text()
+            );
+        }
+    }
+    find(&[
+        (What::SnapshotInode, |ufs| {
+            let ino = ufs.find(is(REGULAR));
+            ufs.put(ufs.superblock + 1116, 4, ino);
+        }),
+        (What::SnapshotInode, |ufs| {
+            ufs.put(ufs.superblock + 1116, 4, 0xFFFF_FFFF)
+        }),
+        (What::SnapshotInode, |ufs| {
+            ufs.put(ufs.superblock + 1116, 4, some_directory(ufs))
         }),
     ]);
 }
@@ -447,6 +534,18 @@ fn faults_of_directories_are_found() {
         (What::DotMissing, |ufs| {
             ufs.put(ufs.records(some_directory(ufs))[0].at + 8, 1, b'x'.into())
         }),
+        // A record that is not in use comes first, or between the two.
+        (What::DotMissing, |ufs| {
+            ufs.put(ufs.records(some_directory(ufs))[0].at, 4, 0)
+        }),
+        (What::DotDotMissing, |ufs| {
+            let dot = ufs.records(some_directory(ufs))[0].at;
+            let moved = ufs.bytes[dot + 12..dot + 24].to_vec();
+            ufs.bytes[dot + 24..dot + 36].copy_from_slice(&moved);
+            ufs.put(dot + 12, 4, 0);
+            ufs.put(dot + 16, 2, 12);
+            ufs.put(dot + 24 + 4, 2, 512 - 24);
+        }),
         (What::DotInode, |ufs| {
             ufs.put(ufs.records(some_directory(ufs))[0].at, 4, 2)
         }),
@@ -530,6 +629,7 @@ fn faults_of_groups_are_found() {
         (What::Group, |ufs| ufs.put(ufs.group(0) + 4, 4, 1)),
         (What::Group, |ufs| ufs.put(ufs.group(0) + 12, 4, 1)),
         (What::Group, |ufs| ufs.put(ufs.group(0) + 92, 4, 60_000)),
+        (What::Group, |ufs| ufs.put(ufs.group(0) + 96, 4, 60_000)),
         (What::GroupField, |ufs| {
             ufs.put(ufs.group(0) + 40, 4, 0x1000_0000)
         }),
@@ -576,6 +676,16 @@ fn faults_of_groups_are_found() {
     ]);
 }
 
+#[test]
+fn faults_of_groups_of_ufs1_are_found() {
+    let faults: [Damage; 3] = [
+        (What::GroupField, |ufs| ufs.put(ufs.group(0) + 18, 2, 1)),
+        (What::Group, |ufs| ufs.put(ufs.group(0) + 84, 4, 60_000)),
+        (What::GroupField, |ufs| ufs.put(ufs.group(0) + 88, 4, 200)),
+    ];
+    find_in(&["ffs1-le-8k", "ffs1-be-32k"], &faults);
+}
+
 /// The old layout of UFS1: its rotational tables are looked at, which makefs leaves empty.
 #[test]
 fn rotational_tables_of_the_old_layout_are_checked() {
@@ -592,6 +702,30 @@ fn rotational_tables_of_the_old_layout_are_checked() {
         ufs.put(tables + 4, 2, free);
         let sound = checked(&ufs);
         assert!(sound.findings.is_empty(), "{}", sound.text());
+    }
+}
+
+/// The tables of 4.2BSD have one size, however many cylinders the superblock tells of.
+#[test]
+fn tables_of_the_oldest_groups_are_no_larger_than_they_are() {
+    let mut ufs = load("ffs1-le-8k");
+    ufs.make_old_layout();
+    let (group, inodes) = (ufs.group(0), ufs.inodes() as usize);
+    let (used, free) = (ufs.table(0, 92), ufs.table(0, 96));
+    let used = ufs.bytes[used..used + inodes / 8].to_vec();
+    let free = ufs.bytes[free..free + ufs.size() as usize / 8].to_vec();
+    ufs.put(group + 4, 4, 0);
+    ufs.bytes[group + 84..group + 980].fill(0);
+    ufs.bytes[group + 724..][..used.len()].copy_from_slice(&used);
+    ufs.put(group + 980, 4, 0x0009_0255);
+    ufs.bytes[group + 984..][..free.len()].copy_from_slice(&free);
+    let sound = checked(&ufs);
+    let expected = BTreeSet::from([What::Rotational]);
+    assert_eq!(sound.all(), expected, "{}", sound.text());
+    for cylinders in [33, 0x7FFF_FFFF] {
+        ufs.put(ufs.superblock + 180, 4, cylinders);
+        let seen = checked(&ufs);
+        assert!(!seen.all().contains(&What::Group), "{}", seen.text());
     }
 }
 

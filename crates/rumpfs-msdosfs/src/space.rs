@@ -13,7 +13,7 @@ use crate::{
     fs::Msdosfs,
     types::{Cluster, Run, index},
 };
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 use rumpuser::{BlockDevice, Errno};
 
 /// Bytes of the FAT that are read at once; whole entries of all kinds.
@@ -41,8 +41,14 @@ struct Bits(Vec<u64>);
 
 impl Bits {
     /// Bits that are not set, for the clusters before `end`.
-    fn new(end: u32) -> Self {
-        Self(vec![0; index(u64::from(end).div_ceil(64))])
+    fn new(end: u32) -> Result<Self> {
+        let len = index(u64::from(end).div_ceil(64));
+        let mut words = Vec::new();
+        // Up to 32 MiB, as the volume says.
+        let room = words.try_reserve_exact(len);
+        room.map_err(|_| Error::Refused(Errno::ENOMEM))?;
+        words.resize(len, 0);
+        Ok(Self(words))
     }
 
     fn get(&self, cluster: Cluster) -> bool {
@@ -60,25 +66,25 @@ impl Bits {
 
 impl Space {
     /// With all clusters free.
-    fn new(clusters: u32) -> Self {
+    fn new(clusters: u32) -> Result<Self> {
         let end = clusters.saturating_add(2);
-        let mut used = Bits::new(end);
+        let mut used = Bits::new(end)?;
         used.set(Cluster(0), true);
         used.set(Cluster(1), true);
-        Self {
+        Ok(Self {
             used,
-            linked: Bits::new(end),
-            shared: Bits::new(end),
+            linked: Bits::new(end)?,
+            shared: Bits::new(end)?,
             any_shared: false,
             clusters,
             free: clusters,
             hint: Cluster::FIRST,
-        }
+        })
     }
 
     /// Reads the whole FAT.
     pub(crate) fn read(device: &dyn BlockDevice, boot: &Boot) -> Result<Self> {
-        let mut space = Self::new(boot.clusters);
+        let mut space = Self::new(boot.clusters)?;
         each_used(device, boot, |cluster, value| {
             space.used.set(cluster, true);
             space.free = space.free.saturating_sub(1);
@@ -363,7 +369,7 @@ mod tests {
 
     #[test]
     fn runs_are_taken_and_given() {
-        let mut space = Space::new(200);
+        let mut space = Space::new(200).unwrap();
         let run = space.take(None, 100, |_| false).unwrap();
         assert_eq!(
             run,
@@ -397,7 +403,7 @@ mod tests {
 
     #[test]
     fn clusters_are_one_chains() {
-        let mut space = Space::new(200);
+        let mut space = Space::new(200).unwrap();
         let run = space.take(None, 10, |_| false).unwrap();
         space.link(run, false);
         assert!(!space.linked.get(Cluster(2)) && space.linked.get(Cluster(3)));

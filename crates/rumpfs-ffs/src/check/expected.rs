@@ -1,12 +1,18 @@
 //! What should be in a cylinder group, by what phase 1 found.
 
-use super::{inodes::metadata_of, maps::Maps, reader::Reader};
+use super::{
+    Error,
+    inodes::metadata_of,
+    maps::{Maps, zeros},
+    reader::Reader,
+};
 use crate::{
-    cg::{bit, set_bit},
+    cg::{Tables, bit, set_bit},
     superblock::{Disk, Free},
     types::{index, number},
 };
 use alloc::{vec, vec::Vec};
+use core::ops::Range;
 
 /// What should be in a group.
 #[derive(Default)]
@@ -26,21 +32,21 @@ pub(super) struct Expected {
 }
 
 impl Expected {
-    pub(super) fn of(reader: &Reader, maps: &Maps, group: u32) -> Self {
+    pub(super) fn of(reader: &Reader, maps: &Maps, group: u32) -> Result<Self, Error> {
         let superblock = &reader.superblock;
         let mut expected = Self::default();
-        expected.inodes(maps, group, superblock.inodes_per_group.into());
+        expected.inodes(maps, group, superblock.inodes_per_group.into())?;
         let frags = reader.group_frags(group);
-        expected.frags(reader, maps, group, frags);
-        expected.blocks(frags, superblock.ratio_bits(), superblock.cluster_runs);
-        expected
+        expected.frags(reader, maps, group, frags)?;
+        expected.blocks(frags, superblock.ratio_bits(), superblock.cluster_runs)?;
+        Ok(expected)
     }
 
-    fn inodes(&mut self, maps: &Maps, group: u32, count: u64) {
+    fn inodes(&mut self, maps: &Maps, group: u32, count: u64) -> Result<(), Error> {
         let known = maps.inodes(group);
         let base = u64::from(group).saturating_mul(count);
         // No longer than what is known: the rest is free.
-        self.inodes = vec![0; index(known.max(2).div_ceil(8))];
+        self.inodes = zeros(index(known.max(2).div_ceil(8)))?;
         let mut used = 0_u64;
         for within in 0..known {
             let state = maps.state(base.saturating_add(within));
@@ -62,10 +68,11 @@ impl Expected {
             }
         }
         self.free.inodes = count.saturating_sub(used);
+        Ok(())
     }
 
-    fn frags(&mut self, reader: &Reader, maps: &Maps, group: u32, count: u64) {
-        self.frags = vec![0; index(count.div_ceil(8))];
+    fn frags(&mut self, reader: &Reader, maps: &Maps, group: u32, count: u64) -> Result<(), Error> {
+        self.frags = zeros(index(count.div_ceil(8)))?;
         for within in 0..count {
             set_bit(&mut self.frags, within, !maps.is_claimed(group, within));
         }
@@ -77,12 +84,13 @@ impl Expected {
                 set_bit(&mut self.frags, within, false);
             }
         }
+        Ok(())
     }
 
-    fn blocks(&mut self, frags: u64, ratio_bits: u32, cluster_runs: u32) {
+    fn blocks(&mut self, frags: u64, ratio_bits: u32, cluster_runs: u32) -> Result<(), Error> {
         let ratio = 1_u64.wrapping_shl(ratio_bits);
         let whole = frags.wrapping_shr(ratio_bits);
-        self.clusters = vec![0; index(whole.div_ceil(8))];
+        self.clusters = zeros(index(whole.div_ceil(8)))?;
         self.cluster_sums = vec![0; index(u64::from(cluster_runs).saturating_add(1))];
         let mut run = 0_u64;
         for block in 0..frags.div_ceil(ratio) {
@@ -99,6 +107,7 @@ impl Expected {
             self.pieces(first, last);
         }
         self.end_of_blocks(&mut run);
+        Ok(())
     }
 
     fn end_of_blocks(&mut self, run: &mut u64) {
@@ -135,11 +144,18 @@ impl Expected {
         &self,
         disk: &Disk,
         cylinders: (u32, u32),
+        tables: &Tables,
         ratio_bits: u32,
     ) -> (Vec<u32>, Vec<u16>) {
-        let (cylinders, positions) = (u64::from(cylinders.0), u64::from(cylinders.1));
+        let positions = u64::from(cylinders.1);
+        // 4.2BSD's tables have their sizes whatever the superblock says.
+        let of = |table: &Range<usize>, bits: u32| number(table.len()).wrapping_shr(bits);
+        let cylinders = u64::from(cylinders.0).min(of(&tables.cylinders, 2));
+        let entries = cylinders
+            .saturating_mul(positions)
+            .min(of(&tables.positions, 1));
         let mut totals = vec![0_u32; index(cylinders)];
-        let mut by_position = vec![0_u16; index(cylinders.saturating_mul(positions))];
+        let mut by_position = vec![0_u16; index(entries)];
         let (frag_sectors, cylinder) = (u64::from(disk.frag_sectors), u64::from(disk.sectors));
         for block in 0..number(self.clusters.len()).saturating_mul(8) {
             if !bit(&self.clusters, block) {

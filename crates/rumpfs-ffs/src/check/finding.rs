@@ -92,6 +92,8 @@ kinds! {
     Hole: "hole", "directory with a hole";
     LinkTarget: "link-target", "bad target of a symbolic link";
     Attributes: "attributes", "damaged extended attributes";
+    JournalInode: "journal-inode", "the inode of the journal does not hold it";
+    SnapshotInode: "snapshot-inode", "the superblock lists an inode as a snapshot that is none";
     RootMissing: "root-missing", "the root inode is not in use";
     RootType: "root-type", "the root inode is not a directory";
     Record: "record", "damaged directory record";

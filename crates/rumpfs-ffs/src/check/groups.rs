@@ -4,11 +4,13 @@ use super::{Checker, Error, Finding, Phase, What, expected::Expected};
 use crate::{
     cg::{Group, Tables, bit},
     error::{Error as FormatError, Place},
+    layout::RawGroup,
     superblock::{Free, Superblock},
-    types::{index, number},
+    types::{Version, index, number},
 };
 use alloc::vec::Vec;
-use core::ops::Range;
+use core::{mem::offset_of, ops::Range};
+use zerocopy::LittleEndian;
 
 /// Bytes of an entry of the summary.
 const SUMMARY_ENTRY: u64 = 16;
@@ -20,7 +22,7 @@ impl Checker<'_> {
         let (mut free, mut directories) = (Free::default(), 0_u64);
         for group in 0..groups {
             self.tell.progress(group.into(), groups.into())?;
-            let expected = Expected::of(&self.reader, &self.maps, group);
+            let expected = Expected::of(&self.reader, &self.maps, group)?;
             let all = &expected.free;
             free = Free {
                 blocks: free.blocks.saturating_add(all.blocks),
@@ -55,7 +57,7 @@ impl Checker<'_> {
         };
         match Group::parse(&self.reader.superblock, number, &bytes) {
             Ok(group) => {
-                self.fields(&group);
+                self.fields(&group, &bytes);
                 self.counts(&group, expected);
                 self.maps_of(&group, expected, &bytes);
                 self.sums(&group, expected, &bytes);
@@ -84,7 +86,7 @@ impl Checker<'_> {
     }
 
     /// Fields that follow from the superblock.
-    fn fields(&mut self, group: &Group) {
+    fn fields(&mut self, group: &Group, bytes: &[u8]) {
         let superblock = &self.reader.superblock;
         let frags = u64::from(superblock.group_frags(group.number));
         let blocks = frags.wrapping_shr(superblock.ratio_bits());
@@ -105,6 +107,16 @@ impl Checker<'_> {
             ),
             ("initediblk, of whole blocks", uneven.unwrap_or(0), 0),
         ]);
+        if superblock.version == Version::Ufs1 && !group.ancient {
+            // Of the number of inodes it has 16 bits.
+            let short = bytes.get(offset_of!(RawGroup<LittleEndian>, old_niblk)..);
+            let short = short.and_then(|rest| superblock.order.u16(rest));
+            told.push((
+                "old_niblk",
+                short.unwrap_or(0).into(),
+                u64::from(superblock.inodes_per_group) & 0xFFFF,
+            ));
+        }
         if has_clusters {
             told.push(("nclusterblks", group.clusters.into(), blocks));
         }
@@ -121,8 +133,6 @@ impl Checker<'_> {
                 ("old_btotoff", &group.tables.cylinders, &made.cylinders),
                 ("old_boff", &group.tables.positions, &made.positions),
             ];
-            // UFS2 has no tables of cylinders.
-            let offsets = offsets.into_iter().filter(|(_, _, made)| !made.is_empty());
             told.extend(
                 offsets
                     .into_iter()
@@ -237,7 +247,8 @@ impl Checker<'_> {
         };
         let order = superblock.order;
         let cylinders = superblock.cylinders;
-        let (totals, positions) = expected.rotational(disk, cylinders, superblock.ratio_bits());
+        let ratio_bits = superblock.ratio_bits();
+        let (totals, positions) = expected.rotational(disk, cylinders, &group.tables, ratio_bits);
         let table = |range: &Range<usize>| bytes.get(range.clone()).unwrap_or_default();
         let found = table(&group.tables.cylinders).chunks_exact(4);
         let same = found

@@ -61,6 +61,9 @@ impl Checker<'_> {
             });
             let len = 1_usize.wrapping_shl(self.reader.superblock.version.inode_bits());
             let mut inodes = table.chunks_exact(len);
+            let room = states.try_reserve(index(here));
+            let room = room.and_then(|()| links.try_reserve(index(here)));
+            room.map_err(|_| Error::TooLarge)?;
             for ino in (base.saturating_add(first)..).take(index(here)) {
                 let (mut state, mut left) = (State::default(), 0);
                 if let Some(bytes) = inodes.next().filter(|_| ino >= ROOT_INO)

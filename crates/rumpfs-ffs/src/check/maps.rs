@@ -6,7 +6,7 @@ use crate::{
     cg::{bit, set_bit},
     types::index,
 };
-use alloc::{collections::BTreeMap, vec, vec::Vec};
+use alloc::{collections::BTreeMap, vec::Vec};
 
 /// What is known of an inode; 0: it is free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +66,15 @@ impl State {
     }
 }
 
+/// As many zeros, of which the volume says how many: it is no reason to stop if there is not so much memory.
+pub(super) fn zeros<T: Clone + Default>(len: usize) -> Result<Vec<T>, Error> {
+    let mut zeros = Vec::new();
+    let room = zeros.try_reserve_exact(len);
+    room.map_err(|_| Error::TooLarge)?;
+    zeros.resize(len, T::default());
+    Ok(zeros)
+}
+
 /// Of one cylinder group.
 #[derive(Default)]
 struct GroupMap {
@@ -114,6 +123,8 @@ impl Maps {
         };
         let bytes = u64::from(reader.groups()).saturating_mul(72);
         maps.take(bytes)?;
+        let room = maps.groups.try_reserve_exact(groups);
+        room.map_err(|_| Error::TooLarge)?;
         maps.groups.resize_with(groups, GroupMap::default);
         Ok(maps)
     }
@@ -156,7 +167,7 @@ impl Maps {
             return Ok(false);
         };
         if empty {
-            map.frags = vec![0; index(bytes)];
+            map.frags = zeros(index(bytes))?;
         }
         let before = bit(&map.frags, within);
         set_bit(&mut map.frags, within, true);
@@ -233,6 +244,8 @@ impl Maps {
     /// Notes a directory; they come by their numbers.
     pub(super) fn add_directory(&mut self, ino: u64) -> Result<(), Error> {
         self.take(16)?;
+        let room = self.directories.try_reserve(1);
+        room.map_err(|_| Error::TooLarge)?;
         self.directories.push(Directory {
             ino: u32::try_from(ino).unwrap_or(0),
             parent: 0,

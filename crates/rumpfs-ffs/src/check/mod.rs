@@ -11,6 +11,7 @@
 //! | `maps` | what is remembered |
 //! | `volume` | superblock, its copies |
 //! | `inodes` | phase 1: inodes and blocks |
+//! | `listed` | inodes that the superblock lists |
 //! | `names`, `records`, `tree` | phases 2 and 3: directories, their records; paths |
 //! | `links` | phase 4: numbers of names |
 //! | `groups`, `expected` | phase 5: cylinder groups, and what should be in them |
@@ -21,6 +22,7 @@ mod finding;
 mod groups;
 mod inodes;
 mod links;
+mod listed;
 mod maps;
 mod names;
 mod reader;
@@ -239,6 +241,7 @@ impl Check {
         let maps = Maps::new(&reader, self.options.memory)?;
         let mut checker = Checker {
             hidden: [0; 3],
+            snapshots: Vec::new(),
             reader,
             maps,
             tell: Tell { watch, findings: 0 },
@@ -257,6 +260,7 @@ impl Check {
         checker.volume();
         checker.begin(Phase::Blocks);
         checker.inodes()?;
+        checker.listed();
         if !checker.maps.duplicates.is_empty() {
             checker.begin(Phase::Duplicates);
             checker.duplicates()?;
@@ -264,7 +268,7 @@ impl Check {
         checker.begin(Phase::Names);
         checker.names()?;
         checker.begin(Phase::Connectivity);
-        checker.connectivity();
+        checker.connectivity()?;
         checker.begin(Phase::Links);
         checker.links()?;
         checker.begin(Phase::Groups);
@@ -308,6 +312,8 @@ impl Tell<'_> {
 struct Checker<'a> {
     /// Inodes without a name: quota, the journal; 0: none.
     hidden: [u64; 3],
+    /// Inodes that are snapshots, as the superblock says.
+    snapshots: Vec<u64>,
     reader: Reader,
     maps: Maps,
     tell: Tell<'a>,

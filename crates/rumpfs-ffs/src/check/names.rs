@@ -19,7 +19,7 @@ struct Reading {
     /// Its place in the list.
     at: usize,
     ino: u64,
-    /// Records in use so far.
+    /// Records so far, those not in use only where `.` and `..` should be.
     records: u64,
     /// Directories in it.
     found: Vec<usize>,
@@ -102,6 +102,7 @@ impl Checker<'_> {
             records::scan(&superblock, start, inode.size, &bytes, &mut |met| {
                 match met {
                     Met::Entry(entry) => self.entry(&mut reading, entry),
+                    Met::Unused => self.unused(&mut reading),
                     Met::Damage(offset) => self.damage(&mut reading, offset),
                 }
                 true
@@ -139,6 +140,17 @@ impl Checker<'_> {
         let finding = self.about(reading, What::Record, b"");
         self.tell
             .finding(&finding.detail("at offset").found(offset));
+    }
+
+    /// A record without a name: neither `.` nor `..` may be one.
+    fn unused(&mut self, reading: &mut Reading) {
+        let what = match reading.records {
+            0 => What::DotMissing,
+            1 => What::DotDotMissing,
+            _ => return,
+        };
+        reading.records = reading.records.saturating_add(1);
+        self.wrong(reading, what, b"");
     }
 
     fn entry(&mut self, reading: &mut Reading, entry: Entry<'_>) {

@@ -30,6 +30,8 @@ pub(super) struct Entry<'a> {
 pub(super) enum Met<'a> {
     /// A record in use.
     Entry(Entry<'a>),
+    /// One that is not.
+    Unused,
     /// Nothing more can be read in this piece: the offset.
     Damage(u64),
 }
@@ -85,9 +87,7 @@ fn block<'a, O: ByteOrder>(
         let Some((len, entry)) = record::<O>(superblock, rest) else {
             return each(Met::Damage(offset));
         };
-        if let Some(entry) = entry
-            && !each(Met::Entry(entry))
-        {
+        if !each(entry.map_or(Met::Unused, Met::Entry)) {
             return false;
         }
         at = at.saturating_add(len);

@@ -1,11 +1,12 @@
 //! Phase 3: directories that no path leads to; and paths.
 
 use super::{
-    Checker, Finding, Phase, What,
+    Checker, Error, Finding, Phase, What,
+    maps::zeros,
     records::{self, Met},
 };
 use crate::layout::ROOT_INO;
-use alloc::{vec, vec::Vec};
+use alloc::vec::Vec;
 
 /// Bytes of directories that are read for paths in all; what is found after that has none.
 pub(super) const PATH_BYTES: u64 = 64 << 20;
@@ -13,7 +14,7 @@ pub(super) const PATH_BYTES: u64 = 64 << 20;
 const DEPTH_MAX: usize = 64;
 
 impl Checker<'_> {
-    pub(super) fn connectivity(&mut self) {
+    pub(super) fn connectivity(&mut self) -> Result<(), Error> {
         let count = self.maps.directories.len();
         for at in 0..count {
             let Some(directory) = self.maps.directories.get(at).copied() else {
@@ -39,16 +40,16 @@ impl Checker<'_> {
                     .finding(&finding.values(directory.dot_dot.into(), parent.into()));
             }
         }
-        self.loops();
+        self.loops()
     }
 
     /// Directories that are not connected to the root and have no end above them.
-    fn loops(&mut self) {
+    fn loops(&mut self) -> Result<(), Error> {
         /// Not seen, on the way up, done.
-        const NEW: u8 = 0;
+        const NEW: u8 = 0; // As the list begins.
         const ON_THE_WAY: u8 = 1;
         const DONE: u8 = 2;
-        let mut seen = vec![NEW; self.maps.directories.len()];
+        let mut seen = zeros(self.maps.directories.len())?;
         for start in 0..seen.len() {
             let mut way = Vec::new();
             let mut at = Some(start);
@@ -81,6 +82,7 @@ impl Checker<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     /// The path of a directory; it begins with `?` where none leads. `None` when looking for it took too long.

@@ -3,11 +3,18 @@
 use super::{Checker, Finding, Phase, What};
 use crate::{
     cg::Tables,
-    layout::{RawSuperblock, SUPERBLOCK_LEN},
-    superblock::{self, Superblock},
+    layout::{
+        DIRECT, INDIRECT, POSTBL_42, RawSuperblock, SUPERBLOCK_LEN, journal_flag, journal_location,
+        volume_flag,
+    },
+    superblock::{self, Maker, Superblock},
     types::{Order, Version, number, round_up},
 };
+use alloc::vec::Vec;
 use zerocopy::{BigEndian, ByteOrder, FromBytes, LittleEndian};
+
+/// Bits of `fs_flags` that have a meaning.
+const KNOWN_FLAGS: u32 = (volume_flag::TRIM << 1) - 1;
 
 /// A field, what is there and what should be.
 type Told = (&'static str, u64, u64);
@@ -38,6 +45,7 @@ impl Checker<'_> {
             return;
         };
         self.hidden = hidden(&self.reader.superblock, raw);
+        self.snapshots = snapshots(&self.reader.superblock, raw);
         let superblock = &self.reader.superblock;
         let mut wrong = |(field, found, expected): Told| {
             let finding = Finding::new(Phase::Superblock, What::SuperblockField);
@@ -51,6 +59,7 @@ impl Checker<'_> {
             .for_each(&mut wrong);
         bounds(superblock, raw)
             .into_iter()
+            .chain(journal(superblock, raw))
             .filter(|(_, found, least, most)| !(least..=most).contains(&found))
             .for_each(|(field, found, least, most)| {
                 let nearest = if found < least { least } else { most };
@@ -103,8 +112,15 @@ fn hidden<O: ByteOrder>(superblock: &Superblock, raw: &RawSuperblock<O>) -> [u64
     }
 }
 
+/// Inodes that are listed as snapshots.
+fn snapshots<O: ByteOrder>(superblock: &Superblock, raw: &RawSuperblock<O>) -> Vec<u64> {
+    let listed = raw.snapinum.iter().map(|ino| u64::from(ino.get()));
+    let listed = listed.filter(|ino| *ino != 0 && superblock.has_snapshots);
+    listed.collect()
+}
+
 /// Fields that follow from others.
-fn derived<O: ByteOrder>(superblock: &Superblock, raw: &RawSuperblock<O>) -> [Option<Told>; 12] {
+fn derived<O: ByteOrder>(superblock: &Superblock, raw: &RawSuperblock<O>) -> [Option<Told>; 14] {
     let (block, frag) = (superblock.block_size(), superblock.frag_size());
     let signed = |n: i32| u64::from(n.cast_unsigned());
     let mask = |size: u64| u64::from(u32::try_from(size).unwrap_or(0).wrapping_neg());
@@ -126,6 +142,14 @@ fn derived<O: ByteOrder>(superblock: &Superblock, raw: &RawSuperblock<O>) -> [Op
         Some(("fmask", signed(raw.fmask.get()), mask(frag))),
         (!old_format).then(|| ("qbmask", wide(raw.qbmask.get()), block.wrapping_sub(1))),
         (!old_format).then(|| ("qfmask", wide(raw.qfmask.get()), frag.wrapping_sub(1))),
+        (!old_format).then(|| {
+            let room = number(superblock.version.inline_room());
+            ("maxsymlinklen", number(superblock.inline_link), room)
+        }),
+        (!old_format).then(|| {
+            let largest = largest_file(superblock);
+            ("maxfilesize", raw.maxfilesize.get(), largest)
+        }),
         Some((
             "ncg",
             superblock.groups.into(),
@@ -161,11 +185,63 @@ fn derived<O: ByteOrder>(superblock: &Superblock, raw: &RawSuperblock<O>) -> [Op
     ]
 }
 
+/// Bytes that a file can have by its pointers.
+fn largest_file(superblock: &Superblock) -> u64 {
+    let pointers = 1_u64.wrapping_shl(superblock.pointers_bits());
+    let levels = (1..=number(INDIRECT)).fold((0_u64, 1_u64), |(all, span), _| {
+        let span = span.saturating_mul(pointers);
+        (all.saturating_add(span), span)
+    });
+    let blocks = levels.0.saturating_add(number(DIRECT));
+    blocks
+        .saturating_mul(superblock.block_size())
+        .saturating_sub(1)
+}
+
+/// What tells where the journal is.
+fn journal<O: ByteOrder>(
+    superblock: &Superblock,
+    raw: &RawSuperblock<O>,
+) -> Vec<(&'static str, u64, u64, u64)> {
+    // FreeBSD has other things there, the old layout anything.
+    if superblock.disk.is_some() || superblock.maker == Maker::FreeBsd {
+        return Vec::new();
+    }
+    let flags = journal_flag::CREATE | journal_flag::CLEAR;
+    let mut told = Vec::from([
+        ("journal_version", raw.journal_version.into(), 0, 1),
+        (
+            "journal_location",
+            raw.journal_location.into(),
+            0,
+            journal_location::INSIDE.into(),
+        ),
+        (
+            "journal_flags",
+            u64::from(raw.journal_flags.get() & !flags),
+            0,
+            0,
+        ),
+        ("flags", u64::from(raw.flags.get() & !KNOWN_FLAGS), 0, 0),
+    ]);
+    let Some(place) = superblock.journal.filter(|place| place.count != 0) else {
+        return told;
+    };
+    let start = place.start.saturating_mul(place.block_size);
+    let end = start.saturating_add(place.count.saturating_mul(place.block_size));
+    let bytes = superblock.bytes();
+    told.push(match place.location {
+        journal_location::BEHIND => ("journal's place", start, bytes, u64::MAX),
+        _ => ("journal's place", end, 0, bytes),
+    });
+    told
+}
+
 /// Fields with bounds: the least and the most.
 fn bounds<O: ByteOrder>(
     superblock: &Superblock,
     raw: &RawSuperblock<O>,
-) -> [(&'static str, u64, u64, u64); 11] {
+) -> [(&'static str, u64, u64, u64); 13] {
     let maps = number(Tables::of(superblock).end);
     let per_group = u64::from(superblock.frags_per_group);
     let table = u64::from(superblock.inode_table);
@@ -173,6 +249,10 @@ fn bounds<O: ByteOrder>(
     let signed = |n: i32| u64::from(n.cast_unsigned());
     let log_sectors = u64::from(superblock.frag_bits.saturating_sub(9));
     let metadata = u64::from(superblock.data_start);
+    // UFS2 knows no disks that turn, 4.2BSD no other order of their sectors.
+    let turns = superblock.version == Version::Ufs1 && raw.old_postblformat.get() != POSTBL_42;
+    let turns = u64::from(turns);
+    let most = u64::from(u32::MAX);
     [
         (
             "sblkno",
@@ -200,6 +280,18 @@ fn bounds<O: ByteOrder>(
             superblock.size,
         ),
         ("minfree", raw.minfree.get().into(), 0, 99),
+        (
+            "old_interleave",
+            signed(raw.old_interleave.get()),
+            turns,
+            most,
+        ),
+        (
+            "old_npsect",
+            signed(raw.old_npsect.get()),
+            turns.saturating_mul(signed(raw.old_nsect.get())),
+            most,
+        ),
         ("optim", signed(raw.optim.get()), 0, 1),
         ("fsbtodb", raw.fsbtodb.get().into(), 0, log_sectors),
         ("dsize", superblock.data_size, 1, superblock.size),
