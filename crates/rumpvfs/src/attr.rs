@@ -23,14 +23,15 @@ fn told(change: &SetAttributes) -> Pending {
     }
 }
 
-/// Changes attributes under the lock; the inode change time follows.
+/// Changes attributes under the lock; the inode change time is now, unless it is given.
 pub(crate) fn set_attributes(
     vnode: &Vnode,
     inode: &mut Exclusive<'_>,
     change: SetAttributes,
 ) -> Result<()> {
+    let ctime = change.ctime.unwrap_or_else(|| vnode.mount.now());
     let change = SetAttributes {
-        ctime: Some(vnode.mount.now()),
+        ctime: Some(ctime),
         ..change
     };
     vnode.mount.fs.set_attributes(inode, &change)?;
@@ -82,7 +83,7 @@ pub(crate) fn set_size(vnode: &VnodeRef, size: u64, privileged: bool, space: Spa
 
 impl Ctx<'_> {
     /// Changes attributes as `decide` says, which sees them under the lock.
-    fn change(
+    pub(crate) fn change(
         &self,
         vnode: &VnodeRef,
         decide: impl FnOnce(&Attributes) -> Result<SetAttributes>,
@@ -141,7 +142,7 @@ impl Ctx<'_> {
             return Err(Errno::EOPNOTSUPP);
         }
         self.change(vnode, |now| {
-            let mode = perm::chmod(now, mode, &self.cred)?;
+            let mode = perm::chmod(now, mode, self.judge())?;
             perm::changeable(now.protection)?;
             Ok(SetAttributes {
                 mode: Some(mode),
@@ -159,7 +160,7 @@ impl Ctx<'_> {
     ) -> Result<()> {
         let vnode = self.resolve_or_self(start, path, follow)?;
         self.change(&vnode, |now| {
-            let change = perm::chown(now, uid, gid, &self.cred)?;
+            let change = perm::chown(now, uid, gid, self.judge())?;
             perm::changeable(now.protection)?;
             Ok(change)
         })
@@ -174,9 +175,9 @@ impl Ctx<'_> {
     ) -> Result<()> {
         let vnode = self.resolve_or_self(start, path, follow)?;
         // The ACL is read before the lock is taken.
-        let writable = check_access(&vnode, &self.cred, Access::W);
+        let writable = check_access(&vnode, self.judge(), Access::W);
         self.change(&vnode, |now| {
-            perm::utimens(now, atime, mtime, &self.cred, || writable)?;
+            perm::utimens(now, atime, mtime, self.judge(), || writable)?;
             let (atime, mtime) = vnode.mount.times((atime, mtime));
             Ok(SetAttributes {
                 atime,
@@ -198,22 +199,22 @@ impl Ctx<'_> {
             return Err(Errno::EOPNOTSUPP);
         }
         let times = (wanted.atime, wanted.mtime);
-        let writable = check_access(&vnode, &self.cred, Access::W);
+        let writable = check_access(&vnode, self.judge(), Access::W);
         self.change(&vnode, |now| {
             let mut now = *now;
             let mut change = SetAttributes::default();
             if wanted.uid.is_some() || wanted.gid.is_some() {
-                change = perm::chown(&now, wanted.uid, wanted.gid, &self.cred)?;
+                change = perm::chown(&now, wanted.uid, wanted.gid, self.judge())?;
                 perm::changeable(now.protection)?;
                 now.uid = change.uid.unwrap_or(now.uid);
                 now.gid = change.gid.unwrap_or(now.gid);
                 now.mode = change.mode.unwrap_or(now.mode);
             }
             if let Some(mode) = wanted.mode {
-                change.mode = Some(perm::chmod(&now, mode, &self.cred)?);
+                change.mode = Some(perm::chmod(&now, mode, self.judge())?);
                 perm::changeable(now.protection)?;
             }
-            perm::utimens(&now, times.0, times.1, &self.cred, || writable)?;
+            perm::utimens(&now, times.0, times.1, self.judge(), || writable)?;
             let (atime, mtime) = vnode.mount.times(times);
             Ok(SetAttributes {
                 atime,
@@ -234,12 +235,12 @@ impl Ctx<'_> {
         vnode.mount.writable()?;
         let mut inode = vnode.exclusive()?;
         let now = vnode.attributes_locked(&inode);
-        perm::own(now.uid, &self.cred)?;
+        perm::own(now.uid, self.judge())?;
         let set = |flags| SetAttributes {
             flags: Some(flags),
             ..SetAttributes::default()
         };
-        if self.cred.is_root() {
+        if self.judge().is_root() {
             set_attributes(&vnode, &mut inode, set(flags))?;
         } else {
             // Only root sets or clears `immutable` and `append only`. Which flags those are is the format's: what came of
@@ -263,7 +264,7 @@ impl Ctx<'_> {
         if vnode.file_type != FileType::Regular {
             return Err(Errno::EINVAL);
         }
-        check_access(&vnode, &self.cred, Access::W)?;
+        check_access(&vnode, self.judge(), Access::W)?;
         set_size(
             &vnode,
             size,
@@ -292,7 +293,7 @@ impl Ctx<'_> {
                 return Err(Errno::EPERM);
             }
         }
-        check_access(&vnode, &self.cred, access)?;
+        check_access(&vnode, self.judge(), access)?;
         let noexec = vnode
             .mount
             .flags()

@@ -48,6 +48,12 @@ pub(crate) fn look_under_lock(dir: &VnodeRef, inode: &AnyInode, name: Name<'_>) 
     }
 }
 
+/// A file to be made, as it is asked for.
+pub(crate) struct NewNode {
+    pub(crate) kind: NewKind,
+    pub(crate) mode: u32,
+}
+
 /// A name to be made, with its directory checked.
 struct NewName<'p> {
     dir: VnodeRef,
@@ -164,7 +170,7 @@ impl Ctx<'_> {
             return Err(Errno::EEXIST);
         };
         let dir = parent.dir;
-        check_access(&dir, &self.cred, Access::X)?;
+        check_access(&dir, self.judge(), Access::X)?;
         if name.bytes().len() > dir.mount.limits.name_max {
             return Err(Errno::ENAMETOOLONG);
         }
@@ -181,6 +187,45 @@ impl Ctx<'_> {
             });
         }
         Ok(NewName { dir, name })
+    }
+
+    /// Makes a file of any type and gives it.
+    ///
+    /// # Errors
+    /// Those of names, and of the driver.
+    pub(crate) fn make_at(&self, start: &Start, name: &[u8], node: NewNode) -> Result<VnodeRef> {
+        let mode = match &node.kind {
+            NewKind::Directory => node.mode & 0o1777,
+            NewKind::Symlink(target) => {
+                Self::check_target(target)?;
+                0o777
+            }
+            _ => node.mode,
+        };
+        let new = self.new_name(start, name, false)?;
+        if let NewKind::Symlink(target) = &node.kind {
+            Self::check_room(&new, target)?;
+        }
+        self.make(&new, node.kind, mode)
+    }
+
+    fn check_target(target: &[u8]) -> Result<()> {
+        if target.is_empty() {
+            return Err(Errno::ENOENT);
+        }
+        if target.contains(&0) {
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Whether the format has room for the target of a symbolic link. One without symbolic links says that itself.
+    fn check_room(new: &NewName<'_>, target: &[u8]) -> Result<()> {
+        let most = new.dir.mount.limits.symlink_max.min(4095);
+        if most > 0 && target.len() > most {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        Ok(())
     }
 
     pub(crate) fn mkdir(&self, start: &Start, path: &[u8], mode: u32) -> Result<()> {
@@ -205,7 +250,7 @@ impl Ctx<'_> {
             FileType::Character => NewKind::Character(device),
             FileType::Directory | FileType::Symlink => return Err(Errno::EINVAL),
         };
-        if matches!(kind, NewKind::Block(_) | NewKind::Character(_)) && !self.cred.is_root() {
+        if matches!(kind, NewKind::Block(_) | NewKind::Character(_)) && !self.judge().is_root() {
             return Err(Errno::EPERM);
         }
         let new = self.new_name(start, path, false)?;
@@ -213,18 +258,9 @@ impl Ctx<'_> {
     }
 
     pub(crate) fn symlink(&self, target: &[u8], start: &Start, path: &[u8]) -> Result<()> {
-        if target.is_empty() {
-            return Err(Errno::ENOENT);
-        }
-        if target.contains(&0) {
-            return Err(Errno::EINVAL);
-        }
+        Self::check_target(target)?;
         let new = self.new_name(start, path, false)?;
-        let most = new.dir.mount.limits.symlink_max.min(4095);
-        // A format without symbolic links says that itself.
-        if most > 0 && target.len() > most {
-            return Err(Errno::ENAMETOOLONG);
-        }
+        Self::check_room(&new, target)?;
         self.make(&new, NewKind::Symlink(target.to_vec()), 0o777)
             .map(drop)
     }

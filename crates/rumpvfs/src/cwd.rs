@@ -22,7 +22,7 @@ impl Ctx<'_> {
         if !dir.is_dir() {
             return Err(Errno::ENOTDIR);
         }
-        check_access(&dir, &self.cred, Access::X)?;
+        check_access(&dir, self.judge(), Access::X)?;
         Ok(dir)
     }
 
@@ -85,7 +85,7 @@ impl Ctx<'_> {
         if let Some(name) = self.vfs.caches.names.name_of(parent.id, dir.arc()) {
             return Ok(name);
         }
-        check_access(parent, &self.cred, Access::R | Access::X)?;
+        check_access(parent, self.judge(), Access::R | Access::X)?;
         let mut find = Find {
             ino: dir.ino(),
             name: None,

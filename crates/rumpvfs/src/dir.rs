@@ -15,13 +15,13 @@ use rumpkern::{Fd, FileType, OpenFile, OpenFlags, Proc, Stat};
 use rumpuser::{Errno, Result};
 
 /// Offsets of an open directory: before `.`, before `..`, then those of the driver, moved up.
-const DOT: u64 = 0;
-const DOTDOT: u64 = 1;
-const FIRST: u64 = 2;
+pub(crate) const DOT: u64 = 0;
+pub(crate) const DOTDOT: u64 = 1;
+pub(crate) const FIRST: u64 = 2;
 
 /// Entries as the driver gives them, until there are enough.
-struct Gather<'a> {
-    entries: Vec<(Dirent, u64)>,
+pub(crate) struct Gather<'a> {
+    pub(crate) entries: Vec<(Dirent, u64)>,
     max: usize,
     /// The mount, if attributes are wanted.
     about: Option<&'a Mount>,
@@ -64,7 +64,11 @@ impl DirEmit for Gather<'_> {
     }
 }
 
-fn gather<'a>(
+/// Entries of a directory, with the position behind each; with `about`, the attributes that the driver had at hand as well.
+///
+/// # Errors
+/// Those of the driver, if it gave no entry before.
+pub(crate) fn gather<'a>(
     dir: &'a VnodeRef,
     inode: &AnyInode,
     from: u64,
@@ -101,7 +105,7 @@ fn open_dir(proc: &Proc, fd: Fd) -> Result<(Arc<OpenFile>, Arc<VnodeFile>)> {
 }
 
 /// `..` as a listing shows it: past a mount's root that is the covered directory's.
-fn dotdot(proc: &Proc, dir: &VnodeRef) -> Result<u64> {
+pub(crate) fn dotdot(proc: &Proc, dir: &VnodeRef) -> Result<u64> {
     let mut at = dir.clone();
     let root = data(proc)?.dirs.read().root.clone();
     if root.is_some_and(|root| root.same(dir)) {

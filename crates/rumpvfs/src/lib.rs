@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`fs`] | the driver contract: [`FileSystem`](fs::FileSystem), [`FsType`](fs::FsType) |
 //! | [`calls`] | [`Calls`]: the system calls on paths, for `Proc`; [`KernelVfs`] for consumers of a kernel |
+//! | [`vop`] | [`VnodeCalls`]: the vnode interface for consumers, without paths and descriptors |
 //! | [`name`](mod@name) | [`Name`](name::Name), one checked path component |
 //! | [`pages`] | the page cache |
 //! | `vfs`, `mounting` | [`Vfs`], the state of the faction, and its [`component`]; mount, remount, unmount |
@@ -78,9 +79,11 @@ mod special;
 mod syscalls;
 mod vfs;
 mod vnode;
+pub mod vop;
 mod walk;
 mod xattr;
 
 pub use calls::{Calls, KernelVfs};
 pub use rumpbio as bio;
 pub use vfs::{Vfs, component};
+pub use vop::VnodeCalls;

@@ -97,6 +97,17 @@ pub(crate) fn chmod(now: &Attributes, mode: u32, cred: &Cred) -> Result<u32> {
     Ok(mode)
 }
 
+/// The mode that an access ACL sets: as [`chmod`], which `judge` decides on, but the set-group-id bit of a group that `asker` is not in goes
+/// whoever checked.
+///
+/// # Errors
+/// As `chmod`.
+pub(crate) fn chmod_of_acl(now: &Attributes, mode: u32, judge: &Cred, asker: &Cred) -> Result<u32> {
+    let mode = chmod(now, mode, judge)?;
+    let keeps = asker.is_root() || asker.in_group(now.gid);
+    Ok(if keeps { mode } else { mode & !SETGID })
+}
+
 /// The change that `chown` makes.
 ///
 /// # Errors

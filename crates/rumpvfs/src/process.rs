@@ -110,6 +110,7 @@ pub(crate) fn walk<R>(
     start: &Start,
     path: &[u8],
     follow: Follow,
+    checks: Checks,
     then: impl FnOnce(Result<Cached<'_>>) -> R,
 ) -> Result<R> {
     let data = data(proc)?;
@@ -125,9 +126,29 @@ pub(crate) fn walk<R>(
         crossings: &lane.crossings,
         root,
         start: start.unwrap_or(top),
-        cred: &view.cred,
+        cred: checks.judge(&view.cred),
     };
     Ok(way.along(&mut lane.names, path, follow, then))
+}
+
+/// Who checks permissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checks {
+    /// We do, by the credentials of the call.
+    Here,
+    /// Whoever calls has done so: here nothing is refused that the superuser may do.
+    ByCaller,
+}
+
+impl Checks {
+    /// The credentials that permissions are checked by.
+    pub(crate) fn judge(self, cred: &Cred) -> &Cred {
+        static ROOT: Cred = Cred::root();
+        match self {
+            Self::Here => cred,
+            Self::ByCaller => &ROOT,
+        }
+    }
 }
 
 /// On whose behalf a system call runs.
@@ -135,8 +156,10 @@ pub(crate) struct Ctx<'p> {
     /// `None`: the kernel itself.
     proc: Option<(&'p Proc, &'p ProcVfs)>,
     pub(crate) vfs: &'p Arc<Vfs>,
+    /// Who owns what is made, and whose blocks it takes. Permissions go by [`judge`](Self::judge).
     pub(crate) cred: Arc<CachePadded<Cred>>,
     pub(crate) umask: u32,
+    pub(crate) checks: Checks,
 }
 
 /// The directory and last component of a path.
@@ -164,7 +187,25 @@ impl<'p> Ctx<'p> {
             vfs: &data.vfs,
             cred,
             umask: proc.get_umask(),
+            checks: Checks::Here,
         })
+    }
+
+    /// Of a consumer that has checked permissions itself, and applies `umask`.
+    ///
+    /// # Errors
+    /// `ENOSYS` when the kernel has no file systems.
+    pub(crate) fn checked(proc: &'p Proc, umask: u32) -> Result<Self> {
+        Ok(Self {
+            umask,
+            checks: Checks::ByCaller,
+            ..Self::new(proc)?
+        })
+    }
+
+    /// The credentials that permissions are checked by.
+    pub(crate) fn judge(&self) -> &Cred {
+        self.checks.judge(&self.cred)
     }
 
     /// Of the kernel itself: the superuser at the root.
@@ -174,6 +215,7 @@ impl<'p> Ctx<'p> {
             vfs,
             cred: Arc::new(CachePadded(Cred::root())),
             umask: 0,
+            checks: Checks::Here,
         }
     }
 
@@ -217,10 +259,17 @@ impl<'p> Ctx<'p> {
         let Some((proc, _)) = self.proc else {
             return Ok(None);
         };
-        walk(proc, start, path, follow, |found| match found? {
-            Cached::Found(vnode) => Ok(VnodeRef::acquire(vnode)),
-            Cached::Stopped(..) => Ok(None),
-        })?
+        walk(
+            proc,
+            start,
+            path,
+            follow,
+            self.checks,
+            |found| match found? {
+                Cached::Found(vnode) => Ok(VnodeRef::acquire(vnode)),
+                Cached::Stopped(..) => Ok(None),
+            },
+        )?
     }
 
     /// What a path leads to.

@@ -33,7 +33,7 @@ impl Ctx<'_> {
         };
         let dir = &parent.dir;
         let mount = &dir.mount;
-        check_access(dir, &self.cred, Access::X)?;
+        check_access(dir, self.judge(), Access::X)?;
         mount.writable()?;
         let mut dir_inode = dir.exclusive()?;
         let Under::Entry(target, slot) = look_under_lock(dir, &dir_inode, name)? else {
@@ -78,9 +78,9 @@ impl Ctx<'_> {
     /// # Errors
     /// `EACCES`, `EPERM`.
     pub(crate) fn may_remove(&self, dir: &VnodeRef, target: &VnodeRef) -> Result<()> {
-        check_access(dir, &self.cred, Access::W | Access::X)?;
+        check_access(dir, self.judge(), Access::W | Access::X)?;
         perm::changeable(dir.attributes()?.protection)?;
-        perm::sticky(&dir.owner(), &target.owner(), &self.cred)?;
+        perm::sticky(&dir.owner(), &target.owner(), self.judge())?;
         perm::changeable(target.attributes()?.protection)
     }
 }

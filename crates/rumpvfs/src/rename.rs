@@ -55,8 +55,8 @@ impl Ctx<'_> {
             return Err(Errno::EXDEV);
         }
         let (from_name, to_name) = (renamable(from.last)?, renamable(to.last)?);
-        check_access(&from.dir, &self.cred, Access::X)?;
-        check_access(&to.dir, &self.cred, Access::X)?;
+        check_access(&from.dir, self.judge(), Access::X)?;
+        check_access(&to.dir, self.judge(), Access::X)?;
         let mount = &from.dir.mount;
         mount.writable()?;
         let gone = if from.dir.same(&to.dir) {
@@ -227,7 +227,7 @@ impl Ctx<'_> {
         if above.is_some() {
             let moved = [Some(source), target.filter(|_| exchange)];
             for dir in moved.into_iter().flatten().filter(|v| v.is_dir()) {
-                check_access(dir, &self.cred, Access::W)?;
+                check_access(dir, self.judge(), Access::W)?;
             }
         }
         Ok(())

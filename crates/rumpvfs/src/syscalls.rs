@@ -10,7 +10,7 @@ use crate::{
     fs::{FsType, Ino, Probe, XattrMode},
     guarded::contain,
     lock::Range,
-    process::{self, Ctx, Start, vnode_of},
+    process::{self, Checks, Ctx, Start, vnode_of},
     vfs::Vfs,
     vnode::LOCKED,
     walk::{self, Cached},
@@ -38,7 +38,7 @@ fn stat_cached(proc: &Proc, at: &Start, path: &[u8], follow: Follow) -> Result<O
     if path.is_empty() || path.len() > 4095 {
         return Ok(None);
     }
-    process::walk(proc, at, path, follow, |found| match found? {
+    process::walk(proc, at, path, follow, Checks::Here, |found| match found? {
         Cached::Found(vnode) if !vnode.mount.limits.revalidate && !vnode.ending() => {
             vnode.touch();
             vnode.stat().map(Some)

@@ -346,7 +346,7 @@ impl<'a> Walker<'a> {
             crossings: &lane.crossings,
             root: root.arc(),
             start: dir.arc(),
-            cred: &self.ctx.cred,
+            cred: self.ctx.judge(),
         };
         // A path that goes on begins with a slash, and goes on from `dir`.
         let slashes = path.iter().take_while(|&&b| b == b'/').count();
@@ -393,7 +393,7 @@ impl<'a> Walker<'a> {
         if !dir.is_dir() {
             return Err(Errno::ENOTDIR);
         }
-        check_access(dir, &self.ctx.cred, Access::X)?;
+        check_access(dir, self.ctx.judge(), Access::X)?;
         match component {
             b"." => Ok(dir.clone()),
             b".." => self.parent(root, dir),

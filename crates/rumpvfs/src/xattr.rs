@@ -83,9 +83,9 @@ impl Ctx<'_> {
                 if !has_user_space(vnode) {
                     return Err(Errno::ENOATTR);
                 }
-                check_access(vnode, &self.cred, Access::R)?;
+                check_access(vnode, self.judge(), Access::R)?;
             }
-            Namespace::Trusted if !self.cred.is_root() => return Err(Errno::ENOATTR),
+            Namespace::Trusted if !self.judge().is_root() => return Err(Errno::ENOATTR),
             _ => {}
         }
         let inode = vnode.shared()?;
@@ -96,7 +96,7 @@ impl Ctx<'_> {
         let mut names = Vec::new();
         let inode = vnode.shared()?;
         vnode.mount.fs.list_xattrs(&inode, &mut |name| {
-            if self.cred.is_root() || !name.starts_with(b"trusted.") {
+            if self.judge().is_root() || !name.starts_with(b"trusted.") {
                 names.push(name.to_vec());
             }
         })?;
@@ -115,9 +115,9 @@ impl Ctx<'_> {
                 // Attributes of a sticky directory are its owner's.
                 let owner = vnode.owner();
                 if vnode.is_dir() && owner.mode & perm::STICKY != 0 {
-                    perm::own(owner.uid, &self.cred)?;
+                    perm::own(owner.uid, self.judge())?;
                 }
-                check_access(vnode, &self.cred, Access::W)
+                check_access(vnode, self.judge(), Access::W)
             }
             Namespace::Acl(kind) => {
                 if vnode.file_type == FileType::Symlink {
@@ -126,10 +126,10 @@ impl Ctx<'_> {
                 if kind == AclKind::Default && !vnode.is_dir() {
                     return Err(Errno::EACCES);
                 }
-                perm::own(vnode.owner().uid, &self.cred)
+                perm::own(vnode.owner().uid, self.judge())
             }
             Namespace::Trusted | Namespace::Security | Namespace::System => {
-                if self.cred.is_root() {
+                if self.judge().is_root() {
                     Ok(())
                 } else {
                     Err(Errno::EPERM)
@@ -214,7 +214,12 @@ impl Ctx<'_> {
         // As chmod(): a foreign group's set-group-id bit goes.
         let mode = attributes.mode & !0o777 | acl.mode();
         let change = SetAttributes {
-            mode: Some(perm::chmod(&attributes, mode, &self.cred)?),
+            mode: Some(perm::chmod_of_acl(
+                &attributes,
+                mode,
+                self.judge(),
+                &self.cred,
+            )?),
             ..SetAttributes::default()
         };
         set_attributes(vnode, inode, change)
