@@ -27,6 +27,11 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
     ("setfattr", "attr"),
     ("getfacl", "acl"),
     ("setfacl", "acl"),
+    ("fusermount3", "fuse3"),
+    ("sqlite3", "sqlite3"),
+    ("git", "git"),
+    ("pgrep", "procps"),
+    ("setpriv", "util-linux"),
 ];
 
 /// Every file system driver of the workspace.

@@ -162,6 +162,7 @@ commands! {
     "untar" => Untar(commands::tar::Untar),
     "mtree" => Mtree(commands::mtree::Mtree),
     "verify" => Verify(commands::mtree::Verify),
+    "mount" => Mount(commands::mount::Mount),
     "shell" => Shell(commands::shell::Shell),
     "completions" => Completions(commands::docs::Completions),
     "man" => Man(commands::docs::Man),
@@ -194,12 +195,13 @@ fn plain(mut words: impl Iterator<Item = OsString>) -> Option<Cli> {
 
 /// Reads the command line; ends the program when it is wrong or asks for help.
 fn parse() -> Cli {
-    if let Some(cli) = plain(std::env::args_os().skip(1)) {
+    let args = commands::mount::translate(std::env::args_os().collect());
+    if let Some(cli) = plain(args.iter().skip(1).cloned()) {
         return cli;
     }
-    let first = std::env::args_os().nth(1);
-    let word = first
-        .as_deref()
+    let word = args
+        .get(1)
+        .map(OsString::as_os_str)
         .and_then(OsStr::to_str)
         .and_then(Command::word);
     ONLY.set(word);
@@ -208,15 +210,13 @@ fn parse() -> Cli {
     if word.is_none() {
         cli.build(); // the program's own help says what each command does
     }
-    let mut matches = cli
-        .try_get_matches_from_mut(std::env::args_os())
-        .unwrap_or_else(|error| {
-            if word == Some("fsck") && error.use_stderr() {
-                drop(error.print());
-                std::process::exit(commands::fsck::status::USAGE.into());
-            }
-            error.exit()
-        });
+    let mut matches = cli.try_get_matches_from_mut(args).unwrap_or_else(|error| {
+        if word == Some("fsck") && error.use_stderr() {
+            drop(error.print());
+            std::process::exit(commands::fsck::status::USAGE.into());
+        }
+        error.exit()
+    });
     Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.format(&mut cli).exit())
 }
 

@@ -251,16 +251,7 @@ impl Session {
         let name = image_name(address);
         let kernel = self.boot()?;
         let device = part(&kernel, address, disk)?;
-        let probe = kernel
-            .probe(&*device)
-            .map_err(|errno| Failure::at(&name, errno))?;
-        let fs_type = match (&self.options.fs_type, &probe) {
-            (Some(forced), _) => {
-                known_type(&kernel, forced).ok_or_else(|| unknown_type(&kernel, &name, forced))?
-            }
-            (None, Some((found, _))) => (*found).to_owned(),
-            (None, None) => return Err(nothing_found(&kernel, address, &*device)),
-        };
+        let (fs_type, probe) = self.find_type(&kernel, address, &*device)?;
         let writable = !device.read_only();
         let proc = kernel.init_proc();
         let mark = kernel.log().mark();
@@ -272,12 +263,36 @@ impl Session {
             proc,
             device,
             fs_type,
-            probe: probe.map(|(_, probe)| probe),
+            probe,
             told: AtomicU64::new(kernel.log().mark()),
             kernel,
             key,
             shared: OnceLock::new(),
         })
+    }
+
+    /// The type of the file system on a device, as the user says or by content; and what probing found.
+    ///
+    /// # Errors
+    /// There is none, or the user names one that is not known.
+    pub(crate) fn find_type(
+        &self,
+        kernel: &Kernel,
+        address: &Address,
+        device: &dyn BlockDevice,
+    ) -> Outcome<(String, Option<Probe>)> {
+        let name = image_name(address);
+        let probe = kernel
+            .probe(device)
+            .map_err(|errno| Failure::at(&name, errno))?;
+        let fs_type = match (&self.options.fs_type, &probe) {
+            (Some(forced), _) => {
+                known_type(kernel, forced).ok_or_else(|| unknown_type(kernel, &name, forced))?
+            }
+            (None, Some((found, _))) => (*found).to_owned(),
+            (None, None) => return Err(nothing_found(kernel, address, device)),
+        };
+        Ok((fs_type, probe.map(|(_, probe)| probe)))
     }
 
     fn mount_in(
@@ -305,7 +320,15 @@ impl Session {
     /// # Errors
     /// It does not boot.
     pub(crate) fn boot(&self) -> Outcome<Kernel> {
-        let host = Host::small(CACHES, self.options.messages);
+        self.boot_with(CACHES)
+    }
+
+    /// The same with caches of another size in bytes.
+    ///
+    /// # Errors
+    /// It does not boot.
+    pub(crate) fn boot_with(&self, caches: u64) -> Outcome<Kernel> {
+        let host = Host::small(caches, self.options.messages);
         let builder = Kernel::builder(host);
         #[cfg(feature = "tmpfs")]
         let builder = builder.component(rumpfs_tmpfs::component());
@@ -406,7 +429,7 @@ fn device_types(kernel: &Kernel) -> String {
     names.join(", ")
 }
 
-fn unknown_type(kernel: &Kernel, name: &str, wanted: &str) -> Failure {
+pub(crate) fn unknown_type(kernel: &Kernel, name: &str, wanted: &str) -> Failure {
     let known = device_types(kernel);
     Failure::at(
         name,
@@ -457,7 +480,13 @@ pub(crate) fn nothing_found(
     )
 }
 
-fn mount_failure(kernel: &Kernel, name: &str, fs_type: &str, errno: Errno, mark: u64) -> Failure {
+pub(crate) fn mount_failure(
+    kernel: &Kernel,
+    name: &str,
+    fs_type: &str,
+    errno: Errno,
+    mark: u64,
+) -> Failure {
     let told = messages(kernel, mark);
     Failure::at(
         name,
@@ -466,7 +495,7 @@ fn mount_failure(kernel: &Kernel, name: &str, fs_type: &str, errno: Errno, mark:
 }
 
 /// The kernel's messages since `mark` in brackets, as they belong behind an error.
-fn messages(kernel: &Kernel, mark: u64) -> String {
+pub(crate) fn messages(kernel: &Kernel, mark: u64) -> String {
     /// More would bury the error.
     const MOST: usize = 8;
     let all = kernel.log().since(mark);

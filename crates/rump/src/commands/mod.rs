@@ -11,6 +11,7 @@ pub(crate) mod fsck;
 pub(crate) mod info;
 pub(crate) mod ls;
 pub(crate) mod mkdir;
+pub(crate) mod mount;
 pub(crate) mod mtree;
 pub(crate) mod mv;
 pub(crate) mod rm;

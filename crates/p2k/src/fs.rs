@@ -1,0 +1,942 @@
+//! The operations of FUSE, each by one of the vnode interface.
+
+use crate::{
+    attr::{attributes, decode_device, errno, file_type, from_system, set_time},
+    caller::as_caller,
+    nodes::Nodes,
+    opens::Opens,
+};
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileAttr, FileHandle, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use rumpkern::{FileType, Proc};
+use rumpuser::{Errno, Result};
+use rumpvfs::{
+    VnodeCalls as _, calls,
+    calls::Access,
+    fs::XattrMode,
+    vop::{NewKind, NewVnode, OpenVnode, Vnode, VnodeChange, VnodeDirent},
+};
+use std::{
+    cell::RefCell,
+    ffi::OsStr,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::{Duration, SystemTime},
+};
+
+/// Largest transfer of one request in bytes.
+const TRANSFER: u32 = 1 << 20;
+/// Bytes that one `copy_file_range` copies at most: the caller asks again.
+const COPY: u64 = 64 << 20;
+/// Requests that may be under way without anybody who waits: read-ahead, write-back.
+const BACKGROUND: u16 = 64;
+/// What a directory entry takes in a reply besides its name, without and with attributes.
+const DIRENT: usize = 24;
+const DIRENT_PLUS: usize = 152;
+/// What a name is taken to be long, when entries are asked for to fill a reply.
+const NAME: usize = 16;
+/// Marks the number of an entry whose inode cannot be read.
+const UNREADABLE: u64 = 1 << 63;
+
+/// How a file system is served.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long the host may use names without asking.
+    pub entry_timeout: Duration,
+    /// How long the host may use attributes without asking.
+    pub attr_timeout: Duration,
+    /// How long the host may know that a name is not there without asking.
+    pub negative_timeout: Duration,
+    /// Whether the host may keep written data in its cache for a while.
+    pub writeback_cache: bool,
+}
+
+impl Default for Options {
+    /// Everything for an hour: nobody but the host changes the volume.
+    fn default() -> Self {
+        const HOUR: Duration = Duration::from_secs(3600);
+        Self {
+            entry_timeout: HOUR,
+            attr_timeout: HOUR,
+            negative_timeout: HOUR,
+            writeback_cache: true,
+        }
+    }
+}
+
+thread_local! {
+    /// Where data is read to on its way to the host.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `body` with the thread's buffer of `len` bytes at least.
+fn with_buffer<R>(len: usize, body: impl FnOnce(&mut [u8]) -> R) -> R {
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        body(&mut buffer[..len])
+    })
+}
+
+/// A file system of a rump kernel as `fuser` serves it.
+pub(crate) struct Server {
+    /// Tells the servers of a process apart.
+    number: u64,
+    proc: Proc,
+    nodes: Nodes,
+    opens: Opens,
+    options: Options,
+    read_only: bool,
+    /// What the host can do with this session.
+    without_open: bool,
+    without_opendir: bool,
+    /// The host keeps written data back.
+    writeback: bool,
+    /// About how many entries fit into a reply, without and with attributes.
+    fits: [AtomicUsize; 2],
+}
+
+/// An entry as it is answered.
+struct Entry {
+    attributes: FileAttr,
+    generation: Generation,
+}
+
+/// Answers with a value or an error.
+macro_rules! answer {
+    ($reply:ident, $result:expr, $value:pat => $ok:expr) => {
+        match $result {
+            Ok($value) => $ok,
+            Err(error) => $reply.error(errno(error)),
+        }
+    };
+}
+
+impl Server {
+    pub(crate) fn new(proc: Proc, root: Vnode, mut options: Options) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        if root.renumbers() {
+            // The host would keep each spelling of a name as a name of its own.
+            options.entry_timeout = Duration::ZERO;
+            options.negative_timeout = Duration::ZERO;
+        }
+        Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            proc,
+            read_only: root.read_only(),
+            nodes: Nodes::new(root),
+            opens: Opens::default(),
+            options,
+            without_open: false,
+            without_opendir: false,
+            writeback: false,
+            fits: [DIRENT, DIRENT_PLUS].map(|size| AtomicUsize::new((32 << 10) / (size + NAME))),
+        }
+    }
+
+    fn call<R>(&self, request: &Request, body: impl FnOnce(&Proc) -> Result<R>) -> Result<R> {
+        as_caller(&self.proc, self.number, request, body)
+    }
+
+    fn vnode(&self, node: INodeNo) -> Result<Vnode> {
+        match self.nodes.get(node.0) {
+            // A handle of a file that the host has forgotten (NFS).
+            Err(Errno::ESTALE) => match self.nodes.ino_of(node.0) {
+                Some(ino) => {
+                    let vnode = self.proc.vfs_vget(self.nodes.root(), ino)?;
+                    let linked = self.proc.vop_getattr(&vnode)?.nlink > 0;
+                    linked.then_some(vnode).ok_or(Errno::ESTALE)
+                }
+                None => Err(Errno::ESTALE),
+            },
+            found => found,
+        }
+    }
+
+    /// The vnode of an entry, counted as looked up.
+    fn entry(&self, proc: &Proc, vnode: Vnode) -> Result<Entry> {
+        let stat = proc.vop_getattr(&vnode)?;
+        let number = self.nodes.count(vnode);
+        Ok(Entry {
+            attributes: attributes(&stat, number),
+            generation: Generation(stat.generation),
+        })
+    }
+
+    fn reply_entry(&self, reply: ReplyEntry, entry: Result<Entry>) {
+        answer!(reply, entry, entry => {
+            let Options { entry_timeout, attr_timeout, .. } = self.options;
+            reply.entry_with_ttls(&attr_timeout, &entry_timeout, &entry.attributes, entry.generation);
+        });
+    }
+
+    fn forget(&self, node: u64, lookups: u64) {
+        if let Some(vnode) = self.nodes.forget(node, lookups) {
+            self.let_go(vnode);
+        }
+    }
+
+    /// The last use of a file may end with `what`: in the kernel, as that can fail.
+    fn let_go<T>(&self, what: T) {
+        // There is nobody to tell; the kernel has logged it.
+        let _ = self.proc.enter(|| {
+            drop(what);
+            Ok(())
+        });
+    }
+
+    /// The open file of a request; without a number it is opened for the moment.
+    fn open_file(&self, proc: &Proc, node: INodeNo, file: FileHandle) -> Result<OpenVnode> {
+        if file.0 != 0 {
+            return self.opens.get(file.0);
+        }
+        proc.vop_open(&self.vnode(node)?, rumpkern::OpenFlags::RDONLY)
+    }
+
+    fn make(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new: NewVnode,
+    ) -> Result<Entry> {
+        self.call(request, |proc| {
+            let dir = self.vnode(parent)?;
+            let made = proc.vop_create(&dir, name.as_bytes(), new)?;
+            self.entry(proc, made)
+        })
+    }
+
+    /// Whether the file system keeps access control lists: it then does not say that there are no such attributes.
+    fn has_acls(&self) -> bool {
+        let asked = self
+            .proc
+            .vop_getxattr(self.nodes.root(), b"system.posix_acl_access");
+        matches!(asked, Ok(_) | Err(Errno::ENOATTR))
+    }
+
+    fn open_flags(flags: i32) -> rumpkern::OpenFlags {
+        let mut open = match flags & libc::O_ACCMODE {
+            libc::O_RDONLY => rumpkern::OpenFlags::RDONLY,
+            libc::O_WRONLY => rumpkern::OpenFlags::WRONLY,
+            _ => rumpkern::OpenFlags::RDWR,
+        };
+        open.set(rumpkern::OpenFlags::TRUNC, flags & libc::O_TRUNC != 0);
+        open
+    }
+
+    /// Copies a piece of a file to another, or to another place of it. May do less than asked.
+    fn copy(proc: &Proc, from: (&OpenVnode, u64), to: (&OpenVnode, u64), len: u64) -> Result<u64> {
+        let mut done = 0;
+        while done < len.min(COPY) {
+            let step = usize::try_from(len.min(COPY) - done).unwrap_or(usize::MAX);
+            let copied = with_buffer(step.min(TRANSFER as usize), |buffer| {
+                let got = proc.vop_read(from.0, from.1 + done, buffer)?;
+                let mut put = 0;
+                while put < got {
+                    let at = to.1 + done + put as u64;
+                    put += proc.vop_write(to.0, at, &buffer[put..got], true)?;
+                }
+                Ok(got)
+            });
+            match copied {
+                Ok(0) => break,
+                Ok(copied) => done += copied as u64,
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
+
+    fn listed(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        offset: u64,
+        vnodes: bool,
+    ) -> Result<Vec<VnodeDirent>> {
+        let max = self.fits[usize::from(vnodes)].load(Ordering::Relaxed);
+        self.call(request, |proc| {
+            let dir = self.vnode(node)?;
+            proc.vop_readdir(&dir, offset, max, vnodes)
+        })
+    }
+
+    /// Of `listed` entries `taken` went into a reply. How large that is, `fuser` keeps to itself: as many as fitted, and a few more, are
+    /// listed the next time.
+    fn note_fit(&self, listed: usize, taken: usize, vnodes: bool) {
+        /// A reply that all fitted into may have room for more.
+        const MOST: usize = 4096;
+        let fits = &self.fits[usize::from(vnodes)];
+        let next = match fits.load(Ordering::Relaxed) {
+            _ if taken < listed => taken + taken / 8 + 2,
+            max if listed == max => (max + max / 4).min(MOST),
+            _ => return,
+        };
+        fits.store(next, Ordering::Relaxed);
+    }
+}
+
+impl Filesystem for Server {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let offered = config.capabilities();
+        let mut wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
+            | InitFlags::FUSE_EXPORT_SUPPORT
+            | InitFlags::FUSE_DONT_MASK
+            | InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_READDIRPLUS_AUTO
+            | InitFlags::FUSE_ASYNC_DIO
+            | InitFlags::FUSE_PARALLEL_DIROPS
+            | InitFlags::FUSE_CACHE_SYMLINKS
+            | InitFlags::FUSE_EXPLICIT_INVAL_DATA
+            | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
+        if self.options.writeback_cache && !self.read_only {
+            wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
+        }
+        self.writeback = wanted.intersects(InitFlags::FUSE_WRITEBACK_CACHE & offered);
+        if self.has_acls() {
+            wanted |= InitFlags::FUSE_POSIX_ACL;
+        }
+        self.without_open = self.read_only && offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
+        self.without_opendir = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
+        // What this host does not know it does its own way.
+        let _ = config.add_capabilities(wanted & offered);
+        let _ = config.set_max_write(TRANSFER);
+        let _ = config.set_max_background(BACKGROUND);
+        if let Err(most) = config.set_max_readahead(TRANSFER) {
+            let _ = config.set_max_readahead(most);
+        }
+        let step = self.nodes.root().time_granularity().clamp(1, 1_000_000_000);
+        let power = 10_u64.pow(step.ilog10());
+        let _ = config.set_time_granularity(Duration::from_nanos(power));
+        Ok(())
+    }
+
+    fn destroy(&mut self) {
+        let all = (self.opens.clear(), self.nodes.clear());
+        self.let_go(all);
+    }
+
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let found = self.call(request, |proc| {
+            let dir = self.vnode(parent)?;
+            let found = proc.vop_lookup(&dir, name.as_bytes())?;
+            self.entry(proc, found)
+        });
+        let timeout = self.options.negative_timeout;
+        if let Err(Errno::ENOENT) = found
+            && !timeout.is_zero()
+        {
+            // Node id 0: it is not there, and will not be until the host makes it.
+            return reply.entry(&timeout, &bare(0, FileType::Regular), Generation(0));
+        }
+        self.reply_entry(reply, found);
+    }
+
+    fn forget(&self, _request: &Request, node: INodeNo, lookups: u64) {
+        self.forget(node.0, lookups);
+    }
+
+    fn getattr(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        _file: Option<FileHandle>,
+        reply: ReplyAttr,
+    ) {
+        let stat = self.call(request, |proc| proc.vop_getattr(&self.vnode(node)?));
+        answer!(reply, stat, stat => {
+            let number = if node == INodeNo::ROOT { stat.ino } else { node.0 };
+            reply.attr(&self.options.attr_timeout, &attributes(&stat, number));
+        });
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        ctime: Option<SystemTime>,
+        _file: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let change = VnodeChange {
+            size,
+            mode: mode.map(|mode| mode & 0o7777),
+            uid,
+            gid,
+            atime: set_time(atime),
+            mtime: set_time(mtime),
+            ctime: ctime.map(from_system),
+        };
+        let stat = self.call(request, |proc| {
+            let vnode = self.vnode(node)?;
+            proc.vop_setattr(&vnode, &change)?;
+            proc.vop_getattr(&vnode)
+        });
+        answer!(reply, stat, stat => {
+            let number = if node == INodeNo::ROOT { stat.ino } else { node.0 };
+            reply.attr(&self.options.attr_timeout, &attributes(&stat, number));
+        });
+    }
+
+    fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
+        let target = self.call(request, |proc| proc.vop_readlink(&self.vnode(node)?));
+        answer!(reply, target, target => reply.data(&target));
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let kind = match FileType::from_mode(mode) {
+            Some(FileType::Regular) => NewKind::Regular,
+            None if mode & libc::S_IFMT == 0 => NewKind::Regular,
+            Some(FileType::Fifo) => NewKind::Fifo,
+            Some(FileType::Socket) => NewKind::Socket,
+            Some(FileType::Block) => NewKind::Block(decode_device(rdev)),
+            Some(FileType::Character) => NewKind::Character(decode_device(rdev)),
+            Some(FileType::Directory | FileType::Symlink) | None => {
+                return reply.error(fuser::Errno::EINVAL);
+            }
+        };
+        let mode = mode & 0o7777;
+        let made = self.make(request, parent, name, NewVnode { kind, mode, umask });
+        self.reply_entry(reply, made);
+    }
+
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let kind = NewKind::Directory;
+        let made = self.make(request, parent, name, NewVnode { kind, mode, umask });
+        self.reply_entry(reply, made);
+    }
+
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let done = self.call(request, |proc| {
+            proc.vop_remove(&self.vnode(parent)?, name.as_bytes())
+        });
+        answer!(reply, done, () => reply.ok());
+    }
+
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let done = self.call(request, |proc| {
+            proc.vop_rmdir(&self.vnode(parent)?, name.as_bytes())
+        });
+        answer!(reply, done, () => reply.ok());
+    }
+
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        let new = NewVnode {
+            kind: NewKind::Symlink(target.as_os_str().as_bytes().to_vec()),
+            mode: 0o777,
+            umask: 0,
+        };
+        let made = self.make(request, parent, name, new);
+        self.reply_entry(reply, made);
+    }
+
+    fn rename(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        if flags.intersects(!(RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_EXCHANGE)) {
+            return reply.error(fuser::Errno::EINVAL);
+        }
+        let exchange = flags.contains(RenameFlags::RENAME_EXCHANGE);
+        let mut how = calls::RenameFlags::empty();
+        how.set(calls::RenameFlags::EXCHANGE, exchange);
+        let keep = flags.contains(RenameFlags::RENAME_NOREPLACE);
+        how.set(calls::RenameFlags::NOREPLACE, keep);
+        let done = self.call(request, |proc| {
+            let (from, to) = (self.vnode(parent)?, self.vnode(new_parent)?);
+            proc.vop_rename((&from, name.as_bytes()), (&to, new_name.as_bytes()), how)
+        });
+        match done {
+            // rename(2): a flag that the file system does not know.
+            Err(Errno::EOPNOTSUPP) if exchange => reply.error(fuser::Errno::EINVAL),
+            done => answer!(reply, done, () => reply.ok()),
+        }
+    }
+
+    fn link(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        let linked = self.call(request, |proc| {
+            let (vnode, dir) = (self.vnode(node)?, self.vnode(new_parent)?);
+            proc.vop_link(&dir, new_name.as_bytes(), &vnode)?;
+            self.entry(proc, vnode)
+        });
+        match linked {
+            // link(2): the file system has no hard links.
+            Err(Errno::EOPNOTSUPP) => reply.error(fuser::Errno::EPERM),
+            linked => self.reply_entry(reply, linked),
+        }
+    }
+
+    fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if self.without_open {
+            return reply.error(fuser::Errno::ENOSYS);
+        }
+        let opened = self.call(request, |proc| {
+            proc.vop_open(&self.vnode(node)?, Self::open_flags(flags.0))
+        });
+        answer!(reply, opened, file => {
+            let number = self.opens.put(file);
+            reply.opened(FileHandle(number), FopenFlags::FOPEN_KEEP_CACHE);
+        });
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let made = self.call(request, |proc| {
+            let dir = self.vnode(parent)?;
+            let new = NewVnode {
+                kind: NewKind::Regular,
+                mode: mode & 0o7777,
+                umask,
+            };
+            let vnode = match proc.vop_create(&dir, name.as_bytes(), new) {
+                // It came in between.
+                Err(Errno::EEXIST) if flags & libc::O_EXCL == 0 => {
+                    proc.vop_lookup(&dir, name.as_bytes())?
+                }
+                made => made?,
+            };
+            let file = proc.vop_open(&vnode, Self::open_flags(flags))?;
+            Ok((self.entry(proc, vnode)?, file))
+        });
+        answer!(reply, made, (entry, file) => {
+            let number = self.opens.put(file);
+            let timeout = self.options.attr_timeout.min(self.options.entry_timeout);
+            let Entry { attributes, generation } = entry;
+            let number = FileHandle(number);
+            reply.created(&timeout, &attributes, generation, number, FopenFlags::FOPEN_KEEP_CACHE);
+        });
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        file: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        with_buffer(size as usize, |buffer| {
+            let got = self.call(request, |proc| {
+                let file = self.open_file(proc, node, file)?;
+                proc.vop_read(&file, offset, buffer)
+            });
+            answer!(reply, got, got => reply.data(&buffer[..got]));
+        });
+    }
+
+    fn write(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        file: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let clear = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let done = self.call(request, |proc| {
+            let file = self.open_file(proc, node, file)?;
+            proc.vop_write(&file, offset, data, clear)
+        });
+        // No more than `data`, whose length the protocol has in 32 bits.
+        answer!(reply, done, done => reply.written(done as u32));
+    }
+
+    fn flush(
+        &self,
+        _request: &Request,
+        _node: INodeNo,
+        _file: FileHandle,
+        _owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        // The host has written its cache and reported what failed; it need not ask again.
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn release(
+        &self,
+        request: &Request,
+        _node: INodeNo,
+        file: FileHandle,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let closed = match self.opens.take(file.0) {
+            Some(file) => self.call(request, |proc| {
+                let closed = proc.vop_close(&file);
+                self.let_go(file);
+                closed
+            }),
+            None => Ok(()),
+        };
+        answer!(reply, closed, () => reply.ok());
+    }
+
+    fn fsync(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        file: FileHandle,
+        data_only: bool,
+        reply: ReplyEmpty,
+    ) {
+        let done = self.call(request, |proc| {
+            let file = self.open_file(proc, node, file)?;
+            proc.vop_fsync(&file, data_only)
+        });
+        answer!(reply, done, () => reply.ok());
+    }
+
+    fn opendir(&self, _request: &Request, _node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        if self.without_opendir {
+            // Directories are listed by node id; nothing need be kept for an open one.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
+        let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
+        reply.opened(FileHandle(0), flags);
+    }
+
+    fn readdir(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        _file: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let listed = self.listed(request, node, offset, false);
+        answer!(reply, listed, entries => {
+            let (all, mut taken) = (entries.len(), 0);
+            for entry in entries {
+                let number = INodeNo(self.nodes.listed(entry.ino));
+                let kind = file_type(entry.file_type);
+                if reply.add(number, entry.next, kind, OsStr::from_bytes(&entry.name)) {
+                    break;
+                }
+                taken += 1;
+            }
+            self.note_fit(all, taken, false);
+            reply.ok();
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        _file: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let listed = self.listed(request, node, offset, true);
+        answer!(reply, listed, entries => {
+            let (all, mut taken) = (entries.len(), 0);
+            for entry in entries {
+                let counted = match entry.vnode {
+                    Some(Ok(vnode)) => self.call(request, |proc| self.entry(proc, vnode)),
+                    Some(Err(error)) => Err(error),
+                    None => Err(Errno::ENOENT),
+                };
+                let counts = counted.is_ok();
+                let mut timeout = &self.options.entry_timeout;
+                let (attr, generation) = match counted {
+                    Ok(entry) => (entry.attributes, entry.generation),
+                    // `.`, `..`, and what cannot be read: only listed. The host forgets a number that nobody counts, and looks it up when asked.
+                    Err(error) => {
+                        timeout = &Duration::ZERO;
+                        let number = if error == Errno::ENOENT { entry.ino } else { entry.ino | UNREADABLE };
+                        (bare(number, entry.file_type), Generation(0))
+                    }
+                };
+                let name = OsStr::from_bytes(&entry.name);
+                if reply.add(attr.ino, entry.next, name, timeout, &attr, generation) {
+                    if counts {
+                        self.forget(attr.ino.0, 1);
+                    }
+                    break;
+                }
+                taken += 1;
+            }
+            self.note_fit(all, taken, true);
+            reply.ok();
+        });
+    }
+
+    fn fsyncdir(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        _file: FileHandle,
+        data_only: bool,
+        reply: ReplyEmpty,
+    ) {
+        let done = self.call(request, |proc| {
+            let file = self.open_file(proc, node, FileHandle(0))?;
+            proc.vop_fsync(&file, data_only)
+        });
+        answer!(reply, done, () => reply.ok());
+    }
+
+    fn statfs(&self, request: &Request, node: INodeNo, reply: ReplyStatfs) {
+        let numbers = self.call(request, |proc| proc.vfs_statvfs(&self.vnode(node)?));
+        answer!(reply, numbers, n => reply.statfs(
+            n.blocks,
+            n.blocks_free,
+            n.blocks_available,
+            n.files,
+            n.files_free,
+            n.block_size,
+            n.name_max,
+            n.block_size,
+        ));
+    }
+
+    fn setxattr(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let mode = match flags {
+            0 => XattrMode::Set,
+            libc::XATTR_CREATE => XattrMode::Create,
+            libc::XATTR_REPLACE => XattrMode::Replace,
+            _ => return reply.error(fuser::Errno::EINVAL),
+        };
+        let done = self.call(request, |proc| {
+            proc.vop_setxattr(&self.vnode(node)?, name.as_bytes(), value, mode)
+        });
+        answer!(reply, done, () => reply.ok());
+    }
+
+    fn getxattr(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        let value = self.call(request, |proc| {
+            proc.vop_getxattr(&self.vnode(node)?, name.as_bytes())
+        });
+        answer!(reply, value, value => sized(reply, &value, size));
+    }
+
+    fn listxattr(&self, request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
+        let names = self.call(request, |proc| proc.vop_listxattr(&self.vnode(node)?));
+        let names = match names {
+            // A file system without attributes lists none.
+            Err(Errno::EOPNOTSUPP) => Ok(Vec::new()),
+            names => names,
+        };
+        answer!(reply, names, names => {
+            let mut list = Vec::new();
+            // trusted.* is the superuser's; who else asks does not see that it is there.
+            let seen = |name: &Vec<u8>| request.uid() == 0 || !name.starts_with(b"trusted.");
+            for name in names.iter().filter(|name| seen(name)) {
+                list.extend_from_slice(name);
+                list.push(0);
+            }
+            sized(reply, &list, size);
+        });
+    }
+
+    fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let done = self.call(request, |proc| {
+            proc.vop_removexattr(&self.vnode(node)?, name.as_bytes())
+        });
+        answer!(reply, done, () => reply.ok());
+    }
+
+    fn access(&self, request: &Request, node: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        let mut access = Access::empty();
+        access.set(Access::R, mask.contains(AccessFlags::R_OK));
+        access.set(Access::W, mask.contains(AccessFlags::W_OK));
+        access.set(Access::X, mask.contains(AccessFlags::X_OK));
+        let done = self.call(request, |proc| proc.vop_access(&self.vnode(node)?, access));
+        answer!(reply, done, () => reply.ok());
+    }
+
+    fn fallocate(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        file: FileHandle,
+        offset: u64,
+        len: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        const HOLE: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        let done = self.call(request, |proc| {
+            let file = self.open_file(proc, node, file)?;
+            match mode {
+                0 => proc.vop_allocate(&file, (offset, len), false),
+                libc::FALLOC_FL_KEEP_SIZE => proc.vop_allocate(&file, (offset, len), true),
+                HOLE => proc.vop_deallocate(&file, offset, len),
+                _ => Err(Errno::EOPNOTSUPP),
+            }
+        });
+        answer!(reply, done, () => reply.ok());
+    }
+
+    fn lseek(
+        &self,
+        request: &Request,
+        node: INodeNo,
+        file: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        if self.writeback {
+            // What the host has written into its cache alone would be a hole here: it then says itself that all is data.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
+        let found = self.call(request, |proc| {
+            let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+            let hole = match whence {
+                libc::SEEK_DATA => false,
+                libc::SEEK_HOLE => true,
+                _ => return Err(Errno::EINVAL),
+            };
+            let file = self.open_file(proc, node, file)?;
+            let found = proc.vop_seek(&file, from, hole)?;
+            i64::try_from(found).map_err(|_| Errno::EOVERFLOW)
+        });
+        answer!(reply, found, found => reply.offset(found));
+    }
+
+    fn copy_file_range(
+        &self,
+        request: &Request,
+        from_node: INodeNo,
+        from_file: FileHandle,
+        from_offset: u64,
+        to_node: INodeNo,
+        to_file: FileHandle,
+        to_offset: u64,
+        len: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let done = self.call(request, |proc| {
+            let from = self.open_file(proc, from_node, from_file)?;
+            let to = self.open_file(proc, to_node, to_file)?;
+            Self::copy(proc, (&from, from_offset), (&to, to_offset), len)
+        });
+        // At most `COPY`.
+        answer!(reply, done, done => reply.written(done as u32));
+    }
+}
+
+/// What an entry needs that is only listed.
+fn bare(number: u64, kind: FileType) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(number),
+        size: 0,
+        blocks: 0,
+        atime: SystemTime::UNIX_EPOCH,
+        mtime: SystemTime::UNIX_EPOCH,
+        ctime: SystemTime::UNIX_EPOCH,
+        crtime: SystemTime::UNIX_EPOCH,
+        kind: file_type(kind),
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 0,
+        flags: 0,
+    }
+}
+
+/// Answers with a value, its size if that is asked, or that the room is too small.
+fn sized(reply: ReplyXattr, value: &[u8], room: u32) {
+    if room == 0 {
+        // Values and lists are 64 KiB at most, or a few times that.
+        reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX));
+    } else if value.len() > room as usize {
+        reply.error(fuser::Errno::ERANGE);
+    } else {
+        reply.data(value);
+    }
+}

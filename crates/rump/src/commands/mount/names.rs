@@ -1,0 +1,175 @@
+//! Other names of the program: helpers of mount(8), and NetBSD's `rump_ffs(8)` and its kin.
+
+use super::program;
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+};
+
+/// Names by which it mounts one type, as NetBSD's servers are called.
+const SERVERS: [(&str, &str); 5] = [
+    ("rump_ffs", "ffs"),
+    ("rump_msdos", "msdosfs"),
+    ("rump_ext2fs", "ext2fs"),
+    ("rump_cd9660", "cd9660"),
+    ("rump_tmpfs", "tmpfs"),
+];
+
+/// The command line as it would be with `rump mount`, if the program is called by a name that mounts.
+pub(crate) fn translate(args: Vec<OsString>) -> Vec<OsString> {
+    let name = args.first().and_then(|path| program(path)).unwrap_or("");
+    let rest = args.get(1..).unwrap_or_default();
+    if let "mount.rump" | "mount.fuse.rump" = name {
+        return helper(rest);
+    }
+    match SERVERS.iter().find(|(server, _)| *server == name) {
+        Some((_, fs_type)) => server(fs_type, rest),
+        None => args,
+    }
+}
+
+fn command(words: &[&str]) -> Vec<OsString> {
+    ["rump", "mount"]
+        .iter()
+        .chain(words)
+        .map(OsString::from)
+        .collect()
+}
+
+/// mount(8) calls its helpers with source and directory first: `mount.TYPE SOURCE DIR [-sfnv] [-N NAMESPACE] [-o OPTIONS] [-t TYPE]`.
+fn helper(rest: &[OsString]) -> Vec<OsString> {
+    let mut out = command(&[]);
+    let mut operands = Vec::new();
+    let mut rest = rest.iter();
+    while let Some(word) = rest.next() {
+        match word.as_bytes() {
+            b"-o" => {
+                out.push("-o".into());
+                out.extend(rest.next().cloned());
+            }
+            b"-t" => {
+                let fs_type = rest.next().map(|t| t.as_bytes()).unwrap_or_default();
+                let known = [&b"fuse.rump."[..], b"rump."];
+                let fs_type = known
+                    .iter()
+                    .find_map(|prefix| fs_type.strip_prefix(*prefix));
+                if let Some(fs_type) = fs_type {
+                    out.push("-t".into());
+                    out.push(OsString::from_vec(fs_type.to_vec()));
+                }
+            }
+            b"-N" => drop(rest.next()),
+            // Sloppy, no entry in mtab, verbose: nothing that would be different. A dry run is not asked of a helper by mount(8).
+            b"-s" | b"-n" | b"-v" | b"-sn" | b"-nv" | b"-sv" | b"-snv" => {}
+            _ => operands.push(word.clone()),
+        }
+    }
+    finish(out, operands)
+}
+
+fn finish(mut out: Vec<OsString>, operands: Vec<OsString>) -> Vec<OsString> {
+    if operands
+        .iter()
+        .all(|operand| !operand.as_bytes().starts_with(b"-"))
+    {
+        out.push("--".into());
+    }
+    out.extend(operands);
+    out
+}
+
+/// `rump_FS [-o OPTIONS] IMAGE DIR`, with the letters of NetBSD's mount programs for owners, modes and sizes.
+fn server(fs_type: &str, rest: &[OsString]) -> Vec<OsString> {
+    let mut out = command(&["-t", fs_type]);
+    let mut option = |name: &str, value: &OsStr| {
+        let mut text = OsString::from(name);
+        text.push(value);
+        out.push("-o".into());
+        out.push(text);
+    };
+    let mut operands = Vec::new();
+    let mut rest = rest.iter();
+    while let Some(word) = rest.next() {
+        // Letter, and the option that it stands for.
+        let stands_for = match (fs_type, word.as_bytes()) {
+            (_, b"-o") => Some(""),
+            ("msdosfs" | "tmpfs", b"-u") => Some("uid="),
+            ("msdosfs" | "tmpfs", b"-g") => Some("gid="),
+            ("tmpfs", b"-m") => Some("mode="),
+            ("tmpfs", b"-n") => Some("nr_inodes="),
+            ("tmpfs", b"-s") => Some("size="),
+            _ => None,
+        };
+        if let (Some(name), Some(value)) = (stands_for, rest.as_slice().first()) {
+            rest.next();
+            option(name, value);
+            continue;
+        }
+        match (fs_type, word.as_bytes()) {
+            (_, b"-r") => option("ro", OsStr::new("")),
+            ("cd9660", b"-r_" | b"-R") => option("norrip", OsStr::new("")),
+            ("cd9660", b"-j") => option("nojoliet", OsStr::new("")),
+            ("cd9660", b"-g") => option("gens", OsStr::new("")),
+            _ => operands.push(disklabel(word)),
+        }
+    }
+    finish(out, operands)
+}
+
+/// `IMAGE%DISKLABEL:p%` is partition p of a BSD disklabel, which is written `IMAGE@p` here.
+fn disklabel(word: &OsStr) -> OsString {
+    const MARK: &[u8] = b"%DISKLABEL:";
+    let bytes = word.as_bytes();
+    let part = bytes
+        .strip_suffix(b"%")
+        .and_then(|bytes| bytes.split_last())
+        .and_then(|(letter, before)| Some((before.strip_suffix(MARK)?, *letter)));
+    match part {
+        Some((image, letter)) => OsString::from_vec([image, b"@", &[letter]].concat()),
+        None => word.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translated(line: &str) -> String {
+        let args = line.split(' ').map(OsString::from).collect();
+        let out: Vec<_> = translate(args)
+            .into_iter()
+            .map(|a| a.into_string().unwrap())
+            .collect();
+        out.join(" ")
+    }
+
+    #[test]
+    fn mounting_names() {
+        for (line, as_if) in [
+            (
+                "/sbin/mount.rump a.img /mnt -o ro,uid=1",
+                "rump mount -o ro,uid=1 -- a.img /mnt",
+            ),
+            (
+                "mount.fuse.rump a /m -sn -t fuse.rump.ext2fs",
+                "rump mount -t ext2fs -- a /m",
+            ),
+            ("mount.fuse.rump a /m -t fuse.rump", "rump mount -- a /m"),
+            (
+                "rump_ffs -o log a%DISKLABEL:e% /m",
+                "rump mount -t ffs -o log -- a@e /m",
+            ),
+            (
+                "rump_tmpfs -s 1M -u 7 tmpfs /m",
+                "rump mount -t tmpfs -o size=1M -o uid=7 -- tmpfs /m",
+            ),
+            (
+                "rump_ffs --no-sandbox a /m",
+                "rump mount -t ffs --no-sandbox a /m",
+            ),
+            ("rump ls a:/", "rump ls a:/"),
+        ] {
+            assert_eq!(translated(line), as_if);
+        }
+    }
+}

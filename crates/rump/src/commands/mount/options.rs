@@ -1,0 +1,172 @@
+//! The options of `-o`, as mount(8) writes them: the host's, fstab's, and the driver's.
+
+use p2k::{Options, mount::MountPoint};
+use rumpvfs::calls::MountFlags;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+/// What `-o` says.
+#[derive(Clone, Debug)]
+pub(crate) struct HostOptions {
+    pub(crate) read_only: bool,
+    /// `rw` was asked for by name.
+    pub(crate) read_write: bool,
+    pub(crate) flags: MountFlags,
+    /// Directory and source are not known here.
+    pub(crate) point: MountPoint,
+    pub(crate) source: Option<String>,
+    pub(crate) serve: Options,
+    pub(crate) fs_type: Option<String>,
+    /// What the driver is to be told.
+    pub(crate) driver: Vec<(String, Option<String>)>,
+}
+
+impl HostOptions {
+    /// Reads lists of options with commas between.
+    ///
+    /// # Errors
+    /// What is wrong with one.
+    pub(crate) fn parse(lists: &[String]) -> Result<Self, String> {
+        let mut options = Self {
+            read_only: false,
+            read_write: false,
+            flags: MountFlags::empty(),
+            point: MountPoint {
+                dir: PathBuf::new(),
+                source: OsString::new(),
+                allow_other: false,
+                suid: false,
+                dev: false,
+                noexec: false,
+                noatime: false,
+                sync: false,
+                auto_unmount: false,
+            },
+            source: None,
+            serve: Options::default(),
+            fs_type: None,
+            driver: Vec::new(),
+        };
+        for option in lists.iter().flat_map(|list| list.split(',')) {
+            let (name, value) = match option.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (option, None),
+            };
+            match value {
+                None => options.word(name),
+                Some(value) => options.value(name, value)?,
+            }
+        }
+        Ok(options)
+    }
+
+    fn word(&mut self, name: &str) {
+        let Self { point, flags, .. } = self;
+        match name {
+            // Where the host always does so, and what only fstab and mount(8) look at.
+            ""
+            | "default_permissions"
+            | "defaults"
+            | "rump"
+            | "auto"
+            | "noauto"
+            | "user"
+            | "nouser"
+            | "users"
+            | "nofail"
+            | "_netdev"
+            | "relatime"
+            | "async"
+            | "loud"
+            | "silent"
+            | "nodiratime"
+            | "nomand"
+            | "noiversion" => {}
+            "ro" | "rdonly" => (self.read_only, self.read_write) = (true, false),
+            "rw" => (self.read_only, self.read_write) = (false, true),
+            "allow_other" => point.allow_other = true,
+            "auto_unmount" => point.auto_unmount = true,
+            "suid" => point.suid = true,
+            "nosuid" => point.suid = false,
+            "dev" => point.dev = true,
+            "nodev" => point.dev = false,
+            "exec" => point.noexec = false,
+            "noexec" => point.noexec = true,
+            "atime" => {
+                point.noatime = false;
+                flags.remove(MountFlags::NOATIME);
+            }
+            "noatime" => {
+                point.noatime = true;
+                flags.insert(MountFlags::NOATIME);
+            }
+            "strictatime" => flags.insert(MountFlags::STRICTATIME),
+            "sync" => {
+                point.sync = true;
+                flags.insert(MountFlags::SYNCHRONOUS);
+                self.serve.writeback_cache = false;
+            }
+            "dirsync" => flags.insert(MountFlags::SYNCHRONOUS),
+            "writeback_cache" => self.serve.writeback_cache = true,
+            "nowriteback_cache" => self.serve.writeback_cache = false,
+            _ if name.starts_with("x-") => {}
+            _ => self.driver.push((name.into(), None)),
+        }
+    }
+
+    fn value(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let seconds = || {
+            let seconds = value.parse().ok().filter(|s: &f64| s.is_finite());
+            let time = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+            time.ok_or_else(|| format!("{name}={value}: a number of seconds is needed"))
+        };
+        match name {
+            "fsname" => self.source = Some(value.into()),
+            "fstype" => self.fs_type = Some(value.into()),
+            "attr_timeout" => self.serve.attr_timeout = seconds()?,
+            "entry_timeout" => self.serve.entry_timeout = seconds()?,
+            "negative_timeout" => self.serve.negative_timeout = seconds()?,
+            "comment" => {}
+            _ if name.starts_with("x-") => {}
+            _ => self.driver.push((name.into(), Some(value.into()))),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> HostOptions {
+        HostOptions::parse(&[text.into()]).unwrap()
+    }
+
+    #[test]
+    fn options_go_to_whom_they_belong() {
+        let options = parse(
+            "rw,allow_other,uid=10,noatime,norecovery,x-systemd.automount,ro,attr_timeout=1.5",
+        );
+        assert!(options.read_only && !options.read_write && options.point.allow_other);
+        assert_eq!(options.flags, MountFlags::NOATIME);
+        assert_eq!(options.serve.attr_timeout, Duration::from_millis(1500));
+        let driver = [
+            ("uid".into(), Some("10".into())),
+            ("norecovery".into(), None),
+        ];
+        assert_eq!(options.driver, driver);
+    }
+
+    #[test]
+    fn set_id_bits_and_devices_are_off_unless_asked_for() {
+        let point = parse("defaults").point;
+        assert!(!point.suid && !point.dev && !point.allow_other);
+        assert!(parse("suid,dev").point.suid);
+    }
+
+    #[test]
+    fn wrong_numbers_are_told() {
+        for text in ["attr_timeout=x", "entry_timeout=-1", "negative_timeout=inf"] {
+            assert!(HostOptions::parse(&[text.into()]).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,553 @@
+//! `rump mount`: real programs inside a mount, and the native checkers afterwards. As root with mount(2), and as nobody with fusermount3.
+
+mod common;
+
+use common::{RUMP, Scratch, check, fails, good, noise, rump, sample_at, spec, tool};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// How long a server may take to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// Whether the host has FUSE is not a matter of luck.
+fn need_fuse() {
+    let there = Path::new("/dev/fuse").exists();
+    assert!(
+        there,
+        "/dev/fuse is missing: these tests need FUSE (modprobe fuse)"
+    );
+}
+
+/// A mount, gone with the value.
+struct Mount {
+    image: PathBuf,
+    dir: PathBuf,
+}
+
+impl Mount {
+    fn new(scratch: &Scratch, image: &str, options: &[&str]) -> Self {
+        need_fuse();
+        let dir = scratch.path("mnt");
+        fs::create_dir_all(&dir).unwrap();
+        let text = dir.to_str().unwrap();
+        let mut args = vec!["mount"];
+        args.extend(options);
+        args.extend([image, text]);
+        let mount = Self {
+            image: image.into(),
+            dir: dir.clone(),
+        };
+        assert_eq!(good(&args), "");
+        mount
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// Runs a shell script inside; every command must succeed. Gives what it prints.
+    #[track_caller]
+    fn sh(&self, script: &str) -> String {
+        tool(
+            "sh",
+            &["-euc", &format!("cd '{}'; {script}", self.dir.display())],
+        )
+    }
+
+    fn wait(&self) {
+        wait_for_release(&self.image);
+    }
+
+    /// Unmounts as users do, and waits for the server's end.
+    #[track_caller]
+    fn unmount(self) {
+        let dir = self.dir.to_str().unwrap();
+        if root() {
+            tool("umount", &[dir]);
+        } else {
+            tool("fusermount3", &["-u", dir]);
+        }
+        self.wait();
+    }
+
+    /// The server's process.
+    fn server(&self) -> i32 {
+        let mounts = tool(
+            "pgrep",
+            &["-f", &format!("^{RUMP} mount .*{}$", self.dir.display())],
+        );
+        // The mounter has the server for its parent.
+        let all: Vec<i32> = mounts.lines().map(|l| l.parse().unwrap()).collect();
+        let parent = |pid: &i32| -> i32 {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let rest = stat.rsplit(')').next().unwrap();
+            rest.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let servers: Vec<_> = all
+            .iter()
+            .filter(|pid| !all.contains(&parent(pid)))
+            .collect();
+        assert_eq!(servers.len(), 1, "{all:?}");
+        *servers[0]
+    }
+
+    fn signal(&self, signal: i32) {
+        let pid = self.server();
+        // SAFETY: sends a signal to the server that this test has started.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let dir = &self.dir;
+        let _ = if root() {
+            Command::new("umount")
+                .arg("-lq")
+                .arg(dir)
+                .stderr(Stdio::null())
+                .status()
+        } else {
+            Command::new("fusermount3")
+                .args(["-uzq"])
+                .arg(dir)
+                .stderr(Stdio::null())
+                .status()
+        };
+    }
+}
+
+/// Waits until nobody holds an image.
+#[track_caller]
+fn wait_for_release(image: &Path) {
+    if !image.is_file() {
+        return;
+    }
+    let file = File::open(image).unwrap();
+    let start = Instant::now();
+    while file.try_lock().is_err() {
+        assert!(start.elapsed() < PATIENCE, "the server does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_tree_copied_in_is_what_mke2fs_makes_of_it() {
+    let scratch = Scratch::new();
+    // mke2fs takes whole seconds alone.
+    let source = sample_at(&scratch, 0);
+    let native = scratch.image("native.img", 64, Some(&source));
+    let ours = scratch.image("ours.img", 64, None);
+    let mount = Mount::new(&scratch, &ours, &[]);
+    mount.sh(&format!("cp -a '{}'/. .", source.display()));
+    // Seen through the mount it is the same, and an archive of it as well.
+    mount.sh(&format!(
+        "diff -r --no-dereference . '{}' | grep -v lost+found | grep -v fifo >&2 && exit 1; true",
+        source.display()
+    ));
+    mount.sh("tar cf ../out.tar --exclude=./lost+found . && mkdir ../again && tar xf ../out.tar -C ../again");
+    tool(
+        "diff",
+        &[
+            "-r",
+            "--no-dereference",
+            "-x",
+            "pipe",
+            scratch.text("again").as_str(),
+            source.to_str().unwrap(),
+        ],
+    );
+    mount.unmount();
+    check(&ours);
+    assert_eq!(spec(&format!("{ours}:/")), spec(&format!("{native}:/")));
+}
+
+#[test]
+fn programs_work_inside() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 256, None);
+    let mount = Mount::new(&scratch, &image, &[]);
+    // A database with a log that is mapped into memory by all its users.
+    let sum = mount.sh(
+        "sqlite3 db 'pragma journal_mode=wal; create table t(a); insert into t select value from generate_series(1, 10000); \
+         select sum(a) from t; pragma integrity_check;'",
+    );
+    assert_eq!(sum, "wal\n50005000\nok\n");
+    mount.sh("git init -q g; cd g; git config user.email a@b; git config user.name a; seq 1000 | split -l 1 - f; git add .; git commit -qm x; \
+              git clone -q . ../clone; cd ../clone; git fsck --strict; test $(ls | wc -l) = 1000");
+    // Extended attributes and access control lists.
+    mount.sh("echo x >f; setfattr -n user.a -v value f; test $(getfattr --only-values -n user.a f) = value; \
+              setfattr -x user.a f; ! getfattr -n user.a f 2>/dev/null; \
+              setfacl -m u:12345:rw f; getfacl -pn f | grep -q '^user:12345:rw-'; \
+              mkdir d; setfacl -d -m g:23456:rwx d; touch d/n; getfacl -pn d/n | grep -q '^group:23456:rwx'");
+    // Locks are exclusive.
+    mount.sh("flock f sh -c '! flock -n f true'; flock -n f true");
+    // Space: reserved, and given back.
+    assert_eq!(mount.sh("fallocate -l 1M r; stat -c %s:%b r; fallocate -p -o 0 -l 524288 r; stat -c %s:%b r; fallocate -n -l 2M r; stat -c %s r"),
+        "1048576:2048\n1048576:1024\n1048576\n");
+    // What is only in the host's cache is not taken for a hole.
+    let data = noise(300_000);
+    fs::write(mount.path("fresh"), &data).unwrap();
+    mount.sh("cp --sparse=always fresh copied; cp --reflink=auto fresh second; cmp fresh copied; cmp fresh second");
+    mount.sh("chmod 4755 f; chown 12:34 f; test $(stat -c %a:%u:%g f) = 755:12:34; touch -d '1960-01-01 00:00:00.25' f; \
+              test \"$(stat -c %y f)\" = '1960-01-01 00:00:00.250000000 +0000'");
+    mount.sh("mkfifo p; (echo through >p &) ; test $(cat p) = through; mknod n c 1 3; test $(stat -c %t:%T n) = 1:3");
+    mount.unmount();
+    check(&image);
+}
+
+#[test]
+fn names_come_and_go_as_posix_says() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 32, None);
+    let mount = Mount::new(&scratch, &image, &[]);
+    let path = |name: &str| mount.path(name);
+    fs::write(path("a"), "a").unwrap();
+    fs::write(path("b"), "b").unwrap();
+    let mut open = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(path("a"))
+        .unwrap();
+    fs::remove_file(path("a")).unwrap();
+    assert_eq!(
+        fs::metadata(path("a")).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    // A file without a name lives on as long as it is open.
+    open.write_all(b"longer").unwrap();
+    open.seek(SeekFrom::Start(0)).unwrap();
+    let mut text = String::new();
+    open.read_to_string(&mut text).unwrap();
+    assert_eq!(
+        (text.as_str(), open.metadata().unwrap().nlink()),
+        ("longer", 0)
+    );
+    let rename = |from: &str, to: &str, flags: rustix::fs::RenameFlags| {
+        rustix::fs::renameat_with(
+            rustix::fs::CWD,
+            path(from),
+            rustix::fs::CWD,
+            path(to),
+            flags,
+        )
+    };
+    fs::write(path("c"), "c").unwrap();
+    use rustix::{fs::RenameFlags, io::Errno};
+    assert_eq!(rename("b", "c", RenameFlags::NOREPLACE), Err(Errno::EXIST));
+    assert_eq!(rename("b", "c", RenameFlags::EXCHANGE), Ok(()));
+    assert_eq!(fs::read_to_string(path("b")).unwrap(), "c");
+    assert_eq!(
+        rename("b", "none", RenameFlags::EXCHANGE),
+        Err(Errno::NOENT)
+    );
+    fs::create_dir_all(path("d/e")).unwrap();
+    assert_eq!(
+        rename("d", "d/e/f", RenameFlags::empty()),
+        Err(Errno::INVAL)
+    );
+    assert_eq!(
+        fs::remove_dir(path("d")).unwrap_err().kind(),
+        ErrorKind::DirectoryNotEmpty
+    );
+    let long = "n".repeat(256);
+    assert_eq!(
+        File::create(path(&long)).unwrap_err().kind(),
+        ErrorKind::InvalidFilename
+    );
+    symlink("c", path("l")).unwrap();
+    fs::hard_link(path("c"), path("h")).unwrap();
+    assert_eq!(
+        fs::metadata(path("l")).unwrap().ino(),
+        fs::metadata(path("h")).unwrap().ino()
+    );
+    // A listing goes on where it was, whatever was removed since.
+    fs::create_dir(path("many")).unwrap();
+    for n in 0..3000 {
+        File::create(path(&format!("many/a-rather-long-name-{n}"))).unwrap();
+    }
+    let mut seen = 0;
+    for entry in fs::read_dir(path("many")).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+        seen += 1;
+    }
+    assert_eq!(seen, 3000);
+    fs::remove_dir(path("many")).unwrap();
+    drop(open);
+    mount.unmount();
+    check(&image);
+}
+
+#[test]
+fn a_read_only_mount_leaves_the_image_alone() {
+    let scratch = Scratch::new();
+    let source = sample_at(&scratch, 5);
+    let image = scratch.image("a.img", 64, Some(&source));
+    let before = tool("sha256sum", &[&image]);
+    fs::set_permissions(&image, fs::Permissions::from_mode(0o444)).unwrap();
+    let mount = Mount::new(&scratch, &image, &["-o", "ro"]);
+    mount.sh(&format!(
+        "diff -r --no-dereference -x pipe -x lost+found . '{}'",
+        source.display()
+    ));
+    let error = fs::write(mount.path("new"), "x").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ReadOnlyFilesystem);
+    // Holes are holes.
+    let sparse = File::open(mount.path("sparse")).unwrap();
+    let data = rustix::fs::seek(&sparse, rustix::fs::SeekFrom::Data(0)).unwrap();
+    assert!((1..=2_500_000).contains(&data), "{data}");
+    drop(sparse);
+    mount.unmount();
+    assert_eq!(tool("sha256sum", &[&image]), before);
+}
+
+#[test]
+fn fat_has_the_owner_that_is_asked_for_and_one_file_for_all_spellings() {
+    let scratch = Scratch::new();
+    let image = scratch.text("f.img");
+    File::create(&image).unwrap().set_len(64 << 20).unwrap();
+    tool("mkfs.fat", &["-F", "32", &image]);
+    let mount = Mount::new(&scratch, &image, &["-o", "uid=1234,gid=2345,umask=027"]);
+    mount.sh("mkdir Dir; echo text >Dir/File; test $(cat DIR/FILE) = text; test $(stat -c %u:%g:%a dir/file) = 1234:2345:750; \
+              mv Dir/FILE other; ! test -e dir/file; ! test -e Dir/File; cat OTHER; rm Other; ! test -e other; \
+              ! ln Dir hard 2>/dev/null");
+    // A file keeps what it is while it is renamed about and others take its old place.
+    let mut file = File::create(mount.path("one")).unwrap();
+    fs::rename(mount.path("one"), mount.path("Dir/two")).unwrap();
+    fs::write(mount.path("new"), "new").unwrap();
+    file.write_all(b"one").unwrap();
+    drop(file);
+    assert_eq!(fs::read_to_string(mount.path("Dir/two")).unwrap(), "one");
+    assert_eq!(fs::read_to_string(mount.path("new")).unwrap(), "new");
+    mount.unmount();
+    tool("fsck.fat", &["-n", &image]);
+}
+
+#[test]
+fn a_file_system_in_memory_can_be_mounted() {
+    let scratch = Scratch::new();
+    let mount = Mount::new(&scratch, "none", &["-t", "tmpfs", "-o", "size=16M"]);
+    mount.sh("seq 100000 >a; cp a b; cmp a b; ! dd if=/dev/zero of=big bs=1M count=32 conv=fsync 2>/dev/null; rm big; df . | grep -q 16384");
+    mount.unmount();
+}
+
+#[test]
+fn a_signal_unmounts() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 32, None);
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        let mount = Mount::new(&scratch, &image, &[]);
+        fs::write(mount.path("f"), "data").unwrap();
+        mount.signal(signal);
+        mount.wait();
+        check(&image);
+        assert!(!mount.path("f").exists());
+    }
+    // With a file in use the place is free at once, and the server stays until it is closed.
+    let mount = Mount::new(&scratch, &image, &[]);
+    let mut file = File::create(mount.path("busy")).unwrap();
+    mount.signal(libc::SIGTERM);
+    let start = Instant::now();
+    while mount.path("f").exists() {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    file.write_all(b"late").unwrap();
+    drop(file);
+    mount.wait();
+    check(&image);
+    assert_eq!(good(&["cat", &format!("{image}:/busy")]), "late");
+}
+
+#[test]
+fn a_killed_server_loses_nothing_that_was_synced() {
+    let rounds = std::env::var("RUMP_KILL_ROUNDS").map_or(3, |n| n.parse().unwrap());
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 64, None);
+    for round in 0..rounds {
+        let mount = Mount::new(&scratch, &image, &[]);
+        if round > 0 {
+            let kept = fs::read(mount.path(&format!("synced-{}", round - 1))).unwrap();
+            assert_eq!(kept, noise(50_000), "round {round}");
+        }
+        let synced = mount.path(&format!("synced-{round}"));
+        fs::write(&synced, noise(50_000)).unwrap();
+        File::open(&synced).unwrap().sync_all().unwrap();
+        let load = mount.path(&format!("load-{round}"));
+        let writer = std::thread::spawn(move || {
+            fs::create_dir(&load)?;
+            for n in 0.. {
+                let name = load.join(n.to_string());
+                fs::write(&name, vec![b'x'; 5000])?;
+                if n % 3 == 0 {
+                    fs::rename(&name, load.join("other"))?;
+                }
+            }
+            std::io::Result::Ok(())
+        });
+        std::thread::sleep(Duration::from_millis(100 + 37 * (round % 7)));
+        mount.signal(libc::SIGKILL);
+        assert!(writer.join().unwrap().is_err());
+        // What the host has in its caches it still tells.
+        let error = File::create(mount.path("after")).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOTCONN));
+        tool("umount", &["-l", mount.dir.to_str().unwrap()]);
+        mount.wait();
+    }
+    // The journal is replayed when it is mounted; then nothing is wrong.
+    Mount::new(&scratch, &image, &[]).unmount();
+    check(&image);
+}
+
+#[test]
+fn failures_are_told_before_anything_is_mounted() {
+    let scratch = Scratch::new();
+    need_fuse();
+    let dir = scratch.text("mnt");
+    fails(&["mount", "/no/such.img", &dir], 1, &[&dir, "No such file"]);
+    fs::create_dir(&dir).unwrap();
+    fails(
+        &["mount", "/no/such.img", &dir],
+        1,
+        &["/no/such.img", "No such file"],
+    );
+    let empty = scratch.text("zero.img");
+    File::create(&empty).unwrap().set_len(1 << 20).unwrap();
+    fails(&["mount", &empty, &dir], 1, &["no file system found"]);
+    let image = scratch.image("a.img", 16, None);
+    fails(
+        &["mount", "-o", "nonsense", &image, &dir],
+        1,
+        &["Invalid argument", "nonsense"],
+    );
+    fails(
+        &["mount", "-o", "attr_timeout=x", &image, &dir],
+        2,
+        &["seconds"],
+    );
+    fails(
+        &["mount", "-t", "nofs", &image, &dir],
+        1,
+        &["unknown file system type"],
+    );
+    let file = scratch.write("plain", "");
+    fails(
+        &["mount", &image, file.to_str().unwrap()],
+        1,
+        &["Not a directory"],
+    );
+    // An image is not mounted twice.
+    let mount = Mount::new(&scratch, &image, &[]);
+    fs::create_dir(scratch.path("second")).unwrap();
+    fails(&["mount", &image, &scratch.text("second")], 1, &["a.img"]);
+    mount.unmount();
+    check(&image);
+}
+
+#[test]
+fn other_names_mount_as_well() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 16, None);
+    let dir = scratch.text("mnt");
+    fs::create_dir(&dir).unwrap();
+    need_fuse();
+    for (name, args) in [
+        (
+            "mount.rump",
+            &[image.as_str(), &dir, "-o", "rw,noatime"][..],
+        ),
+        (
+            "mount.fuse.rump",
+            &[&image, &dir, "-n", "-t", "fuse.rump.ext2fs", "-o", "ro"],
+        ),
+        ("rump_ext2fs", &["-o", "ro", &image, &dir]),
+    ] {
+        let link = scratch.path(name);
+        symlink(RUMP, &link).unwrap();
+        let status = Command::new(&link).args(args).status().unwrap();
+        assert!(status.success(), "{name}");
+        assert!(Path::new(&dir).join("lost+found").is_dir(), "{name}");
+        let mount = Mount {
+            image: image.clone().into(),
+            dir: dir.clone().into(),
+        };
+        mount.unmount();
+    }
+    check(&image);
+}
+
+#[test]
+fn whoever_has_no_privileges_mounts_too() {
+    need_fuse();
+    let scratch = Scratch::new();
+    let script = "cd \"$1\"; truncate -s 32M u.img; mke2fs -q -F -t ext4 -E root_owner u.img; mkdir m; \"$0\" mount u.img m; \
+        echo text >m/f; test \"$(cat m/f)\" = text; test $(stat -c %u m/f) = $(id -u); chmod 600 m/f; ! chown 1 m/f 2>/dev/null; \
+        ! test -w m/lost+found; cp -a m/f m/g; fusermount3 -u m; i=0; while ! flock -n u.img true; do sleep 0.1; i=$((i+1)); test $i -lt 600; done; \
+        e2fsck -fn u.img >/dev/null 2>&1; echo fine";
+    let copy = scratch.text("rump");
+    common::copy_of_rump(Path::new(&copy));
+    let home = scratch.text("home");
+    fs::create_dir(&home).unwrap();
+    let output = if root() {
+        fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::chown(&home, Some(65_534), Some(65_534)).unwrap();
+        // Some hosts keep the device to root: in a name space of its own everybody has one, as it is made by udev.
+        let outer = "mknod \"$3\" c 10 229; chmod 666 \"$3\"; mount --bind \"$3\" /dev/fuse; \
+            exec setpriv --reuid 65534 --regid 65534 --clear-groups sh -euc \"$0\" \"$1\" \"$2\"";
+        let node = scratch.text("node");
+        tool(
+            "unshare",
+            &["-m", "sh", "-euc", outer, script, &copy, &home, &node],
+        )
+    } else {
+        tool("sh", &["-euc", script, &copy, &home])
+    };
+    assert_eq!(output, "fine\n");
+}
+
+#[test]
+fn many_write_at_once() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 256, None);
+    let mount = Mount::new(&scratch, &image, &[]);
+    std::thread::scope(|scope| {
+        for thread in 0..4_usize {
+            let dir = mount.path(&format!("t{thread}"));
+            scope.spawn(move || {
+                fs::create_dir(&dir).unwrap();
+                for n in 0..100_usize {
+                    let (name, data) = (dir.join(n.to_string()), noise(n * 700 + thread));
+                    fs::write(&name, &data).unwrap();
+                    assert_eq!(fs::read(&name).unwrap(), data);
+                    if n % 5 == 0 {
+                        fs::remove_file(&name).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    // Another open file sees what one has written.
+    let (writer, reader) = (
+        File::create(mount.path("shared")).unwrap(),
+        File::open(mount.path("shared")).unwrap(),
+    );
+    writer.write_all_at(b"seen", 100_000).unwrap();
+    let mut seen = [0; 4];
+    reader.read_exact_at(&mut seen, 100_000).unwrap();
+    assert_eq!(&seen, b"seen");
+    drop((writer, reader));
+    mount.unmount();
+    check(&image);
+    let listed = rump(&["ls", &format!("{image}:/t3")]);
+    assert_eq!(listed.lines().len(), 80);
+}
