@@ -188,6 +188,27 @@ impl Ufs {
         self.bytes[at + 860..at + 1312].fill(0xFF);
     }
 
+    /// Makes UFS1 what 4.2BSD had: the old layout, and groups with their tables at fixed places.
+    ///
+    /// # Panics
+    /// When the maps do not fit there.
+    pub fn make_oldest_groups(&mut self) {
+        self.make_old_layout();
+        for number in 0..self.groups() {
+            let (group, inodes) = (self.group(number), self.inodes() as usize / 8);
+            let frags = self.get(group + 20, 4) as usize / 8;
+            assert!(inodes <= 256 && 984 + frags <= self.block(), "too many");
+            let table = |at: usize, len: usize| self.bytes[at..at + len].to_vec();
+            let used = table(self.table(number, 92), inodes);
+            let free = table(self.table(number, 96), frags);
+            self.put(group + 4, 4, 0);
+            self.bytes[group + 84..group + 980].fill(0);
+            self.bytes[group + 724..][..inodes].copy_from_slice(&used);
+            self.put(group + 980, 4, 0x0009_0255);
+            self.bytes[group + 984..][..frags].copy_from_slice(&free);
+        }
+    }
+
     /// Byte of the summary.
     #[must_use]
     pub fn summary(&self) -> usize {

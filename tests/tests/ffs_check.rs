@@ -709,16 +709,7 @@ fn rotational_tables_of_the_old_layout_are_checked() {
 #[test]
 fn tables_of_the_oldest_groups_are_no_larger_than_they_are() {
     let mut ufs = load("ffs1-le-8k");
-    ufs.make_old_layout();
-    let (group, inodes) = (ufs.group(0), ufs.inodes() as usize);
-    let (used, free) = (ufs.table(0, 92), ufs.table(0, 96));
-    let used = ufs.bytes[used..used + inodes / 8].to_vec();
-    let free = ufs.bytes[free..free + ufs.size() as usize / 8].to_vec();
-    ufs.put(group + 4, 4, 0);
-    ufs.bytes[group + 84..group + 980].fill(0);
-    ufs.bytes[group + 724..][..used.len()].copy_from_slice(&used);
-    ufs.put(group + 980, 4, 0x0009_0255);
-    ufs.bytes[group + 984..][..free.len()].copy_from_slice(&free);
+    ufs.make_oldest_groups();
     let sound = checked(&ufs);
     let expected = BTreeSet::from([What::Rotational]);
     assert_eq!(sound.all(), expected, "{}", sound.text());

@@ -16,24 +16,33 @@ pub(super) const NAMES: &[&str] = &[
     "made-ffs1-little",
     "made-ffs1-big",
     "made-ffs1-old",
+    "made-ffs1-oldest",
     "made-ffs1-journal",
+    "made-ffs1-journal-little",
     "made-ffs2-little",
     "made-ffs2-big",
     "made-ffs2-attributes",
     "made-ffs2-journal",
+    "made-ffs2-journal-big",
 ];
 
 pub(super) fn make(name: &str) -> Vec<u8> {
     let form = match name {
-        "made-ffs1-little" | "made-ffs1-old" => ["le", "version=1,bsize=4096,fsize=512"],
+        "made-ffs1-little" | "made-ffs1-old" | "made-ffs1-oldest" | "made-ffs1-journal-little" => {
+            ["le", "version=1,bsize=4096,fsize=512"]
+        }
         "made-ffs1-big" | "made-ffs1-journal" => ["be", "version=1,bsize=8192,fsize=1024"],
-        "made-ffs2-big" => ["be", "version=2,bsize=8192,fsize=1024"],
+        "made-ffs2-big" | "made-ffs2-journal-big" => ["be", "version=2,bsize=8192,fsize=1024"],
         _ => ["le", "version=2,bsize=4096,fsize=512"],
     };
     let mut ufs = Ufs::new(makefs(form));
     match name {
         "made-ffs1-old" => ufs.make_old_layout(),
-        "made-ffs1-journal" | "made-ffs2-journal" => journal(&mut ufs),
+        "made-ffs1-oldest" => ufs.make_oldest_groups(),
+        "made-ffs1-journal"
+        | "made-ffs1-journal-little"
+        | "made-ffs2-journal"
+        | "made-ffs2-journal-big" => journal(&mut ufs),
         "made-ffs2-attributes" => attributes(&mut ufs),
         _ => {}
     }
@@ -99,7 +108,7 @@ fn attributes(ufs: &mut Ufs) {
 /// Bytes of a block of the journal.
 pub(super) const LOG_BLOCK: usize = 512;
 /// Blocks of the journal: two headers and a ring.
-const LOG_BLOCKS: usize = 64;
+const LOG_BLOCKS: usize = 2048;
 
 /// A journal behind the file system that is in use: images of the root directory and of its inode, revocations, an inode to be freed.
 fn journal(ufs: &mut Ufs) {

@@ -115,6 +115,15 @@ impl Mapper {
         let at = self.ufs.group(group);
         let len = size_of::<RawGroup<LittleEndian>>();
         self.add("cylinder group", at, GROUP, len);
+        if self.ufs.get(at + 4, 4) == 0 {
+            // 4.2BSD's, where nothing tells what lies where.
+            let (inodes, frags) = (self.ufs.inodes() as usize / 8, self.ufs.get(at + 20, 4) / 8);
+            self.add("tables of cylinders", at + 84, [&[], &[]], 640);
+            self.add("inode map", at + 724, [&[], &[]], inodes);
+            self.add("magic number", at + 980, [&[], &[]], 4);
+            self.add("fragment map", at + 984, [&[], &[]], frags as usize);
+            return;
+        }
         let offset = |field: usize| at + self.ufs.get(at + field, 4) as usize;
         let (inodes, frags) = (offset(92), offset(96));
         let (sums, clusters, end) = (offset(104), offset(108), offset(100));
