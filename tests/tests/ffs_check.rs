@@ -3,7 +3,7 @@
 //! The faults are made by offsets alone ([`rump_tests::ufs`]), not with the driver's structures.
 
 use rump_tests::{
-    corpus, fixtures,
+    corpus, fixtures, hostile,
     tools::try_run,
     ufs::{DIRECTORY, REGULAR, Record, SYMLINK, Ufs},
 };
@@ -717,6 +717,59 @@ fn tables_of_the_oldest_groups_are_no_larger_than_they_are() {
         ufs.put(ufs.superblock + 180, 4, cylinders);
         let seen = checked(&ufs);
         assert!(!seen.all().contains(&What::Group), "{}", seen.text());
+    }
+}
+
+/// A journal that is in use: two headers, and records with images, revocations and inodes.
+#[test]
+fn faults_of_the_journal_are_found() {
+    let format = hostile::format("ffs").unwrap();
+    for image in [
+        "made-ffs1-journal",
+        "made-ffs1-journal-little",
+        "made-ffs2-journal",
+        "made-ffs2-journal-big",
+    ] {
+        let good = Ufs::new(format.load(image).to_bytes());
+        let seen = checked(&good);
+        assert!(seen.findings.is_empty(), "{image}: {}", seen.text());
+        let start = good.get(good.superblock + 872, 8) as usize * 512;
+        let (ring, headers) = (start + 1024, [start, start + 512]);
+        let mut faults = vec![
+            (vec![ring], 4, 7),
+            (vec![ring + 4], 4, 512),
+            (vec![ring + 4], 4, 1 << 20),
+            (vec![ring + 8], 4, 1000),
+            (vec![ring + 16], 8, 1 << 40),
+            (vec![ring + 16 + 12], 4, 100),
+            (vec![ring + 3 * 512 + 8], 4, 1000),
+            (vec![ring + 4 * 512 + 4], 4, 1024),
+            (vec![ring + 4 * 512 + 8], 4, 1000),
+        ];
+        for (field, len, value) in [
+            (0, 4, 7),
+            (36, 4, 2),
+            (40, 4, 30),
+            (48, 8, 1 << 30),
+            (48, 8, 1),
+            (56, 8, 1024 + 512),
+            (64, 8, 512),
+            (72, 8, 1 << 30),
+        ] {
+            faults.push((headers.map(|header| header + field).to_vec(), len, value));
+        }
+        for (number, (places, len, value)) in faults.into_iter().enumerate() {
+            let mut bad = good.clone();
+            for at in places {
+                bad.put(at, len, value);
+            }
+            let seen = checked(&bad);
+            assert!(
+                seen.all().contains(&What::Journal),
+                "{image}, fault {number}:\n{}",
+                seen.text()
+            );
+        }
     }
 }
 
