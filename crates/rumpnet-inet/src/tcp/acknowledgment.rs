@@ -1,6 +1,9 @@
 //! The acknowledgment in a segment (RFC 9293, section 3.10.7.4, fifth check).
 
-use super::{Changes, Flags, Segment, Seq, State, Tcb, nanos, scoreboard::Delivered, tcb::Bits};
+use super::{
+    Changes, Flags, Segment, Seq, State, Tcb, nanos, scoreboard::Delivered, tcb::Bits,
+    timers::Retransmit,
+};
 
 impl Tcb {
     /// Takes the ACK; false when the segment is to be dropped.
@@ -45,6 +48,11 @@ impl Tcb {
                 self.on_duplicate_report(now);
             }
             self.after_acknowledgment(&delivered, is_duplicate, duplicate_seen, now);
+        }
+        if self.timers.kind() == Retransmit::Persist {
+            // RFC 9293, section 3.8.6.1, MUST-37: who answers probes lives.
+            self.retries = 0;
+            self.snd.progress = now;
         }
         if fresh && self.snd.wnd > 0 {
             self.window_opened(old_window, now);

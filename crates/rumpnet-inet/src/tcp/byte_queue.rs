@@ -13,7 +13,6 @@ const GRAIN_MAX: u16 = 4096;
 /// What a piece costs besides its bytes.
 const PIECE_COST: usize = size_of::<Piece>() + 32;
 
-#[derive(Debug)]
 struct Piece {
     /// Its place in the stream.
     start: u64,
@@ -27,7 +26,7 @@ impl Piece {
 }
 
 /// Bytes in order. Places are counted from the begin of the stream and never wrap.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct ByteQueue {
     pieces: VecDeque<Piece>,
     /// What comes after the pieces, in memory that can still be appended to.
@@ -36,6 +35,13 @@ pub(super) struct ByteQueue {
     end: u64,
     /// Space to reserve next.
     grain: u16,
+}
+
+/// Where it is, not what is in it.
+impl core::fmt::Debug for ByteQueue {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}..{} in {}", self.head, self.end, self.pieces.len())
+    }
 }
 
 impl ByteQueue {

@@ -75,6 +75,7 @@ impl Tcb {
             self.arm_retransmit(now);
         }
         if !segment.payload.is_empty() {
+            self.measure_receiver(&segment, now);
             self.take_next(segment.payload, now, changes);
         }
     }

@@ -135,6 +135,8 @@ impl Tcb {
                 let (threshold, mss) = (self.window.threshold, self.window.mss);
                 self.window.size = self.loss.prr.window(count, self.pipe(), threshold, mss);
             }
+            // F-RTO counts what it sends.
+            Phase::Timeout if self.loss.frto != Frto::Off => {}
             Phase::Open | Phase::Timeout => self.grow(delivered, limited, now),
             Phase::Reduced => {}
         }

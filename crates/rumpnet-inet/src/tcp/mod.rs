@@ -15,6 +15,9 @@
 //! | `scoreboard`, `loss`, `rack`, `prr` | what is in flight and what is lost (RFC 6675, 8985, 5682, 6582, 6937) |
 //! | `rtt`, [`congestion`] | round-trip times (RFC 6298), congestion control |
 //! | `tuning` | buffers that grow |
+//! | [`icmp`] | errors from the network |
+//! | [`time_wait`] | what is left of a closed connection |
+//! | [`cookie`] | initial sequence numbers, SYN cookies, fast open cookies |
 //! | [`info`] | `TCP_INFO` |
 
 mod acknowledgment;
@@ -22,9 +25,11 @@ mod byte_queue;
 mod calls;
 pub mod config;
 pub mod congestion;
+pub mod cookie;
 mod data;
 mod handshake;
 pub mod header;
+pub mod icmp;
 pub mod info;
 mod input;
 mod loss;
@@ -40,18 +45,21 @@ pub mod seq;
 pub mod tcb;
 #[cfg(test)]
 mod tests;
+pub mod time_wait;
 mod timers;
 mod tuning;
 
 pub use config::{Config, KeepAlive, Path};
 pub use congestion::Congestion;
 pub use header::{CHECKSUM_OFFSET, HEADER_LEN, Malformed, Ports};
+pub use icmp::NetworkError;
 pub use info::Info;
 pub use options::{Cookie, OPTIONS_MAX, Options, Sacks, Timestamps};
 pub use output::{Outgoing, TransmitLimit};
 pub use segment::{Flags, Segment, reset_for};
 pub use seq::Seq;
 pub use tcb::{Changes, State, Tcb};
+pub use time_wait::TimeWait;
 
 use byte_queue::ByteQueue;
 

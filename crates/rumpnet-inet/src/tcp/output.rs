@@ -250,36 +250,36 @@ impl Tcb {
         } else {
             Fate::empty()
         };
-        self.board.sent(start, end, now, size, fate);
+        let time = self.send_time(now);
+        self.board.sent(start, end, time, size, fate);
         self.snd.nxt = end;
-        self.snd.last = now;
         self.loss.prr.sent(len);
         self.counters.sent_bytes = self.counters.sent_bytes.saturating_add(len.into());
         if fin {
             self.bits.insert(Bits::FIN_SENT);
         }
-        if matches!(
-            self.timers.kind(),
-            Retransmit::None | Retransmit::Probe | Retransmit::Persist
-        ) {
-            self.timers.stop_retransmit();
-            self.arm_retransmit(now);
-        }
+        self.arm_after_sending(now);
         self.outgoing(segment, size, self.bits.contains(Bits::ECN) && len > 0)
     }
 
     /// Lost data again; it is not ECN-capable (RFC 3168, section 6.1.5).
     fn again(&mut self, start: Seq, len: u32, now: u64) -> Outgoing {
         let size = self.segment_size();
-        self.board.resent(start, len, now);
+        let time = self.send_time(now);
+        self.board.resent(start, len, time);
         self.loss.prr.sent(len);
-        self.snd.last = now;
         self.counters.retransmitted = self.counters.retransmitted.wrapping_add(len.div_ceil(size));
         let segment = self.data_segment_of(start, start.plus(len), now);
         if matches!(self.timers.kind(), Retransmit::None | Retransmit::Probe) {
             self.arm_retransmit(now);
         }
         self.outgoing(segment, size, false)
+    }
+
+    /// The time of sending. RACK orders by it, so no two are the same, even where the clock stands still.
+    fn send_time(&mut self, now: u64) -> u64 {
+        self.snd.last = now.max(self.snd.last.saturating_add(1));
+        self.snd.last
     }
 
     /// Numbers that were sent before.

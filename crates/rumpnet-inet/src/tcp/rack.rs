@@ -112,7 +112,13 @@ impl Tcb {
         if !rack.reordering && (in_recovery || self.has_dup_thresh()) {
             return 0;
         }
-        let quarter = self.rtt.min() / 4;
+        // Before a round trip was measured, the one that RACK saw.
+        let shortest = if self.rtt.smoothed().is_some() {
+            self.rtt.min()
+        } else {
+            rack.rtt
+        };
+        let quarter = shortest / 4;
         let window = quarter.saturating_mul(rack.multiplier.into());
         window.min(self.rtt.smoothed().unwrap_or(u64::MAX))
     }

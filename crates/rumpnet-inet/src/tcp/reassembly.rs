@@ -23,13 +23,20 @@ struct Range {
 }
 
 /// Data after a gap. Places are those of the stream of [`ByteQueue`].
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Reassembly {
     /// By place; they do not overlap.
     entries: BTreeMap<u64, Chain>,
     /// In order, not touching each other.
     ranges: Vec<Range>,
     stamp: u32,
+}
+
+/// Where it is, not what is in it.
+impl core::fmt::Debug for Reassembly {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:?} in {}", self.ranges, self.entries.len())
+    }
 }
 
 impl Reassembly {

@@ -87,7 +87,7 @@ bitflags::bitflags! {
         const TIMER = 1 << 9;
         /// Urgent data arrived.
         const URGENT = 1 << 10;
-        /// The state is TIME-WAIT: only old segments are waited for.
+        /// The state is TIME-WAIT: the block can be exchanged for a [`TimeWait`](super::time_wait::TimeWait).
         const TIME_WAIT = 1 << 11;
         /// There is an error to be reported that does not end the connection.
         const SOFT_ERROR = 1 << 12;
@@ -211,6 +211,9 @@ pub(super) struct ReceiveSpace {
     pub(super) buffer: u32,
     /// When a segment arrived last.
     pub(super) last: u64,
+    /// The round-trip time as data shows it, 0 before it does; and the timestamp that was used for it.
+    pub(super) rtt: u64,
+    pub(super) echo: u32,
     /// Begin of the round of dynamic right-sizing: time and place in the stream.
     pub(super) round: (u64, u64),
 }
@@ -273,7 +276,7 @@ pub(super) struct Counters {
 }
 
 impl Tcb {
-    /// Begins a connection: SYN-SENT. `iss` should not be guessable (RFC 6528).
+    /// Begins a connection: SYN-SENT. `iss` is from [`cookie::isn`](super::cookie::isn).
     #[must_use]
     pub fn connect(config: &Arc<Config>, path: Path, iss: Seq, now: Instant) -> Self {
         let mut tcb = Self::new(config, path, iss, State::SynSent, now);
@@ -383,6 +386,8 @@ impl Tcb {
                 scale: 0,
                 buffer: super::bytes_u32(config.receive_buffer).min(BUFFER_MAX),
                 last: now.0,
+                rtt: 0,
+                echo: 0,
                 round: (now.0, 0),
             },
             timers: Timers::default(),

@@ -184,11 +184,12 @@ impl Tcb {
     /// Sets the retransmission timer by what is in flight (RFC 6298, section 5; RFC 8985, section 8).
     pub(super) fn arm_retransmit(&mut self, now: u64) {
         if self.board.is_empty() {
-            if self.timers.kind == Retransmit::Persist {
+            let stuck = self.is_stuck();
+            if stuck && self.timers.kind == Retransmit::Persist {
                 return;
             }
             self.timers.stop_retransmit();
-            if self.is_stuck() {
+            if stuck {
                 let rto = self.rtt.rto(nanos(self.config.max_rto));
                 self.timers.retransmit_in(Retransmit::Persist, now, rto);
             }
@@ -198,14 +199,32 @@ impl Tcb {
             return;
         }
         let rto = self.rtt.rto(nanos(self.config.max_rto));
-        let due = self.loss.rack.due;
-        if due != u64::MAX {
-            self.timers
-                .retransmit_in(Retransmit::Reorder, now, due.saturating_sub(now).min(rto));
+        let late = self.loss.rack.due.saturating_sub(now);
+        if late < rto {
+            self.timers.retransmit_in(Retransmit::Reorder, now, late);
         } else if let Some(timeout) = self.probe_timeout().filter(|timeout| *timeout < rto) {
             self.timers.retransmit_in(Retransmit::Probe, now, timeout);
         } else {
             self.timers.retransmit_in(Retransmit::Timeout, now, rto);
+        }
+    }
+
+    /// New data was sent: a timeout that runs goes on (RFC 6298, section 5.1), a probe is put off (RFC 8985, section 7.2).
+    pub(super) fn arm_after_sending(&mut self, now: u64) {
+        match self.timers.kind {
+            Retransmit::Persist => {
+                self.timers.stop_retransmit();
+                self.arm_retransmit(now);
+            }
+            Retransmit::None | Retransmit::Probe => self.arm_retransmit(now),
+            Retransmit::Timeout => {
+                if let Some(timeout) = self.probe_timeout()
+                    && now.saturating_add(timeout) < self.timers.retransmit
+                {
+                    self.timers.retransmit_in(Retransmit::Probe, now, timeout);
+                }
+            }
+            Retransmit::Syn | Retransmit::Reorder => {}
         }
     }
 

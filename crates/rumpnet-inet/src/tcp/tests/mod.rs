@@ -6,5 +6,16 @@
     clippy::cast_sign_loss
 )]
 
+mod acks;
+mod congestion;
+mod handshake;
+mod hardening;
+mod loss;
 mod pair;
+mod persist;
+mod property;
+mod solo;
+mod states;
 mod transfer;
+mod urgent;
+mod windows;

@@ -111,6 +111,7 @@ impl Pair {
 
     /// Sends bytes, as far as there is room.
     pub(super) fn send(&mut self, side: usize, data: &[u8]) -> usize {
+        let data = &data[..data.len().min(self.tcb(side).send_room())];
         let count = self.tcb(side).send(Bytes::copy_from_slice(data).into());
         self.flush(side);
         count
@@ -136,6 +137,11 @@ impl Pair {
         while let Some(tcb) = &mut self.side[side] {
             let Some(outgoing) = tcb.poll_transmit(Instant(self.now), limit) else {
                 assert!(!tcb.has_output(), "{tcb:?}");
+                // What waits, waits for something.
+                let waits = tcb.unacknowledged() > 0
+                    && !matches!(tcb.state(), State::Closed)
+                    && !tcb.cork();
+                assert!(!waits || tcb.deadline().is_some(), "{tcb:?}");
                 break;
             };
             self.put(side, outgoing);

@@ -1,0 +1,165 @@
+//! Two connections over a hostile network: all data arrives, in order and once, and every connection ends.
+
+use super::pair::{Fate, MS, Pair, bytes};
+use crate::tcp::{Config, Congestion, State};
+use alloc::{boxed::Box, vec::Vec};
+use core::time::Duration;
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+struct Network {
+    seed: u64,
+    /// In a thousand.
+    loss: u64,
+    twice: u64,
+    delayed: u64,
+    marked: u64,
+    delay: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Host {
+    config: Config,
+    mss: u16,
+    /// Bytes to send, in writes of this size.
+    data: usize,
+    write: usize,
+}
+
+fn network() -> impl Strategy<Value = Network> {
+    (
+        any::<u64>(),
+        0_u64..250,
+        0_u64..100,
+        0_u64..200,
+        0_u64..200,
+        0..50 * MS,
+    )
+        .prop_map(|(seed, loss, twice, delayed, marked, delay)| Network {
+            seed,
+            loss,
+            twice,
+            delayed,
+            marked,
+            delay,
+        })
+}
+
+fn host() -> impl Strategy<Value = Host> {
+    let flags = proptest::bits::u8::ANY;
+    let sizes = (
+        1_usize..60_000,
+        0_usize..40_000,
+        1_usize..20_000,
+        100_u16..9000,
+    );
+    (flags, sizes, 0_u64..100).prop_map(|(flags, (buffer, data, write, mss), delay)| {
+        let flag = |bit: u8| flags & (1 << bit) != 0;
+        let config = Config {
+            window_scaling: flag(0),
+            timestamps: flag(1),
+            sack: flag(2),
+            ecn: flag(3),
+            nodelay: flag(4),
+            congestion: if flag(5) {
+                Congestion::NewReno
+            } else {
+                Congestion::Cubic
+            },
+            receive_buffer: if flag(6) { buffer } else { 128 << 10 },
+            receive_buffer_max: if flag(6) { buffer } else { 1 << 20 },
+            delayed_ack: Duration::from_millis(delay),
+            // So lossy a network takes its time.
+            retries: 100,
+            syn_retries: 100,
+            syn_ack_retries: 100,
+            max_rto: Duration::from_secs(60),
+            ..Config::default()
+        };
+        Host {
+            config,
+            mss,
+            data,
+            write,
+        }
+    })
+}
+
+/// Runs a connection to its end; what happened, as a digest.
+fn run(network: &Network, hosts: &[Host; 2], limit: usize, cut: bool) -> u64 {
+    let [client, server] = hosts;
+    let mut pair = Pair::new(client.config.clone(), server.config.clone());
+    pair.mss = [client.mss, server.mss];
+    (pair.delay, pair.limit, pair.cut) = (network.delay, limit, cut);
+    let Network {
+        seed,
+        loss,
+        twice,
+        delayed,
+        marked,
+        ..
+    } = *network;
+    let mut random = seed | 1;
+    pair.script = Box::new(move |_, _, _| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        let (dice, more) = ((random >> 20) % 1000, random % (100 * MS));
+        match dice {
+            n if n < loss => Fate::Drop,
+            n if n < loss + twice => Fate::Twice,
+            n if n < loss + twice + delayed => Fate::Delay(more),
+            n if n < loss + twice + delayed + marked => Fate::Mark,
+            _ => Fate::Deliver,
+        }
+    });
+    pair.connect();
+    let data: Vec<Vec<u8>> = hosts.iter().map(|host| bytes(host.data)).collect();
+    let mut sent = [0; 2];
+    let mut closed = [false; 2];
+    pair.run_until(|pair| {
+        for side in 0..2 {
+            if pair.side[side].is_none() || closed[side] {
+                continue;
+            }
+            if sent[side] < data[side].len() {
+                let end = data[side].len().min(sent[side] + hosts[side].write);
+                sent[side] += pair.send(side, &data[side][sent[side]..end]);
+            } else {
+                closed[side] = true;
+                pair.shutdown(side);
+            }
+        }
+        closed == [true; 2]
+            && pair
+                .side
+                .iter()
+                .all(|tcb| tcb.as_ref().is_some_and(|tcb| tcb.state() == State::Closed))
+    });
+    for side in 0..2 {
+        assert_eq!(pair.tcb(side).error(), None, "side {side}");
+        assert!(pair.received[1 - side] == data[side], "side {side}");
+    }
+    let all = pair.sent.iter().flatten();
+    all.fold(pair.now, |digest, segment| {
+        digest.rotate_left(5) ^ u64::from(segment.seq.0) ^ u64::from(segment.window)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn everything_arrives(
+        network in network(),
+        hosts in [host(), host()],
+        limit in prop_oneof![Just(1_usize), Just(20_000), Just(65_536)],
+        cut in any::<bool>(),
+    ) {
+        let digest = run(&network, &hosts, limit, cut);
+        // The same again is the same.
+        if network.seed.is_multiple_of(8) {
+            prop_assert_eq!(run(&network, &hosts, limit, cut), digest);
+        }
+    }
+}
