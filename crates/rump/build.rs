@@ -5,7 +5,8 @@
 //! - A position-independent program has some thousand pointers in constants that are filled in at each start, which copies 36 pages.
 //!   At a fixed address they are right in the file. The address space of stack and heap is random as before.
 //! - Libraries are found, mapped and bound at each start: a third of the time of a short command. They are linked in where the machine has
-//!   them as archives. Nothing here asks for users or hosts by name, for which the C library would load more at run time.
+//!   them as archives. Nothing here asks for users or hosts by name, for which the C library would load more at run time, and nothing
+//!   needs a shared library of the host: a dependency that does cannot be linked so.
 
 use std::{
     env, fs, io,
