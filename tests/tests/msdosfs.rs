@@ -353,20 +353,68 @@ fn a_file_that_begins_inside_another_is_not_changed() {
     unchangeable(&m, "A");
     m.unmount();
     // The other way round the first is not known to share anything: what it would give back is not taken.
+    for size in [512, 10 * 512] {
+        let m = Mounted::new("msdosfs", &image, false);
+        let a = m.proc.open(at("A"), OpenFlags::RDWR, 0).unwrap();
+        let b = get(&m, "B");
+        assert_eq!(m.proc.ftruncate(a, size), Err(Errno::EIO));
+        assert!(messages(&m).contains("not one file's alone"));
+        assert_eq!(m.proc.mkdirat(At::Cwd, at("dir"), 0o755), Err(Errno::EROFS));
+        assert!(get(&m, "B") == b);
+        assert_eq!(get(&m, "A").len(), 20 * 512);
+        m.proc.close(a).unwrap();
+        let _ = m.proc.unmount(MOUNT_POINT, false);
+        drop(m);
+        let m = Mounted::new("msdosfs", &image, true);
+        assert!(get(&m, "B") == b);
+        m.unmount();
+    }
+}
+
+#[test]
+fn two_entries_with_one_first_cluster_are_not_changed() {
+    let same = |raw: &mut Raw| raw.begin(B, raw.chain(A)[0], 13 * 512);
+    let (_dir, image) = cross_linked(same);
+    let before = Raw::read(&image);
     let m = Mounted::new("msdosfs", &image, false);
+    unchangeable(&m, "A");
+    unchangeable(&m, "B");
+    put(&m, "C", &[0xCC; 5000]);
+    m.proc.rename(&at("C"), &at("D")).unwrap();
+    put(&m, "C", &[0xC; 700]);
+    m.proc.truncate(at("D"), 0).unwrap();
+    put(&m, "E", &[0xE; 5000]);
+    for name in ["C", "D", "E"] {
+        m.proc.unlink(&at(name)).unwrap();
+    }
+    assert_eq!(messages(&m).matches("another file has cluster").count(), 2);
+    m.unmount();
+    let after = Raw::read(&image);
+    for name in [A, B] {
+        assert_eq!(before.chain(name), after.chain(name));
+    }
+}
+
+#[test]
+fn two_directories_with_entries_of_one_first_cluster() {
+    let (_dir, image) = with_volume("-F 16 -s 1", "4M", |m| {
+        m.proc.mkdirat(At::Cwd, at("D"), 0o755).unwrap();
+        put(m, "A", &[0xA; 20 * 512]);
+        put(m, "D/B", &[0xB; 20 * 512]);
+    });
+    let mut raw = Raw::read(&image);
+    raw.begin(B, raw.chain(A)[0], 20 * 512);
+    fs::write(&image, &raw.bytes).unwrap();
+    let m = Mounted::new("msdosfs", &image, false);
+    // The first that is looked at does not know; the second does, and what the first would give back is not taken.
     let a = m.proc.open(at("A"), OpenFlags::RDWR, 0).unwrap();
-    let b = get(&m, "B");
-    assert_eq!(m.proc.ftruncate(a, 512), Err(Errno::EIO));
-    assert!(messages(&m).contains("not one file's alone"));
+    let refused = Some(Errno::EPERM);
+    assert_eq!(m.proc.unlink(&at("D/B")).err(), refused);
+    assert_eq!(m.proc.ftruncate(a, 3 * 512), Err(Errno::EIO));
     assert_eq!(m.proc.mkdirat(At::Cwd, at("dir"), 0o755), Err(Errno::EROFS));
-    assert!(get(&m, "B") == b);
-    assert_eq!(get(&m, "A").len(), 20 * 512);
+    assert!(get(&m, "D/B") == [0xA; 20 * 512]);
     m.proc.close(a).unwrap();
     let _ = m.proc.unmount(MOUNT_POINT, false);
-    drop(m);
-    let m = Mounted::new("msdosfs", &image, true);
-    assert!(get(&m, "B") == b);
-    m.unmount();
 }
 
 #[test]

@@ -39,6 +39,14 @@ impl Entry {
         self.offset.saturating_add(number(SLOT))
     }
 
+    /// Numbers of its slots, if they lie in one cluster: at least that of the short name.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u64> + use<> {
+        let pieces = self.offset.saturating_sub(self.first);
+        let pieces = pieces.checked_div(number(SLOT)).unwrap_or(0);
+        let ino = self.ino;
+        (0..=pieces).map(move |n| ino.saturating_sub(n))
+    }
+
     /// Whether it is a directory's.
     #[must_use]
     pub fn is_directory(&self) -> bool {
@@ -339,6 +347,8 @@ impl Msdosfs {
         let mut entries = Entries::new(self, dir, 0);
         while let Some(entry) = entries.next()? {
             index.insert(self, &entry);
+            let first = Some(self.first_cluster(&entry.raw));
+            self.note_first(first.filter(|first| self.boot.is_data(*first)), entry.ino);
         }
         dir.index.lock().get_or_insert(index);
         Ok(())

@@ -8,6 +8,7 @@ use crate::{
     inode::{Inode, number_of},
     layout::{DELETED, END, LAST_LONG, LONG_UNITS, RawEntry, RawLong, SLOT, attribute},
     name::{NewName, checksum, fold, from_utf16, make, short_text},
+    order::Step,
     txn::Txn,
     types::{Cluster, Run, number},
 };
@@ -100,12 +101,18 @@ impl Msdosfs {
         }
     }
 
-    /// Takes an entry out. The caller notes it with [`removed`](Self::removed) when the transaction has committed.
-    pub(crate) fn remove(&self, txn: &mut Txn<'_>, dir: &Inode, entry: &Entry) -> Result<()> {
+    /// Takes an entry out, in a step. The caller notes it with [`removed`](Self::removed) when the transaction has committed.
+    pub(crate) fn remove(
+        &self,
+        txn: &mut Txn<'_>,
+        dir: &Inode,
+        entry: &Entry,
+        step: Step,
+    ) -> Result<()> {
         let mut offset = entry.first;
         while offset < entry.end() {
             if let Some(byte) = self.slot_byte(dir, offset)? {
-                txn.write(byte, &[DELETED], Place::Entry(byte))?;
+                txn.delete_slot(step, byte)?;
             }
             offset = offset.saturating_add(number(SLOT));
         }
@@ -137,7 +144,8 @@ impl Msdosfs {
             }
             ended |= first == END;
             let usable = ended || first == DELETED;
-            if usable && !self.is_nameless(number_of(slot.byte)) {
+            let number = number_of(slot.byte);
+            if usable && !self.is_nameless(number) && !self.order.is_leaving(number) {
                 free.push((slot.offset, slot.byte));
                 if free.len() == count && !ended {
                     return Ok((
@@ -184,7 +192,8 @@ impl Msdosfs {
         if is_fixed || size >= MOST_SLOTS.saturating_mul(number(SLOT)) {
             return Err(Error::Refused(Errno::ENOSPC));
         }
-        let run = txn.append(last, 1)?;
+        // The names in it may be those of files whose clusters are taken in the early step.
+        let run = txn.append_in(Step::Main, last, 1)?;
         txn.clear_cluster(run.first)?;
         Ok(run)
     }

@@ -4,9 +4,10 @@ use crate::{
     boot::{Boot, Kind},
     error::{Error, Place, Result, at},
     fs::Msdosfs,
+    order::Step,
+    txn::Txn,
     types::{Cluster, Run, index},
 };
-use rumpbio::Handle;
 
 /// What the entry of a cluster says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,37 +183,53 @@ impl Msdosfs {
     /// Writes the entry of a cluster in all FATs that are kept.
     pub(crate) fn set_link(
         &self,
-        handle: &mut Handle<'_>,
+        txn: &mut Txn<'_>,
         cluster: Cluster,
         link: Link,
+        step: Step,
     ) -> Result<()> {
+        // Which bits of its bytes are not the entry's.
+        let (mut ones, mut zeros) = ([0xFF; 4], [0; 4]);
+        self.boot.encode(cluster, link, &mut ones);
+        self.boot.encode(cluster, link, &mut zeros);
+        let others = u32::from_ne_bytes(ones) ^ u32::from_ne_bytes(zeros);
+        let others = others.to_ne_bytes();
         for number in self.boot.written_fats() {
             let fat = self.boot.fat_sector(number);
-            let mut bytes = self.entry_bytes(fat, cluster)?;
-            self.boot.encode(cluster, link, &mut bytes);
             let (sector, within) = self.entry_place(fat, cluster);
-            let len = self.boot.entry_len();
-            let size = index(self.boot.sector_size);
-            let fits = len.min(size.saturating_sub(within));
-            let (first, rest) = bytes.get(..len).unwrap_or_default().split_at(fits);
-            for (sector, within, part) in
-                [(sector, within, first), (sector.saturating_add(1), 0, rest)]
+            let fits = index(self.boot.sector_size).saturating_sub(within);
+            // An entry of FAT12 may lie in two sectors.
+            for (sector, within, skipped) in
+                [(sector, within, 0), (sector.saturating_add(1), 0, fits)]
             {
-                if !part.is_empty() {
-                    let buf = self.read_fat(sector, cluster)?;
-                    handle.modify(&buf, |data| put(data, within, part));
+                if skipped >= self.boot.entry_len() {
+                    break;
                 }
+                let buf = self.read_fat(sector, cluster)?;
+                txn.change(&buf, step, |data| {
+                    let entry = data.get_mut(within..).unwrap_or_default().iter_mut();
+                    let bits = zeros.into_iter().zip(others).take(self.boot.entry_len());
+                    for (byte, (bits, kept)) in entry.zip(bits.skip(skipped)) {
+                        *byte = (*byte & kept) | bits;
+                    }
+                })?;
             }
         }
         Ok(())
     }
 
     /// Chains the clusters of a run to each other, and the last one to `after`.
-    pub(crate) fn set_run(&self, handle: &mut Handle<'_>, run: Run, after: Link) -> Result<()> {
+    pub(crate) fn set_run(
+        &self,
+        txn: &mut Txn<'_>,
+        run: Run,
+        after: Link,
+        step: Step,
+    ) -> Result<()> {
         if self.boot.kind == Kind::Fat12 {
             for n in 0..run.len {
                 let cluster = run.first.after(n);
-                self.set_link(handle, cluster, run_link(run, n, after))?;
+                self.set_link(txn, cluster, run_link(run, n, after), step)?;
             }
             return Ok(());
         }
@@ -220,7 +237,7 @@ impl Msdosfs {
             let fat = self.boot.fat_sector(number);
             let mut n = 0;
             while n < run.len {
-                n = self.set_in_sector(handle, fat, run, n, after)?;
+                n = self.set_in_sector(txn, fat, (run, after), n, step)?;
             }
         }
         Ok(())
@@ -230,16 +247,16 @@ impl Msdosfs {
     /// sector goes on. Not for FAT12.
     fn set_in_sector(
         &self,
-        handle: &mut Handle<'_>,
+        txn: &mut Txn<'_>,
         fat: u64,
-        run: Run,
+        (run, after): (Run, Link),
         n: u32,
-        after: Link,
+        step: Step,
     ) -> Result<u32> {
         let (sector, within) = self.entry_place(fat, run.first.after(n));
         let buf = self.read_fat(sector, run.first.after(n))?;
         let len = self.boot.entry_len();
-        Ok(handle.modify(&buf, |data| {
+        txn.change(&buf, step, |data| {
             let mut n = n;
             for entry in data
                 .get_mut(within..)
@@ -257,7 +274,7 @@ impl Msdosfs {
                 n = n.saturating_add(1);
             }
             n
-        }))
+        })
     }
 }
 

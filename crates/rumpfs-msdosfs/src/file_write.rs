@@ -5,9 +5,11 @@
 
 use crate::{
     error::{Error, Place, Result, at},
+    fat::Link,
     fs::Msdosfs,
     inode::{Inode, USER_ATTRIBUTES},
     layout::attribute,
+    order::Step,
     txn::Txn,
     types::{Run, index, number},
 };
@@ -105,6 +107,8 @@ impl Msdosfs {
             self.make_room(inode, offset)?;
             self.write_zeros(inode, old_end.min(offset), offset)?;
             let mut txn = self.begin()?;
+            // The data and its clusters are home before the entry counts them.
+            txn.keep_apart();
             let runs = self.add_clusters(&mut txn, inode, end)?;
             let mut longer = inode.chain.copy();
             runs.iter().for_each(|run| longer.appended(*run));
@@ -282,6 +286,8 @@ impl Msdosfs {
             return self.shorten(inode, len);
         }
         let mut txn = self.begin()?;
+        // The zeros are home before the entry counts them.
+        txn.keep_apart();
         self.write_entry(&mut txn, inode)?;
         txn.commit();
         Ok(())
@@ -299,7 +305,10 @@ impl Msdosfs {
             Ok(txn)
         });
         match ended {
-            Ok(txn) => self.free_runs(txn, &cut),
+            Ok(txn) => {
+                self.forget_first(before.first().filter(|_| len == 0), inode.ino);
+                self.free_runs(txn, &cut)
+            }
             Err(error) => {
                 inode.chain = before;
                 Err(error)
@@ -309,7 +318,7 @@ impl Msdosfs {
 
     fn end_chain(&self, txn: &mut Txn<'_>, inode: &Inode, len: u32) -> Result<()> {
         if let Some(last) = self.last_cluster(&inode.chain)?.filter(|_| len > 0) {
-            self.set_link(txn.handle()?, last, crate::fat::Link::End)?;
+            self.set_link(txn, last, Link::End, Step::Late)?;
         }
         self.write_entry(txn, inode)
     }
@@ -347,6 +356,7 @@ impl Msdosfs {
         }
         let raw = inode.entry(self.options.time_offset);
         let byte = inode.entry_byte();
+        self.note_first(inode.chain.first(), inode.ino);
         txn.write(byte, raw.as_bytes(), Place::Entry(byte))
     }
 

@@ -9,11 +9,12 @@ use crate::{
         LEAD_SIGNATURE, RawFsInfo, STATE_DIRTY, STRUCTURE_SIGNATURE, TRAIL_SIGNATURE, UNKNOWN,
     },
     options::Options,
+    order::Order,
     space::Space,
     types::{Cluster, index},
 };
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hashbrown::{HashMap, HashSet};
 use rumpbio::{Handle, Volume, VolumeOptions};
 use rumpuser::{BlockDevice, Errno, Threads, sync::Mutex};
@@ -38,6 +39,12 @@ pub struct Msdosfs {
     /// Numbers of the directories that were looked at, by their first clusters: what `..` has. Reading them from the directory
     /// above would need its lock, which who asks for a parent does not have.
     pub(crate) directories: Mutex<HashMap<Cluster, u64>>,
+    /// Numbers of the entries that lead to first clusters, as far as they are known: see [`crate::firsts`].
+    pub(crate) firsts: Mutex<HashMap<Cluster, u64>>,
+    /// How the changes of a transaction follow each other home.
+    pub(crate) order: Order,
+    /// How many inodes have lost their places.
+    displaced: AtomicU64,
     /// Whether there was a change since the last commit.
     changed: AtomicBool,
 }
@@ -72,6 +79,9 @@ impl Msdosfs {
             counted: Mutex::default(),
             nameless: Mutex::default(),
             directories: Mutex::default(),
+            firsts: Mutex::default(),
+            order: Order::default(),
+            displaced: AtomicU64::new(0),
             changed: AtomicBool::new(false),
         })
     }
@@ -126,6 +136,7 @@ impl Msdosfs {
         self.volume.commit().map_err(Error::Refused)?;
         self.volume.checkpoint().map_err(Error::Refused)?;
         *self.space.lock() = None;
+        self.firsts.lock().clear();
         Ok(())
     }
 
@@ -194,11 +205,17 @@ impl Msdosfs {
         }))
     }
 
-    /// The last change of a transaction before it is committed: the counts in FSInfo.
+    /// The last change of a transaction before it is closed: the counts in FSInfo.
     ///
     /// # Errors
     /// The device's.
     pub fn before_commit(&self, handle: &mut Handle<'_>) -> Result<(), Errno> {
+        self.update_counts(handle)?;
+        self.order.close();
+        Ok(())
+    }
+
+    fn update_counts(&self, handle: &mut Handle<'_>) -> Result<(), Errno> {
         if !self.changed.swap(false, Ordering::Relaxed) || self.fs_info()?.is_none() {
             return Ok(());
         }
@@ -222,6 +239,12 @@ impl Msdosfs {
         if let Some(first) = inode.chain.first().filter(|_| inode.is_directory) {
             self.directories.lock().insert(first, inode.ino);
         }
+    }
+
+    /// A number for an inode whose place another one has taken: that of no place.
+    pub(crate) fn displaced(&self) -> u64 {
+        let n = self.displaced.fetch_add(1, Ordering::Relaxed);
+        (1 << 60) | n
     }
 
     /// Whether the slot with this number belongs to an inode without a name.

@@ -155,7 +155,7 @@ pub(crate) fn number_of(byte: u64) -> u64 {
 }
 
 /// Byte of the entry of a file.
-fn byte_of(ino: u64) -> u64 {
+pub(crate) fn byte_of(ino: u64) -> u64 {
     ino.saturating_mul(number(SLOT))
 }
 
@@ -168,6 +168,19 @@ impl Msdosfs {
         if ino == ROOT {
             return self.root();
         }
+        let raw = self.raw_entry(ino)?;
+        let mut inode = self.inode_of(ino, raw)?;
+        self.note_first(inode.chain.first(), ino);
+        inode.shared = self.shared_cluster(&inode.chain);
+        self.note_directory(&inode);
+        Ok(inode)
+    }
+
+    /// The slot of an entry.
+    ///
+    /// # Errors
+    /// [`Error::NoInode`] when there is none at that place.
+    pub(crate) fn raw_entry(&self, ino: u64) -> Result<RawEntry> {
         let byte = byte_of(ino);
         if byte >= self.boot.bytes() || byte < self.first_entry_byte() || self.is_nameless(ino) {
             return Err(Error::NoInode(ino));
@@ -185,10 +198,17 @@ impl Msdosfs {
         if matches!(first, END | DELETED | b'.') || raw.has(attribute::VOLUME_ID) {
             return Err(Error::NoInode(ino));
         }
-        let mut inode = self.inode_of(ino, raw)?;
-        inode.shared = self.shared_cluster(&inode.chain);
-        self.note_directory(&inode);
-        Ok(inode)
+        Ok(raw)
+    }
+
+    /// The number in an entry for its first cluster; 0: it has none.
+    pub(crate) fn first_cluster(&self, raw: &RawEntry) -> Cluster {
+        let cluster = raw.cluster();
+        match self.boot.kind {
+            crate::boot::Kind::Fat32 => cluster,
+            // The upper half may hold something else there.
+            _ => Cluster(cluster.0 & 0xFFFF),
+        }
     }
 
     /// Where the first byte of a directory can be.
@@ -203,11 +223,7 @@ impl Msdosfs {
     pub(crate) fn inode_of(&self, ino: u64, raw: RawEntry) -> Result<Inode> {
         let place = Place::Entry(byte_of(ino));
         let is_directory = raw.has(attribute::DIRECTORY);
-        let mut cluster = raw.cluster();
-        if self.boot.kind != crate::boot::Kind::Fat32 {
-            // The upper half may hold something else there.
-            cluster = Cluster(cluster.0 & 0xFFFF);
-        }
+        let cluster = self.first_cluster(&raw);
         let first = match cluster.0 {
             0 => None,
             _ if self.boot.is_data(cluster) => Some(cluster),
@@ -275,6 +291,7 @@ impl Msdosfs {
             Root::Chain(cluster) => Some(cluster),
         })?;
         inode.ino = ROOT;
+        self.note_first(inode.chain.first(), ROOT);
         inode.shared = self.shared_cluster(&inode.chain);
         Ok(inode)
     }

@@ -30,10 +30,10 @@
 //! |---|---|
 //! | [`layout`] | the structures of the medium, byte for byte |
 //! | [`boot`], [`fs`], [`options`], `probe` | the volume as a whole |
-//! | [`fat`], `space`, [`chain`] | the table, free clusters, the clusters of a file |
+//! | [`fat`], `space`, [`chain`], `firsts` | the table, free clusters, the clusters of a file, and that they are one file's |
 //! | [`dir`], `dir_write`, [`name`], [`code_page`] | directories and names |
 //! | [`inode`], [`file_write`], [`names`] | files, and operations on them |
-//! | `txn` | transactions with the clusters that they take and free |
+//! | `txn`, `order` | transactions with the clusters that they take and free; in which order they go home |
 //! | [`time`] | times of entries |
 //! | [`vfs`] | the adapter to `rumpvfs`, the only one that names it |
 //!
@@ -58,12 +58,14 @@ mod dir_write;
 pub mod error;
 pub mod fat;
 pub mod file_write;
+mod firsts;
 pub mod fs;
 pub mod inode;
 pub mod layout;
 pub mod name;
 pub mod names;
 pub mod options;
+mod order;
 mod probe;
 mod space;
 pub mod time;

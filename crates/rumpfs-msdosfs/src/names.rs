@@ -2,13 +2,16 @@
 
 use crate::{
     dir::{Entries, Entry},
+    dir_write::Grown,
     error::{Error, Place, Result},
     fs::Msdosfs,
-    inode::Inode,
-    layout::attribute,
-    name::given,
+    inode::{Inode, byte_of},
+    layout::{RawEntry, attribute},
+    name::{NewName, given},
+    order::Step,
     txn::Txn,
 };
+use alloc::vec::Vec;
 use rumpuser::{Errno, Timespec};
 use zerocopy::IntoBytes;
 
@@ -47,6 +50,7 @@ impl Msdosfs {
             parent.note(dir);
             (inode.ino, inode.raw) = (entry.ino, entry.raw);
             self.note_directory(&inode);
+            self.note_first(inode.chain.first(), inode.ino);
             Ok(inode)
         })
     }
@@ -65,11 +69,12 @@ impl Msdosfs {
         self.check_removable(target)?;
         let entry = self.entry_at(dir, first, target)?;
         let mut txn = self.begin()?;
-        self.remove(&mut txn, dir, &entry)?;
+        self.remove(&mut txn, dir, &entry, Step::Main)?;
         let parent = self.touched(&mut txn, dir, time)?;
         txn.commit();
         self.removed(dir, &entry);
         parent.note(dir);
+        self.forget_first(target.chain.first(), target.ino);
         self.lost_name(target, time);
         Ok(())
     }
@@ -116,14 +121,7 @@ impl Msdosfs {
             }
             None => None,
         };
-        let leaving = replaced.as_ref().map(|entry| entry.ino);
-        // What is replaced may be open: its slot must not be the one that the new name takes.
-        self.nameless.lock().extend(leaving);
-        let renamed = self.with_room(|| self.rename_once(op, &old, replaced.as_ref()));
-        if let (Err(_), Some(ino)) = (&renamed, leaving) {
-            self.nameless.lock().remove(&ino);
-        }
-        renamed
+        self.with_room(|| self.rename_once(op, &old, replaced.as_ref()))
     }
 
     fn rename_once(
@@ -134,15 +132,22 @@ impl Msdosfs {
     ) -> Result<()> {
         let time = op.time;
         let to_dir = op.to_dir.as_deref().unwrap_or(&*op.from_dir);
-        let leaving = [old.ino, replaced.map_or(old.ino, |entry| entry.ino)];
-        let name = self.new_name(to_dir, given(op.to_name)?, &leaving)?;
-        let mut txn = self.begin()?;
-        if let Some(replaced) = replaced {
-            self.remove(&mut txn, to_dir, replaced)?;
-        }
-        self.remove(&mut txn, op.from_dir, old)?;
         let raw = op.inode.entry(self.options.time_offset);
-        let (entry, grown) = self.insert(&mut txn, to_dir, &name, raw)?;
+        let mut txn = self.begin()?;
+        let (entry, grown) = match replaced {
+            Some(replaced) => {
+                // The clusters of the new content are home before the name leads to them.
+                txn.keep_apart();
+                let entry = self.replace(&mut txn, replaced, raw)?;
+                let step = self.leaving_step(old, &entry);
+                self.leave(&mut txn, op.from_dir, old, step)?;
+                (entry, Vec::new())
+            }
+            None => {
+                let name = self.new_name(to_dir, given(op.to_name)?, &[old.ino])?;
+                self.move_entry(&mut txn, (op.from_dir, old), (to_dir, &name), raw)?
+            }
+        };
         if let (true, true, Some(cluster)) = (
             op.inode.is_directory,
             op.to_dir.is_some(),
@@ -162,12 +167,87 @@ impl Msdosfs {
         self.inserted(to_dir, &entry, grown);
         to_times.note(to_dir);
         if let Some(replaced) = &mut op.replaced {
+            // It may be open. Its place is the moved one's.
+            self.forget_first(replaced.chain.first(), replaced.ino);
+            replaced.ino = self.displaced();
             self.lost_name(replaced, time);
         }
         (op.inode.ino, op.inode.raw) = (entry.ino, entry.raw);
         op.inode.ctime = time;
         self.note_directory(op.inode);
+        self.note_first(op.inode.chain.first(), op.inode.ino);
         Ok(())
+    }
+
+    /// Gives a file a new entry and takes the old one away: in one sector at once, else in the order that [`Step`] has.
+    fn move_entry<'v>(
+        &'v self,
+        txn: &mut Txn<'v>,
+        (from_dir, old): (&Inode, &Entry),
+        (to_dir, name): (&Inode, &NewName),
+        raw: RawEntry,
+    ) -> Result<(Entry, Grown)> {
+        self.remove(txn, from_dir, old, Step::Main)?;
+        let (entry, grown) = self.insert(txn, to_dir, name, raw)?;
+        let step = self.leaving_step(old, &entry);
+        if step == Step::Main {
+            return Ok((entry, grown));
+        }
+        txn.restart()?;
+        if step == Step::Early {
+            self.leave(txn, from_dir, old, step)?;
+            return self.insert(txn, to_dir, name, raw);
+        }
+        match self.insert(txn, to_dir, name, raw) {
+            // The root directory is full: there is no place but the old one's.
+            Err(Error::Refused(Errno::ENOSPC)) => {
+                txn.restart()?;
+                self.remove(txn, from_dir, old, Step::Main)?;
+                self.insert(txn, to_dir, name, raw)
+            }
+            other => {
+                let (entry, grown) = other?;
+                let step = self.leaving_step(old, &entry);
+                self.leave(txn, from_dir, old, step)?;
+                Ok((entry, grown))
+            }
+        }
+    }
+
+    /// Takes the old entry of a file away that has a new one.
+    fn leave(&self, txn: &mut Txn<'_>, dir: &Inode, old: &Entry, step: Step) -> Result<()> {
+        match step {
+            Step::Early => txn.keep_apart(),
+            Step::Main => {}
+            Step::Late => txn.leaves(old.slots()),
+        }
+        self.remove(txn, dir, old, step)
+    }
+
+    /// Puts another file in the place of an entry. It keeps the name as it is, also where the new one differs in case.
+    fn replace(&self, txn: &mut Txn<'_>, replaced: &Entry, mut raw: RawEntry) -> Result<Entry> {
+        (raw.name, raw.case) = (replaced.raw.name, replaced.raw.case);
+        let byte = byte_of(replaced.ino);
+        txn.write(byte, raw.as_bytes(), Place::Entry(byte))?;
+        Ok(Entry {
+            raw,
+            ..replaced.clone()
+        })
+    }
+
+    /// When the old entry of a file goes that has a new one.
+    fn leaving_step(&self, old: &Entry, new: &Entry) -> Step {
+        let sector = |entry: &Entry| {
+            let size = u64::from(self.boot.sector_size);
+            byte_of(entry.ino).checked_div(size)
+        };
+        if sector(old) == sector(new) {
+            Step::Main
+        } else if old.is_directory() {
+            Step::Late
+        } else {
+            Step::Early
+        }
     }
 
     /// Notes in the entry of a directory that it has changed; the root directory has none.

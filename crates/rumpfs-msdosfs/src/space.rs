@@ -3,8 +3,8 @@
 //!
 //! In the FAT of a sound volume no two entries lead to the same cluster, and none to the first cluster of a file. Where that is
 //! not so, two files share clusters, and what is done to one is done to the other: neither is changed. That two directory entries name
-//! the same first cluster is not seen in the FAT; then the first that gives a cluster back a second time is told
-//! ([`Error::NotOwned`]).
+//! the same first cluster is not seen in the FAT: see [`crate::firsts`]. What is not seen there either is told by the first that
+//! gives a cluster back a second time ([`Error::NotOwned`]).
 
 use crate::{
     boot::{Boot, Kind},
@@ -306,23 +306,38 @@ impl Msdosfs {
     /// A cluster of a file that another file has as well, as far as the FAT tells. Looked for only while mounted for writing.
     pub(crate) fn shared_cluster(&self, chain: &Chain) -> Option<Cluster> {
         let first = chain.first()?;
-        {
-            let mut space = self.space.lock();
-            let space = space.as_mut()?;
-            if space.linked.get(first) {
-                // The file begins inside another.
-                space.share(first);
-                return Some(first);
-            }
-            if !space.any_shared {
-                return None;
-            }
+        let (inside, any_shared) = {
+            let space = self.space.lock();
+            let space = space.as_ref()?;
+            (space.linked.get(first), space.any_shared)
+        };
+        if inside {
+            // The file begins inside another.
+            self.share_chain(chain);
+            return Some(first);
+        }
+        if !any_shared {
+            return None;
         }
         // A chain that is broken says so to who uses it.
         let runs = self.runs(chain).ok()?;
         let space = self.space.lock();
         let space = space.as_ref()?;
         runs.into_iter().find_map(|run| space.shares(run))
+    }
+
+    /// Notes that another file has the clusters of a chain as well.
+    pub(crate) fn share_chain(&self, chain: &Chain) {
+        // Of a chain that is broken, the first.
+        let runs = self.runs(chain).unwrap_or_default();
+        let mut space = self.space.lock();
+        if let Some(space) = space.as_mut() {
+            let all = runs
+                .iter()
+                .flat_map(|run| (0..run.len).map(|n| run.first.after(n)));
+            all.chain(chain.first())
+                .for_each(|cluster| space.share(cluster));
+        }
     }
 
     /// Whether clusters are known that two files have.

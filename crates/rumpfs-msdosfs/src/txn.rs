@@ -4,6 +4,8 @@ use crate::{
     error::{Error, Place, Result, at},
     fat::Link,
     fs::Msdosfs,
+    layout::{DELETED, END},
+    order::{Stages, Step},
     types::{Cluster, Run},
 };
 use alloc::vec::Vec;
@@ -15,7 +17,8 @@ pub(crate) const ROOM: usize = 512;
 
 /// An open transaction. Dropped without [`commit`](Self::commit), nothing has happened.
 pub(crate) struct Txn<'v> {
-    fs: &'v Msdosfs,
+    pub(crate) fs: &'v Msdosfs,
+    pub(crate) stages: Stages,
     handle: Option<Handle<'v>>,
     taken: Vec<Run>,
     freed: Vec<Run>,
@@ -24,16 +27,19 @@ pub(crate) struct Txn<'v> {
 impl Msdosfs {
     /// Opens a transaction with [`ROOM`] besides the sectors of a cluster.
     pub(crate) fn begin(&self) -> Result<Txn<'_>> {
-        let cluster = crate::types::index(self.boot.cluster_sectors);
-        let handle = self
-            .volume
-            .begin(ROOM.saturating_add(cluster).saturating_add(64));
         Ok(Txn {
             fs: self,
-            handle: Some(handle.map_err(Error::Refused)?),
+            stages: Stages::default(),
+            handle: Some(self.handle()?),
             taken: Vec::new(),
             freed: Vec::new(),
         })
+    }
+
+    fn handle(&self) -> Result<Handle<'_>> {
+        let cluster = crate::types::index(self.boot.cluster_sectors);
+        let room = ROOM.saturating_add(cluster).saturating_add(64);
+        self.volume.begin(room).map_err(Error::Refused)
     }
 
     /// Does something that may find no room; once more if there is room that only waits for a commit.
@@ -57,6 +63,13 @@ impl<'v> Txn<'v> {
         self.handle.as_mut().ok_or(Error::Refused(Errno::EIO))
     }
 
+    /// Undoes all that was done so far.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.undo();
+        self.handle = Some(self.fs.handle()?);
+        Ok(())
+    }
+
     /// Whether the caller should end it.
     pub(crate) fn is_full(&self) -> bool {
         self.handle
@@ -67,13 +80,22 @@ impl<'v> Txn<'v> {
     /// Takes at most `want` clusters that follow each other, chained to each other and ended; `last` is chained to them, and
     /// they follow it where they can.
     pub(crate) fn append(&mut self, last: Option<Cluster>, want: u32) -> Result<Run> {
+        self.append_in(Step::Early, last, want)
+    }
+
+    /// The same; chained to `last` in a step.
+    pub(crate) fn append_in(
+        &mut self,
+        step: Step,
+        last: Option<Cluster>,
+        want: u32,
+    ) -> Result<Run> {
         let fs = self.fs;
         let run = fs.take_clusters(last.map(|last| last.after(1)), want, last.is_some())?;
         self.taken.push(run);
-        let handle = self.handle()?;
-        fs.set_run(handle, run, Link::End)?;
+        fs.set_run(self, run, Link::End, Step::Early)?;
         if let Some(last) = last {
-            fs.set_link(handle, last, Link::Next(run.first))?;
+            fs.set_link(self, last, Link::Next(run.first), step)?;
         }
         Ok(run)
     }
@@ -84,22 +106,39 @@ impl<'v> Txn<'v> {
         let fs = self.fs;
         let first = fs.boot.sector_of(run.first);
         let sectors = u64::from(run.len).saturating_mul(u64::from(fs.boot.cluster_sectors));
-        let handle = self.handle()?;
-        fs.set_run(handle, run, Link::Free)?;
-        handle.hold(first, sectors);
+        fs.set_run(self, run, Link::Free, Step::Late)?;
+        self.handle()?.hold(first, sectors);
         self.freed.push(run);
         Ok(())
     }
 
-    /// Changes bytes of the medium that are metadata, within one sector.
+    /// Changes bytes of a directory, within one sector.
     pub(crate) fn write(&mut self, byte: u64, bytes: &[u8], place: Place) -> Result<()> {
+        self.change_at(Step::Main, byte, place, |to| crate::fat::put(to, 0, bytes))
+    }
+
+    /// Marks a slot as one of no entry, in a step. In what earlier steps have the directory may end before it, as it still does then.
+    pub(crate) fn delete_slot(&mut self, step: Step, byte: u64) -> Result<()> {
+        self.change_at(step, byte, Place::Entry(byte), |to| match to.first_mut() {
+            Some(first) if *first != END => *first = DELETED,
+            _ => {}
+        })
+    }
+
+    fn change_at(
+        &mut self,
+        step: Step,
+        byte: u64,
+        place: Place,
+        change: impl Fn(&mut [u8]),
+    ) -> Result<()> {
         let size = u64::from(self.fs.boot.sector_size);
         let sector = byte.checked_div(size).unwrap_or(0);
         let within = crate::types::index(byte.checked_rem(size).unwrap_or(0));
         let buf = self.fs.volume.read(sector).map_err(at(place))?;
-        self.handle()?
-            .modify(&buf, |data| crate::fat::put(data, within, bytes));
-        Ok(())
+        self.change(&buf, step, |data| {
+            change(data.get_mut(within..).unwrap_or_default());
+        })
     }
 
     /// Makes the sectors of a cluster metadata, filled with zeros.
@@ -118,9 +157,10 @@ impl<'v> Txn<'v> {
         let fs = self.fs;
         let first = fs.boot.sector_of(run.first);
         let sectors = u64::from(run.len).saturating_mul(u64::from(fs.boot.cluster_sectors));
-        let handle = self.handle()?;
         for n in 0..sectors {
-            handle.forget(first.saturating_add(n));
+            let sector = first.saturating_add(n);
+            self.keep_early(sector)?;
+            self.handle()?.forget(sector);
         }
         Ok(())
     }
@@ -128,6 +168,7 @@ impl<'v> Txn<'v> {
     /// Ends it with all its changes.
     pub(crate) fn commit(mut self) {
         if let Some(handle) = self.handle.take() {
+            self.join_order();
             handle.commit();
         }
         self.taken.clear();
@@ -142,8 +183,16 @@ impl<'v> Txn<'v> {
 
 impl Drop for Txn<'_> {
     fn drop(&mut self) {
+        self.undo();
+    }
+}
+
+impl Txn<'_> {
+    fn undo(&mut self) {
         // The medium first: the clusters are still in use there until it is put back.
         drop(self.handle.take());
+        self.stages = Stages::default();
+        self.freed.clear();
         if self.taken.is_empty() {
             return;
         }

@@ -19,7 +19,7 @@ use alloc::{
     vec::Vec,
 };
 use core::sync::atomic::{AtomicBool, Ordering};
-use rumpbio::Handle;
+use rumpbio::{Handle, LogRecord};
 use rumpkern::{Component, FileType, Log, Phase, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Result, Timespec};
 use rumpvfs::{
@@ -126,7 +126,18 @@ impl rumpbio::Hooks for CommitHooks {
     }
 
     fn write_ordered(&self) -> Result<()> {
-        self.ordered.write_ordered()
+        self.ordered.write_ordered()?;
+        match self.fs.upgrade() {
+            Some(fs) if fs.order.needs_flush() => fs.device.flush(),
+            _ => Ok(()),
+        }
+    }
+
+    fn home_steps(&self, records: &[LogRecord]) -> Vec<Vec<LogRecord>> {
+        match self.fs.upgrade() {
+            Some(fs) => fs.order.steps(records),
+            None => Vec::new(),
+        }
     }
 }
 
@@ -396,6 +407,7 @@ impl FileSystem for Mounted {
         self.told(self.fs.rename(&mut renaming))?;
         Ok(Renamed {
             rekeyed: Some(Ino(renaming.inode.ino)),
+            replaced: renaming.replaced.map(|inode| Ino(inode.ino)),
         })
     }
 

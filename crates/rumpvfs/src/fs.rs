@@ -247,6 +247,8 @@ pub struct Rename<'a, I> {
 pub struct Renamed {
     /// The moved inode's new number, where the number is made from the place of the entry (msdosfs).
     pub rekeyed: Option<Ino>,
+    /// The new number of the inode that was replaced, if the moved one has its place now.
+    pub replaced: Option<Ino>,
 }
 
 /// A piece of a file.

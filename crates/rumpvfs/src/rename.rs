@@ -143,6 +143,9 @@ impl Ctx<'_> {
             space: mount.fs.space_for(&self.cred),
             time: mount.now(),
         })?;
+        if let (Some(target), Some(ino)) = (&target, renamed.replaced) {
+            mount.rekey(target, ino);
+        }
         if let Some(ino) = renamed.rekeyed {
             mount.rekey(&source, ino);
         }

@@ -57,7 +57,7 @@ impl Volume for Fat {
     }
 
     fn promise(&self) -> Promise {
-        Promise::Repaired
+        Promise::Named
     }
 
     fn check(&self, image: &Path) -> Result<(), String> {

@@ -59,7 +59,10 @@ fn an_empty_directory_is_replaced(t: &Fixture) {
     p.mkdir("b", 0o755).unwrap();
     let ino = p.ino("a");
     p.rename("a", "b").unwrap();
-    assert_eq!(p.ino("b"), ino);
+    // Where there are inodes apart from names, they keep their numbers.
+    if t.caps().contains(Cap::LINKS) {
+        assert_eq!(p.ino("b"), ino);
+    }
     assert_eq!(p.names("b"), ["file"]);
     assert_eq!(p.names("."), ["b"]);
 }
