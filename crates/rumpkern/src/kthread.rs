@@ -23,6 +23,12 @@ impl Life {
         self.ending.load(Ordering::Acquire)
     }
 
+    /// What wakes the thread when it is told to end. Who has work for it notifies it as well.
+    #[must_use]
+    pub fn event(&self) -> &Arc<dyn Event> {
+        &self.event
+    }
+
     /// Sleeps for `time`, less if told to end; `true` while life goes on.
     #[must_use]
     pub fn sleep(&self, time: Duration) -> bool {

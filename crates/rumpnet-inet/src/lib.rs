@@ -2,6 +2,12 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`stack`] | the state behind one lock, and who works on it |
+//! | [`config`] | addresses, routes, neighbours: [`KernelInet`] |
+//! | [`ipv4`], `ip`, `reassembly` | headers of IPv4; input, output, forwarding; fragments |
+//! | `arp`, `icmp` | link addresses; errors and echo |
+//! | `udp`, `raw`, `datagram` | the sockets of UDP and of raw packets; what they share |
+//! | `tcp_table`, `tcp_socket` | the connections of TCP; its sockets |
 //! | [`tcp`] | the engine of TCP, pure |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -14,4 +20,67 @@
 
 extern crate alloc;
 
+mod arp;
+mod checksum;
+pub mod config;
+mod datagram;
+mod icmp;
+mod ip;
+pub mod ipv4;
+mod port;
+mod raw;
+mod reassembly;
+pub mod stack;
 pub mod tcp;
+mod tcp_socket;
+mod tcp_table;
+mod udp;
+
+pub use config::KernelInet;
+pub use stack::Inet;
+
+use alloc::{boxed::Box, sync::Arc};
+use rumpkern::{Component, Cred, Phase};
+use rumpnet::{
+    KernelNet as _,
+    interface::Upper,
+    socket::{Domain, Endpoint, Family, Kind},
+};
+use rumpuser::{Errno, Result};
+
+/// The family as a component; brings `net` with it.
+#[must_use]
+pub fn component() -> Component {
+    Component {
+        name: "inet",
+        phase: Phase::Driver,
+        requires: &[rumpnet::component],
+        init: |kernel| {
+            let net = kernel.net()?;
+            let pollers = kernel.init_proc().pollers();
+            let inet = Inet::new(kernel.host(), &net, &pollers);
+            kernel.register(inet.clone())?;
+            let upper: Arc<dyn Upper> = inet.clone();
+            net.set_upper(&upper);
+            net.add_family(Domain::Inet, Arc::new(Sockets(inet.clone())))?;
+            kernel.spawn("inet", move |life| inet.run_clock(&life))
+        },
+    }
+}
+
+/// The sockets of IPv4.
+struct Sockets(Arc<Inet>);
+
+impl Family for Sockets {
+    fn socket(&self, kind: Kind, protocol: u8, cred: &Cred) -> Result<Box<dyn Endpoint>> {
+        use ipv4::protocol::{TCP, UDP};
+        match (kind, protocol) {
+            (Kind::Datagram, 0 | UDP) => Ok(udp::socket(&self.0, Domain::Inet)),
+            (Kind::Stream, 0 | TCP) => Ok(tcp_socket::socket(&self.0, Domain::Inet)),
+            (Kind::Raw, _) if !cred.is_root() => Err(Errno::EACCES),
+            (Kind::Raw, protocol) => Ok(raw::socket(&self.0, protocol)),
+            (Kind::Datagram, TCP) | (Kind::Stream, UDP) => Err(Errno::EPROTOTYPE),
+            _ => Err(Errno::EPROTONOSUPPORT),
+        }
+    }
+}

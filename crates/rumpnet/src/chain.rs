@@ -219,7 +219,7 @@ mod tests {
             let mut second = chain.clone();
             let first = second.split_to(cut);
             prop_assert_eq!((bytes(&first), first.len()), (all[..from].to_vec(), from));
-            prop_assert_eq!((bytes(&second), second.len()), (all[from..].to_vec(), all.len() - from));
+            prop_assert_eq!((bytes(&second), second.len()), (all[from..].to_vec(), all.len().saturating_sub(from)));
             let mut joined = first.clone();
             joined.append(second.clone());
             prop_assert_eq!(&joined, &chain);

@@ -2,8 +2,19 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`chain`] | payload that is not copied |
+//! | [`calls`] | the system calls on sockets |
+//! | [`socket`] | sockets, and what a protocol family provides |
+//! | [`net`](mod@net) | interfaces and families of a kernel |
+//! | [`interface`] | an interface, and the contract of its device |
+//! | [`capture`] | looking at frames |
+//! | [`route`] | which way a packet goes |
+//! | [`neighbor`] | link addresses of other hosts |
+//! | [`pcap`] | captures as files |
+//! | [`wire`] | a cable between two interfaces |
+//! | [`ethernet`] | headers of Ethernet |
+//! | [`address`] | addresses of links, networks, sockets |
 //! | [`packet`] | a packet on its way through the layers |
+//! | [`chain`] | payload that is not copied |
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(
@@ -15,8 +26,23 @@
 
 extern crate alloc;
 
+pub mod address;
+pub mod calls;
+pub mod capture;
 pub mod chain;
+pub mod ethernet;
+pub mod interface;
+pub mod neighbor;
+pub mod net;
 pub mod packet;
+pub mod pcap;
+pub mod route;
+pub mod socket;
+pub mod wire;
 
+pub use address::{Address, Cidr, MacAddr};
+pub use calls::SocketCalls;
 pub use chain::Chain;
+pub use interface::Ifnet;
+pub use net::{KernelNet, Net, component};
 pub use packet::Packet;

@@ -26,6 +26,28 @@ pub enum Checksum {
     },
 }
 
+impl Checksum {
+    /// Completes the sum in the bytes of a whole frame whose network header begins at `network`, if that is left to do.
+    pub fn complete(self, frame: &mut [u8], network: usize) {
+        let Self::Partial { start, offset } = self else {
+            return;
+        };
+        let start = network.saturating_add(start.into());
+        let Some(transport) = frame.get_mut(start..) else {
+            return;
+        };
+        let at = usize::from(offset);
+        // UDP says with zero that there is no sum (RFC 768); 6 is the place of its sum.
+        let sum = match internet_checksum::checksum(transport) {
+            [0, 0] if offset == 6 => [0xff, 0xff],
+            sum => sum,
+        };
+        if let Some(field) = transport.get_mut(at..at.saturating_add(2)) {
+            field.copy_from_slice(&sum);
+        }
+    }
+}
+
 /// To whom the frame was addressed on its link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cast {

@@ -1,0 +1,155 @@
+//! What sockets of datagrams have in common: a queue, and the copying out of it.
+
+use alloc::{collections::VecDeque, vec::Vec};
+use bytes::{Bytes, BytesMut};
+use core::net::{IpAddr, SocketAddr};
+use rumpnet::{
+    Address, Packet,
+    socket::{Control, Domain, MsgFlags, Outgoing, Received},
+};
+use rumpuser::{Errno, Result};
+
+/// Bytes that a queue holds unless told otherwise; a datagram counts with what it costs besides its bytes.
+const LIMIT: usize = 208 << 10;
+const OVERHEAD: usize = 64;
+
+/// A datagram that was received.
+#[derive(Clone)]
+pub(crate) struct Datagram {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: IpAddr,
+    pub(crate) interface: u32,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+    pub(crate) payload: Packet,
+}
+
+/// Which of its circumstances a receiver is told.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Telling {
+    pub(crate) packet_info: bool,
+    pub(crate) ttl: bool,
+    pub(crate) tos: bool,
+}
+
+impl Telling {
+    fn control(self, datagram: &Datagram) -> Vec<Control> {
+        let info = || Control::PacketInfo {
+            address: datagram.to,
+            interface: datagram.interface,
+        };
+        let all = [
+            self.packet_info.then(info),
+            self.ttl.then_some(Control::HopLimit(datagram.ttl)),
+            self.tos.then_some(Control::TrafficClass(datagram.tos)),
+        ];
+        all.into_iter().flatten().collect()
+    }
+}
+
+/// Datagrams that wait for a receiver.
+pub(crate) struct Queue {
+    list: VecDeque<Datagram>,
+    bytes: usize,
+    pub(crate) limit: usize,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            list: VecDeque::new(),
+            bytes: 0,
+            limit: LIMIT,
+        }
+    }
+}
+
+fn cost(datagram: &Datagram) -> usize {
+    datagram.payload.len().saturating_add(OVERHEAD)
+}
+
+impl Queue {
+    /// Adds one; `false` when there is no room. One always has room, however small the limit.
+    pub(crate) fn push(&mut self, datagram: Datagram) -> bool {
+        let bytes = self.bytes.saturating_add(cost(&datagram));
+        if bytes > self.limit && !self.list.is_empty() {
+            return false;
+        }
+        self.bytes = bytes;
+        self.list.push_back(datagram);
+        true
+    }
+
+    /// The first one: taken out, or a copy of it.
+    pub(crate) fn take(
+        &mut self,
+        peek: bool,
+        telling: Telling,
+    ) -> Option<(Datagram, Vec<Control>)> {
+        let datagram = if peek {
+            self.list.front()?.clone()
+        } else {
+            let datagram = self.list.pop_front()?;
+            self.bytes = self.bytes.saturating_sub(cost(&datagram));
+            datagram
+        };
+        let control = telling.control(&datagram);
+        Some((datagram, control))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Length of the first one.
+    pub(crate) fn next_len(&self) -> usize {
+        self.list.front().map_or(0, |first| first.payload.len())
+    }
+}
+
+/// Copies a datagram to its receiver.
+pub(crate) fn copy_out(
+    datagram: &Datagram,
+    control: Vec<Control>,
+    bufs: &mut [&mut [u8]],
+    flags: MsgFlags,
+) -> Received {
+    let mut done = 0_usize;
+    for buf in bufs {
+        done = done.saturating_add(datagram.payload.copy_to(done, buf));
+    }
+    let len = datagram.payload.len();
+    let mut told = MsgFlags::empty();
+    told.set(MsgFlags::TRUNC, done < len);
+    Received {
+        len: if flags.contains(MsgFlags::TRUNC) {
+            len
+        } else {
+            done
+        },
+        from: Some(Address::Inet(datagram.from)),
+        flags: told,
+        control,
+    }
+}
+
+/// A copy of what is to be sent.
+pub(crate) fn copy_in(message: &Outgoing<'_>) -> Packet {
+    match message.bufs {
+        [one] => Packet::with_bytes(one),
+        bufs => {
+            let mut all = BytesMut::with_capacity(message.len());
+            bufs.iter().for_each(|buf| all.extend_from_slice(buf));
+            Packet::with_chain(Bytes::from(all).into())
+        }
+    }
+}
+
+/// A socket address of the right family.
+pub(crate) fn family(domain: Domain, address: &Address) -> Result<SocketAddr> {
+    let address = address.inet()?;
+    match (domain, address) {
+        (Domain::Inet, SocketAddr::V4(_)) | (Domain::Inet6, SocketAddr::V6(_)) => Ok(address),
+        _ => Err(Errno::EAFNOSUPPORT),
+    }
+}

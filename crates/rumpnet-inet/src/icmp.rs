@@ -1,0 +1,349 @@
+//! ICMP (RFC 792, RFC 1122 section 3.2.2).
+
+use crate::{
+    checksum,
+    ip::{Arrival, DEFAULT_TTL, Sending, bump},
+    ipv4::{HEADER, Header, protocol},
+    stack::Stack,
+};
+use core::net::IpAddr;
+use rumpnet::{
+    Packet,
+    packet::{Cast, Checksum},
+};
+use rumpuser::{Errno, Instant};
+
+/// Bytes of a header.
+const LEN: usize = 8;
+/// Bytes of the packet that an error returns, besides its IP header; what fits 576 bytes (RFC 1812 section 4.3.2.3).
+const QUOTED: usize = 576 - HEADER - LEN - HEADER;
+/// Errors that are sent at most in a row; one more for each millisecond (RFC 1812 section 4.3.2.8).
+const BURST: u32 = 50;
+
+mod kind {
+    pub(super) const ECHO_REPLY: u8 = 0;
+    pub(super) const UNREACHABLE: u8 = 3;
+    pub(super) const ECHO: u8 = 8;
+    pub(super) const TIME_EXCEEDED: u8 = 11;
+    pub(super) const PARAMETER: u8 = 12;
+}
+
+/// Why a packet cannot be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreachable {
+    Net,
+    Host,
+    Protocol,
+    Port,
+    /// It is larger than the MTU of the next hop.
+    TooBig(u16),
+}
+
+impl Unreachable {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Net => 0,
+            Self::Host => 1,
+            Self::Protocol => 2,
+            Self::Port => 3,
+            Self::TooBig(_) => 4,
+        }
+    }
+}
+
+/// An error that somebody has sent about a packet of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Complaint {
+    /// What a socket is told.
+    pub(crate) errno: Errno,
+    /// The connection cannot go on (RFC 1122 section 4.2.3.9).
+    pub(crate) hard: bool,
+    /// MTU of the hop that it did not pass; 0 when the router does not say.
+    pub(crate) mtu: Option<u16>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    /// Errors that may be sent, and since when.
+    tokens: u32,
+    since: Instant,
+}
+
+impl State {
+    fn allow(&mut self, now: Instant) -> bool {
+        let grown = now.since(self.since).as_millis();
+        if grown > 0 {
+            let grown = u32::try_from(grown).unwrap_or(u32::MAX);
+            self.tokens = self.tokens.saturating_add(grown).min(BURST);
+            self.since = now;
+        }
+        match self.tokens.checked_sub(1) {
+            Some(left) => {
+                self.tokens = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+fn sending(tos: u8) -> Sending {
+    Sending {
+        protocol: protocol::ICMP,
+        ttl: DEFAULT_TTL,
+        tos,
+        dont_fragment: false,
+    }
+}
+
+impl Stack {
+    pub(crate) fn icmp_input(&mut self, arrival: &Arrival, mut packet: Packet) {
+        bump(&mut self.counters.icmp_received);
+        let mut sum = internet_checksum::Checksum::new();
+        checksum::add(&mut sum, &packet);
+        let trusted = packet.meta.checksum != Checksum::InPacket;
+        let head: Option<[u8; LEN]> = packet.pull(LEN).and_then(|h| h.first_chunk().copied());
+        let Some([kind, code, _, _, _, _, m0, m1]) = head else {
+            bump(&mut self.counters.icmp_malformed);
+            return;
+        };
+        if !trusted && sum.checksum() != [0, 0] {
+            bump(&mut self.counters.icmp_malformed);
+            return;
+        }
+        match kind {
+            kind::ECHO => self.icmp_echo(arrival, packet.clone()),
+            kind::UNREACHABLE | kind::TIME_EXCEEDED | kind::PARAMETER => {
+                let mtu = u16::from_be_bytes([m0, m1]);
+                if let Some(complaint) = complaint(kind, code, mtu) {
+                    let mut quoted = packet.clone();
+                    quoted.strip(LEN);
+                    self.icmp_complaint(complaint, quoted);
+                }
+            }
+            _ => {}
+        }
+        self.raw_input(arrival, &packet);
+    }
+
+    /// Answers; not to what was sent to all (RFC 1122 section 3.2.2.6 leaves the choice).
+    fn icmp_echo(&mut self, arrival: &Arrival, mut packet: Packet) {
+        if arrival.cast != Cast::Unicast {
+            return;
+        }
+        let from = Some(arrival.destination);
+        let Ok(path) = self.path(arrival.source, from, None) else {
+            return;
+        };
+        if let Some([kind, _, c0, c1]) = packet.head_mut().get_mut(..4) {
+            let (old, sum) = ([*kind, 0], [*c0, *c1]);
+            *kind = kind::ECHO_REPLY;
+            [*c0, *c1] = internet_checksum::update(sum, &old, &[*kind, 0]);
+        }
+        packet.meta = rumpnet::packet::Meta {
+            checksum: Checksum::Valid,
+            ..Default::default()
+        };
+        bump(&mut self.counters.icmp_sent);
+        let how = sending(arrival.tos);
+        // A reply that cannot go is lost, like any packet.
+        let _ = self.ip_output(&path, &how, arrival.source, packet);
+    }
+
+    /// Somebody complains about a packet of ours: its begin is quoted.
+    fn icmp_complaint(&mut self, complaint: Complaint, mut quoted: Packet) {
+        // A quotation is cut, and its header's sum may have been changed on the way.
+        let Some(header) = quoted_header(&mut quoted) else {
+            bump(&mut self.counters.icmp_malformed);
+            return;
+        };
+        quoted.strip(header.len);
+        let source: IpAddr = header.source.into();
+        let mut ours = self.interfaces.iter().flat_map(|here| &here.addresses);
+        if !ours.any(|cidr| cidr.address() == source) {
+            return;
+        }
+        match header.protocol {
+            protocol::UDP => self.udp_complaint(&header, complaint, quoted),
+            protocol::TCP => self.tcp_complaint(&header, complaint, quoted),
+            _ => {}
+        }
+    }
+
+    /// Tells the sender of a packet (without its header) that it cannot be delivered.
+    pub(crate) fn icmp_unreachable(&mut self, to: &Arrival, packet: &Packet, why: Unreachable) {
+        if to.cast != Cast::Unicast || to.header.is_fragment() && to.header.offset != 0 {
+            return;
+        }
+        let mut whole = packet.clone();
+        if to.header.write(&mut whole).is_some() {
+            self.icmp_error(&to.header, &whole, kind::UNREACHABLE, why.code(), [0; 4]);
+        }
+    }
+
+    /// The same for a packet with its header that was to be passed on.
+    pub(crate) fn icmp_forward_error(
+        &mut self,
+        header: &Header,
+        packet: &Packet,
+        why: Unreachable,
+    ) {
+        let [m0, m1] = match why {
+            Unreachable::TooBig(mtu) => mtu.to_be_bytes(),
+            _ => [0, 0],
+        };
+        self.icmp_error(
+            header,
+            packet,
+            kind::UNREACHABLE,
+            why.code(),
+            [0, 0, m0, m1],
+        );
+    }
+
+    /// A packet has no hops left.
+    pub(crate) fn icmp_time_exceeded(&mut self, header: &Header, packet: &Packet) {
+        self.icmp_error(header, packet, kind::TIME_EXCEEDED, 0, [0; 4]);
+    }
+
+    /// The rest of a packet did not come; this is its first fragment without its header.
+    pub(crate) fn icmp_reassembly_exceeded(&mut self, header: &Header, mut packet: Packet) {
+        if header.write(&mut packet).is_some() {
+            self.icmp_error(header, &packet, kind::TIME_EXCEEDED, 1, [0; 4]);
+        }
+    }
+
+    /// A packet's next hop does not answer.
+    pub(crate) fn icmp_host_unreachable(&mut self, mut packet: Packet) {
+        let Ok(header) = Header::parse(&mut packet) else {
+            return;
+        };
+        let source = IpAddr::V4(header.source);
+        let mut ours = self.interfaces.iter().flat_map(|here| &here.addresses);
+        if ours.any(|cidr| cidr.address() == source) {
+            // Our own: its socket is told without a packet.
+            packet.strip(header.len);
+            let complaint = Complaint {
+                errno: Errno::EHOSTUNREACH,
+                hard: false,
+                mtu: None,
+            };
+            match header.protocol {
+                protocol::UDP => self.udp_complaint(&header, complaint, packet),
+                protocol::TCP => self.tcp_complaint(&header, complaint, packet),
+                _ => {}
+            }
+        } else {
+            self.icmp_forward_error(&header, &packet, Unreachable::Host);
+        }
+    }
+
+    /// Sends an error about a packet with its header (RFC 1122 section 3.2.2: never about an error, a group, a fragment).
+    fn icmp_error(&mut self, about: &Header, packet: &Packet, kind: u8, code: u8, rest: [u8; 4]) {
+        let from = about.source;
+        if from.is_unspecified() || from.is_multicast() || from.is_broadcast() || about.offset != 0
+        {
+            return;
+        }
+        if about.protocol == protocol::ICMP {
+            let mut inner = [0];
+            packet.copy_to(about.len, &mut inner);
+            if !matches!(inner, [kind::ECHO | kind::ECHO_REPLY]) {
+                return;
+            }
+        }
+        if !self.icmp.allow(self.now) {
+            bump(&mut self.counters.icmp_limited);
+            return;
+        }
+        let mut quote = [0; HEADER + QUOTED];
+        let count = packet.copy_to(0, &mut quote);
+        let mut error = Packet::with_bytes(quote.get(..count).unwrap_or_default());
+        let Some(head) = error.prepend(LEN) else {
+            return;
+        };
+        let [r0, r1, r2, r3] = rest;
+        head.copy_from_slice(&[kind, code, 0, 0, r0, r1, r2, r3]);
+        let mut sum = internet_checksum::Checksum::new();
+        checksum::add(&mut sum, &error);
+        if let Some(field) = error.head_mut().get_mut(2..4) {
+            field.copy_from_slice(&sum.checksum());
+        }
+        let to = IpAddr::V4(from);
+        // From the address that the packet was sent to, if it is ours.
+        let target = IpAddr::V4(about.destination);
+        let mut ours = self.interfaces.iter().flat_map(|here| &here.addresses);
+        let source = ours.any(|cidr| cidr.address() == target).then_some(target);
+        if let Ok(path) = self.path(to, source, None) {
+            bump(&mut self.counters.icmp_sent);
+            let _ = self.ip_output(&path, &sending(0xc0), to, error);
+        }
+    }
+}
+
+/// The header of a quoted packet, which may be cut behind it.
+fn quoted_header(quoted: &mut Packet) -> Option<Header> {
+    let first = *quoted.pull(1)?.first()?;
+    let len = usize::from(first & 15).wrapping_mul(4);
+    let bytes: &[u8; HEADER] = quoted.pull(len.max(HEADER))?.first_chunk()?;
+    let [
+        _,
+        tos,
+        _,
+        _,
+        i0,
+        i1,
+        f0,
+        _,
+        ttl,
+        protocol,
+        _,
+        _,
+        s0,
+        s1,
+        s2,
+        s3,
+        d0,
+        d1,
+        d2,
+        d3,
+    ] = *bytes;
+    (first >> 4 == 4 && len >= HEADER).then(|| Header {
+        tos,
+        id: u16::from_be_bytes([i0, i1]),
+        dont_fragment: f0 & 0x40 != 0,
+        more_fragments: f0 & 0x20 != 0,
+        offset: 0,
+        ttl,
+        protocol,
+        source: [s0, s1, s2, s3].into(),
+        destination: [d0, d1, d2, d3].into(),
+        len,
+    })
+}
+
+/// What an error means to a socket (RFC 1122 sections 3.2.2.1 and 4.2.3.9).
+fn complaint(kind: u8, code: u8, mtu: u16) -> Option<Complaint> {
+    let soft = |errno| Complaint {
+        errno,
+        hard: false,
+        mtu: None,
+    };
+    let hard = |errno| Complaint {
+        hard: true,
+        ..soft(errno)
+    };
+    Some(match (kind, code) {
+        (kind::UNREACHABLE, 2) => hard(Errno::ENOPROTOOPT),
+        (kind::UNREACHABLE, 3) => hard(Errno::ECONNREFUSED),
+        (kind::UNREACHABLE, 4) => Complaint {
+            mtu: Some(mtu),
+            ..soft(Errno::EMSGSIZE)
+        },
+        (kind::UNREACHABLE, 0 | 6 | 9 | 11) => soft(Errno::ENETUNREACH),
+        (kind::UNREACHABLE, 10 | 13) => hard(Errno::EHOSTUNREACH),
+        (kind::UNREACHABLE | kind::TIME_EXCEEDED, _) => soft(Errno::EHOSTUNREACH),
+        (kind::PARAMETER, _) => soft(Errno::EPROTO),
+        _ => return None,
+    })
+}

@@ -1,0 +1,494 @@
+//! IPv4: what comes in, what goes out, forwarding (RFC 791, RFC 1122 section 3, RFC 1812).
+
+use crate::{
+    checksum, icmp,
+    ipv4::{Header, Malformed, protocol},
+    reassembly::{Key, Reassembly},
+    stack::{Attached, NO_ROUTE, Path, Stack},
+};
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
+use rumpnet::{
+    Packet,
+    interface::{Features, Link},
+    packet::{Cast, Checksum},
+};
+use rumpuser::{Errno, Host, Instant, Result};
+
+/// Hops that a packet may take (RFC 1122 section 3.2.1.7, RFC 1700).
+pub(crate) const DEFAULT_TTL: u8 = 64;
+
+/// What IPv4 keeps.
+pub(crate) struct State {
+    next_id: u16,
+    reassembly: Reassembly,
+    /// Packets for others are passed on.
+    pub(crate) forwarding: bool,
+}
+
+impl State {
+    pub(crate) fn new(host: &dyn Host) -> Self {
+        let [low, high, ..] = crate::stack::Inet::random_u64(host).to_ne_bytes();
+        Self {
+            next_id: u16::from_ne_bytes([low, high]),
+            reassembly: Reassembly::default(),
+            forwarding: false,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.reassembly.deadline()
+    }
+}
+
+/// How a packet came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// Number of the interface; 0 when this host sent it.
+    pub(crate) interface: u32,
+    pub(crate) source: IpAddr,
+    pub(crate) destination: IpAddr,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+    /// It was meant for more than this host.
+    pub(crate) cast: Cast,
+    /// Its header.
+    pub(crate) header: Header,
+}
+
+/// What a packet is sent with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sending {
+    pub(crate) protocol: u8,
+    pub(crate) ttl: u8,
+    pub(crate) tos: u8,
+    /// Routers must not fragment it (path MTU discovery, RFC 1191).
+    pub(crate) dont_fragment: bool,
+}
+
+/// To whom a destination belongs.
+enum Owner {
+    This(Cast),
+    Other,
+}
+
+impl Stack {
+    /// An IP packet has come.
+    pub(crate) fn ip_input(&mut self, interface: u32, mut packet: Packet) {
+        bump(&mut self.counters.ip_received);
+        let header = match Header::parse(&mut packet) {
+            Ok(header) => header,
+            Err(Malformed::Truncated | Malformed::Header | Malformed::Checksum) => {
+                bump(&mut self.counters.ip_malformed);
+                return;
+            }
+        };
+        if !self.plausible(interface, &header) {
+            bump(&mut self.counters.ip_malformed);
+            return;
+        }
+        let cast = match self.owner(interface, header.destination) {
+            Owner::This(cast) => cast,
+            Owner::Other => {
+                if interface != 0 && packet.meta.cast == Cast::Unicast {
+                    self.forward(header, packet);
+                }
+                return;
+            }
+        };
+        // Source routes are for others to follow (RFC 7126 section 4.3): refused at the end as well.
+        let options = packet.pull(header.len).and_then(|bytes| bytes.get(20..));
+        if options.is_some_and(source_routed) {
+            bump(&mut self.counters.ip_malformed);
+            return;
+        }
+        packet.strip(header.len);
+        let arrival = Arrival {
+            interface,
+            source: header.source.into(),
+            destination: header.destination.into(),
+            ttl: header.ttl,
+            tos: header.tos,
+            cast,
+            header,
+        };
+        if header.is_fragment() {
+            bump(&mut self.counters.ip_fragments_received);
+            let key = Key::new(&header);
+            match self.ip.reassembly.add(key, &header, packet, self.now) {
+                Ok(Some(whole)) => {
+                    bump(&mut self.counters.ip_reassembled);
+                    packet = whole;
+                }
+                Ok(None) => return,
+                Err(()) => {
+                    bump(&mut self.counters.ip_reassembly_failed);
+                    return;
+                }
+            }
+        }
+        self.deliver(&arrival, packet);
+    }
+
+    /// Hands a whole packet, without its IP header, to its protocol.
+    fn deliver(&mut self, arrival: &Arrival, packet: Packet) {
+        bump(&mut self.counters.ip_delivered);
+        match arrival.header.protocol {
+            protocol::TCP => self.tcp_input(arrival, packet),
+            protocol::UDP => self.udp_input(arrival, packet),
+            protocol::ICMP => self.icmp_input(arrival, packet),
+            _ => {
+                if !self.raw_input(arrival, &packet) {
+                    bump(&mut self.counters.ip_no_protocol);
+                    self.icmp_unreachable(arrival, &packet, icmp::Unreachable::Protocol);
+                }
+            }
+        }
+    }
+
+    /// Whether a packet can be: addresses that nobody sends from or to (RFC 1122 section 3.2.1.3).
+    fn plausible(&self, interface: u32, header: &Header) -> bool {
+        let (source, destination) = (header.source, header.destination);
+        if source.is_multicast() || source.is_broadcast() {
+            return false;
+        }
+        let loopback = source.is_loopback() || destination.is_loopback();
+        let on_loopback = |here: &Attached| here.ifnet.link() == Link::Loopback;
+        !loopback || interface == 0 || self.attached(interface).is_some_and(on_loopback)
+    }
+
+    /// Whether a destination is this host, in the weak host model (RFC 1122 section 3.3.4.2).
+    fn owner(&self, interface: u32, destination: Ipv4Addr) -> Owner {
+        if interface == 0 {
+            return Owner::This(Cast::Unicast);
+        }
+        if destination.is_broadcast() {
+            return Owner::This(Cast::Broadcast);
+        }
+        if destination.is_multicast() {
+            let joined = self.attached(interface).is_some_and(|here| {
+                destination == Ipv4Addr::new(224, 0, 0, 1)
+                    || here.groups.iter().any(|(group, _)| *group == destination)
+            });
+            return if joined {
+                Owner::This(Cast::Multicast)
+            } else {
+                Owner::Other
+            };
+        }
+        let mut addresses = self.interfaces.iter().flat_map(|here| &here.addresses);
+        if addresses.any(|cidr| cidr.address() == destination) {
+            return Owner::This(Cast::Unicast);
+        }
+        let here = self.attached(interface).into_iter();
+        let mut networks = here.flat_map(|here| &here.addresses);
+        if networks.any(|cidr| cidr.broadcast() == Some(destination)) {
+            return Owner::This(Cast::Broadcast);
+        }
+        // An interface without an address takes what is sent to it by its link address: DHCP (RFC 2131 section 4.1).
+        let bare = |here: &Attached| here.addresses.is_empty() && !self.ip.forwarding;
+        if self.attached(interface).is_some_and(bare) {
+            return Owner::This(Cast::Unicast);
+        }
+        Owner::Other
+    }
+
+    /// The way to a destination. `from`: the source that it shall have.
+    ///
+    /// # Errors
+    /// `ENETUNREACH`: there is no route. `EADDRNOTAVAIL`: `from` is not an address of this host.
+    pub(crate) fn path(&self, to: IpAddr, from: Option<IpAddr>, by: Option<u32>) -> Result<Path> {
+        let mut ours = self.interfaces.iter().flat_map(|here| {
+            let index = here.ifnet.index();
+            here.addresses.iter().map(move |cidr| (index, *cidr))
+        });
+        if let Some((interface, _)) = ours.find(|(_, cidr)| cidr.address() == to) {
+            return Ok(Path {
+                interface,
+                next_hop: to,
+                source: from.unwrap_or(to),
+                mtu: u32::from(u16::MAX),
+                local: true,
+                broadcast: false,
+            });
+        }
+        let up = |interface: u32| self.attached(interface).filter(|here| here.ifnet.is_up());
+        let wanted = |interface: u32| by.is_none_or(|by| by == interface);
+        let route = self.routes.find(to, |route| {
+            wanted(route.interface) && up(route.interface).is_some()
+        });
+        let (interface, gateway, source) = match (route, by) {
+            (Some(route), _) => (route.interface, route.gateway, route.source),
+            // Without a route what is bound to an interface may still speak to its link: groups, all hosts.
+            (None, Some(by)) => (by, None, None),
+            (None, None) if to.is_multicast() || to == IpAddr::V4(Ipv4Addr::BROADCAST) => {
+                let usable = |here: &&Attached| {
+                    here.ifnet.is_up() && matches!(here.ifnet.link(), Link::Ethernet(_))
+                };
+                let first = self.interfaces.iter().find(usable).ok_or(NO_ROUTE)?;
+                (first.ifnet.index(), None, None)
+            }
+            (None, None) => return Err(NO_ROUTE),
+        };
+        let here = up(interface).ok_or(NO_ROUTE)?;
+        let next_hop = gateway.unwrap_or(to);
+        let source = match (from.or(source), next_hop) {
+            (Some(source), _) => source,
+            (None, IpAddr::V4(next_hop)) => here
+                .source_v4(next_hop)
+                .map_or(Ipv4Addr::UNSPECIFIED.into(), IpAddr::V4),
+            (None, IpAddr::V6(_)) => return Err(Errno::EADDRNOTAVAIL),
+        };
+        let broadcast = to == IpAddr::V4(Ipv4Addr::BROADCAST)
+            || here
+                .addresses
+                .iter()
+                .any(|cidr| cidr.broadcast().map(IpAddr::V4) == Some(to));
+        Ok(Path {
+            interface,
+            next_hop,
+            source,
+            mtu: here.ifnet.mtu(),
+            local: false,
+            broadcast,
+        })
+    }
+
+    /// Whether the sum of a packet that goes this way can be left to the device.
+    pub(crate) fn offloads(&self, path: &Path, features: Features) -> bool {
+        path.local
+            || self
+                .attached(path.interface)
+                .is_some_and(|here| here.ifnet.features().contains(features))
+    }
+
+    /// Completes the transport header of a packet: puts the checksum, or leaves it to the device, at `offset` of the header.
+    pub(crate) fn put_checksum(
+        &self,
+        path: &Path,
+        sending: &Sending,
+        destination: IpAddr,
+        packet: &mut Packet,
+        offset: u16,
+    ) {
+        let at = usize::from(offset);
+        let (source, protocol, len) = (path.source, sending.protocol, packet.len());
+        let mut sum = checksum::pseudo(source, destination, protocol, len);
+        let whole = packet.meta.segment > 0
+            || len.saturating_add(20) <= usize::try_from(path.mtu).unwrap_or(usize::MAX);
+        let bytes = if whole && self.offloads(path, Features::CHECKSUM) {
+            packet.meta.checksum = Checksum::Partial { start: 20, offset };
+            checksum::partial(&sum)
+        } else {
+            packet.meta.checksum = Checksum::Valid;
+            if let Some(field) = packet.head_mut().get_mut(at..at.saturating_add(2)) {
+                field.fill(0);
+            }
+            checksum::add(&mut sum, packet);
+            match sum.checksum() {
+                // No sum at all means something else for UDP (RFC 768).
+                [0, 0] if protocol == protocol::UDP => [0xff, 0xff],
+                sum => sum,
+            }
+        };
+        let field = packet.head_mut().get_mut(at..at.saturating_add(2));
+        if let Some(field) = field {
+            field.copy_from_slice(&bytes);
+        }
+    }
+
+    /// Sends a packet that begins with its transport header.
+    ///
+    /// # Errors
+    /// `EMSGSIZE`: it does not fit, and may not be fragmented.
+    pub(crate) fn ip_output(
+        &mut self,
+        path: &Path,
+        sending: &Sending,
+        destination: IpAddr,
+        mut packet: Packet,
+    ) -> Result<()> {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (path.source, destination) else {
+            return Err(Errno::EAFNOSUPPORT);
+        };
+        bump(&mut self.counters.ip_sent);
+        self.ip.next_id = self.ip.next_id.wrapping_add(1);
+        let header = Header {
+            tos: sending.tos,
+            id: self.ip.next_id,
+            dont_fragment: sending.dont_fragment,
+            more_fragments: false,
+            offset: 0,
+            ttl: sending.ttl,
+            protocol: sending.protocol,
+            source,
+            destination,
+            len: 20,
+        };
+        let mtu = usize::try_from(path.mtu).unwrap_or(usize::MAX);
+        let fits = packet.len().saturating_add(20) <= mtu;
+        if fits || packet.meta.segment > 0 {
+            header.write(&mut packet).ok_or(Errno::EMSGSIZE)?;
+            self.path_output(path, packet);
+            return Ok(());
+        }
+        if sending.dont_fragment {
+            return Err(Errno::EMSGSIZE);
+        }
+        if packet.len().saturating_add(20) > usize::from(u16::MAX) {
+            return Err(Errno::EMSGSIZE);
+        }
+        for fragment in fragments(&header, packet, mtu) {
+            bump(&mut self.counters.ip_fragments_sent);
+            self.path_output(path, fragment);
+        }
+        Ok(())
+    }
+
+    /// Passes a packet on.
+    fn forward(&mut self, header: Header, mut packet: Packet) {
+        let destination = header.destination;
+        let local_only = destination.is_link_local() || header.source.is_link_local();
+        if !self.ip.forwarding || destination.is_multicast() || local_only {
+            return;
+        }
+        let options = packet.pull(header.len).and_then(|bytes| bytes.get(20..));
+        if options.is_some_and(source_routed) {
+            return;
+        }
+        if header.ttl <= 1 {
+            self.icmp_time_exceeded(&header, &packet);
+            return;
+        }
+        let Ok(path) = self.path(destination.into(), Some(header.source.into()), None) else {
+            bump(&mut self.counters.ip_no_route);
+            self.icmp_forward_error(&header, &packet, icmp::Unreachable::Net);
+            return;
+        };
+        let mtu = usize::try_from(path.mtu).unwrap_or(usize::MAX);
+        bump(&mut self.counters.ip_forwarded);
+        let large = packet.meta.segment > 0 && self.offloads(&path, Features::LARGE);
+        if packet.len() > mtu && !large {
+            if header.dont_fragment {
+                let next = u16::try_from(mtu).unwrap_or(u16::MAX);
+                self.icmp_forward_error(&header, &packet, icmp::Unreachable::TooBig(next));
+                return;
+            }
+            packet.strip(header.len);
+            let header = Header {
+                ttl: header.ttl.wrapping_sub(1),
+                len: 20,
+                ..header
+            };
+            for fragment in fragments(&header, packet, mtu) {
+                self.path_output(&path, fragment);
+            }
+            return;
+        }
+        if let Some(bytes) = packet.pull(header.len) {
+            decrement_ttl(bytes);
+        }
+        self.path_output(&path, packet);
+    }
+
+    /// Gives up packets whose fragments did not all come, and tells their senders.
+    pub(crate) fn ip_expire(&mut self) {
+        let now = self.now;
+        for first in self.ip.reassembly.expire(now) {
+            bump(&mut self.counters.ip_reassembly_failed);
+            if let Some((header, packet)) = first {
+                self.icmp_reassembly_exceeded(&header, packet);
+            }
+        }
+    }
+}
+
+/// Takes one hop off a header, and mends its checksum (RFC 1624).
+fn decrement_ttl(header: &mut [u8]) {
+    if let Some([ttl, protocol, c0, c1]) = header.get_mut(8..12) {
+        let (old, sum) = ([*ttl, *protocol], [*c0, *c1]);
+        *ttl = ttl.wrapping_sub(1);
+        [*c0, *c1] = internet_checksum::update(sum, &old, &[*ttl, *protocol]);
+    }
+}
+
+/// Whether options have a route that the sender wants a packet to take.
+fn source_routed(mut options: &[u8]) -> bool {
+    const LOOSE: u8 = 131;
+    const STRICT: u8 = 137;
+    while let Some((kind, rest)) = options.split_first() {
+        match kind {
+            0 => return false,
+            1 => options = rest,
+            &LOOSE | &STRICT => return true,
+            _ => {
+                let len = rest.first().copied().unwrap_or(0);
+                if len < 2 {
+                    return false;
+                }
+                options = options.get(usize::from(len)..).unwrap_or_default();
+            }
+        }
+    }
+    false
+}
+
+/// Cuts a packet, without its header, into fragments with theirs.
+fn fragments(header: &Header, packet: Packet, mtu: usize) -> Vec<Packet> {
+    let piece = mtu.saturating_sub(20) & !7;
+    let mut rest = packet.into_chain();
+    let mut fragments = Vec::new();
+    let mut offset = 0_usize;
+    while !rest.is_empty() && piece > 0 {
+        let part = rest.split_to(piece);
+        let next = offset.saturating_add(part.len());
+        let mut fragment = Packet::with_chain(part);
+        let own = Header {
+            more_fragments: !rest.is_empty() || header.more_fragments,
+            offset: u16::try_from(offset.saturating_add(header.offset.into())).unwrap_or(u16::MAX),
+            ..*header
+        };
+        if own.write(&mut fragment).is_some() {
+            fragments.push(fragment);
+        }
+        offset = next;
+    }
+    fragments
+}
+
+pub(crate) fn bump(counter: &mut u64) {
+    *counter = counter.wrapping_add(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_of_the_sender_are_found() {
+        assert!(source_routed(&[1, 131, 7, 4, 10, 0, 0, 1]));
+        assert!(source_routed(&[7, 3, 4, 137, 3, 4]));
+        assert!(!source_routed(&[148, 4, 0, 0, 0, 0, 131, 3]));
+        assert!(!source_routed(&[68, 0, 131]));
+    }
+
+    #[test]
+    fn one_hop_less() {
+        let mut packet = Packet::new();
+        let header = Header {
+            tos: 0,
+            id: 7,
+            dont_fragment: false,
+            more_fragments: false,
+            offset: 0,
+            ttl: 64,
+            protocol: 17,
+            source: Ipv4Addr::new(10, 0, 0, 1),
+            destination: Ipv4Addr::new(10, 0, 0, 2),
+            len: 20,
+        };
+        header.write(&mut packet).unwrap();
+        decrement_ttl(packet.head_mut());
+        assert_eq!(Header::parse(&mut packet).unwrap().ttl, 63);
+    }
+}

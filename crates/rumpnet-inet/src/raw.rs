@@ -1,0 +1,296 @@
+//! Raw sockets: packets of one protocol with their IP header.
+
+use crate::{
+    datagram::{Datagram, Queue, Telling, copy_in, copy_out, family},
+    ip::{Arrival, DEFAULT_TTL, Sending},
+    ipv4,
+    stack::{Inet, Stack},
+};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use rumpkern::{Cred, file::Ready};
+use rumpnet::{
+    Address, Packet,
+    packet::Checksum,
+    socket::{Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt},
+};
+use rumpuser::{Errno, Event, Instant, Result};
+use slab::Slab;
+
+/// The raw sockets.
+#[derive(Default)]
+pub(crate) struct Raw {
+    sockets: Slab<Rawcb>,
+}
+
+struct Rawcb {
+    /// Packets of this protocol; 255 receives none (`IPPROTO_RAW`).
+    protocol: u8,
+    local: Option<IpAddr>,
+    peer: Option<IpAddr>,
+    queue: Queue,
+    event: Option<Arc<dyn Event>>,
+    closed_read: bool,
+    closed_write: bool,
+    /// What is sent begins with an IP header.
+    header_included: bool,
+    ttl: u8,
+    tos: u8,
+    telling: Telling,
+}
+
+impl Raw {
+    fn get(&mut self, id: usize) -> Result<&mut Rawcb> {
+        self.sockets.get_mut(id).ok_or(Errno::EBADF)
+    }
+}
+
+impl Stack {
+    /// Gives every socket that wants it a copy of a packet without its IP header; whether there was one.
+    pub(crate) fn raw_input(&mut self, arrival: &Arrival, packet: &Packet) -> bool {
+        let (source, destination) = (arrival.source, arrival.destination);
+        let wants = |socket: &Rawcb| {
+            socket.protocol == arrival.header.protocol
+                && !socket.closed_read
+                && socket.local.is_none_or(|local| local == destination)
+                && socket.peer.is_none_or(|peer| peer == source)
+        };
+        let mut events = Vec::new();
+        let mut any = false;
+        for (_, socket) in self.raw.sockets.iter_mut().filter(|(_, s)| wants(s)) {
+            any = true;
+            let mut payload = packet.clone();
+            if arrival.header.write(&mut payload).is_none() {
+                continue;
+            }
+            let queued = socket.queue.push(Datagram {
+                from: SocketAddr::new(source, 0),
+                to: destination,
+                interface: arrival.interface,
+                ttl: arrival.ttl,
+                tos: arrival.tos,
+                payload,
+            });
+            if queued {
+                events.push(socket.event.clone());
+            }
+        }
+        events.iter().for_each(|event| self.wake(event.as_ref()));
+        any
+    }
+
+    fn raw_send(&mut self, id: usize, message: &Outgoing<'_>, mut packet: Packet) -> Result<usize> {
+        let len = packet.len();
+        let socket = self.raw.get(id)?;
+        if socket.closed_write {
+            return Err(Errno::EPIPE);
+        }
+        let to = match (message.to, socket.peer) {
+            (Some(to), _) => family(Domain::Inet, to)?.ip(),
+            (None, Some(peer)) => peer,
+            (None, None) => return Err(Errno::EDESTADDRREQ),
+        };
+        if len > usize::from(u16::MAX).saturating_sub(ipv4::HEADER) {
+            return Err(Errno::EMSGSIZE);
+        }
+        let mut how = Sending {
+            protocol: socket.protocol,
+            ttl: socket.ttl,
+            tos: socket.tos,
+            dont_fragment: false,
+        };
+        let mut from = socket.local;
+        packet.meta.checksum = Checksum::Valid;
+        if socket.header_included {
+            // Of the caller's header the protocol, addresses, time to live and type of service count; lengths and sums are filled in.
+            let fixed: [u8; ipv4::HEADER] = packet
+                .pull(ipv4::HEADER)
+                .and_then(|bytes| bytes.first_chunk().copied())
+                .ok_or(Errno::EINVAL)?;
+            if fixed[0] != 0x45 {
+                return Err(Errno::EINVAL);
+            }
+            how.protocol = fixed[9];
+            (how.ttl, how.tos, how.dont_fragment) = (fixed[8], fixed[1], fixed[6] & 0x40 != 0);
+            let source = Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15]);
+            from = (!source.is_unspecified()).then_some(source.into()).or(from);
+            packet.strip(ipv4::HEADER);
+        }
+        let path = self.path(to, from, None)?;
+        self.ip_output(&path, &how, to, packet)?;
+        Ok(len)
+    }
+}
+
+/// A raw socket.
+pub(crate) struct RawSocket {
+    inet: Arc<Inet>,
+    id: usize,
+}
+
+impl RawSocket {
+    fn of<R>(&self, body: impl FnOnce(&mut Rawcb) -> R) -> Result<R> {
+        self.inet.with(|stack| stack.raw.get(self.id).map(body))
+    }
+
+    fn event(&self) -> Result<Arc<dyn Event>> {
+        self.of(|socket| {
+            let new = || self.inet.host.event();
+            socket.event.get_or_insert_with(new).clone()
+        })
+    }
+}
+
+impl Endpoint for RawSocket {
+    fn kind(&self) -> Kind {
+        Kind::Raw
+    }
+
+    fn bind(&self, address: &Address, _cred: &Cred) -> Result<()> {
+        let ip = family(Domain::Inet, address)?.ip();
+        self.inet.with(|stack| {
+            let mut all = stack.interfaces.iter().flat_map(|here| &here.addresses);
+            if !ip.is_unspecified() && !all.any(|cidr| cidr.address() == ip) {
+                return Err(Errno::EADDRNOTAVAIL);
+            }
+            stack.raw.get(self.id)?.local = Some(ip).filter(|ip| !ip.is_unspecified());
+            Ok(())
+        })
+    }
+
+    fn connect(&self, address: &Address, _cred: &Cred) -> Result<()> {
+        let peer = match address {
+            Address::Unspecified => None,
+            address => Some(family(Domain::Inet, address)?.ip()),
+        };
+        self.of(|socket| socket.peer = peer)
+    }
+
+    fn send(&self, message: &Outgoing<'_>) -> Result<usize> {
+        if message.flags.contains(MsgFlags::OOB) || !message.control.is_empty() {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let packet = copy_in(message);
+        self.inet
+            .with(|stack| stack.raw_send(self.id, message, packet))
+    }
+
+    fn receive(&self, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
+        let taken = self.of(|socket| {
+            let telling = socket.telling;
+            match socket.queue.take(flags.contains(MsgFlags::PEEK), telling) {
+                Some(taken) => Ok(Some(taken)),
+                None if socket.closed_read => Ok(None),
+                None => Err(Errno::EAGAIN),
+            }
+        })??;
+        Ok(taken.map_or_else(Received::default, |(datagram, control)| {
+            copy_out(&datagram, control, bufs, flags)
+        }))
+    }
+
+    fn shutdown(&self, how: Shutdown) -> Result<()> {
+        self.inet.with(|stack| {
+            let socket = stack.raw.get(self.id)?;
+            socket.closed_read |= how.reads();
+            socket.closed_write |= how.writes();
+            let event = socket.event.clone();
+            stack.wake(event.as_ref());
+            Ok(())
+        })
+    }
+
+    fn local(&self) -> Result<Address> {
+        let local = self.of(|socket| socket.local)?;
+        Ok(SocketAddr::new(local.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), 0).into())
+    }
+
+    fn peer(&self) -> Result<Address> {
+        let peer = self.of(|socket| socket.peer)?.ok_or(Errno::ENOTCONN)?;
+        Ok(SocketAddr::new(peer, 0).into())
+    }
+
+    fn set_option(&self, option: &SockOpt) -> Result<()> {
+        self.of(|socket| {
+            match option {
+                SockOpt::HeaderIncluded(on) => socket.header_included = *on,
+                SockOpt::Ttl(ttl) => socket.ttl = *ttl,
+                SockOpt::Tos(tos) => socket.tos = *tos,
+                SockOpt::PacketInfo(on) => socket.telling.packet_info = *on,
+                SockOpt::ReceiveTtl(on) => socket.telling.ttl = *on,
+                SockOpt::ReceiveTos(on) => socket.telling.tos = *on,
+                SockOpt::ReceiveBuffer(bytes) => socket.queue.limit = *bytes,
+                _ => return Err(Errno::ENOPROTOOPT),
+            }
+            Ok(())
+        })?
+    }
+
+    fn option(&self, which: &SockOpt) -> Result<SockOpt> {
+        self.of(|socket| {
+            Ok(match which {
+                SockOpt::HeaderIncluded(_) => SockOpt::HeaderIncluded(socket.header_included),
+                SockOpt::Ttl(_) => SockOpt::Ttl(socket.ttl),
+                SockOpt::Tos(_) => SockOpt::Tos(socket.tos),
+                SockOpt::ReceiveBuffer(_) => SockOpt::ReceiveBuffer(socket.queue.limit),
+                SockOpt::Kind(_) => SockOpt::Kind(Kind::Raw),
+                SockOpt::Error(_) => SockOpt::Error(None),
+                _ => return Err(Errno::ENOPROTOOPT),
+            })
+        })?
+    }
+
+    fn poll(&self) -> Ready {
+        self.of(|socket| {
+            let mut ready = Ready::OUT;
+            ready.set(Ready::IN, !socket.queue.is_empty() || socket.closed_read);
+            ready
+        })
+        .unwrap_or(Ready::ERR)
+    }
+
+    fn readable(&self) -> usize {
+        self.of(|socket| socket.queue.next_len()).unwrap_or(0)
+    }
+
+    fn ticket(&self) -> u64 {
+        self.event().map_or(0, |event| event.ticket())
+    }
+
+    fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
+        self.event().is_ok_and(|event| event.wait(ticket, deadline))
+    }
+
+    fn close(&self) -> Result<()> {
+        self.shutdown(Shutdown::Both)
+    }
+}
+
+impl Drop for RawSocket {
+    fn drop(&mut self) {
+        self.inet
+            .with(|stack| stack.raw.sockets.try_remove(self.id));
+    }
+}
+
+/// The family's raw sockets.
+pub(crate) fn socket(inet: &Arc<Inet>, protocol: u8) -> Box<dyn Endpoint> {
+    let socket = Rawcb {
+        protocol,
+        local: None,
+        peer: None,
+        queue: Queue::default(),
+        event: None,
+        closed_read: false,
+        closed_write: false,
+        header_included: false,
+        ttl: DEFAULT_TTL,
+        tos: 0,
+        telling: Telling::default(),
+    };
+    let id = inet.with(|stack| stack.raw.sockets.insert(socket));
+    Box::new(RawSocket {
+        inet: inet.clone(),
+        id,
+    })
+}

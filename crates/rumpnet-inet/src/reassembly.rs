@@ -1,0 +1,241 @@
+//! Putting fragments together (RFC 791 section 3.2, RFC 815), with bounds for whatever comes.
+
+use crate::ipv4::Header;
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::{net::Ipv4Addr, time::Duration};
+use rumpnet::{Chain, Packet, packet::Checksum};
+use rumpuser::Instant;
+
+/// Packets of which parts are missing at most.
+const MOST: usize = 256;
+/// Bytes that all of them may hold.
+const MEMORY: usize = 4 << 20;
+/// What a fragment costs besides its bytes.
+const OVERHEAD: usize = 256;
+/// How long the rest may take (RFC 1122 section 3.3.2 wants a fixed value; 30 seconds is the field's).
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What fragments of one packet have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: u8,
+    id: u16,
+}
+
+impl Key {
+    pub(crate) const fn new(header: &Header) -> Self {
+        Self {
+            source: header.source,
+            destination: header.destination,
+            protocol: header.protocol,
+            id: header.id,
+        }
+    }
+}
+
+struct Partial {
+    parts: BTreeMap<usize, Chain>,
+    /// Length of the whole, when the last fragment is there.
+    total: Option<usize>,
+    have: usize,
+    /// Of the first fragment, for the error that is sent when the rest does not come.
+    first: Option<Header>,
+    until: Instant,
+}
+
+/// The first fragment of a packet that was never complete, if it came.
+pub(crate) type First = Option<(Header, Packet)>;
+
+/// All packets of which parts are missing.
+#[derive(Default)]
+pub(crate) struct Reassembly {
+    partial: BTreeMap<Key, Partial>,
+    memory: usize,
+}
+
+impl Reassembly {
+    /// Takes a fragment without its header. Returns the packet when it is the last one that was missing.
+    ///
+    /// # Errors
+    /// The packet is given up: fragments overlap (which only an attacker's do, RFC 5722), it would be too long, or there is no room.
+    pub(crate) fn add(
+        &mut self,
+        key: Key,
+        header: &Header,
+        packet: Packet,
+        now: Instant,
+    ) -> Result<Option<Packet>, ()> {
+        let from = usize::from(header.offset);
+        let end = from.saturating_add(packet.len());
+        let aligned = packet.len().is_multiple_of(8) && !packet.is_empty();
+        if header.more_fragments && !aligned || end > usize::from(u16::MAX).saturating_sub(20) {
+            self.forget(key);
+            return Err(());
+        }
+        let cost = packet.len().saturating_add(OVERHEAD);
+        while self.memory.saturating_add(cost) > MEMORY || self.partial.len() >= MOST {
+            if self.partial.contains_key(&key) && self.partial.len() == 1 {
+                break;
+            }
+            let oldest = self.partial.iter().filter(|(other, _)| **other != key);
+            let oldest = oldest.min_by_key(|(_, partial)| partial.until);
+            match oldest.map(|(other, _)| *other) {
+                Some(other) => self.forget(other),
+                None => break,
+            }
+        }
+        let partial = self.partial.entry(key).or_insert_with(|| Partial {
+            parts: BTreeMap::new(),
+            total: None,
+            have: 0,
+            first: None,
+            until: now.after(PATIENCE),
+        });
+        let before = partial.parts.range(..end).next_back();
+        let overlaps = before.is_some_and(|(at, part)| at.saturating_add(part.len()) > from);
+        let beyond = partial.total.is_some_and(|total| end > total);
+        let last = !header.more_fragments;
+        let short = last && partial.have > 0 && {
+            let furthest = partial.parts.last_key_value();
+            furthest.is_some_and(|(at, part)| at.saturating_add(part.len()) > end)
+        };
+        let again = last && partial.total.is_some_and(|total| total != end);
+        // The same fragment twice is a duplicate, not an attack.
+        if let Some((at, part)) = before
+            && *at == from
+            && part.len() == packet.len()
+        {
+            return Ok(None);
+        }
+        if overlaps || beyond || short || again {
+            self.forget(key);
+            return Err(());
+        }
+        if from == 0 {
+            partial.first = Some(*header);
+        }
+        if last {
+            partial.total = Some(end);
+        }
+        partial.have = partial.have.saturating_add(packet.len());
+        self.memory = self.memory.saturating_add(cost);
+        partial.parts.insert(from, packet.into_chain());
+        if partial.total != Some(partial.have) {
+            return Ok(None);
+        }
+        let Some(done) = self.take(key) else {
+            return Err(());
+        };
+        let mut whole = Chain::new();
+        done.parts.into_values().for_each(|part| whole.append(part));
+        let mut whole = Packet::with_chain(whole);
+        whole.meta.checksum = Checksum::InPacket;
+        Ok(Some(whole))
+    }
+
+    fn take(&mut self, key: Key) -> Option<Partial> {
+        let partial = self.partial.remove(&key)?;
+        let cost = partial.parts.len().saturating_mul(OVERHEAD);
+        self.memory = self
+            .memory
+            .saturating_sub(cost.saturating_add(partial.have));
+        Some(partial)
+    }
+
+    fn forget(&mut self, key: Key) {
+        drop(self.take(key));
+    }
+
+    /// When the first of them is given up.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.partial.values().map(|partial| partial.until).min()
+    }
+
+    /// Gives up those whose time is over.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<First> {
+        let due = self.partial.iter().filter(|(_, p)| p.until <= now);
+        let due: Vec<Key> = due.map(|(key, _)| *key).collect();
+        let gone = due.into_iter().filter_map(|key| self.take(key));
+        gone.map(|mut partial| {
+            let packet = Packet::with_chain(partial.parts.remove(&0)?);
+            Some((partial.first?, packet))
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    fn fragment(id: u16, from: usize, len: usize, more: bool) -> (Header, Packet) {
+        let header = Header {
+            tos: 0,
+            id,
+            dont_fragment: false,
+            more_fragments: more,
+            offset: u16::try_from(from).unwrap(),
+            ttl: 1,
+            protocol: 17,
+            source: Ipv4Addr::LOCALHOST,
+            destination: Ipv4Addr::LOCALHOST,
+            len: 20,
+        };
+        let bytes: Vec<u8> = (from..from.saturating_add(len))
+            .map(|n| n.to_le_bytes()[0])
+            .collect();
+        (header, Packet::with_chain(Bytes::from(bytes).into()))
+    }
+
+    fn add(r: &mut Reassembly, (header, packet): (Header, Packet)) -> Result<Option<Packet>, ()> {
+        r.add(Key::new(&header), &header, packet, Instant(0))
+    }
+
+    proptest! {
+        /// In any order, with some twice.
+        #[test]
+        fn any_order(order in Just((0..7_usize).chain([2, 5]).collect::<Vec<_>>()).prop_shuffle()) {
+            let mut r = Reassembly::default();
+            let mut whole = None;
+            for n in order {
+                let done = add(&mut r, fragment(1, n.saturating_mul(16), if n == 6 { 5 } else { 16 }, n < 6)).unwrap();
+                whole = whole.or(done);
+            }
+            let whole: Vec<u8> = whole.unwrap().pieces().flatten().copied().collect();
+            let wanted: Vec<u8> = (0..101).collect();
+            prop_assert_eq!(whole, wanted);
+        }
+    }
+
+    #[test]
+    fn overlapping_fragments_give_up_the_packet() {
+        let mut r = Reassembly::default();
+        assert_eq!(
+            add(&mut r, fragment(1, 0, 24, true)).unwrap().map(|_| ()),
+            None
+        );
+        assert!(add(&mut r, fragment(1, 16, 16, true)).is_err());
+        assert_eq!((r.partial.len(), r.memory), (0, 0));
+        assert!(add(&mut r, fragment(2, 65_512, 24, false)).is_err());
+        assert!(add(&mut r, fragment(2, 0, 7, true)).is_err());
+        assert!(add(&mut r, fragment(3, 64, 8, false)).is_ok());
+        assert!(add(&mut r, fragment(3, 72, 8, true)).is_err());
+    }
+
+    #[test]
+    fn memory_is_bounded_and_time_as_well() {
+        let mut r = Reassembly::default();
+        for id in 0..2_000 {
+            assert!(add(&mut r, fragment(id, 0, 16_000, true)).is_ok());
+            assert!(r.memory <= MEMORY && r.partial.len() <= MOST);
+        }
+        assert_eq!(r.deadline(), Some(Instant(0).after(PATIENCE)));
+        let gone = r.expire(Instant(0).after(PATIENCE));
+        assert!(gone.len() > 100 && gone.iter().all(Option::is_some));
+        assert_eq!((r.memory, r.deadline()), (0, None));
+    }
+}

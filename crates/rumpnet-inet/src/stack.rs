@@ -1,0 +1,504 @@
+//! The state of the stack, and who works on it.
+//!
+//! All state of a kernel's Internet family is behind one lock. Whoever holds it - a system call, a device with frames, the clock -
+//! also does the work that others left at the door in the meantime ([`Inet::with`]), and sends frames and wakes sleepers after it has let
+//! go. The thread that sends a frame over a cable in the process so carries it through the other kernel's stack, and its answer
+//! back, without a switch of threads.
+
+use crate::{icmp, ip, raw::Raw, tcp_table::Tcp, udp::Udp};
+use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+use core::{
+    mem,
+    net::{IpAddr, Ipv4Addr},
+};
+use rumpkern::poll::Pollers;
+use rumpnet::{
+    Cidr, Ifnet, MacAddr, Net, Packet,
+    ethernet::{self, EtherType},
+    interface::{Batch, Link, Upper},
+    neighbor::{self, Resolution},
+    packet::Cast,
+    route,
+};
+use rumpuser::{
+    Errno, Event, Host, Instant, Result,
+    sync::{Mutex, MutexGuard},
+};
+
+/// Frames that wait for the stack at most.
+const INBOX: usize = 16_384;
+
+/// The Internet family of a kernel.
+pub struct Inet {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) net: Arc<Net>,
+    pub(crate) pollers: Arc<Pollers>,
+    stack: Mutex<Stack>,
+    inbox: Mutex<Batch>,
+    /// Wakes the thread of the clock.
+    clock: Mutex<Option<Arc<dyn Event>>>,
+}
+
+/// What has happened, for `netstat -s`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Counters {
+    pub ip_received: u64,
+    pub ip_delivered: u64,
+    pub ip_sent: u64,
+    pub ip_forwarded: u64,
+    pub ip_malformed: u64,
+    pub ip_no_protocol: u64,
+    pub ip_no_route: u64,
+    pub ip_fragments_received: u64,
+    pub ip_reassembled: u64,
+    pub ip_reassembly_failed: u64,
+    pub ip_fragments_sent: u64,
+    pub arp_malformed: u64,
+    pub icmp_received: u64,
+    pub icmp_sent: u64,
+    pub icmp_malformed: u64,
+    pub icmp_limited: u64,
+    pub udp_received: u64,
+    pub udp_sent: u64,
+    pub udp_malformed: u64,
+    pub udp_no_port: u64,
+    pub udp_full: u64,
+    pub tcp_received: u64,
+    pub tcp_sent: u64,
+    pub tcp_malformed: u64,
+    pub tcp_no_connection: u64,
+    pub tcp_resets_sent: u64,
+    pub tcp_connects: u64,
+    pub tcp_accepts: u64,
+    pub tcp_listen_full: u64,
+    pub tcp_syn_cookies: u64,
+}
+
+/// An interface as the stack sees it.
+pub(crate) struct Attached {
+    pub(crate) ifnet: Arc<Ifnet>,
+    pub(crate) addresses: Vec<Cidr>,
+    /// Groups that sockets have joined, with how often.
+    pub(crate) groups: Vec<(IpAddr, usize)>,
+    /// Frames wait in its queue.
+    dirty: bool,
+}
+
+impl Attached {
+    /// Whether it has this address.
+    pub(crate) fn has_v4(&self, address: Ipv4Addr) -> bool {
+        self.addresses
+            .iter()
+            .any(|cidr| cidr.address() == IpAddr::V4(address))
+    }
+
+    /// The address to speak to `to` with: one of the same network, or the first.
+    pub(crate) fn source_v4(&self, to: Ipv4Addr) -> Option<Ipv4Addr> {
+        let near = self
+            .addresses
+            .iter()
+            .find(|cidr| cidr.contains(IpAddr::V4(to)));
+        let first = || self.addresses.iter().find(|cidr| cidr.address().is_ipv4());
+        match near.or_else(first)?.address() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+}
+
+/// The way to a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Path {
+    /// Number of the interface.
+    pub(crate) interface: u32,
+    pub(crate) next_hop: IpAddr,
+    pub(crate) source: IpAddr,
+    /// Largest packet.
+    pub(crate) mtu: u32,
+    /// It is this host.
+    pub(crate) local: bool,
+    /// It is all hosts of a network.
+    pub(crate) broadcast: bool,
+}
+
+/// Everything behind the lock.
+pub(crate) struct Stack {
+    pub(crate) now: Instant,
+    pub(crate) interfaces: Vec<Attached>,
+    pub(crate) routes: route::Table,
+    pub(crate) neighbors: neighbor::Cache,
+    pub(crate) ip: ip::State,
+    pub(crate) icmp: icmp::State,
+    pub(crate) raw: Raw,
+    pub(crate) udp: Udp,
+    pub(crate) tcp: Tcp,
+    pub(crate) counters: Counters,
+    /// Packets to this host itself.
+    local: VecDeque<Packet>,
+    /// Who is to be woken.
+    wakes: Vec<Arc<dyn Event>>,
+    /// Some socket's readiness has changed.
+    changed: bool,
+    /// When the thread of the clock wakes.
+    armed: Option<Instant>,
+}
+
+impl Stack {
+    fn new(host: &dyn Host) -> Self {
+        Self {
+            now: host.monotonic(),
+            interfaces: Vec::new(),
+            routes: route::Table::default(),
+            neighbors: neighbor::Cache::default(),
+            ip: ip::State::new(host),
+            icmp: icmp::State::default(),
+            raw: Raw::default(),
+            udp: Udp::new(host),
+            tcp: Tcp::new(host),
+            counters: Counters::default(),
+            local: VecDeque::new(),
+            wakes: Vec::new(),
+            changed: false,
+            armed: None,
+        }
+    }
+
+    /// An interface by its number.
+    pub(crate) fn attached(&self, interface: u32) -> Option<&Attached> {
+        self.interfaces
+            .iter()
+            .find(|here| here.ifnet.index() == interface)
+    }
+
+    /// The same, to be changed; one that is new to the stack is added.
+    pub(crate) fn attach(&mut self, ifnet: &Arc<Ifnet>) -> &mut Attached {
+        let index = ifnet.index();
+        let known = |here: &Attached| here.ifnet.index() == index;
+        let at = self.interfaces.iter().position(known).unwrap_or_else(|| {
+            self.interfaces.push(Attached {
+                ifnet: ifnet.clone(),
+                addresses: Vec::new(),
+                groups: Vec::new(),
+                dirty: false,
+            });
+            self.interfaces.len().wrapping_sub(1)
+        });
+        #[expect(clippy::indexing_slicing, reason = "found or just pushed")]
+        &mut self.interfaces[at]
+    }
+
+    /// Has an event notified when the lock is free, and pollers look again.
+    pub(crate) fn wake(&mut self, event: Option<&Arc<dyn Event>>) {
+        self.changed = true;
+        if let Some(event) = event {
+            self.wakes.push(event.clone());
+        }
+    }
+
+    /// Puts a frame into an interface's queue.
+    pub(crate) fn enqueue(&mut self, interface: u32, frame: Packet) {
+        let mut all = self.interfaces.iter_mut();
+        if let Some(here) = all.find(|here| here.ifnet.index() == interface) {
+            here.dirty = true;
+            here.ifnet.enqueue(frame);
+        }
+    }
+
+    /// Sends an IP packet to a host on an interface's link.
+    pub(crate) fn link_output(
+        &mut self,
+        interface: u32,
+        from: MacAddr,
+        to: MacAddr,
+        ethertype: EtherType,
+        mut packet: Packet,
+    ) {
+        let header = ethernet::Header {
+            destination: to,
+            source: from,
+            ethertype,
+        };
+        if header.write(&mut packet).is_some() {
+            self.enqueue(interface, packet);
+        }
+    }
+
+    /// Sends an IP packet along a path: finds the link's address first.
+    pub(crate) fn path_output(&mut self, path: &Path, packet: Packet) {
+        if path.local {
+            let lo = |here: &Attached| here.ifnet.link() == Link::Loopback && here.ifnet.is_up();
+            match self.interfaces.iter().find(|here| lo(here)) {
+                Some(lo) => {
+                    let index = lo.ifnet.index();
+                    self.enqueue(index, packet);
+                }
+                None => self.local.push_back(packet),
+            }
+            return;
+        }
+        let interface = path.interface;
+        let Some(here) = self.attached(interface) else {
+            return;
+        };
+        let Link::Ethernet(mac) = here.ifnet.link() else {
+            self.enqueue(interface, packet);
+            return;
+        };
+        let ethertype = match path.next_hop {
+            IpAddr::V4(_) => EtherType::IPV4,
+            IpAddr::V6(_) => EtherType::IPV6,
+        };
+        let group = if path.broadcast {
+            Some(MacAddr::BROADCAST)
+        } else if path.next_hop.is_multicast() {
+            Some(MacAddr::of_group(path.next_hop))
+        } else {
+            None
+        };
+        if let Some(group) = group {
+            self.link_output(interface, mac, group, ethertype, packet);
+            return;
+        }
+        let now = self.now;
+        match self
+            .neighbors
+            .resolve(interface, path.next_hop, packet, now)
+        {
+            Resolution::Known(to, packet) => {
+                self.link_output(interface, mac, to, ethertype, packet);
+            }
+            Resolution::Confirm(to, packet) => {
+                self.link_output(interface, mac, to, ethertype, packet);
+                self.ask(interface, path.next_hop, Some(to));
+            }
+            Resolution::Ask => self.ask(interface, path.next_hop, None),
+            Resolution::Wait => {}
+        }
+    }
+
+    fn ask(&mut self, interface: u32, address: IpAddr, to: Option<MacAddr>) {
+        match address {
+            IpAddr::V4(address) => self.arp_request(interface, address, to),
+            IpAddr::V6(_) => {}
+        }
+    }
+
+    /// A frame, or an IP packet where the link has no header.
+    fn input(&mut self, mut frame: Packet) {
+        let interface = frame.meta.interface;
+        let Some(here) = self.attached(interface) else {
+            return;
+        };
+        let Link::Ethernet(mac) = here.ifnet.link() else {
+            self.ip_input(interface, frame);
+            return;
+        };
+        let Some(header) = ethernet::Header::parse(&mut frame) else {
+            return;
+        };
+        frame.meta.cast = header.cast();
+        if frame.meta.cast == Cast::Unicast && header.destination != mac {
+            return;
+        }
+        frame.strip(ethernet::HEADER);
+        match header.ethertype {
+            EtherType::IPV4 => self.ip_input(interface, frame),
+            EtherType::ARP => self.arp_input(interface, frame),
+            _ => {}
+        }
+    }
+
+    /// What is due by time.
+    fn clock(&mut self) {
+        self.armed = None;
+        for due in self.neighbors.expire(self.now) {
+            match due {
+                neighbor::Due::Ask { interface, address } => self.ask(interface, address, None),
+                neighbor::Due::Failed { packets, .. } => {
+                    for packet in packets {
+                        self.icmp_host_unreachable(packet);
+                    }
+                }
+            }
+        }
+        self.ip_expire();
+        self.tcp_timers();
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let all = [
+            self.neighbors.deadline(),
+            self.ip.deadline(),
+            self.tcp.deadline(),
+        ];
+        all.into_iter().flatten().min()
+    }
+}
+
+impl Inet {
+    pub(crate) fn new(host: &Arc<dyn Host>, net: &Arc<Net>, pollers: &Arc<Pollers>) -> Arc<Self> {
+        Arc::new(Self {
+            host: host.clone(),
+            net: net.clone(),
+            pollers: pollers.clone(),
+            stack: Mutex::new(Stack::new(&**host)),
+            inbox: Mutex::default(),
+            clock: Mutex::default(),
+        })
+    }
+
+    /// Does something with the stack, then what others have left to do, and sends what comes of it.
+    pub(crate) fn with<R>(&self, body: impl FnOnce(&mut Stack) -> R) -> R {
+        let mut stack = self.stack.lock();
+        stack.now = self.host.monotonic();
+        let result = body(&mut stack);
+        self.finish(stack);
+        result
+    }
+
+    /// Looks at the stack; nothing comes of it.
+    pub(crate) fn look<R>(&self, body: impl FnOnce(&Stack) -> R) -> R {
+        let stack = self.stack.lock();
+        let result = body(&stack);
+        self.finish_if_left(stack);
+        result
+    }
+
+    fn finish_if_left(&self, stack: MutexGuard<'_, Stack>) {
+        if self.inbox.lock().is_empty() {
+            drop(stack);
+            // A frame may have come between the look and the unlock, and have been left to this thread.
+            if self.inbox.lock().is_empty() {
+                return;
+            }
+            let Some(stack) = self.stack.try_lock() else {
+                return;
+            };
+            self.finish(stack);
+        } else {
+            self.finish(stack);
+        }
+    }
+
+    /// Works off the inbox, lets the lock go, sends and wakes; again if frames came in the meantime.
+    fn finish<'a>(&'a self, mut stack: MutexGuard<'a, Stack>) {
+        let mut frames = Batch::new();
+        loop {
+            loop {
+                mem::swap(&mut *self.inbox.lock(), &mut frames);
+                while let Some(frame) = frames.pop_front() {
+                    stack.input(frame);
+                }
+                while let Some(packet) = stack.local.pop_front() {
+                    stack.ip_input(0, packet);
+                }
+                stack.tcp_output();
+                if self.inbox.lock().is_empty() && stack.local.is_empty() {
+                    break;
+                }
+            }
+            let alarm = self.rearm(&mut stack);
+            let mut dirty: Vec<Arc<Ifnet>> = Vec::new();
+            for here in stack.interfaces.iter_mut().filter(|here| here.dirty) {
+                here.dirty = false;
+                dirty.push(here.ifnet.clone());
+            }
+            let wakes = mem::take(&mut stack.wakes);
+            let changed = mem::take(&mut stack.changed);
+            drop(stack);
+            for interface in dirty {
+                interface.flush();
+            }
+            for event in wakes {
+                event.notify();
+            }
+            if changed {
+                self.pollers.changed();
+            }
+            if alarm && let Some(clock) = &*self.clock.lock() {
+                clock.notify();
+            }
+            if self.inbox.lock().is_empty() {
+                return;
+            }
+            match self.stack.try_lock() {
+                Some(again) => {
+                    stack = again;
+                    stack.now = self.host.monotonic();
+                }
+                // Its holder looks at the inbox after it has let go.
+                None => return,
+            }
+        }
+    }
+
+    /// Whether the thread of the clock has to wake earlier than it will. It may wake too early: deadlines mostly move back.
+    fn rearm(&self, stack: &mut Stack) -> bool {
+        let Some(deadline) = stack.deadline() else {
+            return false;
+        };
+        if stack.armed.is_some_and(|armed| armed <= deadline) {
+            return false;
+        }
+        stack.armed = Some(deadline);
+        true
+    }
+
+    /// The thread of the clock: does what is due, until told to end.
+    pub(crate) fn run_clock(&self, life: &rumpkern::kthread::Life) {
+        *self.clock.lock() = Some(life.event().clone());
+        loop {
+            let ticket = life.event().ticket();
+            if life.ending() {
+                break;
+            }
+            let armed = self.with(|stack| {
+                let now = stack.now;
+                if stack.armed.is_none_or(|armed| armed <= now) {
+                    stack.clock();
+                    stack.armed = stack.deadline();
+                }
+                stack.armed
+            });
+            life.event().wait(ticket, armed);
+        }
+        *self.clock.lock() = None;
+    }
+
+    /// An interface of the kernel.
+    pub(crate) fn interface(&self, name: &str) -> Result<Arc<Ifnet>> {
+        self.net.interface(name)
+    }
+
+    /// What has happened.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.look(|stack| stack.counters)
+    }
+
+    /// A number that nobody can guess.
+    pub(crate) fn random_u64(host: &dyn Host) -> u64 {
+        let mut bytes = [0; 8];
+        host.random(&mut bytes);
+        u64::from_ne_bytes(bytes)
+    }
+}
+
+impl Upper for Inet {
+    fn input(&self, _interface: &Arc<Ifnet>, frames: &mut Batch) {
+        {
+            let mut inbox = self.inbox.lock();
+            let room = INBOX.saturating_sub(inbox.len());
+            frames.truncate(room);
+            inbox.append(frames);
+        }
+        if let Some(mut stack) = self.stack.try_lock() {
+            stack.now = self.host.monotonic();
+            self.finish(stack);
+        }
+    }
+}
+
+/// Errors of a destination that cannot be reached.
+pub(crate) const NO_ROUTE: Errno = Errno::ENETUNREACH;

@@ -1,0 +1,517 @@
+//! The sockets of TCP.
+
+use crate::{
+    datagram::family,
+    port,
+    stack::{Inet, Stack},
+    tcp::{Config, Congestion, KeepAlive, State, Tcb},
+    tcp_table::{Listener, Pair, Role, Socket},
+};
+use alloc::{boxed::Box, string::ToString, sync::Arc};
+use bytes::{Bytes, BytesMut};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use rumpkern::{Cred, file::Ready};
+use rumpnet::{
+    Address, Chain,
+    socket::{Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt},
+};
+use rumpuser::{Errno, Event, Instant, Result};
+
+/// Connections that wait at most, whatever a caller says (`somaxconn`).
+const BACKLOG: usize = 4_096;
+/// Names of the algorithms of congestion control.
+const CONGESTION: [(&str, Congestion); 2] = [
+    ("cubic", Congestion::Cubic),
+    ("newreno", Congestion::NewReno),
+];
+
+/// A socket of TCP.
+struct TcpSocket {
+    inet: Arc<Inet>,
+    id: usize,
+    domain: Domain,
+}
+
+/// The family's sockets of this kind.
+pub(crate) fn socket(inet: &Arc<Inet>, domain: Domain) -> Box<dyn Endpoint> {
+    let id = inet.with(|stack| stack.tcp.create(domain));
+    Box::new(TcpSocket {
+        inet: inet.clone(),
+        id,
+        domain,
+    })
+}
+
+impl Socket {
+    /// The connection.
+    fn tcb(&mut self) -> Result<&mut Tcb> {
+        match &mut self.role {
+            Role::Connection(tcb) => Ok(tcb),
+            Role::Fresh | Role::Listener(_) => Err(Errno::ENOTCONN),
+        }
+    }
+
+    fn ready(&mut self) -> Ready {
+        let error = self.error.is_some();
+        let mut ready = Ready::empty();
+        match &mut self.role {
+            Role::Fresh => ready = Ready::OUT | Ready::HUP,
+            Role::Listener(queue) => ready.set(Ready::IN, !queue.ready.is_empty()),
+            Role::Connection(tcb) => {
+                let state = tcb.state();
+                let opening = matches!(state, State::SynSent | State::SynReceived);
+                let closed = state == State::Closed;
+                ready.set(Ready::IN, tcb.readable() > 0 || tcb.at_end() || closed);
+                let writable = tcb.check_send().is_err() || tcb.send_room() > tcb.send_buffer() / 3;
+                ready.set(Ready::OUT, !opening && writable);
+                ready.set(Ready::HUP, closed);
+            }
+        }
+        ready.set(Ready::ERR, error);
+        ready
+    }
+}
+
+impl Stack {
+    fn tcp_connect(&mut self, id: usize, to: SocketAddr) -> Result<()> {
+        let socket = self.tcp.get(id)?;
+        match &socket.role {
+            Role::Fresh => {}
+            Role::Listener(_) => return Err(Errno::EOPNOTSUPP),
+            Role::Connection(tcb) => match tcb.state() {
+                State::SynSent | State::SynReceived => return Err(Errno::EALREADY),
+                State::Closed => socket.role = Role::Fresh,
+                _ => return Err(Errno::EISCONN),
+            },
+        }
+        socket.error = None;
+        if to.port() == 0 || to.ip().is_multicast() {
+            return Err(Errno::EADDRNOTAVAIL);
+        }
+        let (from, by, bound) = (socket.local, socket.interface, socket.port);
+        let path = self.path(to.ip(), from, by)?;
+        if path.broadcast {
+            return Err(Errno::EACCES);
+        }
+        if path.source.is_unspecified() {
+            return Err(Errno::EADDRNOTAVAIL);
+        }
+        if bound == 0 {
+            self.tcp.take_port_to(id, path.source, to)?;
+        }
+        let socket = self.tcp.get(id)?;
+        let pair = Pair {
+            local: SocketAddr::new(path.source, socket.port),
+            peer: to,
+        };
+        let config = socket.config.clone();
+        let now = self.now;
+        let iss = self.tcp.isn(&pair, now);
+        let way = self.tcp.way(&pair, &path);
+        let tcb = Tcb::connect(&config, way, iss, now);
+        self.tcp.establish(id, pair, tcb)?;
+        self.tcp.list(id);
+        Err(Errno::EINPROGRESS)
+    }
+
+    fn tcp_write(&mut self, id: usize, message: &Outgoing<'_>) -> Result<usize> {
+        let socket = self.tcp.get(id)?;
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        let more = message.flags.contains(MsgFlags::MORE);
+        let cork = socket.config.cork || more;
+        let tcb = socket.tcb()?;
+        if tcb.state() == State::SynSent {
+            return Err(Errno::EAGAIN);
+        }
+        tcb.check_send().map_err(|_| Errno::EPIPE)?;
+        if tcb.cork() != cork {
+            tcb.set_cork(cork);
+        }
+        let len = message.len();
+        if len == 0 {
+            return Ok(0);
+        }
+        let room = tcb.send_room().min(len);
+        if room == 0 {
+            // It notes that somebody waits for room.
+            tcb.send(Chain::from(Bytes::from_static(b"-")));
+            return Err(Errno::EAGAIN);
+        }
+        let data = copy(message.bufs, room);
+        let sent = if message.flags.contains(MsgFlags::OOB) && room == len {
+            tcb.send_urgent(data)
+        } else {
+            tcb.send(data)
+        };
+        self.tcp.list(id);
+        Ok(sent)
+    }
+
+    fn tcp_read(&mut self, id: usize, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
+        let socket = self.tcp.get(id)?;
+        let error = socket.error;
+        let tcb = socket.tcb()?;
+        let mut received = Received::default();
+        if flags.contains(MsgFlags::OOB) {
+            let byte = tcb.receive_urgent()?;
+            if let Some(place) = bufs.iter_mut().find_map(|buf| buf.first_mut()) {
+                *place = byte;
+                received.len = 1;
+            }
+            received.flags = MsgFlags::OOB;
+            return Ok(received);
+        }
+        if flags.contains(MsgFlags::PEEK) {
+            if let Some(buf) = bufs.iter_mut().find(|buf| !buf.is_empty()) {
+                received.len = tcb.peek(buf);
+            }
+        } else {
+            for buf in bufs.iter_mut() {
+                let count = tcb.receive_into(buf);
+                received.len = received.len.saturating_add(count);
+                if count < buf.len() {
+                    break;
+                }
+            }
+        }
+        let empty = bufs.iter().all(|buf| buf.is_empty());
+        if received.len > 0 || empty {
+            if tcb.has_output() {
+                self.tcp.list(id);
+            }
+            return Ok(received);
+        }
+        if let Some(error) = error {
+            socket.error = None;
+            return Err(error);
+        }
+        if tcb.at_end() || tcb.state() == State::Closed {
+            return Ok(received);
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    fn tcp_close(&mut self, id: usize) -> Result<()> {
+        let now = self.now;
+        let socket = self.tcp.get(id)?;
+        let abort = socket.linger == Some(core::time::Duration::ZERO);
+        let event = socket.event.clone();
+        match &mut socket.role {
+            Role::Connection(_) if abort => self.tcp_abort(id),
+            Role::Connection(tcb) => {
+                let changes = tcb.close(now);
+                self.tcp_changed(id, changes);
+                self.tcp.list(id);
+            }
+            Role::Listener(_) => {
+                socket.role = Role::Fresh;
+                self.tcp_unlisten(id);
+            }
+            Role::Fresh => {}
+        }
+        self.wake(event.as_ref());
+        Ok(())
+    }
+}
+
+/// The first `len` bytes of the buffers.
+fn copy(bufs: &[&[u8]], len: usize) -> Chain {
+    if let [one] = bufs {
+        return Bytes::copy_from_slice(one.get(..len).unwrap_or(one)).into();
+    }
+    let mut all = BytesMut::with_capacity(len);
+    for buf in bufs {
+        let room = len.saturating_sub(all.len()).min(buf.len());
+        all.extend_from_slice(buf.get(..room).unwrap_or(buf));
+    }
+    all.freeze().into()
+}
+
+impl TcpSocket {
+    fn of<R>(&self, body: impl FnOnce(&mut Socket) -> R) -> Result<R> {
+        self.inet.with(|stack| stack.tcp.get(self.id).map(body))
+    }
+
+    fn event(&self) -> Result<Arc<dyn Event>> {
+        self.of(|socket| {
+            let new = || self.inet.host.event();
+            socket.event.get_or_insert_with(new).clone()
+        })
+    }
+}
+
+impl Endpoint for TcpSocket {
+    fn kind(&self) -> Kind {
+        Kind::Stream
+    }
+
+    fn bind(&self, address: &Address, cred: &Cred) -> Result<()> {
+        let address = family(self.domain, address)?;
+        port::allowed(address.port(), cred)?;
+        self.inet.with(|stack| {
+            let local = Some(address.ip()).filter(|ip| !ip.is_unspecified());
+            if let Some(ip) = local {
+                let mut all = stack.interfaces.iter().flat_map(|here| &here.addresses);
+                if !all.any(|cidr| cidr.address() == ip) {
+                    return Err(Errno::EADDRNOTAVAIL);
+                }
+            }
+            let socket = stack.tcp.get(self.id)?;
+            if socket.port != 0 || !matches!(socket.role, Role::Fresh) {
+                return Err(Errno::EINVAL);
+            }
+            stack.tcp.take_port(self.id, local, address.port())
+        })
+    }
+
+    fn connect(&self, address: &Address, _cred: &Cred) -> Result<()> {
+        let address = family(self.domain, address)?;
+        self.inet.with(|stack| stack.tcp_connect(self.id, address))
+    }
+
+    fn listen(&self, backlog: usize) -> Result<()> {
+        let backlog = backlog.clamp(1, BACKLOG);
+        self.inet.with(|stack| {
+            let socket = stack.tcp.get(self.id)?;
+            match &mut socket.role {
+                Role::Listener(queue) => {
+                    queue.backlog = backlog;
+                    return Ok(());
+                }
+                Role::Connection(_) => return Err(Errno::EINVAL),
+                Role::Fresh => {}
+            }
+            if socket.port == 0 {
+                stack.tcp.take_port(self.id, None, 0)?;
+            }
+            stack.tcp.get(self.id)?.role = Role::Listener(Listener {
+                backlog,
+                ..Listener::default()
+            });
+            Ok(())
+        })
+    }
+
+    fn accept(&self) -> Result<(Box<dyn Endpoint>, Address)> {
+        let (id, peer) = self.inet.with(|stack| stack.tcp_accept(self.id))?;
+        let socket = Self {
+            inet: self.inet.clone(),
+            id,
+            domain: self.domain,
+        };
+        Ok((Box::new(socket), peer.into()))
+    }
+
+    fn send(&self, message: &Outgoing<'_>) -> Result<usize> {
+        if !message.control.is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        // As POSIX has it, a connection may ignore the address.
+        self.inet.with(|stack| stack.tcp_write(self.id, message))
+    }
+
+    fn receive(&self, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
+        self.inet.with(|stack| stack.tcp_read(self.id, bufs, flags))
+    }
+
+    fn shutdown(&self, how: Shutdown) -> Result<()> {
+        self.inet.with(|stack| {
+            let socket = stack.tcp.get(self.id)?;
+            if let Role::Listener(_) = socket.role
+                && how.reads()
+            {
+                socket.role = Role::Fresh;
+                let event = socket.event.clone();
+                stack.tcp_unlisten(self.id);
+                stack.wake(event.as_ref());
+                return Ok(());
+            }
+            let event = socket.event.clone();
+            let tcb = socket.tcb()?;
+            if !tcb.state().is_synchronized() {
+                return Err(Errno::ENOTCONN);
+            }
+            if how.reads() {
+                tcb.shutdown_read();
+            }
+            if how.writes() {
+                tcb.shutdown_write();
+            }
+            stack.tcp.list(self.id);
+            stack.wake(event.as_ref());
+            Ok(())
+        })
+    }
+
+    fn local(&self) -> Result<Address> {
+        let any = match self.domain {
+            Domain::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
+        self.of(|socket| SocketAddr::new(socket.local.unwrap_or(any), socket.port).into())
+    }
+
+    fn peer(&self) -> Result<Address> {
+        self.of(|socket| {
+            let peer = socket.peer;
+            let tcb = socket.tcb()?;
+            let connected = !matches!(tcb.state(), State::SynSent | State::Closed);
+            let peer = peer.filter(|_| connected).ok_or(Errno::ENOTCONN)?;
+            Ok(peer.into())
+        })?
+    }
+
+    fn set_option(&self, option: &SockOpt) -> Result<()> {
+        if let SockOpt::BindToDevice(name) = option {
+            let interface = name.as_ref().map(|name| self.inet.interface(name));
+            let index = interface.transpose()?.map(|interface| interface.index());
+            return self.of(|socket| socket.interface = index);
+        }
+        self.inet.with(|stack| {
+            let now = stack.now;
+            let socket = stack.tcp.get(self.id)?;
+            match option {
+                SockOpt::ReuseAddr(on) | SockOpt::ReusePort(on) => socket.reuse = *on,
+                SockOpt::Ttl(ttl) => socket.ttl = *ttl,
+                SockOpt::Tos(tos) => socket.tos = *tos,
+                SockOpt::Linger(time) => socket.linger = *time,
+                option => {
+                    configure(Arc::make_mut(&mut socket.config), option)?;
+                    let config = socket.config.clone();
+                    if let Role::Connection(tcb) = &mut socket.role {
+                        apply(tcb, &config, option, now);
+                    }
+                }
+            }
+            stack.tcp.list(self.id);
+            Ok(())
+        })
+    }
+
+    fn option(&self, which: &SockOpt) -> Result<SockOpt> {
+        self.of(|socket| {
+            let config = &socket.config;
+            let keep = config.keep_alive.unwrap_or_default();
+            Ok(match which {
+                SockOpt::Error(_) => SockOpt::Error(socket.error.take()),
+                SockOpt::Kind(_) => SockOpt::Kind(Kind::Stream),
+                SockOpt::AcceptConn(_) => {
+                    SockOpt::AcceptConn(matches!(socket.role, Role::Listener(_)))
+                }
+                SockOpt::ReuseAddr(_) => SockOpt::ReuseAddr(socket.reuse),
+                SockOpt::ReusePort(_) => SockOpt::ReusePort(socket.reuse),
+                SockOpt::Ttl(_) => SockOpt::Ttl(socket.ttl),
+                SockOpt::Tos(_) => SockOpt::Tos(socket.tos),
+                SockOpt::Linger(_) => SockOpt::Linger(socket.linger),
+                SockOpt::NoDelay(_) => SockOpt::NoDelay(config.nodelay),
+                SockOpt::Cork(_) => SockOpt::Cork(config.cork),
+                SockOpt::OobInline(_) => SockOpt::OobInline(config.urgent_inline),
+                SockOpt::KeepAlive(_) => SockOpt::KeepAlive(config.keep_alive.is_some()),
+                SockOpt::KeepIdle(_) => SockOpt::KeepIdle(keep.idle),
+                SockOpt::KeepInterval(_) => SockOpt::KeepInterval(keep.interval),
+                SockOpt::KeepCount(_) => SockOpt::KeepCount(keep.count.into()),
+                SockOpt::UserTimeout(_) => {
+                    SockOpt::UserTimeout(config.user_timeout.unwrap_or_default())
+                }
+                SockOpt::Congestion(_) => {
+                    let known = CONGESTION
+                        .iter()
+                        .find(|(_, which)| *which == config.congestion);
+                    SockOpt::Congestion(known.map_or("", |(name, _)| name).to_string())
+                }
+                SockOpt::SendBuffer(_) => match &socket.role {
+                    Role::Connection(tcb) => SockOpt::SendBuffer(tcb.send_buffer()),
+                    _ => SockOpt::SendBuffer(config.send_buffer),
+                },
+                SockOpt::ReceiveBuffer(_) => match &socket.role {
+                    Role::Connection(tcb) => SockOpt::ReceiveBuffer(tcb.receive_buffer()),
+                    _ => SockOpt::ReceiveBuffer(config.receive_buffer),
+                },
+                _ => return Err(Errno::ENOPROTOOPT),
+            })
+        })?
+    }
+
+    fn poll(&self) -> Ready {
+        self.of(Socket::ready).unwrap_or(Ready::ERR)
+    }
+
+    fn readable(&self) -> usize {
+        let readable = self.of(|socket| socket.tcb().map(|tcb| tcb.readable()));
+        readable.and_then(|readable| readable).unwrap_or(0)
+    }
+
+    fn ticket(&self) -> u64 {
+        self.event().map_or(0, |event| event.ticket())
+    }
+
+    fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
+        self.event().is_ok_and(|event| event.wait(ticket, deadline))
+    }
+
+    fn close(&self) -> Result<()> {
+        self.inet.with(|stack| stack.tcp_close(self.id))
+    }
+}
+
+/// Sets an option in the settings of a socket.
+fn configure(config: &mut Config, option: &SockOpt) -> Result<()> {
+    let keep = |config: &mut Config, change: &dyn Fn(&mut KeepAlive)| {
+        change(config.keep_alive.get_or_insert_default());
+    };
+    match option {
+        SockOpt::NoDelay(on) => config.nodelay = *on,
+        SockOpt::Cork(on) => config.cork = *on,
+        SockOpt::OobInline(on) => config.urgent_inline = *on,
+        SockOpt::KeepAlive(on) => {
+            config.keep_alive = on.then(|| config.keep_alive.unwrap_or_default());
+        }
+        SockOpt::KeepIdle(time) => keep(config, &|keep| keep.idle = *time),
+        SockOpt::KeepInterval(time) => keep(config, &|keep| keep.interval = *time),
+        SockOpt::KeepCount(count) => {
+            let count = u8::try_from(*count).map_err(|_| Errno::EINVAL)?;
+            keep(config, &|keep| keep.count = count);
+        }
+        SockOpt::UserTimeout(time) => {
+            config.user_timeout = Some(*time).filter(|time| !time.is_zero());
+        }
+        SockOpt::Congestion(name) => {
+            let known = CONGESTION.iter().find(|(known, _)| known == name);
+            config.congestion = known.ok_or(Errno::ENOENT)?.1;
+        }
+        SockOpt::SendBuffer(size) => {
+            (config.send_buffer, config.send_buffer_max) = (*size, *size);
+        }
+        SockOpt::ReceiveBuffer(size) => {
+            (config.receive_buffer, config.receive_buffer_max) = (*size, *size);
+        }
+        _ => return Err(Errno::ENOPROTOOPT),
+    }
+    Ok(())
+}
+
+/// The same for a connection that is there.
+fn apply(tcb: &mut Tcb, config: &Config, option: &SockOpt, now: Instant) {
+    match option {
+        SockOpt::NoDelay(on) => tcb.set_nodelay(*on),
+        SockOpt::Cork(on) => tcb.set_cork(*on),
+        SockOpt::OobInline(on) => tcb.set_urgent_inline(*on),
+        SockOpt::UserTimeout(_) => tcb.set_user_timeout(config.user_timeout),
+        SockOpt::Congestion(_) => tcb.set_congestion(config.congestion),
+        SockOpt::SendBuffer(size) => tcb.set_send_buffer(*size),
+        SockOpt::ReceiveBuffer(size) => tcb.set_receive_buffer(*size),
+        _ => tcb.set_keep_alive(config.keep_alive, now),
+    }
+}
+
+impl Drop for TcpSocket {
+    fn drop(&mut self) {
+        self.inet.with(|stack| {
+            // A socket that never got a descriptor was not closed.
+            let _ = stack.tcp_close(self.id);
+            stack.tcp_release(self.id);
+        });
+    }
+}

@@ -1,0 +1,657 @@
+//! UDP (RFC 768, RFC 1122 section 4.1).
+
+use crate::{
+    checksum,
+    datagram::{Datagram, Queue, Telling, copy_in, copy_out, family},
+    icmp::{Complaint, Unreachable},
+    ip::{Arrival, DEFAULT_TTL, Sending, bump},
+    ipv4::{Header, protocol},
+    port::{self, Bound, Chooser},
+    stack::{Inet, Path, Stack},
+};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use hashbrown::HashMap;
+use rumpkern::{Cred, file::Ready};
+use rumpnet::{
+    Address, Packet,
+    packet::{Cast, Checksum},
+    socket::{Control, Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt},
+};
+use rumpuser::{Errno, Event, Host, Instant, Result};
+use slab::Slab;
+
+/// Bytes of a header.
+const LEN: usize = 8;
+/// Largest payload over IPv4.
+const MOST: usize = 65_507;
+
+/// The sockets of UDP.
+pub(crate) struct Udp {
+    sockets: Slab<Udpcb>,
+    /// By local port, those with a peer first.
+    ports: HashMap<u16, Vec<usize>>,
+    chooser: Chooser,
+}
+
+/// A socket.
+struct Udpcb {
+    domain: Domain,
+    local: Bound,
+    /// 0 while it has none.
+    port: u16,
+    peer: Option<SocketAddr>,
+    queue: Queue,
+    error: Option<Errno>,
+    event: Option<Arc<dyn Event>>,
+    closed_read: bool,
+    closed_write: bool,
+    options: Options,
+    /// The way to the peer, while routes and addresses stay as they are.
+    path: Option<(u64, SocketAddr, Path)>,
+}
+
+#[derive(Clone, Copy)]
+struct Options {
+    broadcast: bool,
+    reuse: bool,
+    ttl: u8,
+    tos: u8,
+    multicast_ttl: u8,
+    multicast_loop: bool,
+    multicast_interface: u32,
+    telling: Telling,
+    dont_fragment: bool,
+    interface: Option<u32>,
+}
+
+impl Udp {
+    pub(crate) fn new(host: &dyn Host) -> Self {
+        Self {
+            sockets: Slab::new(),
+            ports: HashMap::new(),
+            chooser: Chooser::new(host),
+        }
+    }
+
+    fn get(&mut self, id: usize) -> Result<&mut Udpcb> {
+        self.sockets.get_mut(id).ok_or(Errno::EBADF)
+    }
+
+    /// Gives a socket a port: a certain one, or any.
+    fn take_port(&mut self, id: usize, local: Bound, port: u16) -> Result<()> {
+        let reuse = self.get(id)?.options.reuse;
+        let free = |port: u16, ports: &HashMap<u16, Vec<usize>>, sockets: &Slab<Udpcb>| {
+            let users = ports.get(&port).into_iter().flatten();
+            let mut users = users.filter_map(|id| sockets.get(*id));
+            users.all(|user| !port::conflict(user.local, local) || reuse && user.options.reuse)
+        };
+        let port = if port == 0 {
+            let (ports, sockets) = (&self.ports, &self.sockets);
+            self.chooser.choose(|port| free(port, ports, sockets))?
+        } else if free(port, &self.ports, &self.sockets) {
+            port
+        } else {
+            return Err(Errno::EADDRINUSE);
+        };
+        self.ports.entry(port).or_default().push(id);
+        let socket = self.get(id)?;
+        (socket.local, socket.port) = (local, port);
+        Ok(())
+    }
+
+    /// Takes a socket off its port.
+    fn leave_port(&mut self, id: usize) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        let port = core::mem::take(&mut socket.port);
+        if let Some(users) = self.ports.get_mut(&port) {
+            users.retain(|user| *user != id);
+            if users.is_empty() {
+                self.ports.remove(&port);
+            }
+        }
+    }
+
+    /// The sockets that a datagram is for: of all that match the one that says the most, or every one if it is for many.
+    fn find(&self, from: SocketAddr, to: SocketAddr, all: bool) -> Vec<usize> {
+        let users = self.ports.get(&to.port()).into_iter().flatten();
+        let mut best = (0, Vec::new());
+        for &id in users {
+            let Some(socket) = self.sockets.get(id) else {
+                continue;
+            };
+            let address = socket
+                .local
+                .is_none_or(|local| local == to.ip() || all && local.is_unspecified());
+            let peer = socket.peer.is_none_or(|peer| peer == from);
+            if !address || !peer {
+                continue;
+            }
+            if all {
+                best.1.push(id);
+                continue;
+            }
+            let score = match (socket.peer.is_some(), socket.local.is_some()) {
+                (true, _) => 3,
+                (false, true) => 2,
+                (false, false) => 1,
+            };
+            if score > best.0 {
+                best = (score, Vec::from([id]));
+            }
+        }
+        best.1
+    }
+
+    /// The one socket, without a list.
+    fn find_one(&self, from: SocketAddr, to: SocketAddr) -> Option<usize> {
+        match self.ports.get(&to.port())?.as_slice() {
+            &[id] => {
+                let socket = self.sockets.get(id)?;
+                let address = socket.local.is_none_or(|local| local == to.ip());
+                (address && socket.peer.is_none_or(|peer| peer == from)).then_some(id)
+            }
+            _ => self.find(from, to, false).first().copied(),
+        }
+    }
+}
+
+impl Stack {
+    pub(crate) fn udp_input(&mut self, arrival: &Arrival, mut packet: Packet) {
+        bump(&mut self.counters.udp_received);
+        let head: Option<[u8; LEN]> = packet.pull(LEN).and_then(|h| h.first_chunk().copied());
+        let Some([s0, s1, d0, d1, l0, l1, c0, c1]) = head else {
+            bump(&mut self.counters.udp_malformed);
+            return;
+        };
+        let len = usize::from(u16::from_be_bytes([l0, l1]));
+        if len < LEN || len > packet.len() {
+            bump(&mut self.counters.udp_malformed);
+            return;
+        }
+        packet.truncate(len);
+        let (source, destination) = (arrival.source, arrival.destination);
+        if packet.meta.checksum == Checksum::InPacket
+            && [c0, c1] != [0, 0]
+            && !checksum::holds(source, destination, protocol::UDP, &packet)
+        {
+            bump(&mut self.counters.udp_malformed);
+            return;
+        }
+        let from = SocketAddr::new(source, u16::from_be_bytes([s0, s1]));
+        let to = SocketAddr::new(destination, u16::from_be_bytes([d0, d1]));
+        if arrival.cast != Cast::Unicast {
+            for id in self.udp.find(from, to, true) {
+                let mut copy = packet.clone();
+                copy.strip(LEN);
+                self.udp_queue(id, arrival, from, copy);
+            }
+            return;
+        }
+        match self.udp.find_one(from, to) {
+            Some(id) => {
+                packet.strip(LEN);
+                self.udp_queue(id, arrival, from, packet);
+            }
+            None => {
+                bump(&mut self.counters.udp_no_port);
+                self.icmp_unreachable(arrival, &packet, Unreachable::Port);
+            }
+        }
+    }
+
+    fn udp_queue(&mut self, id: usize, arrival: &Arrival, from: SocketAddr, payload: Packet) {
+        let Ok(socket) = self.udp.get(id) else { return };
+        let datagram = Datagram {
+            from,
+            to: arrival.destination,
+            interface: arrival.interface,
+            ttl: arrival.ttl,
+            tos: arrival.tos,
+            payload,
+        };
+        if !socket.closed_read && socket.queue.push(datagram) {
+            let event = socket.event.clone();
+            self.wake(event.as_ref());
+        } else {
+            bump(&mut self.counters.udp_full);
+        }
+    }
+
+    /// Somebody complains about a datagram of ours. Its socket is told if it has a peer (RFC 1122 section 4.1.3.3).
+    pub(crate) fn udp_complaint(
+        &mut self,
+        header: &Header,
+        complaint: Complaint,
+        mut quoted: Packet,
+    ) {
+        let ports: Option<[u8; 4]> = quoted.pull(4).and_then(|b| b.first_chunk().copied());
+        let Some([s0, s1, d0, d1]) = ports else {
+            return;
+        };
+        let local = SocketAddr::new(header.source.into(), u16::from_be_bytes([s0, s1]));
+        let peer = SocketAddr::new(header.destination.into(), u16::from_be_bytes([d0, d1]));
+        let Some(id) = self.udp.find_one(peer, local) else {
+            return;
+        };
+        let Ok(socket) = self.udp.get(id) else { return };
+        if socket.peer == Some(peer) && (complaint.hard || complaint.mtu.is_some()) {
+            socket.error = Some(complaint.errno);
+            let event = socket.event.clone();
+            self.wake(event.as_ref());
+        }
+    }
+
+    fn udp_path(&mut self, id: usize, to: SocketAddr, info: Option<(IpAddr, u32)>) -> Result<Path> {
+        let changes = self.routes.changes();
+        let socket = self.udp.get(id)?;
+        if info.is_none()
+            && let Some((then, known, path)) = &socket.path
+            && *then == changes
+            && *known == to
+        {
+            return Ok(*path);
+        }
+        let group = to.ip().is_multicast();
+        let options = socket.options;
+        let by = match info {
+            Some((_, interface)) if interface != 0 => Some(interface),
+            _ if group && options.multicast_interface != 0 => Some(options.multicast_interface),
+            _ => options.interface,
+        };
+        let from = info
+            .map(|(address, _)| address)
+            .filter(|address| !address.is_unspecified())
+            .or(socket.local.filter(|local| !local.is_multicast()));
+        let path = self.path(to.ip(), from, by)?;
+        if info.is_none() && !path.broadcast && !group {
+            self.udp.get(id)?.path = Some((changes, to, path));
+        }
+        Ok(path)
+    }
+
+    fn udp_send(&mut self, id: usize, message: &Outgoing<'_>, payload: Packet) -> Result<usize> {
+        let len = payload.len();
+        let socket = self.udp.get(id)?;
+        if let Some(error) = socket.error.take() {
+            return Err(error);
+        }
+        if socket.closed_write {
+            return Err(Errno::EPIPE);
+        }
+        let to = match (message.to, socket.peer) {
+            (Some(to), _) => family(socket.domain, to)?,
+            (None, Some(peer)) => peer,
+            (None, None) => return Err(Errno::EDESTADDRREQ),
+        };
+        if to.port() == 0 {
+            return Err(Errno::EINVAL);
+        }
+        if len > MOST {
+            return Err(Errno::EMSGSIZE);
+        }
+        if socket.port == 0 {
+            self.udp.take_port(id, None, 0)?;
+        }
+        let info = message.control.iter().find_map(|control| match control {
+            Control::PacketInfo { address, interface } => Some((*address, *interface)),
+            _ => None,
+        });
+        let path = self.udp_path(id, to, info)?;
+        let socket = self.udp.get(id)?;
+        let options = socket.options;
+        if path.broadcast && !options.broadcast {
+            return Err(Errno::EACCES);
+        }
+        let group = to.ip().is_multicast();
+        let mut how = Sending {
+            protocol: protocol::UDP,
+            ttl: if group {
+                options.multicast_ttl
+            } else {
+                options.ttl
+            },
+            tos: options.tos,
+            dont_fragment: options.dont_fragment,
+        };
+        for control in message.control {
+            match control {
+                Control::HopLimit(ttl) => how.ttl = *ttl,
+                Control::TrafficClass(tos) => how.tos = *tos,
+                Control::PacketInfo { .. } => {}
+                _ => return Err(Errno::EINVAL),
+            }
+        }
+        let mut packet = payload;
+        let [s0, s1] = socket.port.to_be_bytes();
+        let [d0, d1] = to.port().to_be_bytes();
+        let total = u16::try_from(len.saturating_add(LEN)).map_err(|_| Errno::EMSGSIZE)?;
+        let [l0, l1] = total.to_be_bytes();
+        let head = packet.prepend(LEN).ok_or(Errno::EMSGSIZE)?;
+        head.copy_from_slice(&[s0, s1, d0, d1, l0, l1, 0, 0]);
+        self.put_checksum(&path, &how, to.ip(), &mut packet, 6);
+        bump(&mut self.counters.udp_sent);
+        if group && options.multicast_loop {
+            self.loop_back(&path, &how, to.ip(), packet.clone());
+        }
+        self.ip_output(&path, &how, to.ip(), packet)?;
+        Ok(len)
+    }
+
+    /// What is sent to a group that this host is a member of comes back to it (RFC 1112 section 6.1).
+    fn loop_back(&mut self, path: &Path, how: &Sending, to: IpAddr, packet: Packet) {
+        let member = self
+            .attached(path.interface)
+            .is_some_and(|here| here.groups.iter().any(|(group, _)| *group == to));
+        if member {
+            let local = Path {
+                local: true,
+                mtu: u32::from(u16::MAX),
+                ..*path
+            };
+            let _ = self.ip_output(&local, how, to, packet);
+        }
+    }
+
+    fn membership(&mut self, group: IpAddr, interface: u32, join: bool) -> Result<()> {
+        if !group.is_multicast() {
+            return Err(Errno::EINVAL);
+        }
+        let interface = match interface {
+            0 => self.path(group, None, None)?.interface,
+            interface => interface,
+        };
+        let known = |here: &&mut crate::stack::Attached| here.ifnet.index() == interface;
+        let here = self
+            .interfaces
+            .iter_mut()
+            .find(known)
+            .ok_or(Errno::ENODEV)?;
+        let at = here.groups.iter().position(|(other, _)| *other == group);
+        match (at.and_then(|at| here.groups.get_mut(at)), join) {
+            (Some((_, count)), true) => *count = count.saturating_add(1),
+            (None, true) => here.groups.push((group, 1)),
+            (Some((_, count)), false) => {
+                *count = count.saturating_sub(1);
+                here.groups.retain(|(_, count)| *count > 0);
+            }
+            (None, false) => return Err(Errno::EADDRNOTAVAIL),
+        }
+        Ok(())
+    }
+}
+
+/// A socket of UDP.
+pub(crate) struct UdpSocket {
+    inet: Arc<Inet>,
+    id: usize,
+    domain: Domain,
+}
+
+impl UdpSocket {
+    pub(crate) fn new(inet: &Arc<Inet>, domain: Domain) -> Self {
+        let id = inet.with(|stack| {
+            stack.udp.sockets.insert(Udpcb {
+                domain,
+                local: None,
+                port: 0,
+                peer: None,
+                queue: Queue::default(),
+                error: None,
+                event: None,
+                closed_read: false,
+                closed_write: false,
+                options: Options {
+                    broadcast: false,
+                    reuse: false,
+                    ttl: DEFAULT_TTL,
+                    tos: 0,
+                    multicast_ttl: 1,
+                    multicast_loop: true,
+                    multicast_interface: 0,
+                    telling: Telling::default(),
+                    dont_fragment: false,
+                    interface: None,
+                },
+                path: None,
+            })
+        });
+        Self {
+            inet: inet.clone(),
+            id,
+            domain,
+        }
+    }
+
+    fn of<R>(&self, body: impl FnOnce(&mut Udpcb) -> R) -> Result<R> {
+        self.inet.with(|stack| stack.udp.get(self.id).map(body))
+    }
+
+    fn event(&self) -> Result<Arc<dyn Event>> {
+        self.of(|socket| {
+            let new = || self.inet.host.event();
+            socket.event.get_or_insert_with(new).clone()
+        })
+    }
+}
+
+impl Endpoint for UdpSocket {
+    fn kind(&self) -> Kind {
+        Kind::Datagram
+    }
+
+    fn bind(&self, address: &Address, cred: &Cred) -> Result<()> {
+        let address = family(self.domain, address)?;
+        port::allowed(address.port(), cred)?;
+        self.inet.with(|stack| {
+            let local = Some(address.ip()).filter(|ip| !ip.is_unspecified());
+            if let Some(ip) = local.filter(|ip| !ip.is_multicast()) {
+                let mut all = stack.interfaces.iter().flat_map(|here| &here.addresses);
+                let broadcast = |b: Option<Ipv4Addr>| b.map(IpAddr::V4) == Some(ip);
+                if !all.any(|cidr| cidr.address() == ip || broadcast(cidr.broadcast())) {
+                    return Err(Errno::EADDRNOTAVAIL);
+                }
+            }
+            if stack.udp.get(self.id)?.port != 0 {
+                return Err(Errno::EINVAL);
+            }
+            stack.udp.take_port(self.id, local, address.port())
+        })
+    }
+
+    fn connect(&self, address: &Address, _cred: &Cred) -> Result<()> {
+        self.inet.with(|stack| {
+            if *address == Address::Unspecified {
+                stack.udp.get(self.id)?.peer = None;
+                return Ok(());
+            }
+            let peer = family(self.domain, address)?;
+            let path = stack.udp_path(self.id, peer, None)?;
+            if stack.udp.get(self.id)?.port == 0 {
+                stack.udp.take_port(self.id, None, 0)?;
+            }
+            let socket = stack.udp.get(self.id)?;
+            socket.local = socket.local.or(Some(path.source));
+            socket.peer = Some(peer);
+            Ok(())
+        })
+    }
+
+    fn send(&self, message: &Outgoing<'_>) -> Result<usize> {
+        if message.flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        // Copied before the lock is taken.
+        let payload = copy_in(message);
+        self.inet
+            .with(|stack| stack.udp_send(self.id, message, payload))
+    }
+
+    fn receive(&self, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
+        if flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EINVAL);
+        }
+        let taken = self.of(|socket| {
+            if let Some(error) = socket.error.take() {
+                return Err(error);
+            }
+            let telling = socket.options.telling;
+            match socket.queue.take(flags.contains(MsgFlags::PEEK), telling) {
+                Some(taken) => Ok(Some(taken)),
+                None if socket.closed_read => Ok(None),
+                None => Err(Errno::EAGAIN),
+            }
+        })??;
+        Ok(taken.map_or_else(Received::default, |(datagram, control)| {
+            copy_out(&datagram, control, bufs, flags)
+        }))
+    }
+
+    fn shutdown(&self, how: Shutdown) -> Result<()> {
+        self.inet.with(|stack| {
+            let socket = stack.udp.get(self.id)?;
+            if socket.peer.is_none() {
+                return Err(Errno::ENOTCONN);
+            }
+            socket.closed_read |= how.reads();
+            socket.closed_write |= how.writes();
+            let event = socket.event.clone();
+            stack.wake(event.as_ref());
+            Ok(())
+        })
+    }
+
+    fn local(&self) -> Result<Address> {
+        let any = match self.domain {
+            Domain::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
+        self.of(|socket| SocketAddr::new(socket.local.unwrap_or(any), socket.port).into())
+    }
+
+    fn peer(&self) -> Result<Address> {
+        let peer = self.of(|socket| socket.peer)?;
+        peer.map(Address::Inet).ok_or(Errno::ENOTCONN)
+    }
+
+    fn set_option(&self, option: &SockOpt) -> Result<()> {
+        match option {
+            SockOpt::AddMembership(group, interface) => {
+                return self
+                    .inet
+                    .with(|stack| stack.membership(*group, *interface, true));
+            }
+            SockOpt::DropMembership(group, interface) => {
+                return self
+                    .inet
+                    .with(|stack| stack.membership(*group, *interface, false));
+            }
+            SockOpt::BindToDevice(name) => {
+                let interface = name.as_ref().map(|name| self.inet.interface(name));
+                let index = interface.transpose()?.map(|interface| interface.index());
+                return self.of(|socket| {
+                    socket.options.interface = index;
+                    socket.path = None;
+                });
+            }
+            _ => {}
+        }
+        self.of(|socket| {
+            let options = &mut socket.options;
+            match option {
+                SockOpt::Broadcast(on) => options.broadcast = *on,
+                SockOpt::ReuseAddr(on) | SockOpt::ReusePort(on) => options.reuse = *on,
+                SockOpt::ReceiveBuffer(bytes) => socket.queue.limit = (*bytes).max(2_048),
+                SockOpt::Ttl(ttl) => options.ttl = *ttl,
+                SockOpt::Tos(tos) => options.tos = *tos,
+                SockOpt::MulticastTtl(ttl) => options.multicast_ttl = *ttl,
+                SockOpt::MulticastLoop(on) => options.multicast_loop = *on,
+                SockOpt::MulticastInterface(interface) => options.multicast_interface = *interface,
+                SockOpt::PacketInfo(on) => options.telling.packet_info = *on,
+                SockOpt::ReceiveTtl(on) => options.telling.ttl = *on,
+                SockOpt::ReceiveTos(on) => options.telling.tos = *on,
+                SockOpt::MtuDiscover(on) => options.dont_fragment = *on,
+                _ => return Err(Errno::ENOPROTOOPT),
+            }
+            Ok(())
+        })?
+    }
+
+    fn option(&self, which: &SockOpt) -> Result<SockOpt> {
+        self.of(|socket| {
+            let options = &socket.options;
+            Ok(match which {
+                SockOpt::Error(_) => SockOpt::Error(socket.error.take()),
+                SockOpt::Kind(_) => SockOpt::Kind(Kind::Datagram),
+                SockOpt::AcceptConn(_) => SockOpt::AcceptConn(false),
+                SockOpt::Broadcast(_) => SockOpt::Broadcast(options.broadcast),
+                SockOpt::ReuseAddr(_) => SockOpt::ReuseAddr(options.reuse),
+                SockOpt::ReusePort(_) => SockOpt::ReusePort(options.reuse),
+                SockOpt::ReceiveBuffer(_) => SockOpt::ReceiveBuffer(socket.queue.limit),
+                SockOpt::Ttl(_) => SockOpt::Ttl(options.ttl),
+                SockOpt::Tos(_) => SockOpt::Tos(options.tos),
+                SockOpt::MulticastTtl(_) => SockOpt::MulticastTtl(options.multicast_ttl),
+                SockOpt::MulticastLoop(_) => SockOpt::MulticastLoop(options.multicast_loop),
+                SockOpt::MulticastInterface(_) => {
+                    SockOpt::MulticastInterface(options.multicast_interface)
+                }
+                SockOpt::PacketInfo(_) => SockOpt::PacketInfo(options.telling.packet_info),
+                SockOpt::ReceiveTtl(_) => SockOpt::ReceiveTtl(options.telling.ttl),
+                SockOpt::ReceiveTos(_) => SockOpt::ReceiveTos(options.telling.tos),
+                SockOpt::MtuDiscover(_) => SockOpt::MtuDiscover(options.dont_fragment),
+                _ => return Err(Errno::ENOPROTOOPT),
+            })
+        })?
+    }
+
+    fn poll(&self) -> Ready {
+        self.of(|socket| {
+            let mut ready = Ready::OUT;
+            ready.set(Ready::IN, !socket.queue.is_empty() || socket.closed_read);
+            ready.set(Ready::ERR, socket.error.is_some());
+            ready.set(Ready::HUP, socket.closed_read && socket.closed_write);
+            ready
+        })
+        .unwrap_or(Ready::ERR)
+    }
+
+    fn readable(&self) -> usize {
+        self.of(|socket| socket.queue.next_len()).unwrap_or(0)
+    }
+
+    fn ticket(&self) -> u64 {
+        self.event().map_or(0, |event| event.ticket())
+    }
+
+    fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
+        self.event().is_ok_and(|event| event.wait(ticket, deadline))
+    }
+
+    fn close(&self) -> Result<()> {
+        // Its place is given back with the socket: calls that are under way still name it.
+        self.inet.with(|stack| {
+            stack.udp.leave_port(self.id);
+            let socket = stack.udp.get(self.id)?;
+            (socket.closed_read, socket.closed_write) = (true, true);
+            let event = socket.event.clone();
+            stack.wake(event.as_ref());
+            Ok(())
+        })
+    }
+}
+
+impl Drop for UdpSocket {
+    fn drop(&mut self) {
+        self.inet.with(|stack| {
+            stack.udp.leave_port(self.id);
+            stack.udp.sockets.try_remove(self.id);
+        });
+    }
+}
+
+/// The family's sockets of this kind.
+pub(crate) fn socket(inet: &Arc<Inet>, domain: Domain) -> Box<dyn Endpoint> {
+    Box::new(UdpSocket::new(inet, domain))
+}

@@ -1,0 +1,248 @@
+//! Datagrams between two kernels over a cable.
+
+mod common;
+
+use common::{address, pair};
+use rumpkern::{Errno, OpenFlags, Proc};
+use rumpnet::{
+    SocketCalls as _,
+    socket::{Control, Domain, Kind, MsgFlags, Shutdown, SockOpt},
+    wire,
+};
+use rumpnet_inet::KernelInet as _;
+use std::{thread, time::Duration};
+
+fn udp(proc: &Proc) -> u32 {
+    proc.socket(Domain::Inet, Kind::Datagram, 0, OpenFlags::empty())
+        .unwrap()
+}
+
+#[test]
+fn there_and_back_with_every_kind_of_cable() {
+    for features in [rumpnet::interface::Features::all(), Default::default()] {
+        let (one, two) = pair(wire::Config {
+            mtu: 1_500,
+            features,
+        });
+        let (a, b) = (one.init_proc(), two.init_proc());
+        let (s, t) = (udp(&a), udp(&b));
+        b.bind(t, &address("0.0.0.0:7")).unwrap();
+        // Short, one piece, fragments, the largest.
+        for len in [0, 1, 64, 65, 1_472, 1_473, 9_000, 65_507] {
+            let data: Vec<u8> = (0..len).map(|n: u32| n.to_le_bytes()[0] ^ 0x5a).collect();
+            let sent = a.sendto(s, &data, MsgFlags::empty(), Some(&address("10.0.0.2:7")));
+            assert_eq!(sent, Ok(data.len()), "{len}");
+            let mut buf = vec![0; 70_000];
+            let (count, from) = b.recvfrom(t, &mut buf, MsgFlags::empty()).unwrap();
+            assert!(buf[..count] == data, "{len}");
+            b.sendto(t, &buf[..count], MsgFlags::empty(), from.as_ref())
+                .unwrap();
+            let (count, from) = a.recvfrom(s, &mut buf, MsgFlags::empty()).unwrap();
+            assert!(buf[..count] == data, "{len}");
+            assert_eq!(from, Some(address("10.0.0.2:7")));
+        }
+        let big = vec![0; 65_508];
+        let sent = a.sendto(s, &big, MsgFlags::empty(), Some(&address("10.0.0.2:7")));
+        assert_eq!(sent, Err(Errno::EMSGSIZE));
+        one.shutdown().unwrap();
+        two.shutdown().unwrap();
+    }
+}
+
+#[test]
+fn a_closed_port_is_told_to_who_is_connected() {
+    let (one, _two) = pair(wire::Config::default());
+    let a = one.init_proc();
+    let s = udp(&a);
+    a.connect(s, &address("10.0.0.2:9")).unwrap();
+    assert_eq!(a.write(s, b"x"), Ok(1));
+    assert_eq!(a.write(s, b"x"), Err(Errno::ECONNREFUSED));
+    assert_eq!(a.write(s, b"x"), Ok(1));
+    let error = a.getsockopt(s, &SockOpt::Error(None)).unwrap();
+    assert_eq!(error, SockOpt::Error(Some(Errno::ECONNREFUSED)));
+    assert_eq!(one.inet().unwrap().counters().icmp_received, 2);
+}
+
+#[test]
+fn errors_of_the_calls() {
+    let (one, _two) = pair(wire::Config::default());
+    let a = one.init_proc();
+    let (s, t) = (udp(&a), udp(&a));
+    assert_eq!(a.write(s, b"x"), Err(Errno::EDESTADDRREQ));
+    assert_eq!(
+        a.bind(s, &address("10.0.0.9:53")),
+        Err(Errno::EADDRNOTAVAIL)
+    );
+    assert_eq!(a.bind(s, &address("[::1]:53")), Err(Errno::EAFNOSUPPORT));
+    a.bind(s, &address("10.0.0.1:53")).unwrap();
+    assert_eq!(a.bind(s, &address("10.0.0.1:54")), Err(Errno::EINVAL));
+    assert_eq!(a.bind(t, &address("0.0.0.0:53")), Err(Errno::EADDRINUSE));
+    assert_eq!(
+        a.connect(t, &address("192.0.2.1:9")),
+        Err(Errno::ENETUNREACH)
+    );
+    let far = Some(address("192.0.2.1:9"));
+    assert_eq!(
+        a.sendto(t, b"x", MsgFlags::empty(), far.as_ref()),
+        Err(Errno::ENETUNREACH)
+    );
+    let all = Some(address("10.0.0.255:9"));
+    assert_eq!(
+        a.sendto(t, b"x", MsgFlags::empty(), all.as_ref()),
+        Err(Errno::EACCES)
+    );
+    assert_eq!(a.getpeername(s), Err(Errno::ENOTCONN));
+    assert_eq!(a.listen(s, 1), Err(Errno::EOPNOTSUPP));
+    assert_eq!(a.shutdown(s, Shutdown::Both), Err(Errno::ENOTCONN));
+    assert_eq!(
+        a.recvfrom(s, &mut [0], MsgFlags::DONTWAIT),
+        Err(Errno::EAGAIN)
+    );
+    let (r, _) = a.pipe(OpenFlags::empty()).unwrap();
+    assert_eq!(a.listen(r, 1), Err(Errno::ENOTSOCK));
+    let six = a.socket(Domain::Inet6, Kind::Datagram, 0, OpenFlags::empty());
+    assert_eq!(six, Err(Errno::EAFNOSUPPORT));
+    let user = a.fork();
+    user.set_cred(rumpkern::Cred {
+        uid: 1,
+        gid: 1,
+        groups: vec![],
+    });
+    let u = udp(&user);
+    assert_eq!(user.bind(u, &address("0.0.0.0:1023")), Err(Errno::EACCES));
+    assert_eq!(user.bind(u, &address("0.0.0.0:1024")), Ok(()));
+}
+
+#[test]
+fn to_itself_to_all_and_to_groups() {
+    let (one, two) = pair(wire::Config::default());
+    let (a, b) = (one.init_proc(), two.init_proc());
+    let (s, t) = (udp(&a), udp(&b));
+    a.bind(s, &address("0.0.0.0:99")).unwrap();
+    b.bind(t, &address("0.0.0.0:99")).unwrap();
+    let mut buf = [0; 8];
+    // To itself.
+    a.sendto(s, b"me", MsgFlags::empty(), Some(&address("10.0.0.1:99")))
+        .unwrap();
+    assert_eq!(
+        a.recvfrom(s, &mut buf, MsgFlags::empty()),
+        Ok((2, Some(address("10.0.0.1:99"))))
+    );
+    // To all.
+    a.setsockopt(s, &SockOpt::Broadcast(true)).unwrap();
+    for to in ["10.0.0.255:99", "255.255.255.255:99"] {
+        a.sendto(s, b"all", MsgFlags::empty(), Some(&address(to)))
+            .unwrap();
+        assert_eq!(
+            b.recvfrom(t, &mut buf, MsgFlags::empty()),
+            Ok((3, Some(address("10.0.0.1:99"))))
+        );
+    }
+    // To a group, before and after joining it.
+    let group = "239.1.2.3:99";
+    a.sendto(s, b"no", MsgFlags::empty(), Some(&address(group)))
+        .unwrap();
+    assert_eq!(
+        b.recvfrom(t, &mut buf, MsgFlags::DONTWAIT),
+        Err(Errno::EAGAIN)
+    );
+    let ip = "239.1.2.3".parse().unwrap();
+    b.setsockopt(t, &SockOpt::AddMembership(ip, 1)).unwrap();
+    b.setsockopt(t, &SockOpt::PacketInfo(true)).unwrap();
+    b.setsockopt(t, &SockOpt::ReceiveTtl(true)).unwrap();
+    a.sendto(s, b"yes", MsgFlags::empty(), Some(&address(group)))
+        .unwrap();
+    let got = b.recvmsg(t, &mut [&mut buf], MsgFlags::empty()).unwrap();
+    assert!(matches!(got.control[..], [
+        Control::PacketInfo { address, interface: 1 },
+        Control::HopLimit(1),
+    ] if address == ip));
+    b.setsockopt(t, &SockOpt::DropMembership(ip, 1)).unwrap();
+    a.sendto(s, b"no", MsgFlags::empty(), Some(&address(group)))
+        .unwrap();
+    assert_eq!(
+        b.recvfrom(t, &mut buf, MsgFlags::DONTWAIT),
+        Err(Errno::EAGAIN)
+    );
+}
+
+#[test]
+fn receiving_waits_peeks_and_cuts() {
+    let (one, two) = pair(wire::Config::default());
+    let (a, b) = (one.init_proc(), two.init_proc());
+    let (s, t) = (udp(&a), udp(&b));
+    b.bind(t, &address("0.0.0.0:7")).unwrap();
+    let waiter = thread::spawn(move || {
+        let mut buf = [0; 4];
+        let peeked = b
+            .recvmsg(t, &mut [&mut buf], MsgFlags::PEEK | MsgFlags::TRUNC)
+            .unwrap();
+        assert_eq!((peeked.len, peeked.flags), (6, MsgFlags::TRUNC));
+        let got = b.recvmsg(t, &mut [&mut buf], MsgFlags::empty()).unwrap();
+        assert_eq!((got.len, got.flags, &buf), (4, MsgFlags::TRUNC, b"data"));
+        b.set_receive_timeout(t, Some(Duration::from_millis(20)))
+            .unwrap();
+        assert_eq!(b.read(t, &mut buf), Err(Errno::EAGAIN));
+    });
+    thread::sleep(Duration::from_millis(20));
+    a.sendto(
+        s,
+        b"datagr",
+        MsgFlags::empty(),
+        Some(&address("10.0.0.2:7")),
+    )
+    .unwrap();
+    waiter.join().unwrap();
+}
+
+#[test]
+fn a_neighbour_that_is_not_there() {
+    let (one, _two) = pair(wire::Config::default());
+    let a = one.init_proc();
+    let s = udp(&a);
+    a.connect(s, &address("10.0.0.77:9")).unwrap();
+    a.write(s, b"x").unwrap();
+    let inet = one.inet().unwrap();
+    assert_eq!(inet.neighbors().len(), 1);
+    // After three requests of a second each it is given up.
+    thread::sleep(Duration::from_millis(3_300));
+    assert_eq!(inet.neighbors(), []);
+}
+
+/// An echo request of ICMP with `len` bytes of data.
+fn echo_request(len: u32) -> Vec<u8> {
+    let mut bytes = vec![8, 0, 0, 0, 0x12, 0x34, 0, 1];
+    bytes.extend((0..len).map(|n| n.to_le_bytes()[0]));
+    let sum = internet_checksum::checksum(&bytes);
+    bytes[2..4].copy_from_slice(&sum);
+    bytes
+}
+
+#[test]
+fn ping_of_every_size() {
+    let (one, _two) = pair(wire::Config::default());
+    let a = one.init_proc();
+    let s = a
+        .socket(Domain::Inet, Kind::Raw, 1, OpenFlags::empty())
+        .unwrap();
+    for len in [0, 56, 1_472, 1_473, 8_000, 65_507] {
+        let request = echo_request(len);
+        a.sendto(s, &request, MsgFlags::empty(), Some(&address("10.0.0.2:0")))
+            .unwrap();
+        let mut buf = vec![0; 66_000];
+        let (count, from) = a.recvfrom(s, &mut buf, MsgFlags::empty()).unwrap();
+        assert_eq!(from, Some(address("10.0.0.2:0")));
+        // The IP header comes with it; the type is that of a reply, and the sum accordingly.
+        assert_eq!((buf[0], buf[9], buf[20]), (0x45, 1, 0));
+        assert!(buf[24..count] == request[4..]);
+        assert_eq!(internet_checksum::checksum(&buf[20..count]), [0, 0]);
+    }
+    let user = a.fork();
+    user.set_cred(rumpkern::Cred {
+        uid: 1,
+        gid: 1,
+        groups: vec![],
+    });
+    let refused = user.socket(Domain::Inet, Kind::Raw, 1, OpenFlags::empty());
+    assert_eq!(refused, Err(Errno::EACCES));
+}

@@ -1,0 +1,145 @@
+//! A kernel's sockets against those of the standard library.
+
+use rumpkern::{Errno, Kernel, OpenFlags, Proc, file::Ready, poll::PollFd};
+use rumpnet::{
+    Address, SocketCalls as _,
+    socket::{Domain, Kind, MsgFlags, Shutdown, SockOpt},
+};
+use std::{
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    thread,
+    time::Duration,
+};
+
+fn kernel() -> Kernel {
+    Kernel::builder(rumpuser_posix::Host::new())
+        .component(rumpnet_sockin::component())
+        .boot()
+        .unwrap()
+}
+
+fn inet(address: Address) -> SocketAddr {
+    address.inet().unwrap()
+}
+
+fn socket(proc: &Proc, kind: Kind) -> u32 {
+    proc.socket(Domain::Inet, kind, 0, OpenFlags::empty())
+        .unwrap()
+}
+
+#[test]
+fn a_client_and_a_server_of_the_host() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let echo = thread::spawn(move || {
+        let (mut stream, _) = server.accept().unwrap();
+        let mut all = Vec::new();
+        stream.read_to_end(&mut all).unwrap();
+        stream.write_all(&all).unwrap();
+    });
+    let fd = socket(&proc, Kind::Stream);
+    proc.connect(fd, &address.into()).unwrap();
+    assert_eq!(proc.getpeername(fd), Ok(address.into()));
+    proc.setsockopt(fd, &SockOpt::NoDelay(true)).unwrap();
+    assert_eq!(
+        proc.getsockopt(fd, &SockOpt::NoDelay(false)),
+        Ok(SockOpt::NoDelay(true))
+    );
+    let data: Vec<u8> = (0..5_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+    assert_eq!(proc.write(fd, &data), Ok(data.len()));
+    proc.shutdown(fd, Shutdown::Write).unwrap();
+    let mut buf = vec![0; data.len()];
+    let got = proc
+        .recvmsg(fd, &mut [&mut buf], MsgFlags::WAITALL)
+        .unwrap();
+    assert!(got.len == data.len() && buf == data);
+    assert_eq!(proc.read(fd, &mut buf), Ok(0));
+    echo.join().unwrap();
+    kernel.shutdown().unwrap();
+}
+
+#[test]
+fn a_server_of_the_kernel_and_poll() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    let fd = socket(&proc, Kind::Stream);
+    proc.bind(fd, &"127.0.0.1:0".parse::<SocketAddr>().unwrap().into())
+        .unwrap();
+    proc.listen(fd, 4).unwrap();
+    let address = inet(proc.getsockname(fd).unwrap());
+    let poll = |fd, events, ms| {
+        let mut fds = [PollFd {
+            fd,
+            events,
+            ready: Ready::empty(),
+        }];
+        proc.poll(&mut fds, Some(Duration::from_millis(ms)))
+            .unwrap();
+        fds[0].ready
+    };
+    assert_eq!(poll(fd, Ready::IN, 0), Ready::empty());
+    let client = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(50));
+        let mut stream = TcpStream::connect(address).unwrap();
+        thread::sleep(Duration::from_millis(50));
+        stream.write_all(b"late").unwrap();
+        stream
+    });
+    // Told by the thread that watches: long before the time is over.
+    assert_eq!(poll(fd, Ready::IN, 20_000), Ready::IN);
+    let (accepted, from) = proc.accept(fd, OpenFlags::empty()).unwrap();
+    assert_eq!(poll(accepted, Ready::IN, 20_000), Ready::IN);
+    let mut buf = [0; 8];
+    assert_eq!(proc.read(accepted, &mut buf), Ok(4));
+    let stream = client.join().unwrap();
+    assert_eq!(inet(from), stream.local_addr().unwrap());
+    proc.set_receive_timeout(accepted, Some(Duration::from_millis(20)))
+        .unwrap();
+    assert_eq!(proc.read(accepted, &mut buf), Err(Errno::EAGAIN));
+    drop(stream);
+    assert_eq!(proc.read(accepted, &mut buf), Ok(0));
+}
+
+#[test]
+fn datagrams_and_errors() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let fd = socket(&proc, Kind::Datagram);
+    let to = peer.local_addr().unwrap().into();
+    proc.sendto(fd, b"there", MsgFlags::empty(), Some(&to))
+        .unwrap();
+    let mut buf = [0; 8];
+    let (count, from) = peer.recv_from(&mut buf).unwrap();
+    peer.send_to(&buf[..count], from).unwrap();
+    let got = proc.recvfrom(fd, &mut buf, MsgFlags::empty());
+    assert_eq!(got, Ok((5, Some(to))));
+    assert_eq!(
+        proc.recvfrom(fd, &mut buf, MsgFlags::DONTWAIT),
+        Err(Errno::EAGAIN)
+    );
+    // A port that nobody has: it was just given back.
+    let gone = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let stream = socket(&proc, Kind::Stream);
+    assert_eq!(proc.connect(stream, &gone.into()), Err(Errno::ECONNREFUSED));
+    let six = proc.socket(Domain::Inet6, Kind::Stream, 0, OpenFlags::empty());
+    assert!(six.is_ok() || six == Err(Errno::EAFNOSUPPORT));
+    let local = proc.socket(Domain::Local, Kind::Stream, 0, OpenFlags::empty());
+    assert_eq!(local, Err(Errno::EAFNOSUPPORT));
+}
+
+/// A kernel has the host's sockets or a stack of its own.
+#[test]
+fn not_beside_a_stack() {
+    let booted = Kernel::builder(rumpuser_posix::Host::new())
+        .component(rumpnet_sockin::component())
+        .component(rumpnet_inet::component())
+        .boot();
+    assert_eq!(booted.err(), Some(Errno::EEXIST));
+}

@@ -1,0 +1,254 @@
+//! The system calls on sockets.
+
+use crate::{
+    Address, KernelNet as _,
+    socket::{Domain, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Socket},
+};
+use alloc::sync::Arc;
+use core::time::Duration;
+use rumpkern::{Fd, OpenFile, OpenFlags, Proc};
+use rumpuser::{Errno, Result};
+
+/// System calls on sockets, for `Proc`. None raises a signal.
+pub trait SocketCalls {
+    /// Makes a socket. Of `flags`, `CLOEXEC` and `NONBLOCK` count; protocol 0 is the usual one of the kind.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT`, `EPROTONOSUPPORT`, `EPROTOTYPE`, `EACCES`, `EMFILE`.
+    fn socket(&self, domain: Domain, kind: Kind, protocol: u8, flags: OpenFlags) -> Result<Fd>;
+    /// Makes two sockets that are connected.
+    ///
+    /// # Errors
+    /// As [`socket`](Self::socket); `EOPNOTSUPP`.
+    fn socketpair(
+        &self,
+        domain: Domain,
+        kind: Kind,
+        protocol: u8,
+        flags: OpenFlags,
+    ) -> Result<(Fd, Fd)>;
+    /// Gives a socket an address.
+    ///
+    /// # Errors
+    /// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL`, `ENOTSOCK`, `EBADF`.
+    fn bind(&self, fd: Fd, address: &Address) -> Result<()>;
+    /// Connects.
+    ///
+    /// # Errors
+    /// `EINPROGRESS` (non-blocking), `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, `EISCONN`, `EALREADY`, ...
+    fn connect(&self, fd: Fd, address: &Address) -> Result<()>;
+    /// Lets a socket accept connections.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`, `EINVAL`, `EADDRINUSE`.
+    fn listen(&self, fd: Fd, backlog: usize) -> Result<()>;
+    /// Accepts a connection. Of `flags`, `CLOEXEC` and `NONBLOCK` count.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `EINVAL`, `EOPNOTSUPP`, `ECONNABORTED`, `EMFILE`.
+    fn accept(&self, fd: Fd, flags: OpenFlags) -> Result<(Fd, Address)>;
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `EPIPE`, `EMSGSIZE`, `ENOTCONN`, `EDESTADDRREQ`, `ECONNRESET`, ...
+    fn sendmsg(&self, fd: Fd, message: &Outgoing<'_>) -> Result<usize>;
+    /// Receives a message.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ENOTCONN`, `ECONNRESET`, ...
+    fn recvmsg(&self, fd: Fd, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received>;
+    /// Sends bytes, to an address if given.
+    ///
+    /// # Errors
+    /// As [`sendmsg`](Self::sendmsg).
+    fn sendto(&self, fd: Fd, data: &[u8], flags: MsgFlags, to: Option<&Address>) -> Result<usize> {
+        self.sendmsg(
+            fd,
+            &Outgoing {
+                to,
+                bufs: &[data],
+                control: &[],
+                flags,
+            },
+        )
+    }
+    /// Receives bytes, and says from whom.
+    ///
+    /// # Errors
+    /// As [`recvmsg`](Self::recvmsg).
+    fn recvfrom(
+        &self,
+        fd: Fd,
+        buf: &mut [u8],
+        flags: MsgFlags,
+    ) -> Result<(usize, Option<Address>)> {
+        let received = self.recvmsg(fd, &mut [buf], flags)?;
+        Ok((received.len, received.from))
+    }
+    /// Ends a direction.
+    ///
+    /// # Errors
+    /// `ENOTCONN`, `ENOTSOCK`.
+    fn shutdown(&self, fd: Fd, how: Shutdown) -> Result<()>;
+    /// The socket's own address.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ENOTSOCK`.
+    fn getsockname(&self, fd: Fd) -> Result<Address>;
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// `ENOTCONN`, `ENOTSOCK`.
+    fn getpeername(&self, fd: Fd) -> Result<Address>;
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT`, `EINVAL`, `EDOM`.
+    fn setsockopt(&self, fd: Fd, option: &SockOpt) -> Result<()>;
+    /// The value of an option: `which` names it, its own value is ignored.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT`.
+    fn getsockopt(&self, fd: Fd, which: &SockOpt) -> Result<SockOpt>;
+    /// Sets how long receiving and accepting wait (`SO_RCVTIMEO`), `None` for ever: `EAGAIN` after that.
+    ///
+    /// # Errors
+    /// `ENOTSOCK`.
+    fn set_receive_timeout(&self, fd: Fd, timeout: Option<Duration>) -> Result<()>;
+    /// Sets how long sending and connecting wait (`SO_SNDTIMEO`).
+    ///
+    /// # Errors
+    /// `ENOTSOCK`.
+    fn set_send_timeout(&self, fd: Fd, timeout: Option<Duration>) -> Result<()>;
+    /// The socket behind a descriptor.
+    ///
+    /// # Errors
+    /// `EBADF`, `ENOTSOCK`.
+    fn fd_socket(&self, fd: Fd) -> Result<(Arc<OpenFile>, Arc<Socket>)>;
+}
+
+/// Flags of a descriptor that a call which makes one takes.
+fn checked(flags: OpenFlags) -> Result<OpenFlags> {
+    if (OpenFlags::CLOEXEC | OpenFlags::NONBLOCK).contains(flags) {
+        Ok(flags | OpenFlags::RDWR)
+    } else {
+        Err(Errno::EINVAL)
+    }
+}
+
+fn waits(open: &OpenFile) -> bool {
+    !open.flags().contains(OpenFlags::NONBLOCK)
+}
+
+impl SocketCalls for Proc {
+    fn socket(&self, domain: Domain, kind: Kind, protocol: u8, flags: OpenFlags) -> Result<Fd> {
+        self.enter(|| {
+            let (flags, kernel) = (checked(flags)?, self.kernel());
+            let family = kernel.net()?.family(domain)?;
+            let endpoint = family.socket(kind, protocol, &self.cred())?;
+            let socket = Socket::new(domain, endpoint, kernel.host(), &self.pollers());
+            self.fd_alloc(socket, flags)
+        })
+    }
+
+    fn socketpair(
+        &self,
+        domain: Domain,
+        kind: Kind,
+        protocol: u8,
+        flags: OpenFlags,
+    ) -> Result<(Fd, Fd)> {
+        self.enter(|| {
+            let (flags, kernel) = (checked(flags)?, self.kernel());
+            let (one, two) = kernel.net()?.family(domain)?.pair(kind, protocol)?;
+            let socket = |end| Socket::new(domain, end, kernel.host(), &self.pollers());
+            let one = self.fd_alloc(socket(one), flags)?;
+            match self.fd_alloc(socket(two), flags) {
+                Ok(two) => Ok((one, two)),
+                Err(error) => {
+                    self.close(one)?;
+                    Err(error)
+                }
+            }
+        })
+    }
+
+    fn bind(&self, fd: Fd, address: &Address) -> Result<()> {
+        self.enter(|| {
+            let (_, socket) = self.fd_socket(fd)?;
+            socket.endpoint().bind(address, &self.cred())
+        })
+    }
+
+    fn connect(&self, fd: Fd, address: &Address) -> Result<()> {
+        self.enter(|| {
+            let (open, socket) = self.fd_socket(fd)?;
+            socket.connect(address, &self.cred(), !waits(&open))
+        })
+    }
+
+    fn listen(&self, fd: Fd, backlog: usize) -> Result<()> {
+        self.enter(|| self.fd_socket(fd)?.1.endpoint().listen(backlog))
+    }
+
+    fn accept(&self, fd: Fd, flags: OpenFlags) -> Result<(Fd, Address)> {
+        self.enter(|| {
+            let flags = checked(flags)?;
+            let (open, socket) = self.fd_socket(fd)?;
+            // The descriptor comes first: a connection that has been taken could not be put back.
+            let place = self.fd_reserve()?;
+            let (new, address) = socket.accept(!waits(&open))?;
+            Ok((place.fill(new, flags), address))
+        })
+    }
+
+    fn sendmsg(&self, fd: Fd, message: &Outgoing<'_>) -> Result<usize> {
+        self.enter(|| {
+            let (open, socket) = self.fd_socket(fd)?;
+            socket.send(message, !waits(&open))
+        })
+    }
+
+    fn recvmsg(&self, fd: Fd, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
+        self.enter(|| {
+            let (open, socket) = self.fd_socket(fd)?;
+            socket.receive(bufs, flags, !waits(&open))
+        })
+    }
+
+    fn shutdown(&self, fd: Fd, how: Shutdown) -> Result<()> {
+        self.enter(|| self.fd_socket(fd)?.1.endpoint().shutdown(how))
+    }
+
+    fn getsockname(&self, fd: Fd) -> Result<Address> {
+        self.enter(|| self.fd_socket(fd)?.1.endpoint().local())
+    }
+
+    fn getpeername(&self, fd: Fd) -> Result<Address> {
+        self.enter(|| self.fd_socket(fd)?.1.endpoint().peer())
+    }
+
+    fn setsockopt(&self, fd: Fd, option: &SockOpt) -> Result<()> {
+        self.enter(|| self.fd_socket(fd)?.1.endpoint().set_option(option))
+    }
+
+    fn getsockopt(&self, fd: Fd, which: &SockOpt) -> Result<SockOpt> {
+        self.enter(|| self.fd_socket(fd)?.1.endpoint().option(which))
+    }
+
+    fn set_receive_timeout(&self, fd: Fd, timeout: Option<Duration>) -> Result<()> {
+        self.fd_socket(fd)?.1.set_receive_timeout(timeout);
+        Ok(())
+    }
+
+    fn set_send_timeout(&self, fd: Fd, timeout: Option<Duration>) -> Result<()> {
+        self.fd_socket(fd)?.1.set_send_timeout(timeout);
+        Ok(())
+    }
+
+    fn fd_socket(&self, fd: Fd) -> Result<(Arc<OpenFile>, Arc<Socket>)> {
+        let open = self.fd_file(fd)?;
+        let socket = open.file().clone().as_any().downcast();
+        Ok((open, socket.map_err(|_| Errno::ENOTSOCK)?))
+    }
+}

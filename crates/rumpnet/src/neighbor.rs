@@ -1,0 +1,312 @@
+//! Neighbours: link addresses of the hosts on a link, for ARP (RFC 826, RFC 1122 section 2.3.2) and neighbour discovery (RFC 4861
+//! section 7.3).
+
+use crate::{MacAddr, Packet};
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::{net::IpAddr, time::Duration};
+use rumpuser::Instant;
+
+/// Packets that wait for an address at most (RFC 1122 section 2.3.2.2 asks for one).
+const WAITING: usize = 16;
+/// Neighbours that are remembered at most.
+const MOST: usize = 4_096;
+/// Unanswered requests before a host counts as gone.
+const REQUESTS: u8 = 3;
+/// Time between two requests.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long an address that was confirmed is used without asking.
+const REACHABLE: Duration = Duration::from_secs(30);
+/// How long an entry that nobody uses is kept.
+const KEPT: Duration = Duration::from_secs(1_200);
+
+/// What is known of a neighbour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It was asked for, and has not answered yet.
+    Incomplete,
+    /// It was heard of not long ago.
+    Reachable,
+    /// Its address is used, and asked for again when it is.
+    Stale,
+    /// Entered by hand.
+    Permanent,
+}
+
+struct Neighbor {
+    mac: MacAddr,
+    state: State,
+    /// When the state ends or the next request is due.
+    until: Instant,
+    used: Instant,
+    requests: u8,
+    waiting: Vec<Packet>,
+}
+
+/// What to do with a packet.
+#[derive(Debug)]
+pub enum Resolution {
+    /// It goes to this address.
+    Known(MacAddr, Packet),
+    /// The same, and the host should be asked by unicast whether it still has it.
+    Confirm(MacAddr, Packet),
+    /// It waits; a request is to be sent.
+    Ask,
+    /// It waits.
+    Wait,
+}
+
+/// What time has brought.
+#[derive(Debug)]
+pub enum Due {
+    /// Ask for the address (again).
+    Ask {
+        /// The interface's number.
+        interface: u32,
+        /// Whose.
+        address: IpAddr,
+    },
+    /// Nobody answered: these packets cannot be delivered.
+    Failed {
+        /// The interface's number.
+        interface: u32,
+        /// Whose.
+        address: IpAddr,
+        /// What waited.
+        packets: Vec<Packet>,
+    },
+}
+
+/// The neighbours of all interfaces.
+#[derive(Default)]
+pub struct Cache {
+    map: BTreeMap<(u32, IpAddr), Neighbor>,
+}
+
+impl Cache {
+    /// Finds the address for a packet, or keeps the packet until it is found.
+    pub fn resolve(
+        &mut self,
+        interface: u32,
+        address: IpAddr,
+        packet: Packet,
+        now: Instant,
+    ) -> Resolution {
+        if let Some(neighbor) = self.map.get_mut(&(interface, address)) {
+            neighbor.used = now;
+            match neighbor.state {
+                State::Permanent => return Resolution::Known(neighbor.mac, packet),
+                State::Reachable if neighbor.until > now => {
+                    return Resolution::Known(neighbor.mac, packet);
+                }
+                State::Reachable | State::Stale => {
+                    neighbor.state = State::Stale;
+                    if neighbor.until > now {
+                        return Resolution::Known(neighbor.mac, packet);
+                    }
+                    neighbor.until = now.after(RETRY);
+                    return Resolution::Confirm(neighbor.mac, packet);
+                }
+                State::Incomplete => {
+                    if neighbor.waiting.len() >= WAITING {
+                        neighbor.waiting.remove(0);
+                    }
+                    neighbor.waiting.push(packet);
+                    return Resolution::Wait;
+                }
+            }
+        }
+        self.make_room();
+        self.map.insert(
+            (interface, address),
+            Neighbor {
+                mac: MacAddr::default(),
+                state: State::Incomplete,
+                until: now.after(RETRY),
+                used: now,
+                requests: 1,
+                waiting: Vec::from([packet]),
+            },
+        );
+        Resolution::Ask
+    }
+
+    /// A neighbour has told its address. Returns the packets that waited for it. One that nobody asked for is remembered only if
+    /// `create`, as RFC 826 has it for requests to this host.
+    pub fn learn(
+        &mut self,
+        interface: u32,
+        address: IpAddr,
+        mac: MacAddr,
+        create: bool,
+        now: Instant,
+    ) -> Vec<Packet> {
+        let key = (interface, address);
+        if !self.map.contains_key(&key) {
+            if !create {
+                return Vec::new();
+            }
+            self.make_room();
+        }
+        let neighbor = self.map.entry(key).or_insert_with(|| Neighbor {
+            mac,
+            state: State::Stale,
+            until: now,
+            used: now,
+            requests: 0,
+            waiting: Vec::new(),
+        });
+        if neighbor.state != State::Permanent {
+            neighbor.mac = mac;
+            neighbor.state = State::Reachable;
+            neighbor.until = now.after(REACHABLE);
+            neighbor.requests = 0;
+        }
+        core::mem::take(&mut neighbor.waiting)
+    }
+
+    /// Enters an address by hand.
+    pub fn set(&mut self, interface: u32, address: IpAddr, mac: MacAddr, now: Instant) {
+        let neighbor = Neighbor {
+            mac,
+            state: State::Permanent,
+            until: now,
+            used: now,
+            requests: 0,
+            waiting: Vec::new(),
+        };
+        self.map.insert((interface, address), neighbor);
+    }
+
+    /// Removes those that `gone` chooses; returns how many.
+    pub fn remove(&mut self, mut gone: impl FnMut(u32, IpAddr) -> bool) -> usize {
+        let before = self.map.len();
+        self.map
+            .retain(|(interface, address), _| !gone(*interface, *address));
+        before.saturating_sub(self.map.len())
+    }
+
+    /// All of them: interface, address, link address (if known), state.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, IpAddr, Option<MacAddr>, State)> {
+        self.map.iter().map(|((interface, address), neighbor)| {
+            let known = neighbor.state != State::Incomplete;
+            let mac = known.then_some(neighbor.mac);
+            (*interface, *address, mac, neighbor.state)
+        })
+    }
+
+    /// When [`expire`](Self::expire) has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        let incomplete = self.map.values().filter(|n| n.state == State::Incomplete);
+        incomplete.map(|neighbor| neighbor.until).min()
+    }
+
+    /// What time has brought. Forgets what was not used for long.
+    pub fn expire(&mut self, now: Instant) -> Vec<Due> {
+        let mut due = Vec::new();
+        self.map.retain(|&(interface, address), neighbor| {
+            if neighbor.state != State::Incomplete {
+                let idle = now.since(neighbor.used) > KEPT;
+                return neighbor.state == State::Permanent || !idle;
+            }
+            if neighbor.until > now {
+                return true;
+            }
+            if neighbor.requests >= REQUESTS {
+                let packets = core::mem::take(&mut neighbor.waiting);
+                due.push(Due::Failed {
+                    interface,
+                    address,
+                    packets,
+                });
+                return false;
+            }
+            neighbor.requests = neighbor.requests.saturating_add(1);
+            neighbor.until = now.after(RETRY);
+            due.push(Due::Ask { interface, address });
+            true
+        });
+        due
+    }
+
+    /// Forgets the one that was not used for the longest time when there are too many.
+    fn make_room(&mut self) {
+        if self.map.len() < MOST {
+            return;
+        }
+        let mut loose = self.map.iter().filter(|(_, n)| n.state != State::Permanent);
+        let first = loose.next().map(|(key, n)| (*key, n.used));
+        let oldest = loose.fold(first, |oldest, (key, n)| match oldest {
+            Some((_, used)) if used <= n.used => oldest,
+            _ => Some((*key, n.used)),
+        });
+        if let Some((key, _)) = oldest {
+            self.map.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: IpAddr = IpAddr::V4(core::net::Ipv4Addr::new(10, 0, 0, 2));
+    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+
+    fn at(seconds: u64) -> Instant {
+        Instant(seconds.saturating_mul(1_000_000_000))
+    }
+
+    #[test]
+    fn packets_wait_for_the_answer() {
+        let mut cache = Cache::default();
+        let send = |text: &[u8], cache: &mut Cache, now| {
+            cache.resolve(1, HOST, Packet::with_bytes(text), now)
+        };
+        assert!(matches!(send(b"a", &mut cache, at(0)), Resolution::Ask));
+        assert!(matches!(send(b"b", &mut cache, at(0)), Resolution::Wait));
+        let waited = cache.learn(1, HOST, MAC, false, at(0));
+        let texts: Vec<_> = waited.iter().map(Packet::head).collect();
+        assert_eq!(texts, [b"a", b"b"]);
+        assert!(matches!(
+            send(b"c", &mut cache, at(1)),
+            Resolution::Known(MAC, _)
+        ));
+        assert!(matches!(
+            send(b"d", &mut cache, at(40)),
+            Resolution::Confirm(MAC, _)
+        ));
+        assert!(matches!(
+            send(b"e", &mut cache, at(40)),
+            Resolution::Known(MAC, _)
+        ));
+    }
+
+    #[test]
+    fn silence_ends_after_three_requests() {
+        let mut cache = Cache::default();
+        let packet = Packet::with_bytes(b"lost");
+        assert!(matches!(
+            cache.resolve(1, HOST, packet, at(0)),
+            Resolution::Ask
+        ));
+        assert_eq!(cache.deadline(), Some(at(1)));
+        assert!(matches!(cache.expire(at(1))[..], [Due::Ask { .. }]));
+        assert!(matches!(cache.expire(at(2))[..], [Due::Ask { .. }]));
+        let due = cache.expire(at(3));
+        assert!(matches!(&due[..], [Due::Failed { packets, .. }] if packets.len() == 1));
+        assert_eq!((cache.deadline(), cache.iter().count()), (None, 0));
+    }
+
+    #[test]
+    fn strangers_are_not_remembered_and_memory_is_bounded() {
+        let mut cache = Cache::default();
+        cache.learn(1, HOST, MAC, false, at(0));
+        assert_eq!(cache.iter().count(), 0);
+        for n in 0..10_000_u32 {
+            let address = IpAddr::V4(core::net::Ipv4Addr::from_bits(n));
+            cache.learn(1, address, MAC, true, at(n.into()));
+        }
+        assert_eq!(cache.iter().count(), MOST);
+    }
+}
