@@ -2,7 +2,7 @@
 
 use super::{
     pair::MS,
-    solo::{OURS, PEERS, Solo, ack_of, full_options, plain, sack_only},
+    solo::{OURS, Solo, ack_of, full_options, plain, sack_only},
 };
 use crate::tcp::{Changes, Config, Flags, NetworkError, Options, Segment, Seq, State, Timestamps};
 use alloc::vec;

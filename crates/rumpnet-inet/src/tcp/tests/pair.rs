@@ -1,7 +1,7 @@
 //! Two connections and a network between them, in virtual time.
 
 use crate::tcp::{
-    Changes, Config, HEADER_LEN, Outgoing, Path, Segment, Seq, State, Tcb, TransmitLimit,
+    Changes, Config, HEADER_LEN, Outgoing, Path, Segment, Seq, State, Tcb, TransmitLimit, reset_for,
 };
 use alloc::{collections::BTreeMap, sync::Arc, vec, vec::Vec};
 use bytes::Bytes;
@@ -186,6 +186,20 @@ impl Pair {
     fn deliver(&mut self, side: usize, segment: Segment, mark: bool) -> Changes {
         let now = self.now();
         let changes = match &mut self.side[side] {
+            Some(tcb) if tcb.state() == State::Closed => {
+                // Nobody knows of the connection any more.
+                if let Some(segment) = reset_for(&segment) {
+                    self.put(
+                        side,
+                        Outgoing {
+                            segment,
+                            mss: MSS,
+                            ect: false,
+                        },
+                    );
+                }
+                Changes::empty()
+            }
             Some(tcb) => tcb.on_segment(segment, mark, now),
             None => {
                 let path = self.path(side);

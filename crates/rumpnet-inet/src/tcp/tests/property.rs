@@ -136,9 +136,9 @@ fn run(network: &Network, hosts: &[Host; 2], limit: usize, cut: bool) -> u64 {
                 .iter()
                 .all(|tcb| tcb.as_ref().is_some_and(|tcb| tcb.state() == State::Closed))
     });
-    for side in 0..2 {
+    for (side, data) in data.iter().enumerate() {
         assert_eq!(pair.tcb(side).error(), None, "side {side}");
-        assert!(pair.received[1 - side] == data[side], "side {side}");
+        assert!(pair.received[1 - side] == *data, "side {side}");
     }
     let all = pair.sent.iter().flatten();
     all.fold(pair.now, |digest, segment| {
