@@ -1,8 +1,7 @@
 //! The acknowledgment in a segment (RFC 9293, section 3.10.7.4, fifth check).
 
 use super::{
-    Changes, Flags, Segment, Seq, State, Tcb, nanos, scoreboard::Delivered, tcb::Bits,
-    timers::Retransmit,
+    Changes, Flags, Segment, Seq, State, Tcb, scoreboard::Delivered, tcb::Bits, timers::Retransmit,
 };
 
 impl Tcb {
@@ -127,7 +126,7 @@ impl Tcb {
         if smooth {
             self.snd.measured = self.snd.nxt;
         }
-        let (min, max) = (nanos(self.config.min_rto), nanos(self.config.max_rto));
+        let (min, max) = (self.times.min_rto, self.times.max_rto);
         self.rtt.measure(rtt, smooth, min, max);
     }
 

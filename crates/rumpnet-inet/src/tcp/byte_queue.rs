@@ -1,12 +1,14 @@
 //! A queue of bytes: the data of both directions waits in one. Large pieces are shared, small ones are copied together.
 
-use alloc::collections::VecDeque;
-use bytes::{Buf as _, Bytes, BytesMut};
+use alloc::{collections::VecDeque, vec::Vec};
+use bytes::{Buf as _, Bytes};
 use rumpnet::Chain;
 
 /// Pieces below this are copied: a piece costs about as much as copying some hundred bytes, and a small one may hold a large
 /// buffer in memory.
 const COPY_BELOW: usize = 1024;
+/// So many bytes are copied out of the tail; more end it, to be shared.
+const COPY_UP_TO: usize = 512;
 /// Space that is reserved for small pieces: the first time, and at most.
 const GRAIN_MIN: u16 = 128;
 const GRAIN_MAX: u16 = 4096;
@@ -29,8 +31,10 @@ impl Piece {
 #[derive(Default)]
 pub(super) struct ByteQueue {
     pieces: VecDeque<Piece>,
-    /// What comes after the pieces, in memory that can still be appended to.
-    tail: BytesMut,
+    /// What comes after the pieces.
+    tail: Vec<u8>,
+    /// Bytes of the tail that are gone.
+    gone: usize,
     head: u64,
     end: u64,
     /// Space to reserve next.
@@ -69,6 +73,15 @@ impl ByteQueue {
         self.pieces.len().saturating_mul(PIECE_COST)
     }
 
+    /// The bytes after the pieces.
+    fn rest(&self) -> &[u8] {
+        self.tail.get(self.gone..).unwrap_or_default()
+    }
+
+    fn tail_start(&self) -> u64 {
+        self.end.saturating_sub(wide(self.rest().len()))
+    }
+
     /// Appends `data`.
     pub(super) fn push(&mut self, data: Chain) {
         if let Some(bytes) = data.single()
@@ -81,44 +94,60 @@ impl ByteQueue {
                 self.push_copy(piece);
             } else {
                 self.seal();
-                self.push_piece(piece.clone());
+                let (start, bytes) = (self.end, piece.clone());
+                self.pieces.push_back(Piece { start, bytes });
+                self.end = self.end.saturating_add(wide(piece.len()));
             }
         }
-    }
-
-    fn push_piece(&mut self, bytes: Bytes) {
-        let len = wide(bytes.len());
-        let start = self.end.saturating_sub(wide(self.tail.len()));
-        self.pieces.push_back(Piece { start, bytes });
-        self.end = self.end.saturating_add(len);
     }
 
     fn push_copy(&mut self, bytes: &[u8]) {
         let spare = self.tail.capacity().saturating_sub(self.tail.len());
         if spare < bytes.len() {
-            self.seal();
-            self.grain = self.grain.saturating_mul(2).clamp(GRAIN_MIN, GRAIN_MAX);
-            // Takes its old memory again when nobody else holds it.
-            self.tail.reserve(bytes.len().max(usize::from(self.grain)));
+            self.make_room(bytes.len());
         }
         self.tail.extend_from_slice(bytes);
         self.end = self.end.saturating_add(wide(bytes.len()));
     }
 
-    /// Turns the tail into a piece. The memory after it stays the tail's.
-    fn seal(&mut self) {
-        if !self.tail.is_empty() {
-            let bytes = self.tail.split().freeze();
-            let start = self.end.saturating_sub(wide(bytes.len()));
-            self.pieces.push_back(Piece { start, bytes });
+    fn make_room(&mut self, len: usize) {
+        let live = self.rest().len();
+        if self.gone >= live && self.tail.capacity().saturating_sub(live) >= len {
+            // Moving the few that are left makes room for as many again.
+            self.tail.drain(..self.gone);
+            self.gone = 0;
+            return;
         }
+        self.seal();
+        self.grain = self.grain.saturating_mul(2).clamp(GRAIN_MIN, GRAIN_MAX);
+        self.tail.reserve_exact(len.max(usize::from(self.grain)));
     }
 
-    /// `len` bytes from `offset` after the first on, fewer at the end. They are shared.
+    /// Turns the tail into a piece.
+    fn seal(&mut self) {
+        let start = self.tail_start();
+        if start < self.end {
+            let mut bytes = Bytes::from(core::mem::take(&mut self.tail));
+            bytes.advance(self.gone);
+            self.pieces.push_back(Piece { start, bytes });
+        } else {
+            self.tail.clear();
+        }
+        self.gone = 0;
+    }
+
+    /// `len` bytes from `offset` after the first on, fewer at the end. They are shared, unless they are few.
     pub(super) fn slice(&mut self, offset: usize, len: usize) -> Chain {
         let from = self.head.saturating_add(wide(offset));
         let to = from.saturating_add(wide(len)).min(self.end);
-        if to > self.end.saturating_sub(wide(self.tail.len())) {
+        let tail_start = self.tail_start();
+        if from >= tail_start && len <= COPY_UP_TO {
+            let begin = narrow(from.saturating_sub(tail_start));
+            let end = narrow(to.saturating_sub(tail_start));
+            let bytes = self.rest().get(begin..end).unwrap_or_default();
+            return Bytes::copy_from_slice(bytes).into();
+        }
+        if to > tail_start {
             self.seal();
         }
         let mut chain = Chain::new();
@@ -138,13 +167,15 @@ impl ByteQueue {
 
     /// Copies bytes from `offset` after the first on; returns how many there were.
     pub(super) fn copy_to(&self, offset: usize, buf: &mut [u8]) -> usize {
+        if self.pieces.is_empty() {
+            return copy(self.rest().get(offset..), Some(buf));
+        }
         let from = self.head.saturating_add(wide(offset));
         let first = self.pieces.partition_point(|piece| piece.end() <= from);
-        let tail_start = self.end.saturating_sub(wide(self.tail.len()));
         let pieces = self.pieces.range(first..);
         let pieces = pieces.map(|piece| (piece.start, &*piece.bytes));
         let mut done = 0_usize;
-        for (start, bytes) in pieces.chain([(tail_start, &*self.tail)]) {
+        for (start, bytes) in pieces.chain([(self.tail_start(), self.rest())]) {
             let at = from.saturating_add(wide(done));
             let source = bytes.get(narrow(at.saturating_sub(start))..);
             done = done.saturating_add(copy(source, buf.get_mut(done..)));
@@ -168,14 +199,15 @@ impl ByteQueue {
         let left = narrow(self.end.saturating_sub(to));
         if left == 0 {
             self.tail.clear();
+            self.gone = 0;
         } else {
-            self.tail.advance(self.tail.len().saturating_sub(left));
+            self.gone = self.tail.len().saturating_sub(left);
         }
     }
 
     /// Takes up to `max` bytes out.
     pub(super) fn take(&mut self, max: usize) -> Chain {
-        let chain = self.slice(0, max);
+        let chain = self.slice(0, max.min(self.len()));
         self.advance(chain.len());
         chain
     }
@@ -303,9 +335,10 @@ mod tests {
             assert_eq!(bytes(&queue.slice(0, 10)), n.to_be_bytes());
             queue.advance(4);
         }
+        assert!(queue.pieces.is_empty() && queue.tail.capacity() < 200);
         (0..1000).for_each(|_| queue.push(Bytes::from_static(b"x").into()));
         assert_eq!((queue.len(), queue.slice(0, 1000).len()), (1000, 1000));
-        // The end of the old memory, and new one.
-        assert!(queue.pieces.len() <= 2);
+        // Memory that was made larger and larger.
+        assert!(queue.pieces.len() <= 4);
     }
 }

@@ -1,7 +1,7 @@
 //! The data of a segment: in order, out of order, urgent, and its end.
 
 use super::{
-    Changes, Flags, Segment, Seq, State, Tcb, bytes_u32, nanos, reassembly::Reassembly, tcb::Bits,
+    Changes, Flags, Segment, Seq, State, Tcb, bytes_u32, reassembly::Reassembly, tcb::Bits,
 };
 use alloc::boxed::Box;
 use rumpnet::Chain;
@@ -143,7 +143,7 @@ impl Tcb {
         if pending >= u32::from(self.rcv.mss).saturating_mul(2) {
             self.bits.insert(Bits::ACK_NOW);
         } else if !self.bits.contains(Bits::ACK_NOW) {
-            let due = now.saturating_add(nanos(self.config.delayed_ack));
+            let due = now.saturating_add(self.times.delayed_ack);
             self.timers.ack = self.timers.ack.min(due);
         }
     }

@@ -1,6 +1,6 @@
 //! The handshake: SYN in the states SYN-SENT and SYN-RECEIVED (RFC 9293, sections 3.5 and 3.10.7.3).
 
-use super::{Changes, Flags, Segment, Seq, State, Tcb, nanos, tcb::Bits};
+use super::{Changes, Flags, Segment, Seq, State, Tcb, tcb::Bits};
 use rumpuser::Errno;
 
 /// The peer's MSS when it says none (RFC 9293, section 3.7.1, MUST-15).
@@ -122,7 +122,7 @@ impl Tcb {
 
     /// SYN was acknowledged by `ack`.
     pub(super) fn establish(&mut self, ack: Seq, now: u64, changes: &mut Changes) {
-        let (min, max) = (nanos(self.config.min_rto), nanos(self.config.max_rto));
+        let (min, max) = (self.times.min_rto, self.times.max_rto);
         if self.bits.contains(Bits::SYN_RESENT) {
             // Karn's algorithm: which SYN this answers is not known (RFC 6298, section 3).
             self.rtt.syn_was_lost();

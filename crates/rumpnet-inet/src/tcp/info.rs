@@ -83,7 +83,7 @@ impl Tcb {
                 .bits
                 .contains(Bits::SCALING)
                 .then_some((self.snd.scale, self.rcv.scale)),
-            rto: nanos(self.rtt.rto(super::nanos(self.config.max_rto))),
+            rto: nanos(self.rtt.rto(self.times.max_rto)),
             rtt: nanos(self.rtt.smoothed().unwrap_or(0)),
             rtt_variation: nanos(self.rtt.variation()),
             rtt_min: nanos(if min == u64::MAX { 0 } else { min }),

@@ -14,7 +14,7 @@ const CHALLENGE_INTERVAL: u64 = 1_000_000_000;
 
 impl Tcb {
     /// A segment of this connection arrived. `ce` tells that the packet was marked by congestion (RFC 3168).
-    pub fn on_segment(&mut self, segment: Segment, ce: bool, now: Instant) -> Changes {
+    pub fn on_segment(&mut self, mut segment: Segment, ce: bool, now: Instant) -> Changes {
         let now = now.0;
         let mut changes = Changes::empty();
         self.counters.received_segments = self.counters.received_segments.wrapping_add(1);
@@ -23,9 +23,9 @@ impl Tcb {
             State::SynSent => self.input_syn_sent(segment, now, &mut changes),
             _ => {
                 if self.is_predicted(&segment, ce) {
-                    self.input_predicted(segment, now, &mut changes);
+                    self.input_predicted(&mut segment, now, &mut changes);
                 } else {
-                    self.input(segment, ce, now, &mut changes);
+                    self.input(&mut segment, ce, now, &mut changes);
                 }
             }
         }
@@ -63,33 +63,34 @@ impl Tcb {
     }
 
     /// The straight way for such a segment.
-    fn input_predicted(&mut self, segment: Segment, now: u64, changes: &mut Changes) {
-        self.update_ts_recent(&segment, now);
+    fn input_predicted(&mut self, segment: &mut Segment, now: u64, changes: &mut Changes) {
+        self.update_ts_recent(segment, now);
         self.heard(now);
         let ack = segment.ack.unwrap_or(self.snd.una);
-        self.update_window(&segment, ack);
+        self.update_window(segment, ack);
         if ack != self.snd.una {
             let mut delivered = Delivered::default();
-            self.advance(ack, &mut delivered, &segment, now, changes);
+            self.advance(ack, &mut delivered, segment, now, changes);
             self.after_acknowledgment(&delivered, false, false, now);
             self.arm_retransmit(now);
         }
         if !segment.payload.is_empty() {
-            self.measure_receiver(&segment, now);
-            self.take_next(segment.payload, now, changes);
+            self.measure_receiver(segment, now);
+            let payload = core::mem::take(&mut segment.payload);
+            self.take_next(payload, now, changes);
         }
     }
 
     /// Every other segment, in the order of RFC 9293, section 3.10.7.4.
-    fn input(&mut self, mut segment: Segment, ce: bool, now: u64, changes: &mut Changes) {
+    fn input(&mut self, segment: &mut Segment, ce: bool, now: u64, changes: &mut Changes) {
         let rst = segment.flags.contains(Flags::RST);
         // RFC 7323, section 5.3, R1: PAWS.
-        if self.bits.contains(Bits::TIMESTAMPS) && !rst && !self.check_timestamps(&segment, now) {
+        if self.bits.contains(Bits::TIMESTAMPS) && !rst && !self.check_timestamps(segment, now) {
             return;
         }
         // First, the sequence number.
-        if !self.is_acceptable(&segment) {
-            self.unacceptable(&segment, now);
+        if !self.is_acceptable(segment) {
+            self.unacceptable(segment, now);
             return;
         }
         // Second, RST (RFC 5961, section 3.2).
@@ -104,13 +105,13 @@ impl Tcb {
         // Fourth, SYN (RFC 5961, section 4.2).
         if segment.flags.contains(Flags::SYN) {
             if self.state == State::SynReceived && segment.seq == self.rcv.irs {
-                self.input_simultaneous(&segment, now, changes);
+                self.input_simultaneous(segment, now, changes);
             } else {
                 self.challenge(now);
             }
             return;
         }
-        self.update_ts_recent(&segment, now);
+        self.update_ts_recent(segment, now);
         // Fifth, ACK.
         let Some(ack) = segment.ack else {
             return;
@@ -128,15 +129,15 @@ impl Tcb {
             self.establish_passively(ack, now, changes);
         }
         self.heard(now);
-        if !self.take_ack(&segment, ack, now, changes) {
+        if !self.take_ack(segment, ack, now, changes) {
             return;
         }
         if self.state == State::Closed {
             return;
         }
-        self.take_congestion_marks(&segment, ce);
+        self.take_congestion_marks(segment, ce);
         // Sixth, URG; seventh, data; eighth, FIN.
-        self.take_urgent_pointer(&segment, segment.seq, changes);
+        self.take_urgent_pointer(segment, segment.seq, changes);
         let fin = segment.flags.contains(Flags::FIN);
         if fin || !segment.payload.is_empty() {
             let payload = core::mem::take(&mut segment.payload);

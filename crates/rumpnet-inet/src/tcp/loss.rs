@@ -1,7 +1,7 @@
 //! Recovery from loss: what follows from acknowledgments, duplicates and timeouts (RFC 5681, 6582, 6675, 6937, 5682, 3042).
 
 use super::{
-    Seq, State, Tcb, nanos,
+    Seq, State, Tcb,
     prr::Prr,
     rack::{Probe, Rack},
     scoreboard::{Delivered, Fate},
@@ -280,7 +280,7 @@ impl Tcb {
         self.window.size = self.window.mss;
         self.rtt.back_off();
         self.bits.remove(Bits::TAIL_PROBE_NOW);
-        let rto = self.rtt.rto(nanos(self.config.max_rto));
+        let rto = self.rtt.rto(self.times.max_rto);
         self.timers.retransmit_in(Retransmit::Timeout, now, rto);
     }
 

@@ -2,8 +2,8 @@
 
 use super::{
     Flags, Options, Sacks, Segment, Seq, State, Tcb, Timestamps, bytes_u32,
-    congestion::initial_window, loss::Phase, nanos, options::OPTIONS_MAX, rack::Probe,
-    scoreboard::Fate, tcb::Bits, timers::Retransmit,
+    congestion::initial_window, loss::Phase, options::OPTIONS_MAX, rack::Probe, scoreboard::Fate,
+    tcb::Bits, timers::Retransmit,
 };
 use rumpnet::Chain;
 use rumpuser::Instant;
@@ -64,8 +64,9 @@ impl Tcb {
         }
         self.note_limits(now);
         if self.bits.contains(Bits::ACK_NOW) {
-            let segment = self.acknowledge(self.snd.nxt, now);
-            return Some(self.plain(segment));
+            let outgoing = self.acknowledge(self.snd.nxt, now);
+            self.counters.sent_segments = self.counters.sent_segments.wrapping_add(1);
+            return Some(outgoing);
         }
         None
     }
@@ -133,6 +134,9 @@ impl Tcb {
     }
 
     fn plan(&self, max: u32) -> Option<Plan> {
+        if self.board.lost() == 0 && self.unsent() == 0 && !self.fin_pending() {
+            return None;
+        }
         if !self.may_send() {
             return None;
         }
@@ -200,7 +204,7 @@ impl Tcb {
 
     /// Nothing more can be sent: why not?
     fn note_limits(&mut self, now: u64) {
-        if !self.may_send() {
+        if (self.unsent() == 0 && !self.fin_pending()) || !self.may_send() {
             return;
         }
         if self.unsent() > 0 && self.window.size.saturating_sub(self.pipe()) < self.segment_size() {
@@ -234,13 +238,15 @@ impl Tcb {
             self.snd.progress = now;
             self.restart_after_idle(now);
         }
-        let (start, size) = (self.snd.nxt, self.segment_size());
-        let mut segment = self.data_segment(start, len, fin, now);
-        let end = segment.end();
+        let start = self.snd.nxt;
+        let mut outgoing = self.data_segment(start, len, fin, now);
+        let size = u32::from(outgoing.mss);
+        let end = start.plus(len).plus(fin.into());
+        outgoing.ect = self.bits.contains(Bits::ECN) && len > 0;
         if self.bits.contains(Bits::CWR_QUEUED) && len > 0 {
             // RFC 3168, section 6.1.2: in the first new data after the reduction.
             self.bits.remove(Bits::CWR_QUEUED);
-            segment.flags.insert(Flags::CWR);
+            outgoing.segment.flags.insert(Flags::CWR);
         }
         if whole_segments(len, size) != len {
             self.snd.small = end;
@@ -259,7 +265,7 @@ impl Tcb {
             self.bits.insert(Bits::FIN_SENT);
         }
         self.arm_after_sending(now);
-        self.outgoing(segment, size, self.bits.contains(Bits::ECN) && len > 0)
+        outgoing
     }
 
     /// Lost data again; it is not ECN-capable (RFC 3168, section 6.1.5).
@@ -269,11 +275,11 @@ impl Tcb {
         self.board.resent(start, len, time);
         self.loss.prr.sent(len);
         self.counters.retransmitted = self.counters.retransmitted.wrapping_add(len.div_ceil(size));
-        let segment = self.data_segment_of(start, start.plus(len), now);
+        let outgoing = self.data_segment_of(start, start.plus(len), now);
         if matches!(self.timers.kind(), Retransmit::None | Retransmit::Probe) {
             self.arm_retransmit(now);
         }
-        self.outgoing(segment, size, false)
+        outgoing
     }
 
     /// The time of sending. RACK orders by it, so no two are the same, even where the clock stands still.
@@ -283,17 +289,18 @@ impl Tcb {
     }
 
     /// Numbers that were sent before.
-    fn data_segment_of(&mut self, start: Seq, end: Seq, now: u64) -> Segment {
+    fn data_segment_of(&mut self, start: Seq, end: Seq, now: u64) -> Outgoing {
         let data_end = self.end_of_data();
         let fin = self.bits.contains(Bits::FIN_SENT) && end.after(data_end);
         let len = end.min(data_end).since_or_zero(start);
         self.data_segment(start, len, fin, now)
     }
 
-    fn data_segment(&mut self, start: Seq, len: u32, fin: bool, now: u64) -> Segment {
-        let mut segment = self.acknowledge(start, now);
-        let offset = start.since_or_zero(self.snd.queued);
+    fn data_segment(&mut self, start: Seq, len: u32, fin: bool, now: u64) -> Outgoing {
+        let mut outgoing = self.acknowledge(start, now);
+        let segment = &mut outgoing.segment;
         if len > 0 {
+            let offset = start.since_or_zero(self.snd.queued);
             let narrow = |len: u32| usize::try_from(len).unwrap_or(usize::MAX);
             segment.payload = self.sending.slice(narrow(offset), narrow(len));
             if start.plus(len) == self.end_of_data() {
@@ -302,9 +309,11 @@ impl Tcb {
         }
         segment.flags.set(Flags::FIN, fin);
         if self.bits.contains(Bits::URGENT_SENDING) {
-            self.add_urgent_pointer(&mut segment, start);
+            self.add_urgent_pointer(segment, start);
         }
-        segment
+        let count = len.div_ceil(u32::from(outgoing.mss).max(1)).max(1);
+        self.counters.sent_segments = self.counters.sent_segments.wrapping_add(count);
+        outgoing
     }
 
     /// RFC 9293, section 3.8.5; RFC 6093, section 4: the pointer names the number after the urgent data.
@@ -320,7 +329,7 @@ impl Tcb {
     /// RFC 5681, section 4.1: after an idle time the window begins again.
     fn restart_after_idle(&mut self, now: u64) {
         let idle = now.saturating_sub(self.snd.last);
-        if idle > self.rtt.rto(nanos(self.config.max_rto)) {
+        if idle > self.rtt.rto(self.times.max_rto) {
             let restart = initial_window(self.window.mss, self.config.initial_window.max(1));
             self.window.size = self.window.size.min(restart);
             self.control.idle(self.snd.last, now);
@@ -328,22 +337,27 @@ impl Tcb {
     }
 
     /// An acknowledgment of all that arrived, without data.
-    pub(super) fn acknowledge(&mut self, seq: Seq, now: u64) -> Segment {
+    fn acknowledge(&mut self, seq: Seq, now: u64) -> Outgoing {
         let window = self.offer();
+        let size = self.segment_size();
         let options = self.options(now);
         self.bits.remove(Bits::ACK_NOW);
         self.timers.ack = u64::MAX;
         self.rcv.acked = self.rcv.nxt;
         let mut flags = Flags::empty();
         flags.set(Flags::ECE, self.bits.contains(Bits::ECN | Bits::ECHO_CE));
-        Segment {
-            seq,
-            ack: Some(self.rcv.nxt),
-            flags,
-            window,
-            urgent: 0,
-            options,
-            payload: Chain::new(),
+        Outgoing {
+            segment: Segment {
+                seq,
+                ack: Some(self.rcv.nxt),
+                flags,
+                window,
+                urgent: 0,
+                options,
+                payload: Chain::new(),
+            },
+            mss: u16::try_from(size).unwrap_or(u16::MAX),
+            ect: false,
         }
     }
 
@@ -464,7 +478,7 @@ impl Tcb {
             self.add_syn_data(&mut segment, resent);
         }
         self.snd.last = now;
-        let rto = self.rtt.rto(nanos(self.config.max_rto));
+        let rto = self.rtt.rto(self.times.max_rto);
         self.timers.retransmit_in(Retransmit::Syn, now, rto);
         self.plain(segment)
     }
@@ -500,8 +514,9 @@ impl Tcb {
         }
         self.bits.remove(Bits::KEEP_ALIVE_NOW);
         // RFC 9293, section 3.8.4: a number that the peer has acknowledged, so that it answers.
-        let segment = self.acknowledge(self.snd.una.minus(1), now);
-        Some(self.plain(segment))
+        let outgoing = self.acknowledge(self.snd.una.minus(1), now);
+        self.counters.sent_segments = self.counters.sent_segments.wrapping_add(1);
+        Some(outgoing)
     }
 
     /// RFC 8985, section 7.3: new data if there is some, else the last segment again.
@@ -525,7 +540,7 @@ impl Tcb {
             again,
         });
         // Not one probe after the other (RFC 8985, section 7.2).
-        let rto = self.rtt.rto(nanos(self.config.max_rto));
+        let rto = self.rtt.rto(self.times.max_rto);
         self.timers.retransmit_in(Retransmit::Timeout, now, rto);
         Some(outgoing)
     }
@@ -536,12 +551,10 @@ impl Tcb {
             return None;
         }
         let kind = Retransmit::Persist;
-        let rto = self.rtt.rto(nanos(self.config.max_rto));
+        let rto = self.rtt.rto(self.times.max_rto);
         if let Some(first) = self.board.first() {
             let (start, end) = (first.start, first.end);
-            let size = self.segment_size();
-            let segment = self.data_segment_of(start, start.plus(1).min(end), now);
-            return Some(self.outgoing(segment, size, false));
+            return Some(self.data_segment_of(start, start.plus(1).min(end), now));
         }
         let offered = self
             .edge()
@@ -558,17 +571,11 @@ impl Tcb {
     }
 
     fn plain(&mut self, segment: Segment) -> Outgoing {
-        let size = self.full();
-        self.outgoing(segment, size, false)
-    }
-
-    fn outgoing(&mut self, segment: Segment, size: u32, ect: bool) -> Outgoing {
-        let count = bytes_u32(segment.payload.len()).div_ceil(size).max(1);
-        self.counters.sent_segments = self.counters.sent_segments.wrapping_add(count);
+        self.counters.sent_segments = self.counters.sent_segments.wrapping_add(1);
         Outgoing {
             segment,
-            mss: u16::try_from(size).unwrap_or(u16::MAX),
-            ect,
+            mss: u16::try_from(self.full()).unwrap_or(u16::MAX),
+            ect: false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! RACK-TLP (RFC 8985): loss by time, and probes for a lost tail.
 
 use super::{
-    Seq, Tcb, nanos,
+    Seq, Tcb,
     scoreboard::{Delivered, Fate, Part},
     tcb::Bits,
     timers::Retransmit,
@@ -173,11 +173,8 @@ impl Tcb {
     /// RFC 8985, section 7.3: the probe timeout expired.
     pub(super) fn on_probe_timeout(&mut self, now: u64) {
         self.bits.insert(Bits::TAIL_PROBE_NOW);
-        self.timers.retransmit_in(
-            Retransmit::Timeout,
-            now,
-            self.rtt.rto(nanos(self.config.max_rto)),
-        );
+        self.timers
+            .retransmit_in(Retransmit::Timeout, now, self.rtt.rto(self.times.max_rto));
     }
 
     /// RFC 8985, section 7.4.2: the answer to a probe. Returns whether the window is to be reduced, since the probe repaired a loss.

@@ -235,6 +235,7 @@ pub struct Tcb {
     pub(super) loss: Loss,
     pub(super) control: Control,
     pub(super) config: Arc<Config>,
+    pub(super) times: Times,
     /// What is set for this connection alone.
     pub(super) keep_alive: Option<Box<KeepAlive>>,
     pub(super) user_timeout: u64,
@@ -251,6 +252,14 @@ pub struct Tcb {
     pub(super) challenge_time: u64,
     pub(super) counters: Counters,
     pub(super) path: Option<Box<PathState>>,
+}
+
+/// Times of the configuration that are needed for each segment, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) min_rto: u64,
+    pub(super) max_rto: u64,
+    pub(super) delayed_ack: u64,
 }
 
 /// What only some connections need.
@@ -404,6 +413,11 @@ impl Tcb {
             loss: Loss::new(iss),
             control: Control::new(config.congestion),
             config: Arc::clone(config),
+            times: Times {
+                min_rto: nanos(config.min_rto),
+                max_rto: nanos(config.max_rto),
+                delayed_ack: nanos(config.delayed_ack),
+            },
             keep_alive: config.keep_alive.map(Box::new),
             user_timeout: config.user_timeout.map_or(u64::MAX, nanos),
             send_buffer: super::bytes_u32(config.send_buffer).min(BUFFER_MAX),

@@ -157,7 +157,7 @@ impl Tcb {
                 } else if kind == Retransmit::Persist || self.snd.wnd == 0 {
                     self.rtt.back_off();
                     self.bits.insert(Bits::WINDOW_PROBE_NOW);
-                    let rto = self.rtt.rto(nanos(self.config.max_rto));
+                    let rto = self.rtt.rto(self.times.max_rto);
                     self.timers.retransmit_in(Retransmit::Persist, now, rto);
                 } else {
                     self.on_timeout(now);
@@ -190,7 +190,7 @@ impl Tcb {
             }
             self.timers.stop_retransmit();
             if stuck {
-                let rto = self.rtt.rto(nanos(self.config.max_rto));
+                let rto = self.rtt.rto(self.times.max_rto);
                 self.timers.retransmit_in(Retransmit::Persist, now, rto);
             }
             return;
@@ -198,7 +198,7 @@ impl Tcb {
         if self.timers.kind == Retransmit::Persist {
             return;
         }
-        let rto = self.rtt.rto(nanos(self.config.max_rto));
+        let rto = self.rtt.rto(self.times.max_rto);
         let late = self.loss.rack.due.saturating_sub(now);
         if late < rto {
             self.timers.retransmit_in(Retransmit::Reorder, now, late);
