@@ -168,6 +168,26 @@ commands! {
     "man" => Man(commands::docs::Man),
 }
 
+impl Command {
+    /// Whether it reads images and writes to standard output alone.
+    fn only_reads(&self) -> bool {
+        use Command::{Cat, Df, Du, Find, Info, Ls, Mtree, Stat, Tree, Verify};
+        matches!(
+            self,
+            Ls(_)
+                | Cat(_)
+                | Stat(_)
+                | Find(_)
+                | Tree(_)
+                | Du(_)
+                | Df(_)
+                | Info(_)
+                | Mtree(_)
+                | Verify(_)
+        )
+    }
+}
+
 thread_local! {
     /// The command that a command line begins with, while that is read: no other can follow.
     static ONLY: Cell<Option<&'static str>> = const { Cell::new(None) };
@@ -223,6 +243,10 @@ fn parse() -> Cli {
 fn main() -> ExitCode {
     let cli = parse();
     signals::install();
+    if cli.command.only_reads() {
+        // A host that has no such thing lets it read all the same.
+        let _ = p2k::contain::read_only();
+    }
     let session = Session::new(cli.command.mount().or(cli.mount.options()));
     let outcome = cli.command.run(&session);
     session.finish();

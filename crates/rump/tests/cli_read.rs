@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Scratch, at, fails, good, rump, sample, tool};
+use common::{Scratch, at, fails, good, noise, rump, sample, tool};
 use serde_json::Value;
 use std::fs;
 
@@ -563,4 +563,24 @@ fn cat_writes_the_same_whatever_standard_output_is() {
 
     let device = good(&["cp", &paths[0], "/dev/null"]);
     assert_eq!(device, "");
+}
+
+#[test]
+fn who_only_reads_gives_up_the_rest() {
+    let scratch = Scratch::new();
+    let source = scratch.path("src");
+    scratch.write("src/big", noise(1 << 20));
+    let image = scratch.image("a.img", 8, Some(&source));
+    let mut child = common::command(&["cat", &at(&image, "/big")])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It waits for somebody to read on.
+    let mut some = [0; 4096];
+    let mut stdout = child.stdout.take().unwrap();
+    std::io::Read::read_exact(&mut stdout, &mut some).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
+    assert!(child.wait().unwrap().success());
 }
