@@ -3,7 +3,8 @@
 //! Which network the socket is on is decided by what is linked, and nothing else in the program knows:
 //!
 //! ```text
-//! cargo run -p nettest                                               # a cable to a server in this process
+//! cargo run -p nettest                                               # a bus, with a server in this process
+//! cargo run -p nettest /tmp/bus 10.5.0.1:80 10.5.0.2/24              # a bus in a file, with a server in another
 //! cargo run -p nettest --no-default-features --features sockin 127.0.0.1:80
 //! cargo run -p nettest --no-default-features --features tap 10.9.0.1:80 tap0 10.9.0.2/24 [GATEWAY]
 //! ```
@@ -23,7 +24,7 @@ use std::{
 
 #[cfg_attr(feature = "sockin", path = "sockin.rs")]
 #[cfg_attr(all(feature = "tap", not(feature = "sockin")), path = "tap.rs")]
-#[cfg_attr(not(any(feature = "sockin", feature = "tap")), path = "wire.rs")]
+#[cfg_attr(not(any(feature = "sockin", feature = "tap")), path = "shmif.rs")]
 mod network;
 
 fn main() -> ExitCode {

@@ -1,0 +1,458 @@
+//! The ring in its file.
+//!
+//! | offset | what |
+//! |---|---|
+//! | 0 | magic number |
+//! | 8 | bytes of the ring, a power of two |
+//! | 64 | process that holds the lock, 0 for none |
+//! | 128 | bytes that have been written ever |
+//! | 192 | bytes that will have been written when who holds the lock is done |
+//! | 256 | changes with every batch: readers wait on it; 260: readers that wait |
+//! | 320 | number of the next member |
+//! | 4096 | the ring |
+//!
+//! A frame is a word with its length and its sender's number, a word with what is known of its checksum, and its bytes, in words of
+//! 8 bytes. Words are read and written whole and atomically: a reader that is overtaken sees mixed words, and finds out afterwards.
+
+use rumpnet::{
+    Packet,
+    packet::{Checksum, Meta},
+};
+use rumpuser::{Errno, Result};
+use rustix::{
+    fd::{AsFd, OwnedFd},
+    fs::{FlockOperation, MemfdFlags, Mode, OFlags},
+    mm::{MapFlags, ProtFlags},
+    process, thread,
+};
+use std::{
+    path::Path,
+    ptr,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
+    time::Duration,
+};
+
+const MAGIC: u64 = u64::from_be_bytes(*b"rumpshm1");
+/// Where the ring begins.
+const HEADER: usize = 4_096;
+/// Bytes of the ring of a new bus.
+const RING: usize = 16 << 20;
+/// The longest frame: Ethernet header and the largest packet of IP.
+pub const FRAME: usize = 14 + 65_535;
+
+mod word {
+    pub(super) const MAGIC: usize = 0;
+    pub(super) const RING: usize = 1;
+    pub(super) const LOCK: usize = 8;
+    pub(super) const HEAD: usize = 16;
+    pub(super) const CLAIM: usize = 24;
+    pub(super) const WAKE: usize = 32;
+    pub(super) const MEMBERS: usize = 40;
+}
+
+/// A bus, mapped.
+pub struct Bus {
+    words: &'static [AtomicU64],
+    /// Bytes of the ring, less one.
+    mask: u64,
+    /// The file, as long as it is mapped.
+    _file: OwnedFd,
+}
+
+fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_number(error.raw_os_error())
+}
+
+impl Bus {
+    /// Opens the bus in a file, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// What the host says; `EINVAL` when the file is something else.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o666);
+        let file = rustix::fs::open(path.as_ref(), flags, mode).map_err(errno)?;
+        // Two that make it at the same time make it once.
+        rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(errno)?;
+        let bus = Self::of(file);
+        if let Ok(bus) = &bus {
+            rustix::fs::flock(&bus._file, FlockOperation::Unlock).map_err(errno)?;
+        }
+        bus
+    }
+
+    /// A bus without a name, for members in this process and in those that inherit it.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn anonymous() -> Result<Self> {
+        let file = rustix::fs::memfd_create("rump bus", MemfdFlags::CLOEXEC).map_err(errno)?;
+        Self::of(file)
+    }
+
+    fn of(file: OwnedFd) -> Result<Self> {
+        let size = rustix::fs::fstat(&file).map_err(errno)?.st_size;
+        let new = size == 0;
+        let len = if new {
+            let len = HEADER + RING;
+            rustix::fs::ftruncate(&file, len as u64).map_err(errno)?;
+            len
+        } else {
+            usize::try_from(size).map_err(|_| Errno::EINVAL)?
+        };
+        if len < HEADER + 8 * FRAME {
+            return Err(Errno::EINVAL);
+        }
+        let words = map(&file, len).map_err(errno)?;
+        if new {
+            words[word::RING].store(RING as u64, Ordering::Relaxed);
+            words[word::MEMBERS].store(1, Ordering::Relaxed);
+            words[word::MAGIC].store(MAGIC, Ordering::Release);
+        }
+        let ring = words[word::RING].load(Ordering::Relaxed);
+        let fits = usize::try_from(ring).is_ok_and(|ring| ring <= len - HEADER);
+        let right = words[word::MAGIC].load(Ordering::Acquire) == MAGIC;
+        let bus = Self {
+            words,
+            mask: ring.wrapping_sub(1),
+            _file: file,
+        };
+        if !right || !fits || !ring.is_power_of_two() || ring < 4 * FRAME as u64 {
+            return Err(Errno::EINVAL);
+        }
+        Ok(bus)
+    }
+
+    /// The number of a new member.
+    pub(crate) fn join(&self) -> u32 {
+        let number = self.words[word::MEMBERS].fetch_add(1, Ordering::Relaxed);
+        u32::try_from(number & 0xffff_ffff).unwrap_or(0)
+    }
+
+    fn half(&self, word: usize, second: bool) -> &AtomicU32 {
+        let place = ptr::from_ref(&self.words[word]).cast::<AtomicU32>();
+        // SAFETY: a word of 8 bytes is two of 4, aligned, and lives as long as the map; both are only used atomically.
+        unsafe { &*place.add(second.into()) }
+    }
+
+    /// The word of the ring at a place.
+    fn at(&self, place: u64) -> &AtomicU64 {
+        let word = (place & self.mask) / 8;
+        // Below the length of the ring, which fits the map.
+        &self.words[HEADER / 8 + word as usize]
+    }
+
+    /// Bytes written ever: where a reader that joins now begins.
+    #[must_use]
+    pub fn head(&self) -> u64 {
+        self.words[word::HEAD].load(Ordering::Acquire)
+    }
+
+    /// The first place of which the ring may still have everything.
+    #[must_use]
+    pub fn oldest(&self) -> u64 {
+        let claim = self.words[word::CLAIM]
+            .load(Ordering::Acquire)
+            .max(self.head());
+        claim.saturating_sub(self.mask.wrapping_add(1))
+    }
+
+    fn lock(&self) {
+        let me = process::getpid().as_raw_nonzero().get().unsigned_abs();
+        let lock = self.half(word::LOCK, false);
+        let mut tries = 0_u32;
+        loop {
+            match lock.compare_exchange_weak(0, me, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(holder) => {
+                    tries = tries.wrapping_add(1);
+                    if tries.is_multiple_of(64) {
+                        std::thread::yield_now();
+                    }
+                    // It is held for the time of a copy: who holds it for long has died perhaps.
+                    if tries.is_multiple_of(1_024) && holder != 0 && dead(holder) {
+                        let taken =
+                            lock.compare_exchange(holder, me, Ordering::Acquire, Ordering::Relaxed);
+                        if taken.is_ok() {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends frames as the member `sender`. Returns how many were too long.
+    pub(crate) fn send(&self, sender: u32, frames: &mut rumpnet::interface::Batch) -> usize {
+        let mut lost = 0;
+        while !frames.is_empty() {
+            self.lock();
+            let mut head = self.words[word::HEAD].load(Ordering::Relaxed);
+            // At most a quarter of the ring at once, so that readers are not overtaken by one batch.
+            let limit = head.saturating_add(self.mask / 4);
+            let fits = |frame: &Packet| size(frame.len());
+            let mut claim = head;
+            let mut count = 0;
+            for frame in frames.iter() {
+                let next = claim.saturating_add(fits(frame));
+                if next > limit && count > 0 {
+                    break;
+                }
+                (claim, count) = (next, count + 1);
+            }
+            // Readers that are still in this part of the ring find it claimed when they look afterwards.
+            self.words[word::CLAIM].store(claim, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            for frame in frames.drain(..count) {
+                if frame.len() > FRAME {
+                    lost += 1;
+                    continue;
+                }
+                self.write(head, sender, &frame);
+                head = head.saturating_add(size(frame.len()));
+            }
+            self.words[word::HEAD].store(head, Ordering::Release);
+            self.half(word::LOCK, false).store(0, Ordering::Release);
+            let wake = self.half(word::WAKE, false);
+            wake.fetch_add(1, Ordering::SeqCst);
+            if self.half(word::WAKE, true).load(Ordering::SeqCst) > 0 {
+                // Nobody there is not an error.
+                let _ = thread::futex::wake(wake, thread::futex::Flags::empty(), u32::MAX >> 1);
+            }
+        }
+        lost
+    }
+
+    fn write(&self, place: u64, sender: u32, frame: &Packet) {
+        let len = frame.len() as u64;
+        self.at(place)
+            .store(len << 32 | u64::from(sender), Ordering::Relaxed);
+        self.at(place + 8)
+            .store(pack(&frame.meta), Ordering::Relaxed);
+        let mut to = place + 16;
+        let mut part = [0; 8];
+        let mut filled = 0;
+        for piece in frame.pieces() {
+            let mut piece = piece;
+            if filled > 0 {
+                let count = piece.len().min(8 - filled);
+                part[filled..filled + count].copy_from_slice(&piece[..count]);
+                (filled, piece) = (filled + count, &piece[count..]);
+                if filled < 8 {
+                    continue;
+                }
+                self.at(to)
+                    .store(u64::from_ne_bytes(part), Ordering::Relaxed);
+                to += 8;
+            }
+            let (whole, rest) = piece.as_chunks();
+            for bytes in whole {
+                self.at(to)
+                    .store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+                to += 8;
+            }
+            part[..rest.len()].copy_from_slice(rest);
+            filled = rest.len();
+        }
+        if filled > 0 {
+            part[filled..].fill(0);
+            self.at(to)
+                .store(u64::from_ne_bytes(part), Ordering::Relaxed);
+        }
+    }
+
+    /// The frame at `place`, which is before the head, with its sender, and the place after it. `None`: it has been overwritten, or is
+    /// none.
+    #[must_use]
+    pub fn read(&self, place: u64) -> Option<(u32, Packet, u64)> {
+        let first = self.at(place).load(Ordering::Relaxed);
+        let meta = self.at(place + 8).load(Ordering::Relaxed);
+        let len = usize::try_from(first >> 32)
+            .ok()
+            .filter(|len| *len <= FRAME)?;
+        let sender = u32::try_from(first & 0xffff_ffff).unwrap_or(0);
+        let mut bytes = Vec::with_capacity(len.next_multiple_of(8));
+        let mut from = place + 16;
+        while bytes.len() < len {
+            bytes.extend_from_slice(&self.at(from).load(Ordering::Relaxed).to_ne_bytes());
+            from += 8;
+        }
+        bytes.truncate(len);
+        fence(Ordering::Acquire);
+        let claim = self.words[word::CLAIM].load(Ordering::Relaxed);
+        if claim > place.saturating_add(self.mask) {
+            return None;
+        }
+        let mut packet = if len < 2_048 {
+            Packet::with_bytes(&bytes)
+        } else {
+            Packet::with_chain(bytes::Bytes::from(bytes).into())
+        };
+        packet.meta = unpack(meta, len);
+        Some((sender, packet, from))
+    }
+
+    /// Waits until more has been written than `head`, or for `time`.
+    pub(crate) fn wait(&self, head: u64, time: Duration) {
+        // Two processes that answer each other are faster than a sleep.
+        for _ in 0..2_000 {
+            if self.head() != head {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let (wake, waiters) = (self.half(word::WAKE, false), self.half(word::WAKE, true));
+        waiters.fetch_add(1, Ordering::SeqCst);
+        let now = wake.load(Ordering::SeqCst);
+        if self.head() == head {
+            let timeout = rustix::thread::Timespec {
+                tv_sec: time.as_secs().try_into().unwrap_or(1),
+                tv_nsec: time.subsec_nanos().into(),
+            };
+            let flags = thread::futex::Flags::empty();
+            // Woken, too late, or nothing: the caller looks.
+            let _ = thread::futex::wait(wake, flags, now, Some(&timeout));
+        }
+        waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Has a reader of this process look whether it should end.
+    pub(crate) fn nudge(&self) {
+        let wake = self.half(word::WAKE, false);
+        wake.fetch_add(1, Ordering::SeqCst);
+        let _ = thread::futex::wake(wake, thread::futex::Flags::empty(), u32::MAX >> 1);
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        let start = self.words.as_ptr().cast_mut().cast();
+        // SAFETY: it was mapped with this length, and nothing outlives the bus that points into it.
+        let unmapped = unsafe { rustix::mm::munmap(start, size_of_val(self.words)) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+/// Bytes that a frame takes in the ring.
+fn size(len: usize) -> u64 {
+    16 + (len as u64).next_multiple_of(8)
+}
+
+fn map(file: &impl AsFd, len: usize) -> rustix::io::Result<&'static [AtomicU64]> {
+    // SAFETY: a new map at a place that the host chooses.
+    let start = unsafe {
+        rustix::mm::mmap(
+            ptr::null_mut(),
+            len,
+            ProtFlags::READ | ProtFlags::WRITE,
+            MapFlags::SHARED,
+            file,
+            0,
+        )?
+    };
+    // SAFETY: the map is `len` bytes long, aligned to a page, and used only atomically, by others too; `Drop` ends it when nothing
+    // points into it any more.
+    Ok(unsafe { std::slice::from_raw_parts(start.cast(), len / 8) })
+}
+
+/// Whether a process is not there any more.
+fn dead(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(process::Pid::from_raw);
+    pid.is_none_or(|pid| process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
+fn pack(meta: &Meta) -> u64 {
+    let (state, start, offset) = match meta.checksum {
+        Checksum::InPacket => (0, 0, 0),
+        Checksum::Valid => (1, 0, 0),
+        Checksum::Partial { start, offset } => (2, start, offset),
+    };
+    let words = [state, start, offset, meta.segment];
+    words
+        .iter()
+        .fold(0, |all, word| all << 16 | u64::from(*word))
+}
+
+fn unpack(packed: u64, len: usize) -> Meta {
+    let word = |n: u32| u16::try_from(packed >> (16 * n) & 0xffff).unwrap_or(0);
+    let (start, offset) = (word(2), word(1));
+    let inside = 14 + usize::from(start) + usize::from(offset) + 2 <= len;
+    Meta {
+        checksum: match word(3) {
+            1 => Checksum::Valid,
+            2 if inside => Checksum::Partial { start, offset },
+            _ => Checksum::InPacket,
+        },
+        segment: word(0),
+        ..Meta::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rumpnet::interface::Batch;
+
+    fn frame(len: usize, seed: u8) -> Packet {
+        let bytes: Vec<u8> = (0..len).map(|n| n.to_le_bytes()[0] ^ seed).collect();
+        Packet::with_bytes(&bytes)
+    }
+
+    #[test]
+    fn frames_of_every_length_come_back() {
+        let bus = Bus::anonymous().unwrap();
+        let mut place = bus.head();
+        for (n, len) in [0, 1, 7, 8, 9, 60, 64, 65, 1_514, 9_000, FRAME]
+            .into_iter()
+            .enumerate()
+        {
+            let sent = frame(len, n as u8);
+            bus.send(5, &mut Batch::from([sent.clone()]));
+            let (sender, got, next) = bus.read(place).unwrap();
+            assert_eq!((sender, got.len()), (5, len));
+            assert!(got.pieces().flatten().eq(sent.pieces().flatten()));
+            assert_eq!(next, bus.head());
+            place = next;
+        }
+        let long = Packet::with_bytes(&vec![0; FRAME + 1]);
+        assert_eq!(bus.send(5, &mut Batch::from([long])), 1);
+        assert_eq!(place, bus.head());
+    }
+
+    #[test]
+    fn who_is_overtaken_finds_out() {
+        let bus = Bus::anonymous().unwrap();
+        let start = bus.head();
+        for n in 0..300 {
+            bus.send(1, &mut Batch::from([frame(FRAME, n as u8)]));
+        }
+        assert!(bus.read(start).is_none());
+        assert!(bus.oldest() > start);
+    }
+
+    #[test]
+    fn files_that_are_something_else() {
+        let path =
+            std::env::temp_dir().join(format!("rump-bus-{}", process::getpid().as_raw_nonzero()));
+        std::fs::write(&path, vec![7; HEADER + RING]).unwrap();
+        assert_eq!(Bus::open(&path).err(), Some(Errno::EINVAL));
+        std::fs::write(&path, b"short").unwrap();
+        assert_eq!(Bus::open(&path).err(), Some(Errno::EINVAL));
+        std::fs::remove_file(&path).unwrap();
+        let one = Bus::open(&path).unwrap();
+        let two = Bus::open(&path).unwrap();
+        assert_ne!(one.join(), two.join());
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn the_lock_of_a_dead_process_is_taken() {
+        let bus = Bus::anonymous().unwrap();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        bus.half(word::LOCK, false).store(pid, Ordering::Relaxed);
+        bus.send(1, &mut Batch::from([frame(10, 0)]));
+        assert_eq!(bus.read(0).unwrap().1.len(), 10);
+    }
+}
