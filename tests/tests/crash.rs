@@ -47,6 +47,8 @@ volumes! {
     msdosfs_fat12: "fat12";
     msdosfs_fat16: "fat16";
     msdosfs_fat32: "fat32";
+    ffs_ffs1: "ffs1-8k";
+    ffs_ffs2: "ffs2-16k";
     ffs_ffs1_log: "ffs1-log";
     ffs_ffs2_log: "ffs2-log";
 }

@@ -187,6 +187,9 @@ impl Volume {
         let created = with_bufs().filter(|(buf, _)| buf.created());
         let created: Vec<u64> = created.map(|(_, record)| record.block).collect();
         let is_created = |record: &LogRecord| created.binary_search(&record.block).is_ok();
+        if frozen.leads_to_data && created.is_empty() && !frozen.records.is_empty() {
+            self.device().flush()?;
+        }
         let mut first: Vec<&LogRecord> = with_bufs()
             .map(|(_, record)| record)
             .filter(|record| is_created(record))

@@ -89,6 +89,17 @@ impl<'v> Handle<'v> {
     /// # Errors
     /// `EIO` when the block lies past the end of the volume.
     pub fn create(&mut self, block: u64) -> Result<Buf> {
+        let buf = self.clear(block)?;
+        buf.set_created(true);
+        Ok(buf)
+    }
+
+    /// The buffer of a block that is metadata already, but has nothing of use: as [`create`](Self::create), but without a log it goes home
+    /// with all others.
+    ///
+    /// # Errors
+    /// `EIO` when the block lies past the end of the volume.
+    pub fn clear(&mut self, block: u64) -> Result<Buf> {
         let (buf, fresh) = self.volume.blank(block)?;
         if fresh {
             let Desk {
@@ -107,7 +118,6 @@ impl<'v> Handle<'v> {
         } else {
             self.modify(&buf, |data| data.fill(0));
         }
-        buf.set_created(true);
         buf.set_verified();
         Ok(buf)
     }
@@ -133,6 +143,13 @@ impl<'v> Handle<'v> {
             .lock()
             .open_held
             .insert(first, count);
+    }
+
+    /// Something that this handle changes leads to file data that nothing led to before. The data are on the device before the transaction goes
+    /// home ([`Hooks::write_ordered`](crate::Hooks::write_ordered)); without a log they are also flushed before, so that a power cut
+    /// shows nobody what was there earlier. (A log flushes before its commit block anyway.)
+    pub fn leads_to_data(&mut self) {
+        self.volume.transactions.lock().open_leads_to_data = true;
     }
 
     /// Ends the handle: its changes are part of the running transaction, all of them. They are durable after the next
@@ -177,7 +194,7 @@ impl<'v> Handle<'v> {
                 .running
                 .revoke(block, cache.remove(block).as_ref());
         }
-        transactions.join_held();
+        transactions.join_notes();
     }
 
     fn roll_back(&mut self) {
@@ -199,7 +216,7 @@ impl<'v> Handle<'v> {
             }
         }
         forgotten.clear();
-        self.volume.transactions.lock().open_held.clear();
+        self.volume.transactions.lock().drop_notes();
     }
 }
 

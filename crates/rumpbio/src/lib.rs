@@ -20,6 +20,7 @@
 //! | [`handle`] | [`Handle`]: change, create, forget, roll back |
 //! | [`bitmap`] | bits and runs of bits in a format's maps |
 //! | [`log`] | [`Log`], what a log format implements |
+//! | [`order`] | in which steps changes go home without a log |
 //! | `space` | [`Space`], whether an operation may use the last free blocks |
 //!
 //! # Lock order
@@ -39,6 +40,7 @@ mod commit;
 pub mod handle;
 mod load;
 pub mod log;
+pub mod order;
 mod ranges;
 mod space;
 mod transaction;

@@ -10,6 +10,8 @@ pub(crate) struct Transactions {
     pub(crate) running: Running,
     /// Ranges held by the open handle.
     pub(crate) open_held: RangeSet,
+    /// The open handle leads to new file data.
+    pub(crate) open_leads_to_data: bool,
     /// Ranges held by the transaction that is being committed.
     committing_held: RangeSet,
 }
@@ -30,9 +32,16 @@ impl Transactions {
             .min()
     }
 
-    /// What the open handle holds, the running transaction holds from now on.
-    pub(crate) fn join_held(&mut self) {
+    /// What the open handle notes beside its changes is the running transaction's from now on.
+    pub(crate) fn join_notes(&mut self) {
         self.running.held.append(&mut self.open_held);
+        self.running.leads_to_data |= core::mem::take(&mut self.open_leads_to_data);
+    }
+
+    /// What the open handle notes beside its changes is undone.
+    pub(crate) fn drop_notes(&mut self) {
+        self.open_held.clear();
+        self.open_leads_to_data = false;
     }
 
     /// Closes the running transaction and begins the next. Called under the handle lock, so no content changes.
@@ -60,6 +69,7 @@ impl Transactions {
             bufs,
             records,
             revoked,
+            leads_to_data: closed.leads_to_data,
         }
     }
 
@@ -77,6 +87,7 @@ pub(crate) struct Running {
     bufs: Vec<Buf>,
     revoked: HashSet<u64>,
     held: RangeSet,
+    leads_to_data: bool,
 }
 
 impl Default for Running {
@@ -87,6 +98,7 @@ impl Default for Running {
             bufs: Vec::new(),
             revoked: HashSet::new(),
             held: RangeSet::default(),
+            leads_to_data: false,
         }
     }
 }
@@ -124,6 +136,8 @@ pub(crate) struct Frozen {
     pub(crate) bufs: Vec<Buf>,
     pub(crate) records: Vec<LogRecord>,
     pub(crate) revoked: Vec<u64>,
+    /// Something of it leads to file data that nothing led to before.
+    pub(crate) leads_to_data: bool,
 }
 
 impl Frozen {
@@ -182,7 +196,7 @@ mod tests {
         let mut transactions = Transactions::default();
         transactions.open_held.insert(5, 2);
         assert!(transactions.held(6, 1));
-        transactions.join_held();
+        transactions.join_notes();
         assert!(transactions.held(6, 1));
         transactions.close();
         assert!(transactions.held(6, 1) && !transactions.held(7, 1));

@@ -136,6 +136,42 @@ fn without_a_log_new_blocks_go_home_before_what_points_to_them() {
     assert_eq!(steps(&disk), (order, 3));
 }
 
+/// File data are flushed before what leads to them, once for each transaction, and not for one that is undone.
+#[test]
+fn without_a_log_new_data_are_flushed_before_what_leads_to_them() {
+    let disk = Disk::new(64);
+    let volume = volume(&disk, 256);
+    let change = |leads: bool, commit: bool| {
+        let mut handle = volume.begin(1).unwrap();
+        let buf = volume.read(2).unwrap();
+        handle.modify(&buf, |data| data[0] = data[0].wrapping_add(1));
+        if leads {
+            handle.leads_to_data();
+        }
+        if commit {
+            handle.commit();
+        } else {
+            handle.abort();
+        }
+    };
+    let flushes_of_a_commit = || {
+        disk.inner().steps.clear();
+        volume.commit().unwrap();
+        let inner = disk.inner();
+        let flushes = inner.steps.iter().filter(|s| matches!(s, Step::Flush));
+        (
+            flushes.count(),
+            matches!(inner.steps.first(), Some(Step::Flush)),
+        )
+    };
+    change(true, true);
+    change(false, true);
+    assert_eq!(flushes_of_a_commit(), (2, true));
+    change(true, false);
+    change(false, true);
+    assert_eq!(flushes_of_a_commit(), (1, false));
+}
+
 /// Wants block 5 home without its change first, then block 2 as it is and block 5 half changed. Block 7 is new and goes home as it is.
 struct SteppingHooks;
 

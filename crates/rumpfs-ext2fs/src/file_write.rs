@@ -206,6 +206,9 @@ impl Writer {
                 txn.set_inode_size(inode, size)?;
             }
             txn.store_inode(inode)?;
+            if !pieces.is_empty() {
+                txn.leads_to_data();
+            }
             for piece in pieces {
                 placed(piece);
             }

@@ -375,6 +375,11 @@ impl<'w> Txn<'w> {
         self.handle.forget(block.0);
     }
 
+    /// Something that this transaction changes leads to file data that nothing led to before.
+    pub(crate) fn leads_to_data(&mut self) {
+        self.handle.leads_to_data();
+    }
+
     /// Keeps blocks from being allocated before this transaction is durable.
     pub(crate) fn hold(&mut self, first: FsBlock, count: u64) {
         self.handle.hold(first.0, count);

@@ -10,6 +10,7 @@ use crate::{
     inode::{FileType, Inode},
     layout::{DIRECT, DIRECTORY_BLOCK, DIRECTORY_BLOCK_BITS},
     map::Walk,
+    order::Step,
     txn::Txn,
     types::{Order, index, number},
     volume::{Ffs, Neighbours},
@@ -146,13 +147,14 @@ impl Txn<'_> {
         &mut self,
         dir: &Inode,
         block: u64,
-        f: impl FnOnce(&mut [u8]),
+        step: Step,
+        f: impl Fn(&mut [u8]),
     ) -> Result<()> {
         let ffs = self.ffs();
         let hole = || Error::value(Place::Record(dir.ino, block), "block", 0_u32, "not a hole");
         let mut walk = Walk::new(ffs, dir).ok_or_else(hole)?;
         let (buf, within) = ffs.directory_block(dir, &mut walk, block)?;
-        self.modify(&buf, |data| {
+        self.modify(&buf, step, |data| {
             let end = within.saturating_add(index(DIRECTORY_BLOCK));
             if let Some(bytes) = data.get_mut(within..end) {
                 f(bytes);
@@ -183,7 +185,8 @@ impl Txn<'_> {
         dir.room.store(block, Ordering::Relaxed);
         dir.names.lock().add(new.name, block);
         let form = self.form();
-        self.modify_directory(dir, block, |data| form.insert(data, slot, new))
+        self.keep_apart(Step::Inodes);
+        self.modify_directory(dir, block, Step::Names, |data| form.insert(data, slot, new))
     }
 
     fn form(&self) -> Form {
@@ -241,7 +244,7 @@ impl Txn<'_> {
         }
         dir.size = new;
         let form = self.form();
-        self.modify_directory(dir, old, |data| form.clear(data))?;
+        self.modify_directory(dir, old, Step::Inodes, |data| form.clear(data))?;
         self.store_inode(dir)?;
         Ok(old)
     }
@@ -278,7 +281,7 @@ impl Txn<'_> {
                 },
                 place,
             )?;
-            self.modify(&to, |data| data.copy_from_slice(&from))?;
+            self.modify(&to, Step::Inodes, |data| data.copy_from_slice(&from))?;
         }
         self.forget(old, count)
     }
@@ -298,7 +301,7 @@ impl Txn<'_> {
         } = *located;
         dir.room.fetch_min(block, Ordering::Relaxed);
         dir.names.lock().remove(name);
-        self.modify_directory(dir, block, |data| match before {
+        self.modify_directory(dir, block, Step::Names, |data| match before {
             Some(before) => form.set_len(data, before.at, before.len.saturating_add(slot.len)),
             None => form.set_ino(data, slot.at, 0),
         })
@@ -314,7 +317,8 @@ impl Txn<'_> {
     ) -> Result<()> {
         let form = self.form();
         let at = located.slot.at;
-        self.modify_directory(dir, located.block, |data| {
+        self.keep_apart(Step::Inodes);
+        self.modify_directory(dir, located.block, Step::Names, |data| {
             form.set_ino(data, at, ino);
             form.set_type(data, at, file_type);
         })
@@ -326,7 +330,7 @@ impl Txn<'_> {
         dir.size = DIRECTORY_BLOCK;
         let form = self.form();
         let ino = dir.ino;
-        self.modify_directory(dir, 0, |data| {
+        self.modify_directory(dir, 0, Step::Inodes, |data| {
             form.clear(data);
             for (name, ino, used) in [(&b"."[..], ino, 0), (b"..", parent, needed(1))] {
                 let slot = Slot {

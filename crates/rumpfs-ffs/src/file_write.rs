@@ -45,6 +45,9 @@ impl Txn<'_> {
         for (first, count) in &placing.zeros {
             self.write_zeros(*first, *count)?;
         }
+        if !placing.pieces.is_empty() || !placing.zeros.is_empty() {
+            self.handle()?.leads_to_data();
+        }
         self.store_inode(inode)?;
         Ok((done, placing.pieces))
     }

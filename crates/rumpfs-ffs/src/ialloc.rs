@@ -8,6 +8,8 @@ use crate::{
     error::{Error, Place, Result},
     inode::Inode,
     layout::{ROOT_INO, RawInode1, RawInode2},
+    maps::Maps,
+    order::Step,
     txn::Txn,
     types::{Version, number},
 };
@@ -52,7 +54,7 @@ impl Txn<'_> {
                 } else {
                     in_row.saturating_sub(1)
                 };
-                let generation = self.clear_inode(ino)?;
+                let generation = self.clear_inode(ino, Step::Inodes)?;
                 return Ok((ino, generation));
             }
         }
@@ -133,22 +135,37 @@ impl Txn<'_> {
         // The first two numbers are never given out, whatever the map says.
         let first = u64::from(group).saturating_mul(per.into());
         let least = u32::try_from(ROOT_INO.saturating_sub(first)).unwrap_or(0);
-        let Some(maps) = self.look(group)? else {
+        let Some(n) = self.find_inode(group, first, least)? else {
             return Ok(None);
         };
-        let from = maps.inode_rotor().max(least).min(per);
-        let mut n = bitmap::find(maps.inode_map(), false, from, per);
-        if n == per {
-            n = bitmap::find(maps.inode_map(), false, least, per);
-        }
-        if n == per {
-            return Ok(None);
-        }
         self.initialise(group, n)?;
         if !self.change(group)?.set_inode(n, true, dir) {
             return Err(Error::value(Place::Group(group), "map", n, "a free inode"));
         }
         Ok(Some(first.saturating_add(n.into())))
+    }
+
+    /// A free inode of a group from `least` on, by its number there; `first` is the group's first inode.
+    fn find_inode(&mut self, group: u32, first: u64, least: u32) -> Result<Option<u32>> {
+        let end = self.sb().inodes_per_group;
+        let rotor = self.look(group)?.map_or(end, Maps::inode_rotor);
+        let rotor = rotor.max(least).min(end);
+        for range in [rotor..end, least..rotor] {
+            let mut at = range.start;
+            while let Some(maps) = self.look(group)? {
+                let n = bitmap::find(maps.inode_map(), false, at, range.end);
+                if n >= range.end {
+                    break;
+                }
+                let Some(past) = self.inode_held(first.saturating_add(n.into())) else {
+                    return Ok(Some(n));
+                };
+                self.passed_held = true;
+                let past = u32::try_from(past.saturating_sub(first)).unwrap_or(end);
+                at = past.max(n.saturating_add(1));
+            }
+        }
+        Ok(None)
     }
 
     /// Has the table of inodes cleared beyond inode `n` of a group (UFS2).
@@ -169,7 +186,7 @@ impl Txn<'_> {
             let place = Place::Inode(first);
             let frag = self.ffs().inode_place(first)?.0;
             let frags = 1_u64.wrapping_shl(sb.ratio_bits());
-            self.create(frag, frags, place)?;
+            self.clear(frag, frags, place)?;
             for n in 0..per_block {
                 let generation = self.stock()?.random();
                 self.set_generation(first.saturating_add(n.into()), generation)?;
@@ -182,7 +199,7 @@ impl Txn<'_> {
     fn set_generation(&mut self, ino: u64, generation: u32) -> Result<()> {
         let at = generation_at(self.sb().version);
         let bytes = self.sb().order.bytes_u32(generation);
-        self.modify_inode(ino, |inode| {
+        self.modify_inode(ino, Step::Inodes, |inode| {
             let end = at.saturating_add(bytes.len());
             if let Some(to) = inode.get_mut(at..end) {
                 to.copy_from_slice(&bytes);
@@ -191,18 +208,22 @@ impl Txn<'_> {
     }
 
     /// Clears an inode but for its generation, which gets the next value.
-    fn clear_inode(&mut self, ino: u64) -> Result<u32> {
+    fn clear_inode(&mut self, ino: u64, step: Step) -> Result<u32> {
         let at = generation_at(self.sb().version);
         let order = self.sb().order;
         let random = self.stock()?.random();
-        self.modify_inode(ino, |inode| {
-            let before = inode.get(at..).and_then(|rest| order.u32(rest));
-            // A signed number for the systems that have it.
-            let next = match before {
-                Some(0) | None => random,
-                Some(before) => before.wrapping_add(1),
-            };
-            let next = (next & 0x7FFF_FFFF).max(1);
+        let (frag, offset, block) = self.ffs().inode_place(ino)?;
+        let data = self.buf(frag, block, Place::Inode(ino))?.data();
+        let before = data.get(offset.saturating_add(at)..);
+        let before = before.and_then(|rest| order.u32(rest));
+        drop(data);
+        // A signed number for the systems that have it.
+        let next = match before {
+            Some(0) | None => random,
+            Some(before) => before.wrapping_add(1),
+        };
+        let next = (next & 0x7FFF_FFFF).max(1);
+        self.modify_inode(ino, step, |inode| {
             inode.fill(0);
             let end = at.saturating_add(4);
             if let Some(to) = inode.get_mut(at..end) {
@@ -217,7 +238,9 @@ impl Txn<'_> {
     /// # Errors
     /// [`Error::Value`] if it is free already.
     pub(crate) fn free_inode(&mut self, ino: u64, dir: bool) -> Result<()> {
-        self.clear_inode(ino)?;
+        self.clear_inode(ino, Step::Rest)?;
+        self.hold_inode(ino)?;
+        self.keep_apart(Step::Names);
         let (group, n) = self.inode_slot(ino);
         let maps = self.change(group)?;
         if !maps.set_inode(n, false, dir) {

@@ -4,6 +4,7 @@ use crate::{
     error::{Error, Place, Result},
     inode::{Content, FileType, Inode, Pointers},
     layout::{RawInode1, RawInode2, file_flag},
+    order::Step,
     superblock::{Maker, Superblock},
     txn::{Size, Txn},
     types::{Order, Version, index},
@@ -116,13 +117,43 @@ impl Txn<'_> {
     pub(crate) fn modify_inode<R>(
         &mut self,
         ino: u64,
-        f: impl FnOnce(&mut [u8]) -> R,
+        step: Step,
+        f: impl Fn(&mut [u8]) -> R,
     ) -> Result<R> {
         let (frag, at, block) = self.ffs().inode_place(ino)?;
         let buf = self.buf(frag, block, Place::Inode(ino))?;
         let len = 1_usize.wrapping_shl(self.sb().version.inode_bits());
-        let done = self.modify(&buf, |data| data.get_mut(at..at.saturating_add(len)).map(f))?;
+        let done = self.modify(&buf, step, |data| {
+            data.get_mut(at..at.saturating_add(len)).map(&f)
+        })?;
         done.ok_or_else(|| Error::value(Place::Inode(ino), "offset", 0_u32, "within its fragment"))
+    }
+
+    /// An inode has lost its last name: until the last step it is as before the transaction, with blocks that nobody has overwritten.
+    pub(crate) fn defer_inode(&mut self, ino: u64) -> Result<()> {
+        let (frag, at, block) = self.ffs().inode_place(ino)?;
+        let buf = self.buf(frag, block, Place::Inode(ino))?;
+        let len = 1_usize.wrapping_shl(self.sb().version.inode_bits());
+        self.defer(&buf, at..at.saturating_add(len));
+        Ok(())
+    }
+
+    /// When an inode that is stored goes home.
+    fn step_of(&self, inode: &Inode) -> Result<Step> {
+        if inode.links == 0 {
+            return Ok(Step::Rest);
+        }
+        if !inode.is_dir() {
+            return Ok(Step::Inodes);
+        }
+        let (frag, at, _) = self.ffs().inode_place(inode.ino)?;
+        let before = self.before(frag);
+        // Its mode, which is 0 while it is free.
+        let mode = before.as_ref().and_then(|data| data.get(at..)?.get(..2));
+        Ok(match mode {
+            Some([0, 0]) => Step::Inodes,
+            _ => Step::Names,
+        })
     }
 
     /// Stores an inode.
@@ -130,6 +161,7 @@ impl Txn<'_> {
     /// # Errors
     /// `EINVAL` for owners or device numbers that the format has no room for.
     pub(crate) fn store_inode(&mut self, inode: &Inode) -> Result<()> {
+        let step = self.step_of(inode)?;
         let sb = self.sb();
         let device = match inode.content {
             Content::Device(major, minor) => pack(sb, major, minor)?,
@@ -138,7 +170,7 @@ impl Txn<'_> {
         if sb.old_inodes && (inode.uid > 0xFFFF || inode.gid > 0xFFFF) {
             return Err(Error::Refused(Errno::EINVAL));
         }
-        self.modify_inode(inode.ino, |bytes| match (sb.version, sb.order) {
+        self.modify_inode(inode.ino, step, |bytes| match (sb.version, sb.order) {
             (Version::Ufs1, Order::Little) => ufs1::<LittleEndian>(sb, inode, device, bytes),
             (Version::Ufs1, Order::Big) => ufs1::<BigEndian>(sb, inode, device, bytes),
             (Version::Ufs2, Order::Little) => ufs2::<LittleEndian>(inode, device, bytes),

@@ -47,6 +47,7 @@
 //! | [`inode_write`], `map_write`, `dir_write`, [`xattr_write`] | changing files' metadata; `dir_index` finds names of large directories |
 //! | [`placing`] | which places the blocks of a file get |
 //! | [`file_write`], [`names`] | operations on files and on names |
+//! | `order` | in which steps changes go home without a journal |
 //! | `state` | clean or in use, and the counts that go with each commit |
 //! | [`wapbl`], `overlay` | the journal: its images, laid over the device or written home; writing it |
 //! | [`check`] | what fsck_ffs finds |
@@ -84,6 +85,7 @@ mod map_write;
 pub mod maps;
 pub mod names;
 pub mod options;
+mod order;
 mod overlay;
 pub mod placing;
 mod state;

@@ -5,6 +5,7 @@ use crate::{
     inode::Inode,
     layout::DIRECT,
     map::Walk,
+    order::Step,
     txn::Txn,
     types::{Version, index, number},
     volume::Neighbours,
@@ -88,7 +89,7 @@ impl Txn<'_> {
             let mut next = self.pointer(inode.ino, at, n)?;
             if next == 0 {
                 next = self.new_pointers(inode, goal)?;
-                self.set_pointers(inode.ino, at, n, next, 1)?;
+                self.set_pointers(inode, at, n, next, 1)?;
             }
             at = next;
         }
@@ -143,8 +144,21 @@ impl Txn<'_> {
     }
 
     /// Sets `count` pointers from the `n`th on to blocks that follow each other from `first` on; 0: to none.
-    fn set_pointers(&mut self, ino: u64, block: u64, n: u64, first: u64, count: u64) -> Result<()> {
+    fn set_pointers(
+        &mut self,
+        inode: &Inode,
+        block: u64,
+        n: u64,
+        first: u64,
+        count: u64,
+    ) -> Result<()> {
         let sb = self.sb();
+        let ino = inode.ino;
+        let when = if inode.links == 0 {
+            Step::Rest
+        } else {
+            Step::Inodes
+        };
         let near = self.neighbours(ino, block)?;
         let bits = sb.version.pointer_bits();
         let per_frag = 1_u64.wrapping_shl(sb.frag_bits.saturating_sub(bits));
@@ -161,7 +175,10 @@ impl Txn<'_> {
             let buf = self.buf(block.saturating_add(frag), near, Place::Pointers(ino))?;
             let start = index((at & per_frag.wrapping_sub(1)).wrapping_shl(bits));
             let len = index(stop.saturating_sub(at).wrapping_shl(bits));
-            value = self.modify(&buf, |data| {
+            if when == Step::Rest {
+                self.defer(&buf, start..start.saturating_add(len));
+            }
+            value = self.modify(&buf, when, |data| {
                 let mut value = value;
                 let room = data.get_mut(start..start.saturating_add(len));
                 for to in room
@@ -199,7 +216,7 @@ impl Txn<'_> {
                 .wrapping_shl(self.sb().pointers_bits())
                 .wrapping_sub(1);
             let n = block.saturating_sub(base) & mask;
-            return self.set_pointers(inode.ino, leaf, n, frag, count);
+            return self.set_pointers(inode, leaf, n, frag, count);
         }
         let step = if frag == 0 {
             0
@@ -332,7 +349,8 @@ impl Txn<'_> {
         }
         let gone = whole && keep == 0;
         if !gone && cleared < end {
-            self.set_pointers(ino, block, cleared, 0, end.saturating_sub(cleared))?;
+            let count = end.saturating_sub(cleared);
+            self.set_pointers(cut.inode, block, cleared, 0, count)?;
         }
         Ok(whole)
     }
@@ -382,9 +400,9 @@ impl Txn<'_> {
 
     /// Fragments are metadata no more.
     pub(crate) fn forget(&mut self, first: u64, count: u64) -> Result<()> {
-        let handle = self.handle()?;
         for frag in first..first.saturating_add(count) {
-            handle.forget(frag);
+            self.unstage(frag);
+            self.handle()?.forget(frag);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::{
     inode::{Content, FileType, Inode, Pointers},
     layout::LINK_MAX as LONGEST_TARGET,
     map_write::Holds,
+    order::Step,
     txn::{Size, Txn},
     types::{Version, index, number, round_up},
     volume::{Ffs, Neighbours},
@@ -161,7 +162,7 @@ impl Txn<'_> {
         let block = Neighbours { first, count };
         for (frag, part) in (first..).zip(target.chunks(index(sb.frag_size()))) {
             let buf = self.buf(frag, block, place)?;
-            self.modify(&buf, |data| {
+            self.modify(&buf, Step::Inodes, |data| {
                 if let Some(to) = data.get_mut(..part.len()) {
                     to.copy_from_slice(part);
                 }
@@ -263,6 +264,9 @@ impl Txn<'_> {
             target.links.saturating_sub(1)
         };
         target.ctime = time;
+        if target.links == 0 {
+            self.defer_inode(target.ino)?;
+        }
         self.store_inode(target)?;
         if target.links == 0 {
             let mode = target.full_mode();

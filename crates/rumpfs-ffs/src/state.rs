@@ -228,12 +228,15 @@ impl Ffs {
     /// The device's.
     pub fn before_commit(&self, handle: &mut Handle<'_>, now: Timespec) -> Result<(), Errno> {
         let Some(mut space) = self.stock.lock().take() else {
+            self.order.close();
             return Ok(());
         };
         let stored = self.store_counts(handle, &mut space, now);
         let stored = stored.and_then(|()| self.list_nameless(&space));
         self.put_stock(space);
-        stored.map_err(|error| Errno::from(&error))
+        stored.map_err(|error| Errno::from(&error))?;
+        self.order.close();
+        Ok(())
     }
 
     /// Most blocks that [`before_commit`](Self::before_commit) changes.

@@ -4,13 +4,14 @@ use crate::{
     error::{Error, Place, Result, at},
     inode::Inode,
     maps::Maps,
+    order::{Staged, Step},
     stock::Stock,
     superblock::Superblock,
     types::{index, number},
     volume::{Ffs, Neighbours},
 };
 use alloc::{boxed::Box, vec::Vec};
-use rumpbio::{Buf, Handle, Space};
+use rumpbio::{Buf, Handle, Space, order::Stages};
 use rumpuser::{Errno, Timespec};
 
 /// Blocks of metadata that an operation on names changes at most, in whole blocks: two directories, their inodes and those of what is
@@ -53,6 +54,8 @@ pub(crate) struct Txn<'v> {
     handle: Option<Handle<'v>>,
     /// Always there while the transaction is open.
     stock: Option<Box<Stock>>,
+    /// In which steps it goes home.
+    pub(crate) stages: Staged,
     /// When this happens.
     pub(crate) now: Timespec,
     /// Free space was passed over because a crash could bring its former owner back: with a commit there is more.
@@ -74,6 +77,7 @@ impl Ffs {
             ffs: self,
             handle: Some(handle),
             stock: Some(stock.ok_or(Error::Refused(Errno::EROFS))?),
+            stages: self.journaling.used().is_none().then(Stages::default),
             now,
             passed_held: false,
             space,
@@ -188,16 +192,37 @@ impl<'v> Txn<'v> {
         changed.saturating_add(groups.wrapping_shl(bits)) >= MAP_STEP.wrapping_shl(bits)
     }
 
-    /// Changes a block.
-    pub(crate) fn modify<R>(&mut self, buf: &Buf, f: impl FnOnce(&mut [u8]) -> R) -> Result<R> {
-        Ok(self.handle()?.modify(buf, f))
+    /// Changes a block, in a step. `f` says what bytes are to be, whatever they were: it is called for the contents in between too.
+    pub(crate) fn modify<R>(
+        &mut self,
+        buf: &Buf,
+        step: Step,
+        f: impl Fn(&mut [u8]) -> R,
+    ) -> Result<R> {
+        let handle = self.handle.as_mut().ok_or(Error::Refused(Errno::EIO))?;
+        Ok(match &mut self.stages {
+            Some(stages) => {
+                let order = &self.ffs.order;
+                order.modify(stages, handle, buf, step.number(), f)
+            }
+            None => handle.modify(buf, f),
+        })
     }
 
     /// Makes fragments metadata, filled with zeros.
     pub(crate) fn create(&mut self, first: u64, count: u64, place: Place) -> Result<()> {
-        let handle = self.handle()?;
         for frag in first..first.saturating_add(count) {
-            handle.create(frag).map_err(at(place))?;
+            self.unstage(frag);
+            self.handle()?.create(frag).map_err(at(place))?;
+        }
+        Ok(())
+    }
+
+    /// Fills fragments that are metadata, but have nothing of use, with zeros.
+    pub(crate) fn clear(&mut self, first: u64, count: u64, place: Place) -> Result<()> {
+        for frag in first..first.saturating_add(count) {
+            let buf = self.handle()?.clear(frag).map_err(at(place))?;
+            self.stage_cleared(&buf);
         }
         Ok(())
     }
@@ -285,6 +310,9 @@ impl<'v> Txn<'v> {
         if let Some(mut space) = self.stock.take() {
             space.keep();
             self.ffs.put_stock(space);
+        }
+        if let Some(stages) = self.stages.take() {
+            self.ffs.order.join(stages);
         }
         if let Some(handle) = self.handle.take() {
             handle.commit();

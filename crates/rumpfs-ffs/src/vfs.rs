@@ -22,7 +22,7 @@ use alloc::{
     vec::Vec,
 };
 use core::sync::atomic::{AtomicBool, Ordering};
-use rumpbio::Handle;
+use rumpbio::{Handle, LogRecord};
 use rumpkern::{Component, FileType, Log, Phase, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Host, Result, Timespec};
 use rumpvfs::{
@@ -130,6 +130,13 @@ impl rumpbio::Hooks for CommitHooks {
 
     fn write_ordered(&self) -> Result<()> {
         self.ordered.write_ordered()
+    }
+
+    fn home_steps(&self, records: &[LogRecord]) -> Vec<Vec<LogRecord>> {
+        match self.ffs.upgrade() {
+            Some(ffs) => ffs.order.steps(records),
+            None => Vec::new(),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
     layout::ROOT_INO,
     maps::Maps,
     options::Options,
+    order::Steps,
     stock::{Stock, Totals},
     superblock::{self, Superblock},
     wapbl::Journal,
@@ -27,6 +28,8 @@ pub struct Ffs {
     pub(crate) totals: Mutex<Totals>,
     /// The journal of a volume that is written.
     pub(crate) journaling: Journaling,
+    /// In which steps transactions go home without it.
+    pub(crate) order: Steps,
     /// Is told what is wrong with the volume without making an operation fail.
     report: Mutex<Option<Report>>,
 }
@@ -91,6 +94,7 @@ impl Ffs {
             stock: Mutex::default(),
             totals: Mutex::new(totals),
             journaling: Journaling::new(options.log, resumed),
+            order: Steps::default(),
             report: Mutex::default(),
         })
     }

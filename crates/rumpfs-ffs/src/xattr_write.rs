@@ -3,6 +3,7 @@
 use crate::{
     error::{Error, Place, Result},
     inode::Inode,
+    order::Step,
     txn::{Size, Txn},
     types::{Order, index, number, round_up},
     volume::{Ffs, Neighbours},
@@ -149,7 +150,7 @@ impl Txn<'_> {
             let block = Neighbours { first, count };
             for (frag, bytes) in (first..).zip(part.chunks(index(sb.frag_size()))) {
                 let buf = self.buf(frag, block, place)?;
-                self.modify(&buf, |data| {
+                self.modify(&buf, Step::Inodes, |data| {
                     if let Some(to) = data.get_mut(..bytes.len()) {
                         to.copy_from_slice(bytes);
                     }

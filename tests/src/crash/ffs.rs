@@ -121,26 +121,30 @@ impl Watch for Findings {
     fn phase(&mut self, _phase: Phase) {}
 
     fn finding(&mut self, finding: &Finding) {
-        // What costs a file its content, or the volume more than one.
-        let loss = matches!(
+        // What fsck_ffs mends without that a file loses its content, or a name its file.
+        let mended = matches!(
             finding.what,
-            What::Journal
-                | What::SuperblockField
-                | What::PastDevice
-                | What::Unreadable
-                | What::UnknownType
-                | What::Size
-                | What::BlockRange
-                | What::BlockMetadata
-                | What::BlockAlignment
-                | What::Duplicate
-                | What::DuplicateFirst
-                | What::ManyBad
-                | What::RootMissing
-                | What::RootType
-                | What::Group
+            What::BlockCount
+                | What::PastEnd
+                | What::DotDotInode
+                | What::SeveralParents
+                | What::UnreferencedDirectory
+                | What::UnreferencedFile
+                | What::LinkCount
+                | What::ZeroLinks
+                | What::InodeMapFree
+                | What::InodeMapUsed
+                | What::FragMapFree
+                | What::FragMapUsed
+                | What::ClusterMap
+                | What::ClusterSums
+                | What::FragSums
+                | What::GroupCounts
+                | What::Rotational
+                | What::Summary
+                | What::Total
         );
-        if self.all || loss {
+        if self.all || !mended {
             self.found.push(format!("{finding:?}"));
         }
     }

@@ -19,8 +19,8 @@ pub(super) enum Item {
     Attributes { frag: u64, count: u64 },
     /// Blocks of the file that are not there.
     Hole { block: u64 },
-    /// A pointer behind the end of the file.
-    PastEnd { frag: u64 },
+    /// A pointer behind the end of the file; `inner`: in a block of pointers that has others too.
+    PastEnd { frag: u64, inner: bool },
     /// A block of pointers that could not be read.
     Unread { frag: u64, errno: Errno },
 }
@@ -82,13 +82,13 @@ impl<'a> Blocks<'a> {
 
     fn data(&self, visit: &mut dyn FnMut(Item) -> Next) -> Next {
         for (block, frag) in (0..).zip(self.inode.direct) {
-            if self.one(block, frag, visit) == Next::Stop {
+            if self.one(block, (frag, false), visit) == Next::Stop {
                 return Next::Stop;
             }
         }
         let mut block = number(DIRECT);
         for (level, frag) in (1..).zip(self.inode.indirect) {
-            if self.below(block, level, frag, visit) == Next::Stop {
+            if self.below(block, level, (frag, false), visit) == Next::Stop {
                 return Next::Stop;
             }
             block = block.saturating_add(self.span(level));
@@ -103,11 +103,16 @@ impl<'a> Blocks<'a> {
     }
 
     /// What a pointer is that leads nowhere, or should not.
-    fn no_block(&self, block: u64, frag: u64, visit: &mut dyn FnMut(Item) -> Next) -> Option<Next> {
+    fn no_block(
+        &self,
+        block: u64,
+        (frag, inner): (u64, bool),
+        visit: &mut dyn FnMut(Item) -> Next,
+    ) -> Option<Next> {
         if !self.is_mark(frag) {
             return self
                 .is_past_end(block)
-                .then(|| visit(Item::PastEnd { frag }));
+                .then(|| visit(Item::PastEnd { frag, inner }));
         }
         let is_hole = block < self.blocks;
         Some(if is_hole {
@@ -117,8 +122,13 @@ impl<'a> Blocks<'a> {
         })
     }
 
-    fn one(&self, block: u64, frag: u64, visit: &mut dyn FnMut(Item) -> Next) -> Next {
-        if let Some(next) = self.no_block(block, frag, visit) {
+    fn one(
+        &self,
+        block: u64,
+        (frag, inner): (u64, bool),
+        visit: &mut dyn FnMut(Item) -> Next,
+    ) -> Next {
+        if let Some(next) = self.no_block(block, (frag, inner), visit) {
             return next;
         }
         let count = if self.snapshot {
@@ -133,13 +143,13 @@ impl<'a> Blocks<'a> {
         &self,
         block: u64,
         level: u32,
-        frag: u64,
+        (frag, inner): (u64, bool),
         visit: &mut dyn FnMut(Item) -> Next,
     ) -> Next {
         if level == 0 {
-            return self.one(block, frag, visit);
+            return self.one(block, (frag, inner), visit);
         }
-        if let Some(next) = self.no_block(block, frag, visit) {
+        if let Some(next) = self.no_block(block, (frag, inner), visit) {
             return next;
         }
         let count = 1_u64.wrapping_shl(self.superblock().ratio_bits());
@@ -156,7 +166,7 @@ impl<'a> Blocks<'a> {
         let span = self.span(level);
         let mut block = block;
         for pointer in self.reader.pointers(&bytes) {
-            if self.below(block, level, pointer, visit) == Next::Stop {
+            if self.below(block, level, (pointer, true), visit) == Next::Stop {
                 return Next::Stop;
             }
             block = block.saturating_add(span);
@@ -173,7 +183,7 @@ impl<'a> Blocks<'a> {
             let count = here.div_ceil(superblock.frag_size());
             let next = match (frag, count) {
                 (0, _) => Next::On,
-                (_, 0) => visit(Item::PastEnd { frag }),
+                (_, 0) => visit(Item::PastEnd { frag, inner: false }),
                 _ => visit(Item::Attributes { frag, count }),
             };
             if next == Next::Stop {

@@ -173,6 +173,7 @@ impl Checker<'_> {
             directory: inode.kind() == State::DIRECTORY,
             frags: 0,
             bad: 0,
+            past_end: 0,
             holes: 0,
             failed: None,
         };
@@ -185,10 +186,10 @@ impl Checker<'_> {
         if let Some(error) = claims.failed {
             return Err(error);
         }
-        let (bad, frags) = (claims.bad, claims.frags);
+        let (bad, past_end, frags) = (claims.bad, claims.past_end, claims.frags);
         self.used = self.used.saturating_add(frags);
         let sectors = frags.wrapping_shl(self.reader.superblock.frag_bits.saturating_sub(9));
-        if bad == 0 && sectors != inode.blocks {
+        if bad == 0 && past_end == 0 && sectors != inode.blocks {
             let finding = Finding::new(Phase::Blocks, What::BlockCount).ino(inode.ino);
             self.tell.finding(&finding.values(inode.blocks, sectors));
         }
@@ -255,6 +256,7 @@ impl Checker<'_> {
         let mut visit = |item| {
             let sound = match item {
                 Item::Hole { .. } => true,
+                Item::PastEnd { inner: true, .. } => return Next::Skip,
                 Item::PastEnd { .. } | Item::Unread { .. } => false,
                 Item::Data { frag, count, .. }
                 | Item::Indirect { frag, count }
@@ -297,6 +299,7 @@ struct Claims<'a> {
     directory: bool,
     frags: u64,
     bad: u32,
+    past_end: u32,
     holes: u32,
     failed: Option<Error>,
 }
@@ -315,7 +318,15 @@ impl Claims<'_> {
                 self.holes = self.holes.saturating_add(1);
                 return Next::On;
             }
-            Item::PastEnd { frag } => return self.wrong(new(What::PastEnd).block(frag), tell),
+            // A file that was being shortened: what it has is sound.
+            Item::PastEnd { frag, inner: true } => {
+                if self.past_end == 0 {
+                    tell(new(What::PastEnd).block(frag));
+                }
+                self.past_end = self.past_end.saturating_add(1);
+                return Next::Skip;
+            }
+            Item::PastEnd { frag, .. } => return self.wrong(new(What::PastEnd).block(frag), tell),
             Item::Unread { frag, errno } => {
                 let finding = new(What::Unreadable).block(frag);
                 return self.wrong(finding.detail(errno.text()), tell);

@@ -1,0 +1,316 @@
+//! The order in which the changes of one transaction go home on a volume without a log.
+//!
+//! A driver says of each change in which of the steps `0 ..= N` it goes home. A block that changes in several is written as often, each
+//! time without the changes of later steps: for that its contents after the steps before the last are kept here, shared with the
+//! buffer until they differ. [`Order::steps`] is what [`Hooks::home_steps`](crate::Hooks::home_steps) gives.
+
+use crate::{Buf, BufData, Handle, LogRecord};
+use alloc::{sync::Arc, vec::Vec};
+use core::{array, ops::Range};
+use hashbrown::{HashMap, hash_map::Entry};
+use rumpuser::sync::Mutex;
+
+/// What a block is like after the steps before the last.
+#[derive(Clone)]
+struct Staged<const N: usize> {
+    /// In which of these steps it changes.
+    changes: [bool; N],
+    /// Its content after each; `None`: as after the next one, and after the last as it is in the end.
+    after: [Option<BufData>; N],
+    /// Its content before the transaction; `None`: of no use.
+    before: Option<BufData>,
+}
+
+impl<const N: usize> Default for Staged<N> {
+    fn default() -> Self {
+        Self {
+            changes: [false; N],
+            after: array::from_fn(|_| None),
+            before: None,
+        }
+    }
+}
+
+impl<const N: usize> Staged<N> {
+    /// Notes that a change of `buf` in a step is to come; gives the kept contents that it is to be made in too.
+    fn change(&mut self, buf: &Buf, step: usize) -> impl Iterator<Item = &mut Vec<u8>> {
+        let (before, from) = self.after.split_at_mut(step.min(N));
+        if let Some(last @ None) = before.last_mut() {
+            *last = Some(
+                from.iter()
+                    .flatten()
+                    .next()
+                    .cloned()
+                    .unwrap_or_else(|| buf.data()),
+            );
+        }
+        if let Some(changes) = self.changes.get_mut(step) {
+            *changes = true;
+        }
+        from.iter_mut().flatten().map(Arc::make_mut)
+    }
+
+    /// Has a part of it change in the last step only.
+    fn defer(&mut self, range: Range<usize>) {
+        let Some(before) = self
+            .before
+            .as_ref()
+            .and_then(|data| data.get(range.clone()))
+        else {
+            return;
+        };
+        for content in self.after.iter_mut().flatten() {
+            if let Some(to) = Arc::make_mut(content).get_mut(range.clone()) {
+                to.copy_from_slice(before);
+            }
+        }
+    }
+}
+
+/// The changes of a transaction by steps, or of one handle.
+pub struct Stages<const N: usize> {
+    blocks: HashMap<u64, Staged<N>>,
+    apart: [bool; N],
+}
+
+impl<const N: usize> Default for Stages<N> {
+    fn default() -> Self {
+        Self {
+            blocks: HashMap::new(),
+            apart: [false; N],
+        }
+    }
+}
+
+impl<const N: usize> Stages<N> {
+    /// What goes home in this step and before must be there before anything of the next one is. Steps that nobody wants apart are one: each
+    /// one more costs a flush.
+    pub fn keep_apart(&mut self, step: usize) {
+        if let Some(apart) = self.apart.get_mut(step) {
+            *apart = true;
+        }
+    }
+}
+
+/// The steps of the running transaction, and those of the one that commits.
+pub struct Order<const N: usize> {
+    running: Mutex<Stages<N>>,
+    closed: Mutex<Stages<N>>,
+}
+
+impl<const N: usize> Default for Order<N> {
+    fn default() -> Self {
+        Self {
+            running: Mutex::new(Stages::default()),
+            closed: Mutex::new(Stages::default()),
+        }
+    }
+}
+
+impl<const N: usize> Order<N> {
+    /// Changes a block, in a step. `change` is called for its content after this step and each later one, the last time for what it is in the
+    /// end, whose result is returned; so it says what the bytes are to be, whatever they were.
+    pub fn modify<R>(
+        &self,
+        stages: &mut Stages<N>,
+        handle: &mut Handle<'_>,
+        buf: &Buf,
+        step: usize,
+        change: impl Fn(&mut [u8]) -> R,
+    ) -> R {
+        let block = buf.block();
+        let staged = stages.blocks.entry(block).or_insert_with(|| {
+            let running = self.running.lock();
+            running
+                .blocks
+                .get(&block)
+                .cloned()
+                .unwrap_or_else(|| Staged {
+                    before: Some(buf.data()),
+                    ..Staged::default()
+                })
+        });
+        for content in staged.change(buf, step) {
+            change(content);
+        }
+        handle.modify(buf, change)
+    }
+
+    /// What a block was like before the transaction, if it has changed in a step since.
+    pub fn before(&self, stages: &Stages<N>, block: u64) -> Option<BufData> {
+        match stages.blocks.get(&block) {
+            Some(staged) => staged.before.clone(),
+            None => self.running.lock().blocks.get(&block)?.before.clone(),
+        }
+    }
+
+    /// Has a part of a block change in the last step only: it is until then as before the transaction, whatever was
+    /// changed there. For what is freed, so that nothing in between leads to what is not written any more.
+    pub fn defer(&self, stages: &mut Stages<N>, buf: &Buf, range: Range<usize>) {
+        let block = buf.block();
+        let staged = match stages.blocks.entry(block) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => match self.running.lock().blocks.get(&block) {
+                Some(staged) => entry.insert(staged.clone()),
+                None => return,
+            },
+        };
+        // What is as in the end must not be so any more.
+        if let Some(last @ None) = staged.after.last_mut() {
+            *last = Some(buf.data());
+        }
+        staged.defer(range);
+    }
+
+    /// A block that was filled with zeros and has been nothing before.
+    pub fn clear(&self, stages: &mut Stages<N>, buf: &Buf) {
+        let staged = Staged {
+            before: Some(buf.data()),
+            ..Staged::default()
+        };
+        stages.blocks.insert(buf.block(), staged);
+    }
+
+    /// A block is metadata no more, or is all new: what it was like in between is not needed.
+    pub fn forget(&self, stages: &mut Stages<N>, block: u64) {
+        stages.blocks.insert(block, Staged::default());
+    }
+
+    /// The changes of a handle become those of the running transaction. To be called just before [`Handle::commit`].
+    pub fn join(&self, stages: Stages<N>) {
+        let mut running = self.running.lock();
+        running.blocks.extend(stages.blocks);
+        for (apart, wanted) in running.apart.iter_mut().zip(stages.apart) {
+            *apart |= wanted;
+        }
+    }
+
+    /// The running transaction closes. To be called at the end of [`Hooks::before_commit`](crate::Hooks::before_commit), when nothing can
+    /// fail any more.
+    pub fn close(&self) {
+        let closed = core::mem::take(&mut *self.running.lock());
+        *self.closed.lock() = closed;
+    }
+
+    /// The steps of the transaction that closed last but for the one that ends it; `records` are its blocks. The first of them is empty, as
+    /// blocks that became metadata go home with it. None if nothing is wanted apart.
+    pub fn steps(&self, records: &[LogRecord]) -> Vec<Vec<LogRecord>> {
+        let Stages { blocks, apart } = core::mem::take(&mut *self.closed.lock());
+        let mut steps = Vec::new();
+        if !apart.contains(&true) {
+            return steps;
+        }
+        steps.push(Vec::new());
+        let mut first = 0;
+        for (last, _) in apart.iter().enumerate().filter(|(_, apart)| **apart) {
+            let home = |record: &LogRecord| {
+                let Staged { changes, after, .. } = blocks.get(&record.block)?;
+                let mut changes = changes.iter().take(last + 1).skip(first);
+                let data = after.iter().skip(last).flatten().next();
+                changes.any(|change| *change).then(|| LogRecord {
+                    block: record.block,
+                    data: data.unwrap_or(&record.data).clone(),
+                })
+            };
+            steps.push(records.iter().filter_map(home).collect());
+            first = last + 1;
+        }
+        steps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Buffer;
+    use alloc::vec;
+
+    /// Changes without a handle.
+    fn change(stages: &mut Stages<2>, buf: &Buf, step: usize, at: usize) {
+        let staged = stages.blocks.entry(buf.block()).or_default();
+        let set = |data: &mut [u8]| data[at] = 1;
+        staged.change(buf, step).for_each(|data| set(data));
+        let mut spares = crate::buffer::Spares::default();
+        buf.change(&mut spares, None::<fn(BufData)>, set);
+    }
+
+    fn steps(stages: Stages<2>, bufs: &[&Buf]) -> Vec<Vec<(u64, Vec<u8>)>> {
+        let order = Order::default();
+        order.join(stages);
+        order.close();
+        let records: Vec<LogRecord> = bufs
+            .iter()
+            .map(|buf| LogRecord {
+                block: buf.block(),
+                data: buf.data(),
+            })
+            .collect();
+        let steps = order.steps(&records).into_iter();
+        let plain = |step: Vec<LogRecord>| step.into_iter().map(|r| (r.block, r.data.to_vec()));
+        steps.map(|step| plain(step).collect()).collect()
+    }
+
+    fn buf(block: u64) -> Buf {
+        Arc::new(Buffer::new(block, vec![0; 3]))
+    }
+
+    #[test]
+    fn a_step_lacks_what_comes_in_later_ones() {
+        for wanted in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [2, 0, 1]] {
+            let (a, b) = (buf(7), buf(9));
+            let mut stages = Stages::default();
+            for step in wanted {
+                change(&mut stages, &a, step, step);
+            }
+            change(&mut stages, &b, 2, 0);
+            stages.keep_apart(0);
+            stages.keep_apart(1);
+            let expected = vec![vec![], vec![(7, vec![1, 0, 0])], vec![(7, vec![1, 1, 0])]];
+            assert_eq!(steps(stages, &[&a, &b]), expected, "{wanted:?}");
+            assert_eq!(*a.data(), [1, 1, 1]);
+        }
+    }
+
+    #[test]
+    fn steps_that_nobody_wants_apart_are_one() {
+        for apart in [false, true] {
+            let (a, b) = (buf(7), buf(9));
+            let mut stages = Stages::default();
+            change(&mut stages, &a, 0, 0);
+            change(&mut stages, &b, 1, 1);
+            change(&mut stages, &a, 2, 2);
+            if apart {
+                stages.keep_apart(1);
+            }
+            let both = vec![(7, vec![1, 0, 0]), (9, vec![0, 1, 0])];
+            let expected = if apart { vec![vec![], both] } else { vec![] };
+            assert_eq!(steps(stages, &[&a, &b]), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_deferred_is_as_before_until_the_end() {
+        let a = buf(7);
+        let mut stages = Stages::default();
+        stages.blocks.entry(7).or_default().before = Some(a.data());
+        change(&mut stages, &a, 0, 0);
+        change(&mut stages, &a, 1, 1);
+        change(&mut stages, &a, 0, 2);
+        stages.keep_apart(0);
+        stages.keep_apart(1);
+        Order::default().defer(&mut stages, &a, 0..2);
+        let expected = vec![(7, vec![0, 0, 1])];
+        assert_eq!(steps(stages, &[&a]), [vec![], expected.clone(), expected]);
+    }
+
+    #[test]
+    fn what_is_forgotten_has_no_steps() {
+        let a = buf(7);
+        let mut stages = Stages::default();
+        change(&mut stages, &a, 0, 0);
+        change(&mut stages, &a, 1, 1);
+        stages.keep_apart(0);
+        Order::default().forget(&mut stages, 7);
+        assert_eq!(steps(stages, &[&a]), [vec![], vec![]]);
+    }
+}
