@@ -395,26 +395,33 @@ impl Tcb {
         }
     }
 
-    /// The window to be offered (RFC 9293, section 3.8.6.2.2): its right edge never moves back, and forward only by much.
-    fn offer(&mut self) -> u16 {
-        let current = self.rcv.edge.since_or_zero(self.rcv.nxt);
-        let free = self.rcv.buffer.saturating_sub(bytes_u32(self.ready.len()));
-        let step = (self.rcv.buffer / 2).min(self.rcv.mss_said.into());
+    /// The window that the peer knows, and the one that there is room for, if that is more by enough to be said (RFC 9293, section
+    /// 3.8.6.2.2).
+    fn windows(&self) -> (u32, u32) {
         let scale = self.rcv.scale;
-        let most = 0xffff_u32 << scale;
-        let wanted = if free.saturating_sub(current) >= step {
-            (free.min(most) >> scale) << scale
+        let current = self.rcv.edge.since_or_zero(self.rcv.nxt);
+        // A buffer smaller than the unit of windows would stay closed for ever.
+        let buffer = self.rcv.buffer.max(1 << scale);
+        let free = buffer.saturating_sub(bytes_u32(self.ready.len()));
+        let wanted = (free.min(0xffff << scale) >> scale) << scale;
+        let step = (buffer / 2).min(self.rcv.mss_said.into()).max(1);
+        if wanted.saturating_sub(current) >= step {
+            (current, wanted)
         } else {
-            0
-        };
+            (current, current)
+        }
+    }
+
+    /// The window to be offered: its right edge never moves back, and forward only by much.
+    fn offer(&mut self) -> u16 {
+        let scale = self.rcv.scale;
+        let (current, wanted) = self.windows();
         let window = if wanted > current {
             wanted
         } else {
             // Rounded up, so that the edge stays.
-            current
-                .checked_next_multiple_of(1 << scale)
-                .unwrap_or(current)
-                .min(most)
+            let window = current.checked_next_multiple_of(1 << scale);
+            window.unwrap_or(current).min(0xffff << scale)
         };
         self.rcv.edge = self.rcv.edge.max(self.rcv.nxt.plus(window));
         u16::try_from(window >> scale).unwrap_or(u16::MAX)
@@ -422,15 +429,8 @@ impl Tcb {
 
     /// After data was read: whether the peer should hear of the window at once, since it may wait for it.
     pub(super) fn consider_window_update(&mut self) {
-        let current = self.rcv.edge.since_or_zero(self.rcv.nxt);
-        // A window that cannot be said is none.
-        let buffer = self.rcv.buffer.min(0xffff << self.rcv.scale);
-        if current > buffer / 2 || !self.state.receives() {
-            return;
-        }
-        let free = buffer.saturating_sub(bytes_u32(self.ready.len()));
-        let step = (buffer / 2).min(self.rcv.mss_said.into());
-        if free >= current.saturating_mul(2) && free.saturating_sub(current) >= step {
+        let (current, wanted) = self.windows();
+        if wanted > current && wanted / 2 >= current && self.state.receives() {
             self.bits.insert(Bits::ACK_NOW);
         }
     }

@@ -261,3 +261,22 @@ fn slow_reader() {
     });
     assert!(pair.received[1] == data);
 }
+
+/// A buffer of a byte, less than the unit of the windows: data comes through all the same, and reading nothing says nothing.
+#[test]
+fn tiny_buffer() {
+    let mut pair = Pair::established(
+        Config::default(),
+        Config {
+            receive_buffer: 1,
+            ..Config::default()
+        },
+    );
+    pair.tcb(1).set_receive_buffer(1);
+    pair.transfer(0, &bytes(500));
+    pair.run(1000 * MS);
+    for _ in 0..10 {
+        pair.tcb(1).receive(100);
+        assert!(!pair.tcb(1).has_output());
+    }
+}
