@@ -29,7 +29,8 @@ pub(crate) fn check() -> Result<()> {
         let text = |key: &str| package[key].as_str().unwrap_or_default();
         let (name, version) = (text("name"), text("version"));
         versions.entry(name).or_default().push(version);
-        let license = text("license");
+        let said = text("license");
+        let license = clarified(&rules, name).unwrap_or(said);
         if !satisfied(license, &allowed) {
             problems.push(format!(
                 "{name} {version}: licence \"{license}\" is not allowed"
@@ -57,6 +58,22 @@ pub(crate) fn check() -> Result<()> {
         packages.len()
     );
     Ok(())
+}
+
+/// The licence of a crate that says it in a file alone, as `[[licenses.clarify]]` has it.
+fn clarified<'r>(rules: &'r str, name: &str) -> Option<&'r str> {
+    let sections = rules.split("[[licenses.clarify]]\n").skip(1);
+    let value = |section: &'r str, key: &str| {
+        let mut lines = section.lines().take_while(|line| !line.is_empty());
+        lines.find_map(|line| {
+            line.strip_prefix(key)?
+                .strip_prefix(" = \"")?
+                .strip_suffix('"')
+        })
+    };
+    sections
+        .filter(|section| value(section, "crate") == Some(name))
+        .find_map(|section| value(section, "expression"))
 }
 
 /// Whether an SPDX expression can be satisfied with the allowed licences. Knows `OR`, `AND`, parentheses and the old `/`.
@@ -128,6 +145,13 @@ fn list(toml: &str, section: &str, key: &str) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn licences_in_files() {
+        let rules = "[[licenses.clarify]]\ncrate = \"a\"\nexpression = \"MIT\"\n\n[bans]\nexpression = \"no\"\n";
+        assert_eq!(clarified(rules, "a"), Some("MIT"));
+        assert_eq!(clarified(rules, "b"), None);
+    }
 
     #[test]
     fn expressions() {
