@@ -4,7 +4,7 @@ use super::{
     pair::{Fate, MS, Pair, bytes, quick},
     solo::{Solo, full_options, plain, sack_only},
 };
-use crate::tcp::{Flags, Segment};
+use crate::tcp::{Config, Flags, Segment};
 use alloc::{boxed::Box, vec, vec::Vec};
 
 fn sender(options: crate::tcp::Options, segments: usize) -> Solo {
@@ -373,4 +373,41 @@ fn large_segments() {
     });
     pair.transfer(0, &bytes(4_000_000));
     assert_eq!(pair.tcb(0).info().retransmitted_segments, 20);
+}
+
+/// One segment of a hundred is lost: the rate is about what the window makes of that, 1.2 * MSS / (RTT * sqrt(loss)) (RFC 3819, section
+/// 8.5.2), 600 kB/s here, and timeouts are rare.
+#[test]
+fn rate_with_loss() {
+    for (config, least) in [
+        (quick(), 400_000),
+        (
+            Config {
+                sack: false,
+                ..quick()
+            },
+            200_000,
+        ),
+    ] {
+        let mut pair = Pair::established(config.clone(), config);
+        pair.delay = 10 * MS;
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        pair.script = Box::new(move |_, _, _| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            if (random >> 20).is_multiple_of(100) {
+                Fate::Drop
+            } else {
+                Fate::Deliver
+            }
+        });
+        let (begin, data) = (pair.now, bytes(2_000_000));
+        pair.transfer(0, &data);
+        let rate = data.len() as u64 * 1_000_000_000 / (pair.now - begin);
+        assert!(rate > least, "{rate}");
+        // Little is sent for nothing.
+        let again = pair.tcb(0).info().retransmitted_segments;
+        assert!((15..40).contains(&again), "{again}");
+    }
 }
