@@ -95,7 +95,6 @@ impl Tcb {
         self.counters.acked_bytes = self.counters.acked_bytes.saturating_add(data.into());
         self.retries = 0;
         self.snd.progress = now;
-        self.rtt.progress();
         self.measure(ack, delivered, segment, now);
         if self.bits.contains(Bits::SEND_FULL) {
             self.tune_send();
@@ -106,19 +105,17 @@ impl Tcb {
         }
     }
 
-    /// RFC 6298, section 3: data sent once is measured; RFC 7323, section 4.1: with timestamps, also data sent again.
+    /// RFC 6298, section 3 (Karn): data sent once is measured; with timestamps (RFC 7323, section 4.1) also data sent again, when the
+    /// echo is that of the last time. An older one may answer an earlier sending, or this one after the loss of an ACK, and then is no
+    /// round trip. Without a measurement the timeout stays backed off (RFC 6298, section 5).
     fn measure(&mut self, ack: Seq, delivered: &Delivered, segment: &Segment, now: u64) {
-        let rtt = match (delivered.once, segment.options.timestamps) {
-            (Some(sent), _) if !delivered.retransmitted => now.saturating_sub(sent),
-            (_, Some(timestamps))
-                if self.bits.contains(Bits::TIMESTAMPS) && timestamps.echo != 0 =>
+        let rtt = match (delivered.once, delivered.newest, segment.options.timestamps) {
+            (Some(sent), ..) if !delivered.retransmitted => now.saturating_sub(sent),
+            (_, Some(newest), Some(timestamps))
+                if self.bits.contains(Bits::TIMESTAMPS)
+                    && timestamps.echo == self.timestamp(newest.time) =>
             {
-                let age = self.timestamp(now).wrapping_sub(timestamps.echo);
-                // One that we cannot have sent says nothing.
-                if age > 0x7fff_ffff {
-                    return;
-                }
-                u64::from(age).saturating_mul(1_000_000)
+                now.saturating_sub(newest.time)
             }
             _ => return,
         };

@@ -95,7 +95,7 @@ impl Rtt {
         self.backoff = self.backoff.saturating_add(1).min(32);
     }
 
-    /// New data was acknowledged: the next timeout is not backed off.
+    /// The peer lives, or nothing was lost after all: the next timeout is not backed off.
     pub(super) fn progress(&mut self) {
         self.backoff = 0;
     }

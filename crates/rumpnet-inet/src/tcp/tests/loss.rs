@@ -30,8 +30,8 @@ fn timeout() {
     solo.sleep(10);
     solo.ack(1001);
     assert_eq!(solo.sent(), [(1001, 1000)]);
-    // Karn's algorithm: nothing was measured, but the next timeout is not backed off any more.
-    assert_eq!(solo.wait(), 200);
+    // Karn's algorithm: nothing was measured, and the timeout stays backed off until something is.
+    assert_eq!(solo.wait(), 1600);
     solo.out();
     solo.ack(2001);
     assert_eq!(solo.deadline(), None);
@@ -354,6 +354,15 @@ fn measured() {
         solo.ack(101);
         let rtt = solo.info().rtt_latest.as_millis();
         assert_eq!(rtt, if timestamps { 30 } else { 10 });
+        // An echo of the first sending says nothing.
+        solo.write(100);
+        solo.echo = (solo.now / MS) as u32;
+        solo.out();
+        solo.wait();
+        solo.out();
+        solo.sleep(20);
+        solo.ack(201);
+        assert_eq!(solo.info().rtt_latest.as_millis(), rtt);
     }
 }
 
