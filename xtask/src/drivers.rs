@@ -32,6 +32,8 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
     ("git", "git"),
     ("pgrep", "procps"),
     ("setpriv", "util-linux"),
+    ("ip", "iproute2"),
+    ("ping", "iputils-ping"),
 ];
 
 /// Every file system driver of the workspace.

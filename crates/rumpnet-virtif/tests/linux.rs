@@ -78,6 +78,7 @@ fn receive_all(proc: &Proc, fd: u32) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "needs root and /dev/net/tun"]
 fn bulk_both_ways_at_once() {
     for offload in [true, false] {
         beside_linux(offload, |_, proc| {
@@ -118,6 +119,7 @@ fn bulk_both_ways_at_once() {
 }
 
 #[test]
+#[ignore = "needs root and /dev/net/tun"]
 fn a_thousand_connections_each_way() {
     beside_linux(true, |_, proc| {
         let listener = stream(proc);
@@ -164,6 +166,7 @@ fn a_thousand_connections_each_way() {
 }
 
 #[test]
+#[ignore = "needs root and /dev/net/tun"]
 fn pings_of_every_size_and_datagrams() {
     beside_linux(false, |kernel, proc| {
         for size in [0, 56, 1_472, 1_473, 8_000, 65_507] {
@@ -198,6 +201,7 @@ fn pings_of_every_size_and_datagrams() {
 }
 
 #[test]
+#[ignore = "needs root and /dev/net/tun"]
 fn who_may_not_is_told_what_it_takes() {
     let run = || {
         // SAFETY: it changes the user of this thread alone; no memory is involved.
