@@ -5,7 +5,8 @@ use internet_checksum::Checksum;
 use rumpnet::Packet;
 
 /// Begins a transport checksum with the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1). `len` counts the transport header.
-pub(crate) fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, len: usize) -> Checksum {
+#[must_use]
+pub fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, len: usize) -> Checksum {
     let mut sum = Checksum::new();
     for address in [source, destination] {
         match address {
@@ -20,20 +21,22 @@ pub(crate) fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, len: usi
 }
 
 /// Adds all of a packet to a sum.
-pub(crate) fn add(sum: &mut Checksum, packet: &Packet) {
+pub fn add(sum: &mut Checksum, packet: &Packet) {
     for piece in packet.pieces() {
         sum.add_bytes(piece);
     }
 }
 
 /// The sum of a pseudo-header that a device completes: not inverted.
-pub(crate) fn partial(sum: &Checksum) -> [u8; 2] {
+#[must_use]
+pub fn partial(sum: &Checksum) -> [u8; 2] {
     let [a, b] = sum.checksum();
     [!a, !b]
 }
 
 /// Whether the transport part of a packet, its checksum included, adds up.
-pub(crate) fn holds(source: IpAddr, destination: IpAddr, protocol: u8, packet: &Packet) -> bool {
+#[must_use]
+pub fn holds(source: IpAddr, destination: IpAddr, protocol: u8, packet: &Packet) -> bool {
     let mut sum = pseudo(source, destination, protocol, packet.len());
     add(&mut sum, packet);
     sum.checksum() == [0, 0]

@@ -2,7 +2,7 @@
 
 use crate::stack::{Inet, Stack};
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr};
 use rumpkern::Kernel;
 use rumpnet::{
     Cidr, MacAddr,
@@ -11,11 +11,15 @@ use rumpnet::{
 };
 use rumpuser::{Errno, Result};
 
+/// How long nobody else may have claimed an address of IPv6.
+const PATIENCE: core::time::Duration = core::time::Duration::from_secs(10);
+
 impl Inet {
     /// Gives an interface an address, and a route to its network; sets it up, and tells the link of the address.
     ///
     /// # Errors
-    /// `ENXIO` (no such interface), `EEXIST` (some interface has it), `EINVAL` (nobody can have it).
+    /// `ENXIO` (no such interface), `EEXIST` (some interface has it), `EINVAL` (nobody can have it), `EADDRINUSE` (another host has it: IPv6 asks, and waits for a
+    /// second), `EAFNOSUPPORT`.
     pub fn add_address(&self, interface: &str, address: Cidr) -> Result<()> {
         let ifnet = self.interface(interface)?;
         let ip = address.address();
@@ -26,30 +30,48 @@ impl Inet {
             return Err(Errno::EINVAL);
         }
         ifnet.set_up(true);
+        let index = ifnet.index();
         self.with(|stack| {
-            let mut all = stack.interfaces.iter().flat_map(|here| &here.addresses);
-            if all.any(|cidr| cidr.address() == ip) {
-                return Err(Errno::EEXIST);
-            }
-            stack.attach(&ifnet).addresses.push(address);
-            let route = Route {
-                network: address.network(),
-                gateway: None,
-                interface: ifnet.index(),
-                metric: ifnet.index(),
-                source: Some(ip),
-                origin: Origin::Connected,
-            };
-            // A second address of the same network has its route already.
-            match stack.routes.add(route) {
-                Ok(()) | Err(Errno::EEXIST) => {}
-                Err(error) => return Err(error),
-            }
+            stack.attach(&ifnet);
+            stack.tell_up(index);
             if let IpAddr::V4(ip) = ip {
-                stack.arp_announce(ifnet.index(), ip);
+                stack.assign(index, address)?;
+                stack.arp_announce(index, ip);
+                return Ok(());
             }
-            Ok(())
-        })
+            let network = stack.network.ok_or(Errno::EAFNOSUPPORT)?;
+            network.add_address(stack, index, address)
+        })?;
+        match ip {
+            IpAddr::V4(_) => Ok(()),
+            IpAddr::V6(ip) => self.wait_for(index, ip),
+        }
+    }
+
+    /// Waits until nobody else has claimed an address of IPv6.
+    fn wait_for(&self, interface: u32, ip: Ipv6Addr) -> Result<()> {
+        let end = self.host.monotonic().after(PATIENCE);
+        loop {
+            let ticket = self.addresses_changed.ticket();
+            let (there, tentative) = self.look(|stack| {
+                let network = stack.network;
+                let mut all = stack.attached(interface).into_iter();
+                let there = all.any(|here| here.addresses.iter().any(|c| c.address() == ip));
+                (
+                    there,
+                    network.is_some_and(|n| n.tentative(stack, interface, ip)),
+                )
+            });
+            if there {
+                return Ok(());
+            }
+            if !tentative {
+                return Err(Errno::EADDRINUSE);
+            }
+            if !self.addresses_changed.wait(ticket, Some(end)) {
+                return Err(Errno::ETIMEDOUT);
+            }
+        }
     }
 
     /// Takes an address away, and its route if no other address has it.
@@ -59,26 +81,9 @@ impl Inet {
     pub fn remove_address(&self, interface: &str, address: IpAddr) -> Result<()> {
         let index = self.interface(interface)?.index();
         self.with(|stack| {
-            let all = &mut stack.interfaces;
-            let here = all.iter_mut().find(|here| here.ifnet.index() == index);
-            let here = here.ok_or(Errno::EADDRNOTAVAIL)?;
-            let at = here.addresses.iter().position(|c| c.address() == address);
-            let gone = here.addresses.remove(at.ok_or(Errno::EADDRNOTAVAIL)?);
-            let heir = here
-                .addresses
-                .iter()
-                .find(|c| c.network() == gone.network());
-            let heir = heir.map(|cidr| cidr.address());
-            let removed = stack.routes.remove(|route| {
-                route.origin == Origin::Connected
-                    && route.interface == index
-                    && route.network == gone.network()
-            });
-            if let (Some(heir), Some(route)) = (heir, removed.first()) {
-                stack.routes.add(Route {
-                    source: Some(heir),
-                    ..*route
-                })?;
+            stack.unassign(index, address)?;
+            if let (IpAddr::V6(ip), Some(network)) = (address, stack.network) {
+                network.removed_address(stack, index, ip);
             }
             Ok(())
         })
@@ -105,6 +110,7 @@ impl Inet {
         ifnet.set_up(true);
         self.with(|stack| {
             stack.attach(&ifnet);
+            stack.tell_up(ifnet.index());
         });
         Ok(())
     }
@@ -202,6 +208,12 @@ impl Inet {
 }
 
 impl Stack {
+    fn tell_up(&mut self, interface: u32) {
+        if let Some(network) = self.network {
+            network.up(self, interface);
+        }
+    }
+
     /// The interface whose link a gateway is on.
     fn on_link(&self, gateway: IpAddr) -> Result<u32> {
         let direct = |route: &Route| route.gateway.is_none();

@@ -5,9 +5,8 @@ use bytes::{Bytes, BytesMut};
 use core::net::{IpAddr, SocketAddr};
 use rumpnet::{
     Address, Packet,
-    socket::{Control, Domain, MsgFlags, Outgoing, Received},
+    socket::{Control, MsgFlags, Outgoing, Received},
 };
-use rumpuser::{Errno, Result};
 
 /// Bytes that a queue holds unless told otherwise; a datagram counts with what it costs besides its bytes.
 const LIMIT: usize = 208 << 10;
@@ -142,14 +141,5 @@ pub(crate) fn copy_in(message: &Outgoing<'_>) -> Packet {
             bufs.iter().for_each(|buf| all.extend_from_slice(buf));
             Packet::with_chain(Bytes::from(all).into())
         }
-    }
-}
-
-/// A socket address of the right family.
-pub(crate) fn family(domain: Domain, address: &Address) -> Result<SocketAddr> {
-    let address = address.inet()?;
-    match (domain, address) {
-        (Domain::Inet, SocketAddr::V4(_)) | (Domain::Inet6, SocketAddr::V6(_)) => Ok(address),
-        _ => Err(Errno::EAFNOSUPPORT),
     }
 }

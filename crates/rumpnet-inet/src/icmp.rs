@@ -30,10 +30,14 @@ mod kind {
 
 /// Why a packet cannot be delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unreachable {
+pub enum Unreachable {
+    /// No route.
     Net,
+    /// No answer from the next hop.
     Host,
+    /// Nobody takes the protocol.
     Protocol,
+    /// Nobody has the port.
     Port,
     /// It is larger than the MTU of the next hop.
     TooBig(u16),
@@ -53,24 +57,26 @@ impl Unreachable {
 
 /// An error that somebody has sent about a packet of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Complaint {
+pub struct Complaint {
     /// What a socket is told.
-    pub(crate) errno: Errno,
+    pub errno: Errno,
     /// The connection cannot go on (RFC 1122 section 4.2.3.9).
-    pub(crate) hard: bool,
+    pub hard: bool,
     /// MTU of the hop that it did not pass; 0 when the router does not say.
-    pub(crate) mtu: Option<u16>,
+    pub mtu: Option<u16>,
 }
 
-#[derive(Default)]
-pub(crate) struct State {
+/// How many errors may be sent (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
+#[derive(Debug, Default)]
+pub struct Limit {
     /// Errors that may be sent, and since when.
     tokens: u32,
     since: Instant,
 }
 
-impl State {
-    fn allow(&mut self, now: Instant) -> bool {
+impl Limit {
+    /// Whether one may be sent now, which then is.
+    pub fn allow(&mut self, now: Instant) -> bool {
         let grown = now.since(self.since).as_millis();
         if grown > 0 {
             let grown = u32::try_from(grown).unwrap_or(u32::MAX);
@@ -163,21 +169,41 @@ impl Stack {
         if !ours.any(|cidr| cidr.address() == source) {
             return;
         }
-        match header.protocol {
-            protocol::UDP => self.udp_complaint(&header, complaint, quoted),
-            protocol::TCP => self.tcp_complaint(&header, complaint, quoted),
+        let (from, to) = (source, header.destination.into());
+        self.complain(header.protocol, from, to, 0, complaint, quoted);
+    }
+
+    /// Tells the socket that sent a packet from `from` to `to` of a complaint; the packet is without its IP header.
+    pub fn complain(
+        &mut self,
+        protocol: u8,
+        from: IpAddr,
+        to: IpAddr,
+        interface: u32,
+        complaint: Complaint,
+        quoted: Packet,
+    ) {
+        match protocol {
+            protocol::UDP => self.udp_complaint(from, to, interface, complaint, quoted),
+            protocol::TCP => self.tcp_complaint(from, to, interface, complaint, quoted),
             _ => {}
         }
     }
 
     /// Tells the sender of a packet (without its header) that it cannot be delivered.
     pub(crate) fn icmp_unreachable(&mut self, to: &Arrival, packet: &Packet, why: Unreachable) {
-        if to.cast != Cast::Unicast || to.header.is_fragment() && to.header.offset != 0 {
+        let Some(header) = &to.header else {
+            if let Some(network) = self.network {
+                network.unreachable(self, to, packet, why);
+            }
+            return;
+        };
+        if to.cast != Cast::Unicast || header.is_fragment() && header.offset != 0 {
             return;
         }
         let mut whole = packet.clone();
-        if to.header.write(&mut whole).is_some() {
-            self.icmp_error(&to.header, &whole, kind::UNREACHABLE, why.code(), [0; 4]);
+        if header.write(&mut whole).is_some() {
+            self.icmp_error(header, &whole, kind::UNREACHABLE, why.code(), [0; 4]);
         }
     }
 
@@ -228,11 +254,8 @@ impl Stack {
                 hard: false,
                 mtu: None,
             };
-            match header.protocol {
-                protocol::UDP => self.udp_complaint(&header, complaint, packet),
-                protocol::TCP => self.tcp_complaint(&header, complaint, packet),
-                _ => {}
-            }
+            let to = header.destination.into();
+            self.complain(header.protocol, source, to, 0, complaint, packet);
         } else {
             self.icmp_forward_error(&header, &packet, Unreachable::Host);
         }

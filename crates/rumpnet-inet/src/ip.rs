@@ -3,11 +3,14 @@
 use crate::{
     checksum, icmp,
     ipv4::{Header, Malformed, protocol},
-    reassembly::{Key, Reassembly},
+    reassembly::{Key, Place, Reassembly},
     stack::{Attached, NO_ROUTE, Path, Stack},
 };
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr};
+use core::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
+    time::Duration,
+};
 use rumpnet::{
     Packet,
     interface::{Features, Link},
@@ -16,12 +19,15 @@ use rumpnet::{
 use rumpuser::{Errno, Host, Instant, Result};
 
 /// Hops that a packet may take (RFC 1122 section 3.2.1.7, RFC 1700).
-pub(crate) const DEFAULT_TTL: u8 = 64;
+pub const DEFAULT_TTL: u8 = 64;
+
+/// How long the rest of a packet may take (RFC 1122 section 3.3.2 wants a fixed value; 30 seconds is the field's).
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What IPv4 keeps.
 pub(crate) struct State {
     next_id: u16,
-    reassembly: Reassembly,
+    reassembly: Reassembly<Header>,
     /// Packets for others are passed on.
     pub(crate) forwarding: bool,
 }
@@ -31,7 +37,7 @@ impl State {
         let [low, high, ..] = crate::stack::Inet::random_u64(host).to_ne_bytes();
         Self {
             next_id: u16::from_ne_bytes([low, high]),
-            reassembly: Reassembly::default(),
+            reassembly: Reassembly::new(PATIENCE, usize::from(u16::MAX).saturating_sub(20)),
             forwarding: false,
         }
     }
@@ -43,27 +49,71 @@ impl State {
 
 /// How a packet came.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival {
+pub struct Arrival {
     /// Number of the interface; 0 when this host sent it.
-    pub(crate) interface: u32,
-    pub(crate) source: IpAddr,
-    pub(crate) destination: IpAddr,
-    pub(crate) ttl: u8,
-    pub(crate) tos: u8,
+    pub interface: u32,
+    /// From.
+    pub source: IpAddr,
+    /// To.
+    pub destination: IpAddr,
+    /// Time to live, hop limit.
+    pub ttl: u8,
+    /// Type of service, traffic class.
+    pub tos: u8,
     /// It was meant for more than this host.
-    pub(crate) cast: Cast,
-    /// Its header.
-    pub(crate) header: Header,
+    pub cast: Cast,
+    /// What it carries.
+    pub protocol: u8,
+    /// Its header if it is of IPv4.
+    pub header: Option<Header>,
+}
+
+impl Arrival {
+    /// The address of its sender as sockets have it: one of a link says which link it is (RFC 4007 section 6).
+    #[must_use]
+    pub fn from(&self, port: u16) -> SocketAddr {
+        scoped(SocketAddr::new(self.source, port), self.interface)
+    }
+}
+
+/// An address with the number of its link if it means something on that link alone.
+#[must_use]
+pub fn scoped(address: SocketAddr, interface: u32) -> SocketAddr {
+    match address {
+        SocketAddr::V6(six) => {
+            let local = six.ip().is_unicast_link_local() || is_link_group(*six.ip());
+            let scope = if local { interface } else { 0 };
+            SocketAddrV6::new(*six.ip(), six.port(), 0, scope).into()
+        }
+        four @ SocketAddr::V4(_) => four,
+    }
+}
+
+/// The interface that an address of a link names.
+#[must_use]
+pub fn scope(address: &SocketAddr) -> Option<u32> {
+    match address {
+        SocketAddr::V6(six) => Some(six.scope_id()).filter(|scope| *scope != 0),
+        SocketAddr::V4(_) => None,
+    }
+}
+
+/// Whether a group is one of a link (RFC 4291 section 2.7).
+fn is_link_group(group: Ipv6Addr) -> bool {
+    matches!(group.octets(), [0xff, flags, ..] if flags & 15 <= 2)
 }
 
 /// What a packet is sent with.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sending {
-    pub(crate) protocol: u8,
-    pub(crate) ttl: u8,
-    pub(crate) tos: u8,
-    /// Routers must not fragment it (path MTU discovery, RFC 1191).
-    pub(crate) dont_fragment: bool,
+pub struct Sending {
+    /// What it carries.
+    pub protocol: u8,
+    /// Time to live, hop limit.
+    pub ttl: u8,
+    /// Type of service, traffic class.
+    pub tos: u8,
+    /// It must not be fragmented (path MTU discovery, RFC 1191).
+    pub dont_fragment: bool,
 }
 
 /// To whom a destination belongs.
@@ -73,8 +123,20 @@ enum Owner {
 }
 
 impl Stack {
-    /// An IP packet has come.
+    /// An IP packet has come, of whichever version.
     pub(crate) fn ip_input(&mut self, interface: u32, mut packet: Packet) {
+        let first = packet.pull(1).and_then(|bytes| bytes.first().copied());
+        match first.map(|first| first >> 4) {
+            Some(6) => {
+                if let Some(network) = self.network {
+                    network.input(self, interface, packet);
+                }
+            }
+            _ => self.ipv4_input(interface, packet),
+        }
+    }
+
+    pub(crate) fn ipv4_input(&mut self, interface: u32, mut packet: Packet) {
         bump(&mut self.counters.ip_received);
         let header = match Header::parse(&mut packet) {
             Ok(header) => header,
@@ -110,13 +172,25 @@ impl Stack {
             ttl: header.ttl,
             tos: header.tos,
             cast,
-            header,
+            protocol: header.protocol,
+            header: Some(header),
         };
         if header.is_fragment() {
             bump(&mut self.counters.ip_fragments_received);
-            let key = Key::new(&header);
-            match self.ip.reassembly.add(key, &header, packet, self.now) {
-                Ok(Some(whole)) => {
+            let key = Key {
+                source: header.source.into(),
+                destination: header.destination.into(),
+                protocol: header.protocol,
+                id: header.id.into(),
+            };
+            let place = Place {
+                from: header.offset.into(),
+                more: header.more_fragments,
+            };
+            let now = self.now;
+            let added = self.ip.reassembly.add(key, place, &header, packet, now);
+            match added {
+                Ok(Some((_, whole))) => {
                     bump(&mut self.counters.ip_reassembled);
                     packet = whole;
                 }
@@ -133,7 +207,7 @@ impl Stack {
     /// Hands a whole packet, without its IP header, to its protocol.
     fn deliver(&mut self, arrival: &Arrival, packet: Packet) {
         bump(&mut self.counters.ip_delivered);
-        match arrival.header.protocol {
+        match arrival.protocol {
             protocol::TCP => self.tcp_input(arrival, packet),
             protocol::UDP => self.udp_input(arrival, packet),
             protocol::ICMP => self.icmp_input(arrival, packet),
@@ -197,7 +271,7 @@ impl Stack {
     ///
     /// # Errors
     /// `ENETUNREACH`: there is no route. `EADDRNOTAVAIL`: `from` is not an address of this host.
-    pub(crate) fn path(&self, to: IpAddr, from: Option<IpAddr>, by: Option<u32>) -> Result<Path> {
+    pub fn path(&self, to: IpAddr, from: Option<IpAddr>, by: Option<u32>) -> Result<Path> {
         let mut ours = self.interfaces.iter().flat_map(|here| {
             let index = here.ifnet.index();
             here.addresses.iter().map(move |cidr| (index, *cidr))
@@ -221,7 +295,7 @@ impl Stack {
             (Some(route), _) => (route.interface, route.gateway, route.source),
             // Without a route what is bound to an interface may still speak to its link: groups, all hosts.
             (None, Some(by)) => (by, None, None),
-            (None, None) if to.is_multicast() || to == IpAddr::V4(Ipv4Addr::BROADCAST) => {
+            (None, None) if to.is_multicast() || to == Ipv4Addr::BROADCAST => {
                 let usable = |here: &&Attached| {
                     here.ifnet.is_up() && matches!(here.ifnet.link(), Link::Ethernet(_))
                 };
@@ -237,7 +311,10 @@ impl Stack {
             (None, IpAddr::V4(next_hop)) => here
                 .source_v4(next_hop)
                 .map_or(Ipv4Addr::UNSPECIFIED.into(), IpAddr::V4),
-            (None, IpAddr::V6(_)) => return Err(Errno::EADDRNOTAVAIL),
+            (None, IpAddr::V6(_)) => self
+                .source_v6(interface, to)
+                .ok_or(Errno::EADDRNOTAVAIL)?
+                .into(),
         };
         let broadcast = to == IpAddr::V4(Ipv4Addr::BROADCAST)
             || here
@@ -248,14 +325,18 @@ impl Stack {
             interface,
             next_hop,
             source,
-            mtu: here.ifnet.mtu(),
+            mtu: match (to, self.network) {
+                (IpAddr::V6(to), Some(network)) => network.mtu(self, interface, to),
+                _ => here.ifnet.mtu(),
+            },
             local: false,
             broadcast,
         })
     }
 
     /// Whether the sum of a packet that goes this way can be left to the device.
-    pub(crate) fn offloads(&self, path: &Path, features: Features) -> bool {
+    #[must_use]
+    pub fn offloads(&self, path: &Path, features: Features) -> bool {
         path.local
             || self
                 .attached(path.interface)
@@ -263,7 +344,7 @@ impl Stack {
     }
 
     /// Completes the transport header of a packet: puts the checksum, or leaves it to the device, at `offset` of the header.
-    pub(crate) fn put_checksum(
+    pub fn put_checksum(
         &self,
         path: &Path,
         sending: &Sending,
@@ -274,10 +355,11 @@ impl Stack {
         let at = usize::from(offset);
         let (source, protocol, len) = (path.source, sending.protocol, packet.len());
         let mut sum = checksum::pseudo(source, destination, protocol, len);
+        let start = if destination.is_ipv4() { 20 } else { 40 };
         let whole = packet.meta.segment > 0
-            || len.saturating_add(20) <= usize::try_from(path.mtu).unwrap_or(usize::MAX);
+            || len.saturating_add(start.into()) <= usize::try_from(path.mtu).unwrap_or(usize::MAX);
         let bytes = if whole && self.offloads(path, Features::CHECKSUM) {
-            packet.meta.checksum = Checksum::Partial { start: 20, offset };
+            packet.meta.checksum = Checksum::Partial { start, offset };
             checksum::partial(&sum)
         } else {
             packet.meta.checksum = Checksum::Valid;
@@ -301,15 +383,17 @@ impl Stack {
     ///
     /// # Errors
     /// `EMSGSIZE`: it does not fit, and may not be fragmented.
-    pub(crate) fn ip_output(
+    pub fn ip_output(
         &mut self,
         path: &Path,
         sending: &Sending,
         destination: IpAddr,
         mut packet: Packet,
     ) -> Result<()> {
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (path.source, destination) else {
-            return Err(Errno::EAFNOSUPPORT);
+        let (source, destination) = match (path.source, destination, self.network) {
+            (IpAddr::V4(source), IpAddr::V4(destination), _) => (source, destination),
+            (_, IpAddr::V6(to), Some(six)) => return six.output(self, path, sending, to, packet),
+            _ => return Err(Errno::EAFNOSUPPORT),
         };
         bump(&mut self.counters.ip_sent);
         self.ip.next_id = self.ip.next_id.wrapping_add(1);
@@ -456,7 +540,8 @@ fn fragments(header: &Header, packet: Packet, mtu: usize) -> Vec<Packet> {
     fragments
 }
 
-pub(crate) fn bump(counter: &mut u64) {
+/// Counts one.
+pub const fn bump(counter: &mut u64) {
     *counter = counter.wrapping_add(1);
 }
 

@@ -4,8 +4,9 @@
 //! |---|---|
 //! | [`stack`] | the state behind one lock, and who works on it |
 //! | [`config`] | addresses, routes, neighbours: [`KernelInet`] |
-//! | [`ipv4`], `ip`, `reassembly` | headers of IPv4; input, output, forwarding; fragments |
-//! | `arp`, `icmp` | link addresses; errors and echo |
+//! | [`ipv4`], [`ip`], [`reassembly`], [`checksum`] | headers of IPv4; input, output, forwarding; fragments |
+//! | [`network`] | the contract of IPv6, which is another crate |
+//! | `arp`, [`icmp`] | link addresses; errors and echo |
 //! | `udp`, `raw`, `datagram` | the sockets of UDP and of raw packets; what they share |
 //! | `tcp_table`, `tcp_socket` | the connections of TCP; its sockets |
 //! | [`tcp`] | the engine of TCP, pure |
@@ -21,15 +22,16 @@
 extern crate alloc;
 
 mod arp;
-mod checksum;
+pub mod checksum;
 pub mod config;
 mod datagram;
-mod icmp;
-mod ip;
+pub mod icmp;
+pub mod ip;
 pub mod ipv4;
+pub mod network;
 mod port;
 mod raw;
-mod reassembly;
+pub mod reassembly;
 pub mod stack;
 pub mod tcp;
 mod tcp_socket;
@@ -62,23 +64,31 @@ pub fn component() -> Component {
             kernel.register(inet.clone())?;
             let upper: Arc<dyn Upper> = inet.clone();
             net.set_upper(&upper);
-            net.add_family(Domain::Inet, Arc::new(Sockets(inet.clone())))?;
+            net.add_family(Domain::Inet, Arc::new(Sockets(inet.clone(), Domain::Inet)))?;
             kernel.spawn("inet", move |life| inet.run_clock(&life))
         },
     }
 }
 
-/// The sockets of IPv4.
-struct Sockets(Arc<Inet>);
+/// The sockets of a domain.
+struct Sockets(Arc<Inet>, Domain);
+
+impl Inet {
+    /// The sockets of a domain, which take the addresses of IPv4 and IPv6 that it has.
+    #[must_use]
+    pub fn sockets(self: &Arc<Self>, domain: Domain) -> Arc<dyn Family> {
+        Arc::new(Sockets(self.clone(), domain))
+    }
+}
 
 impl Family for Sockets {
     fn socket(&self, kind: Kind, protocol: u8, cred: &Cred) -> Result<Box<dyn Endpoint>> {
         use ipv4::protocol::{TCP, UDP};
         match (kind, protocol) {
-            (Kind::Datagram, 0 | UDP) => Ok(udp::socket(&self.0, Domain::Inet)),
-            (Kind::Stream, 0 | TCP) => Ok(tcp_socket::socket(&self.0, Domain::Inet)),
+            (Kind::Datagram, 0 | UDP) => Ok(udp::socket(&self.0, self.1)),
+            (Kind::Stream, 0 | TCP) => Ok(tcp_socket::socket(&self.0, self.1)),
             (Kind::Raw, _) if !cred.is_root() => Err(Errno::EACCES),
-            (Kind::Raw, protocol) => Ok(raw::socket(&self.0, protocol)),
+            (Kind::Raw, protocol) => Ok(raw::socket(&self.0, self.1, protocol)),
             (Kind::Datagram, TCP) | (Kind::Stream, UDP) => Err(Errno::EPROTOTYPE),
             _ => Err(Errno::EPROTONOSUPPORT),
         }

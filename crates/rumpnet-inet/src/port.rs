@@ -1,8 +1,9 @@
 //! Ports: who has which.
 
-use crate::stack::Inet;
-use core::net::IpAddr;
+use crate::{ip::scoped, stack::Inet};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use rumpkern::Cred;
+use rumpnet::{Address, socket::Domain};
 use rumpuser::{Errno, Host, Result};
 
 /// Ports below this are root's.
@@ -62,11 +63,107 @@ impl Chooser {
 /// An address that a socket is bound to; `None` is any.
 pub(crate) type Bound = Option<IpAddr>;
 
+/// Which addresses a socket takes and shows. Within the stack an address of IPv4 is one of IPv4 whatever the socket is; a socket of
+/// IPv6 sees it mapped (RFC 3493 section 3.7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Speaks {
+    /// A socket of IPv4.
+    V4,
+    /// A socket of IPv6, with `IPV6_V6ONLY`.
+    V6,
+    /// A socket of IPv6 that speaks both.
+    Both,
+}
+
+impl Speaks {
+    pub(crate) const fn new(domain: Domain) -> Self {
+        match domain {
+            Domain::Inet6 => Self::Both,
+            _ => Self::V4,
+        }
+    }
+
+    /// Whether it receives at an address if it is bound to none.
+    pub(crate) const fn with(self, ip: IpAddr) -> bool {
+        match self {
+            Self::V4 => ip.is_ipv4(),
+            Self::V6 => ip.is_ipv6(),
+            Self::Both => true,
+        }
+    }
+
+    /// A caller's address, as the stack has it.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT`; `EINVAL`: one of IPv4 for a socket of IPv6 alone.
+    pub(crate) fn address(self, address: &Address) -> Result<SocketAddr> {
+        match (self, address.inet()?) {
+            (Self::V4, address @ SocketAddr::V4(_)) => Ok(address),
+            (Self::V6 | Self::Both, SocketAddr::V6(six)) => match six.ip().to_ipv4_mapped() {
+                Some(_) if self == Self::V6 => Err(Errno::EINVAL),
+                Some(four) => Ok(SocketAddr::new(four.into(), six.port())),
+                None => Ok(scoped(six.into(), six.scope_id())),
+            },
+            _ => Err(Errno::EAFNOSUPPORT),
+        }
+    }
+
+    /// An address as the caller sees it.
+    pub(crate) fn told(self, address: SocketAddr) -> SocketAddr {
+        match (self, address.ip()) {
+            (Self::Both | Self::V6, IpAddr::V4(four)) => {
+                SocketAddr::new(four.to_ipv6_mapped().into(), address.port())
+            }
+            _ => address,
+        }
+    }
+
+    /// The socket's own address.
+    pub(crate) fn local(self, local: Bound, port: u16) -> SocketAddr {
+        let any = match self {
+            Self::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Self::V6 | Self::Both => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        self.told(SocketAddr::new(local.unwrap_or(any), port))
+    }
+
+    /// `IPV6_V6ONLY`.
+    ///
+    /// # Errors
+    /// `EINVAL`: it is bound already. `ENOPROTOOPT`: a socket of IPv4.
+    pub(crate) const fn set_only(&mut self, on: bool, bound: bool) -> Result<()> {
+        if matches!(self, Self::V4) {
+            return Err(Errno::ENOPROTOOPT);
+        }
+        if bound {
+            return Err(Errno::EINVAL);
+        }
+        *self = if on { Self::V6 } else { Self::Both };
+        Ok(())
+    }
+
+    /// The same, asked for.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT`.
+    pub(crate) const fn only(self) -> Result<bool> {
+        match self {
+            Self::V4 => Err(Errno::ENOPROTOOPT),
+            Self::V6 => Ok(true),
+            Self::Both => Ok(false),
+        }
+    }
+}
+
 /// Whether two sockets with one port would receive the same packets.
-pub(crate) fn conflict(one: Bound, two: Bound) -> bool {
+pub(crate) fn conflict(one: (Bound, Speaks), two: (Bound, Speaks)) -> bool {
     match (one, two) {
-        (Some(one), Some(two)) => one == two,
-        _ => true,
+        ((Some(one), _), (Some(two), _)) => one == two,
+        ((Some(ip), _), (None, speaks)) | ((None, speaks), (Some(ip), _)) => speaks.with(ip),
+        ((None, Speaks::V4), (None, Speaks::V6)) | ((None, Speaks::V6), (None, Speaks::V4)) => {
+            false
+        }
+        ((None, _), (None, _)) => true,
     }
 }
 

@@ -1,9 +1,10 @@
 //! Raw sockets: packets of one protocol with their IP header.
 
 use crate::{
-    datagram::{Datagram, Queue, Telling, copy_in, copy_out, family},
-    ip::{Arrival, DEFAULT_TTL, Sending},
+    datagram::{Datagram, Queue, Telling, copy_in, copy_out},
+    ip::{Arrival, DEFAULT_TTL, Sending, scope},
     ipv4,
+    port::Speaks,
     stack::{Inet, Stack},
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
@@ -26,8 +27,10 @@ pub(crate) struct Raw {
 struct Rawcb {
     /// Packets of this protocol; 255 receives none (`IPPROTO_RAW`).
     protocol: u8,
+    /// Of one family alone.
+    speaks: Speaks,
     local: Option<IpAddr>,
-    peer: Option<IpAddr>,
+    peer: Option<SocketAddr>,
     queue: Queue,
     event: Option<Arc<dyn Event>>,
     closed_read: bool,
@@ -47,24 +50,28 @@ impl Raw {
 
 impl Stack {
     /// Gives every socket that wants it a copy of a packet without its IP header; whether there was one.
-    pub(crate) fn raw_input(&mut self, arrival: &Arrival, packet: &Packet) -> bool {
+    pub fn raw_input(&mut self, arrival: &Arrival, packet: &Packet) -> bool {
         let (source, destination) = (arrival.source, arrival.destination);
         let wants = |socket: &Rawcb| {
-            socket.protocol == arrival.header.protocol
+            socket.protocol == arrival.protocol
+                && socket.speaks.with(source)
                 && !socket.closed_read
                 && socket.local.is_none_or(|local| local == destination)
-                && socket.peer.is_none_or(|peer| peer == source)
+                && socket.peer.is_none_or(|peer| peer.ip() == source)
         };
         let mut events = Vec::new();
         let mut any = false;
         for (_, socket) in self.raw.sockets.iter_mut().filter(|(_, s)| wants(s)) {
             any = true;
             let mut payload = packet.clone();
-            if arrival.header.write(&mut payload).is_none() {
+            // IPv6 has none in front (RFC 3542 section 3).
+            if let Some(header) = &arrival.header
+                && header.write(&mut payload).is_none()
+            {
                 continue;
             }
             let queued = socket.queue.push(Datagram {
-                from: SocketAddr::new(source, 0),
+                from: arrival.from(0),
                 to: destination,
                 interface: arrival.interface,
                 ttl: arrival.ttl,
@@ -86,11 +93,11 @@ impl Stack {
             return Err(Errno::EPIPE);
         }
         let to = match (message.to, socket.peer) {
-            (Some(to), _) => family(Domain::Inet, to)?.ip(),
+            (Some(to), _) => socket.speaks.address(to)?,
             (None, Some(peer)) => peer,
             (None, None) => return Err(Errno::EDESTADDRREQ),
         };
-        if len > usize::from(u16::MAX).saturating_sub(ipv4::HEADER) {
+        if len > usize::from(u16::MAX).saturating_sub(if to.is_ipv4() { ipv4::HEADER } else { 0 }) {
             return Err(Errno::EMSGSIZE);
         }
         let mut how = Sending {
@@ -116,8 +123,13 @@ impl Stack {
             from = (!source.is_unspecified()).then_some(source.into()).or(from);
             packet.strip(ipv4::HEADER);
         }
-        let path = self.path(to, from, None)?;
-        self.ip_output(&path, &how, to, packet)?;
+        let path = self.path(to.ip(), from, scope(&to))?;
+        if how.protocol == ipv4::protocol::ICMPV6 && to.is_ipv6() {
+            // The stack fills in the sum (RFC 3542 section 3.1).
+            packet.pull(4).ok_or(Errno::EINVAL)?;
+            self.put_checksum(&path, &how, to.ip(), &mut packet, 2);
+        }
+        self.ip_output(&path, &how, to.ip(), packet)?;
         Ok(len)
     }
 }
@@ -147,7 +159,7 @@ impl Endpoint for RawSocket {
     }
 
     fn bind(&self, address: &Address, _cred: &Cred) -> Result<()> {
-        let ip = family(Domain::Inet, address)?.ip();
+        let ip = self.of(|socket| socket.speaks.address(address))??.ip();
         self.inet.with(|stack| {
             let mut all = stack.interfaces.iter().flat_map(|here| &here.addresses);
             if !ip.is_unspecified() && !all.any(|cidr| cidr.address() == ip) {
@@ -159,11 +171,13 @@ impl Endpoint for RawSocket {
     }
 
     fn connect(&self, address: &Address, _cred: &Cred) -> Result<()> {
-        let peer = match address {
-            Address::Unspecified => None,
-            address => Some(family(Domain::Inet, address)?.ip()),
-        };
-        self.of(|socket| socket.peer = peer)
+        self.of(|socket| {
+            socket.peer = match address {
+                Address::Unspecified => None,
+                address => Some(socket.speaks.address(address)?),
+            };
+            Ok(())
+        })?
     }
 
     fn send(&self, message: &Outgoing<'_>) -> Result<usize> {
@@ -201,18 +215,20 @@ impl Endpoint for RawSocket {
     }
 
     fn local(&self) -> Result<Address> {
-        let local = self.of(|socket| socket.local)?;
-        Ok(SocketAddr::new(local.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), 0).into())
+        self.of(|socket| socket.speaks.local(socket.local, 0).into())
     }
 
     fn peer(&self) -> Result<Address> {
         let peer = self.of(|socket| socket.peer)?.ok_or(Errno::ENOTCONN)?;
-        Ok(SocketAddr::new(peer, 0).into())
+        Ok(peer.into())
     }
 
     fn set_option(&self, option: &SockOpt) -> Result<()> {
         self.of(|socket| {
             match option {
+                SockOpt::HeaderIncluded(_) if socket.speaks != Speaks::V4 => {
+                    return Err(Errno::ENOPROTOOPT);
+                }
                 SockOpt::HeaderIncluded(on) => socket.header_included = *on,
                 SockOpt::Ttl(ttl) => socket.ttl = *ttl,
                 SockOpt::Tos(tos) => socket.tos = *tos,
@@ -274,9 +290,13 @@ impl Drop for RawSocket {
 }
 
 /// The family's raw sockets.
-pub(crate) fn socket(inet: &Arc<Inet>, protocol: u8) -> Box<dyn Endpoint> {
+pub(crate) fn socket(inet: &Arc<Inet>, domain: Domain, protocol: u8) -> Box<dyn Endpoint> {
     let socket = Rawcb {
         protocol,
+        speaks: match domain {
+            Domain::Inet6 => Speaks::V6,
+            _ => Speaks::V4,
+        },
         local: None,
         peer: None,
         queue: Queue::default(),

@@ -1,8 +1,7 @@
-//! Putting fragments together (RFC 791 section 3.2, RFC 815), with bounds for whatever comes.
+//! Putting fragments together (RFC 791 section 3.2, RFC 815, RFC 8200 section 4.5), with bounds for whatever comes.
 
-use crate::ipv4::Header;
 use alloc::{collections::BTreeMap, vec::Vec};
-use core::{net::Ipv4Addr, time::Duration};
+use core::{net::IpAddr, time::Duration};
 use rumpnet::{Chain, Packet, packet::Checksum};
 use rumpuser::Instant;
 
@@ -12,65 +11,80 @@ const MOST: usize = 256;
 const MEMORY: usize = 4 << 20;
 /// What a fragment costs besides its bytes.
 const OVERHEAD: usize = 256;
-/// How long the rest may take (RFC 1122 section 3.3.2 wants a fixed value; 30 seconds is the field's).
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What fragments of one packet have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key {
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
-    protocol: u8,
-    id: u16,
+pub struct Key {
+    /// From.
+    pub source: IpAddr,
+    /// To.
+    pub destination: IpAddr,
+    /// What the packet carries; 0 where that does not count (RFC 8200 section 4.5).
+    pub protocol: u8,
+    /// The number that its sender gave it.
+    pub id: u32,
 }
 
-impl Key {
-    pub(crate) const fn new(header: &Header) -> Self {
-        Self {
-            source: header.source,
-            destination: header.destination,
-            protocol: header.protocol,
-            id: header.id,
-        }
-    }
+/// Where a fragment belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Where it begins in the payload, in bytes.
+    pub from: usize,
+    /// More fragments follow.
+    pub more: bool,
 }
 
-struct Partial {
+struct Partial<H> {
     parts: BTreeMap<usize, Chain>,
     /// Length of the whole, when the last fragment is there.
     total: Option<usize>,
     have: usize,
     /// Of the first fragment, for the error that is sent when the rest does not come.
-    first: Option<Header>,
+    first: Option<H>,
     until: Instant,
 }
 
 /// The first fragment of a packet that was never complete, if it came.
-pub(crate) type First = Option<(Header, Packet)>;
+pub type First<H> = Option<(H, Packet)>;
 
 /// All packets of which parts are missing.
-#[derive(Default)]
-pub(crate) struct Reassembly {
-    partial: BTreeMap<Key, Partial>,
+pub struct Reassembly<H> {
+    partial: BTreeMap<Key, Partial<H>>,
     memory: usize,
+    patience: Duration,
+    longest: usize,
 }
 
-impl Reassembly {
-    /// Takes a fragment without its header. Returns the packet when it is the last one that was missing.
+impl<H: Copy> Reassembly<H> {
+    /// None yet. `patience`: how long the rest of a packet may take; `longest`: the largest payload.
+    #[must_use]
+    pub const fn new(patience: Duration, longest: usize) -> Self {
+        Self {
+            partial: BTreeMap::new(),
+            memory: 0,
+            patience,
+            longest,
+        }
+    }
+
+    /// Takes a fragment without its header. Returns the packet, and the header of its first fragment, when it is the last one that
+    /// was missing.
     ///
     /// # Errors
     /// The packet is given up: fragments overlap (which only an attacker's do, RFC 5722), it would be too long, or there is no room.
-    pub(crate) fn add(
+    #[expect(clippy::result_unit_err, reason = "there is nothing more to say")]
+    pub fn add(
         &mut self,
         key: Key,
-        header: &Header,
+        place: Place,
+        header: &H,
         packet: Packet,
         now: Instant,
-    ) -> Result<Option<Packet>, ()> {
-        let from = usize::from(header.offset);
+    ) -> Result<Option<(H, Packet)>, ()> {
+        let Place { from, more } = place;
         let end = from.saturating_add(packet.len());
         let aligned = packet.len().is_multiple_of(8) && !packet.is_empty();
-        if header.more_fragments && !aligned || end > usize::from(u16::MAX).saturating_sub(20) {
+        if more && !aligned || end > self.longest {
             self.forget(key);
             return Err(());
         }
@@ -91,12 +105,12 @@ impl Reassembly {
             total: None,
             have: 0,
             first: None,
-            until: now.after(PATIENCE),
+            until: now.after(self.patience),
         });
         let before = partial.parts.range(..end).next_back();
         let overlaps = before.is_some_and(|(at, part)| at.saturating_add(part.len()) > from);
         let beyond = partial.total.is_some_and(|total| end > total);
-        let last = !header.more_fragments;
+        let last = !more;
         let short = last && partial.have > 0 && {
             let furthest = partial.parts.last_key_value();
             furthest.is_some_and(|(at, part)| at.saturating_add(part.len()) > end)
@@ -128,14 +142,15 @@ impl Reassembly {
         let Some(done) = self.take(key) else {
             return Err(());
         };
+        let first = done.first.ok_or(())?;
         let mut whole = Chain::new();
         done.parts.into_values().for_each(|part| whole.append(part));
         let mut whole = Packet::with_chain(whole);
         whole.meta.checksum = Checksum::InPacket;
-        Ok(Some(whole))
+        Ok(Some((first, whole)))
     }
 
-    fn take(&mut self, key: Key) -> Option<Partial> {
+    fn take(&mut self, key: Key) -> Option<Partial<H>> {
         let partial = self.partial.remove(&key)?;
         let cost = partial.parts.len().saturating_mul(OVERHEAD);
         self.memory = self
@@ -149,12 +164,13 @@ impl Reassembly {
     }
 
     /// When the first of them is given up.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
         self.partial.values().map(|partial| partial.until).min()
     }
 
     /// Gives up those whose time is over.
-    pub(crate) fn expire(&mut self, now: Instant) -> Vec<First> {
+    pub fn expire(&mut self, now: Instant) -> Vec<First<H>> {
         let due = self.partial.iter().filter(|(_, p)| p.until <= now);
         let due: Vec<Key> = due.map(|(key, _)| *key).collect();
         let gone = due.into_iter().filter_map(|key| self.take(key));
@@ -172,34 +188,42 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
 
-    fn fragment(id: u16, from: usize, len: usize, more: bool) -> (Header, Packet) {
-        let header = Header {
-            tos: 0,
-            id,
-            dont_fragment: false,
-            more_fragments: more,
-            offset: u16::try_from(from).unwrap(),
-            ttl: 1,
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn new() -> Reassembly<()> {
+        Reassembly::new(PATIENCE, 65_515)
+    }
+
+    fn fragment(id: u32, from: usize, len: usize, more: bool) -> (Key, Place, Packet) {
+        let key = Key {
+            source: core::net::Ipv4Addr::LOCALHOST.into(),
+            destination: core::net::Ipv4Addr::LOCALHOST.into(),
             protocol: 17,
-            source: Ipv4Addr::LOCALHOST,
-            destination: Ipv4Addr::LOCALHOST,
-            len: 20,
+            id,
         };
         let bytes: Vec<u8> = (from..from.saturating_add(len))
             .map(|n| n.to_le_bytes()[0])
             .collect();
-        (header, Packet::with_chain(Bytes::from(bytes).into()))
+        (
+            key,
+            Place { from, more },
+            Packet::with_chain(Bytes::from(bytes).into()),
+        )
     }
 
-    fn add(r: &mut Reassembly, (header, packet): (Header, Packet)) -> Result<Option<Packet>, ()> {
-        r.add(Key::new(&header), &header, packet, Instant(0))
+    fn add(
+        r: &mut Reassembly<()>,
+        (key, place, packet): (Key, Place, Packet),
+    ) -> Result<Option<Packet>, ()> {
+        let whole = r.add(key, place, &(), packet, Instant(0));
+        whole.map(|whole| whole.map(|((), whole)| whole))
     }
 
     proptest! {
         /// In any order, with some twice.
         #[test]
         fn any_order(order in Just((0..7_usize).chain([2, 5]).collect::<Vec<_>>()).prop_shuffle()) {
-            let mut r = Reassembly::default();
+            let mut r = new();
             let mut whole = None;
             for n in order {
                 let done = add(&mut r, fragment(1, n.saturating_mul(16), if n == 6 { 5 } else { 16 }, n < 6)).unwrap();
@@ -213,7 +237,7 @@ mod tests {
 
     #[test]
     fn overlapping_fragments_give_up_the_packet() {
-        let mut r = Reassembly::default();
+        let mut r = new();
         assert_eq!(
             add(&mut r, fragment(1, 0, 24, true)).unwrap().map(|_| ()),
             None
@@ -228,7 +252,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_and_time_as_well() {
-        let mut r = Reassembly::default();
+        let mut r = new();
         for id in 0..2_000 {
             assert!(add(&mut r, fragment(id, 0, 16_000, true)).is_ok());
             assert!(r.memory <= MEMORY && r.partial.len() <= MOST);

@@ -5,9 +5,10 @@
 //! go. The thread that sends a frame over a cable in the process so carries it through the other kernel's stack, and its answer
 //! back, without a switch of threads.
 
-use crate::{icmp, ip, raw::Raw, tcp_table::Tcp, udp::Udp};
-use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
+use crate::{icmp, ip, network::Network, raw::Raw, tcp_table::Tcp, udp::Udp};
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 use core::{
+    any::Any,
     mem,
     net::{IpAddr, Ipv4Addr},
 };
@@ -18,7 +19,7 @@ use rumpnet::{
     interface::{Batch, Link, Upper},
     neighbor::{self, Resolution},
     packet::Cast,
-    route,
+    route::{self, Origin, Route},
 };
 use rumpuser::{
     Errno, Event, Host, Instant, Result,
@@ -34,6 +35,8 @@ pub struct Inet {
     pub(crate) net: Arc<Net>,
     pub(crate) pollers: Arc<Pollers>,
     stack: Mutex<Stack>,
+    /// Notified when addresses come or go.
+    pub(crate) addresses_changed: Arc<dyn Event>,
     inbox: Mutex<Batch>,
     /// Wakes the thread of the clock.
     clock: Mutex<Option<Arc<dyn Event>>>,
@@ -76,11 +79,13 @@ pub struct Counters {
 }
 
 /// An interface as the stack sees it.
-pub(crate) struct Attached {
-    pub(crate) ifnet: Arc<Ifnet>,
-    pub(crate) addresses: Vec<Cidr>,
+pub struct Attached {
+    /// The interface.
+    pub ifnet: Arc<Ifnet>,
+    /// Its addresses.
+    pub addresses: Vec<Cidr>,
     /// Groups that sockets have joined, with how often.
-    pub(crate) groups: Vec<(IpAddr, usize)>,
+    pub groups: Vec<(IpAddr, usize)>,
     /// Frames wait in its queue.
     dirty: bool,
 }
@@ -109,31 +114,42 @@ impl Attached {
 
 /// The way to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Path {
+pub struct Path {
     /// Number of the interface.
-    pub(crate) interface: u32,
-    pub(crate) next_hop: IpAddr,
-    pub(crate) source: IpAddr,
+    pub interface: u32,
+    /// The host on the link that packets go to.
+    pub next_hop: IpAddr,
+    /// Their source.
+    pub source: IpAddr,
     /// Largest packet.
-    pub(crate) mtu: u32,
+    pub mtu: u32,
     /// It is this host.
-    pub(crate) local: bool,
+    pub local: bool,
     /// It is all hosts of a network.
-    pub(crate) broadcast: bool,
+    pub broadcast: bool,
 }
 
 /// Everything behind the lock.
-pub(crate) struct Stack {
-    pub(crate) now: Instant,
-    pub(crate) interfaces: Vec<Attached>,
-    pub(crate) routes: route::Table,
-    pub(crate) neighbors: neighbor::Cache,
+pub struct Stack {
+    /// The time.
+    pub now: Instant,
+    /// The interfaces that are or were up.
+    pub interfaces: Vec<Attached>,
+    /// The routes.
+    pub routes: route::Table,
+    /// The neighbours.
+    pub neighbors: neighbor::Cache,
+    /// IPv6, if there is any, and what it keeps.
+    pub(crate) network: Option<&'static dyn Network>,
+    pub(crate) state: Option<Box<dyn Any + Send>>,
     pub(crate) ip: ip::State,
-    pub(crate) icmp: icmp::State,
+    pub(crate) icmp: icmp::Limit,
     pub(crate) raw: Raw,
     pub(crate) udp: Udp,
     pub(crate) tcp: Tcp,
-    pub(crate) counters: Counters,
+    /// What has happened.
+    pub counters: Counters,
+    addresses_changed: Arc<dyn Event>,
     /// Packets to this host itself.
     local: VecDeque<Packet>,
     /// Who is to be woken.
@@ -145,14 +161,17 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    fn new(host: &dyn Host) -> Self {
+    fn new(host: &dyn Host, addresses_changed: &Arc<dyn Event>) -> Self {
         Self {
+            addresses_changed: addresses_changed.clone(),
+            network: None,
+            state: None,
             now: host.monotonic(),
             interfaces: Vec::new(),
             routes: route::Table::default(),
             neighbors: neighbor::Cache::default(),
             ip: ip::State::new(host),
-            icmp: icmp::State::default(),
+            icmp: icmp::Limit::default(),
             raw: Raw::default(),
             udp: Udp::new(host),
             tcp: Tcp::new(host),
@@ -165,7 +184,8 @@ impl Stack {
     }
 
     /// An interface by its number.
-    pub(crate) fn attached(&self, interface: u32) -> Option<&Attached> {
+    #[must_use]
+    pub fn attached(&self, interface: u32) -> Option<&Attached> {
         self.interfaces
             .iter()
             .find(|here| here.ifnet.index() == interface)
@@ -188,6 +208,113 @@ impl Stack {
         &mut self.interfaces[at]
     }
 
+    /// Whether an address is one of this host's.
+    #[must_use]
+    pub fn is_ours(&self, address: IpAddr) -> bool {
+        let mut all = self.interfaces.iter().flat_map(|here| &here.addresses);
+        all.any(|cidr| cidr.address() == address)
+    }
+
+    /// Gives an interface an address, and a route to its network.
+    ///
+    /// # Errors
+    /// `EEXIST` (some interface has it), `ENXIO`.
+    pub fn assign(&mut self, interface: u32, address: Cidr) -> Result<()> {
+        let ip = address.address();
+        let of_link = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
+        let mut all = self.interfaces.iter_mut();
+        let taken = |here: &Attached| here.addresses.iter().any(|cidr| cidr.address() == ip);
+        // Each link may have the same address of its own (RFC 4007 section 5).
+        if all.any(|here| taken(here) && (!of_link || here.ifnet.index() == interface)) {
+            return Err(Errno::EEXIST);
+        }
+        let mut all = self.interfaces.iter_mut();
+        let here = all.find(|here| here.ifnet.index() == interface);
+        here.ok_or(Errno::ENXIO)?.addresses.push(address);
+        let route = Route {
+            network: address.network(),
+            gateway: None,
+            interface,
+            metric: interface,
+            // IPv6 chooses among all of them (RFC 6724).
+            source: Some(ip).filter(IpAddr::is_ipv4),
+            origin: Origin::Connected,
+        };
+        // A second address of the same network has its route already.
+        match self.routes.add(route) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(error) => return Err(error),
+        }
+        self.routes.touch();
+        self.wakes.push(self.addresses_changed.clone());
+        Ok(())
+    }
+
+    /// Takes an address away, and its route if no other address has it.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL`.
+    pub fn unassign(&mut self, interface: u32, address: IpAddr) -> Result<()> {
+        let all = &mut self.interfaces;
+        let here = all.iter_mut().find(|here| here.ifnet.index() == interface);
+        let here = here.ok_or(Errno::EADDRNOTAVAIL)?;
+        let at = here.addresses.iter().position(|c| c.address() == address);
+        let gone = here.addresses.remove(at.ok_or(Errno::EADDRNOTAVAIL)?);
+        let heir = here
+            .addresses
+            .iter()
+            .find(|c| c.network() == gone.network());
+        let heir = heir.map(|cidr| cidr.address());
+        let removed = self.routes.remove(|route| {
+            route.origin == Origin::Connected
+                && route.interface == interface
+                && route.network == gone.network()
+        });
+        if let (Some(heir), Some(route)) = (heir, removed.first()) {
+            self.routes.add(Route {
+                source: Some(heir).filter(IpAddr::is_ipv4),
+                ..*route
+            })?;
+        }
+        self.routes.touch();
+        self.wakes.push(self.addresses_changed.clone());
+        Ok(())
+    }
+
+    /// Says that something about addresses has changed, to who waits for it.
+    pub fn announce_addresses(&mut self) {
+        self.wakes.push(self.addresses_changed.clone());
+    }
+
+    /// Joins a group on an interface once more, or leaves it once.
+    ///
+    /// # Errors
+    /// `ENODEV`; `EADDRNOTAVAIL`: it was not joined.
+    pub fn group(&mut self, interface: u32, group: IpAddr, join: bool) -> Result<()> {
+        let mut all = self.interfaces.iter_mut();
+        let here = all.find(|here| here.ifnet.index() == interface);
+        let here = here.ok_or(Errno::ENODEV)?;
+        let at = here.groups.iter().position(|(other, _)| *other == group);
+        let mut changed = false;
+        match (at.and_then(|at| here.groups.get_mut(at)), join) {
+            (Some((_, count)), true) => *count = count.saturating_add(1),
+            (None, true) => {
+                here.groups.push((group, 1));
+                changed = true;
+            }
+            (Some((_, count)), false) => {
+                *count = count.saturating_sub(1);
+                changed = *count == 0;
+                here.groups.retain(|(_, count)| *count > 0);
+            }
+            (None, false) => return Err(Errno::EADDRNOTAVAIL),
+        }
+        if let (true, IpAddr::V6(group), Some(network)) = (changed, group, self.network) {
+            network.membership(self, interface, group, join);
+        }
+        Ok(())
+    }
+
     /// Has an event notified when the lock is free, and pollers look again.
     pub(crate) fn wake(&mut self, event: Option<&Arc<dyn Event>>) {
         self.changed = true;
@@ -197,7 +324,7 @@ impl Stack {
     }
 
     /// Puts a frame into an interface's queue.
-    pub(crate) fn enqueue(&mut self, interface: u32, frame: Packet) {
+    pub fn enqueue(&mut self, interface: u32, frame: Packet) {
         let mut all = self.interfaces.iter_mut();
         if let Some(here) = all.find(|here| here.ifnet.index() == interface) {
             here.dirty = true;
@@ -206,7 +333,7 @@ impl Stack {
     }
 
     /// Sends an IP packet to a host on an interface's link.
-    pub(crate) fn link_output(
+    pub fn link_output(
         &mut self,
         interface: u32,
         from: MacAddr,
@@ -225,7 +352,7 @@ impl Stack {
     }
 
     /// Sends an IP packet along a path: finds the link's address first.
-    pub(crate) fn path_output(&mut self, path: &Path, packet: Packet) {
+    pub fn path_output(&mut self, path: &Path, packet: Packet) {
         if path.local {
             let lo = |here: &Attached| here.ifnet.link() == Link::Loopback && here.ifnet.is_up();
             match self.interfaces.iter().find(|here| lo(here)) {
@@ -280,7 +407,11 @@ impl Stack {
     fn ask(&mut self, interface: u32, address: IpAddr, to: Option<MacAddr>) {
         match address {
             IpAddr::V4(address) => self.arp_request(interface, address, to),
-            IpAddr::V6(_) => {}
+            IpAddr::V6(address) => {
+                if let Some(network) = self.network {
+                    network.ask(self, interface, address, to);
+                }
+            }
         }
     }
 
@@ -303,7 +434,12 @@ impl Stack {
         }
         frame.strip(ethernet::HEADER);
         match header.ethertype {
-            EtherType::IPV4 => self.ip_input(interface, frame),
+            EtherType::IPV4 => self.ipv4_input(interface, frame),
+            EtherType::IPV6 => {
+                if let Some(network) = self.network {
+                    network.input(self, interface, frame);
+                }
+            }
             EtherType::ARP => self.arp_input(interface, frame),
             _ => {}
         }
@@ -315,14 +451,26 @@ impl Stack {
         for due in self.neighbors.expire(self.now) {
             match due {
                 neighbor::Due::Ask { interface, address } => self.ask(interface, address, None),
-                neighbor::Due::Failed { packets, .. } => {
+                neighbor::Due::Failed {
+                    interface,
+                    address,
+                    packets,
+                } => {
                     for packet in packets {
-                        self.icmp_host_unreachable(packet);
+                        match self.network {
+                            Some(six) if address.is_ipv6() => {
+                                six.unresolved(self, interface, packet);
+                            }
+                            _ => self.icmp_host_unreachable(packet),
+                        }
                     }
                 }
             }
         }
         self.ip_expire();
+        if let Some(network) = self.network {
+            network.clock(self);
+        }
         self.tcp_timers();
     }
 
@@ -331,6 +479,7 @@ impl Stack {
             self.neighbors.deadline(),
             self.ip.deadline(),
             self.tcp.deadline(),
+            self.network.and_then(|network| network.deadline(self)),
         ];
         all.into_iter().flatten().min()
     }
@@ -338,18 +487,20 @@ impl Stack {
 
 impl Inet {
     pub(crate) fn new(host: &Arc<dyn Host>, net: &Arc<Net>, pollers: &Arc<Pollers>) -> Arc<Self> {
+        let addresses_changed = host.event();
         Arc::new(Self {
+            stack: Mutex::new(Stack::new(&**host, &addresses_changed)),
+            addresses_changed,
             host: host.clone(),
             net: net.clone(),
             pollers: pollers.clone(),
-            stack: Mutex::new(Stack::new(&**host)),
             inbox: Mutex::default(),
             clock: Mutex::default(),
         })
     }
 
     /// Does something with the stack, then what others have left to do, and sends what comes of it.
-    pub(crate) fn with<R>(&self, body: impl FnOnce(&mut Stack) -> R) -> R {
+    pub fn with<R>(&self, body: impl FnOnce(&mut Stack) -> R) -> R {
         let mut stack = self.stack.lock();
         stack.now = self.host.monotonic();
         let result = body(&mut stack);
@@ -358,7 +509,7 @@ impl Inet {
     }
 
     /// Looks at the stack; nothing comes of it.
-    pub(crate) fn look<R>(&self, body: impl FnOnce(&Stack) -> R) -> R {
+    pub fn look<R>(&self, body: impl FnOnce(&Stack) -> R) -> R {
         let stack = self.stack.lock();
         let result = body(&stack);
         self.finish_if_left(stack);
@@ -467,7 +618,10 @@ impl Inet {
     }
 
     /// An interface of the kernel.
-    pub(crate) fn interface(&self, name: &str) -> Result<Arc<Ifnet>> {
+    ///
+    /// # Errors
+    /// `ENXIO`.
+    pub fn interface(&self, name: &str) -> Result<Arc<Ifnet>> {
         self.net.interface(name)
     }
 

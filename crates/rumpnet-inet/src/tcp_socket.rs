@@ -1,15 +1,15 @@
 //! The sockets of TCP.
 
 use crate::{
-    datagram::family,
-    port,
+    ip::{scope, scoped},
+    port::{self, Speaks},
     stack::{Inet, Stack},
     tcp::{Config, Congestion, KeepAlive, State, Tcb},
     tcp_table::{Listener, Pair, Role, Socket},
 };
 use alloc::{boxed::Box, string::ToString, sync::Arc};
 use bytes::{Bytes, BytesMut};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::SocketAddr;
 use rumpkern::{Cred, file::Ready};
 use rumpnet::{
     Address, Chain,
@@ -29,16 +29,14 @@ const CONGESTION: [(&str, Congestion); 2] = [
 struct TcpSocket {
     inet: Arc<Inet>,
     id: usize,
-    domain: Domain,
 }
 
 /// The family's sockets of this kind.
 pub(crate) fn socket(inet: &Arc<Inet>, domain: Domain) -> Box<dyn Endpoint> {
-    let id = inet.with(|stack| stack.tcp.create(domain));
+    let id = inet.with(|stack| stack.tcp.create(Speaks::new(domain)));
     Box::new(TcpSocket {
         inet: inet.clone(),
         id,
-        domain,
     })
 }
 
@@ -88,8 +86,10 @@ impl Stack {
         if to.port() == 0 || to.ip().is_multicast() {
             return Err(Errno::EADDRNOTAVAIL);
         }
-        let (from, by, bound) = (socket.local, socket.interface, socket.port);
+        let by = socket.interface.or(scope(&to));
+        let (from, bound) = (socket.local, socket.port);
         let path = self.path(to.ip(), from, by)?;
+        let to = scoped(to, path.interface);
         if path.broadcast {
             return Err(Errno::EACCES);
         }
@@ -248,7 +248,7 @@ impl Endpoint for TcpSocket {
     }
 
     fn bind(&self, address: &Address, cred: &Cred) -> Result<()> {
-        let address = family(self.domain, address)?;
+        let address = self.of(|socket| socket.speaks.address(address))??;
         port::allowed(address.port(), cred)?;
         self.inet.with(|stack| {
             let local = Some(address.ip()).filter(|ip| !ip.is_unspecified());
@@ -267,7 +267,7 @@ impl Endpoint for TcpSocket {
     }
 
     fn connect(&self, address: &Address, _cred: &Cred) -> Result<()> {
-        let address = family(self.domain, address)?;
+        let address = self.of(|socket| socket.speaks.address(address))??;
         self.inet.with(|stack| stack.tcp_connect(self.id, address))
     }
 
@@ -299,8 +299,8 @@ impl Endpoint for TcpSocket {
         let socket = Self {
             inet: self.inet.clone(),
             id,
-            domain: self.domain,
         };
+        let peer = socket.of(|socket| socket.speaks.told(peer))?;
         Ok((Box::new(socket), peer.into()))
     }
 
@@ -346,11 +346,7 @@ impl Endpoint for TcpSocket {
     }
 
     fn local(&self) -> Result<Address> {
-        let any = match self.domain {
-            Domain::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        };
-        self.of(|socket| SocketAddr::new(socket.local.unwrap_or(any), socket.port).into())
+        self.of(|socket| socket.speaks.local(socket.local, socket.port).into())
     }
 
     fn peer(&self) -> Result<Address> {
@@ -359,7 +355,7 @@ impl Endpoint for TcpSocket {
             let tcb = socket.tcb()?;
             let connected = !matches!(tcb.state(), State::SynSent | State::Closed);
             let peer = peer.filter(|_| connected).ok_or(Errno::ENOTCONN)?;
-            Ok(peer.into())
+            Ok(socket.speaks.told(peer).into())
         })?
     }
 
@@ -377,6 +373,7 @@ impl Endpoint for TcpSocket {
                 SockOpt::Ttl(ttl) => socket.ttl = *ttl,
                 SockOpt::Tos(tos) => socket.tos = *tos,
                 SockOpt::Linger(time) => socket.linger = *time,
+                SockOpt::V6Only(on) => socket.speaks.set_only(*on, socket.port != 0)?,
                 option => {
                     configure(Arc::make_mut(&mut socket.config), option)?;
                     let config = socket.config.clone();
@@ -404,6 +401,7 @@ impl Endpoint for TcpSocket {
                 SockOpt::ReusePort(_) => SockOpt::ReusePort(socket.reuse),
                 SockOpt::Ttl(_) => SockOpt::Ttl(socket.ttl),
                 SockOpt::Tos(_) => SockOpt::Tos(socket.tos),
+                SockOpt::V6Only(_) => SockOpt::V6Only(socket.speaks.only()?),
                 SockOpt::Linger(_) => SockOpt::Linger(socket.linger),
                 SockOpt::NoDelay(_) => SockOpt::NoDelay(config.nodelay),
                 SockOpt::Cork(_) => SockOpt::Cork(config.cork),

@@ -3,9 +3,9 @@
 use crate::{
     checksum,
     icmp::Complaint,
-    ip::{Arrival, Sending, bump},
-    ipv4::{Header, protocol},
-    port::{self, Bound, Chooser},
+    ip::{Arrival, Sending, bump, scope, scoped},
+    ipv4::protocol,
+    port::{self, Bound, Chooser, Speaks},
     stack::{Inet, Path, Stack},
     tcp::{
         self, Changes, Config, HEADER_LEN, NetworkError, Ports, Segment, Seq, State, Tcb, TimeWait,
@@ -30,7 +30,6 @@ use rumpnet::{
     Packet,
     interface::Features,
     packet::{Cast, Checksum},
-    socket::Domain,
 };
 use rumpuser::{Errno, Event, Host, Instant, Result};
 use slab::Slab;
@@ -101,7 +100,7 @@ pub(crate) struct Listener {
 
 /// A socket.
 pub(crate) struct Socket {
-    pub(crate) domain: Domain,
+    pub(crate) speaks: Speaks,
     pub(crate) local: Bound,
     /// 0 while it has none.
     pub(crate) port: u16,
@@ -154,9 +153,9 @@ impl Tcp {
     }
 
     /// A socket that is nothing yet.
-    pub(crate) fn create(&mut self, domain: Domain) -> usize {
+    pub(crate) fn create(&mut self, speaks: Speaks) -> usize {
         self.sockets.insert(Socket {
-            domain,
+            speaks,
             local: None,
             port: 0,
             peer: None,
@@ -186,14 +185,16 @@ impl Tcp {
     /// Gives a socket a port: a certain one, or any. A port may be bound again while only connections of a closed listener
     /// have it, if both sockets say so.
     pub(crate) fn take_port(&mut self, id: usize, local: Bound, port: u16) -> Result<()> {
-        let reuse = self.get(id)?.reuse;
+        let socket = self.get(id)?;
+        let (reuse, speaks) = (socket.reuse, socket.speaks);
         let (ports, sockets) = (&self.ports, &self.sockets);
         let free = |port: u16| {
             let users = ports.get(&port).into_iter().flatten();
             let mut users = users.filter_map(|id| sockets.get(*id));
             users.all(|user| {
                 let listens = matches!(user.role, Role::Listener(_));
-                !port::conflict(user.local, local) || reuse && user.reuse && !listens
+                !port::conflict((user.local, user.speaks), (local, speaks))
+                    || reuse && user.reuse && !listens
             })
         };
         let port = match port {
@@ -284,8 +285,8 @@ impl Tcp {
             }
             match socket.local {
                 Some(local) if local == to.ip() => return Some(id),
-                None => any = Some(id),
-                Some(_) => {}
+                None if socket.speaks.with(to.ip()) => any = Some(id),
+                _ => {}
             }
         }
         any
@@ -345,7 +346,8 @@ impl Tcp {
 }
 
 impl Stack {
-    pub(crate) fn tcp_input(&mut self, arrival: &Arrival, mut packet: Packet) {
+    /// A segment of TCP has come, without its IP header.
+    pub fn tcp_input(&mut self, arrival: &Arrival, mut packet: Packet) {
         bump(&mut self.counters.tcp_received);
         let (source, destination) = (arrival.source, arrival.destination);
         if arrival.cast != Cast::Unicast {
@@ -363,7 +365,7 @@ impl Stack {
         };
         let pair = Pair {
             local: SocketAddr::new(destination, ports.destination),
-            peer: SocketAddr::new(source, ports.source),
+            peer: arrival.from(ports.source),
         };
         if let Some(&id) = self.tcp.pairs.get(&pair) {
             self.tcp_segment(id, segment, arrival.tos);
@@ -419,7 +421,8 @@ impl Stack {
         if cookie.is_none() && !flags.contains(tcp::Flags::SYN) {
             return true;
         }
-        let Ok(path) = self.path(arrival.source, Some(arrival.destination), None) else {
+        let by = scope(&pair.peer);
+        let Ok(path) = self.path(arrival.source, Some(arrival.destination), by) else {
             return true;
         };
         let way = self.tcp.way(&pair, &path);
@@ -430,7 +433,7 @@ impl Stack {
         let Ok(parent) = self.tcp.get(listener) else {
             return true;
         };
-        let (domain, ttl, tos) = (parent.domain, parent.ttl, parent.tos);
+        let (speaks, ttl, tos) = (parent.speaks, parent.ttl, parent.tos);
         let config = parent.config.clone();
         let Role::Listener(queue) = &mut parent.role else {
             return true;
@@ -452,7 +455,7 @@ impl Stack {
             None => Tcb::accept(&config, way, iss, segment, now),
             Some(options) => Tcb::accept_cookie(&config, way, segment, options, now),
         };
-        let id = self.tcp.create(domain);
+        let id = self.tcp.create(speaks);
         if let Ok(child) = self.tcp.get(id) {
             (child.ttl, child.tos, child.config) = (ttl, tos, config);
             (child.port, child.owned, child.parent) = (pair.local.port(), false, Some(listener));
@@ -482,7 +485,8 @@ impl Stack {
 
     /// Sends a segment that belongs to no connection.
     fn tcp_answer(&mut self, pair: &Pair, segment: Segment) {
-        let Ok(path) = self.path(pair.peer.ip(), Some(pair.local.ip()), None) else {
+        let by = scope(&pair.peer);
+        let Ok(path) = self.path(pair.peer.ip(), Some(pair.local.ip()), by) else {
             return;
         };
         let how = Sending {
@@ -635,7 +639,7 @@ impl Stack {
             tos: socket.tos & !3,
             dont_fragment: true,
         };
-        let (known, by) = (socket.path, socket.interface);
+        let (known, by) = (socket.path, socket.interface.or(scope(&peer)));
         if let Some((then, path)) = known
             && then == changes
         {
@@ -653,8 +657,13 @@ impl Stack {
             return;
         };
         let large = self.offloads(&path, Features::LARGE | Features::CHECKSUM) && !path.local;
+        let peer_is_v4 = pair.peer.is_ipv4();
         let limit = TransmitLimit {
-            max_payload: if large { LARGE } else { 0 },
+            max_payload: match peer_is_v4 {
+                _ if !large => 0,
+                true => LARGE,
+                false => LARGE.saturating_sub(20),
+            },
         };
         let now = self.now;
         loop {
@@ -713,7 +722,9 @@ impl Stack {
     /// Somebody complains about a segment of ours.
     pub(crate) fn tcp_complaint(
         &mut self,
-        header: &Header,
+        source: IpAddr,
+        destination: IpAddr,
+        interface: u32,
         complaint: Complaint,
         mut quoted: Packet,
     ) {
@@ -722,15 +733,19 @@ impl Stack {
             return;
         };
         let pair = Pair {
-            local: SocketAddr::new(header.source.into(), u16::from_be_bytes([s0, s1])),
-            peer: SocketAddr::new(header.destination.into(), u16::from_be_bytes([d0, d1])),
+            local: SocketAddr::new(source, u16::from_be_bytes([s0, s1])),
+            peer: scoped(
+                SocketAddr::new(destination, u16::from_be_bytes([d0, d1])),
+                interface,
+            ),
         };
+        let headers = if source.is_ipv4() { 40 } else { 60 };
         let Some(&id) = self.tcp.pairs.get(&pair) else {
             return;
         };
         let error = match complaint {
             Complaint { mtu: Some(mtu), .. } => NetworkError::TooBig {
-                mss: mtu.saturating_sub(40),
+                mss: mtu.saturating_sub(headers),
             },
             Complaint {
                 errno: Errno::ECONNREFUSED | Errno::ENOPROTOOPT,
@@ -808,7 +823,8 @@ impl Stack {
 
 /// Largest payload of a segment on a path, without options.
 pub(crate) fn mss(path: &Path) -> u16 {
-    let headers = u32::try_from(HEADER_LEN).unwrap_or(20).saturating_add(20);
+    let ip = if path.source.is_ipv4() { 20 } else { 40 };
+    let headers = u32::try_from(HEADER_LEN).unwrap_or(20).saturating_add(ip);
     u16::try_from(path.mtu.saturating_sub(headers)).unwrap_or(u16::MAX)
 }
 
@@ -821,8 +837,7 @@ impl Inet {
             let waiting = waiting.map(|pair| (pair.local, Some(pair.peer), Some(State::TimeWait)));
             let all = stack.tcp.iter();
             all.map(|socket| {
-                let any = IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
-                let local = SocketAddr::new(socket.local.unwrap_or(any), socket.port);
+                let local = socket.speaks.local(socket.local, socket.port);
                 let state = match &socket.role {
                     Role::Connection(tcb) => Some(tcb.state()),
                     Role::Fresh | Role::Listener(_) => None,

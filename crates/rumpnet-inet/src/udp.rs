@@ -2,15 +2,15 @@
 
 use crate::{
     checksum,
-    datagram::{Datagram, Queue, Telling, copy_in, copy_out, family},
+    datagram::{Datagram, Queue, Telling, copy_in, copy_out},
     icmp::{Complaint, Unreachable},
-    ip::{Arrival, DEFAULT_TTL, Sending, bump},
-    ipv4::{Header, protocol},
-    port::{self, Bound, Chooser},
+    ip::{Arrival, DEFAULT_TTL, Sending, bump, scope, scoped},
+    ipv4::protocol,
+    port::{self, Bound, Chooser, Speaks},
     stack::{Inet, Path, Stack},
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use hashbrown::HashMap;
 use rumpkern::{Cred, file::Ready};
 use rumpnet::{
@@ -26,6 +26,9 @@ const LEN: usize = 8;
 /// Largest payload over IPv4.
 const MOST: usize = 65_507;
 
+/// Largest payload over IPv6, whose length does not count its header.
+const MOST_V6: usize = 65_527;
+
 /// The sockets of UDP.
 pub(crate) struct Udp {
     sockets: Slab<Udpcb>,
@@ -36,7 +39,7 @@ pub(crate) struct Udp {
 
 /// A socket.
 struct Udpcb {
-    domain: Domain,
+    speaks: Speaks,
     local: Bound,
     /// 0 while it has none.
     port: u16,
@@ -65,6 +68,15 @@ struct Options {
     interface: Option<u32>,
 }
 
+impl Udpcb {
+    fn receives_at(&self, ip: IpAddr) -> bool {
+        match self.local {
+            Some(local) => local == ip,
+            None => self.speaks.with(ip),
+        }
+    }
+}
+
 impl Udp {
     pub(crate) fn new(host: &dyn Host) -> Self {
         Self {
@@ -80,11 +92,15 @@ impl Udp {
 
     /// Gives a socket a port: a certain one, or any.
     fn take_port(&mut self, id: usize, local: Bound, port: u16) -> Result<()> {
-        let reuse = self.get(id)?.options.reuse;
+        let socket = self.get(id)?;
+        let (reuse, speaks) = (socket.options.reuse, socket.speaks);
         let free = |port: u16, ports: &HashMap<u16, Vec<usize>>, sockets: &Slab<Udpcb>| {
             let users = ports.get(&port).into_iter().flatten();
             let mut users = users.filter_map(|id| sockets.get(*id));
-            users.all(|user| !port::conflict(user.local, local) || reuse && user.options.reuse)
+            users.all(|user| {
+                !port::conflict((user.local, user.speaks), (local, speaks))
+                    || reuse && user.options.reuse
+            })
         };
         let port = if port == 0 {
             let (ports, sockets) = (&self.ports, &self.sockets);
@@ -122,9 +138,7 @@ impl Udp {
             let Some(socket) = self.sockets.get(id) else {
                 continue;
             };
-            let address = socket
-                .local
-                .is_none_or(|local| local == to.ip() || all && local.is_unspecified());
+            let address = socket.receives_at(to.ip());
             let peer = socket.peer.is_none_or(|peer| peer == from);
             if !address || !peer {
                 continue;
@@ -150,7 +164,7 @@ impl Udp {
         match self.ports.get(&to.port())?.as_slice() {
             &[id] => {
                 let socket = self.sockets.get(id)?;
-                let address = socket.local.is_none_or(|local| local == to.ip());
+                let address = socket.receives_at(to.ip());
                 (address && socket.peer.is_none_or(|peer| peer == from)).then_some(id)
             }
             _ => self.find(from, to, false).first().copied(),
@@ -159,7 +173,8 @@ impl Udp {
 }
 
 impl Stack {
-    pub(crate) fn udp_input(&mut self, arrival: &Arrival, mut packet: Packet) {
+    /// A datagram of UDP has come, without its IP header.
+    pub fn udp_input(&mut self, arrival: &Arrival, mut packet: Packet) {
         bump(&mut self.counters.udp_received);
         let head: Option<[u8; LEN]> = packet.pull(LEN).and_then(|h| h.first_chunk().copied());
         let Some([s0, s1, d0, d1, l0, l1, c0, c1]) = head else {
@@ -173,6 +188,11 @@ impl Stack {
         }
         packet.truncate(len);
         let (source, destination) = (arrival.source, arrival.destination);
+        if [c0, c1] == [0, 0] && source.is_ipv6() {
+            // Over IPv6 there is always a sum (RFC 8200 section 8.1).
+            bump(&mut self.counters.udp_malformed);
+            return;
+        }
         if packet.meta.checksum == Checksum::InPacket
             && [c0, c1] != [0, 0]
             && !checksum::holds(source, destination, protocol::UDP, &packet)
@@ -180,7 +200,7 @@ impl Stack {
             bump(&mut self.counters.udp_malformed);
             return;
         }
-        let from = SocketAddr::new(source, u16::from_be_bytes([s0, s1]));
+        let from = arrival.from(u16::from_be_bytes([s0, s1]));
         let to = SocketAddr::new(destination, u16::from_be_bytes([d0, d1]));
         if arrival.cast != Cast::Unicast {
             for id in self.udp.find(from, to, true) {
@@ -205,8 +225,11 @@ impl Stack {
     fn udp_queue(&mut self, id: usize, arrival: &Arrival, from: SocketAddr, payload: Packet) {
         let Ok(socket) = self.udp.get(id) else { return };
         let datagram = Datagram {
-            from,
-            to: arrival.destination,
+            from: socket.speaks.told(from),
+            to: socket
+                .speaks
+                .told(SocketAddr::new(arrival.destination, 0))
+                .ip(),
             interface: arrival.interface,
             ttl: arrival.ttl,
             tos: arrival.tos,
@@ -223,7 +246,9 @@ impl Stack {
     /// Somebody complains about a datagram of ours. Its socket is told if it has a peer (RFC 1122 section 4.1.3.3).
     pub(crate) fn udp_complaint(
         &mut self,
-        header: &Header,
+        source: IpAddr,
+        destination: IpAddr,
+        interface: u32,
         complaint: Complaint,
         mut quoted: Packet,
     ) {
@@ -231,8 +256,9 @@ impl Stack {
         let Some([s0, s1, d0, d1]) = ports else {
             return;
         };
-        let local = SocketAddr::new(header.source.into(), u16::from_be_bytes([s0, s1]));
-        let peer = SocketAddr::new(header.destination.into(), u16::from_be_bytes([d0, d1]));
+        let local = SocketAddr::new(source, u16::from_be_bytes([s0, s1]));
+        let peer = SocketAddr::new(destination, u16::from_be_bytes([d0, d1]));
+        let peer = scoped(peer, interface);
         let Some(id) = self.udp.find_one(peer, local) else {
             return;
         };
@@ -259,10 +285,10 @@ impl Stack {
         let by = match info {
             Some((_, interface)) if interface != 0 => Some(interface),
             _ if group && options.multicast_interface != 0 => Some(options.multicast_interface),
-            _ => options.interface,
+            _ => options.interface.or(scope(&to)),
         };
         let from = info
-            .map(|(address, _)| address)
+            .map(|(address, _)| address.to_canonical())
             .filter(|address| !address.is_unspecified())
             .or(socket.local.filter(|local| !local.is_multicast()));
         let path = self.path(to.ip(), from, by)?;
@@ -282,14 +308,14 @@ impl Stack {
             return Err(Errno::EPIPE);
         }
         let to = match (message.to, socket.peer) {
-            (Some(to), _) => family(socket.domain, to)?,
+            (Some(to), _) => socket.speaks.address(to)?,
             (None, Some(peer)) => peer,
             (None, None) => return Err(Errno::EDESTADDRREQ),
         };
         if to.port() == 0 {
             return Err(Errno::EINVAL);
         }
-        if len > MOST {
+        if len > if to.is_ipv4() { MOST } else { MOST_V6 } {
             return Err(Errno::EMSGSIZE);
         }
         if socket.port == 0 {
@@ -363,23 +389,7 @@ impl Stack {
             0 => self.path(group, None, None)?.interface,
             interface => interface,
         };
-        let known = |here: &&mut crate::stack::Attached| here.ifnet.index() == interface;
-        let here = self
-            .interfaces
-            .iter_mut()
-            .find(known)
-            .ok_or(Errno::ENODEV)?;
-        let at = here.groups.iter().position(|(other, _)| *other == group);
-        match (at.and_then(|at| here.groups.get_mut(at)), join) {
-            (Some((_, count)), true) => *count = count.saturating_add(1),
-            (None, true) => here.groups.push((group, 1)),
-            (Some((_, count)), false) => {
-                *count = count.saturating_sub(1);
-                here.groups.retain(|(_, count)| *count > 0);
-            }
-            (None, false) => return Err(Errno::EADDRNOTAVAIL),
-        }
-        Ok(())
+        self.group(interface, group, join)
     }
 }
 
@@ -387,14 +397,13 @@ impl Stack {
 pub(crate) struct UdpSocket {
     inet: Arc<Inet>,
     id: usize,
-    domain: Domain,
 }
 
 impl UdpSocket {
     pub(crate) fn new(inet: &Arc<Inet>, domain: Domain) -> Self {
         let id = inet.with(|stack| {
             stack.udp.sockets.insert(Udpcb {
-                domain,
+                speaks: Speaks::new(domain),
                 local: None,
                 port: 0,
                 peer: None,
@@ -421,7 +430,6 @@ impl UdpSocket {
         Self {
             inet: inet.clone(),
             id,
-            domain,
         }
     }
 
@@ -443,7 +451,7 @@ impl Endpoint for UdpSocket {
     }
 
     fn bind(&self, address: &Address, cred: &Cred) -> Result<()> {
-        let address = family(self.domain, address)?;
+        let address = self.of(|socket| socket.speaks.address(address))??;
         port::allowed(address.port(), cred)?;
         self.inet.with(|stack| {
             let local = Some(address.ip()).filter(|ip| !ip.is_unspecified());
@@ -467,8 +475,9 @@ impl Endpoint for UdpSocket {
                 stack.udp.get(self.id)?.peer = None;
                 return Ok(());
             }
-            let peer = family(self.domain, address)?;
+            let peer = stack.udp.get(self.id)?.speaks.address(address)?;
             let path = stack.udp_path(self.id, peer, None)?;
+            let peer = scoped(peer, path.interface);
             if stack.udp.get(self.id)?.port == 0 {
                 stack.udp.take_port(self.id, None, 0)?;
             }
@@ -524,15 +533,11 @@ impl Endpoint for UdpSocket {
     }
 
     fn local(&self) -> Result<Address> {
-        let any = match self.domain {
-            Domain::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        };
-        self.of(|socket| SocketAddr::new(socket.local.unwrap_or(any), socket.port).into())
+        self.of(|socket| socket.speaks.local(socket.local, socket.port).into())
     }
 
     fn peer(&self) -> Result<Address> {
-        let peer = self.of(|socket| socket.peer)?;
+        let peer = self.of(|socket| socket.peer.map(|peer| socket.speaks.told(peer)))?;
         peer.map(Address::Inet).ok_or(Errno::ENOTCONN)
     }
 
@@ -559,6 +564,9 @@ impl Endpoint for UdpSocket {
             _ => {}
         }
         self.of(|socket| {
+            if let SockOpt::V6Only(on) = option {
+                return socket.speaks.set_only(*on, socket.port != 0);
+            }
             let options = &mut socket.options;
             match option {
                 SockOpt::Broadcast(on) => options.broadcast = *on,
@@ -586,6 +594,7 @@ impl Endpoint for UdpSocket {
                 SockOpt::Error(_) => SockOpt::Error(socket.error.take()),
                 SockOpt::Kind(_) => SockOpt::Kind(Kind::Datagram),
                 SockOpt::AcceptConn(_) => SockOpt::AcceptConn(false),
+                SockOpt::V6Only(_) => SockOpt::V6Only(socket.speaks.only()?),
                 SockOpt::Broadcast(_) => SockOpt::Broadcast(options.broadcast),
                 SockOpt::ReuseAddr(_) => SockOpt::ReuseAddr(options.reuse),
                 SockOpt::ReusePort(_) => SockOpt::ReusePort(options.reuse),

@@ -104,6 +104,14 @@ impl Cache {
                         return Resolution::Known(neighbor.mac, packet);
                     }
                     neighbor.until = now.after(RETRY);
+                    if neighbor.requests >= REQUESTS {
+                        // It has not confirmed its address: all are asked (RFC 4861 section 7.3.3, RFC 1122 section 2.3.2.1).
+                        neighbor.state = State::Incomplete;
+                        neighbor.requests = 1;
+                        neighbor.waiting.push(packet);
+                        return Resolution::Ask;
+                    }
+                    neighbor.requests = neighbor.requests.saturating_add(1);
                     return Resolution::Confirm(neighbor.mac, packet);
                 }
                 State::Incomplete => {
@@ -162,6 +170,68 @@ impl Cache {
             neighbor.requests = 0;
         }
         core::mem::take(&mut neighbor.waiting)
+    }
+
+    /// A neighbour has told its address in passing, which does not show that it hears this host (RFC 4861 section 7.2.3). Returns the
+    /// packets that waited for it.
+    pub fn hear(
+        &mut self,
+        interface: u32,
+        address: IpAddr,
+        mac: MacAddr,
+        now: Instant,
+    ) -> Vec<Packet> {
+        let key = (interface, address);
+        let known = self.map.get(&key);
+        let same = |n: &Neighbor| n.state != State::Incomplete && n.mac == mac;
+        if known.is_some_and(|n| n.state == State::Permanent || same(n)) {
+            return Vec::new();
+        }
+        let waiting = self.learn(interface, address, mac, true, now);
+        self.doubt(key, now);
+        waiting
+    }
+
+    /// A neighbour has advertised itself (RFC 4861 section 7.2.5). `mac`: the link address, if it says one. Returns the packets that
+    /// waited for it.
+    pub fn advertised(
+        &mut self,
+        key: (u32, IpAddr),
+        mac: Option<MacAddr>,
+        solicited: bool,
+        overrides: bool,
+        now: Instant,
+    ) -> Vec<Packet> {
+        let Some(neighbor) = self.map.get(&key) else {
+            return Vec::new();
+        };
+        let (known, waits) = (neighbor.mac, neighbor.state == State::Incomplete);
+        let Some(mac) = mac.or_else(|| (!waits).then_some(known)) else {
+            return Vec::new();
+        };
+        if !waits && mac != known && !overrides {
+            // Two say that they have it: the first is kept, and asked.
+            if neighbor.state == State::Reachable {
+                self.doubt(key, now);
+            }
+            return Vec::new();
+        }
+        if solicited || waits || mac != known {
+            let waiting = self.learn(key.0, key.1, mac, false, now);
+            if !solicited {
+                self.doubt(key, now);
+            }
+            return waiting;
+        }
+        Vec::new()
+    }
+
+    fn doubt(&mut self, key: (u32, IpAddr), now: Instant) {
+        if let Some(neighbor) = self.map.get_mut(&key)
+            && neighbor.state == State::Reachable
+        {
+            (neighbor.state, neighbor.until) = (State::Stale, now);
+        }
     }
 
     /// Enters an address by hand.

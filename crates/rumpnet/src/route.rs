@@ -53,6 +53,11 @@ impl Table {
         self.changes
     }
 
+    /// Says that something that ways depend on besides routes has changed: addresses, sizes.
+    pub const fn touch(&mut self) {
+        self.changes = self.changes.wrapping_add(1);
+    }
+
     /// Adds a route.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ enum Purpose {
     Timestamp = 2,
     SynCookie = 3,
     FastOpen = 4,
+    Other = 5,
 }
 
 /// The initial sequence number of a connection (RFC 6528, section 3): a clock of 4 microseconds plus a hash of `tuple`, the bytes of
@@ -45,6 +46,12 @@ pub fn timestamp_offset(secret: &Secret, addresses: &[u8]) -> u32 {
 pub fn fast_open_cookie(secret: &Secret, client: &[u8]) -> Cookie {
     let bytes = hash(secret, Purpose::FastOpen, 0, client).to_be_bytes();
     Cookie::new(&bytes).unwrap_or_default()
+}
+
+/// A number that only who knows the secret can tell from `bytes`, for other uses than TCP's: interface identifiers of IPv6.
+#[must_use]
+pub fn keyed(secret: &Secret, bytes: &[u8]) -> u64 {
+    hash(secret, Purpose::Other, 0, bytes)
 }
 
 /// The answer to a SYN that keeps no state (RFC 4987, section 3.6): its sequence number, and with timestamps the timestamp,

@@ -1,0 +1,124 @@
+//! The contract of IPv6, which another crate provides: this one knows its addresses, and calls it for its packets.
+//!
+//! A [`Network`] has no state of its own: it keeps it in the [`Stack`], behind the same lock ([`Stack::state`]). So the calls may be
+//! nested - a packet that comes in may have one go out - and nothing is locked twice.
+
+use crate::{
+    icmp::Unreachable,
+    ip::{Arrival, Sending},
+    stack::{Inet, Path, Stack},
+};
+use alloc::boxed::Box;
+use core::{any::Any, net::Ipv6Addr};
+use rumpnet::{Cidr, MacAddr, Packet};
+use rumpuser::{Errno, Instant, Result};
+
+/// The network layer of IPv6. All calls are made with the stack locked.
+pub trait Network: Send + Sync + 'static {
+    /// An interface is up, or still is.
+    fn up(&self, stack: &mut Stack, interface: u32);
+
+    /// A packet has come; 0 is this host itself.
+    fn input(&self, stack: &mut Stack, interface: u32, packet: Packet);
+
+    /// Sends a packet that begins with its transport header.
+    ///
+    /// # Errors
+    /// `EMSGSIZE`: it does not fit, and may not be fragmented.
+    fn output(
+        &self,
+        stack: &mut Stack,
+        path: &Path,
+        sending: &Sending,
+        destination: Ipv6Addr,
+        packet: Packet,
+    ) -> Result<()>;
+
+    /// The address to speak to `to` with, by an interface.
+    fn source(&self, stack: &Stack, interface: u32, to: Ipv6Addr) -> Option<Ipv6Addr>;
+
+    /// Largest packet to a destination by an interface.
+    fn mtu(&self, stack: &Stack, interface: u32, to: Ipv6Addr) -> u32;
+
+    /// Asks for the link address of a neighbour: all, or the one that had it.
+    fn ask(&self, stack: &mut Stack, interface: u32, address: Ipv6Addr, to: Option<MacAddr>);
+
+    /// Tells the sender of a packet, which is here without its header, that it cannot be delivered.
+    fn unreachable(&self, stack: &mut Stack, to: &Arrival, packet: &Packet, why: Unreachable);
+
+    /// The next hop of a packet, which is here with its header, does not answer.
+    fn unresolved(&self, stack: &mut Stack, interface: u32, packet: Packet);
+
+    /// Begins to give an interface an address. It is there when it is among [`Attached::addresses`](crate::stack::Attached), and has
+    /// failed when [`tentative`](Self::tentative) does not have it either.
+    ///
+    /// # Errors
+    /// `EEXIST`, `EINVAL`.
+    fn add_address(&self, stack: &mut Stack, interface: u32, address: Cidr) -> Result<()>;
+
+    /// Whether an address waits for nobody else to have it.
+    fn tentative(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> bool;
+
+    /// An address was taken away.
+    fn removed_address(&self, stack: &mut Stack, interface: u32, address: Ipv6Addr);
+
+    /// The first socket has joined a group, or the last one has left it.
+    fn membership(&self, stack: &mut Stack, interface: u32, group: Ipv6Addr, joined: bool);
+
+    /// Does what is due by time.
+    fn clock(&self, stack: &mut Stack);
+
+    /// When that is.
+    fn deadline(&self, stack: &Stack) -> Option<Instant>;
+}
+
+impl Stack {
+    /// What the network layer keeps.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT`: there is none.
+    pub fn state<T: Any>(&self) -> Result<&T> {
+        let state = self.state.as_ref().and_then(|state| state.downcast_ref());
+        state.ok_or(Errno::EAFNOSUPPORT)
+    }
+
+    /// The same to be changed.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT`.
+    pub fn state_mut<T: Any>(&mut self) -> Result<&mut T> {
+        let state = self.state.as_mut().and_then(|state| state.downcast_mut());
+        state.ok_or(Errno::EAFNOSUPPORT)
+    }
+
+    /// The address of IPv6 to speak with.
+    pub(crate) fn source_v6(&self, interface: u32, to: core::net::IpAddr) -> Option<Ipv6Addr> {
+        match to {
+            core::net::IpAddr::V6(to) => self.network?.source(self, interface, to),
+            core::net::IpAddr::V4(_) => None,
+        }
+    }
+}
+
+impl Inet {
+    /// Adds the network layer of IPv6, with its state. Interfaces that are up are told to it.
+    ///
+    /// # Errors
+    /// `EEXIST`: there is one.
+    pub fn add_network(
+        &self,
+        network: &'static dyn Network,
+        state: Box<dyn Any + Send>,
+    ) -> Result<()> {
+        self.with(|stack| {
+            if stack.network.is_some() {
+                return Err(Errno::EEXIST);
+            }
+            (stack.network, stack.state) = (Some(network), Some(state));
+            let up = stack.interfaces.iter().filter(|here| here.ifnet.is_up());
+            let up: alloc::vec::Vec<u32> = up.map(|here| here.ifnet.index()).collect();
+            up.iter().for_each(|index| network.up(stack, *index));
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,311 @@
+//! Addresses: whether another has them (RFC 4862 section 5.4), autoconfiguration (section 5.5), opaque identifiers (RFC 7217).
+
+use crate::{
+    nd,
+    router::{Prefix, end},
+    state::{Own, State},
+};
+use alloc::vec::Vec;
+use core::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
+use rumpnet::{Cidr, MacAddr, interface::Link};
+use rumpnet_inet::{
+    stack::Stack,
+    tcp::cookie::{self, Secret},
+};
+use rumpuser::{Errno, Result};
+
+/// Addresses that routers may have a link get.
+const MADE: usize = 16;
+/// How often another address is made when somebody has the one before (RFC 7217 section 6).
+const TRIES: u8 = 3;
+/// What an unauthenticated router may shorten an address's life to (RFC 4862 section 5.5.3 e).
+const TWO_HOURS: Duration = Duration::from_secs(7_200);
+/// Bits of a prefix that has addresses made here.
+const PREFIX: u8 = 64;
+
+/// An interface is up.
+pub(crate) fn up(stack: &mut Stack, interface: u32) {
+    let Some(here) = stack.attached(interface) else {
+        return;
+    };
+    let link = here.ifnet.link();
+    let mac = here.ifnet.mac();
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    if state.links.contains_key(&interface) {
+        return;
+    }
+    state.links.insert(interface, crate::state::Link::default());
+    match link {
+        Link::Loopback => {
+            let _ = add(stack, interface, Cidr::host(Ipv6Addr::LOCALHOST.into()));
+        }
+        Link::Ethernet(_) | Link::Point => {
+            let network = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0);
+            make(stack, interface, network, mac, 0, (None, None));
+        }
+    }
+}
+
+/// Makes an address in a network, and asks whether another has it.
+fn make(
+    stack: &mut Stack,
+    interface: u32,
+    network: Ipv6Addr,
+    mac: Option<MacAddr>,
+    count: u8,
+    (preferred, valid): (Option<rumpuser::Instant>, Option<rumpuser::Instant>),
+) {
+    let Ok(state) = stack.state::<State>() else {
+        return;
+    };
+    let ip = opaque(&state.secret, network, mac, interface, count);
+    let Ok(cidr) = Cidr::new(ip.into(), PREFIX) else {
+        return;
+    };
+    let own = Own {
+        cidr,
+        ip,
+        tentative: None,
+        preferred,
+        valid,
+        made: Some(count),
+    };
+    // It cannot be there already but by chance.
+    let _ = begin(stack, interface, own);
+}
+
+/// A stable address that says nothing of the host (RFC 7217 section 5): without identifiers that are reserved (RFC 5453).
+fn opaque(
+    secret: &Secret,
+    network: Ipv6Addr,
+    mac: Option<MacAddr>,
+    interface: u32,
+    count: u8,
+) -> Ipv6Addr {
+    for again in 0..=u8::MAX {
+        let mut bytes = Vec::from(network.octets());
+        match mac {
+            Some(mac) => bytes.extend(mac.0),
+            None => bytes.extend(interface.to_be_bytes()),
+        }
+        bytes.extend([count, again]);
+        let low = cookie::keyed(secret, &bytes);
+        let anycast = (0xfdff_ffff_ffff_ff80..=0xfdff_ffff_ffff_ffff).contains(&low);
+        if low != 0 && !anycast {
+            return Ipv6Addr::from_bits(network.to_bits() | u128::from(low));
+        }
+    }
+    Ipv6Addr::from_bits(network.to_bits() | 1)
+}
+
+/// Begins to give an interface an address.
+pub(crate) fn add(stack: &mut Stack, interface: u32, cidr: Cidr) -> Result<()> {
+    let IpAddr::V6(ip) = cidr.address() else {
+        return Err(Errno::EAFNOSUPPORT);
+    };
+    if ip.to_ipv4_mapped().is_some() {
+        return Err(Errno::EINVAL);
+    }
+    let own = Own {
+        cidr,
+        ip,
+        tentative: None,
+        preferred: None,
+        valid: None,
+        made: None,
+    };
+    begin(stack, interface, own)
+}
+
+fn begin(stack: &mut Stack, interface: u32, mut own: Own) -> Result<()> {
+    let ethernet = stack
+        .attached(interface)
+        .is_some_and(|here| matches!(here.ifnet.link(), Link::Ethernet(_)));
+    let local = own.ip.is_unicast_link_local();
+    if stack.is_ours(own.ip.into()) && !local {
+        return Err(Errno::EEXIST);
+    }
+    let now = stack.now;
+    let state = stack.state_mut::<State>()?;
+    let probes = if ethernet { state.probes } else { 0 };
+    let link = state.links.entry(interface).or_default();
+    if link.addresses.iter().any(|known| known.ip == own.ip) {
+        return Err(Errno::EEXIST);
+    }
+    if probes > 0 {
+        own.tentative = Some((now.after(link.retry), probes.saturating_sub(1)));
+    }
+    link.addresses.push(own);
+    if ethernet {
+        stack.group(interface, nd::solicited_node(own.ip).into(), true)?;
+    }
+    if probes > 0 {
+        nd::probe(stack, interface, own.ip);
+        return Ok(());
+    }
+    settle(stack, interface, own)
+}
+
+/// Nobody else has an address.
+fn settle(stack: &mut Stack, interface: u32, own: Own) -> Result<()> {
+    stack.assign(interface, own.cidr)?;
+    let made = own.made.is_some() && own.ip.is_unicast_link_local();
+    let ethernet = stack
+        .attached(interface)
+        .is_some_and(|here| matches!(here.ifnet.link(), Link::Ethernet(_)));
+    if made && ethernet {
+        nd::begin_soliciting(stack, interface);
+        nd::clock(stack, interface);
+    }
+    Ok(())
+}
+
+/// Somebody has an address that this host wanted (RFC 4862 section 5.4.5).
+pub(crate) fn duplicate(stack: &mut Stack, interface: u32, ip: Ipv6Addr) {
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    let Some(link) = state.links.get_mut(&interface) else {
+        return;
+    };
+    let Some(at) = link.addresses.iter().position(|own| own.ip == ip) else {
+        return;
+    };
+    let own = link.addresses.remove(at);
+    state.counters.duplicates = state.counters.duplicates.wrapping_add(1);
+    let _ = stack.group(interface, nd::solicited_node(ip).into(), false);
+    stack.announce_addresses();
+    if let Some(count) = own.made.filter(|count| *count < TRIES) {
+        let mac = stack.attached(interface).and_then(|here| here.ifnet.mac());
+        if let IpAddr::V6(network) = own.cidr.network().address() {
+            let life = (own.preferred, own.valid);
+            make(
+                stack,
+                interface,
+                network,
+                mac,
+                count.saturating_add(1),
+                life,
+            );
+        }
+    }
+}
+
+/// An address was taken away by whoever configures the kernel.
+pub(crate) fn removed(stack: &mut Stack, interface: u32, ip: Ipv6Addr) {
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    if let Some(link) = state.links.get_mut(&interface) {
+        link.addresses.retain(|own| own.ip != ip);
+    }
+    let _ = stack.group(interface, nd::solicited_node(ip).into(), false);
+}
+
+/// A router says that hosts may make addresses in a prefix (RFC 4862 section 5.5.3).
+pub(crate) fn advertised(stack: &mut Stack, interface: u32, prefix: &Prefix) {
+    if prefix.preferred > prefix.valid || prefix.network.prefix() != PREFIX {
+        return;
+    }
+    let now = stack.now;
+    let mac = stack.attached(interface).and_then(|here| here.ifnet.mac());
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    let Some(link) = state.links.get_mut(&interface) else {
+        return;
+    };
+    let (preferred, valid) = (end(now, prefix.preferred), end(now, prefix.valid));
+    let mut made = link.addresses.iter_mut();
+    let known = made.find(|own| own.made.is_some() && own.cidr.network() == prefix.network);
+    if let Some(own) = known {
+        own.preferred = preferred;
+        // More than two hours or more than is left counts; less shortens life to two hours at most.
+        let least = now.after(TWO_HOURS);
+        own.valid = match (own.valid, valid) {
+            (_, None) => None,
+            (left, Some(new)) if new > least || left.is_some_and(|left| new > left) => Some(new),
+            (Some(left), Some(_)) if left <= least => Some(left),
+            _ => Some(least),
+        };
+        return;
+    }
+    let count = link
+        .addresses
+        .iter()
+        .filter(|own| own.made.is_some())
+        .count();
+    if prefix.valid == 0 || count >= MADE {
+        return;
+    }
+    if let IpAddr::V6(network) = prefix.network.address() {
+        make(stack, interface, network, mac, 0, (preferred, valid));
+    }
+}
+
+pub(crate) fn clock(stack: &mut Stack, interface: u32) {
+    let now = stack.now;
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    let Some(link) = state.links.get_mut(&interface) else {
+        return;
+    };
+    let retry = link.retry;
+    let (mut settled, mut asked) = (Vec::new(), Vec::new());
+    for own in &mut link.addresses {
+        match own.tentative {
+            Some((at, 0)) if at <= now => {
+                own.tentative = None;
+                settled.push(*own);
+            }
+            Some((at, left)) if at <= now => {
+                own.tentative = Some((now.after(retry), left.saturating_sub(1)));
+                asked.push(own.ip);
+            }
+            _ => {}
+        }
+    }
+    let over = |own: &mut Own| own.valid.is_some_and(|until| until <= now);
+    let over: Vec<Own> = link.addresses.extract_if(.., over).collect();
+    for own in over {
+        let _ = stack.group(interface, nd::solicited_node(own.ip).into(), false);
+        let _ = stack.unassign(interface, own.ip.into());
+    }
+    for own in settled {
+        let _ = settle(stack, interface, own);
+    }
+    for ip in asked {
+        nd::probe(stack, interface, ip);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7217 section 5: stable, different for each network, interface and count.
+    #[test]
+    fn identifiers() {
+        let secret = Secret([7; 16]);
+        let network: Ipv6Addr = "2001:db8:1::".parse().unwrap();
+        let mac = Some(MacAddr([2, 0, 0, 0, 0, 1]));
+        let one = opaque(&secret, network, mac, 1, 0);
+        assert_eq!(one, opaque(&secret, network, mac, 1, 0));
+        assert_eq!(one.segments()[..4], network.segments()[..4]);
+        let others = [
+            opaque(&secret, network, mac, 1, 1),
+            opaque(&secret, network, None, 1, 0),
+            opaque(&Secret([8; 16]), network, mac, 1, 0),
+            opaque(&secret, "2001:db8:2::".parse().unwrap(), mac, 1, 0),
+        ];
+        for other in others {
+            assert_ne!(one.segments()[4..], other.segments()[4..]);
+        }
+    }
+}

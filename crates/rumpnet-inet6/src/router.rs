@@ -1,0 +1,279 @@
+//! What routers advertise (RFC 4861 section 6.3.4): default routes, prefixes, the size of packets.
+
+use crate::{address, header::LEAST_MTU, nd, state::State};
+use core::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
+use rumpnet::{
+    Cidr, Packet,
+    route::{Origin, Route},
+};
+use rumpnet_inet::{
+    ip::{Arrival, bump},
+    stack::Stack,
+};
+use rumpuser::Instant;
+
+/// Routers and prefixes that a link may have; more are not remembered.
+const ROUTERS: usize = 8;
+const PREFIXES: usize = 16;
+/// Routes that were learnt come after those that were configured.
+const METRIC: u32 = 1_024;
+
+mod option {
+    pub(super) const PREFIX: u8 = 3;
+    pub(super) const MTU: u8 = 5;
+}
+
+/// What an option says of a prefix (RFC 4861 section 4.6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prefix {
+    pub(crate) network: Cidr,
+    pub(crate) on_link: bool,
+    pub(crate) autonomous: bool,
+    /// Seconds; all ones is for ever.
+    pub(crate) valid: u32,
+    pub(crate) preferred: u32,
+}
+
+fn prefix(bytes: &[u8]) -> Option<Prefix> {
+    let bytes: &[u8; 32] = bytes.first_chunk()?;
+    let word = |at: usize| bytes.get(at..).and_then(|b| b.first_chunk()).copied();
+    let address: [u8; 16] = *bytes.get(16..)?.first_chunk()?;
+    let address = Ipv6Addr::from(address);
+    let network = Cidr::new(address.into(), bytes[2]).ok()?.network();
+    let prefix = Prefix {
+        network,
+        on_link: bytes[3] & 0x80 != 0,
+        autonomous: bytes[3] & 0x40 != 0,
+        valid: u32::from_be_bytes(word(4)?),
+        preferred: u32::from_be_bytes(word(8)?),
+    };
+    let link_local = address.is_unicast_link_local();
+    (!link_local && !address.is_multicast()).then_some(prefix)
+}
+
+/// When seconds are over; `None` is never.
+pub(crate) fn end(now: Instant, seconds: u32) -> Option<Instant> {
+    (seconds != u32::MAX).then(|| now.after(Duration::from_secs(seconds.into())))
+}
+
+/// A router has advertised itself.
+pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
+    let interface = arrival.interface;
+    let source = match arrival.source {
+        IpAddr::V6(source) if source.is_unicast_link_local() => source,
+        _ => {
+            bump(&mut stack.counters.icmp_malformed);
+            return;
+        }
+    };
+    let follows = |state: &State| !state.forwarding && state.accept_advertisements;
+    if !stack.state::<State>().is_ok_and(follows) || stack.is_ours(source.into()) {
+        return;
+    }
+    let Some(bytes) = nd::bytes(packet) else {
+        return;
+    };
+    let (Some(fixed), Some(rest)) = (bytes.first_chunk::<16>(), bytes.get(16..)) else {
+        bump(&mut stack.counters.icmp_malformed);
+        return;
+    };
+    let Some(options) = nd::options(rest) else {
+        bump(&mut stack.counters.icmp_malformed);
+        return;
+    };
+    let [_, _, _, _, hops, _, l0, l1, .., r0, r1, r2, r3] = *fixed;
+    let own = stack.attached(interface).map_or(0, |here| here.ifnet.mtu());
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    let Some(link) = state.links.get_mut(&interface) else {
+        return;
+    };
+    link.solicit = None;
+    if hops != 0 {
+        link.hop_limit = hops;
+    }
+    let retry = u32::from_be_bytes([r0, r1, r2, r3]);
+    if retry != 0 {
+        // A router may not have this host wait for ever.
+        link.retry = Duration::from_millis(retry.clamp(10, 60_000).into());
+    }
+    if let Some(mac) = nd::source_link(&options) {
+        nd::heard(stack, interface, source, mac);
+    }
+    default_route(stack, interface, source, u16::from_be_bytes([l0, l1]));
+    for bytes in options {
+        match bytes.first() {
+            Some(&option::PREFIX) => {
+                if let Some(prefix) = prefix(bytes) {
+                    if prefix.on_link {
+                        on_link(stack, interface, prefix);
+                    }
+                    if prefix.autonomous {
+                        address::advertised(stack, interface, &prefix);
+                    }
+                }
+            }
+            Some(&option::MTU) => {
+                let word = bytes.get(4..).and_then(|b| b.first_chunk()).copied();
+                let mtu = u32::from_be_bytes(word.unwrap_or_default());
+                if (LEAST_MTU..=own).contains(&mtu)
+                    && let Ok(state) = stack.state_mut::<State>()
+                    && let Some(link) = state.links.get_mut(&interface)
+                    && link.mtu != Some(mtu)
+                {
+                    link.mtu = Some(mtu);
+                    stack.routes.touch();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A router may be used for so many seconds.
+fn default_route(stack: &mut Stack, interface: u32, router: Ipv6Addr, seconds: u16) {
+    let now = stack.now;
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    let Some(link) = state.links.get_mut(&interface) else {
+        return;
+    };
+    if seconds == 0 {
+        forget(stack, interface, router);
+        return;
+    }
+    let until = now.after(Duration::from_secs(seconds.into()));
+    if let Some((_, known)) = link.routers.iter_mut().find(|(ip, _)| *ip == router) {
+        *known = until;
+        return;
+    }
+    if link.routers.len() >= ROUTERS {
+        return;
+    }
+    link.routers.push((router, until));
+    // The first that has no route of this metric yet.
+    for metric in METRIC..METRIC.saturating_add(1_024) {
+        let route = Route {
+            network: Cidr::ANY_V6,
+            gateway: Some(router.into()),
+            interface,
+            metric,
+            source: None,
+            origin: Origin::Dynamic,
+        };
+        if stack.routes.add(route).is_ok() {
+            break;
+        }
+    }
+}
+
+/// A router is none any more.
+pub(crate) fn forget(stack: &mut Stack, interface: u32, router: Ipv6Addr) {
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    let Some(link) = state.links.get_mut(&interface) else {
+        return;
+    };
+    let before = link.routers.len();
+    link.routers.retain(|(ip, _)| *ip != router);
+    if link.routers.len() != before {
+        stack.routes.remove(|route| {
+            route.origin == Origin::Dynamic
+                && route.interface == interface
+                && route.gateway == Some(router.into())
+        });
+    }
+}
+
+/// A prefix is on the link.
+fn on_link(stack: &mut Stack, interface: u32, prefix: Prefix) {
+    let now = stack.now;
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    let Some(link) = state.links.get_mut(&interface) else {
+        return;
+    };
+    let until = end(now, prefix.valid);
+    let known = link.prefixes.iter_mut();
+    if let Some((_, known)) = known.into_iter().find(|(net, _)| *net == prefix.network) {
+        *known = until;
+        return;
+    }
+    if prefix.valid == 0 || link.prefixes.len() >= PREFIXES {
+        return;
+    }
+    link.prefixes.push((prefix.network, until));
+    let route = Route {
+        network: prefix.network,
+        gateway: None,
+        interface,
+        metric: METRIC.saturating_add(interface),
+        source: None,
+        origin: Origin::Dynamic,
+    };
+    // An address of this network may have brought the route.
+    let _ = stack.routes.add(route);
+}
+
+/// Forgets what is over.
+pub(crate) fn clock(stack: &mut Stack, interface: u32) {
+    let now = stack.now;
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    let Some(link) = state.links.get_mut(&interface) else {
+        return;
+    };
+    let over = |until: &Instant| *until <= now;
+    let routers = link.routers.extract_if(.., |(_, until)| over(until));
+    let routers: alloc::vec::Vec<_> = routers.collect();
+    let prefixes = link
+        .prefixes
+        .extract_if(.., |(_, until)| until.as_ref().is_some_and(over));
+    let prefixes: alloc::vec::Vec<_> = prefixes.collect();
+    if routers.is_empty() && prefixes.is_empty() {
+        return;
+    }
+    stack.routes.remove(|route| {
+        let gateway = |(ip, _): &(Ipv6Addr, Instant)| route.gateway == Some(IpAddr::V6(*ip));
+        let network = |(net, _): &(Cidr, Option<Instant>)| route.network == *net;
+        route.origin == Origin::Dynamic
+            && route.interface == interface
+            && (routers.iter().any(gateway)
+                || route.gateway.is_none() && prefixes.iter().any(network))
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn option(len: u8, flags: u8, network: &str) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&[3, 4, len, flags]);
+        bytes[4..12].copy_from_slice(&[0, 0, 0, 9, 0xff, 0xff, 0xff, 0xff]);
+        bytes[16..].copy_from_slice(&network.parse::<Ipv6Addr>().unwrap().octets());
+        bytes
+    }
+
+    /// RFC 4861 section 4.6.2, RFC 4862 section 5.5.3 b.
+    #[test]
+    fn prefixes() {
+        let parsed = prefix(&option(64, 0xc0, "2001:db8::99")).unwrap();
+        assert_eq!(parsed.network, "2001:db8::/64".parse().unwrap());
+        assert!(parsed.on_link && parsed.autonomous);
+        assert_eq!((parsed.valid, parsed.preferred), (9, u32::MAX));
+        assert_eq!(end(Instant(0), parsed.preferred), None);
+        assert_eq!(end(Instant(0), 9), Some(Instant(9_000_000_000)));
+        assert_eq!(prefix(&option(129, 0xc0, "2001:db8::")), None);
+        assert_eq!(prefix(&option(64, 0xc0, "fe80::")), None);
+        assert_eq!(prefix(&[3, 4, 64]), None);
+    }
+}

@@ -1,0 +1,197 @@
+//! What is kept behind the stack's lock, and what is due by time.
+
+use crate::{address, header::Header, icmp, mld, nd, select::Candidate};
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::{net::Ipv6Addr, time::Duration};
+use rumpnet::Cidr;
+use rumpnet_inet::{icmp::Limit, reassembly::Reassembly, stack::Stack, tcp::cookie::Secret};
+use rumpuser::{Host, Instant};
+
+/// How long the rest of a packet may take (RFC 8200 section 4.5).
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Path MTUs that are remembered at most, and for how long (RFC 8201 section 4).
+const PATHS: usize = 1_024;
+const PATH_KEPT: Duration = Duration::from_secs(600);
+
+/// All that IPv6 keeps.
+pub(crate) struct State {
+    pub(crate) links: BTreeMap<u32, Link>,
+    pub(crate) reassembly: Reassembly<Header>,
+    pub(crate) limit: Limit,
+    /// Packets for others are passed on.
+    pub(crate) forwarding: bool,
+    /// What routers advertise is followed.
+    pub(crate) accept_advertisements: bool,
+    /// How often others are asked before an address is used (RFC 4862 section 5.1, `DupAddrDetectTransmits`).
+    pub(crate) probes: u8,
+    /// For interface identifiers (RFC 7217) and numbers of fragments (RFC 7739).
+    pub(crate) secret: Secret,
+    pub(crate) next_id: u32,
+    pub(crate) counters: crate::Counters,
+    paths: BTreeMap<(u32, Ipv6Addr), (u32, Instant)>,
+}
+
+/// What is kept for an interface.
+pub(crate) struct Link {
+    pub(crate) addresses: Vec<Own>,
+    /// What routers say: hops of packets, the size of packets, the time between two solicitations.
+    pub(crate) hop_limit: u8,
+    pub(crate) mtu: Option<u32>,
+    pub(crate) retry: Duration,
+    /// The next solicitation of routers, and how many are left.
+    pub(crate) solicit: Option<(Instant, u8)>,
+    /// Default routers and prefixes of the link, until when.
+    pub(crate) routers: Vec<(Ipv6Addr, Instant)>,
+    pub(crate) prefixes: Vec<(Cidr, Option<Instant>)>,
+    /// Changes of groups that are to be reported again (RFC 3810 section 6.1), and the answer to a query.
+    pub(crate) reports: Vec<(Ipv6Addr, Instant, bool)>,
+    pub(crate) answer: Option<Instant>,
+}
+
+impl Default for Link {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            hop_limit: rumpnet_inet::ip::DEFAULT_TTL,
+            mtu: None,
+            retry: Duration::from_secs(1),
+            solicit: None,
+            routers: Vec::new(),
+            prefixes: Vec::new(),
+            reports: Vec::new(),
+            answer: None,
+        }
+    }
+}
+
+/// An address of this host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Own {
+    pub(crate) cidr: Cidr,
+    pub(crate) ip: Ipv6Addr,
+    /// While nobody knows whether another has it: when that is over or the next question is due, and how many are left.
+    pub(crate) tentative: Option<(Instant, u8)>,
+    /// Until when it is preferred and valid; for ever if `None`.
+    pub(crate) preferred: Option<Instant>,
+    pub(crate) valid: Option<Instant>,
+    /// It was made here; how often another had the address that was made before (RFC 7217 section 6).
+    pub(crate) made: Option<u8>,
+}
+
+impl State {
+    pub(crate) fn new(host: &dyn Host) -> Self {
+        let (mut secret, mut id) = ([0; 16], [0; 4]);
+        host.random(&mut secret);
+        host.random(&mut id);
+        Self {
+            links: BTreeMap::new(),
+            reassembly: Reassembly::new(PATIENCE, usize::from(u16::MAX)),
+            limit: Limit::default(),
+            forwarding: false,
+            accept_advertisements: true,
+            probes: 1,
+            secret: Secret(secret),
+            next_id: u32::from_ne_bytes(id),
+            counters: crate::Counters::default(),
+            paths: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn own(&self, interface: u32, ip: Ipv6Addr) -> Option<&Own> {
+        let link = self.links.get(&interface)?;
+        link.addresses.iter().find(|own| own.ip == ip)
+    }
+
+    pub(crate) fn is_tentative(&self, interface: u32, ip: Ipv6Addr) -> bool {
+        self.own(interface, ip)
+            .is_some_and(|own| own.tentative.is_some())
+    }
+
+    pub(crate) fn candidate(
+        &self,
+        interface: u32,
+        address: Ipv6Addr,
+        prefix: u8,
+        now: Instant,
+    ) -> Candidate {
+        let own = self.own(interface, address);
+        let over = |own: &Own| own.preferred.is_some_and(|until| until <= now);
+        Candidate {
+            address,
+            prefix,
+            deprecated: own.is_some_and(over),
+        }
+    }
+
+    /// What a path carries, as far as somebody has complained.
+    pub(crate) fn path_mtu(&self, interface: u32, to: Ipv6Addr, now: Instant) -> Option<u32> {
+        let (mtu, until) = self.paths.get(&(interface, to))?;
+        (*until > now).then_some(*mtu)
+    }
+
+    /// Notes that packets to a destination must be smaller (RFC 8201 section 4).
+    pub(crate) fn note_path_mtu(&mut self, interface: u32, to: Ipv6Addr, mtu: u32, now: Instant) {
+        let key = (interface, to);
+        if self.paths.len() >= PATHS && !self.paths.contains_key(&key) {
+            let oldest = self.paths.iter().min_by_key(|(_, (_, until))| *until);
+            if let Some(oldest) = oldest.map(|(key, _)| *key) {
+                self.paths.remove(&oldest);
+            }
+        }
+        let known = self.path_mtu(interface, to, now).unwrap_or(u32::MAX);
+        self.paths
+            .insert(key, (mtu.min(known), now.after(PATH_KEPT)));
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let links = self.links.values().flat_map(|link| {
+            let own = link.addresses.iter().flat_map(|own| {
+                let tentative = own.tentative.map(|(at, _)| at);
+                [tentative, own.valid].into_iter().flatten()
+            });
+            let routers = link.routers.iter().map(|(_, at)| *at);
+            let prefixes = link.prefixes.iter().filter_map(|(_, at)| *at);
+            let reports = link.reports.iter().map(|(_, at, _)| *at);
+            let rest = link
+                .solicit
+                .map(|(at, _)| at)
+                .into_iter()
+                .chain(link.answer);
+            own.chain(routers)
+                .chain(prefixes)
+                .chain(reports)
+                .chain(rest)
+        });
+        let paths = self.paths.values().map(|(_, until)| *until);
+        links.chain(paths).chain(self.reassembly.deadline()).min()
+    }
+}
+
+/// Does what is due.
+pub(crate) fn clock(stack: &mut Stack) {
+    let now = stack.now;
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    let incomplete = state.reassembly.expire(now);
+    let before = state.paths.len();
+    state.paths.retain(|_, (_, until)| *until > now);
+    let forgotten = before != state.paths.len();
+    let interfaces: Vec<u32> = state.links.keys().copied().collect();
+    for first in incomplete {
+        rumpnet_inet::ip::bump(&mut stack.counters.ip_reassembly_failed);
+        if let Some((header, packet)) = first {
+            icmp::reassembly_exceeded(stack, &header, packet);
+        }
+    }
+    if forgotten {
+        // Larger packets are tried again.
+        stack.routes.touch();
+    }
+    for interface in interfaces {
+        address::clock(stack, interface);
+        crate::router::clock(stack, interface);
+        nd::clock(stack, interface);
+        mld::clock(stack, interface);
+    }
+}
