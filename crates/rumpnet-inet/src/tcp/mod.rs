@@ -9,7 +9,8 @@
 //! | [`tcb`] | the state of a connection, how it begins |
 //! | `calls` | what a user does: send, receive, shut down, close, abort, options |
 //! | `input`, `handshake`, `acknowledgment`, `data` | segments that arrive (RFC 9293, section 3.10.7) |
-//! | `output` | segments that leave: windows, Nagle, the silly window syndrome |
+//! | `output`, `syn`, `probes` | segments that leave: data, Nagle, the silly window syndrome |
+//! | `offer` | the window that we offer |
 //! | `timers` | the one deadline and what is due at it |
 //! | `byte_queue`, `reassembly` | data that waits to be sent, to be read, for a gap to be filled |
 //! | `scoreboard`, `loss`, `rack`, `prr` | what is in flight and what is lost (RFC 6675, 8985, 5682, 6582, 6937) |
@@ -33,8 +34,10 @@ pub mod icmp;
 pub mod info;
 mod input;
 mod loss;
+mod offer;
 pub mod options;
 mod output;
+mod probes;
 mod prr;
 mod rack;
 mod reassembly;
@@ -42,6 +45,7 @@ mod rtt;
 mod scoreboard;
 pub mod segment;
 pub mod seq;
+mod syn;
 pub mod tcb;
 #[cfg(test)]
 mod tests;

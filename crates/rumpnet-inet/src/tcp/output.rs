@@ -2,8 +2,7 @@
 
 use super::{
     Flags, Options, Sacks, Segment, Seq, State, Tcb, Timestamps, bytes_u32,
-    congestion::initial_window, loss::Phase, options::OPTIONS_MAX, rack::Probe, scoreboard::Fate,
-    tcb::Bits, timers::Retransmit,
+    congestion::initial_window, loss::Phase, scoreboard::Fate, tcb::Bits, timers::Retransmit,
 };
 use rumpnet::Chain;
 use rumpuser::Instant;
@@ -85,7 +84,7 @@ impl Tcb {
             || self.needs_persist()
     }
 
-    fn may_send(&self) -> bool {
+    pub(super) fn may_send(&self) -> bool {
         self.state.sends()
             || (self.state == State::SynReceived
                 && self.bits.contains(Bits::FAST_OPEN)
@@ -93,20 +92,20 @@ impl Tcb {
     }
 
     /// The right edge of the peer's window.
-    fn edge(&self) -> Seq {
+    pub(super) fn edge(&self) -> Seq {
         self.snd.una.plus(self.snd.wnd)
     }
 
-    fn unsent(&self) -> u32 {
+    pub(super) fn unsent(&self) -> u32 {
         self.end_of_data().since_or_zero(self.snd.nxt)
     }
 
-    fn fin_pending(&self) -> bool {
+    pub(super) fn fin_pending(&self) -> bool {
         self.bits & (Bits::FIN_QUEUED | Bits::FIN_SENT) == Bits::FIN_QUEUED && self.state.sends()
     }
 
     /// Payload of a segment that has, besides, what is to be acknowledged selectively.
-    fn segment_size(&self) -> u32 {
+    pub(super) fn segment_size(&self) -> u32 {
         let ranges = self.sack_count();
         let sacks = if ranges == 0 {
             0
@@ -233,7 +232,7 @@ impl Tcb {
     }
 
     /// New data.
-    fn fresh(&mut self, len: u32, fin: bool, now: u64) -> Outgoing {
+    pub(super) fn fresh(&mut self, len: u32, fin: bool, now: u64) -> Outgoing {
         if self.board.is_empty() {
             self.snd.progress = now;
             self.restart_after_idle(now);
@@ -269,7 +268,7 @@ impl Tcb {
     }
 
     /// Lost data again; it is not ECN-capable (RFC 3168, section 6.1.5).
-    fn again(&mut self, start: Seq, len: u32, now: u64) -> Outgoing {
+    pub(super) fn again(&mut self, start: Seq, len: u32, now: u64) -> Outgoing {
         let size = self.segment_size();
         let time = self.send_time(now);
         self.board.resent(start, len, time);
@@ -289,7 +288,7 @@ impl Tcb {
     }
 
     /// Numbers that were sent before.
-    fn data_segment_of(&mut self, start: Seq, end: Seq, now: u64) -> Outgoing {
+    pub(super) fn data_segment_of(&mut self, start: Seq, end: Seq, now: u64) -> Outgoing {
         let data_end = self.end_of_data();
         let fin = self.bits.contains(Bits::FIN_SENT) && end.after(data_end);
         let len = end.min(data_end).since_or_zero(start);
@@ -337,7 +336,7 @@ impl Tcb {
     }
 
     /// An acknowledgment of all that arrived, without data.
-    fn acknowledge(&mut self, seq: Seq, now: u64) -> Outgoing {
+    pub(super) fn acknowledge(&mut self, seq: Seq, now: u64) -> Outgoing {
         let window = self.offer();
         let size = self.segment_size();
         let options = self.options(now);
@@ -388,189 +387,14 @@ impl Tcb {
         sacks
     }
 
-    fn timestamps(&self, now: u64) -> Timestamps {
+    pub(super) fn timestamps(&self, now: u64) -> Timestamps {
         Timestamps {
             value: self.timestamp(now),
             echo: self.rcv.ts_recent,
         }
     }
 
-    /// The window that the peer knows, and the one that there is room for, if that is more by enough to be said (RFC 9293, section
-    /// 3.8.6.2.2).
-    fn windows(&self) -> (u32, u32) {
-        let scale = self.rcv.scale;
-        let current = self.rcv.edge.since_or_zero(self.rcv.nxt);
-        // A buffer smaller than the unit of windows would stay closed for ever.
-        let buffer = self.rcv.buffer.max(1 << scale);
-        let free = buffer.saturating_sub(bytes_u32(self.ready.len()));
-        let wanted = (free.min(0xffff << scale) >> scale) << scale;
-        let step = (buffer / 2).min(self.rcv.mss_said.into()).max(1);
-        if wanted.saturating_sub(current) >= step {
-            (current, wanted)
-        } else {
-            (current, current)
-        }
-    }
-
-    /// The window to be offered: its right edge never moves back, and forward only by much.
-    fn offer(&mut self) -> u16 {
-        let scale = self.rcv.scale;
-        let (current, wanted) = self.windows();
-        let window = if wanted > current {
-            wanted
-        } else {
-            // Rounded up, so that the edge stays.
-            let window = current.checked_next_multiple_of(1 << scale);
-            window.unwrap_or(current).min(0xffff << scale)
-        };
-        self.rcv.edge = self.rcv.edge.max(self.rcv.nxt.plus(window));
-        u16::try_from(window >> scale).unwrap_or(u16::MAX)
-    }
-
-    /// After data was read: whether the peer should hear of the window at once, since it may wait for it.
-    pub(super) fn consider_window_update(&mut self) {
-        let (current, wanted) = self.windows();
-        if wanted > current && wanted / 2 >= current && self.state.receives() {
-            self.bits.insert(Bits::ACK_NOW);
-        }
-    }
-
-    /// SYN, or the answer to it.
-    fn syn(&mut self, now: u64) -> Outgoing {
-        self.bits.remove(Bits::SYN_NOW);
-        let answer = self.state == State::SynReceived;
-        let resent = self.bits.contains(Bits::SYN_RESENT);
-        let mut segment = Segment {
-            seq: self.snd.iss,
-            ack: answer.then_some(self.rcv.nxt),
-            flags: Flags::SYN,
-            window: u16::try_from(self.rcv.buffer).unwrap_or(u16::MAX),
-            ..Segment::default()
-        };
-        let options = &mut segment.options;
-        options.mss = Some(self.rcv.mss_said);
-        let scaling = self.bits.contains(Bits::SCALING);
-        options.window_scale = scaling.then_some(self.config.window_scale());
-        options.sack_permitted = self.bits.contains(Bits::SACK);
-        if self.bits.contains(Bits::TIMESTAMPS) {
-            options.timestamps = Some(self.timestamps(now));
-        }
-        // RFC 7413, section 4.1.3: a SYN that is sent again is an ordinary one.
-        if !resent {
-            options.fast_open = self.path.as_deref().and_then(|path| path.fast_open);
-        }
-        if self.bits.contains(Bits::ECN) && !resent {
-            // RFC 3168, section 6.1.1; after a loss without, since something on the way may drop it (section 6.1.1.1).
-            segment.flags |= if answer {
-                Flags::ECE
-            } else {
-                Flags::ECE | Flags::CWR
-            };
-        }
-        if self.snd.nxt == self.snd.iss {
-            self.snd.nxt = self.snd.iss.plus(1);
-            self.snd.progress = now;
-        }
-        if answer {
-            self.rcv.acked = self.rcv.nxt;
-            self.rcv.edge = self.rcv.nxt.plus(segment.window.into());
-        } else {
-            self.add_syn_data(&mut segment, resent);
-        }
-        self.snd.last = now;
-        let rto = self.rtt.rto(self.times.max_rto);
-        self.timers.retransmit_in(Retransmit::Syn, now, rto);
-        self.plain(segment)
-    }
-
-    /// RFC 7413, section 4.2.1: with a cookie, data goes with SYN.
-    fn add_syn_data(&mut self, segment: &mut Segment, resent: bool) {
-        let cookie = segment
-            .options
-            .fast_open
-            .is_some_and(|cookie| !cookie.is_request());
-        if resent || !cookie {
-            self.snd.nxt = self.snd.iss.plus(1);
-            self.bits.remove(Bits::SYN_DATA);
-            return;
-        }
-        let room = usize::from(self.snd.mss).saturating_sub(OPTIONS_MAX);
-        segment.payload = self.sending.slice(0, room);
-        if !segment.payload.is_empty() {
-            self.snd.nxt = segment.end();
-            self.bits.insert(Bits::SYN_DATA);
-        }
-    }
-
-    /// What a timer asked for.
-    fn probe(&mut self, now: u64) -> Option<Outgoing> {
-        if self.bits.contains(Bits::TAIL_PROBE_NOW) {
-            self.bits.remove(Bits::TAIL_PROBE_NOW);
-            return self.tail_probe(now);
-        }
-        if self.bits.contains(Bits::WINDOW_PROBE_NOW) {
-            self.bits.remove(Bits::WINDOW_PROBE_NOW);
-            return self.window_probe(now);
-        }
-        self.bits.remove(Bits::KEEP_ALIVE_NOW);
-        // RFC 9293, section 3.8.4: a number that the peer has acknowledged, so that it answers.
-        let outgoing = self.acknowledge(self.snd.una.minus(1), now);
-        self.counters.sent_segments = self.counters.sent_segments.wrapping_add(1);
-        Some(outgoing)
-    }
-
-    /// RFC 8985, section 7.3: new data if there is some, else the last segment again.
-    fn tail_probe(&mut self, now: u64) -> Option<Outgoing> {
-        if !self.may_send() || self.board.is_empty() {
-            return None;
-        }
-        let size = self.segment_size();
-        let offered = self.edge().since_or_zero(self.snd.nxt);
-        let len = self.unsent().min(size);
-        let outgoing = if len > 0 && len <= offered {
-            self.fresh(len, false, now)
-        } else {
-            let last = *self.board.last()?;
-            let len = last.len().min(size);
-            self.again(last.end.minus(len), len, now)
-        };
-        let again = self.snd.nxt != outgoing.segment.end() || len == 0 || len > offered;
-        self.loss.probe = Some(Probe {
-            end: self.snd.nxt,
-            again,
-        });
-        // Not one probe after the other (RFC 8985, section 7.2).
-        let rto = self.rtt.rto(self.times.max_rto);
-        self.timers.retransmit_in(Retransmit::Timeout, now, rto);
-        Some(outgoing)
-    }
-
-    /// RFC 9293, section 3.8.6.1: one byte beyond the window, or what fits into a window too small for a segment.
-    fn window_probe(&mut self, now: u64) -> Option<Outgoing> {
-        if !self.may_send() {
-            return None;
-        }
-        let kind = Retransmit::Persist;
-        let rto = self.rtt.rto(self.times.max_rto);
-        if let Some(first) = self.board.first() {
-            let (start, end) = (first.start, first.end);
-            return Some(self.data_segment_of(start, start.plus(1).min(end), now));
-        }
-        let offered = self
-            .edge()
-            .since_or_zero(self.snd.nxt)
-            .min(self.segment_size());
-        let len = self.unsent().min(offered.max(1));
-        let fin = len == 0 && self.fin_pending();
-        if len == 0 && !fin {
-            return None;
-        }
-        let outgoing = self.fresh(len, fin, now);
-        self.timers.retransmit_in(kind, now, rto);
-        Some(outgoing)
-    }
-
-    fn plain(&mut self, segment: Segment) -> Outgoing {
+    pub(super) fn plain(&mut self, segment: Segment) -> Outgoing {
         self.counters.sent_segments = self.counters.sent_segments.wrapping_add(1);
         Outgoing {
             segment,
