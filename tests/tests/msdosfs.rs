@@ -483,6 +483,27 @@ fn directories_move_with_their_parent_entry() {
     });
 }
 
+#[test]
+fn what_a_directory_leaves_is_where_its_name_was() {
+    let (_dir, image) = with_volume("-F 32 -s 1", "40M", |m| {
+        // The name of the second one begins in one cluster and ends in another, before which the medium has its own first cluster.
+        let (one, two) = ("1".repeat(150), "2".repeat(150));
+        for dir in ["a", &format!("a/{one}"), &format!("a/{two}")] {
+            m.proc.mkdirat(At::Cwd, at(dir), 0o755).unwrap();
+        }
+        m.proc
+            .rename(&at(&format!("a/{two}")), &at("moved"))
+            .unwrap();
+        let long = "3".repeat(170);
+        put(m, &format!("moved/{long}"), b"3");
+        m.proc.sync().unwrap();
+        assert_eq!(names(m, "moved"), [long]);
+    });
+    let mounted = Mounted::new("msdosfs", &image, true);
+    assert_eq!(names(&mounted, "moved"), ["3".repeat(170)]);
+    mounted.unmount();
+}
+
 fn place() -> impl Strategy<Value = Place> {
     (any::<u16>(), any::<u8>()).prop_map(|(dir, name)| Place {
         dir,

@@ -39,12 +39,9 @@ impl Entry {
         self.offset.saturating_add(number(SLOT))
     }
 
-    /// Numbers of its slots, if they lie in one cluster: at least that of the short name.
+    /// Offsets of its slots.
     pub(crate) fn slots(&self) -> impl Iterator<Item = u64> + use<> {
-        let pieces = self.offset.saturating_sub(self.first);
-        let pieces = pieces.checked_div(number(SLOT)).unwrap_or(0);
-        let ino = self.ino;
-        (0..=pieces).map(move |n| ino.saturating_sub(n))
+        (self.first..self.end()).step_by(SLOT)
     }
 
     /// Whether it is a directory's.

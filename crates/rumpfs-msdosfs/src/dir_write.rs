@@ -109,12 +109,14 @@ impl Msdosfs {
         entry: &Entry,
         step: Step,
     ) -> Result<()> {
-        let mut offset = entry.first;
-        while offset < entry.end() {
-            if let Some(byte) = self.slot_byte(dir, offset)? {
-                txn.delete_slot(step, byte)?;
+        for offset in entry.slots() {
+            let Some(byte) = self.slot_byte(dir, offset)? else {
+                continue;
+            };
+            if step == Step::Late {
+                txn.leaves(number_of(byte));
             }
-            offset = offset.saturating_add(number(SLOT));
+            txn.delete_slot(step, byte)?;
         }
         Ok(())
     }

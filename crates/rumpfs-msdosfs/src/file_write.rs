@@ -102,6 +102,7 @@ impl Msdosfs {
         if end <= old_end && size <= inode.size {
             return Ok(len);
         }
+        self.settle_cut(inode)?;
         let had = self.chain_len(&inode.chain)?;
         let result = self.with_room(|| {
             self.make_room(inode, offset)?;
@@ -271,6 +272,7 @@ impl Msdosfs {
     fn change_size(&self, inode: &mut Inode, size: u64, time: Timespec) -> Result<()> {
         let old = inode.size;
         if size > old {
+            self.settle_cut(inode)?;
             let (from, to) = (
                 self.data_end(inode),
                 size.next_multiple_of(u64::from(self.boot.sector_size)),
@@ -317,6 +319,7 @@ impl Msdosfs {
     }
 
     fn end_chain(&self, txn: &mut Txn<'_>, inode: &Inode, len: u32) -> Result<()> {
+        txn.cuts(inode);
         if let Some(last) = self.last_cluster(&inode.chain)?.filter(|_| len > 0) {
             self.set_link(txn, last, Link::End, Step::Late)?;
         }

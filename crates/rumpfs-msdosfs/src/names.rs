@@ -216,10 +216,8 @@ impl Msdosfs {
 
     /// Takes the old entry of a file away that has a new one.
     fn leave(&self, txn: &mut Txn<'_>, dir: &Inode, old: &Entry, step: Step) -> Result<()> {
-        match step {
-            Step::Early => txn.keep_apart(),
-            Step::Main => {}
-            Step::Late => txn.leaves(old.slots()),
+        if step == Step::Early {
+            txn.keep_apart();
         }
         self.remove(txn, dir, old, step)
     }

@@ -5,8 +5,11 @@
 //! of later steps; for that it is kept as it is to be after the earlier ones.
 
 use crate::{
-    error::{Place, Result, at},
+    error::{Error, Place, Result, at},
+    fs::Msdosfs,
+    inode::Inode,
     txn::Txn,
+    types::Cluster,
 };
 use alloc::{sync::Arc, vec::Vec};
 use hashbrown::{HashMap, HashSet};
@@ -66,6 +69,8 @@ pub(crate) struct Stages {
     sectors: HashMap<u64, Staged>,
     /// Numbers of slots that entries leave in the late step: no other may be there before.
     leaving: HashSet<u64>,
+    /// First clusters of the files of which clusters are cut off in the late step.
+    cut: HashSet<Cluster>,
     /// Whether the early step must be home before the main one.
     apart: bool,
 }
@@ -83,6 +88,7 @@ impl Order {
         let mut running = self.running.lock();
         running.sectors.extend(stages.sectors);
         running.leaving.extend(stages.leaving);
+        running.cut.extend(stages.cut);
         running.apart |= stages.apart;
     }
 
@@ -201,13 +207,30 @@ impl Txn<'_> {
         self.stages.apart = true;
     }
 
-    /// Notes that an entry leaves slots in the late step.
-    pub(crate) fn leaves(&mut self, slots: impl Iterator<Item = u64>) {
-        self.stages.leaving.extend(slots);
+    /// Notes that an entry leaves a slot in the late step.
+    pub(crate) fn leaves(&mut self, slot: u64) {
+        self.stages.leaving.insert(slot);
+    }
+
+    /// Notes that the end of a file is cut off.
+    pub(crate) fn cuts(&mut self, inode: &Inode) {
+        self.stages.cut.extend(inode.chain.first());
     }
 
     /// The changes become those of the running transaction: before the handle is given up.
     pub(crate) fn join_order(&mut self) {
         self.fs.order.join(core::mem::take(&mut self.stages));
+    }
+}
+
+impl Msdosfs {
+    /// To be called before a file grows. If its end was cut off in the running transaction, that is made durable: what it grows by
+    /// would be chained to it in the early step, in place of the clusters that its entry counts until the main one.
+    pub(crate) fn settle_cut(&self, inode: &Inode) -> Result<()> {
+        let first = inode.chain.first();
+        if first.is_some_and(|first| self.order.running.lock().cut.contains(&first)) {
+            self.volume.commit().map_err(Error::Refused)?;
+        }
+        Ok(())
     }
 }
