@@ -34,6 +34,7 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
     ("setpriv", "util-linux"),
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
+    ("radvd", "radvd"),
 ];
 
 /// Every file system driver of the workspace.

@@ -39,6 +39,8 @@ struct Partial<H> {
     /// Length of the whole, when the last fragment is there.
     total: Option<usize>,
     have: usize,
+    /// It was given up: what still comes of it is dropped as well (RFC 5722 section 4).
+    refused: bool,
     /// Of the first fragment, for the error that is sent when the rest does not come.
     first: Option<H>,
     until: Instant,
@@ -104,6 +106,7 @@ impl<H: Copy> Reassembly<H> {
             parts: BTreeMap::new(),
             total: None,
             have: 0,
+            refused: false,
             first: None,
             until: now.after(self.patience),
         });
@@ -123,8 +126,11 @@ impl<H: Copy> Reassembly<H> {
         {
             return Ok(None);
         }
+        if partial.refused {
+            return Err(());
+        }
         if overlaps || beyond || short || again {
-            self.forget(key);
+            self.refuse(key);
             return Err(());
         }
         if from == 0 {
@@ -157,6 +163,15 @@ impl<H: Copy> Reassembly<H> {
             .memory
             .saturating_sub(cost.saturating_add(partial.have));
         Some(partial)
+    }
+
+    /// Drops the parts of a packet, and what still comes of it.
+    fn refuse(&mut self, key: Key) {
+        if let Some(mut partial) = self.take(key) {
+            partial.parts.clear();
+            (partial.have, partial.total, partial.refused) = (0, None, true);
+            self.partial.insert(key, partial);
+        }
     }
 
     fn forget(&mut self, key: Key) {
@@ -243,7 +258,10 @@ mod tests {
             None
         );
         assert!(add(&mut r, fragment(1, 16, 16, true)).is_err());
-        assert_eq!((r.partial.len(), r.memory), (0, 0));
+        assert_eq!((r.partial.len(), r.memory), (1, 0));
+        // What comes afterwards does not make it whole (RFC 5722 section 4).
+        assert!(add(&mut r, fragment(1, 0, 16, true)).is_err());
+        assert!(add(&mut r, fragment(1, 16, 8, false)).is_err());
         assert!(add(&mut r, fragment(2, 65_512, 24, false)).is_err());
         assert!(add(&mut r, fragment(2, 0, 7, true)).is_err());
         assert!(add(&mut r, fragment(3, 64, 8, false)).is_ok());

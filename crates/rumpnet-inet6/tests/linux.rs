@@ -81,6 +81,7 @@ fn receive_all(proc: &Proc, fd: u32) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "needs root and /dev/net/tun"]
 fn bulk_both_ways_at_once() {
     for offload in [true, false] {
         beside_linux(offload, |_, proc| {
@@ -120,6 +121,7 @@ fn bulk_both_ways_at_once() {
 }
 
 #[test]
+#[ignore = "needs root and /dev/net/tun"]
 fn pings_of_every_size_and_datagrams() {
     beside_linux(false, |kernel, proc| {
         for size in [0, 56, 1_452, 1_453, 8_000, 65_507] {
@@ -150,5 +152,82 @@ fn pings_of_every_size_and_datagrams() {
             ),
             (0, 0, 0)
         );
+    });
+}
+
+/// `radvd` tells the kernel of a prefix and of itself: it has an address then, and a way to hosts beyond.
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn an_address_and_a_way_from_radvd() {
+    beside_linux(false, |kernel, proc| {
+        let here = std::env::temp_dir().join(format!("rump-radvd-{}", std::process::id()));
+        std::fs::create_dir_all(&here).unwrap();
+        let conf = here.join("radvd.conf");
+        let text = "interface tap0 { AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 4; \
+                    AdvLinkMTU 1400; prefix 2001:db8:1::/64 {}; };";
+        std::fs::write(&conf, text).unwrap();
+        sh("sysctl -qw net.ipv6.conf.all.forwarding=1; ip addr add 2001:db8:2::1/64 dev lo nodad");
+        let mut radvd = Command::new("radvd")
+            .args(["-n", "-C"])
+            .arg(&conf)
+            .arg("-p")
+            .arg(here.join("pid"))
+            .spawn()
+            .unwrap();
+        let inet = kernel.inet().unwrap();
+        let network: rumpnet::Cidr = "2001:db8:1::/64".parse().unwrap();
+        let made = || {
+            let all = inet.addresses("virt0").unwrap();
+            let mut all = all.iter().map(|cidr| cidr.address());
+            all.find(|ip| network.contains(*ip))
+        };
+        let tries = (0..150).find_map(|_| {
+            thread::sleep(std::time::Duration::from_millis(100));
+            made()
+        });
+        let address = tries.expect("an address within 15 seconds");
+        // A host behind the router, which knows the prefix by its own route to the link.
+        sh("ip addr add 2001:db8:1::1/64 dev tap0 nodad");
+        let host = UdpSocket::bind("[2001:db8:2::1]:9").unwrap();
+        let fd = proc
+            .socket(Domain::Inet6, Kind::Datagram, 0, OpenFlags::empty())
+            .unwrap();
+        let to = self::address("[2001:db8:2::1]:9").into();
+        let sent = data()[..5_000].to_vec();
+        proc.sendto(fd, &sent, MsgFlags::empty(), Some(&to))
+            .unwrap();
+        let mut buf = vec![0; 10_000];
+        let (count, from) = host.recv_from(&mut buf).unwrap();
+        assert!(buf[..count] == sent);
+        assert_eq!(from.ip(), address);
+        let said = sh(&format!(
+            "ping -6 -c 2 -i 0.2 -W 2 -I 2001:db8:2::1 {address}"
+        ));
+        assert!(said.contains(" 0% packet loss"), "{said}");
+        radvd.kill().unwrap();
+        radvd.wait().unwrap();
+        std::fs::remove_dir_all(&here).unwrap();
+    });
+}
+
+/// What Linux knows of the kernel: it reports its groups, and answers to its address of the link.
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn addresses_of_the_link() {
+    beside_linux(true, |kernel, _| {
+        let all = kernel.inet().unwrap().addresses("virt0").unwrap();
+        let mut all = all.iter().map(|cidr| cidr.address());
+        let link =
+            all.find(|ip| matches!(ip, std::net::IpAddr::V6(ip) if ip.is_unicast_link_local()));
+        let link = link.unwrap();
+        let said = sh(&format!("ping -6 -c 2 -i 0.2 -W 2 {link}%tap0"));
+        assert!(said.contains(" 0% packet loss"), "{said}");
+        // All hosts of the link.
+        let said = sh("ping -6 -c 2 -i 0.2 -W 2 ff02::1%tap0");
+        assert!(said.contains(&format!("from {link}")), "{said}");
+        // A duplicate is found by Linux's side as well.
+        let inet = kernel.inet().unwrap();
+        let taken = inet.add_address("virt0", "fd09::1/64".parse().unwrap());
+        assert_eq!(taken, Err(rumpkern::Errno::EADDRINUSE));
     });
 }
