@@ -1,7 +1,7 @@
 //! The state of the stack, and who works on it.
 //!
 //! All state of a kernel's Internet family is behind one lock. Whoever holds it - a system call, a device with frames, the clock -
-//! also does the work that others left at the door in the meantime ([`Inet::with`]), and sends frames and wakes sleepers after it has let
+//! also does the work that others left at the door in the meantime (`Inet::with`), and sends frames and wakes sleepers after it has let
 //! go. The thread that sends a frame over a cable in the process so carries it through the other kernel's stack, and its answer
 //! back, without a switch of threads.
 
