@@ -86,6 +86,7 @@ pub(crate) fn input(stack: &mut Stack, arrival: &Arrival, mut packet: Packet) {
                 kind::NEIGHBOR_SOLICITATION => nd::solicitation(stack, arrival, &packet),
                 kind::NEIGHBOR_ADVERTISEMENT => nd::advertisement(stack, arrival, &packet),
                 kind::ROUTER_ADVERTISEMENT => router::advertisement(stack, arrival, &packet),
+                kind::REDIRECT => router::redirect(stack, arrival, &packet),
                 _ => {}
             }
         }
@@ -268,6 +269,7 @@ pub(crate) fn unresolved(stack: &mut Stack, interface: u32, mut packet: Packet) 
         forward_error(stack, &header, &packet, Unreachable::Host);
         return;
     }
+    router::failed(stack, interface, header.destination);
     // Our own: its socket is told without a packet.
     packet.strip(HEADER);
     let complaint = Complaint {

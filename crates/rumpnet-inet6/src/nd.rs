@@ -60,6 +60,11 @@ pub(crate) fn link_address(options: &[&[u8]], which: u8) -> Option<MacAddr> {
     (!mac.is_group()).then_some(mac)
 }
 
+/// The target's link address.
+pub(crate) fn target_link(options: &[&[u8]]) -> Option<MacAddr> {
+    link_address(options, option::TARGET)
+}
+
 /// The source's link address.
 pub(crate) fn source_link(options: &[&[u8]]) -> Option<MacAddr> {
     link_address(options, option::SOURCE)
@@ -73,7 +78,7 @@ pub(crate) fn bytes(packet: &Packet) -> Option<Vec<u8>> {
     Some(packet.pieces().flatten().copied().collect())
 }
 
-fn six(address: IpAddr) -> Ipv6Addr {
+pub(crate) fn six(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V6(address) => address,
         IpAddr::V4(address) => address.to_ipv6_mapped(),

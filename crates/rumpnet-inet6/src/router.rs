@@ -17,6 +17,8 @@ use rumpuser::Instant;
 
 /// Routers and prefixes that a link may have; more are not remembered.
 const ROUTERS: usize = 8;
+/// Hosts to which routers have shown a better way, at most.
+const REDIRECTS: usize = 256;
 const PREFIXES: usize = 16;
 /// Routes that were learnt come after those that were configured.
 const METRIC: u32 = 1_024;
@@ -156,20 +158,100 @@ fn default_route(stack: &mut Stack, interface: u32, router: Ipv6Addr, seconds: u
         return;
     }
     link.routers.push((router, until));
-    // The first that has no route of this metric yet.
-    for metric in METRIC..METRIC.saturating_add(1_024) {
-        let route = Route {
-            network: Cidr::ANY_V6,
-            gateway: Some(router.into()),
-            interface,
-            metric,
-            source: None,
-            origin: Origin::Dynamic,
-        };
-        if stack.routes.add(route).is_ok() {
-            break;
-        }
+    add_default(stack, interface, router);
+}
+
+/// Adds the route by a router, after those that are there.
+fn add_default(stack: &mut Stack, interface: u32, router: Ipv6Addr) {
+    let learnt = |route: &&Route| {
+        route.network == Cidr::ANY_V6 && route.origin == Origin::Dynamic && route.metric >= METRIC
+    };
+    let last = stack.routes.iter().filter(learnt).map(|route| route.metric);
+    let metric = last.max().map_or(METRIC, |metric| metric.saturating_add(1));
+    let _ = stack.routes.add(Route {
+        network: Cidr::ANY_V6,
+        gateway: Some(router.into()),
+        interface,
+        metric,
+        source: None,
+        origin: Origin::Dynamic,
+    });
+}
+
+/// The next hop to a destination does not answer: a router is tried after the others (RFC 4861 section 6.3.6), and a way that was
+/// shown is forgotten.
+pub(crate) fn failed(stack: &mut Stack, interface: u32, to: Ipv6Addr) {
+    let usable = |route: &Route| route.interface == interface;
+    let Some(route) = stack.routes.find(to.into(), usable).copied() else {
+        return;
+    };
+    if route.origin != Origin::Dynamic {
+        return;
     }
+    match route.gateway {
+        Some(IpAddr::V6(router)) if route.network == Cidr::ANY_V6 => {
+            stack.routes.remove(|other| *other == route);
+            add_default(stack, interface, router);
+        }
+        _ if route.network == Cidr::host(to.into()) => {
+            stack.routes.remove(|other| *other == route);
+        }
+        _ => {}
+    }
+}
+
+/// A router shows a better way to a destination (RFC 4861 section 8).
+pub(crate) fn redirect(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
+    let interface = arrival.interface;
+    let mut fixed = [0; 40];
+    let source = nd::six(arrival.source);
+    if packet.copy_to(0, &mut fixed) < fixed.len() || !source.is_unicast_link_local() {
+        bump(&mut stack.counters.icmp_malformed);
+        return;
+    }
+    let address = |at: usize| {
+        let bytes = fixed.get(at..).and_then(|bytes| bytes.first_chunk::<16>());
+        Ipv6Addr::from(bytes.copied().unwrap_or_default())
+    };
+    let (target, destination) = (address(8), address(24));
+    // The message quotes the packet, which may be long: its options are looked at as far as they are whole.
+    let mut rest = alloc::vec![0; packet.len().saturating_sub(40).min(1_280)];
+    packet.copy_to(40, &mut rest);
+    let Some(options) = nd::options(&rest) else {
+        bump(&mut stack.counters.icmp_malformed);
+        return;
+    };
+    let neighbor = target == destination;
+    if destination.is_multicast() || !neighbor && !target.is_unicast_link_local() {
+        bump(&mut stack.counters.icmp_malformed);
+        return;
+    }
+    let follows = |state: &State| !state.forwarding && state.accept_advertisements;
+    // Only who was sent the packet may show another way (section 8.1).
+    let path = stack.path(destination.into(), None, Some(interface));
+    let asked = path.is_ok_and(|path| path.next_hop == IpAddr::V6(source) && !path.local);
+    if !asked || !stack.state::<State>().is_ok_and(follows) || stack.is_ours(target.into()) {
+        return;
+    }
+    if let Some(mac) = nd::target_link(&options) {
+        nd::heard(stack, interface, target, mac);
+    }
+    let host = Cidr::host(destination.into());
+    let shown = |route: &&Route| route.origin == Origin::Dynamic && route.network.prefix() == 128;
+    if stack.routes.iter().filter(shown).count() >= REDIRECTS {
+        return;
+    }
+    stack
+        .routes
+        .remove(|route| route.origin == Origin::Dynamic && route.network == host);
+    let _ = stack.routes.add(Route {
+        network: host,
+        gateway: (!neighbor).then_some(target.into()),
+        interface,
+        metric: METRIC,
+        source: None,
+        origin: Origin::Dynamic,
+    });
 }
 
 /// A router is none any more.

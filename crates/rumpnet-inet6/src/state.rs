@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) next_id: u32,
     pub(crate) counters: crate::Counters,
     paths: BTreeMap<(u32, Ipv6Addr), (u32, Instant)>,
+    /// When the first of them may be over.
+    paths_until: Option<Instant>,
 }
 
 /// What is kept for an interface.
@@ -94,6 +96,7 @@ impl State {
             next_id: u32::from_ne_bytes(id),
             counters: crate::Counters::default(),
             paths: BTreeMap::new(),
+            paths_until: None,
         }
     }
 
@@ -139,8 +142,9 @@ impl State {
             }
         }
         let known = self.path_mtu(interface, to, now).unwrap_or(u32::MAX);
-        self.paths
-            .insert(key, (mtu.min(known), now.after(PATH_KEPT)));
+        let until = now.after(PATH_KEPT);
+        self.paths.insert(key, (mtu.min(known), until));
+        self.paths_until = self.paths_until.or(Some(until));
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
@@ -162,8 +166,10 @@ impl State {
                 .chain(reports)
                 .chain(rest)
         });
-        let paths = self.paths.values().map(|(_, until)| *until);
-        links.chain(paths).chain(self.reassembly.deadline()).min()
+        links
+            .chain(self.paths_until)
+            .chain(self.reassembly.deadline())
+            .min()
     }
 }
 
@@ -176,6 +182,7 @@ pub(crate) fn clock(stack: &mut Stack) {
     let incomplete = state.reassembly.expire(now);
     let before = state.paths.len();
     state.paths.retain(|_, (_, until)| *until > now);
+    state.paths_until = state.paths.values().map(|(_, until)| *until).min();
     let forgotten = before != state.paths.len();
     let interfaces: Vec<u32> = state.links.keys().copied().collect();
     for first in incomplete {
