@@ -368,6 +368,71 @@ mod tests {
         assert_eq!((cache.deadline(), cache.iter().count()), (None, 0));
     }
 
+    /// RFC 4861 section 7.3.3: who does not confirm its address is asked for by all, and is gone then.
+    #[test]
+    fn who_does_not_confirm_is_asked_for_again() {
+        let mut cache = Cache::default();
+        cache.learn(1, HOST, MAC, true, at(0));
+        let send = |cache: &mut Cache, now| cache.resolve(1, HOST, Packet::with_bytes(b"x"), now);
+        for second in 40..43 {
+            let sent = send(&mut cache, at(second));
+            assert!(matches!(sent, Resolution::Confirm(MAC, _)), "{sent:?}");
+        }
+        assert!(matches!(send(&mut cache, at(43)), Resolution::Ask));
+        assert!(matches!(send(&mut cache, at(43)), Resolution::Wait));
+        assert_eq!(cache.learn(1, HOST, MAC, false, at(43)).len(), 2);
+        assert!(matches!(
+            send(&mut cache, at(44)),
+            Resolution::Known(MAC, _)
+        ));
+    }
+
+    /// RFC 4861 section 7.2.3: what is said in passing is used, and doubted.
+    #[test]
+    fn what_is_heard_in_passing() {
+        let mut cache = Cache::default();
+        let packet = || Packet::with_bytes(b"x");
+        assert!(cache.hear(1, HOST, MAC, at(0)).is_empty());
+        let sent = cache.resolve(1, HOST, packet(), at(0));
+        assert!(matches!(sent, Resolution::Confirm(MAC, _)));
+        cache.learn(1, HOST, MAC, false, at(0));
+        // The same address again changes nothing, another one does.
+        cache.hear(1, HOST, MAC, at(1));
+        assert!(matches!(
+            cache.resolve(1, HOST, packet(), at(1)),
+            Resolution::Known(MAC, _)
+        ));
+        let other = MacAddr([2, 0, 0, 0, 0, 3]);
+        cache.hear(1, HOST, other, at(1));
+        let sent = cache.resolve(1, HOST, packet(), at(1));
+        assert!(matches!(sent, Resolution::Confirm(mac, _) if mac == other));
+    }
+
+    /// RFC 4861 section 7.2.5.
+    #[test]
+    fn advertisements() {
+        let mut cache = Cache::default();
+        let (key, other) = ((1, HOST), MacAddr([2, 0, 0, 0, 0, 3]));
+        let state = |cache: &Cache| cache.iter().next().map(|(_, _, mac, state)| (mac, state));
+        // Nobody asked.
+        cache.advertised(key, Some(MAC), true, true, at(0));
+        assert_eq!(state(&cache), None);
+        cache.resolve(1, HOST, Packet::with_bytes(b"x"), at(0));
+        // It says no link address: it is still not known.
+        assert!(cache.advertised(key, None, true, true, at(0)).is_empty());
+        let waited = cache.advertised(key, Some(MAC), true, false, at(0));
+        assert_eq!(waited.len(), 1);
+        assert_eq!(state(&cache), Some((Some(MAC), State::Reachable)));
+        // Another says that it has the address, and does not insist.
+        cache.advertised(key, Some(other), false, false, at(0));
+        assert_eq!(state(&cache), Some((Some(MAC), State::Stale)));
+        cache.advertised(key, None, true, false, at(0));
+        assert_eq!(state(&cache), Some((Some(MAC), State::Reachable)));
+        // It insists, unasked.
+        cache.advertised(key, Some(other), false, true, at(0));
+        assert_eq!(state(&cache), Some((Some(other), State::Stale)));
+    }
+
     #[test]
     fn strangers_are_not_remembered_and_memory_is_bounded() {
         let mut cache = Cache::default();
