@@ -6,32 +6,23 @@ use crate::{
     quote::{shown, shown_os},
     report::{Failure, Outcome, Report},
 };
-use rumpdev::{Disklabel, SelectError, Selector, Table, VolumeId};
+use rumpdev::{SelectError, Selector};
 use rumpkern::{Fd, Kernel, OpenFlags, Proc};
 use rumpuser::{BlockDevice, Errno};
-use rumpuser_posix::{Access, Host, HostFile};
-use rumpvfs::{
-    Calls as _,
-    calls::{At, KernelVfs as _, MountArgs},
-    fs::Probe,
-};
+use rumpuser_posix::{Access, HostFile};
+use rumpvfs::{Calls as _, calls::At, fs::Probe};
 use std::{
     cell::RefCell,
     ffi::{OsStr, OsString},
     fs::File,
+    ops::Deref,
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::Path,
     rc::Rc,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock},
 };
+use ukfs::image::{self, Mounted, NoType};
 
-/// Where the device is shown in the kernel's name space.
-const DEVICE: &str = "/dev/image";
-/// Where it is mounted; the process that works on it has its root there, so that the image's own absolute links work.
-const MOUNT_POINT: &str = "/image";
 /// What the caches of a kernel may take, in bytes. A command passes over its data once: larger caches only cost the time
 /// to fault their memory in, which is more than a second copy of the data costs.
 const CACHES: u64 = 48 << 20;
@@ -81,17 +72,12 @@ type HostId = (u64, u64);
 pub(crate) struct Image {
     /// What the user calls it, with the part and without a colon.
     pub(crate) name: String,
-    /// A process whose root directory is the image's.
-    pub(crate) proc: Proc,
     /// The file system's device.
     pub(crate) device: Arc<dyn BlockDevice>,
-    /// Type as it was mounted.
-    pub(crate) fs_type: String,
     /// What probing found; `None` if only the user knows the type.
     pub(crate) probe: Option<Probe>,
-    kernel: Kernel,
+    mounted: Mounted,
     key: (HostId, Option<Selector>),
-    told: AtomicU64,
     /// The host's file that the device's bytes lie in, for whoever reads it on when the image is busy otherwise.
     shared: OnceLock<Arc<File>>,
 }
@@ -252,20 +238,14 @@ impl Session {
         let kernel = self.boot()?;
         let device = part(&kernel, address, disk)?;
         let (fs_type, probe) = self.find_type(&kernel, address, &*device)?;
-        let writable = !device.read_only();
-        let proc = kernel.init_proc();
-        let mark = kernel.log().mark();
-        self.mount_in(&kernel, &fs_type, &device, writable)
-            .map_err(|errno| mount_failure(&kernel, &name, &fs_type, errno, mark))?;
-        proc.umask(0);
+        let mounted = image::mount(kernel, device.clone(), &fs_type, &self.options.driver)
+            .map_err(|error| mount_failed(&name, &error))?;
+        mounted.proc.umask(0);
         Ok(Image {
             name,
-            proc,
             device,
-            fs_type,
             probe,
-            told: AtomicU64::new(kernel.log().mark()),
-            kernel,
+            mounted,
             key,
             shared: OnceLock::new(),
         })
@@ -281,38 +261,10 @@ impl Session {
         address: &Address,
         device: &dyn BlockDevice,
     ) -> Outcome<(String, Option<Probe>)> {
-        let name = image_name(address);
-        let probe = kernel
-            .probe(device)
-            .map_err(|errno| Failure::at(&name, errno))?;
-        let fs_type = match (&self.options.fs_type, &probe) {
-            (Some(forced), _) => {
-                known_type(kernel, forced).ok_or_else(|| unknown_type(kernel, &name, forced))?
-            }
-            (None, Some((found, _))) => (*found).to_owned(),
-            (None, None) => return Err(nothing_found(kernel, address, device)),
-        };
-        Ok((fs_type, probe.map(|(_, probe)| probe)))
-    }
-
-    fn mount_in(
-        &self,
-        kernel: &Kernel,
-        fs_type: &str,
-        device: &Arc<dyn BlockDevice>,
-        writable: bool,
-    ) -> rumpuser::Result<()> {
-        let proc = kernel.init_proc();
-        kernel.etfs_register(DEVICE, device.clone())?;
-        proc.mkdirat(At::Cwd, MOUNT_POINT, 0o755)?;
-        let mut args = MountArgs::device(DEVICE);
-        if !writable {
-            args = args.read_only();
-        }
-        args.options.clone_from(&self.options.driver);
-        proc.mount(fs_type, MOUNT_POINT, args)?;
-        proc.chroot(MOUNT_POINT)?;
-        proc.chdir("/")
+        let forced = self.options.fs_type.as_deref();
+        let found = image::find_type(kernel, device, forced, address.part.is_none())
+            .map_err(|why| no_type(address, &why))?;
+        Ok((found.fs_type, found.probe))
     }
 
     /// A kernel with every component that this program was built with.
@@ -328,20 +280,7 @@ impl Session {
     /// # Errors
     /// It does not boot.
     pub(crate) fn boot_with(&self, caches: u64) -> Outcome<Kernel> {
-        let host = Host::small(caches, self.options.messages);
-        let builder = Kernel::builder(host);
-        #[cfg(feature = "tmpfs")]
-        let builder = builder.component(rumpfs_tmpfs::component());
-        #[cfg(feature = "cd9660")]
-        let builder = builder.component(rumpfs_cd9660::component());
-        #[cfg(feature = "ext2fs")]
-        let builder = builder.component(rumpfs_ext2fs::component());
-        #[cfg(feature = "ffs")]
-        let builder = builder.component(rumpfs_ffs::component());
-        #[cfg(feature = "msdosfs")]
-        let builder = builder.component(rumpfs_msdosfs::component());
-        builder
-            .boot()
+        image::boot(caches, self.options.messages)
             .map_err(|errno| Failure::at("the kernel does not boot", errno))
     }
 
@@ -389,15 +328,8 @@ pub(crate) fn part(
     let Some(selector) = &address.part else {
         return Ok(disk);
     };
-    let identify = |device: &dyn BlockDevice| {
-        let (_, probe) = kernel.probe(device).ok()??;
-        Some(VolumeId {
-            label: probe.label.unwrap_or_default(),
-            uuid: probe.uuid,
-        })
-    };
-    match rumpdev::select(&disk, selector, &identify) {
-        Ok(window) => Ok(Arc::new(window)),
+    match image::part(kernel, &disk, selector) {
+        Ok(part) => Ok(part),
         Err(error @ SelectError::Device(_)) => Err(Failure::at(
             format_args!("{}: partition {selector}", shown_os(&address.image)),
             error,
@@ -406,77 +338,35 @@ pub(crate) fn part(
     }
 }
 
-/// The name under which a type is registered.
-pub(crate) fn known_type(kernel: &Kernel, name: &str) -> Option<String> {
-    let types = kernel.fs_types();
-    let found = types
-        .iter()
-        .find(|t| t.name() == name || t.aliases().contains(&name))?;
-    Some(found.name().to_owned())
-}
-
-/// Names of the types that live on a device.
-fn device_types(kernel: &Kernel) -> String {
-    let types = kernel.fs_types();
-    let names: Vec<_> = types
-        .iter()
-        .filter(|t| !t.nodev())
-        .map(|t| match t.aliases() {
-            [] => t.name().to_owned(),
-            aliases => format!("{} ({})", t.name(), aliases.join(", ")),
-        })
-        .collect();
-    names.join(", ")
-}
-
-pub(crate) fn unknown_type(kernel: &Kernel, name: &str, wanted: &str) -> Failure {
-    let known = device_types(kernel);
-    Failure::at(
-        name,
-        format_args!("unknown file system type '{wanted}'; known: {known}"),
-    )
-}
-
 /// No type claims the device: a disk with partitions, or something else.
 pub(crate) fn nothing_found(
     kernel: &Kernel,
     address: &Address,
     device: &dyn BlockDevice,
 ) -> Failure {
+    let whole = address.part.is_none();
+    no_type(address, &NoType::nothing(kernel, device, whole))
+}
+
+fn no_type(address: &Address, why: &NoType) -> Failure {
     let name = image_name(address);
-    let tried = device_types(kernel);
-    let size = device.len();
-    if address.part.is_none() {
-        match Table::read(device) {
-            Ok(Some(table)) if !table.partitions.is_empty() => {
-                let contents = table.contents();
-                return Failure::at(
-                    &name,
-                    format_args!("a disk with partitions: name one as {name}@NUMBER; {contents}"),
-                );
-            }
-            Ok(_) => {
-                if let Ok(Some(label)) = Disklabel::read(device) {
-                    let contents = label.contents();
-                    return Failure::at(
-                        &name,
-                        format_args!(
-                            "a disk with partitions: name one as {name}@LETTER; {contents}"
-                        ),
-                    );
-                }
-            }
-            Err(error) => {
-                return Failure::at(
-                    &name,
-                    format_args!("no file system found (tried: {tried}), and {error}"),
-                );
-            }
-        }
+    match why {
+        NoType::Partitions { by, contents } => Failure::at(
+            &name,
+            format_args!("a disk with partitions: name one as {name}@{by}; {contents}"),
+        ),
+        why => Failure::at(&name, why),
     }
+}
+
+fn mount_failed(name: &str, error: &image::MountError) -> Failure {
+    let told = bracketed(&error.messages);
     Failure::at(
         name,
-        format_args!("no file system found in {size} bytes (tried: {tried})"),
+        format_args!(
+            "cannot be mounted as {}: {}{told}",
+            error.fs_type, error.errno
+        ),
     )
 }
 
@@ -496,20 +386,26 @@ pub(crate) fn mount_failure(
 
 /// The kernel's messages since `mark` in brackets, as they belong behind an error.
 pub(crate) fn messages(kernel: &Kernel, mark: u64) -> String {
-    /// More would bury the error.
-    const MOST: usize = 8;
-    let all = kernel.log().since(mark);
-    if all.is_empty() {
+    bracketed(&image::messages(kernel, mark))
+}
+
+fn bracketed(messages: &[String]) -> String {
+    if messages.is_empty() {
         return String::new();
     }
-    let texts: Vec<_> = all
+    let texts: Vec<_> = messages
         .iter()
-        .rev()
-        .take(MOST)
-        .rev()
-        .map(|message| shown(message.text.as_bytes()).into_owned())
+        .map(|text| shown(text.as_bytes()).into_owned())
         .collect();
     format!(" ({})", texts.join("; "))
+}
+
+/// What is done with a mounted image is done with its process and its kernel.
+impl Deref for Image {
+    type Target = Mounted;
+    fn deref(&self) -> &Mounted {
+        &self.mounted
+    }
 }
 
 impl Image {
@@ -519,17 +415,7 @@ impl Image {
     }
 
     fn failure_of(&self, path: impl std::fmt::Display, errno: Errno) -> Failure {
-        let mark = self.told.swap(self.kernel.log().mark(), Ordering::Relaxed);
-        let told = match errno {
-            Errno::EIO
-            | Errno::EINVAL
-            | Errno::EOPNOTSUPP
-            | Errno::ESTALE
-            | Errno::EROFS
-            | Errno::EBADMSG
-            | Errno::ENOSYS => messages(&self.kernel, mark),
-            _ => String::new(),
-        };
+        let told = bracketed(&self.messages_of(errno));
         Failure::at(
             format_args!("{}:{path}", self.name),
             format_args!("{errno}{told}"),

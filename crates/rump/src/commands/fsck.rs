@@ -5,7 +5,7 @@ use crate::{
     output::Out,
     progress::Progress,
     report::{Failure, Outcome},
-    session::{MountOptions, Session, image_name, known_type, nothing_found, part},
+    session::{MountOptions, Session, image_name, nothing_found, part},
     signals,
 };
 use clap::Args;
@@ -169,7 +169,9 @@ fn check(
     let kernel = session.boot()?;
     let device = part(&kernel, address, disk)?;
     let fs_type = match session.options().fs_type.as_deref() {
-        Some(forced) => known_type(&kernel, forced).unwrap_or_else(|| forced.to_owned()),
+        Some(forced) => {
+            ukfs::image::known_type(&kernel, forced).unwrap_or_else(|| forced.to_owned())
+        }
         // It says where the superblock is, so it is known what is there.
         None if options.superblock.is_some() => FFS.to_owned(),
         None => match kernel.probe(&*device).map_err(|errno| fail(&errno))? {
