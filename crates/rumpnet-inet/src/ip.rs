@@ -282,6 +282,7 @@ impl Stack {
                 next_hop: to,
                 source: from.unwrap_or(to),
                 mtu: u32::from(u16::MAX),
+                hops: DEFAULT_TTL,
                 local: true,
                 broadcast: false,
             });
@@ -328,6 +329,10 @@ impl Stack {
             mtu: match (to, self.network) {
                 (IpAddr::V6(to), Some(network)) => network.mtu(self, interface, to),
                 _ => here.ifnet.mtu(),
+            },
+            hops: match self.network {
+                Some(network) if to.is_ipv6() => network.hops(self, interface),
+                _ => DEFAULT_TTL,
             },
             local: false,
             broadcast,

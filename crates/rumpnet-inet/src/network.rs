@@ -40,6 +40,9 @@ pub trait Network: Send + Sync + 'static {
     /// Largest packet to a destination by an interface.
     fn mtu(&self, stack: &Stack, interface: u32, to: Ipv6Addr) -> u32;
 
+    /// Hops that packets may take that leave by an interface.
+    fn hops(&self, stack: &Stack, interface: u32) -> u8;
+
     /// Asks for the link address of a neighbour: all, or the one that had it.
     fn ask(&self, stack: &mut Stack, interface: u32, address: Ipv6Addr, to: Option<MacAddr>);
 

@@ -37,7 +37,8 @@ struct Rawcb {
     closed_write: bool,
     /// What is sent begins with an IP header.
     header_included: bool,
-    ttl: u8,
+    /// That of the way if `None`.
+    ttl: Option<u8>,
     tos: u8,
     telling: Telling,
 }
@@ -102,10 +103,11 @@ impl Stack {
         }
         let mut how = Sending {
             protocol: socket.protocol,
-            ttl: socket.ttl,
+            ttl: socket.ttl.unwrap_or(DEFAULT_TTL),
             tos: socket.tos,
             dont_fragment: false,
         };
+        let hops = socket.ttl;
         let mut from = socket.local;
         packet.meta.checksum = Checksum::Valid;
         if socket.header_included {
@@ -124,6 +126,9 @@ impl Stack {
             packet.strip(ipv4::HEADER);
         }
         let path = self.path(to.ip(), from, scope(&to))?;
+        if to.is_ipv6() {
+            how.ttl = hops.unwrap_or(path.hops);
+        }
         if how.protocol == ipv4::protocol::ICMPV6 && to.is_ipv6() {
             // The stack fills in the sum (RFC 3542 section 3.1).
             packet.pull(4).ok_or(Errno::EINVAL)?;
@@ -230,7 +235,7 @@ impl Endpoint for RawSocket {
                     return Err(Errno::ENOPROTOOPT);
                 }
                 SockOpt::HeaderIncluded(on) => socket.header_included = *on,
-                SockOpt::Ttl(ttl) => socket.ttl = *ttl,
+                SockOpt::Ttl(ttl) => socket.ttl = Some(*ttl),
                 SockOpt::Tos(tos) => socket.tos = *tos,
                 SockOpt::PacketInfo(on) => socket.telling.packet_info = *on,
                 SockOpt::ReceiveTtl(on) => socket.telling.ttl = *on,
@@ -246,7 +251,7 @@ impl Endpoint for RawSocket {
         self.of(|socket| {
             Ok(match which {
                 SockOpt::HeaderIncluded(_) => SockOpt::HeaderIncluded(socket.header_included),
-                SockOpt::Ttl(_) => SockOpt::Ttl(socket.ttl),
+                SockOpt::Ttl(_) => SockOpt::Ttl(socket.ttl.unwrap_or(DEFAULT_TTL)),
                 SockOpt::Tos(_) => SockOpt::Tos(socket.tos),
                 SockOpt::ReceiveBuffer(_) => SockOpt::ReceiveBuffer(socket.queue.limit),
                 SockOpt::Kind(_) => SockOpt::Kind(Kind::Raw),
@@ -304,7 +309,7 @@ pub(crate) fn socket(inet: &Arc<Inet>, domain: Domain, protocol: u8) -> Box<dyn 
         closed_read: false,
         closed_write: false,
         header_included: false,
-        ttl: DEFAULT_TTL,
+        ttl: None,
         tos: 0,
         telling: Telling::default(),
     };

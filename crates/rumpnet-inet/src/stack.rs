@@ -123,6 +123,8 @@ pub struct Path {
     pub source: IpAddr,
     /// Largest packet.
     pub mtu: u32,
+    /// Hops that packets may take unless a socket says otherwise.
+    pub hops: u8,
     /// It is this host.
     pub local: bool,
     /// It is all hosts of a network.

@@ -370,7 +370,7 @@ impl Endpoint for TcpSocket {
             let socket = stack.tcp.get(self.id)?;
             match option {
                 SockOpt::ReuseAddr(on) | SockOpt::ReusePort(on) => socket.reuse = *on,
-                SockOpt::Ttl(ttl) => socket.ttl = *ttl,
+                SockOpt::Ttl(ttl) => socket.ttl = Some(*ttl),
                 SockOpt::Tos(tos) => socket.tos = *tos,
                 SockOpt::Linger(time) => socket.linger = *time,
                 SockOpt::V6Only(on) => socket.speaks.set_only(*on, socket.port != 0)?,
@@ -399,7 +399,7 @@ impl Endpoint for TcpSocket {
                 }
                 SockOpt::ReuseAddr(_) => SockOpt::ReuseAddr(socket.reuse),
                 SockOpt::ReusePort(_) => SockOpt::ReusePort(socket.reuse),
-                SockOpt::Ttl(_) => SockOpt::Ttl(socket.ttl),
+                SockOpt::Ttl(_) => SockOpt::Ttl(socket.ttl.unwrap_or(crate::ip::DEFAULT_TTL)),
                 SockOpt::Tos(_) => SockOpt::Tos(socket.tos),
                 SockOpt::V6Only(_) => SockOpt::V6Only(socket.speaks.only()?),
                 SockOpt::Linger(_) => SockOpt::Linger(socket.linger),

@@ -118,7 +118,8 @@ pub(crate) struct Socket {
     armed: Option<Instant>,
     pub(crate) config: Arc<Config>,
     pub(crate) reuse: bool,
-    pub(crate) ttl: u8,
+    /// That of the way if `None`.
+    pub(crate) ttl: Option<u8>,
     pub(crate) tos: u8,
     pub(crate) interface: Option<u32>,
     /// `None`: close returns at once and data is sent on. Zero: it is thrown away.
@@ -168,7 +169,7 @@ impl Tcp {
             armed: None,
             config: self.config.clone(),
             reuse: false,
-            ttl: crate::ip::DEFAULT_TTL,
+            ttl: None,
             tos: 0,
             interface: None,
             linger: None,
@@ -491,7 +492,7 @@ impl Stack {
         };
         let how = Sending {
             protocol: protocol::TCP,
-            ttl: crate::ip::DEFAULT_TTL,
+            ttl: path.hops,
             tos: 0,
             dont_fragment: true,
         };
@@ -633,23 +634,24 @@ impl Stack {
             local: SocketAddr::new(ip, socket.port),
             peer,
         };
-        let how = Sending {
+        let (ttl, tos) = (socket.ttl, socket.tos & !3);
+        let how = |path: &Path| Sending {
             protocol: protocol::TCP,
-            ttl: socket.ttl,
-            tos: socket.tos & !3,
+            ttl: ttl.unwrap_or(path.hops),
+            tos,
             dont_fragment: true,
         };
         let (known, by) = (socket.path, socket.interface.or(scope(&peer)));
         if let Some((then, path)) = known
             && then == changes
         {
-            return Some((pair, path, how));
+            return Some((pair, path, how(&path)));
         }
         // Without a route time goes on: it may come back before the connection gives up.
         let path = self.path(peer.ip(), Some(ip), by).ok();
         let path = path.or(known.map(|(_, old)| old))?;
         self.tcp.get(id).ok()?.path = Some((changes, path));
-        Some((pair, path, how))
+        Some((pair, path, how(&path)))
     }
 
     fn tcp_flush(&mut self, id: usize) {

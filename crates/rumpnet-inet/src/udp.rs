@@ -58,7 +58,8 @@ struct Udpcb {
 struct Options {
     broadcast: bool,
     reuse: bool,
-    ttl: u8,
+    /// That of the way if `None`.
+    ttl: Option<u8>,
     tos: u8,
     multicast_ttl: u8,
     multicast_loop: bool,
@@ -337,7 +338,7 @@ impl Stack {
             ttl: if group {
                 options.multicast_ttl
             } else {
-                options.ttl
+                options.ttl.unwrap_or(path.hops)
             },
             tos: options.tos,
             dont_fragment: options.dont_fragment,
@@ -415,7 +416,7 @@ impl UdpSocket {
                 options: Options {
                     broadcast: false,
                     reuse: false,
-                    ttl: DEFAULT_TTL,
+                    ttl: None,
                     tos: 0,
                     multicast_ttl: 1,
                     multicast_loop: true,
@@ -572,7 +573,7 @@ impl Endpoint for UdpSocket {
                 SockOpt::Broadcast(on) => options.broadcast = *on,
                 SockOpt::ReuseAddr(on) | SockOpt::ReusePort(on) => options.reuse = *on,
                 SockOpt::ReceiveBuffer(bytes) => socket.queue.limit = (*bytes).max(2_048),
-                SockOpt::Ttl(ttl) => options.ttl = *ttl,
+                SockOpt::Ttl(ttl) => options.ttl = Some(*ttl),
                 SockOpt::Tos(tos) => options.tos = *tos,
                 SockOpt::MulticastTtl(ttl) => options.multicast_ttl = *ttl,
                 SockOpt::MulticastLoop(on) => options.multicast_loop = *on,
@@ -599,7 +600,7 @@ impl Endpoint for UdpSocket {
                 SockOpt::ReuseAddr(_) => SockOpt::ReuseAddr(options.reuse),
                 SockOpt::ReusePort(_) => SockOpt::ReusePort(options.reuse),
                 SockOpt::ReceiveBuffer(_) => SockOpt::ReceiveBuffer(socket.queue.limit),
-                SockOpt::Ttl(_) => SockOpt::Ttl(options.ttl),
+                SockOpt::Ttl(_) => SockOpt::Ttl(options.ttl.unwrap_or(DEFAULT_TTL)),
                 SockOpt::Tos(_) => SockOpt::Tos(options.tos),
                 SockOpt::MulticastTtl(_) => SockOpt::MulticastTtl(options.multicast_ttl),
                 SockOpt::MulticastLoop(_) => SockOpt::MulticastLoop(options.multicast_loop),

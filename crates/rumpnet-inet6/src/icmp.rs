@@ -14,7 +14,7 @@ use rumpnet_inet::{
     checksum,
     icmp::{Complaint, Unreachable},
     ip::{Arrival, Sending, bump},
-    stack::Stack,
+    stack::{Path, Stack},
 };
 use rumpuser::Errno;
 
@@ -47,12 +47,10 @@ pub(crate) enum Problem {
     Option = 2,
 }
 
-fn sending(stack: &Stack, interface: u32, tos: u8) -> Sending {
-    let state = stack.state::<State>();
-    let link = state.ok().and_then(|state| state.links.get(&interface));
+fn sending(path: &Path, tos: u8) -> Sending {
     Sending {
         protocol: next::ICMP,
-        ttl: link.map_or(rumpnet_inet::ip::DEFAULT_TTL, |link| link.hop_limit),
+        ttl: path.hops,
         tos,
         dont_fragment: false,
     }
@@ -112,7 +110,7 @@ fn echo(stack: &mut Stack, arrival: &Arrival, mut packet: Packet) {
     }
     packet.meta = Meta::default();
     bump(&mut stack.counters.icmp_sent);
-    let how = sending(stack, path.interface, arrival.tos);
+    let how = sending(&path, arrival.tos);
     stack.put_checksum(&path, &how, arrival.source, &mut packet, 2);
     // A reply that cannot go is lost, like any packet.
     let _ = stack.ip_output(&path, &how, arrival.source, packet);
@@ -357,7 +355,7 @@ fn send(
     let by = link_scope(to, interface);
     if let Ok(path) = stack.path(to, from, by) {
         bump(&mut stack.counters.icmp_sent);
-        let how = sending(stack, path.interface, 0);
+        let how = sending(&path, 0);
         stack.put_checksum(&path, &how, to, &mut error, 2);
         let _ = stack.ip_output(&path, &how, to, error);
     }

@@ -110,6 +110,12 @@ impl Network for Ipv6 {
         output::mtu(stack, interface, to)
     }
 
+    fn hops(&self, stack: &Stack, interface: u32) -> u8 {
+        let state = stack.state::<State>().ok();
+        let link = state.and_then(|state| state.links.get(&interface));
+        link.map_or(rumpnet_inet::ip::DEFAULT_TTL, |link| link.hop_limit)
+    }
+
     fn ask(&self, stack: &mut Stack, interface: u32, address: Ipv6Addr, to: Option<MacAddr>) {
         nd::solicit(stack, interface, address, to);
     }

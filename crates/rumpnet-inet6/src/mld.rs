@@ -161,6 +161,7 @@ fn send(stack: &mut Stack, interface: u32, records: &[(u8, Ipv6Addr)]) {
         next_hop: REPORTS_TO.into(),
         source: source.into(),
         mtu: u32::from(u16::MAX),
+        hops: 1,
         local: false,
         broadcast: false,
     };

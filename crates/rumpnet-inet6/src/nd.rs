@@ -295,6 +295,7 @@ pub(crate) fn send(
         next_hop: to.into(),
         source: source.into(),
         mtu: u32::from(u16::MAX),
+        hops: 255,
         local: false,
         broadcast: false,
     };

@@ -95,13 +95,17 @@ pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packe
         return;
     };
     link.solicit = None;
-    if hops != 0 {
+    let changed = hops != 0 && hops != link.hop_limit;
+    if changed {
         link.hop_limit = hops;
     }
     let retry = u32::from_be_bytes([r0, r1, r2, r3]);
     if retry != 0 {
         // A router may not have this host wait for ever.
         link.retry = Duration::from_millis(retry.clamp(10, 60_000).into());
+    }
+    if changed {
+        stack.routes.touch();
     }
     if let Some(mac) = nd::source_link(&options) {
         nd::heard(stack, interface, source, mac);

@@ -36,7 +36,7 @@ fn beside_linux(offload: bool, body: impl FnOnce(&Kernel, &Proc) + Send + 'stati
             .unwrap();
         let tap = Tap::open("tap0", MAC, offload).unwrap();
         sh(
-            "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0; \
+            "sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0 net.ipv6.conf.tap0.accept_dad=0; \
             ip link set lo up; ip addr add fd09::1/64 dev tap0 nodad; ip link set tap0 up",
         );
         kernel.net().unwrap().attach("virt0", tap).unwrap();

@@ -289,7 +289,7 @@ fn routers_are_followed() {
         unreachable!()
     };
     let sent = ear.sent.lock().unwrap().clone();
-    assert_eq!(sent.len(), 3);
+    assert_eq!((sent.len(), sent[0][21]), (3, 61));
     assert_eq!(
         (sent[0].len(), sent[0][22..38].to_vec()),
         (14 + 1_400, source.octets().to_vec())
