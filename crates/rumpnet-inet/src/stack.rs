@@ -11,6 +11,7 @@ use core::{
     any::Any,
     mem,
     net::{IpAddr, Ipv4Addr},
+    sync::atomic::{AtomicBool, Ordering},
 };
 use rumpkern::poll::Pollers;
 use rumpnet::{
@@ -40,6 +41,8 @@ pub struct Inet {
     inbox: Mutex<Batch>,
     /// Wakes the thread of the clock.
     clock: Mutex<Option<Arc<dyn Event>>>,
+    /// That thread is at work.
+    ticking: AtomicBool,
 }
 
 /// What has happened, for `netstat -s`.
@@ -498,6 +501,7 @@ impl Inet {
             pollers: pollers.clone(),
             inbox: Mutex::default(),
             clock: Mutex::default(),
+            ticking: AtomicBool::new(false),
         })
     }
 
@@ -598,6 +602,14 @@ impl Inet {
         true
     }
 
+    /// Whether something that was handed to the stack is left to the thread of the clock. Where one thread drives kernels, as in
+    /// tests, all has been done and sent when this is `false`.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        // In this order: that thread looks at the inbox before it says that it is done.
+        self.ticking.load(Ordering::SeqCst) || !self.inbox.lock().is_empty()
+    }
+
     /// The thread of the clock: does what is due, until told to end.
     pub(crate) fn run_clock(&self, life: &rumpkern::kthread::Life) {
         *self.clock.lock() = Some(life.event().clone());
@@ -606,6 +618,7 @@ impl Inet {
             if life.ending() {
                 break;
             }
+            self.ticking.store(true, Ordering::SeqCst);
             let armed = self.with(|stack| {
                 let now = stack.now;
                 if stack.armed.is_none_or(|armed| armed <= now) {
@@ -614,6 +627,7 @@ impl Inet {
                 }
                 stack.armed
             });
+            self.ticking.store(false, Ordering::SeqCst);
             life.event().wait(ticket, armed);
         }
         *self.clock.lock() = None;

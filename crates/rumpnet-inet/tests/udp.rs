@@ -139,9 +139,15 @@ fn to_itself_to_all_and_to_groups() {
         );
     }
     // To a group, before and after joining it.
+    let settle = || {
+        while one.inet().unwrap().is_busy() || two.inet().unwrap().is_busy() {
+            thread::yield_now();
+        }
+    };
     let group = "239.1.2.3:99";
     a.sendto(s, b"no", MsgFlags::empty(), Some(&address(group)))
         .unwrap();
+    settle();
     assert_eq!(
         b.recvfrom(t, &mut buf, MsgFlags::DONTWAIT),
         Err(Errno::EAGAIN)
@@ -152,6 +158,7 @@ fn to_itself_to_all_and_to_groups() {
     b.setsockopt(t, &SockOpt::ReceiveTtl(true)).unwrap();
     a.sendto(s, b"yes", MsgFlags::empty(), Some(&address(group)))
         .unwrap();
+    settle();
     let got = b.recvmsg(t, &mut [&mut buf], MsgFlags::empty()).unwrap();
     assert!(matches!(got.control[..], [
         Control::PacketInfo { address, interface: 1 },
@@ -160,6 +167,7 @@ fn to_itself_to_all_and_to_groups() {
     b.setsockopt(t, &SockOpt::DropMembership(ip, 1)).unwrap();
     a.sendto(s, b"no", MsgFlags::empty(), Some(&address(group)))
         .unwrap();
+    settle();
     assert_eq!(
         b.recvfrom(t, &mut buf, MsgFlags::DONTWAIT),
         Err(Errno::EAGAIN)

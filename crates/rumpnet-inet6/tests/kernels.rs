@@ -285,7 +285,12 @@ fn groups() {
     let group: IpAddr = "ff02::1234".parse().unwrap();
     let to = SocketAddr::V6(SocketAddrV6::new("ff02::1234".parse().unwrap(), 99, 0, 2)).into();
     let mut buf = [0; 8];
-    let send = |text: &[u8]| a.sendto(s, text, MsgFlags::empty(), Some(&to)).unwrap();
+    let send = |text: &[u8]| {
+        a.sendto(s, text, MsgFlags::empty(), Some(&to)).unwrap();
+        while one.inet().unwrap().is_busy() || two.inet().unwrap().is_busy() {
+            thread::yield_now();
+        }
+    };
     send(b"no");
     b.setsockopt(t, &SockOpt::AddMembership(group, 2)).unwrap();
     send(b"yes");

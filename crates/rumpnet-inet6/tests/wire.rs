@@ -11,7 +11,7 @@ use rumpnet_inet::KernelInet as _;
 use rumpnet_inet6::KernelInet6 as _;
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
@@ -21,6 +21,7 @@ const PEER: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 struct Ear {
     input: Mutex<Option<Input>>,
     sent: Mutex<Vec<Vec<u8>>>,
+    inet: OnceLock<Arc<rumpnet_inet::Inet>>,
 }
 
 impl Device for Ear {
@@ -63,6 +64,9 @@ impl Ear {
         let frame = [&to.0[..], &PEER.0, &[0x86, 0xdd], packet].concat();
         let input = self.input.lock().unwrap().clone().unwrap();
         input.receive(&mut Batch::from([Packet::with_bytes(&frame)]));
+        while self.inet.get().unwrap().is_busy() {
+            std::thread::yield_now();
+        }
         let sent = self.sent.lock().unwrap();
         sent.iter().map(|frame| frame[14..].to_vec()).collect()
     }
@@ -78,6 +82,7 @@ fn kernel() -> (Kernel, Arc<Ear>) {
     let ear = Arc::new(Ear::default());
     kernel.net().unwrap().attach("ear0", ear.clone()).unwrap();
     let inet = kernel.inet().unwrap();
+    assert!(ear.inet.set(inet.clone()).is_ok());
     inet.add_address("ear0", "fd00::1/64".parse().unwrap())
         .unwrap();
     for peer in ["fd00::9", "fe80::9"] {

@@ -8,7 +8,7 @@ use std::{
     io::{self, Read},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     thread::{self, JoinHandle},
 };
@@ -115,10 +115,40 @@ impl Console for Host {
     }
 }
 
+/// Threads that hosts have started in this process.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+/// How many threads that kernels have started in this process have not ended.
+#[must_use]
+pub fn threads() -> usize {
+    THREADS.load(Ordering::SeqCst)
+}
+
+/// One of these threads.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        THREADS.fetch_add(1, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        THREADS.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Threads for Host {
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> Result<Box<dyn Thread>> {
         // A name with a NUL in it would make std panic.
         let builder = thread::Builder::new().name(name.replace('\0', "?"));
+        let counted = Counted::new();
+        let body = move || {
+            let _counted = counted;
+            body();
+        };
         match builder.spawn(body) {
             Ok(handle) => Ok(Box::new(Running(handle))),
             Err(error) => Err(match errno(&error) {

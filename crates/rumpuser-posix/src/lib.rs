@@ -25,7 +25,7 @@ mod params;
 
 pub use catch::{catch, unwinding};
 pub use file::{Access, HostFile, OpenError};
-pub use host::Host;
+pub use host::{Host, threads};
 
 use rumpuser::Errno;
 use std::io;

@@ -187,7 +187,7 @@ fn finish(mounted: Mounted) -> Result<(), String> {
 
 /// Runs a part of a case under the bounds that hold for each.
 fn guarded(part: &str, body: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
-    let threads = threads();
+    let threads = rumpuser_posix::threads();
     let (watch, held) = (Stopwatch::start(), memory::held());
     memory::reset_peak();
     let result = panic::catch_unwind(AssertUnwindSafe(body));
@@ -212,15 +212,10 @@ fn guarded(part: &str, body: impl FnOnce() -> Result<(), String>) -> Result<(), 
     Ok(())
 }
 
-/// Threads of this process.
-fn threads() -> usize {
-    fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
-}
-
-/// Whether there are no more threads than `before`, after a moment: a joined one may be seen a little longer.
+/// Whether kernels have no more threads than `before`, after a moment: one may be on its way out. Other threads are those of tests.
 fn threads_end(before: usize) -> bool {
     (0..200).any(|_| {
-        let ended = threads() <= before;
+        let ended = rumpuser_posix::threads() <= before;
         if !ended {
             thread::sleep(Duration::from_millis(5));
         }
