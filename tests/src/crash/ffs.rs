@@ -144,12 +144,6 @@ impl Watch for Findings {
                 | What::Summary
                 | What::Total
         );
-        // A new directory that no name leads to yet comes together with the inodes that it names.
-        let nowhere = finding
-            .path
-            .as_ref()
-            .is_some_and(|path| path.starts_with(b"?"));
-        let mended = mended || nowhere && finding.what == What::InodeFree;
         if self.all || !mended {
             self.found.push(format!("{finding:?}"));
         }
