@@ -159,10 +159,14 @@ impl Stack {
     /// Somebody complains about a packet of ours: its begin is quoted.
     fn icmp_complaint(&mut self, complaint: Complaint, mut quoted: Packet) {
         // A quotation is cut, and its header's sum may have been changed on the way.
-        let Some(header) = quoted_header(&mut quoted) else {
+        let Some(header) = Header::quoted(&mut quoted) else {
             bump(&mut self.counters.icmp_malformed);
             return;
         };
+        // Only the first fragment has the ports.
+        if header.offset != 0 {
+            return;
+        }
         quoted.strip(header.len);
         let source: IpAddr = header.source.into();
         let mut ours = self.interfaces.iter().flat_map(|here| &here.addresses);
@@ -302,47 +306,6 @@ impl Stack {
             let _ = self.ip_output(&path, &sending(0xc0), to, error);
         }
     }
-}
-
-/// The header of a quoted packet, which may be cut behind it.
-fn quoted_header(quoted: &mut Packet) -> Option<Header> {
-    let first = *quoted.pull(1)?.first()?;
-    let len = usize::from(first & 15).wrapping_mul(4);
-    let bytes: &[u8; HEADER] = quoted.pull(len.max(HEADER))?.first_chunk()?;
-    let [
-        _,
-        tos,
-        _,
-        _,
-        i0,
-        i1,
-        f0,
-        _,
-        ttl,
-        protocol,
-        _,
-        _,
-        s0,
-        s1,
-        s2,
-        s3,
-        d0,
-        d1,
-        d2,
-        d3,
-    ] = *bytes;
-    (first >> 4 == 4 && len >= HEADER).then(|| Header {
-        tos,
-        id: u16::from_be_bytes([i0, i1]),
-        dont_fragment: f0 & 0x40 != 0,
-        more_fragments: f0 & 0x20 != 0,
-        offset: 0,
-        ttl,
-        protocol,
-        source: [s0, s1, s2, s3].into(),
-        destination: [d0, d1, d2, d3].into(),
-        len,
-    })
 }
 
 /// What an error means to a socket (RFC 1122 sections 3.2.2.1 and 4.2.3.9).

@@ -2,6 +2,9 @@
 
 use core::net::Ipv4Addr;
 use rumpnet::Packet;
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, byteorder::big_endian::U16,
+};
 
 /// Bytes of a header without options.
 pub const HEADER: usize = 20;
@@ -30,6 +33,27 @@ pub enum Malformed {
     /// The header's checksum is wrong.
     Checksum,
 }
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RawHeader {
+    /// The version in the upper half, words of the header in the lower.
+    version_length: u8,
+    tos: u8,
+    total: U16,
+    id: U16,
+    /// Three flags, and the place of the fragment in units of 8 bytes.
+    fragment: U16,
+    ttl: u8,
+    protocol: u8,
+    checksum: [u8; 2],
+    source: [u8; 4],
+    destination: [u8; 4],
+}
+
+const _: () = assert!(size_of::<RawHeader>() == HEADER);
+const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS: u16 = 0x2000;
 
 /// A header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,56 +86,49 @@ impl Header {
     /// # Errors
     /// What is wrong.
     pub fn parse(packet: &mut Packet) -> Result<Self, Malformed> {
-        let fixed: &[u8; HEADER] = packet
-            .pull(HEADER)
-            .and_then(|bytes| bytes.first_chunk())
-            .ok_or(Malformed::Truncated)?;
-        let [
-            vl,
-            tos,
-            l0,
-            l1,
-            i0,
-            i1,
-            f0,
-            f1,
-            ttl,
-            protocol,
-            _,
-            _,
-            s0,
-            s1,
-            s2,
-            s3,
-            d0,
-            d1,
-            d2,
-            d3,
-        ] = *fixed;
-        let len = usize::from(vl & 15).wrapping_mul(4);
-        let total = usize::from(u16::from_be_bytes([l0, l1]));
-        if vl >> 4 != 4 || len < HEADER || total < len {
+        let fixed = packet.pull(HEADER).ok_or(Malformed::Truncated)?;
+        let raw = RawHeader::read_from_bytes(fixed).map_err(|_| Malformed::Truncated)?;
+        let header = Self::of(&raw).ok_or(Malformed::Header)?;
+        let total = usize::from(raw.total.get());
+        if total < header.len {
             return Err(Malformed::Header);
         }
         if packet.len() < total {
             return Err(Malformed::Truncated);
         }
         packet.truncate(total);
-        let header = packet.pull(len).ok_or(Malformed::Truncated)?;
-        if internet_checksum::checksum(header) != [0, 0] {
+        let bytes = packet.pull(header.len).ok_or(Malformed::Truncated)?;
+        if internet_checksum::checksum(bytes) != [0, 0] {
             return Err(Malformed::Checksum);
         }
-        let fragment = u16::from_be_bytes([f0, f1]);
-        Ok(Self {
-            tos,
-            id: u16::from_be_bytes([i0, i1]),
-            dont_fragment: fragment & 0x4000 != 0,
-            more_fragments: fragment & 0x2000 != 0,
+        Ok(header)
+    }
+
+    /// Reads the header of a packet that an error quotes: it is cut, and its sum may have been changed on the way. `None` when it is none.
+    pub(crate) fn quoted(packet: &mut Packet) -> Option<Self> {
+        let raw = RawHeader::read_from_bytes(packet.pull(HEADER)?).ok()?;
+        let header = Self::of(&raw)?;
+        packet.pull(header.len)?;
+        Some(header)
+    }
+
+    /// What the fixed part says; `None` for another version, or a length that cannot be.
+    fn of(raw: &RawHeader) -> Option<Self> {
+        let len = usize::from(raw.version_length & 15).wrapping_mul(4);
+        if raw.version_length >> 4 != 4 || len < HEADER {
+            return None;
+        }
+        let fragment = raw.fragment.get();
+        Some(Self {
+            tos: raw.tos,
+            id: raw.id.get(),
+            dont_fragment: fragment & DONT_FRAGMENT != 0,
+            more_fragments: fragment & MORE_FRAGMENTS != 0,
             offset: (fragment & 0x1fff).wrapping_mul(8),
-            ttl,
-            protocol,
-            source: Ipv4Addr::new(s0, s1, s2, s3),
-            destination: Ipv4Addr::new(d0, d1, d2, d3),
+            ttl: raw.ttl,
+            protocol: raw.protocol,
+            source: raw.source.into(),
+            destination: raw.destination.into(),
             len,
         })
     }
@@ -119,39 +136,27 @@ impl Header {
     /// Puts it, without options, in front of a packet; `None` when the packet is too large or has no room.
     pub fn write(&self, packet: &mut Packet) -> Option<()> {
         let total = u16::try_from(packet.len().checked_add(HEADER)?).ok()?;
-        let room: &mut [u8; HEADER] = packet.prepend(HEADER)?.first_chunk_mut()?;
-        let [l0, l1] = total.to_be_bytes();
-        let [i0, i1] = self.id.to_be_bytes();
         let mut fragment = self.offset / 8;
-        fragment |= u16::from(self.dont_fragment) << 14;
-        fragment |= u16::from(self.more_fragments) << 13;
-        let [f0, f1] = fragment.to_be_bytes();
-        let [s0, s1, s2, s3] = self.source.octets();
-        let [d0, d1, d2, d3] = self.destination.octets();
-        *room = [
-            0x45,
-            self.tos,
-            l0,
-            l1,
-            i0,
-            i1,
-            f0,
-            f1,
-            self.ttl,
-            self.protocol,
-            0,
-            0,
-            s0,
-            s1,
-            s2,
-            s3,
-            d0,
-            d1,
-            d2,
-            d3,
-        ];
-        let sum = internet_checksum::checksum(room);
-        [room[10], room[11]] = sum;
+        if self.dont_fragment {
+            fragment |= DONT_FRAGMENT;
+        }
+        if self.more_fragments {
+            fragment |= MORE_FRAGMENTS;
+        }
+        let mut raw = RawHeader {
+            version_length: 0x45,
+            tos: self.tos,
+            total: total.into(),
+            id: self.id.into(),
+            fragment: fragment.into(),
+            ttl: self.ttl,
+            protocol: self.protocol,
+            checksum: [0, 0],
+            source: self.source.octets(),
+            destination: self.destination.octets(),
+        };
+        raw.checksum = internet_checksum::checksum(raw.as_bytes());
+        packet.prepend(HEADER)?.copy_from_slice(raw.as_bytes());
         Some(())
     }
 
