@@ -35,6 +35,7 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("radvd", "radvd"),
+    ("tshark", "tshark"),
 ];
 
 /// Every file system driver of the workspace.

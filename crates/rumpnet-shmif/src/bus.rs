@@ -9,16 +9,17 @@
 //! | 192 | bytes that will have been written when who holds the lock is done |
 //! | 256 | changes with every batch: readers wait on it; 260: readers that wait |
 //! | 320 | number of the next member |
+//! | 384 | place of the oldest frame that is still whole |
 //! | 4096 | the ring |
 //!
-//! A frame is a word with its length and its sender's number, a word with what is known of its checksum, and its bytes, in words of
-//! 8 bytes. Words are read and written whole and atomically: a reader that is overtaken sees mixed words, and finds out afterwards.
+//! A frame is a word with its length and its sender's number, a word with what is known of its checksum, a word with the time when it
+//! was sent (nanoseconds since 1970), and its bytes, in words of 8 bytes. Words are read and written whole and atomically: a reader that is overtaken sees mixed words, and finds out afterwards.
 
 use rumpnet::{
     Packet,
     packet::{Checksum, Meta},
 };
-use rumpuser::{Errno, Result};
+use rumpuser::{Errno, Result, Timespec};
 use rustix::{
     fd::{AsFd, OwnedFd},
     fs::{FlockOperation, MemfdFlags, Mode, OFlags},
@@ -29,10 +30,10 @@ use std::{
     path::Path,
     ptr,
     sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-const MAGIC: u64 = u64::from_be_bytes(*b"rumpshm1");
+const MAGIC: u64 = u64::from_be_bytes(*b"rumpshm2");
 /// Where the ring begins.
 const HEADER: usize = 4_096;
 /// Bytes of the ring of a new bus.
@@ -48,6 +49,23 @@ mod word {
     pub(super) const CLAIM: usize = 24;
     pub(super) const WAKE: usize = 32;
     pub(super) const MEMBERS: usize = 40;
+    pub(super) const TAIL: usize = 48;
+}
+
+/// Bytes in front of a frame.
+const FRAME_HEADER: u64 = 24;
+
+/// A frame on a bus.
+#[derive(Debug)]
+pub struct Frame {
+    /// Number of the member that sent it.
+    pub sender: u32,
+    /// When.
+    pub time: Timespec,
+    /// The frame.
+    pub packet: Packet,
+    /// The place after it.
+    pub next: u64,
 }
 
 /// A bus, mapped.
@@ -69,9 +87,24 @@ impl Bus {
     /// # Errors
     /// What the host says; `EINVAL` when the file is something else.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+        Self::open_with(path.as_ref(), OFlags::CREATE)
+    }
+
+    /// Opens the bus in a file that is there.
+    ///
+    /// # Errors
+    /// `ENOENT`; what the host says; `EINVAL` when the file is something else, also an empty one.
+    pub fn open_existing(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path.as_ref(), OFlags::empty())
+    }
+
+    fn open_with(path: &Path, create: OFlags) -> Result<Self> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | create;
         let mode = Mode::from_raw_mode(0o666);
-        let file = rustix::fs::open(path.as_ref(), flags, mode).map_err(errno)?;
+        let file = rustix::fs::open(path, flags, mode).map_err(errno)?;
+        if create.is_empty() && rustix::fs::fstat(&file).map_err(errno)?.st_size == 0 {
+            return Err(Errno::EINVAL);
+        }
         // Two that make it at the same time make it once.
         rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(errno)?;
         let bus = Self::of(file);
@@ -148,13 +181,29 @@ impl Bus {
         self.words[word::HEAD].load(Ordering::Acquire)
     }
 
-    /// The first place of which the ring may still have everything.
+    /// Where the oldest frame begins that the ring still has; the head without any.
     #[must_use]
     pub fn oldest(&self) -> u64 {
-        let claim = self.words[word::CLAIM]
+        self.words[word::TAIL]
             .load(Ordering::Acquire)
-            .max(self.head());
-        claim.saturating_sub(self.mask.wrapping_add(1))
+            .min(self.head())
+    }
+
+    /// The oldest frame that is still there when everything up to `claim` has been overwritten.
+    fn tail(&self, head: u64, claim: u64) -> u64 {
+        let first = claim.saturating_sub(self.mask.wrapping_add(1));
+        let mut tail = self.words[word::TAIL].load(Ordering::Relaxed);
+        // Who else writes the file is not trusted: from a place that cannot be nothing is found any more.
+        if tail > head || head.wrapping_sub(tail) > self.mask.wrapping_add(1) {
+            return head;
+        }
+        while tail < first && tail < head {
+            match usize::try_from(self.at(tail).load(Ordering::Relaxed) >> 32) {
+                Ok(len) if len <= FRAME => tail = tail.wrapping_add(size(len)),
+                _ => return head,
+            }
+        }
+        tail.min(head)
     }
 
     fn lock(&self) {
@@ -200,15 +249,19 @@ impl Bus {
                 }
                 (claim, count) = (next, count + 1);
             }
+            let tail = self.tail(head, claim);
+            self.words[word::TAIL].store(tail, Ordering::Release);
             // Readers that are still in this part of the ring find it claimed when they look afterwards.
             self.words[word::CLAIM].store(claim, Ordering::Relaxed);
             fence(Ordering::SeqCst);
+            let time = SystemTime::now().duration_since(UNIX_EPOCH);
+            let time = time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
             for frame in frames.drain(..count) {
                 if frame.len() > FRAME {
                     lost += 1;
                     continue;
                 }
-                self.write(head, sender, &frame);
+                self.write(head, sender, time, &frame);
                 head = head.saturating_add(size(frame.len()));
             }
             self.words[word::HEAD].store(head, Ordering::Release);
@@ -223,13 +276,15 @@ impl Bus {
         lost
     }
 
-    fn write(&self, place: u64, sender: u32, frame: &Packet) {
+    fn write(&self, place: u64, sender: u32, time: u64, frame: &Packet) {
         let len = frame.len() as u64;
         self.at(place)
             .store(len << 32 | u64::from(sender), Ordering::Relaxed);
-        self.at(place + 8)
+        self.at(place.wrapping_add(8))
             .store(pack(&frame.meta), Ordering::Relaxed);
-        let mut to = place + 16;
+        self.at(place.wrapping_add(16))
+            .store(time, Ordering::Relaxed);
+        let mut to = place.wrapping_add(FRAME_HEADER);
         let mut part = [0; 8];
         let mut filled = 0;
         for piece in frame.pieces() {
@@ -243,13 +298,13 @@ impl Bus {
                 }
                 self.at(to)
                     .store(u64::from_ne_bytes(part), Ordering::Relaxed);
-                to += 8;
+                to = to.wrapping_add(8);
             }
             let (whole, rest) = piece.as_chunks();
             for bytes in whole {
                 self.at(to)
                     .store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
-                to += 8;
+                to = to.wrapping_add(8);
             }
             part[..rest.len()].copy_from_slice(rest);
             filled = rest.len();
@@ -261,21 +316,21 @@ impl Bus {
         }
     }
 
-    /// The frame at `place`, which is before the head, with its sender, and the place after it. `None`: it has been overwritten, or is
-    /// none.
+    /// The frame at `place`, which is before the head. `None`: it has been overwritten, or is none.
     #[must_use]
-    pub fn read(&self, place: u64) -> Option<(u32, Packet, u64)> {
+    pub fn read(&self, place: u64) -> Option<Frame> {
         let first = self.at(place).load(Ordering::Relaxed);
-        let meta = self.at(place + 8).load(Ordering::Relaxed);
+        let meta = self.at(place.wrapping_add(8)).load(Ordering::Relaxed);
+        let time = self.at(place.wrapping_add(16)).load(Ordering::Relaxed);
         let len = usize::try_from(first >> 32)
             .ok()
             .filter(|len| *len <= FRAME)?;
         let sender = u32::try_from(first & 0xffff_ffff).unwrap_or(0);
         let mut bytes = Vec::with_capacity(len.next_multiple_of(8));
-        let mut from = place + 16;
+        let mut from = place.wrapping_add(FRAME_HEADER);
         while bytes.len() < len {
             bytes.extend_from_slice(&self.at(from).load(Ordering::Relaxed).to_ne_bytes());
-            from += 8;
+            from = from.wrapping_add(8);
         }
         bytes.truncate(len);
         fence(Ordering::Acquire);
@@ -289,7 +344,15 @@ impl Bus {
             Packet::with_chain(bytes::Bytes::from(bytes).into())
         };
         packet.meta = unpack(meta, len);
-        Some((sender, packet, from))
+        Some(Frame {
+            sender,
+            time: Timespec {
+                sec: (time / 1_000_000_000).cast_signed(),
+                nsec: u32::try_from(time % 1_000_000_000).unwrap_or(0),
+            },
+            packet,
+            next: from,
+        })
     }
 
     /// Waits until more has been written than `head`, or for `time`.
@@ -335,7 +398,7 @@ impl Drop for Bus {
 
 /// Bytes that a frame takes in the ring.
 fn size(len: usize) -> u64 {
-    16 + (len as u64).next_multiple_of(8)
+    FRAME_HEADER + (len as u64).next_multiple_of(8)
 }
 
 fn map(file: &impl AsFd, len: usize) -> rustix::io::Result<&'static [AtomicU64]> {
@@ -408,11 +471,12 @@ mod tests {
         {
             let sent = frame(len, n as u8);
             bus.send(5, &mut Batch::from([sent.clone()]));
-            let (sender, got, next) = bus.read(place).unwrap();
-            assert_eq!((sender, got.len()), (5, len));
-            assert!(got.pieces().flatten().eq(sent.pieces().flatten()));
-            assert_eq!(next, bus.head());
-            place = next;
+            let got = bus.read(place).unwrap();
+            assert_eq!((got.sender, got.packet.len()), (5, len));
+            let bytes = got.packet.pieces().flatten();
+            assert!(bytes.eq(sent.pieces().flatten()));
+            assert_eq!(got.next, bus.head());
+            place = got.next;
         }
         let long = Packet::with_bytes(&vec![0; FRAME + 1]);
         assert_eq!(bus.send(5, &mut Batch::from([long])), 1);
@@ -428,6 +492,48 @@ mod tests {
         }
         assert!(bus.read(start).is_none());
         assert!(bus.oldest() > start);
+        // From the oldest on every frame is whole.
+        let (mut place, mut count) = (bus.oldest(), 0);
+        while place != bus.head() {
+            let got = bus.read(place).unwrap();
+            let number = got.packet.head().first().or(got
+                .packet
+                .chain()
+                .pieces()
+                .next()
+                .and_then(|p| p.first()));
+            assert_eq!(
+                (got.packet.len(), number.copied()),
+                (FRAME, Some((45 + count) as u8))
+            );
+            (place, count) = (got.next, count + 1);
+        }
+        assert_eq!(count, 255);
+    }
+
+    #[test]
+    fn numbers_in_the_file_are_not_trusted() {
+        for (at, number) in [
+            (word::HEAD, u64::MAX - 7),
+            (word::HEAD, 1 << 60),
+            (word::TAIL, u64::MAX),
+            (word::TAIL, 1 << 40),
+            (word::CLAIM, u64::MAX),
+            (HEADER / 8, u64::MAX),
+        ] {
+            let bus = Bus::anonymous().unwrap();
+            for n in 0..=255 {
+                bus.send(1, &mut Batch::from([frame(FRAME, n)]));
+            }
+            bus.words[at].store(number, Ordering::Relaxed);
+            for n in 0..=255 {
+                let mut place = bus.oldest();
+                for _ in 0..3 {
+                    place = bus.read(place).map_or(place, |frame| frame.next);
+                }
+                bus.send(1, &mut Batch::from([frame(100, n)]));
+            }
+        }
     }
 
     #[test]
@@ -453,6 +559,6 @@ mod tests {
         child.wait().unwrap();
         bus.half(word::LOCK, false).store(pid, Ordering::Relaxed);
         bus.send(1, &mut Batch::from([frame(10, 0)]));
-        assert_eq!(bus.read(0).unwrap().1.len(), 10);
+        assert_eq!(bus.read(0).unwrap().packet.len(), 10);
     }
 }

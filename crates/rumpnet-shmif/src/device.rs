@@ -116,11 +116,11 @@ fn receive(bus: &Bus, number: u32, mut place: u64, input: &Input, ending: &Atomi
         let head = bus.head();
         while place != head && batch.len() < BATCH {
             match bus.read(place) {
-                Some((sender, frame, next)) => {
-                    if sender != number {
-                        batch.push_back(frame);
+                Some(frame) => {
+                    if frame.sender != number {
+                        batch.push_back(frame.packet);
                     }
-                    place = next;
+                    place = frame.next;
                 }
                 // Too slow: what there was is lost, and it goes on with what is new.
                 None => place = bus.head(),

@@ -12,9 +12,15 @@
 //! |---|---|
 //! | [`bus`] | the ring in its file |
 //! | [`device`] | a member of it: a device of a kernel |
+//! | [`dump`] | what has passed over it as a capture |
+//! | [`replay`](mod@replay) | a capture played onto it |
 
 pub mod bus;
 pub mod device;
+pub mod dump;
+pub mod replay;
 
 pub use bus::Bus;
 pub use device::Shmif;
+pub use dump::Dump;
+pub use replay::{Pace, Replayed, replay};
