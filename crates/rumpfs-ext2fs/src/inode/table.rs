@@ -1,0 +1,128 @@
+//! Reading inodes from the tables of inodes.
+
+use crate::{
+    error::{Place, Result},
+    fs::Ext2fs,
+    groups::DescLocation,
+    inode::{Inode, checksum::verify},
+    layout::inode::RawInode,
+    types::InodeNumber,
+};
+use rumpbio::Buf;
+use zerocopy::FromBytes;
+
+/// Bytes of an inode table that are read at once: a power of two.
+const TABLE_READ_AHEAD: u32 = 128 << 10;
+
+impl Ext2fs {
+    /// Reads an inode.
+    ///
+    /// # Errors
+    /// [`Error::Unallocated`] if it is not in use, [`Error::Checksum`], [`Error::Value`] for a field out of range or a
+    /// number that is no inode's, [`Error::Device`].
+    pub fn inode(&self, ino: InodeNumber) -> Result<Inode> {
+        let (_, location, data) = self.inode_bytes(ino)?;
+        let sb = self.superblock();
+        let size = usize::from(sb.inode_size);
+        let bytes = data
+            .get(location.offset..location.offset.saturating_add(size))
+            .unwrap_or_default();
+        Inode::parse(sb, ino, location, bytes)
+    }
+
+    /// The buffer that an inode lies in, its place, and the buffer's content, checked.
+    pub(crate) fn inode_bytes(
+        &self,
+        ino: InodeNumber,
+    ) -> Result<(Buf, DescLocation, rumpbio::BufData)> {
+        let location = self.inode_location(ino)?;
+        let place = Place::Inode(ino);
+        let (buf, alone) = self.read_table_block(ino, location, place)?;
+        let data = buf.data();
+        if !buf.verified() && self.superblock().features.metadata_csum() {
+            let size = usize::from(self.superblock().inode_size);
+            let bytes = data
+                .get(location.offset..location.offset.saturating_add(size))
+                .unwrap_or_default();
+            let unused =
+                RawInode::ref_from_prefix(bytes).is_ok_and(|(raw, _)| raw.i_mode.get() == 0);
+            if !unused {
+                verify(self.superblock(), ino, bytes)?;
+            }
+            // What was read for one inode may be gone before another one of it is asked for.
+            if !alone {
+                self.verify_inode_block(&buf, ino, location, &data);
+            }
+        }
+        Ok((buf, location, data))
+    }
+
+    /// Reads a block of an inode table; whether it came from the medium alone. Next to blocks that were read lately it comes
+    /// with its neighbours: whoever lists a directory will ask for those as well. Elsewhere it does not: a large directory
+    /// that is listed by hash asks for inodes all over the tables, and neighbours would only drive each other out.
+    fn read_table_block(
+        &self,
+        ino: InodeNumber,
+        location: DescLocation,
+        place: Place,
+    ) -> Result<(Buf, bool)> {
+        let volume = self.volume();
+        if let Some(buf) = volume.cached(location.block.0) {
+            return Ok((buf, false));
+        }
+        let sb = self.superblock();
+        let window = TABLE_READ_AHEAD.wrapping_shr(sb.block_bits).max(1);
+        let near = self.recent().near(location.block.0, u64::from(window));
+        if near {
+            let n = sb.inode_group(ino).map_or(0, |(_, n)| n);
+            let block = n.checked_div(sb.inodes_per_block()).unwrap_or(0);
+            // A power of two, so this is the start of the window; what lies past the table is not read.
+            let before = block & window.saturating_sub(1);
+            let first = location.block.0.saturating_sub(u64::from(before));
+            let left = sb
+                .inode_table_blocks()
+                .saturating_sub(block.saturating_sub(before));
+            volume.read_ahead(first, window.min(left));
+        }
+        Ok((self.read(location.block, place)?, !near))
+    }
+
+    /// Marks a block of an inode table as verified if every inode in it is right. Inodes without a type were never used
+    /// and may hold anything. If one is wrong the others stay usable: each is then checked whenever it is read.
+    fn verify_inode_block(&self, buf: &Buf, ino: InodeNumber, location: DescLocation, data: &[u8]) {
+        let sb = self.superblock();
+        let size = usize::from(sb.inode_size);
+        let before = u32::try_from(location.offset.checked_div(size).unwrap_or(0)).unwrap_or(0);
+        let first = ino.0.saturating_sub(before);
+        let all = (first..=sb.inodes)
+            .zip(data.chunks_exact(size))
+            .all(|(ino, bytes)| {
+                let unused =
+                    RawInode::ref_from_prefix(bytes).is_ok_and(|(raw, _)| raw.i_mode.get() == 0);
+                unused || verify(sb, InodeNumber(ino), bytes).is_ok()
+            });
+        if all {
+            buf.set_verified();
+        }
+    }
+}
+
+/// `i_dtime` of the inode in `bytes`.
+pub(crate) fn stored_dtime(bytes: &[u8]) -> u32 {
+    RawInode::ref_from_prefix(bytes).map_or(0, |(raw, _)| raw.i_dtime.get())
+}
+
+/// Changes `i_dtime` of the inode in `bytes`; its checksum is the caller's.
+pub(crate) fn set_dtime(bytes: &mut [u8], dtime: u32) {
+    if let Ok((raw, _)) = RawInode::mut_from_prefix(bytes) {
+        raw.i_dtime.set(dtime);
+    }
+}
+
+/// `i_dtime` of an inode as it is now.
+pub(crate) fn dtime_of(fs: &Ext2fs, ino: InodeNumber) -> Result<u32> {
+    let (_, location, data) = fs.inode_bytes(ino)?;
+    Ok(stored_dtime(
+        data.get(location.offset..).unwrap_or_default(),
+    ))
+}
