@@ -13,7 +13,9 @@ use rumpkern::{Cred, file::Ready};
 use rumpnet::{
     Address, Packet,
     packet::Checksum,
-    socket::{Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt},
+    socket::{
+        Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Watched, Watcher,
+    },
 };
 use rumpuser::{Errno, Event, Instant, Result};
 use slab::Slab;
@@ -280,6 +282,11 @@ impl Endpoint for RawSocket {
 
     fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
         self.event().is_ok_and(|event| event.wait(ticket, deadline))
+    }
+
+    fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {
+        let event = self.event()?;
+        self.of(|socket| socket.event = Some(Watched::around(event, watcher)))
     }
 
     fn close(&self) -> Result<()> {

@@ -16,7 +16,10 @@ use rumpkern::{Cred, file::Ready};
 use rumpnet::{
     Address, Packet,
     packet::{Cast, Checksum},
-    socket::{Control, Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt},
+    socket::{
+        Control, Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Watched,
+        Watcher,
+    },
 };
 use rumpuser::{Errno, Event, Host, Instant, Result};
 use slab::Slab;
@@ -637,6 +640,11 @@ impl Endpoint for UdpSocket {
 
     fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
         self.event().is_ok_and(|event| event.wait(ticket, deadline))
+    }
+
+    fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {
+        let event = self.event()?;
+        self.of(|socket| socket.event = Some(Watched::around(event, watcher)))
     }
 
     fn close(&self) -> Result<()> {

@@ -4,7 +4,7 @@ use crate::{errno, options, reactor::Reactor};
 use rumpkern::{Cred, file::Ready};
 use rumpnet::{
     Address,
-    socket::{Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt},
+    socket::{Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Watcher},
 };
 use rumpuser::{Errno, Instant, Result};
 use rustix::{
@@ -20,7 +20,7 @@ use std::{
     io::{IoSlice, IoSliceMut},
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -32,6 +32,8 @@ pub(crate) struct HostSocket {
     reactor: Arc<Reactor>,
     /// Its last descriptor in the kernel is closed.
     closed: AtomicBool,
+    /// Its place among those that are watched.
+    watched: OnceLock<u64>,
 }
 
 impl HostSocket {
@@ -65,6 +67,7 @@ impl HostSocket {
             kind,
             reactor: reactor.clone(),
             closed: AtomicBool::new(false),
+            watched: OnceLock::new(),
         }
     }
 
@@ -222,7 +225,8 @@ impl Endpoint for HostSocket {
         missing.set(epoll::EventFlags::IN, !ready.contains(Ready::IN));
         missing.set(epoll::EventFlags::OUT, !ready.contains(Ready::OUT));
         // Without a thread that tells, who polls would sleep on: better to say that something is wrong.
-        if !missing.is_empty() && self.reactor.watch(self.fd.as_fd(), missing).is_err() {
+        let told = self.watched.get().is_some() || missing.is_empty();
+        if !told && self.reactor.tell_once(self.fd.as_fd(), missing).is_err() {
             ready |= Ready::ERR;
         }
         ready
@@ -265,6 +269,11 @@ impl Endpoint for HostSocket {
         }
     }
 
+    fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {
+        let number = self.reactor.watch(self.fd.as_fd(), watcher)?;
+        self.watched.set(number).map_err(|_| Errno::EBUSY)
+    }
+
     fn close(&self) -> Result<()> {
         // Calls that are under way end; the descriptor of the host is closed with the last of them.
         self.closed.store(true, Ordering::Relaxed);
@@ -274,5 +283,13 @@ impl Endpoint for HostSocket {
             net::shutdown(&self.fd, net::Shutdown::Both).map_err(errno)?;
         }
         Ok(())
+    }
+}
+
+impl Drop for HostSocket {
+    fn drop(&mut self) {
+        if let Some(number) = self.watched.get() {
+            self.reactor.forget(*number);
+        }
     }
 }

@@ -10,7 +10,7 @@ use core::{
 use rumpkern::{
     Cred, File, FileType, Position, Stat, file::Ready, poll::Pollers, types::DeviceNumber,
 };
-use rumpuser::{Errno, Host, Instant, Result, Timespec};
+use rumpuser::{Errno, Event, Host, Instant, Result, Timespec};
 
 /// A protocol family, as `socket` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -311,11 +311,54 @@ pub trait Endpoint: Send + Sync {
     /// Waits until readiness may have changed since `ticket`, or `deadline`. `false` when it is over.
     fn wait(&self, ticket: u64, interest: Ready, deadline: Option<Instant>) -> bool;
 
+    /// Tells `watcher` as well, from now on, each time that readiness may have changed. There is no way back: once for each socket.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`; what the host says.
+    fn watch(&self, _watcher: Arc<dyn Watcher>) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
     /// The last descriptor is closed. `linger`: how long what is not sent may take; zero aborts.
     ///
     /// # Errors
     /// What the protocol says; the socket is gone all the same.
     fn close(&self) -> Result<()>;
+}
+
+/// Who wants to hear of a socket without a thread that waits for it: an executor of asynchronous tasks.
+pub trait Watcher: Send + Sync {
+    /// Readiness may have changed. Called by any thread, with no lock of a stack held; should be quick.
+    fn changed(&self);
+}
+
+/// An event that tells a [`Watcher`], too: what a family whose sockets have events keeps for a socket that is watched.
+pub struct Watched {
+    event: Arc<dyn Event>,
+    watcher: Arc<dyn Watcher>,
+}
+
+impl Watched {
+    /// Around the event that the socket had: who waits for it goes on.
+    #[must_use]
+    pub fn around(event: Arc<dyn Event>, watcher: Arc<dyn Watcher>) -> Arc<dyn Event> {
+        Arc::new(Self { event, watcher })
+    }
+}
+
+impl Event for Watched {
+    fn ticket(&self) -> u64 {
+        self.event.ticket()
+    }
+
+    fn wait(&self, ticket: u64, deadline: Option<Instant>) -> bool {
+        self.event.wait(ticket, deadline)
+    }
+
+    fn notify(&self) {
+        self.event.notify();
+        self.watcher.changed();
+    }
 }
 
 /// A socket as a file.
