@@ -1,4 +1,4 @@
-//! Threads of the kernel.
+//! Threads and tasks of the kernel.
 
 use crate::{Kernel, border::Border};
 use alloc::{boxed::Box, string::ToString, sync::Arc, vec::Vec};
@@ -6,7 +6,7 @@ use core::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
-use rumpuser::{Errno, Event, Host, Result, Thread, sync::Mutex};
+use rumpuser::{Errno, Event, Host, Instant, Result, Task, Thread, sync::Mutex};
 
 /// What a kernel thread sees of its own life.
 #[derive(Clone)]
@@ -48,10 +48,13 @@ pub(crate) struct Kthreads {
     running: Mutex<Vec<Running>>,
 }
 
-struct Running {
-    ending: Arc<AtomicBool>,
-    event: Arc<dyn Event>,
-    thread: Box<dyn Thread>,
+enum Running {
+    Thread {
+        ending: Arc<AtomicBool>,
+        event: Arc<dyn Event>,
+        thread: Box<dyn Thread>,
+    },
+    Task(Arc<dyn Task>),
 }
 
 impl Kthreads {
@@ -63,7 +66,7 @@ impl Kthreads {
         })
     }
 
-    /// Number of threads that were started and not stopped.
+    /// Number of threads and tasks that were started and not stopped.
     pub(crate) fn count(&self) -> usize {
         self.running.lock().len()
     }
@@ -87,7 +90,7 @@ impl Kthreads {
                 debug_assert!(ended.is_ok() || ended == Err(Errno::EIO));
             }),
         )?;
-        self.running.lock().push(Running {
+        self.running.lock().push(Running::Thread {
             ending,
             event,
             thread,
@@ -95,15 +98,41 @@ impl Kthreads {
         Ok(())
     }
 
-    /// Tells all threads to end and waits until they have.
+    /// Starts a task. A panic in it ends it, with a message.
+    pub(crate) fn task(
+        &self,
+        name: &str,
+        mut step: impl FnMut() -> Option<Instant> + Send + 'static,
+    ) -> Result<Arc<dyn Task>> {
+        let (border, label) = (self.border.clone(), name.to_string());
+        let mut ended = false;
+        let guarded = move || {
+            if ended {
+                return None;
+            }
+            let next = border.enter_as(&label, || Ok(step()));
+            ended = next.is_err();
+            next.unwrap_or(None)
+        };
+        let task = self.host.task(name, Box::new(guarded))?;
+        self.running.lock().push(Running::Task(task.clone()));
+        Ok(task)
+    }
+
+    /// Tells all threads and tasks to end and waits until they have.
     pub(crate) fn stop_all(&self) {
         let running = core::mem::take(&mut *self.running.lock());
-        for thread in &running {
-            thread.ending.store(true, Ordering::Release);
-            thread.event.notify();
+        for one in &running {
+            if let Running::Thread { ending, event, .. } = one {
+                ending.store(true, Ordering::Release);
+                event.notify();
+            }
         }
-        for thread in running {
-            thread.thread.join();
+        for one in running {
+            match one {
+                Running::Thread { thread, .. } => thread.join(),
+                Running::Task(task) => task.stop(),
+            }
         }
     }
 }
@@ -115,5 +144,18 @@ impl Kernel {
     /// `EAGAIN`.
     pub fn spawn(&self, name: &str, body: impl FnOnce(Life) + Send + 'static) -> Result<()> {
         self.inner.threads.spawn(name, body)
+    }
+
+    /// Starts a kernel task: `step` does what is to be done, and says when it has to be called again if nobody notifies the task
+    /// before. It must not wait. Shutdown ends it.
+    ///
+    /// # Errors
+    /// `EAGAIN`.
+    pub fn task(
+        &self,
+        name: &str,
+        step: impl FnMut() -> Option<Instant> + Send + 'static,
+    ) -> Result<Arc<dyn Task>> {
+        self.inner.threads.task(name, step)
     }
 }

@@ -65,7 +65,10 @@ pub fn component() -> Component {
             let upper: Arc<dyn Upper> = inet.clone();
             net.set_upper(&upper);
             net.add_family(Domain::Inet, Arc::new(Sockets(inet.clone(), Domain::Inet)))?;
-            kernel.spawn("inet", move |life| inet.run_clock(&life))
+            let clock = inet.clone();
+            let task = kernel.task("inet", move || clock.tick())?;
+            inet.set_clock(task);
+            Ok(())
         },
     }
 }

@@ -23,7 +23,7 @@ use rumpnet::{
     route::{self, Origin, Route},
 };
 use rumpuser::{
-    Errno, Event, Host, Instant, Result,
+    Errno, Event, Host, Instant, Result, Task,
     sync::{Mutex, MutexGuard},
 };
 
@@ -39,9 +39,9 @@ pub struct Inet {
     /// Notified when addresses come or go.
     pub(crate) addresses_changed: Arc<dyn Event>,
     inbox: Mutex<Batch>,
-    /// Wakes the thread of the clock.
-    clock: Mutex<Option<Arc<dyn Event>>>,
-    /// That thread is at work.
+    /// The task of the clock.
+    clock: Mutex<Option<Arc<dyn Task>>>,
+    /// It is at work.
     ticking: AtomicBool,
 }
 
@@ -161,7 +161,7 @@ pub struct Stack {
     wakes: Vec<Arc<dyn Event>>,
     /// Some socket's readiness has changed.
     changed: bool,
-    /// When the thread of the clock wakes.
+    /// When the task of the clock is due.
     armed: Option<Instant>,
 }
 
@@ -590,7 +590,7 @@ impl Inet {
         }
     }
 
-    /// Whether the thread of the clock has to wake earlier than it will. It may wake too early: deadlines mostly move back.
+    /// Whether the task of the clock has to run earlier than it will. It may run too early: deadlines mostly move back.
     fn rearm(&self, stack: &mut Stack) -> bool {
         let Some(deadline) = stack.deadline() else {
             return false;
@@ -602,35 +602,34 @@ impl Inet {
         true
     }
 
-    /// Whether something that was handed to the stack is left to the thread of the clock. Where one thread drives kernels, as in
+    /// Whether something that was handed to the stack is left to the task of the clock. Where one thread drives kernels, as in
     /// tests, all has been done and sent when this is `false`.
     #[must_use]
     pub fn is_busy(&self) -> bool {
-        // In this order: that thread looks at the inbox before it says that it is done.
+        // In this order: that task looks at the inbox before it says that it is done.
         self.ticking.load(Ordering::SeqCst) || !self.inbox.lock().is_empty()
     }
 
-    /// The thread of the clock: does what is due, until told to end.
-    pub(crate) fn run_clock(&self, life: &rumpkern::kthread::Life) {
-        *self.clock.lock() = Some(life.event().clone());
-        loop {
-            let ticket = life.event().ticket();
-            if life.ending() {
-                break;
+    /// A step of the clock's task: does what is due, and says when something is again.
+    pub(crate) fn tick(&self) -> Option<Instant> {
+        self.ticking.store(true, Ordering::SeqCst);
+        let armed = self.with(|stack| {
+            let now = stack.now;
+            if stack.armed.is_none_or(|armed| armed <= now) {
+                stack.clock();
+                stack.armed = stack.deadline();
             }
-            self.ticking.store(true, Ordering::SeqCst);
-            let armed = self.with(|stack| {
-                let now = stack.now;
-                if stack.armed.is_none_or(|armed| armed <= now) {
-                    stack.clock();
-                    stack.armed = stack.deadline();
-                }
-                stack.armed
-            });
-            self.ticking.store(false, Ordering::SeqCst);
-            life.event().wait(ticket, armed);
-        }
-        *self.clock.lock() = None;
+            stack.armed
+        });
+        self.ticking.store(false, Ordering::SeqCst);
+        armed
+    }
+
+    /// That task.
+    pub(crate) fn set_clock(&self, task: Arc<dyn Task>) {
+        *self.clock.lock() = Some(task.clone());
+        // Whoever had something for it before could not say so.
+        task.notify();
     }
 
     /// An interface of the kernel.

@@ -11,6 +11,7 @@
 //! | [`neighbor`] | link addresses of other hosts |
 //! | [`pcap`] | captures as files |
 //! | [`wire`] | a cable between two interfaces |
+//! | [`link`] | delay, loss and other faults of links |
 //! | [`ethernet`] | headers of Ethernet |
 //! | [`address`] | addresses of links, networks, sockets |
 //! | [`packet`] | a packet on its way through the layers |
@@ -32,6 +33,7 @@ pub mod capture;
 pub mod chain;
 pub mod ethernet;
 pub mod interface;
+pub mod link;
 pub mod neighbor;
 pub mod net;
 pub mod packet;

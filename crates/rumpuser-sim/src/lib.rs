@@ -2,7 +2,8 @@
 //!
 //! [`Sim`] is the host. Its threads are real, but exactly one runs at a time; at each wait the seed chooses the next. Time is
 //! virtual: when all threads wait, the clock jumps to the next deadline, and when nothing can end any of the waits, every thread
-//! panics with a report of who waits for what.
+//! panics with a report of who waits for what. Tasks ([`rumpuser::task`]) have no threads: whoever waits calls their steps, so that
+//! kernels whose work is done in tasks run on the one thread that uses them.
 //!
 //! [`MemDisk`] is a medium in memory that fails on demand, remembers which writes a power cut may still lose, and makes
 //! the images that such a cut can leave behind.
@@ -14,7 +15,6 @@
 //! | [`fault`] | [`Fault`]: which operations fail, and how |
 //! | [`crash`] | [`Loss`], [`History`], [`Replay`]: what a power cut leaves, at every point of a run |
 //! | [`slow`] | [`SlowDisk`]: a device whose transfers take (virtual) time, so that other threads run meanwhile |
-//! | [`rng`] | [`Rng`]: the generator behind every seeded choice |
 //!
 //! ```
 //! use rumpuser::{Clock, Threads};
@@ -29,7 +29,6 @@
 pub mod crash;
 pub mod disk;
 pub mod fault;
-pub mod rng;
 pub mod sim;
 pub mod slow;
 mod store;
@@ -37,6 +36,6 @@ mod store;
 pub use crash::{History, Loss, Replay};
 pub use disk::{Counters, MemDisk};
 pub use fault::{Fault, Operation};
-pub use rng::Rng;
+pub use rumpuser::Rng;
 pub use sim::{Options, Sim};
 pub use slow::SlowDisk;

@@ -1,9 +1,10 @@
-//! The host: virtual time, seeded randomness, threads that pass one baton.
+//! The host: virtual time, seeded randomness, threads that pass one baton, tasks that need none.
 
 use crate::Rng;
 use rumpuser::{
-    Clock, Console, Errno, Instant, Params, Random, Result, Threads, Timespec,
+    Clock, Console, Errno, Instant, Params, Random, Result, Task, Threads, Timespec,
     sync::{Mutex, MutexGuard},
+    task::Step,
 };
 use std::{
     collections::HashMap,
@@ -70,6 +71,7 @@ struct State {
     schedule: Rng,
     random: Rng,
     threads: Vec<Slot>,
+    tasks: Tasks,
     by_id: HashMap<ThreadId, usize>,
     /// Who holds the baton.
     running: usize,
@@ -104,6 +106,12 @@ enum Status {
     },
 }
 
+/// Who goes on.
+enum Chosen {
+    Thread(usize),
+    Task(usize),
+}
+
 impl Sim {
     /// A host that behaves as `seed` says.
     #[must_use]
@@ -134,6 +142,7 @@ impl Sim {
                 status: Status::Ready,
                 handle: first,
             }],
+            tasks: Tasks::default(),
             running: 0,
             switches: 0,
             fingerprint: 0xcbf2_9ce4_8422_2325,
@@ -201,7 +210,7 @@ impl Shared {
     /// Gives the baton to whom the seed chooses, and waits to get it back. The status of `me` says when that may be.
     fn pass_baton<'a>(&'a self, mut state: MutexGuard<'a, State>, me: usize) {
         self.refuse_if_stuck(&state);
-        self.choose_next(&mut state);
+        state = self.choose_next(state);
         let mut last_switch = (state.switches, std::time::Instant::now());
         while state.running != me && state.stuck.is_none() {
             drop(state);
@@ -223,49 +232,50 @@ impl Shared {
         }
     }
 
-    fn choose_next(&self, state: &mut State) {
-        state.now += COST_OF_WAIT;
-        state.end_overdue_waits();
-        let mut ready = state.ready();
-        if ready.is_empty() {
-            let deadline = |slot: &Slot| match slot.status {
-                Status::Waiting { deadline, .. } => deadline,
-                _ => None,
-            };
-            if let Some(next) = state.threads.iter().filter_map(deadline).min() {
-                state.now = state.now.max(next.0);
-                state.end_overdue_waits();
-                ready = state.ready();
+    /// Gives the baton to a thread that can go on, after the steps of the tasks that the seed puts before it.
+    fn choose_next<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let start = std::time::Instant::now();
+        let mut steps = 0_u64;
+        loop {
+            state.now += COST_OF_WAIT;
+            if state.end_overdue_waits() == 0 {
+                let next = state.next_deadline();
+                state.now = next.map_or(state.now, |next| state.now.max(next.0));
+                if state.end_overdue_waits() == 0 {
+                    if state.some_live() {
+                        let report = state.report(&self.options, "deadlock");
+                        state.stop(report);
+                    }
+                    return state;
+                }
             }
-        }
-        if ready.is_empty() {
-            if state
-                .threads
-                .iter()
-                .any(|slot| !matches!(slot.status, Status::Ended { .. }))
-            {
-                let report = state.report(&self.options, "deadlock");
+            match state.choose() {
+                Chosen::Thread(next) => {
+                    state.running = next;
+                    state.switches += 1;
+                    state.record(next as u64);
+                    state.threads[next].handle.unpark();
+                    return state;
+                }
+                Chosen::Task(task) => {
+                    state.record(1 << 32 | task as u64);
+                    state = self.step(state, task);
+                }
+            }
+            steps += 1;
+            if steps.is_multiple_of(1 << 16) && start.elapsed() > self.options.patience {
+                let report = state.report(&self.options, "no thread can go on, only tasks");
                 state.stop(report);
+                return state;
             }
-            return;
         }
-        let next = ready[state.schedule.below(ready.len() as u64) as usize];
-        state.running = next;
-        state.switches += 1;
-        for part in [next as u64, state.now] {
-            state.fingerprint = (state.fingerprint ^ part).wrapping_mul(0x0100_0000_01b3);
-        }
-        state.threads[next].handle.unpark();
     }
 }
 
 impl State {
-    fn ready(&self) -> Vec<usize> {
-        let ready = |&index: &usize| self.threads[index].status == Status::Ready;
-        (0..self.threads.len()).filter(ready).collect()
-    }
-
-    fn end_overdue_waits(&mut self) {
+    /// Ends waits whose time is over; how many threads and tasks can go on.
+    fn end_overdue_waits(&mut self) -> usize {
+        let mut count = 0;
         for slot in &mut self.threads {
             if let Status::Waiting {
                 deadline: Some(deadline),
@@ -275,6 +285,46 @@ impl State {
             {
                 slot.status = Status::Ready;
             }
+            count += usize::from(slot.status == Status::Ready);
+        }
+        count + self.tasks.due(Instant(self.now))
+    }
+
+    /// When the next wait is over.
+    fn next_deadline(&self) -> Option<Instant> {
+        let deadline = |slot: &Slot| match slot.status {
+            Status::Waiting { deadline, .. } => deadline,
+            _ => None,
+        };
+        let threads = self.threads.iter().filter_map(deadline).min();
+        threads.into_iter().chain(self.tasks.deadline()).min()
+    }
+
+    fn some_live(&self) -> bool {
+        let ended = |slot: &Slot| matches!(slot.status, Status::Ended { .. });
+        !self.threads.iter().all(ended)
+    }
+
+    /// Who of those that can go on does so.
+    fn choose(&mut self) -> Chosen {
+        let now = Instant(self.now);
+        let ready = |slot: &&Slot| slot.status == Status::Ready;
+        let threads = self.threads.iter().filter(ready).count();
+        let count = threads + self.tasks.due(now);
+        let choice = self.schedule.below(count as u64) as usize;
+        match choice.checked_sub(threads) {
+            Some(task) => Chosen::Task(self.tasks.nth_due(task, now)),
+            None => {
+                let ready = self.threads.iter().enumerate();
+                let mut ready = ready.filter(|(_, slot)| slot.status == Status::Ready);
+                Chosen::Thread(ready.nth(choice).map_or(0, |(index, _)| index))
+            }
+        }
+    }
+
+    fn record(&mut self, who: u64) {
+        for part in [who, self.now] {
+            self.fingerprint = (self.fingerprint ^ part).wrapping_mul(0x0100_0000_01b3);
         }
     }
 
@@ -314,6 +364,7 @@ impl State {
                 Status::Ended { panicked: true } => write!(text, "\n  {name}: has panicked"),
             };
         }
+        self.tasks.report(&mut text);
         text
     }
 }
@@ -390,6 +441,17 @@ impl Threads for Sim {
         }))
     }
 
+    fn task(&self, name: &str, step: Step) -> Result<Arc<dyn Task>> {
+        let mut state = self.shared.state.lock();
+        if state.refused > 0 {
+            state.refused -= 1;
+            return Err(Errno::EAGAIN);
+        }
+        let index = state.tasks.add(name, step);
+        drop(state);
+        Ok(Arc::new(Handle::new(&self.shared, index)))
+    }
+
     fn event(&self) -> Arc<dyn rumpuser::Event> {
         let mut state = self.shared.state.lock();
         state.events += 1;
@@ -413,7 +475,11 @@ impl Threads for Sim {
     }
 
     fn current(&self) -> u64 {
-        self.shared.me(&self.shared.state.lock()) as u64 + 1
+        let state = self.shared.state.lock();
+        match state.tasks.running() {
+            Some(task) => 1 << 32 | task as u64,
+            None => self.shared.me(&state) as u64 + 1,
+        }
     }
 }
 
@@ -440,7 +506,7 @@ fn live(shared: &Shared, index: usize, body: Box<dyn FnOnce() + Send>) {
         }
     }
     if state.stuck.is_none() {
-        shared.choose_next(&mut state);
+        drop(shared.choose_next(state));
     }
 }
 
@@ -481,6 +547,7 @@ impl rumpuser::Event for Event {
 
     fn wait(&self, ticket: u64, deadline: Option<Instant>) -> bool {
         let mut state = self.shared.state.lock();
+        state.tasks.must_not_wait();
         let me = self.shared.me(&state);
         if self.ticket() <= ticket {
             let event = self.number;
@@ -507,6 +574,10 @@ impl rumpuser::Event for Event {
         }
     }
 }
+
+mod task;
+
+use task::{Handle, Tasks};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,9 @@
 //! What a kernel asks of its host besides block devices and frames.
 
-use crate::Result;
+use crate::{
+    Result,
+    task::{self, Step, Task},
+};
 use alloc::{boxed::Box, string::String, sync::Arc};
 use core::time::Duration;
 
@@ -88,6 +91,14 @@ pub trait Threads {
     /// # Errors
     /// `EAGAIN` when the host has no room for one more.
     fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> Result<Box<dyn Thread>>;
+
+    /// Starts a task named `name`, with a first step soon. A host that simulates needs no thread for it.
+    ///
+    /// # Errors
+    /// `EAGAIN` when the host has no room for one more.
+    fn task(&self, name: &str, step: Step) -> Result<Arc<dyn Task>> {
+        task::threaded(self, name, step)
+    }
 
     /// A new event count.
     fn event(&self) -> Arc<dyn Event>;

@@ -11,6 +11,8 @@
 //! | [`block`] | [`BlockDevice`] |
 //! | [`checksum`] | what a machine may have an instruction for |
 //! | [`civil`] | dates, for formats that keep them |
+//! | [`task`] | work that is done in steps |
+//! | [`rng`] | [`Rng`]: the generator behind every seeded choice |
 //! | [`sync`] | inline locks, held for a moment and never across a wait |
 //! | [`sleep`] | sleep locks, which may be held across I/O |
 //!
@@ -25,9 +27,13 @@ pub mod checksum;
 pub mod civil;
 pub mod errno;
 pub mod host;
+pub mod rng;
 pub mod sleep;
 pub mod sync;
+pub mod task;
 
 pub use block::BlockDevice;
 pub use errno::{Errno, Result};
 pub use host::{Clock, Console, Event, Host, Instant, Params, Random, Thread, Threads, Timespec};
+pub use rng::Rng;
+pub use task::Task;

@@ -214,3 +214,73 @@ fn messages_and_parameters() {
     let host: Arc<dyn rumpuser::Host> = sim;
     assert_eq!(host.host_name(), "sim");
 }
+
+/// A task that notes when it is called, until its time is over.
+fn ticking(sim: &Arc<Sim>, every: Duration) -> (Arc<dyn Task>, Arc<Mutex<Vec<u64>>>) {
+    let log = Arc::new(Mutex::new(vec![]));
+    let (sim2, log2) = (sim.clone(), log.clone());
+    let step = move || {
+        let now = sim2.monotonic();
+        log2.lock().push(now.0 / 1_000_000);
+        Some(now.after(every))
+    };
+    (sim.task("ticking", Box::new(step)).unwrap(), log)
+}
+
+#[test]
+fn tasks_run_in_waits_and_end() {
+    let sim = Sim::new(3);
+    let (task, log) = ticking(&sim, Duration::from_millis(10));
+    sim.sleep(Duration::from_millis(35));
+    assert_eq!(*log.lock(), [0, 10, 20, 30]);
+    task.notify();
+    sim.sleep(Duration::from_millis(2));
+    assert_eq!(*log.lock(), [0, 10, 20, 30, 35]);
+    task.stop();
+    task.stop();
+    task.notify();
+    sim.sleep(Duration::from_secs(1));
+    assert_eq!(log.lock().len(), 5);
+    assert_eq!(Arc::strong_count(&log), 1, "a step that ended is dropped");
+}
+
+#[test]
+fn tasks_and_threads_in_the_order_of_the_seed() {
+    let run = |seed| {
+        let sim = Sim::new(seed);
+        let order = Arc::new(Mutex::new(vec![]));
+        let tasks: Vec<_> = (0..4)
+            .map(|n| {
+                let order = order.clone();
+                let step = move || {
+                    order.lock().push(n);
+                    None
+                };
+                sim.task("one", Box::new(step)).unwrap()
+            })
+            .collect();
+        sim.sleep(Duration::from_millis(1));
+        let ids: Vec<_> = tasks.iter().map(|task| task.notify()).collect();
+        assert_eq!(ids.len(), 4);
+        sim.sleep(Duration::from_millis(1));
+        let order = order.lock().clone();
+        assert_eq!(order.len(), 8);
+        (order, sim.fingerprint())
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7).0, run(8).0);
+}
+
+#[test]
+#[should_panic(expected = "the task lazy waits")]
+fn a_task_must_not_wait() {
+    let sim = Sim::new(3);
+    let sim2 = sim.clone();
+    let step = move || {
+        sim2.sleep(Duration::from_millis(1));
+        None
+    };
+    let _task = sim.task("lazy", Box::new(step)).unwrap();
+    sim.pause();
+    sim.pause();
+}

@@ -1,4 +1,4 @@
-//! The generator behind every seeded choice.
+//! The generator behind every seeded choice. It is no source of secrets.
 
 /// xoshiro256** 1.0 (Blackman and Vigna, 2018), its state filled from the seed by SplitMix64, as its authors advise.
 ///
@@ -11,7 +11,7 @@ impl Rng {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut state = seed;
-        Self(std::array::from_fn(|_| split_mix(&mut state)))
+        Self(core::array::from_fn(|_| split_mix(&mut state)))
     }
 
     /// 64 bits.
@@ -59,6 +59,7 @@ fn split_mix(state: &mut u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
 
     #[test]
     fn published_sequences() {
