@@ -67,11 +67,20 @@ pub struct Complaint {
 }
 
 /// How many errors may be sent (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Limit {
     /// Errors that may be sent, and since when.
     tokens: u32,
     since: Instant,
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self {
+            tokens: BURST,
+            since: Instant::default(),
+        }
+    }
 }
 
 impl Limit {

@@ -456,8 +456,12 @@ impl Stack {
         };
         let mtu = usize::try_from(path.mtu).unwrap_or(usize::MAX);
         bump(&mut self.counters.ip_forwarded);
-        let large = packet.meta.segment > 0 && self.offloads(&path, Features::LARGE);
-        if packet.len() > mtu && !large {
+        // A large packet of TCP leaves in segments, if its device does not take it whole.
+        let len = match packet.meta.segment {
+            0 => packet.len(),
+            segment => large_len(&mut packet, header.len, segment),
+        };
+        if len > mtu {
             if header.dont_fragment {
                 let next = u16::try_from(mtu).unwrap_or(u16::MAX);
                 self.icmp_forward_error(&header, &packet, icmp::Unreachable::TooBig(next));
@@ -490,6 +494,15 @@ impl Stack {
             }
         }
     }
+}
+
+/// Bytes of each segment that a large packet of TCP stands for, with its headers.
+fn large_len(packet: &mut Packet, header: usize, segment: u16) -> usize {
+    let offset = header.saturating_add(12);
+    let bytes = packet.pull(offset.saturating_add(1));
+    let tcp = bytes.and_then(|bytes| bytes.get(offset)).copied();
+    let tcp = usize::from(tcp.unwrap_or(0) >> 4).saturating_mul(4);
+    header.saturating_add(tcp).saturating_add(segment.into())
 }
 
 /// Takes one hop off a header, and mends its checksum (RFC 1624).

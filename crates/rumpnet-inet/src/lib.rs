@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`stack`] | the state behind one lock, and who works on it |
 //! | [`config`] | addresses, routes, neighbours: [`KernelInet`] |
-//! | [`ipv4`], [`ip`], [`reassembly`], [`checksum`] | headers of IPv4; input, output, forwarding; fragments |
+//! | [`ipv4`], [`ip`], [`reassembly`] | headers of IPv4; input, output, forwarding; fragments |
 //! | [`network`] | the contract of IPv6, which is another crate |
 //! | `arp`, [`icmp`] | link addresses; errors and echo |
 //! | `udp`, `raw`, `datagram` | the sockets of UDP and of raw packets; what they share |
@@ -22,7 +22,6 @@
 extern crate alloc;
 
 mod arp;
-pub mod checksum;
 pub mod config;
 mod datagram;
 pub mod icmp;
@@ -39,6 +38,7 @@ mod tcp_table;
 mod udp;
 
 pub use config::KernelInet;
+pub use rumpnet::checksum;
 pub use stack::Inet;
 
 use alloc::{boxed::Box, sync::Arc};

@@ -3,6 +3,7 @@
 use crate::{
     MacAddr, Packet,
     capture::{Taps, Way},
+    offload,
 };
 use alloc::{
     collections::VecDeque,
@@ -273,15 +274,32 @@ impl Ifnet {
         self.queue.lock().clear();
     }
 
-    /// Puts a frame into the queue; [`flush`](Self::flush) sends it.
+    /// Puts a frame into the queue; [`flush`](Self::flush) sends it. What is left to the device and it does not do is done here.
     pub fn enqueue(&self, frame: Packet) {
-        let mut queue = self.queue.lock();
-        if !self.is_up() || queue.len() >= QUEUE {
-            drop(queue);
-            self.sent.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
+        if offload::fits(&frame, self.features) {
+            self.put(core::iter::once(frame));
+        } else {
+            let header = match self.link {
+                Link::Ethernet(_) => crate::ethernet::HEADER,
+                Link::Loopback | Link::Point => 0,
+            };
+            let mut frames = Batch::new();
+            if offload::fit(frame, header, self.features, &mut frames).is_none() {
+                self.sent.dropped.fetch_add(1, Ordering::Relaxed);
+            }
+            self.put(frames.into_iter());
         }
-        queue.push_back(frame);
+    }
+
+    fn put(&self, frames: impl Iterator<Item = Packet>) {
+        let mut queue = self.queue.lock();
+        for frame in frames {
+            if !self.is_up() || queue.len() >= QUEUE {
+                self.sent.dropped.fetch_add(1, Ordering::Relaxed);
+            } else {
+                queue.push_back(frame);
+            }
+        }
     }
 
     /// Sends what is in the queue. If a thread is sending already, that one sends it: frames keep their order, and a frame that

@@ -15,6 +15,8 @@
 //! | [`ethernet`] | headers of Ethernet |
 //! | [`address`] | addresses of links, networks, sockets |
 //! | [`packet`] | a packet on its way through the layers |
+//! | [`offload`] | what a device does not do for the stack |
+//! | [`checksum`](mod@checksum) | the sum of IP, UDP and TCP |
 //! | [`chain`] | payload that is not copied |
 #![no_std]
 #![forbid(unsafe_code)]
@@ -31,11 +33,13 @@ pub mod address;
 pub mod calls;
 pub mod capture;
 pub mod chain;
+pub mod checksum;
 pub mod ethernet;
 pub mod interface;
 pub mod link;
 pub mod neighbor;
 pub mod net;
+pub mod offload;
 pub mod packet;
 pub mod pcap;
 pub mod route;

@@ -227,7 +227,10 @@ impl Shared {
     }
 
     fn refuse_if_stuck(&self, state: &State) {
-        if let Some(report) = &state.stuck {
+        // What is dropped on the way out of the first panic must not panic again.
+        if let Some(report) = &state.stuck
+            && !thread::panicking()
+        {
             panic!("{report}");
         }
     }

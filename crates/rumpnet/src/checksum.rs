@@ -1,8 +1,8 @@
 //! The Internet checksum (RFC 1071) over packets.
 
+use crate::Packet;
 use core::net::IpAddr;
 use internet_checksum::Checksum;
-use rumpnet::Packet;
 
 /// Begins a transport checksum with the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1). `len` counts the transport header.
 #[must_use]
