@@ -3,7 +3,7 @@
 use crate::{
     Result, dependencies,
     drivers::{self, FILE_SYSTEMS, FileSystem},
-    fuzz, images, tools,
+    fuzz, images, pjdfstest, tools,
 };
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -20,7 +20,8 @@ pub(crate) fn test(fs: Option<&str>) -> Result<()> {
         let targets = [&targets[..], privileged()].concat();
         let example = example();
         let example = ["--manifest-path", &example, "--target-dir", EXAMPLE_TARGET];
-        return cargo_test(&[&["--workspace", "--doc"], &example, &targets]);
+        let tested = cargo_test(&[&["--workspace", "--doc"], &example, &targets]);
+        return both(tested, posix(None));
     };
     let known: Vec<&str> = FILE_SYSTEMS.iter().map(|fs| fs.name).collect();
     let Some(FileSystem {
@@ -38,7 +39,28 @@ pub(crate) fn test(fs: Option<&str>) -> Result<()> {
     }
     let driver = format!("rumpfs-{name}");
     let crossing = ["--package", "rump-tests", "--package", "rump", "--", name];
-    cargo_test(&[&["--package", &driver], &crossing])
+    let tested = cargo_test(&[&["--package", &driver], &crossing]);
+    match pjdfstest::covers(name) {
+        true => both(tested, posix(Some(name))),
+        false => tested,
+    }
+}
+
+/// Asks mounts what POSIX says, where this process can mount.
+fn posix(fs: Option<&str>) -> Result<()> {
+    if pjdfstest::possible() {
+        return pjdfstest::run(fs, &[]);
+    }
+    println!("pjdfstest is left out: run as root where there is FUSE for it");
+    Ok(())
+}
+
+/// The failures of both.
+fn both(one: Result<()>, other: Result<()>) -> Result<()> {
+    match (one, other) {
+        (Err(one), Err(other)) => Err(format!("{one}\n{other}")),
+        (one, other) => one.and(other),
+    }
 }
 
 /// The manifest of the example, which is built from outside as the drivers of others are.

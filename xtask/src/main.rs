@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask images | test | crash | faults | hostile | fuzz | bench | ci`.
+//! Project automation: `cargo xtask images | test | crash | faults | hostile | pjdfstest | fuzz | bench | ci`.
 
 mod bench;
 mod ci;
@@ -6,6 +6,7 @@ mod dependencies;
 mod drivers;
 mod fuzz;
 mod images;
+mod pjdfstest;
 mod tools;
 
 use clap::{Parser, Subcommand};
@@ -89,6 +90,15 @@ enum Command {
         #[arg(long, value_name = "IMAGE[:CASE]")]
         image: Option<String>,
     },
+    /// Ask mounts of every driver that writes what POSIX says of files: the crate pjdfstest. Needs root and FUSE.
+    Pjdfstest {
+        /// Only a driver (ext2fs, ffs, tmpfs) or a kind of volume (ext4, ufs2-log).
+        #[arg(long, value_name = "NAME")]
+        fs: Option<String>,
+        /// Only tests whose names contain one of these.
+        #[arg(value_name = "PATTERN")]
+        patterns: Vec<String>,
+    },
     /// Let libFuzzer look for broken images that do harm. Needs a nightly toolchain and cargo-fuzz.
     Fuzz {
         /// A program of fuzz/fuzz_targets/.
@@ -143,6 +153,7 @@ fn main() -> ExitCode {
             seed,
             image,
         } => ci::hostile(&fs, cases, seed, image.as_deref()),
+        Command::Pjdfstest { fs, patterns } => pjdfstest::run(fs.as_deref(), &patterns),
         Command::Fuzz {
             target,
             minutes,

@@ -30,7 +30,8 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-fn path() -> String {
+/// Where programs are looked for.
+pub(crate) fn path() -> String {
     format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default())
 }
 
