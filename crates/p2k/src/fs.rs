@@ -3,7 +3,7 @@
 use crate::{
     attr::{attributes, decode_device, errno, file_type, from_system, set_time},
     caller::as_caller,
-    nodes::Nodes,
+    nodes::{Nodes, Place},
     opens::Opens,
 };
 use fuser::{
@@ -142,27 +142,49 @@ impl Server {
     }
 
     fn call<R>(&self, request: &Request, body: impl FnOnce(&Proc) -> Result<R>) -> Result<R> {
-        as_caller(&self.proc, self.number, request, body)
+        // Within the kernel to the end: what `body` drops may end the last use of a file.
+        as_caller(&self.proc, self.number, request, |proc| {
+            proc.enter(|| body(proc))
+        })
     }
 
     fn vnode(&self, node: INodeNo) -> Result<Vnode> {
+        let root = self.nodes.root();
         match self.nodes.get(node.0) {
-            // A handle of a file that the host has forgotten (NFS).
-            Err(Errno::ESTALE) => match self.nodes.ino_of(node.0) {
-                Some(ino) => {
-                    let vnode = self.proc.vfs_vget(self.nodes.root(), ino)?;
-                    let linked = self.proc.vop_getattr(&vnode)?.nlink > 0;
-                    linked.then_some(vnode).ok_or(Errno::ESTALE)
-                }
-                None => Err(Errno::ESTALE),
-            },
-            found => found,
+            Place::Held(vnode) => Ok(vnode),
+            Place::Known(ino) => self.proc.vfs_vget(root, ino),
+            Place::Unknown(ino) => {
+                let vnode = self.proc.vfs_vget(root, ino)?;
+                let linked = self.proc.vop_getattr(&vnode)?.nlink > 0;
+                linked.then_some(vnode).ok_or(Errno::ESTALE)
+            }
+            Place::Nowhere => Err(Errno::ESTALE),
         }
     }
 
+    /// What `name` leads to, before `change` takes the name away; if that was its last one it stays as it is while the host knows it.
+    fn losing_name(
+        &self,
+        proc: &Proc,
+        (dir, name): (&Vnode, &OsStr),
+        change: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        if !self.nodes.by_number() {
+            return change();
+        }
+        let loser = proc.vop_lookup(dir, name.as_bytes());
+        change()?;
+        if let Ok(loser) = loser
+            && !proc.vop_getattr(&loser).is_ok_and(|stat| stat.nlink > 0)
+        {
+            self.nodes.hold(&loser);
+        }
+        Ok(())
+    }
+
     /// The vnode of an entry, counted as looked up.
-    fn entry(&self, proc: &Proc, vnode: Vnode) -> Result<Entry> {
-        let stat = proc.vop_getattr(&vnode)?;
+    fn entry(&self, proc: &Proc, vnode: &Vnode) -> Result<Entry> {
+        let stat = proc.vop_getattr(vnode)?;
         let number = self.nodes.count(vnode);
         Ok(Entry {
             attributes: attributes(&stat, number),
@@ -210,7 +232,7 @@ impl Server {
         self.call(request, |proc| {
             let dir = self.vnode(parent)?;
             let made = proc.vop_create(&dir, name.as_bytes(), new)?;
-            self.entry(proc, made)
+            self.entry(proc, &made)
         })
     }
 
@@ -329,7 +351,7 @@ impl Filesystem for Server {
         let found = self.call(request, |proc| {
             let dir = self.vnode(parent)?;
             let found = proc.vop_lookup(&dir, name.as_bytes())?;
-            self.entry(proc, found)
+            self.entry(proc, &found)
         });
         let timeout = self.options.negative_timeout;
         if let Err(Errno::ENOENT) = found
@@ -444,14 +466,18 @@ impl Filesystem for Server {
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let done = self.call(request, |proc| {
-            proc.vop_remove(&self.vnode(parent)?, name.as_bytes())
+            let dir = self.vnode(parent)?;
+            self.losing_name(proc, (&dir, name), || {
+                proc.vop_remove(&dir, name.as_bytes())
+            })
         });
         answer!(reply, done, () => reply.ok());
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let done = self.call(request, |proc| {
-            proc.vop_rmdir(&self.vnode(parent)?, name.as_bytes())
+            let dir = self.vnode(parent)?;
+            self.losing_name(proc, (&dir, name), || proc.vop_rmdir(&dir, name.as_bytes()))
         });
         answer!(reply, done, () => reply.ok());
     }
@@ -493,7 +519,12 @@ impl Filesystem for Server {
         how.set(calls::RenameFlags::NOREPLACE, keep);
         let done = self.call(request, |proc| {
             let (from, to) = (self.vnode(parent)?, self.vnode(new_parent)?);
-            proc.vop_rename((&from, name.as_bytes()), (&to, new_name.as_bytes()), how)
+            let rename =
+                || proc.vop_rename((&from, name.as_bytes()), (&to, new_name.as_bytes()), how);
+            if exchange || keep {
+                return rename();
+            }
+            self.losing_name(proc, (&to, new_name), rename)
         });
         match done {
             // rename(2): a flag that the file system does not know.
@@ -513,7 +544,7 @@ impl Filesystem for Server {
         let linked = self.call(request, |proc| {
             let (vnode, dir) = (self.vnode(node)?, self.vnode(new_parent)?);
             proc.vop_link(&dir, new_name.as_bytes(), &vnode)?;
-            self.entry(proc, vnode)
+            self.entry(proc, &vnode)
         });
         match linked {
             // link(2): the file system has no hard links.
@@ -560,7 +591,7 @@ impl Filesystem for Server {
                 made => made?,
             };
             let file = proc.vop_open(&vnode, Self::open_flags(flags))?;
-            Ok((self.entry(proc, vnode)?, file))
+            Ok((self.entry(proc, &vnode)?, file))
         });
         answer!(reply, made, (entry, file) => {
             let number = self.opens.put(file);
@@ -636,9 +667,9 @@ impl Filesystem for Server {
     ) {
         let closed = match self.opens.take(file.0) {
             Some(file) => self.call(request, |proc| {
-                let closed = proc.vop_close(&file);
-                self.let_go(file);
-                closed
+                // Its last use ends within the kernel.
+                let file = file;
+                proc.vop_close(&file)
             }),
             None => Ok(()),
         };
@@ -706,7 +737,7 @@ impl Filesystem for Server {
             let (all, mut taken) = (entries.len(), 0);
             for entry in entries {
                 let counted = match entry.vnode {
-                    Some(Ok(vnode)) => self.call(request, |proc| self.entry(proc, vnode)),
+                    Some(Ok(vnode)) => self.call(request, |proc| self.entry(proc, &vnode)),
                     Some(Err(error)) => Err(error),
                     None => Err(Errno::ENOENT),
                 };

@@ -1,6 +1,5 @@
 //! The files that the host knows: node ids, and how often each was looked up.
 
-use rumpuser::Errno;
 use rumpvfs::vop::Vnode;
 use std::{
     collections::HashMap,
@@ -40,17 +39,32 @@ impl Hasher for Spread {
 
 type Table = HashMap<u64, Node, BuildHasherDefault<Spread>>;
 
-/// A file that the host knows. It stays in use, so that its number is not used again and its data stays when its last name goes.
+/// A file that the host knows.
 struct Node {
-    vnode: Vnode,
+    /// Kept in use where its number would not lead to it.
+    vnode: Option<Vnode>,
     /// Lookups that the host has not forgotten.
     lookups: u64,
 }
 
-/// The files that the host knows.
+/// What a node id leads to.
+pub(crate) enum Place {
+    /// A file that is in use.
+    Held(Vnode),
+    /// The inode of this number, which the host knows to be in use.
+    Known(u64),
+    /// An inode number from a handle that is older than what the host remembers (NFS): it may have been freed.
+    Unknown(u64),
+    /// The number tells nothing.
+    Nowhere,
+}
+
+/// The files that the host knows: all that it has ever looked up, until it is short of memory. So no more is kept of a file than its
+/// number, by which the kernel finds it again.
 ///
-/// A node id is the inode number. Where a format makes numbers up from places of directory entries, a renamed file gets another number
-/// while the host knows it by the old one: it keeps its node id, and a newcomer with that number gets a made-up one.
+/// A file without a name [is held](Nodes::hold): its number would be used again. Where a format makes numbers up from places of directory
+/// entries all are held. A renamed file gets another number there while the host knows it by the old one: it keeps its node id, and a
+/// newcomer with that number gets a made-up one.
 pub(crate) struct Nodes {
     root: Vnode,
     tables: Vec<Mutex<Table>>,
@@ -84,29 +98,36 @@ impl Nodes {
         &self.tables[at]
     }
 
-    /// The vnode of a node id.
-    ///
-    /// # Errors
-    /// `ESTALE` when the host does not know it.
-    pub(crate) fn get(&self, id: u64) -> Result<Vnode, Errno> {
+    /// What a node id leads to.
+    pub(crate) fn get(&self, id: u64) -> Place {
         if id == ROOT {
-            return Ok(self.root.clone());
+            return Place::Held(self.root.clone());
         }
-        let table = lock(self.table(id));
-        table
-            .get(&id)
-            .map(|node| node.vnode.clone())
-            .ok_or(Errno::ESTALE)
+        let node = lock(self.table(id)).get(&id).map(|node| node.vnode.clone());
+        match node {
+            Some(Some(vnode)) => Place::Held(vnode),
+            Some(None) => Place::Known(self.swapped(id)),
+            None if self.by_vnode.is_none() => Place::Unknown(self.swapped(id)),
+            None => Place::Nowhere,
+        }
+    }
+
+    /// Whether files can lose what their numbers mean, so that those without a name must be [held](Self::hold).
+    pub(crate) fn by_number(&self) -> bool {
+        self.by_vnode.is_none()
+    }
+
+    /// Keeps a file in use from now on if the host knows it.
+    pub(crate) fn hold(&self, vnode: &Vnode) {
+        let id = self.swapped(vnode.ino());
+        if let Some(node) = lock(self.table(id)).get_mut(&id) {
+            node.vnode = Some(vnode.clone());
+        }
     }
 
     /// The root directory.
     pub(crate) fn root(&self) -> &Vnode {
         &self.root
-    }
-
-    /// The inode number of a node id that nothing may be known of, if node ids tell that.
-    pub(crate) fn ino_of(&self, id: u64) -> Option<u64> {
-        self.by_vnode.is_none().then(|| self.swapped(id))
     }
 
     /// The root directory has node id 1; whatever has that number has the root's.
@@ -125,25 +146,23 @@ impl Nodes {
     }
 
     /// Counts a lookup and gives the node id.
-    pub(crate) fn count(&self, vnode: Vnode) -> u64 {
+    pub(crate) fn count(&self, vnode: &Vnode) -> u64 {
         if vnode.id() == self.root.id() {
             return ROOT;
         }
-        let id = match &self.by_vnode {
-            None => self.swapped(vnode.ino()),
-            Some(by_vnode) => {
-                // Held until the lookup is counted: a `forget` of the last one may be on its way.
-                let mut by_vnode = lock(by_vnode);
-                let id = self.id_by_vnode(&mut by_vnode, &vnode);
-                self.enter(id, vnode);
-                return id;
-            }
+        let Some(by_vnode) = &self.by_vnode else {
+            let id = self.swapped(vnode.ino());
+            self.enter(id, None);
+            return id;
         };
-        self.enter(id, vnode);
+        // Locked until the lookup is counted: a `forget` of the last one may be on its way.
+        let mut by_vnode = lock(by_vnode);
+        let id = self.id_by_vnode(&mut by_vnode, vnode);
+        self.enter(id, Some(vnode.clone()));
         id
     }
 
-    fn enter(&self, id: u64, vnode: Vnode) {
+    fn enter(&self, id: u64, vnode: Option<Vnode>) {
         let mut table = lock(self.table(id));
         let node = table.entry(id).or_insert(Node { vnode, lookups: 0 });
         node.lookups += 1;
@@ -165,7 +184,7 @@ impl Nodes {
         id
     }
 
-    /// Takes lookups back. Gives the vnode when none is left: its last use may end here, which is to be done in the kernel.
+    /// Takes lookups back. Gives the vnode, if it was held, when none is left: its last use may end here, which is to be done in the kernel.
     pub(crate) fn forget(&self, id: u64, lookups: u64) -> Option<Vnode> {
         let mut by_vnode = self.by_vnode.as_ref().map(lock);
         let mut table = lock(self.table(id));
@@ -174,18 +193,18 @@ impl Nodes {
         if node.lookups > 0 {
             return None;
         }
-        let node = table.remove(&id)?;
+        let vnode = table.remove(&id)?.vnode?;
         if let Some(by_vnode) = &mut by_vnode {
-            by_vnode.ids.remove(&node.vnode.id());
+            by_vnode.ids.remove(&vnode.id());
         }
-        Some(node.vnode)
+        Some(vnode)
     }
 
     /// Forgets everything.
     pub(crate) fn clear(&self) -> Vec<Vnode> {
         let mut all = Vec::new();
         for table in &self.tables {
-            all.extend(lock(table).drain().map(|(_, node)| node.vnode));
+            all.extend(lock(table).drain().filter_map(|(_, node)| node.vnode));
         }
         all
     }
