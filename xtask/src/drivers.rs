@@ -28,6 +28,8 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
     ("getfacl", "acl"),
     ("setfacl", "acl"),
     ("fusermount3", "fuse3"),
+    ("fio", "fio"),
+    ("rsync", "rsync"),
     ("sqlite3", "sqlite3"),
     ("git", "git"),
     ("pgrep", "procps"),

@@ -18,7 +18,7 @@ use rumpvfs::{
     VnodeCalls as _, calls,
     calls::Access,
     fs::XattrMode,
-    vop::{NewKind, NewVnode, OpenVnode, Vnode, VnodeChange, VnodeDirent},
+    vop::{NewKind, NewVnode, OpenVnode, Vnode, VnodeChange, VnodeDirent, WriteHow},
 };
 use std::{
     cell::RefCell,
@@ -256,6 +256,10 @@ impl Server {
 
     /// Copies a piece of a file to another, or to another place of it. May do less than asked.
     fn copy(proc: &Proc, from: (&OpenVnode, u64), to: (&OpenVnode, u64), len: u64) -> Result<u64> {
+        let how = WriteHow {
+            clear_set_id: true,
+            keep_times: false,
+        };
         let mut done = 0;
         while done < len.min(COPY) {
             let step = usize::try_from(len.min(COPY) - done).unwrap_or(usize::MAX);
@@ -264,7 +268,7 @@ impl Server {
                 let mut put = 0;
                 while put < got {
                     let at = to.1 + done + put as u64;
-                    put += proc.vop_write(to.0, at, &buffer[put..got], true)?;
+                    put += proc.vop_write(to.0, at, &buffer[put..got], how)?;
                 }
                 Ok(got)
             });
@@ -634,10 +638,14 @@ impl Filesystem for Server {
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        let clear = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let how = WriteHow {
+            clear_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+            // A host that writes back what it has kept tells when that was changed, but not if it has told that time already.
+            keep_times: self.writeback && write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
+        };
         let done = self.call(request, |proc| {
             let file = self.open_file(proc, node, file)?;
-            proc.vop_write(&file, offset, data, clear)
+            proc.vop_write(&file, offset, data, how)
         });
         // No more than `data`, whose length the protocol has in 32 bits.
         answer!(reply, done, done => reply.written(done as u32));

@@ -2,144 +2,20 @@
 
 mod common;
 
-use common::{RUMP, Scratch, check, fails, good, noise, rump, sample_at, spec, tool};
+use common::{
+    RUMP, Scratch, check, fails, good,
+    mounted::{Mount, PATIENCE, need_fuse, root},
+    noise, rump, sample_at, spec, tool,
+    volumes::{self, Volume},
+};
 use std::{
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Read, Seek, SeekFrom, Write},
     os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    path::Path,
+    process::Command,
     time::{Duration, Instant},
 };
-
-/// How long a server may take to end.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-fn root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
-}
-
-/// Whether the host has FUSE is not a matter of luck.
-fn need_fuse() {
-    let there = Path::new("/dev/fuse").exists();
-    assert!(
-        there,
-        "/dev/fuse is missing: these tests need FUSE (modprobe fuse)"
-    );
-}
-
-/// A mount, gone with the value.
-struct Mount {
-    image: PathBuf,
-    dir: PathBuf,
-}
-
-impl Mount {
-    fn new(scratch: &Scratch, image: &str, options: &[&str]) -> Self {
-        need_fuse();
-        let dir = scratch.path("mnt");
-        fs::create_dir_all(&dir).unwrap();
-        let text = dir.to_str().unwrap();
-        let mut args = vec!["mount"];
-        args.extend(options);
-        args.extend([image, text]);
-        let mount = Self {
-            image: image.into(),
-            dir: dir.clone(),
-        };
-        assert_eq!(good(&args), "");
-        mount
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
-    }
-
-    /// Runs a shell script inside; every command must succeed. Gives what it prints.
-    #[track_caller]
-    fn sh(&self, script: &str) -> String {
-        tool(
-            "sh",
-            &["-euc", &format!("cd '{}'; {script}", self.dir.display())],
-        )
-    }
-
-    fn wait(&self) {
-        wait_for_release(&self.image);
-    }
-
-    /// Unmounts as users do, and waits for the server's end.
-    #[track_caller]
-    fn unmount(self) {
-        let dir = self.dir.to_str().unwrap();
-        if root() {
-            tool("umount", &[dir]);
-        } else {
-            tool("fusermount3", &["-u", dir]);
-        }
-        self.wait();
-    }
-
-    /// The server's process.
-    fn server(&self) -> i32 {
-        let mounts = tool(
-            "pgrep",
-            &["-f", &format!("^{RUMP} mount .*{}$", self.dir.display())],
-        );
-        // The mounter has the server for its parent.
-        let all: Vec<i32> = mounts.lines().map(|l| l.parse().unwrap()).collect();
-        let parent = |pid: &i32| -> i32 {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-            let rest = stat.rsplit(')').next().unwrap();
-            rest.split_whitespace().nth(1).unwrap().parse().unwrap()
-        };
-        let servers: Vec<_> = all
-            .iter()
-            .filter(|pid| !all.contains(&parent(pid)))
-            .collect();
-        assert_eq!(servers.len(), 1, "{all:?}");
-        *servers[0]
-    }
-
-    fn signal(&self, signal: i32) {
-        let pid = self.server();
-        // SAFETY: sends a signal to the server that this test has started.
-        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let dir = &self.dir;
-        let _ = if root() {
-            Command::new("umount")
-                .arg("-lq")
-                .arg(dir)
-                .stderr(Stdio::null())
-                .status()
-        } else {
-            Command::new("fusermount3")
-                .args(["-uzq"])
-                .arg(dir)
-                .stderr(Stdio::null())
-                .status()
-        };
-    }
-}
-
-/// Waits until nobody holds an image.
-#[track_caller]
-fn wait_for_release(image: &Path) {
-    if !image.is_file() {
-        return;
-    }
-    let file = File::open(image).unwrap();
-    let start = Instant::now();
-    while file.try_lock().is_err() {
-        assert!(start.elapsed() < PATIENCE, "the server does not end");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
 
 #[test]
 fn a_tree_copied_in_is_what_mke2fs_makes_of_it() {
@@ -369,16 +245,23 @@ fn a_signal_unmounts() {
     assert_eq!(good(&["cat", &format!("{image}:/busy")]), "late");
 }
 
-#[test]
-fn a_killed_server_loses_nothing_that_was_synced() {
-    let rounds = std::env::var("RUMP_KILL_ROUNDS").map_or(3, |n| n.parse().unwrap());
+/// Kills servers under load. What was synced is there when the next one has replayed the journal, and nothing is wrong.
+fn loses_nothing_that_was_synced(volume: &Volume) {
+    let rounds: u64 = std::env::var("RUMP_KILL_ROUNDS").map_or(3, |n| n.parse().unwrap());
     let scratch = Scratch::new();
-    let image = scratch.image("a.img", 64, None);
+    let image = volume.image(&scratch, 96);
     for round in 0..rounds {
-        let mount = Mount::new(&scratch, &image, &[]);
+        let mount = volume.mount(&scratch, &image, &[]);
         if round > 0 {
             let kept = fs::read(mount.path(&format!("synced-{}", round - 1))).unwrap();
             assert_eq!(kept, noise(50_000), "round {round}");
+        }
+        // Room for the next; that it was made was not synced.
+        for load in 0..round {
+            let load = mount.path(&format!("load-{load}"));
+            if load.exists() {
+                fs::remove_dir_all(load).unwrap();
+            }
         }
         let synced = mount.path(&format!("synced-{round}"));
         fs::write(&synced, noise(50_000)).unwrap();
@@ -387,7 +270,7 @@ fn a_killed_server_loses_nothing_that_was_synced() {
         let writer = std::thread::spawn(move || {
             fs::create_dir(&load)?;
             for n in 0.. {
-                let name = load.join(n.to_string());
+                let name = load.join((n % 1000).to_string());
                 fs::write(&name, vec![b'x'; 5000])?;
                 if n % 3 == 0 {
                     fs::rename(&name, load.join("other"))?;
@@ -405,8 +288,23 @@ fn a_killed_server_loses_nothing_that_was_synced() {
         mount.wait();
     }
     // The journal is replayed when it is mounted; then nothing is wrong.
-    Mount::new(&scratch, &image, &[]).unmount();
-    check(&image);
+    volume.mount(&scratch, &image, &[]).unmount();
+    volume.check(&image);
+}
+
+#[test]
+fn a_killed_server_of_ext4_loses_nothing_that_was_synced() {
+    loses_nothing_that_was_synced(&volumes::EXT4);
+}
+
+#[test]
+fn a_killed_server_of_ext3_loses_nothing_that_was_synced() {
+    loses_nothing_that_was_synced(&volumes::EXT3);
+}
+
+#[test]
+fn a_killed_server_of_ffs_with_a_log_loses_nothing_that_was_synced() {
+    loses_nothing_that_was_synced(&volumes::UFS2_LOG);
 }
 
 #[test]

@@ -120,6 +120,16 @@ impl VnodeFile {
     /// # Errors
     /// That of `result`, else what the driver says.
     pub(crate) fn note_write<T>(&self, inode: &mut Exclusive<'_>, result: Result<T>) -> Result<T> {
+        let changed = result.is_ok();
+        let done = self.note_change(inode, result);
+        if changed {
+            self.vnode.data_changed(self.vnode.mount.now());
+        }
+        done
+    }
+
+    /// The same without times.
+    fn note_change<T>(&self, inode: &mut Exclusive<'_>, result: Result<T>) -> Result<T> {
         let vnode = &self.vnode;
         let mode = perm::mode_after_write(&vnode.owner(), self.privileged);
         let cleared = match mode {
@@ -135,8 +145,46 @@ impl VnodeFile {
         // Also after an error the driver may have allocated blocks.
         vnode.refresh(inode, Pending::default());
         let done = result?;
-        vnode.data_changed(vnode.mount.now());
         cleared.map(|()| done)
+    }
+
+    /// Writes; `keep_times` for a consumer that tells times itself. Gives how much, and where it ends.
+    ///
+    /// # Errors
+    /// `EFBIG`, `ENOSPC`, `EROFS`, `EPERM`.
+    pub(crate) fn write_data(
+        &self,
+        at: Position,
+        bufs: &[&[u8]],
+        keep_times: bool,
+    ) -> Result<(usize, u64)> {
+        let pages = self.pages()?;
+        let vnode = &self.vnode;
+        let mount = &vnode.mount;
+        let mut inode = vnode.exclusive()?;
+        let size = vnode.size();
+        let offset = match at {
+            Position::At(offset) => offset,
+            Position::Append => size,
+        };
+        if vnode.attr.lock().now.protection.append_only && offset < size {
+            return Err(Errno::EPERM);
+        }
+        let len: usize = bufs.iter().map(|b| b.len()).sum();
+        if len == 0 {
+            return Ok((0, offset));
+        }
+        if offset >= mount.limits.file_size_max {
+            return Err(Errno::EFBIG);
+        }
+        let result = pages.write(&mount.fs, &mut inode, offset, bufs, self.space);
+        let done = match keep_times {
+            true => self.note_change(&mut inode, result)?,
+            false => self.note_write(&mut inode, result)?,
+        };
+        drop(inode);
+        mount.changed()?;
+        Ok((done, offset + done as u64))
     }
 }
 
@@ -160,30 +208,7 @@ impl File for VnodeFile {
     }
 
     fn write(&self, at: Position, bufs: &[&[u8]], _nonblock: bool) -> Result<(usize, u64)> {
-        let pages = self.pages()?;
-        let vnode = &self.vnode;
-        let mount = &vnode.mount;
-        let mut inode = vnode.exclusive()?;
-        let size = vnode.size();
-        let offset = match at {
-            Position::At(offset) => offset,
-            Position::Append => size,
-        };
-        if vnode.attr.lock().now.protection.append_only && offset < size {
-            return Err(Errno::EPERM);
-        }
-        let len: usize = bufs.iter().map(|b| b.len()).sum();
-        if len == 0 {
-            return Ok((0, offset));
-        }
-        if offset >= mount.limits.file_size_max {
-            return Err(Errno::EFBIG);
-        }
-        let result = pages.write(&mount.fs, &mut inode, offset, bufs, self.space);
-        let done = self.note_write(&mut inode, result)?;
-        drop(inode);
-        mount.changed()?;
-        Ok((done, offset + done as u64))
+        self.write_data(at, bufs, false)
     }
 
     fn stat(&self) -> Result<Stat> {

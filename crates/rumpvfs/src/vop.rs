@@ -68,6 +68,15 @@ pub struct VnodeChange {
     pub ctime: Option<Timespec>,
 }
 
+/// What a write does besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteHow {
+    /// It is a user's whose writes take set-id bits away.
+    pub clear_set_id: bool,
+    /// The times of the file stay: the consumer keeps those of the change, and sets them.
+    pub keep_times: bool,
+}
+
 /// An entry of a directory.
 pub struct VnodeDirent {
     /// Name; `.` and `..` are listed.
@@ -241,17 +250,12 @@ pub trait VnodeCalls {
     /// # Errors
     /// `EISDIR`.
     fn vop_read(&self, open: &OpenVnode, offset: u64, buf: &mut [u8]) -> Result<usize>;
-    /// Writes. With `clear_set_id`, as a user whose writes take set-id bits away.
+    /// Writes.
     ///
     /// # Errors
     /// `EFBIG`, `ENOSPC`, `EROFS`, `EPERM`.
-    fn vop_write(
-        &self,
-        open: &OpenVnode,
-        offset: u64,
-        data: &[u8],
-        clear_set_id: bool,
-    ) -> Result<usize>;
+    fn vop_write(&self, open: &OpenVnode, offset: u64, data: &[u8], how: WriteHow)
+    -> Result<usize>;
     /// Makes a file's data, and unless `data_only` its attributes, durable; tells of writes that failed since it was opened.
     ///
     /// # Errors
@@ -420,12 +424,13 @@ impl VnodeCalls for Proc {
         open: &OpenVnode,
         offset: u64,
         data: &[u8],
-        clear_set_id: bool,
+        how: WriteHow,
     ) -> Result<usize> {
         self.enter(|| {
             open.0.vnode.mount.writable()?;
-            let (done, _) = open.0.write(Position::At(offset), &[data], false)?;
-            if clear_set_id {
+            let at = Position::At(offset);
+            let (done, _) = open.0.write_data(at, &[data], how.keep_times)?;
+            if how.clear_set_id {
                 self::clear_set_id(&open.0.vnode)?;
             }
             Ok(done)

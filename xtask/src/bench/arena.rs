@@ -77,6 +77,11 @@ impl<'a> Arena<'a> {
         self.data_dir().join("big")
     }
 
+    /// Where to mount.
+    pub(crate) fn mnt(&self) -> PathBuf {
+        self.dir.join("mnt")
+    }
+
     fn image(&self) -> PathBuf {
         self.data_dir().join("image")
     }
@@ -179,7 +184,9 @@ impl<'a> Arena<'a> {
         program: Option<&Path>,
     ) -> Result<Command> {
         self.clear();
-        let uses = |place: &str| by.command.iter().any(|word| word.contains(place));
+        let served = by.server.map_or(&[][..], |server| server.command);
+        let words = by.command.iter().chain(served);
+        let uses = |place: &str| words.clone().any(|word| word.contains(place));
         let folder = matches!(row.check, Check::Folder);
         if uses("{out}") && folder && !by.makes {
             self.make_out()?;
@@ -193,7 +200,7 @@ impl<'a> Arena<'a> {
             evict(&self.image())?;
             evict(&self.big())?;
         }
-        let mut command = match program {
+        let mut command = match program.filter(|_| by.server.is_none()) {
             Some(program) => self.with_program(&program.to_string_lossy(), &by.command[1..]),
             None => self.command(by.command),
         };
@@ -227,7 +234,8 @@ impl<'a> Arena<'a> {
         self.with_program(&program(words[0]), &words[1..])
     }
 
-    fn with_program(&self, program: &str, arguments: &[&str]) -> Command {
+    /// The same with another program.
+    pub(crate) fn with_program(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = tools::command(program);
         // As most users have it: no TZ, with which some peers look for the host's time zone before each time they print.
         command.env("LC_ALL", "C.UTF-8").env_remove("TZ");
@@ -246,7 +254,7 @@ impl<'a> Arena<'a> {
             ("{out}", self.out()),
             ("{listing}", self.dir.join("listing")),
             ("{rump}", program("rump").into()),
-            ("{mnt}", self.dir.join("mnt")),
+            ("{mnt}", self.mnt()),
         ];
         let mut word = word.to_owned();
         for (place, path) in places {
@@ -287,7 +295,8 @@ pub(crate) fn program(name: &str) -> String {
 
 fn uses(row: &Row, place: &str) -> bool {
     row.contestants.iter().any(|by| {
-        let mut words = by.command.iter().chain(by.stdin.iter());
+        let served = by.server.map_or(&[][..], |server| server.command);
+        let mut words = by.command.iter().chain(served).chain(by.stdin.iter());
         words.any(|word| word.contains(place))
     })
 }

@@ -45,6 +45,7 @@ pub(crate) const SUITE: Suite = Suite {
     reader: &[],
     listing: str::to_owned,
     extras: &[],
+    memory: 64.0,
     rows: &[
         rows::list(&[
             rows::RUMP_LIST,

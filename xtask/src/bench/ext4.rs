@@ -41,6 +41,7 @@ pub(crate) const SUITE: Suite = Suite {
     reader: &["debugfs", "-R", "rdump / {out}", "{volume}"],
     listing: |folder| format!("ls -l {folder}"),
     extras: &["lost+found", "[SYS]"],
+    memory: 64.0,
     rows: ROWS,
 };
 

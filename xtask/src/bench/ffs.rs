@@ -70,6 +70,7 @@ pub(crate) const SUITE: Suite = Suite {
     reader: &["peer-rufs", "extract", "{volume}", "/", "{out}"],
     listing: str::to_owned,
     extras: &["$OrphanFiles"],
+    memory: 64.0,
     rows: &[
         rows::list(&[
             rows::RUMP_LIST,

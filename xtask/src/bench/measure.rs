@@ -1,11 +1,16 @@
 //! One run of one program: how long, how much work, how much memory.
 
-use crate::Result;
+use crate::{Result, tools};
 use std::{
+    fs,
     mem::MaybeUninit,
-    process::Command,
+    path::{Path, PathBuf},
+    process::{Child, Command},
     time::{Duration, Instant},
 };
+
+/// How long a server may take to mount.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a run took.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +57,87 @@ fn run_once(command: &mut Command) -> Result<Sample> {
         cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime),
         peak: usage.ru_maxrss.try_into().unwrap_or(0),
     })
+}
+
+/// Something that serves `{mnt}`; unmounted when it is dropped.
+pub(crate) struct Served {
+    mnt: PathBuf,
+    /// The program, unless the kernel serves.
+    child: Option<Child>,
+}
+
+impl Served {
+    /// Mounts, and waits until it is done.
+    pub(crate) fn start(mut command: Command, stays: bool, mnt: &Path) -> Result<Self> {
+        let mut served = Self {
+            mnt: mnt.to_owned(),
+            child: None,
+        };
+        let fail = |error: std::io::Error| error.to_string();
+        if stays {
+            served.child = Some(command.spawn().map_err(fail)?);
+        } else {
+            tools::output(&mut command)?;
+        }
+        let start = Instant::now();
+        while tools::run("mountpoint", ["-q".as_ref(), mnt.as_os_str()]).is_err() {
+            if let Some(child) = &mut served.child
+                && let Some(status) = child.try_wait().map_err(fail)?
+            {
+                return Err(format!("the server ended: {status}"));
+            }
+            if start.elapsed() > PATIENCE {
+                return Err("the server does not mount".into());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(served)
+    }
+
+    /// The CPU time of the program up to now in seconds, and the most memory that it had in KiB.
+    pub(crate) fn used(&self) -> (f64, u64) {
+        let Some(child) = &self.child else {
+            return (0.0, 0);
+        };
+        let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", child.id()));
+        let stat = read("stat").unwrap_or_default();
+        // Behind the name in parentheses; fields 14 and 15 of all, in hundredths of a second.
+        let rest = stat.rsplit(')').next().unwrap_or_default();
+        let times = rest.split_whitespace().skip(11).take(2);
+        let ticks: u64 = times.filter_map(|field| field.parse::<u64>().ok()).sum();
+        let status = read("status").unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let peak = peak.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok());
+        (ticks as f64 / 100.0, peak.unwrap_or(0))
+    }
+
+    /// Unmounts, and waits for the program's end. Gives how long that took, and all CPU time of the program.
+    pub(crate) fn finish(mut self) -> Result<(f64, f64)> {
+        let start = Instant::now();
+        tools::run("umount", [&self.mnt])?;
+        let Some(child) = self.child.take() else {
+            return Ok((start.elapsed().as_secs_f64(), 0.0));
+        };
+        let (status, usage) = wait(child.id())?;
+        let elapsed = start.elapsed().as_secs_f64();
+        match status {
+            0 => Ok((elapsed, seconds(usage.ru_utime) + seconds(usage.ru_stime))),
+            _ => Err(format!("the server's status is {status}")),
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Whatever is still there; after `finish` nothing is.
+        if tools::run("mountpoint", ["-q".as_ref(), self.mnt.as_os_str()]).is_ok() {
+            drop(tools::run("umount", ["-lq".as_ref(), self.mnt.as_os_str()]));
+        }
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
 }
 
 fn seconds(time: libc::timeval) -> f64 {

@@ -3,7 +3,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`suite`] | what a suite, a row and a contestant are |
-//! | [`ext4`], [`msdosfs`], [`cd9660`], [`ffs`] | a suite for each format |
+//! | [`ext4`], [`msdosfs`], [`cd9660`], [`ffs`], [`fuse`] | a suite for each format; mounts |
 //! | [`rows`], [`entries`] | what the suites share; how listings are read |
 //! | [`tree`] | the files of the host |
 //! | [`arena`] | the place of a run |
@@ -18,6 +18,7 @@ mod cd9660;
 mod entries;
 mod ext4;
 mod ffs;
+mod fuse;
 mod measure;
 mod msdosfs;
 mod page;
@@ -39,12 +40,20 @@ use std::{
     fs,
     io::IsTerminal as _,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
-use suite::{Contestant, Role, Row, Suite};
+use suite::{Contestant, Role, Row, Server, Suite};
 use tree::Plan;
 
 /// All suites: a format joins with a line here.
-const SUITES: &[&Suite] = &[&ext4::SUITE, &msdosfs::SUITE, &cd9660::SUITE, &ffs::SUITE];
+const SUITES: &[&Suite] = &[
+    &ext4::SUITE,
+    &msdosfs::SUITE,
+    &cd9660::SUITE,
+    &ffs::SUITE,
+    &fuse::SUITE,
+    &fuse::ISO,
+];
 
 /// Seconds after which a contestant that is there for comparison only does not run again.
 const PATIENCE: f64 = 1.0;
@@ -68,7 +77,7 @@ const QUICK: (Plan, u64) = (
 /// What is run and how often.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only this part: ext4, msdosfs, cd9660, ffs (the tool), library (system calls), growth (cost over the number of files).
+    /// Only this part: ext4, msdosfs, cd9660, ffs (the tool), fuse, fuse-iso (mounts), library (system calls), growth (cost over the number of files).
     #[arg(long, value_name = "NAME")]
     fs: Option<String>,
     /// Only rows whose name contains this; of the tool, unless another part is named. The page is not written.
@@ -218,7 +227,7 @@ fn run_suite(suite: &Suite, options: &Options) -> Result<Vec<String>> {
         }));
         outcomes.push(outcome);
     }
-    println!("\n{}", report::summary(&outcomes));
+    println!("\n{}", report::summary(&outcomes, suite.memory));
     options.keep(suite.name, machine, outcomes)?;
     Ok(failures)
 }
@@ -298,7 +307,8 @@ fn entrants<'a>(row: &Row, options: &'a Options, missing: &[&str]) -> Vec<(Runne
     let mut entrants = vec![];
     for by in row.contestants.iter().filter(chosen) {
         entrants.push((Runner { by, program: None }, entrant(by, missing)));
-        if let ("rump", Some(program)) = (by.command[0], &options.against) {
+        let ours = by.server.map_or(by.command[0], |server| server.command[0]);
+        if let ("rump", Some(program)) = (ours, &options.against) {
             let mut other = entrant(by, missing);
             other.name += " (against)";
             let program = Some(program.as_path());
@@ -309,7 +319,9 @@ fn entrants<'a>(row: &Row, options: &'a Options, missing: &[&str]) -> Vec<(Runne
 }
 
 fn entrant(by: &Contestant, missing: &[&str]) -> Entrant {
-    let needs = |tool: &&&str| by.command.iter().any(|word| has_word(word, tool));
+    let served = by.server.map_or(&[][..], |server| server.command);
+    let words = by.command.iter().chain(served);
+    let needs = |tool: &&&str| words.clone().any(|word| has_word(word, tool));
     let failure = if let Some(tool) = missing.iter().find(needs) {
         Some(Failure::NotThere((*tool).to_owned()))
     } else {
@@ -324,6 +336,7 @@ fn entrant(by: &Contestant, missing: &[&str]) -> Entrant {
         peak_kib: 0,
         kept: String::new(),
         failure,
+        at_least: by.at_least,
     }
 }
 
@@ -349,20 +362,66 @@ fn has_word(text: &str, word: &str) -> bool {
 /// One run, verified.
 fn one(arena: &Arena<'_>, row: &Row, runner: &Runner<'_>, entrant: &mut Entrant) -> Result<()> {
     let command = arena.ready(row, runner.by, runner.program)?;
-    let sample = measure::run(command, row.repeat).map_err(|error| {
+    let said = |error| {
         let said = fs::read(arena.stderr()).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
         format!(
             "{error}: {}",
             said.trim().lines().last().unwrap_or_default()
         )
-    })?;
-    let kept = verify::check(arena, row.check, runner.by)?;
+    };
+    let in_mount = verify::while_mounted(runner.by.gives.unwrap_or(row.check));
+    let look = |now: bool| match now {
+        true => verify::check(arena, row.check, runner.by),
+        false => Ok(None),
+    };
+    let (sample, seen) = match &runner.by.server {
+        None => (measure::run(command, row.repeat).map_err(said)?, None),
+        Some(server) => {
+            let looking = || look(in_mount);
+            served(arena, row, runner, (server, command), looking).map_err(said)?
+        }
+    };
+    let kept = seen.or(look(!in_mount)?);
     entrant.kept = kept.map_or(String::new(), |kept| kept.to_string());
     entrant.elapsed.push(sample.elapsed);
     entrant.cpu.push(sample.cpu);
     entrant.peak_kib = entrant.peak_kib.max(sample.peak);
     Ok(())
+}
+
+/// One run on what a server has mounted, and a look at it afterwards. The server's CPU time is added, and its memory is what counts.
+fn served<K>(
+    arena: &Arena<'_>,
+    row: &Row,
+    runner: &Runner<'_>,
+    (server, command): (&Server, Command),
+    look: impl FnOnce() -> Result<K>,
+) -> Result<(measure::Sample, K)> {
+    let mut started = match (runner.program, server.command) {
+        (Some(program), ["rump", arguments @ ..]) => {
+            arena.with_program(&program.to_string_lossy(), arguments)
+        }
+        (_, words) => arena.command(words),
+    };
+    started.stdin(Stdio::null()).stdout(Stdio::null());
+    let session = measure::Served::start(started, server.stays, &arena.mnt())?;
+    if !server.before.is_empty() {
+        tools::output(&mut arena.command(server.before))?;
+    }
+    let (before, _) = session.used();
+    let mut sample = measure::run(command, row.repeat)?;
+    let (after, peak) = session.used();
+    let looked = look()?;
+    let (unmounting, _) = session.used();
+    let (elapsed, whole) = session.finish()?;
+    sample.cpu += after - before;
+    if server.unmounting_counts {
+        sample.elapsed += elapsed;
+        sample.cpu += (whole - unmounting).max(0.0);
+    }
+    sample.peak = peak;
+    Ok((sample, looked))
 }
 
 /// Says what is running, on a line that is written over.

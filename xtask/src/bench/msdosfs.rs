@@ -43,6 +43,7 @@ pub(crate) const SUITE: Suite = Suite {
     reader: &["7z", "x", "-y", "-o{out}", "{volume}"],
     listing: str::to_owned,
     extras: &["$OrphanFiles"],
+    memory: 64.0,
     rows: &[
         rows::list(&[
             rows::RUMP_LIST,

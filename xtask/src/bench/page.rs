@@ -53,7 +53,7 @@ fn tool(suite: &Suite, record: &Record<Outcome>) -> String {
         "\nMedians of {} rounds in which all take turns. Ratios say how many times as long as `rump` one takes: above 1, `rump` is faster.\n\n",
         record.machine.rounds
     );
-    text += &report::summary(&record.rows);
+    text += &report::summary(&record.rows, suite.memory);
     text += &format!(
         "\n![{}: each job and its contestants](benchmarks/{}.svg)\n",
         suite.title, suite.name

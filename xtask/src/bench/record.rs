@@ -153,6 +153,9 @@ pub(crate) struct Entrant {
     pub(crate) kept: String,
     /// Why it does not count.
     pub(crate) failure: Option<Failure>,
+    /// How many times as long as ours it is meant to take at least.
+    #[serde(default)]
+    pub(crate) at_least: Option<f64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -242,6 +245,7 @@ mod tests {
             peak_kib: 0,
             kept: String::new(),
             failure,
+            at_least: None,
         }
     }
 

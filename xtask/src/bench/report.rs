@@ -7,8 +7,6 @@ use super::{
 
 /// Above this load average times say little.
 const QUIET: f64 = 0.5;
-/// No program of ours may need more memory than this, in MiB.
-const PEAK_GOAL: f64 = 64.0;
 /// A file among the most files may cost so many times as much as one among the fewest.
 pub(crate) const GROWTH_GOAL: f64 = 1.5;
 
@@ -46,8 +44,23 @@ pub(crate) fn row(outcome: &Outcome) -> String {
     table.text()
 }
 
-/// How ours stands in one row, in a sentence.
+/// How ours stands in one row, in a sentence or two.
 pub(crate) fn standing(outcome: &Outcome) -> String {
+    let mut text = beside_rivals(outcome);
+    for other in outcome.entrants.iter().filter(|other| other.counts()) {
+        if let (Some(goal), Some(ours)) = (other.at_least, outcome.ours()) {
+            let ratio = other.median(Time::Elapsed) / ours.median(Time::Elapsed);
+            let name = &other.name;
+            text += &format!(
+                " {name} takes {ratio:.2} times as long; the goal {goal} is {}.",
+                verdict(ratio >= goal)
+            );
+        }
+    }
+    text
+}
+
+fn beside_rivals(outcome: &Outcome) -> String {
     let Some(goal) = outcome.goal else {
         return "No goal is set.".into();
     };
@@ -65,7 +78,7 @@ pub(crate) fn standing(outcome: &Outcome) -> String {
 }
 
 /// All rows in one table: ours beside the best.
-pub(crate) fn summary(outcomes: &[Outcome]) -> String {
+pub(crate) fn summary(outcomes: &[Outcome], memory: f64) -> String {
     let mut table = Table::new(&[
         "row",
         "job",
@@ -112,8 +125,8 @@ pub(crate) fn summary(outcomes: &[Outcome]) -> String {
         .filter_map(|outcome| Some((mib(outcome.ours()?), &outcome.name)));
     let peak = peaks.max_by(|a, b| a.0.total_cmp(&b.0)).map_or(String::new(), |(peak, name)| {
         format!(
-            "\nPeak memory of rump: {peak:.0} MiB, in the row {name}; the goal, under {PEAK_GOAL} MiB, is {}.\n",
-            verdict(peak < PEAK_GOAL)
+            "\nPeak memory of rump: {peak:.0} MiB, in the row {name}; the goal, under {memory} MiB, is {}.\n",
+            verdict(peak < memory)
         )
     });
     table.text() + &peak

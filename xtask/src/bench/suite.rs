@@ -40,6 +40,8 @@ pub(crate) struct Suite {
     pub(crate) listing: fn(&str) -> String,
     /// Names that readers show beside those of the tree.
     pub(crate) extras: &'static [&'static str],
+    /// Our programs are to take less memory than this, in MiB.
+    pub(crate) memory: f64,
     pub(crate) rows: &'static [Row],
 }
 
@@ -99,6 +101,26 @@ pub(crate) enum Check {
     BigStream,
     /// `{volume}` is sound and its `/big` is `{big}`.
     BigIn,
+    /// `{volume}` is sound.
+    Sound,
+    /// What is mounted is the tree.
+    MountedTree,
+    /// `/big` of what is mounted is `{big}`.
+    MountedBig,
+    /// The program says so.
+    Status,
+}
+
+/// What serves a contestant while it works on `{mnt}`: it is started before, and its start is not measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Server {
+    /// A program that stays in the foreground until `{mnt}` is unmounted, or one that mounts and ends.
+    pub(crate) command: &'static [&'static str],
+    pub(crate) stays: bool,
+    /// A command that makes all ready once it is mounted.
+    pub(crate) before: &'static [&'static str],
+    /// Unmounting is a part of the job: only then all has been written.
+    pub(crate) unmounting_counts: bool,
 }
 
 /// What a contestant's time is good for.
@@ -126,6 +148,9 @@ pub(crate) struct Contestant {
     pub(crate) makes: bool,
     /// The host's file system type that it mounts, which needs root; for images, loop devices too.
     pub(crate) mounts: Option<&'static str>,
+    pub(crate) server: Option<Server>,
+    /// How many times as long as ours it is meant to take at least, where the row's goal is not about it.
+    pub(crate) at_least: Option<f64>,
 }
 
 impl Contestant {
@@ -139,6 +164,8 @@ impl Contestant {
             gives: None,
             makes: false,
             mounts: None,
+            server: None,
+            at_least: None,
         }
     }
 
@@ -164,7 +191,11 @@ impl Contestant {
         let stdin = self
             .stdin
             .map_or(String::new(), |file| format!(" < {file}"));
-        (words.join(" ") + &stdin).replace(['{', '}'], "")
+        let served = self.server.map_or(String::new(), |server| {
+            let words: Vec<String> = server.command.iter().map(quoted).collect();
+            format!(", served by {}", words.join(" "))
+        });
+        (words.join(" ") + &stdin + &served).replace(['{', '}'], "")
     }
 
     pub(crate) const fn reads(mut self, file: &'static str) -> Self {
@@ -187,8 +218,48 @@ impl Contestant {
         self
     }
 
+    pub(crate) const fn served(mut self, server: Server) -> Self {
+        self.server = Some(server);
+        self
+    }
+
+    pub(crate) const fn at_least(mut self, ratio: f64) -> Self {
+        self.at_least = Some(ratio);
+        self
+    }
+
     pub(crate) const fn mounts(mut self, fs_type: &'static str) -> Self {
         self.mounts = Some(fs_type);
+        self
+    }
+}
+
+impl Server {
+    /// A program that stays in the foreground.
+    pub(crate) const fn program(command: &'static [&'static str]) -> Self {
+        Self {
+            command,
+            stays: true,
+            before: &[],
+            unmounting_counts: false,
+        }
+    }
+
+    /// The host's kernel, and the command by which it mounts.
+    pub(crate) const fn kernel(command: &'static [&'static str]) -> Self {
+        Self {
+            stays: false,
+            ..Self::program(command)
+        }
+    }
+
+    pub(crate) const fn after(mut self, before: &'static [&'static str]) -> Self {
+        self.before = before;
+        self
+    }
+
+    pub(crate) const fn until_unmounted(mut self) -> Self {
+        self.unmounting_counts = true;
         self
     }
 }

@@ -39,7 +39,16 @@ pub(crate) fn check(arena: &Arena<'_>, check: Check, by: &Contestant) -> Result<
             read_back(arena)?;
             same_file(&arena.big(), &arena.out().join("big")).map(|()| None)
         }
+        Check::Sound => tools::output(&mut arena.command(arena.suite.checker)).map(|_| None),
+        Check::MountedTree => same_tree(&arena.tree(), &arena.mnt(), arena.suite.extras).map(Some),
+        Check::MountedBig => same_file(&arena.big(), &arena.mnt().join("big")).map(|()| None),
+        Check::Status => Ok(None),
     }
+}
+
+/// Whether it must be looked at while it is mounted.
+pub(crate) fn while_mounted(check: Check) -> bool {
+    matches!(check, Check::MountedTree | Check::MountedBig)
 }
 
 /// Checks the volume, and copies it to the folder for output.

@@ -1,6 +1,9 @@
 //! What the tests of the tool share: running it, making images with the native tools, comparing trees.
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub(crate) mod mounted;
+pub(crate) mod volumes;
+
 use std::{
     ffi::OsStr,
     fs,
