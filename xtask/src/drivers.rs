@@ -37,6 +37,14 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("ping", "iputils-ping"),
     ("radvd", "radvd"),
+    ("tc", "iproute2"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("curl", "curl"),
+    ("nc", "netcat-openbsd"),
+    ("traceroute", "traceroute"),
+    ("nginx", "nginx-light"),
+    ("iperf3", "iperf3"),
+    ("tshark", "tshark"),
     ("tshark", "tshark"),
 ];
 

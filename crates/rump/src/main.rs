@@ -9,6 +9,7 @@
 //! | [`archive`] | tar archives, written and read |
 //! | [`mtree`] | specifications, read and written |
 //! | [`copy`], [`hostfs`] | copying between images, the host and archives; the host's files touched safely |
+//! | [`net`] | a network stack of one's own, and tools on it |
 //! | [`report`] | failures, and the exit status |
 //! | [`signals`] | ending at a safe point |
 //! | [`output`], [`progress`], [`quote`], [`json`] | standard output and error; names for people; entries for programs |
@@ -28,6 +29,7 @@ mod hostfs;
 mod json;
 mod mode;
 mod mtree;
+mod net;
 mod output;
 mod progress;
 mod quote;
@@ -164,6 +166,7 @@ commands! {
     "verify" => Verify(commands::mtree::Verify),
     "mount" => Mount(commands::mount::Mount),
     "shell" => Shell(commands::shell::Shell),
+    "net" => Net(net::NetCommand),
     "completions" => Completions(commands::docs::Completions),
     "man" => Man(commands::docs::Man),
 }
@@ -215,7 +218,8 @@ fn plain(mut words: impl Iterator<Item = OsString>) -> Option<Cli> {
 
 /// Reads the command line; ends the program when it is wrong or asks for help.
 fn parse() -> Cli {
-    let args = commands::mount::translate(std::env::args_os().collect());
+    let (args, then) = net::split(std::env::args_os().collect());
+    let args = commands::mount::translate(args);
     if let Some(cli) = plain(args.iter().skip(1).cloned()) {
         return cli;
     }
@@ -237,7 +241,12 @@ fn parse() -> Cli {
         }
         error.exit()
     });
-    Cli::from_arg_matches_mut(&mut matches).unwrap_or_else(|error| error.format(&mut cli).exit())
+    let parsed = Cli::from_arg_matches_mut(&mut matches);
+    let mut parsed = parsed.unwrap_or_else(|error| error.format(&mut cli).exit());
+    if let Command::Net(first) = &mut parsed.command {
+        first.then(then).unwrap_or_else(|error| error.exit());
+    }
+    parsed
 }
 
 fn main() -> ExitCode {

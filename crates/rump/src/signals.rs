@@ -41,6 +41,23 @@ pub(crate) fn install() {
     }
 }
 
+/// From now on both signals end the process at once: for waits that nothing else can end, while nothing is half done.
+pub(crate) fn end_at_once() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: both are live and zeroed sigactions, which is a valid state of them; the default action runs no code of ours.
+        unsafe {
+            let mut old: libc::sigaction = std::mem::zeroed();
+            if libc::sigaction(signal, std::ptr::null(), &raw mut old) == 0
+                && old.sa_sigaction != libc::SIG_IGN
+            {
+                let mut new: libc::sigaction = std::mem::zeroed();
+                new.sa_sigaction = libc::SIG_DFL;
+                libc::sigaction(signal, &raw const new, std::ptr::null_mut());
+            }
+        }
+    }
+}
+
 /// A safe point: nothing is half done here.
 ///
 /// # Errors

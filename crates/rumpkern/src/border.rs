@@ -28,10 +28,6 @@ impl Border {
         })
     }
 
-    pub(crate) fn host(&self) -> &dyn Host {
-        &*self.host
-    }
-
     /// Runs `body`; a panic in it is told and becomes `EIO`.
     ///
     /// # Errors

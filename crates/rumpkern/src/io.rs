@@ -261,9 +261,7 @@ impl Proc {
     /// `EBADF`, `EMFILE`, `EINVAL` when `min` is past the limit.
     pub fn dup_from(&self, fd: Fd, min: Fd, close_on_exec: bool) -> Result<Fd> {
         let (limit, queues) = (self.inner.open_files(), self.kernel.queues());
-        let host = self.kernel.border().host();
-        let table = &self.inner.table;
-        table.dup(fd, min, close_on_exec, limit, queues, host)
+        self.inner.table.dup(fd, min, close_on_exec, limit, queues)
     }
 
     /// Makes `to` refer to what `from` refers to, closing what it referred to; nothing happens when they are equal.

@@ -303,8 +303,7 @@ impl Proc {
     /// `EMFILE`.
     pub fn fd_reserve(&self) -> Result<Reserved<'_>> {
         let limit = self.inner.open_files();
-        let (queues, host) = (self.kernel.queues(), self.inner.border.host());
-        self.inner.table.reserve(0, limit, queues, host)
+        self.inner.table.reserve(0, limit, self.kernel.queues())
     }
 
     /// Gives a file the lowest free descriptor.

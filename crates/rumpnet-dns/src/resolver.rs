@@ -166,16 +166,18 @@ impl Resolver {
                 Ok(all)
             };
         }
-        let mut worst = Error::NoName;
+        // One candidate may be refused, and another be there; of what is known for sure, the most is told.
+        let (mut no_address, mut failure) = (None, None);
         for name in config.candidates(&name, host.ends_with('.')) {
             match self.resolve(proc, &config, &name, families) {
-                Ok(all) if all.is_empty() => worst = Error::NoAddress,
+                Ok(all) if all.is_empty() => no_address = Some(Error::NoAddress),
                 Ok(all) => return Ok(all),
                 Err(Error::NoName) => {}
+                Err(error @ Error::ServerFailure(_)) => failure = Some(error),
                 Err(error) => return Err(error),
             }
         }
-        Err(worst)
+        Err(no_address.or(failure).unwrap_or(Error::NoName))
     }
 
     /// The addresses of one full name; none where it has none.

@@ -341,7 +341,7 @@ impl Stack {
 
     /// Whether the sum of a packet that goes this way can be left to the device.
     #[must_use]
-    pub fn offloads(&self, path: &Path, features: Features) -> bool {
+    pub(crate) fn offloads(&self, path: &Path, features: Features) -> bool {
         path.local
             || self
                 .attached(path.interface)
@@ -497,7 +497,8 @@ impl Stack {
 }
 
 /// Bytes of each segment that a large packet of TCP stands for, with its headers.
-fn large_len(packet: &mut Packet, header: usize, segment: u16) -> usize {
+#[must_use]
+pub fn large_len(packet: &mut Packet, header: usize, segment: u16) -> usize {
     let offset = header.saturating_add(12);
     let bytes = packet.pull(offset.saturating_add(1));
     let tcp = bytes.and_then(|bytes| bytes.get(offset)).copied();

@@ -669,6 +669,21 @@ impl Drop for UdpSocket {
     }
 }
 
+impl Inet {
+    /// The sockets of UDP: their own address, and their peer's if they have one.
+    #[must_use]
+    pub fn udp_sockets(&self) -> Vec<(SocketAddr, Option<SocketAddr>)> {
+        self.look(|stack| {
+            let all = stack.udp.sockets.iter();
+            all.map(|(_, socket)| {
+                let local = socket.speaks.local(socket.local, socket.port);
+                (local, socket.peer.map(|peer| socket.speaks.told(peer)))
+            })
+            .collect()
+        })
+    }
+}
+
 /// The family's sockets of this kind.
 pub(crate) fn socket(inet: &Arc<Inet>, domain: Domain) -> Box<dyn Endpoint> {
     Box::new(UdpSocket::new(inet, domain))

@@ -8,11 +8,7 @@ use crate::{
     state::State,
 };
 use core::net::{IpAddr, Ipv6Addr};
-use rumpnet::{
-    Packet,
-    interface::Features,
-    packet::{Cast, Checksum},
-};
+use rumpnet::{Packet, packet::Cast};
 use rumpnet_inet::{
     icmp::Unreachable,
     ip::{Arrival, bump},
@@ -305,32 +301,21 @@ fn forward(stack: &mut Stack, interface: u32, header: &Header, mut packet: Packe
         return;
     }
     let mtu = output::mtu(stack, path.interface, destination).max(LEAST_MTU);
-    let large = packet.meta.segment > 0 && stack.offloads(&path, Features::LARGE);
-    if packet.len() > usize::try_from(mtu).unwrap_or(usize::MAX) && !large {
+    // A large packet of TCP leaves in segments, if its device does not take it whole.
+    let len = match packet.meta.segment {
+        segment if segment > 0 && header.next == protocol::TCP => {
+            rumpnet_inet::ip::large_len(&mut packet, HEADER, segment)
+        }
+        _ => packet.len(),
+    };
+    if len > usize::try_from(mtu).unwrap_or(usize::MAX) {
         let next = u16::try_from(mtu).unwrap_or(u16::MAX);
         icmp::forward_error(stack, header, &packet, Unreachable::TooBig(next));
         return;
-    }
-    if matches!(packet.meta.checksum, Checksum::Partial { .. })
-        && !stack.offloads(&path, Features::CHECKSUM)
-    {
-        complete(&mut packet);
     }
     bump(&mut stack.counters.ip_forwarded);
     if let Some(hops) = packet.pull(HEADER).and_then(|bytes| bytes.get_mut(7)) {
         *hops = hops.saturating_sub(1);
     }
     stack.path_output(&path, packet);
-}
-
-/// Puts the sum into a packet that left it to a device.
-fn complete(packet: &mut Packet) {
-    let mut bytes: alloc::vec::Vec<u8> = packet.pieces().flatten().copied().collect();
-    let meta = packet.meta;
-    meta.checksum.complete(&mut bytes, 0);
-    *packet = Packet::with_bytes(&bytes);
-    packet.meta = rumpnet::packet::Meta {
-        checksum: Checksum::Valid,
-        ..meta
-    };
 }

@@ -66,6 +66,8 @@ pub use builder::{Builder, Interface, cable, new_mac};
 pub use net::Net;
 pub use resolve::ToSocketAddrs;
 pub use rumpnet::{Cidr, MacAddr};
+#[cfg(feature = "inet")]
+pub use rumpnet_dhcp::{Lease, Options as DhcpOptions};
 pub use rumpnet_dns::Config as Resolv;
 pub use rumpuser::Errno;
 pub use std::net::Shutdown;

@@ -13,6 +13,8 @@ pub struct Net {
 struct Inner {
     proc: Proc,
     resolver: Resolver,
+    #[cfg(feature = "inet")]
+    dhcp: std::sync::Mutex<Vec<rumpnet_dhcp::Dhcp>>,
 }
 
 impl Net {
@@ -28,6 +30,8 @@ impl Net {
         let inner = Inner {
             proc: kernel.init_proc(),
             resolver: Resolver::new(resolv),
+            #[cfg(feature = "inet")]
+            dhcp: std::sync::Mutex::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -55,6 +59,65 @@ impl Net {
     #[must_use]
     pub fn builder() -> crate::Builder {
         crate::Builder::default()
+    }
+
+    /// Gets an interface an address, routes and name servers by DHCP, and keeps them as long as there is a handle of this stack. Waits for
+    /// the first lease, at most so long. Its name servers are asked after those that are known already.
+    ///
+    /// # Errors
+    /// `TimedOut`; `ENXIO` (no such interface), `EPROTONOSUPPORT` (it is no Ethernet), `AddrInUse` (it has a client).
+    #[cfg(feature = "inet")]
+    pub fn dhcp(
+        &self,
+        interface: &str,
+        options: rumpnet_dhcp::Options,
+        most: std::time::Duration,
+    ) -> io::Result<rumpnet_dhcp::Lease> {
+        let dhcp = rumpnet_dhcp::start(&self.kernel(), interface, options).map_err(error)?;
+        let lease = dhcp.wait(most);
+        let lock = || {
+            self.inner
+                .dhcp
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+        };
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(errno) => {
+                dhcp.release().map_err(error)?;
+                return Err(error(errno));
+            }
+        };
+        lock().push(dhcp);
+        let mut resolv = (*self.resolver().config()).clone();
+        let servers = lease
+            .dns
+            .iter()
+            .map(|ip| std::net::SocketAddr::new(IpAddr::V4(*ip), rumpnet_dns::config::PORT));
+        resolv.servers.extend(servers);
+        resolv
+            .search
+            .extend(lease.domain.as_ref().and_then(|domain| domain.parse().ok()));
+        self.resolver().set_config(resolv);
+        Ok(lease)
+    }
+
+    /// Gives back what DHCP servers have given.
+    ///
+    /// # Errors
+    /// `TimedOut`: a device is stuck.
+    #[cfg(feature = "inet")]
+    pub fn release(&self) -> io::Result<()> {
+        let mut all = self
+            .inner
+            .dhcp
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let done: Vec<_> = all
+            .drain(..)
+            .map(|dhcp| dhcp.release().map_err(error))
+            .collect();
+        done.into_iter().collect()
     }
 
     /// Its kernel, for what has no word here: interfaces, routes, counters, captures.

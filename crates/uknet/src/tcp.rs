@@ -49,6 +49,23 @@ impl TcpStream {
         Ok(Self { socket })
     }
 
+    /// Connects from an address of one's own; port 0 is any. In std this is not there.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect); `AddrInUse`, `AddrNotAvailable`.
+    pub fn connect_from(net: &Net, from: SocketAddr, to: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(net, to, Kind::Stream)?;
+        socket.bind(from)?;
+        socket.connect(to)?;
+        Ok(Self { socket })
+    }
+
+    /// Its descriptor, for system calls that have no word here.
+    #[must_use]
+    pub fn fd(&self) -> rumpkern::Fd {
+        self.socket.fd()
+    }
+
     /// The stack that it is on.
     #[must_use]
     pub fn net(&self) -> &Net {

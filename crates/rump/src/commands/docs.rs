@@ -25,8 +25,8 @@ pub(crate) struct Man {
     /// All pages, as files in this directory
     #[arg(long, value_name = "DIR", conflicts_with = "command")]
     dir: Option<PathBuf>,
-    /// The page of this command, to standard output
-    command: Option<String>,
+    /// The page of this command, to standard output: also of one of net, as two words
+    command: Vec<String>,
 }
 
 impl Completions {
@@ -61,31 +61,21 @@ impl Man {
         let mut all = crate::Cli::command();
         all.build();
         if let Some(dir) = &self.dir {
-            return write_pages(&all, dir);
+            return write_pages(&all, "rump", dir);
         }
-        let command = match &self.command {
-            None => all,
-            Some(name) => {
-                let found = all.find_subcommand(name).cloned();
-                found.ok_or_else(|| Failure::Usage(format!("man: no command '{name}'")))?
-            }
-        };
-        let page = render(&command)?;
+        let (mut command, mut page) = (&all, String::from("rump"));
+        for name in &self.command {
+            let found = command.find_subcommand(name);
+            command = found.ok_or_else(|| Failure::Usage(format!("man: no command '{name}'")))?;
+            page = format!("{page}-{name}");
+        }
+        let page = render(command, page)?;
         io::stdout().lock().write_all(&page)?;
         Ok(())
     }
 }
 
-/// The name of a command's page: `rump`, `rump-ls`.
-fn page_name(command: &clap::Command) -> String {
-    match command.get_name() {
-        "rump" => "rump".into(),
-        name => format!("rump-{name}"),
-    }
-}
-
-fn render(command: &clap::Command) -> Outcome<Vec<u8>> {
-    let name = page_name(command);
+fn render(command: &clap::Command, name: String) -> Outcome<Vec<u8>> {
     // clap keeps names for as long as the program runs.
     let name: &'static str = name.leak();
     let usage = command.get_bin_name().unwrap_or("rump").to_owned();
@@ -102,16 +92,15 @@ fn render(command: &clap::Command) -> Outcome<Vec<u8>> {
     Ok(text)
 }
 
-fn write_pages(all: &clap::Command, dir: &Path) -> Outcome<()> {
-    let fail = |path: &Path| {
-        let path = path.to_owned();
-        move |error: io::Error| Failure::host(&path, &error)
-    };
-    fs::create_dir_all(dir).map_err(fail(dir))?;
-    let commands = all.get_subcommands().filter(|c| c.get_name() != "help");
-    for command in std::iter::once(all).chain(commands) {
-        let path = dir.join(format!("{}.1", page_name(command)));
-        fs::write(&path, render(command)?).map_err(fail(&path))?;
+/// Writes the page of a command, and those of the commands below it: `rump.1`, `rump-ls.1`, `rump-net-ping.1`.
+fn write_pages(command: &clap::Command, name: &str, dir: &Path) -> Outcome<()> {
+    let path = dir.join(format!("{name}.1"));
+    let fail = |error| Failure::host(&path, &error);
+    fs::create_dir_all(dir).map_err(fail)?;
+    fs::write(&path, render(command, name.into())?).map_err(fail)?;
+    let below = command.get_subcommands();
+    for command in below.filter(|c| c.get_name() != "help") {
+        write_pages(command, &format!("{name}-{}", command.get_name()), dir)?;
     }
     Ok(())
 }

@@ -216,10 +216,10 @@ fn run(session: &Session, place: &Place, words: &[Word]) -> Outcome<()> {
 
 /// A word of a line: bytes, and whether each was quoted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Word(Vec<(u8, bool)>);
+pub(crate) struct Word(Vec<(u8, bool)>);
 
 impl Word {
-    fn text(&self) -> Vec<u8> {
+    pub(crate) fn text(&self) -> Vec<u8> {
         self.0.iter().map(|(byte, _)| *byte).collect()
     }
 
@@ -242,7 +242,7 @@ impl Word {
 }
 
 /// Splits a line into words. A `#` at the start of a word begins a comment.
-fn split(line: &[u8]) -> Result<Vec<Word>, &'static str> {
+pub(crate) fn split(line: &[u8]) -> Result<Vec<Word>, &'static str> {
     let mut words = Vec::new();
     let mut word: Option<Word> = None;
     let mut quote = None;

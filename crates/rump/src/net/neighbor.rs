@@ -1,0 +1,157 @@
+//! `rump net arp`, `rump net ndp`.
+
+use super::{Context, errno, ifconfig::inet};
+use crate::{
+    json::Array,
+    output::Out,
+    report::{Failure, Outcome},
+};
+use clap::Args;
+use rumpnet::{KernelNet as _, MacAddr, neighbor::State};
+use serde_json::json;
+use std::{io::Write as _, net::IpAddr};
+
+/// Show and change link addresses of hosts of IPv4
+#[derive(Args, Debug)]
+pub(crate) struct Arp {
+    #[command(flatten)]
+    words: Words,
+}
+
+/// Show and change link addresses of hosts of IPv6
+#[derive(Args, Debug)]
+pub(crate) struct Ndp {
+    #[command(flatten)]
+    words: Words,
+}
+
+#[derive(Args, Debug)]
+struct Words {
+    /// All hosts (as without a host)
+    #[arg(short = 'a')]
+    all: bool,
+    /// Addresses as numbers (always so)
+    #[arg(short = 'n')]
+    numeric: bool,
+    /// Forget a host, with -a all
+    #[arg(short = 'd', conflicts_with = "set")]
+    delete: bool,
+    /// Enter a host by hand
+    #[arg(short = 's', num_args = 2, value_names = ["HOST", "LINK-ADDRESS"])]
+    set: Vec<String>,
+    /// The interface that -s is about
+    #[arg(short = 'i', value_name = "INTERFACE")]
+    interface: Option<String>,
+    /// A JSON array
+    #[arg(long)]
+    json: bool,
+    /// The host
+    host: Option<IpAddr>,
+}
+
+impl Arp {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// There is no such host; wrong words.
+    pub(crate) fn run(&self, context: &Context<'_>) -> Outcome<()> {
+        self.words.run(context, true)
+    }
+}
+
+impl Ndp {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// There is no such host; wrong words.
+    pub(crate) fn run(&self, context: &Context<'_>) -> Outcome<()> {
+        self.words.run(context, false)
+    }
+}
+
+impl Words {
+    fn run(&self, context: &Context<'_>, v4: bool) -> Outcome<()> {
+        let inet = inet(context)?;
+        let net = context.net.kernel().net().map_err(errno("neighbours"))?;
+        if let [host, mac] = &self.set[..] {
+            let ip: IpAddr = host
+                .parse()
+                .map_err(|_| Failure::Usage(format!("{host}: not an address")))?;
+            let mac: MacAddr = mac
+                .parse()
+                .map_err(|_| Failure::Usage(format!("{mac}: not a link address")))?;
+            let on = self.interface.clone().or_else(|| {
+                let all = net.interfaces();
+                let mut all = all.iter().filter(|interface| {
+                    let here = inet.addresses(interface.name()).unwrap_or_default();
+                    here.iter().any(|cidr| cidr.contains(ip))
+                });
+                all.next().map(|interface| interface.name().to_owned())
+            });
+            let on = on.ok_or_else(|| Failure::at(ip, "on no link; -i INTERFACE says which"))?;
+            return inet
+                .set_neighbor(&on, ip, mac)
+                .map_err(errno(format_args!("{on}: {ip}")));
+        }
+        let wanted = |ip: IpAddr| ip.is_ipv4() == v4 && self.host.is_none_or(|host| host == ip);
+        if self.delete {
+            if self.host.is_none() && !self.all {
+                return Err(Failure::Usage("-d: a host or -a is needed".into()));
+            }
+            let gone: Vec<IpAddr> = inet
+                .neighbors()
+                .iter()
+                .map(|n| n.1)
+                .filter(|ip| wanted(*ip))
+                .collect();
+            let count: usize = gone.iter().map(|ip| inet.forget_neighbors(Some(*ip))).sum();
+            if let (Some(host), 0) = (self.host, count) {
+                return Err(Failure::at(host, "not there"));
+            }
+            return Ok(());
+        }
+        let all = inet.neighbors();
+        let found: Vec<_> = all.iter().filter(|(_, ip, _, _)| wanted(*ip)).collect();
+        if let (Some(host), true) = (self.host, found.is_empty()) {
+            return Err(Failure::at(host, "no entry"));
+        }
+        let mut out = Out::new();
+        let name = |index| {
+            net.by_index(index)
+                .map_or_else(String::new, |i| i.name().to_owned())
+        };
+        if self.json {
+            let mut array = Array::new(&mut out)?;
+            for (index, ip, mac, state) in found {
+                array.push(&json!({
+                    "host": ip.to_string(),
+                    "address": mac.map(|mac| mac.to_string()),
+                    "interface": name(*index),
+                    "state": word(*state),
+                }))?;
+            }
+            array.end()?;
+        } else {
+            for (index, ip, mac, state) in found {
+                let mac = mac.map_or_else(|| "(incomplete)".into(), |mac| mac.to_string());
+                writeln!(
+                    out,
+                    "? ({ip}) at {mac} on {} {}",
+                    name(*index),
+                    word(*state)
+                )?;
+            }
+        }
+        out.flush()?;
+        Ok(())
+    }
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Incomplete => "incomplete",
+        State::Reachable => "reachable",
+        State::Stale => "stale",
+        State::Permanent => "permanent",
+    }
+}

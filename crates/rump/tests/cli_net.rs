@@ -1,0 +1,408 @@
+//! `rump net`: two processes on an Ethernet in a file, and the host's sockets.
+
+mod common;
+
+use common::Scratch;
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// An interface on the Ethernet of a folder.
+fn interface(folder: &Scratch, number: u8) -> String {
+    format!("--if=shmif:{},10.0.0.{number}/24", folder.text("bus"))
+}
+
+fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rump"));
+    command.arg("net").args(words).stdin(Stdio::null());
+    command
+}
+
+fn run(words: &[&str]) -> Output {
+    command(words).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A process that ends with the value.
+struct Background(Child);
+
+impl Background {
+    fn start(words: &[&str], out: Stdio) -> Self {
+        Self(command(words).stdout(out).spawn().unwrap())
+    }
+
+    fn wait(mut self) -> i32 {
+        self.0.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Waits until a host answers.
+fn until_there(folder: &Scratch, host: &str) {
+    let end = Instant::now() + Duration::from_secs(20);
+    let own = interface(folder, 99);
+    while !run(&[&own, "ping", "-c", "1", "-W", "0.2", "-q", host])
+        .status
+        .success()
+    {
+        assert!(Instant::now() < end, "{host} does not answer");
+    }
+}
+
+/// The same once somebody listens.
+fn once_there(words: &[&str]) -> Output {
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let output = run(words);
+        let early = String::from_utf8_lossy(&output.stderr).contains("Connection refused");
+        if !early || Instant::now() >= end {
+            return output;
+        }
+    }
+}
+
+fn data() -> Vec<u8> {
+    (0..1_000_000_u32)
+        .flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes())
+        .collect()
+}
+
+#[test]
+fn hosts_on_a_bus_are_seen_by_tools() {
+    let folder = Scratch::new();
+    let _host = Background::start(&[&interface(&folder, 1), "wait"], Stdio::null());
+    until_there(&folder, "10.0.0.1");
+    let own = interface(&folder, 2);
+    let words = [
+        &own, "ping", "-c", "2", "-i", "0.1", "-s", "4000", "10.0.0.1", "--", "arp", "-an", "--",
+        "route", "-n", "--", "ifconfig", "--json", "--", "netstat", "-s",
+    ];
+    let said = text(&run(&words));
+    assert!(
+        said.contains("4008 bytes from 10.0.0.1: icmp_seq=2 ttl=64 time="),
+        "{said}"
+    );
+    assert!(
+        said.contains("2 packets transmitted, 2 received, 0% packet loss"),
+        "{said}"
+    );
+    assert!(said.contains("? (10.0.0.1) at "), "{said}");
+    assert!(said.contains("10.0.0.0/24"), "{said}");
+    assert!(said.contains("\"name\":\"shmif0\""), "{said}");
+    assert!(said.contains("packets reassembled"), "{said}");
+    let said = text(&run(&[
+        &own,
+        "traceroute",
+        "-q",
+        "1",
+        "-w",
+        "2",
+        "10.0.0.1",
+    ]));
+    assert!(said.contains("\n 1  10.0.0.1  "), "{said}");
+    // Nobody: 1. No way: 1. Wrong words: 2.
+    let code = |words: &[&str]| run(words).status.code();
+    assert_eq!(
+        code(&[&own, "ping", "-c", "1", "-W", "0.1", "10.0.0.77"]),
+        Some(1)
+    );
+    assert_eq!(
+        code(&[&own, "ping", "-c", "1", "-W", "0.1", "192.0.2.1"]),
+        Some(1)
+    );
+    assert_eq!(code(&[&own, "ping", "nobody"]), Some(1));
+    assert_eq!(code(&[&own, "ping"]), Some(2));
+    assert_eq!(code(&["--if=tap", "wait"]), Some(2));
+    assert_eq!(code(&[&own, "route", "add", "x"]), Some(2));
+    assert_eq!(code(&["--sockin", "ifconfig"]), Some(1));
+    assert_eq!(code(&[&own, "ifconfig", "shmif9"]), Some(1));
+}
+
+#[test]
+fn a_shell_changes_a_stack_step_by_step() {
+    let script = "ifconfig lo0 10.7.0.1/24 # an address\nroute add 10.8.0.0/16 10.7.0.9\nroute get 10.8.1.1\n\
+                  'route' delete 10.8.0.0/16\nroute get 10.8.1.1\nping -c 1 -q 10.7.0.1\n";
+    let mut child = command(&["shell"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(script.as_bytes())
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.contains("10.8.1.1 via 10.7.0.9 dev lo0 src 10.7.0.1"),
+        "{said}"
+    );
+    assert!(said.contains("1 received"), "{said}");
+    // After the route was gone, the way to it failed.
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+}
+
+#[test]
+fn files_pass_whole_by_nc() {
+    let folder = Scratch::new();
+    fs::write(folder.path("sent"), data()).unwrap();
+    let own = interface(&folder, 2);
+    let got = fs::File::create(folder.path("got")).unwrap();
+    let server = Background::start(&[&interface(&folder, 1), "nc", "-l", "7"], got.into());
+    until_there(&folder, "10.0.0.1");
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let sent = fs::File::open(folder.path("sent")).unwrap();
+        let done = command(&[&own, "nc", "10.0.0.1", "7"])
+            .stdin(sent)
+            .status()
+            .unwrap();
+        if done.success() {
+            break;
+        }
+        assert!(Instant::now() < end, "nobody listens");
+    }
+    assert_eq!(server.wait(), 0);
+    assert!(fs::read(folder.path("got")).unwrap() == data());
+    assert_eq!(
+        run(&[&own, "nc", "-z", "10.0.0.2", "7"]).status.code(),
+        Some(1)
+    );
+}
+
+#[test]
+fn a_bus_is_dumped_and_played() {
+    let folder = Scratch::new();
+    let (bus, capture) = (folder.path("bus"), folder.path("bus.pcap"));
+    let host = Background::start(&[&interface(&folder, 1), "wait"], Stdio::null());
+    until_there(&folder, "10.0.0.1");
+    drop(host);
+    text(&run(&[
+        "dumpbus",
+        bus.to_str().unwrap(),
+        "-w",
+        capture.to_str().unwrap(),
+    ]));
+    let bytes = fs::read(&capture).unwrap();
+    assert_eq!(bytes[..4], 0xa1b2_3c4d_u32.to_le_bytes());
+    let other = folder.path("other");
+    let said = text(&run(&[
+        "pcapin",
+        "--fast",
+        other.to_str().unwrap(),
+        capture.to_str().unwrap(),
+    ]));
+    assert!(
+        said.ends_with(" frames sent\n") && !said.starts_with("0 "),
+        "{said}"
+    );
+    assert_eq!(
+        run(&["dumpbus", folder.path("none").to_str().unwrap()])
+            .status
+            .code(),
+        Some(1)
+    );
+    fs::write(&capture, b"no capture").unwrap();
+    assert_eq!(
+        run(&["pcapin", other.to_str().unwrap(), capture.to_str().unwrap()])
+            .status
+            .code(),
+        Some(1)
+    );
+}
+
+/// Answers requests by their path, and ends with the path `/end`.
+fn web() -> (u16, thread::JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serving = thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream: TcpStream = stream.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                if stream.read(&mut byte).unwrap() == 0 {
+                    break;
+                }
+                request.push(byte[0]);
+            }
+            let request = String::from_utf8(request).unwrap();
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let page = data();
+            let (head, body) = match path {
+                "/whole" => (format!("200 OK\r\nContent-Length: {}", page.len()), page),
+                "/short" => (
+                    format!("200 OK\r\nContent-Length: {}", page.len() + 1),
+                    page,
+                ),
+                "/chunks" => {
+                    let mut body = Vec::new();
+                    for part in page.chunks(70_000) {
+                        body.extend(format!("{:x};a=b\r\n", part.len()).into_bytes());
+                        body.extend(part);
+                        body.extend(b"\r\n");
+                    }
+                    body.extend(b"0\r\nA: b\r\n\r\n");
+                    ("200 OK\r\nTransfer-Encoding: chunked".into(), body)
+                }
+                "/moved" => ("302 Found\r\nLocation: /whole".into(), Vec::new()),
+                "/away" => (
+                    "302 Found\r\nLocation: https://127.0.0.1/".into(),
+                    Vec::new(),
+                ),
+                "/end" => return,
+                _ => ("404 Not Found".into(), Vec::new()),
+            };
+            stream
+                .write_all(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes())
+                .unwrap();
+            // Who does not want it may go.
+            let _ = stream.write_all(&body);
+        }
+    });
+    (port, serving)
+}
+
+#[test]
+fn pages_are_fetched_whole_or_not_at_all() {
+    let folder = Scratch::new();
+    let (port, serving) = web();
+    let url = |path: &str| format!("http://127.0.0.1:{port}/{path}");
+    for path in ["whole", "chunks"] {
+        let output = run(&["--sockin", "fetch", &url(path)]);
+        assert!(output.status.success() && output.stdout == data(), "{path}");
+    }
+    let file = folder.path("page");
+    let to = file.to_str().unwrap();
+    let fetch = |words: &[&str]| run(&[&["--sockin", "fetch", "-o", to][..], words].concat());
+    let error = |output: &Output| {
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let nothing = |file: &Path| {
+        assert!(!file.exists());
+        assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 0);
+    };
+    assert!(error(&fetch(&[&url("none")])).contains("404 Not Found"));
+    nothing(&file);
+    assert!(error(&fetch(&[&url("short")])).contains("the connection ended before the page did"));
+    nothing(&file);
+    assert!(error(&fetch(&[&url("moved")])).contains("moved to /whole"));
+    nothing(&file);
+    assert!(error(&fetch(&["-L", &url("away")])).contains("without TLS"));
+    nothing(&file);
+    assert_eq!(fetch(&["https://127.0.0.1/"]).status.code(), Some(2));
+    text(&fetch(&["-L", &url("moved")]));
+    assert!(fs::read(&file).unwrap() == data());
+    assert_eq!(
+        run(&["--sockin", "fetch", &url("end")]).status.code(),
+        Some(1)
+    );
+    serving.join().unwrap();
+}
+
+/// Lines of both sides say the same number of bytes.
+#[test]
+fn throughput_is_measured_by_both_sides() {
+    let folder = Scratch::new();
+    let own = interface(&folder, 2);
+    for words in [
+        &["-n", "20M"][..],
+        &["-n", "20M", "-R", "-P", "3"],
+        &["-t", "1", "-u", "-b", "5M"],
+    ] {
+        let server = Background::start(
+            &[&interface(&folder, 1), "iperf", "-s", "-1", "-J"],
+            Stdio::piped(),
+        );
+        until_there(&folder, "10.0.0.1");
+        let client = [&[&own, "iperf", "-J", "-c", "10.0.0.1"][..], words].concat();
+        let said = text(&once_there(&client));
+        let sums: serde_json::Value = serde_json::from_str(&said).unwrap();
+        let (sent, received) = (&sums["end"]["sum_sent"], &sums["end"]["sum_received"]);
+        let bytes = received["bytes"].as_u64().unwrap();
+        assert!(
+            bytes > 0 && sent["bytes"].as_u64().unwrap() >= bytes,
+            "{said}"
+        );
+        assert_eq!(server.wait(), 0);
+    }
+    assert_eq!(
+        run(&[&own, "iperf", "-c", "10.0.0.2"]).status.code(),
+        Some(1)
+    );
+}
+
+/// Programs that others wrote, on both sides, over the host's sockets.
+#[test]
+fn iperf3_is_understood() {
+    let free = || {
+        TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port()
+            .to_string()
+    };
+    for words in [
+        &["-t", "1"][..],
+        &["-t", "1", "-R", "-P", "2"],
+        &["-t", "1", "-u", "-b", "5M"],
+    ] {
+        let port = free();
+        let server = Command::new("iperf3")
+            .args(["-s", "-1", "-p", &port])
+            .stdout(Stdio::null())
+            .spawn();
+        let server = Background(server.expect("iperf3 is installed"));
+        let client = [
+            &["--sockin", "iperf", "-J", "-c", "127.0.0.1", "-p", &port][..],
+            words,
+        ]
+        .concat();
+        text(&once_there(&client));
+        assert_eq!(server.wait(), 0);
+        let port = free();
+        let server = Background::start(
+            &["--sockin", "iperf", "-s", "-1", "-p", &port],
+            Stdio::null(),
+        );
+        thread::sleep(Duration::from_millis(500));
+        let client = Command::new("iperf3")
+            .args(["-J", "-c", "127.0.0.1", "-p", &port])
+            .args(words)
+            .output()
+            .unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&client.stdout).unwrap();
+        assert!(client.status.success() && said["error"].is_null(), "{said}");
+        let lost = said["end"]["sum"]["lost_percent"].as_f64().unwrap_or(0.0);
+        assert!(lost < 50.0, "{said}");
+        assert_eq!(server.wait(), 0);
+    }
+}
