@@ -174,9 +174,12 @@ impl Packet {
             if missing > self.chain.len() || count > self.buf.len() {
                 return None;
             }
-            if self.end.saturating_add(missing) > self.buf.len() {
-                self.buf.copy_within(self.start..self.end, 0);
-                (self.start, self.end) = (0, have);
+            // Moved no further than it takes: headers of other layers are still to come in front.
+            let over = self.end.saturating_add(missing);
+            if let Some(over) = over.checked_sub(self.buf.len()) {
+                let start = self.start.saturating_sub(over);
+                self.buf.copy_within(self.start..self.end, start);
+                (self.start, self.end) = (start, start.saturating_add(have));
             }
             let end = self.end.saturating_add(missing);
             self.chain.take_into(self.buf.get_mut(self.end..end)?);
@@ -246,6 +249,20 @@ mod tests {
 
     fn bytes(packet: &Packet) -> Vec<u8> {
         packet.pieces().flatten().copied().collect()
+    }
+
+    #[test]
+    fn headers_that_are_pulled_leave_room_in_front() {
+        // Ethernet, IPv6 and TCP come up; then the packet is passed on.
+        let mut packet = Packet::with_chain(Bytes::from([7; 200].to_vec()).into());
+        packet.pull(14).unwrap();
+        packet.strip(14);
+        assert_eq!(packet.pull(72).unwrap().len(), 72);
+        packet.pull(72).unwrap()[0] = 1;
+        packet.prepend(14).unwrap().fill(2);
+        let mut all = [0; 186 + 14];
+        assert_eq!(packet.copy_to(0, &mut all), 200);
+        assert_eq!((all[13], all[14], all[15], all[199]), (2, 1, 7, 7));
     }
 
     #[test]

@@ -275,7 +275,9 @@ fn over_links_that_lose_delay_and_reorder() {
         },
     ];
     for impairment in all {
-        over_a_bad_link(V4, impairment);
+        for family in [V4, V6] {
+            over_a_bad_link(family, impairment);
+        }
     }
 }
 
