@@ -34,7 +34,7 @@ mod verify;
 use crate::{Result, tools};
 use arena::Arena;
 use clap::Args;
-use programs::{Call, Growth};
+use programs::{Call, Growth, Rate};
 use record::{Entrant, Failure, Machine, Outcome, Record};
 use std::{
     fs,
@@ -54,6 +54,9 @@ const SUITES: &[&Suite] = &[
     &fuse::SUITE,
     &fuse::ISO,
 ];
+
+/// What is measured through the library.
+const PROGRAMS: &[&str] = &["library", "growth", "network"];
 
 /// Seconds after which a contestant that is there for comparison only does not run again.
 const PATIENCE: f64 = 1.0;
@@ -77,7 +80,8 @@ const QUICK: (Plan, u64) = (
 /// What is run and how often.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only this part: ext4, msdosfs, cd9660, ffs (the tool), fuse, fuse-iso (mounts), library (system calls), growth (cost over the number of files).
+    /// Only this part: ext4, msdosfs, cd9660, ffs (the tool), fuse, fuse-iso (mounts), library (system calls), growth (cost over the number of files),
+    /// network (the TCP/IP stack).
     #[arg(long, value_name = "NAME")]
     fs: Option<String>,
     /// Only rows whose name contains this; of the tool, unless another part is named. The page is not written.
@@ -138,7 +142,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return page::render();
     }
     let mut known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
-    known.extend(["library", "growth"]);
+    known.extend(PROGRAMS);
     if !known.iter().any(|name| options.wants(name)) {
         return Err(format!("no such part; there are: {}", known.join(", ")));
     }
@@ -164,6 +168,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         &[]
     };
     failures.extend(run_program("growth", options, quick, growth).err());
+    let rates = |words: &[&str]| {
+        drop(build_peer("smoltcp").inspect_err(|error| println!("{error}")));
+        let rates = programs::run::<Rate>("network", words)?;
+        println!("\n{}", report::rates(&rates));
+        Ok(rates)
+    };
+    failures.extend(run_program("network", options, &[], rates).err());
     if options.keeps() {
         page::render()?;
     }
@@ -242,22 +253,27 @@ fn missing(suite: &Suite) -> Vec<&'static str> {
         }
     }
     for name in suite.crates {
-        let manifest = format!("xtask/peers/{name}/Cargo.toml");
-        let mut build = tools::command("cargo");
-        build.args([
-            "build",
-            "--release",
-            "--locked",
-            "--target-dir",
-            "target/peers",
-        ]);
-        build.args(["--manifest-path", &manifest]);
-        if let Err(error) = tools::visible(&mut build) {
+        if let Err(error) = build_peer(name) {
             println!("{error}");
             missing.push(name);
         }
     }
     missing
+}
+
+/// Builds a program of `xtask/peers`.
+fn build_peer(name: &str) -> Result<()> {
+    let manifest = format!("xtask/peers/{name}/Cargo.toml");
+    let mut build = tools::command("cargo");
+    build.args([
+        "build",
+        "--release",
+        "--locked",
+        "--target-dir",
+        "target/peers",
+    ]);
+    build.args(["--manifest-path", &manifest]);
+    tools::visible(&mut build)
 }
 
 /// All contestants in turn, so often as there are rounds; each round another one begins.

@@ -2,7 +2,7 @@
 
 use super::{
     SUITES, plot,
-    programs::{Call, Growth},
+    programs::{Call, Growth, Rate},
     record::{self, Outcome, Record},
     report,
     suite::Suite,
@@ -29,6 +29,13 @@ pub(crate) fn render() -> Result<()> {
             report::calls(&record.rows),
         ];
         parts.push(("library", text.join("\n")));
+    }
+    if let Some(record) = Record::<Rate>::read("network")? {
+        let text = [
+            report::machine(&record.machine),
+            report::rates(&record.rows),
+        ];
+        parts.push(("network", text.join("\n")));
     }
     if let Some(record) = Record::<Growth>::read("growth")? {
         record::write("growth.svg", &plot::growth(&record.rows))?;
@@ -84,6 +91,7 @@ fn replaced(page: &str, name: &str, text: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::PROGRAMS;
 
     #[test]
     fn only_the_part_between_the_marks_is_replaced() {
@@ -97,7 +105,7 @@ mod tests {
     fn the_page_has_the_marks_of_every_part() {
         let page = fs::read_to_string(tools::root().join(PAGE)).unwrap();
         let names = SUITES.iter().map(|suite| suite.name);
-        for name in names.chain(["library", "growth"]) {
+        for name in names.chain(PROGRAMS.iter().copied()) {
             replaced(&page, name, "").unwrap();
         }
     }

@@ -20,6 +20,24 @@ pub(crate) struct Call {
     pub(crate) ok: bool,
 }
 
+/// How often a second a stack of TCP/IP does a job, beside others.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Rate {
+    pub(crate) row: String,
+    /// `/s` or `bit/s`.
+    pub(crate) unit: String,
+    pub(crate) ours: f64,
+    pub(crate) peers: Vec<PeerRate>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(crate) struct PeerRate {
+    pub(crate) name: String,
+    pub(crate) rate: f64,
+    /// How many times its rate ours is meant to be.
+    pub(crate) goal: Option<f64>,
+}
+
 /// What a file costs among so many.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Growth {
@@ -60,6 +78,10 @@ pub(crate) fn run<R: for<'de> Deserialize<'de>>(bench: &str, arguments: &[&str])
         "--json",
     ]);
     command.args(arguments).env("RUMP", arena::program("rump"));
+    let smoltcp = arena::program("peer-smoltcp");
+    if smoltcp.exists() {
+        command.env("PEER_SMOLTCP", smoltcp);
+    }
     let (mut rows, mut problem) = (vec![], None);
     tools::each_line(&mut command, |line| {
         if line.starts_with('{') {
@@ -87,6 +109,12 @@ mod tests {
         assert_eq!(
             (call.ours, call.peer, call.target, call.ok),
             (7.5, None, Some(20.0), true)
+        );
+        let line = r#"{"row": "connect", "unit": "/s", "ours": 5, "peers": [{"name": "host", "rate": 2, "goal": null}]}"#;
+        let rate: Rate = serde_json::from_str(line).unwrap();
+        assert_eq!(
+            (rate.ours, rate.peers[0].rate, rate.peers[0].goal),
+            (5.0, 2.0, None)
         );
         let line = r#"{"row":"ext4 flat create","files":1000,"ns_per_file":812.5,"unit":"ns of CPU time"}"#;
         let growth: Growth = serde_json::from_str(line).unwrap();

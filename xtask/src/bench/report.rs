@@ -1,7 +1,7 @@
 //! Tables, for the terminal and the page.
 
 use super::{
-    programs::{Call, Growth},
+    programs::{Call, Growth, Rate},
     record::{Entrant, Failure, Machine, Outcome, Time},
 };
 
@@ -196,6 +196,34 @@ pub(crate) fn calls(calls: &[Call]) -> String {
             goal,
             call.target.map_or("", |_| verdict(call.ok)).to_owned(),
         ]);
+    }
+    table.text()
+}
+
+/// Rates of the TCP/IP stack beside peers'.
+pub(crate) fn rates(rates: &[Rate]) -> String {
+    let mut table = Table::new(&["job", "rump", "peer", "its rate", "ratio", "goal", ""]);
+    for row in rates {
+        let number = |rate: f64| match (row.unit.as_str(), rate) {
+            ("bit/s", rate) => format!("{:.2} Gbit/s", rate / 1e9),
+            (unit, rate) if rate >= 1e6 => format!("{:.2} M{unit}", rate / 1e6),
+            (unit, rate) => format!("{:.1} k{unit}", rate / 1e3),
+        };
+        for (n, peer) in row.peers.iter().enumerate() {
+            let first = |text: String| if n == 0 { text } else { String::new() };
+            let ratio = row.ours / peer.rate;
+            table.add(vec![
+                first(row.row.clone()),
+                first(number(row.ours)),
+                peer.name.clone(),
+                number(peer.rate),
+                format!("{ratio:.2}"),
+                peer.goal.map_or(String::new(), |goal| format!("{goal}")),
+                peer.goal
+                    .map_or("", |goal| verdict(ratio >= goal))
+                    .to_owned(),
+            ]);
+        }
     }
     table.text()
 }
