@@ -24,9 +24,16 @@ pub(crate) fn allowed(port: u16, cred: &Cred) -> Result<()> {
     Ok(())
 }
 
+/// How many ports are not chosen again at once. A connection with the ports of one that has just ended needs a later timestamp or initial
+/// sequence number, whose clocks go in milliseconds and in units of four microseconds (RFC 6191 section 2).
+const RESTING: usize = 128;
+
 /// Chooses ports that nobody can guess (RFC 6056 section 3.3.2: at random, then the next that is free).
 pub(crate) struct Chooser {
     state: u64,
+    /// Those chosen last, in a ring, and where it goes on.
+    recent: [u16; RESTING],
+    oldest: usize,
 }
 
 impl Chooser {
@@ -34,6 +41,8 @@ impl Chooser {
         Self {
             // An odd number is not zero, which this generator never leaves.
             state: Inet::random_u64(host) | 1,
+            recent: [0; RESTING],
+            oldest: 0,
         }
     }
 
@@ -52,11 +61,17 @@ impl Chooser {
     pub(crate) fn choose(&mut self, mut free: impl FnMut(u16) -> bool) -> Result<u16> {
         let [a, b, ..] = self.next().to_be_bytes();
         let first = u16::from_ne_bytes([a, b]) % COUNT;
-        let ports = (0..COUNT).map(|n| EPHEMERAL.wrapping_add(first.wrapping_add(n) % COUNT));
-        ports
-            .into_iter()
-            .find(|port| free(*port))
-            .ok_or(Errno::EADDRINUSE)
+        let ports = || (0..COUNT).map(|n| EPHEMERAL.wrapping_add(first.wrapping_add(n) % COUNT));
+        let rested = |port: &u16| !self.recent.contains(port);
+        let port = ports()
+            .find(|port| free(*port) && rested(port))
+            .or_else(|| ports().find(|port| free(*port)))
+            .ok_or(Errno::EADDRINUSE)?;
+        if let Some(place) = self.recent.get_mut(self.oldest) {
+            *place = port;
+        }
+        self.oldest = self.oldest.wrapping_add(1) % RESTING;
+        Ok(port)
     }
 }
 
@@ -180,5 +195,19 @@ mod tests {
         assert_eq!(chooser.choose(|_| false), Err(Errno::EADDRINUSE));
         let (one, two) = (chooser.choose(|_| true), chooser.choose(|_| true));
         assert!(one.is_ok_and(|port| port >= EPHEMERAL) && two.is_ok());
+        // The only one that is free is taken though it has not rested.
+        assert_eq!(chooser.choose(|port| port == 50_000), Ok(50_000));
+    }
+
+    #[test]
+    fn no_port_comes_again_at_once() {
+        let host = rumpuser_posix::Host::new();
+        let mut chooser = Chooser::new(&*host);
+        let ports: alloc::vec::Vec<_> = (0..5_000).map(|_| chooser.choose(|_| true)).collect();
+        let again = ports.windows(RESTING).any(|some| {
+            let (last, before) = some.split_last().unwrap();
+            before.contains(last)
+        });
+        assert!(!again);
     }
 }

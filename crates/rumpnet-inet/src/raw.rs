@@ -149,7 +149,7 @@ pub(crate) struct RawSocket {
 
 impl RawSocket {
     fn of<R>(&self, body: impl FnOnce(&mut Rawcb) -> R) -> Result<R> {
-        self.inet.with(|stack| stack.raw.get(self.id).map(body))
+        self.inet.quick(|stack| stack.raw.get(self.id).map(body))
     }
 
     fn event(&self) -> Result<Arc<dyn Event>> {

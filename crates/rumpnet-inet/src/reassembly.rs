@@ -55,6 +55,8 @@ pub struct Reassembly<H> {
     memory: usize,
     patience: Duration,
     longest: usize,
+    /// Not after the time when the first of them is given up. It is looked at for every packet.
+    due: Option<Instant>,
 }
 
 impl<H: Copy> Reassembly<H> {
@@ -66,6 +68,7 @@ impl<H: Copy> Reassembly<H> {
             memory: 0,
             patience,
             longest,
+            due: None,
         }
     }
 
@@ -102,6 +105,8 @@ impl<H: Copy> Reassembly<H> {
                 None => break,
             }
         }
+        // All wait equally long: those that come later are due later.
+        self.due = self.due.or(Some(now.after(self.patience)));
         let partial = self.partial.entry(key).or_insert_with(|| Partial {
             parts: BTreeMap::new(),
             total: None,
@@ -178,22 +183,24 @@ impl<H: Copy> Reassembly<H> {
         drop(self.take(key));
     }
 
-    /// When the first of them is given up.
+    /// When the first of them is given up, or earlier.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        self.partial.values().map(|partial| partial.until).min()
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.due
     }
 
     /// Gives up those whose time is over.
     pub fn expire(&mut self, now: Instant) -> Vec<First<H>> {
         let due = self.partial.iter().filter(|(_, p)| p.until <= now);
         let due: Vec<Key> = due.map(|(key, _)| *key).collect();
-        let gone = due.into_iter().filter_map(|key| self.take(key));
-        gone.map(|mut partial| {
-            let packet = Packet::with_chain(partial.parts.remove(&0)?);
-            Some((partial.first?, packet))
-        })
-        .collect()
+        let gone: Vec<_> = due.into_iter().filter_map(|key| self.take(key)).collect();
+        self.due = self.partial.values().map(|partial| partial.until).min();
+        gone.into_iter()
+            .map(|mut partial| {
+                let packet = Packet::with_chain(partial.parts.remove(&0)?);
+                Some((partial.first?, packet))
+            })
+            .collect()
     }
 }
 

@@ -11,7 +11,7 @@ use core::{
     any::Any,
     mem,
     net::{IpAddr, Ipv4Addr},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, Ordering, fence},
 };
 use rumpkern::poll::Pollers;
 use rumpnet::{
@@ -29,6 +29,8 @@ use rumpuser::{
 
 /// Frames that wait for the stack at most.
 const INBOX: usize = 16_384;
+/// The clock's task is due at multiples of so many nanoseconds: a millisecond.
+const TICK: u64 = 1_000_000;
 
 /// The Internet family of a kernel.
 pub struct Inet {
@@ -38,11 +40,80 @@ pub struct Inet {
     stack: Mutex<Stack>,
     /// Notified when addresses come or go.
     pub(crate) addresses_changed: Arc<dyn Event>,
-    inbox: Mutex<Batch>,
+    inbox: Inbox,
     /// The task of the clock.
     clock: Mutex<Option<Arc<dyn Task>>>,
     /// It is at work.
     ticking: AtomicBool,
+}
+
+/// Frames at the door. Whether there are any is known without its lock.
+#[derive(Default)]
+struct Inbox {
+    frames: Mutex<Batch>,
+    /// Written with the lock held.
+    filled: AtomicBool,
+}
+
+impl Inbox {
+    /// Adds frames, as many as there is room for, and empties the batch. Whoever cannot take the stack's lock then leaves them to its holder.
+    fn put(&self, frames: &mut Batch) {
+        let mut inbox = self.frames.lock();
+        let room = INBOX.saturating_sub(inbox.len());
+        frames.truncate(room);
+        inbox.append(frames);
+        self.filled.store(!inbox.is_empty(), Ordering::SeqCst);
+        drop(inbox);
+        // Before the look at the lock of the stack; in `any` it is the other way round: one of the two sees what the other did.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Exchanges the frames for an empty batch.
+    fn take(&self, frames: &mut Batch) {
+        let mut inbox = self.frames.lock();
+        mem::swap(&mut *inbox, frames);
+        self.filled.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether there are any, asked after the stack's lock was let go.
+    fn any(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.seems_any()
+    }
+
+    /// The same with the lock held; what is missed is seen by [`any`](Self::any).
+    fn seems_any(&self) -> bool {
+        self.filled.load(Ordering::SeqCst)
+    }
+}
+
+/// A list that is mostly of one: that one needs no memory.
+struct Few<T> {
+    first: Option<T>,
+    rest: Vec<T>,
+}
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self {
+            first: None,
+            rest: Vec::new(),
+        }
+    }
+}
+
+impl<T> Few<T> {
+    fn push(&mut self, item: T) {
+        if self.first.is_none() {
+            self.first = Some(item);
+        } else {
+            self.rest.push(item);
+        }
+    }
+
+    fn each(self, visit: impl FnMut(T)) {
+        self.first.into_iter().chain(self.rest).for_each(visit);
+    }
 }
 
 /// What has happened, for `netstat -s`.
@@ -158,7 +229,9 @@ pub struct Stack {
     /// Packets to this host itself.
     local: VecDeque<Packet>,
     /// Who is to be woken.
-    wakes: Vec<Arc<dyn Event>>,
+    wakes: Few<Arc<dyn Event>>,
+    /// An empty batch whose memory is used again.
+    spare: Batch,
     /// Some socket's readiness has changed.
     changed: bool,
     /// When the task of the clock is due.
@@ -182,7 +255,8 @@ impl Stack {
             tcp: Tcp::new(host),
             counters: Counters::default(),
             local: VecDeque::new(),
-            wakes: Vec::new(),
+            wakes: Few::default(),
+            spare: Batch::new(),
             changed: false,
             armed: None,
         }
@@ -486,7 +560,9 @@ impl Stack {
             self.tcp.deadline(),
             self.network.and_then(|network| network.deadline(self)),
         ];
-        all.into_iter().flatten().min()
+        let first: Instant = all.into_iter().flatten().min()?;
+        // Thousands of connections have deadlines in each moment: those of a tick are dealt with at once.
+        Some(Instant(first.0.div_ceil(TICK).saturating_mul(TICK)))
     }
 }
 
@@ -499,7 +575,7 @@ impl Inet {
             host: host.clone(),
             net: net.clone(),
             pollers: pollers.clone(),
-            inbox: Mutex::default(),
+            inbox: Inbox::default(),
             clock: Mutex::default(),
             ticking: AtomicBool::new(false),
         })
@@ -522,41 +598,31 @@ impl Inet {
         result
     }
 
+    /// Does something with the stack that takes no time and sends nothing.
+    pub(crate) fn quick<R>(&self, body: impl FnOnce(&mut Stack) -> R) -> R {
+        let mut stack = self.stack.lock();
+        let result = body(&mut stack);
+        self.finish_if_left(stack);
+        result
+    }
+
     fn finish_if_left(&self, stack: MutexGuard<'_, Stack>) {
-        if self.inbox.lock().is_empty() {
-            drop(stack);
-            // A frame may have come between the look and the unlock, and have been left to this thread.
-            if self.inbox.lock().is_empty() {
-                return;
-            }
-            let Some(stack) = self.stack.try_lock() else {
-                return;
-            };
-            self.finish(stack);
-        } else {
+        drop(stack);
+        // A frame may have come in the meantime, and have been left to this thread.
+        if self.inbox.any()
+            && let Some(mut stack) = self.stack.try_lock()
+        {
+            stack.now = self.host.monotonic();
             self.finish(stack);
         }
     }
 
     /// Works off the inbox, lets the lock go, sends and wakes; again if frames came in the meantime.
     fn finish<'a>(&'a self, mut stack: MutexGuard<'a, Stack>) {
-        let mut frames = Batch::new();
         loop {
-            loop {
-                mem::swap(&mut *self.inbox.lock(), &mut frames);
-                while let Some(frame) = frames.pop_front() {
-                    stack.input(frame);
-                }
-                while let Some(packet) = stack.local.pop_front() {
-                    stack.ip_input(0, packet);
-                }
-                stack.tcp_output();
-                if self.inbox.lock().is_empty() && stack.local.is_empty() {
-                    break;
-                }
-            }
+            self.work_off(&mut stack);
             let alarm = self.rearm(&mut stack);
-            let mut dirty: Vec<Arc<Ifnet>> = Vec::new();
+            let mut dirty = Few::default();
             for here in stack.interfaces.iter_mut().filter(|here| here.dirty) {
                 here.dirty = false;
                 dirty.push(here.ifnet.clone());
@@ -564,19 +630,15 @@ impl Inet {
             let wakes = mem::take(&mut stack.wakes);
             let changed = mem::take(&mut stack.changed);
             drop(stack);
-            for interface in dirty {
-                interface.flush();
-            }
-            for event in wakes {
-                event.notify();
-            }
+            dirty.each(|interface| interface.flush());
+            wakes.each(|event| event.notify());
             if changed {
                 self.pollers.changed();
             }
             if alarm && let Some(clock) = &*self.clock.lock() {
                 clock.notify();
             }
-            if self.inbox.lock().is_empty() {
+            if !self.inbox.any() {
                 return;
             }
             match self.stack.try_lock() {
@@ -586,6 +648,26 @@ impl Inet {
                 }
                 // Its holder looks at the inbox after it has let go.
                 None => return,
+            }
+        }
+    }
+
+    fn work_off(&self, stack: &mut Stack) {
+        loop {
+            if self.inbox.seems_any() {
+                let mut frames = mem::take(&mut stack.spare);
+                self.inbox.take(&mut frames);
+                while let Some(frame) = frames.pop_front() {
+                    stack.input(frame);
+                }
+                stack.spare = frames;
+            }
+            while let Some(packet) = stack.local.pop_front() {
+                stack.ip_input(0, packet);
+            }
+            stack.tcp_output();
+            if !self.inbox.seems_any() && stack.local.is_empty() {
+                return;
             }
         }
     }
@@ -607,7 +689,7 @@ impl Inet {
     #[must_use]
     pub fn is_busy(&self) -> bool {
         // In this order: that task looks at the inbox before it says that it is done.
-        self.ticking.load(Ordering::SeqCst) || !self.inbox.lock().is_empty()
+        self.ticking.load(Ordering::SeqCst) || self.inbox.any()
     }
 
     /// A step of the clock's task: does what is due, and says when something is again.
@@ -656,12 +738,7 @@ impl Inet {
 
 impl Upper for Inet {
     fn input(&self, _interface: &Arc<Ifnet>, frames: &mut Batch) {
-        {
-            let mut inbox = self.inbox.lock();
-            let room = INBOX.saturating_sub(inbox.len());
-            frames.truncate(room);
-            inbox.append(frames);
-        }
+        self.inbox.put(frames);
         if let Some(mut stack) = self.stack.try_lock() {
             stack.now = self.host.monotonic();
             self.finish(stack);

@@ -233,7 +233,7 @@ fn copy(bufs: &[&[u8]], len: usize) -> Chain {
 
 impl TcpSocket {
     fn of<R>(&self, body: impl FnOnce(&mut Socket) -> R) -> Result<R> {
-        self.inet.with(|stack| stack.tcp.get(self.id).map(body))
+        self.inet.quick(|stack| stack.tcp.get(self.id).map(body))
     }
 
     fn event(&self) -> Result<Arc<dyn Event>> {

@@ -438,7 +438,7 @@ impl UdpSocket {
     }
 
     fn of<R>(&self, body: impl FnOnce(&mut Udpcb) -> R) -> Result<R> {
-        self.inet.with(|stack| stack.udp.get(self.id).map(body))
+        self.inet.quick(|stack| stack.udp.get(self.id).map(body))
     }
 
     fn event(&self) -> Result<Arc<dyn Event>> {

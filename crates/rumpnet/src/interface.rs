@@ -139,8 +139,8 @@ pub struct Ifnet {
     up: AtomicBool,
     upper: RwLock<Option<Arc<dyn Upper>>>,
     queue: Mutex<Batch>,
-    /// A thread is sending what is in the queue.
-    sending: AtomicBool,
+    /// Held by the thread that sends what is in the queue; the batch is empty, and its memory is used again.
+    sending: Mutex<Batch>,
     received: Direction,
     sent: Direction,
     taps: Taps,
@@ -163,7 +163,7 @@ impl Ifnet {
             up: AtomicBool::new(false),
             upper: RwLock::new(upper),
             queue: Mutex::default(),
-            sending: AtomicBool::new(false),
+            sending: Mutex::default(),
             received: Direction::default(),
             sent: Direction::default(),
             taps: Taps::default(),
@@ -305,13 +305,15 @@ impl Ifnet {
     /// Sends what is in the queue. If a thread is sending already, that one sends it: frames keep their order, and a frame that
     /// is answered on this same thread does not go round and round on its stack. No lock may be held.
     pub fn flush(&self) {
-        let mut frames = Batch::new();
         loop {
-            if self.queue.lock().is_empty() || self.sending.swap(true, Ordering::Acquire) {
+            if self.queue.lock().is_empty() {
                 return;
             }
+            let Some(mut frames) = self.sending.try_lock() else {
+                return;
+            };
             loop {
-                core::mem::swap(&mut *self.queue.lock(), &mut frames);
+                core::mem::swap(&mut *self.queue.lock(), &mut *frames);
                 if frames.is_empty() {
                     break;
                 }
@@ -323,8 +325,7 @@ impl Ifnet {
                 }
                 frames.clear();
             }
-            self.sending.store(false, Ordering::Release);
-            // What came between the last look and the store has been left to this thread.
+            // What comes between the last look and the unlock has been left to this thread.
         }
     }
 

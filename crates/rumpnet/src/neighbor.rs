@@ -80,9 +80,15 @@ pub enum Due {
 #[derive(Default)]
 pub struct Cache {
     map: BTreeMap<(u32, IpAddr), Neighbor>,
+    /// Not after the time when the first one that was asked for is due. It is looked at for every packet.
+    due: Option<Instant>,
 }
 
 impl Cache {
+    fn ask_at(&mut self, at: Instant) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
     /// Finds the address for a packet, or keeps the packet until it is found.
     pub fn resolve(
         &mut self,
@@ -109,6 +115,7 @@ impl Cache {
                         neighbor.state = State::Incomplete;
                         neighbor.requests = 1;
                         neighbor.waiting.push(packet);
+                        self.ask_at(now.after(RETRY));
                         return Resolution::Ask;
                     }
                     neighbor.requests = neighbor.requests.saturating_add(1);
@@ -135,6 +142,7 @@ impl Cache {
                 waiting: Vec::from([packet]),
             },
         );
+        self.ask_at(now.after(RETRY));
         Resolution::Ask
     }
 
@@ -264,11 +272,10 @@ impl Cache {
         })
     }
 
-    /// When [`expire`](Self::expire) has something to do.
+    /// When [`expire`](Self::expire) has something to do, or earlier.
     #[must_use]
-    pub fn deadline(&self) -> Option<Instant> {
-        let incomplete = self.map.values().filter(|n| n.state == State::Incomplete);
-        incomplete.map(|neighbor| neighbor.until).min()
+    pub const fn deadline(&self) -> Option<Instant> {
+        self.due
     }
 
     /// What time has brought. Forgets what was not used for long.
@@ -296,6 +303,8 @@ impl Cache {
             due.push(Due::Ask { interface, address });
             true
         });
+        let incomplete = self.map.values().filter(|n| n.state == State::Incomplete);
+        self.due = incomplete.map(|neighbor| neighbor.until).min();
         due
     }
 

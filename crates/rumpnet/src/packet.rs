@@ -1,12 +1,16 @@
 //! A packet on its way: headers in a small buffer of its own, payload as a [`Chain`].
 
 use crate::Chain;
+use alloc::boxed::Box;
 use bytes::Bytes;
 
 /// Room in front of the payload for the headers of all layers: Ethernet with a VLAN tag, IPv6 with options, TCP with options.
-const HEADROOM: usize = 128;
+const HEADROOM: usize = BEGIN as usize;
 /// Payload that fits behind that room needs no memory of its own.
 const INLINE: usize = 64;
+const ROOM: usize = HEADROOM + INLINE;
+/// Where the head of a new packet begins.
+const BEGIN: u16 = 128;
 
 /// What is known of the transport checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,14 +78,21 @@ pub struct Meta {
 }
 
 /// A packet. Layers put their headers in front when it goes down, and take them off when it comes up.
+///
+/// It passes through a dozen hands by value, so that what is large of it is in a box.
 #[derive(Clone, Debug)]
 pub struct Packet {
-    buf: [u8; HEADROOM + INLINE],
-    start: usize,
-    end: usize,
-    chain: Chain,
+    body: Box<Body>,
+    start: u16,
+    end: u16,
     /// What is known of it.
     pub meta: Meta,
+}
+
+#[derive(Clone, Debug)]
+struct Body {
+    buf: [u8; ROOM],
+    chain: Chain,
 }
 
 impl Default for Packet {
@@ -94,44 +105,57 @@ impl Packet {
     /// An empty packet.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            buf: [0; HEADROOM + INLINE],
-            start: HEADROOM,
-            end: HEADROOM,
-            chain: Chain::new(),
-            meta: Meta::default(),
-        }
+        Self::with_chain(Chain::new())
     }
 
     /// A packet with this payload.
     #[must_use]
     pub fn with_chain(chain: Chain) -> Self {
         Self {
-            chain,
-            ..Self::new()
+            body: Box::new(Body {
+                buf: [0; ROOM],
+                chain,
+            }),
+            start: BEGIN,
+            end: BEGIN,
+            meta: Meta::default(),
         }
     }
 
-    /// A packet with a copy of these bytes. Few bytes take no memory.
+    /// A packet with a copy of these bytes. Few bytes take no memory of their own.
     #[must_use]
     pub fn with_bytes(bytes: &[u8]) -> Self {
         let mut packet = Self::new();
         let end = HEADROOM.saturating_add(bytes.len());
-        if let Some(space) = packet.buf.get_mut(HEADROOM..end) {
+        if let Some(space) = packet.body.buf.get_mut(HEADROOM..end) {
             space.copy_from_slice(bytes);
-            packet.end = end;
+            packet.set_head(HEADROOM, end);
         } else {
-            packet.chain.push(Bytes::copy_from_slice(bytes));
+            packet.body.chain.push(Bytes::copy_from_slice(bytes));
         }
         packet
+    }
+
+    /// Where in the buffer the head is.
+    const fn bounds(&self) -> (usize, usize) {
+        (self.start as usize, self.end as usize)
+    }
+
+    /// Both are at most [`ROOM`].
+    #[expect(clippy::cast_possible_truncation, reason = "the buffer is short")]
+    const fn set_head(&mut self, start: usize, end: usize) {
+        (self.start, self.end) = (start as u16, end as u16);
+    }
+
+    const fn head_len(&self) -> usize {
+        let (start, end) = self.bounds();
+        end.saturating_sub(start)
     }
 
     /// Number of bytes.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.end
-            .saturating_sub(self.start)
-            .saturating_add(self.chain.len())
+        self.head_len().saturating_add(self.body.chain.len())
     }
 
     /// Whether there are no bytes.
@@ -143,69 +167,79 @@ impl Packet {
     /// The bytes in front of [`chain`](Self::chain): headers, and payload that is short.
     #[must_use]
     pub fn head(&self) -> &[u8] {
-        self.buf.get(self.start..self.end).unwrap_or_default()
+        let (start, end) = self.bounds();
+        self.body.buf.get(start..end).unwrap_or_default()
     }
 
     /// The same to be changed.
     pub fn head_mut(&mut self) -> &mut [u8] {
-        self.buf.get_mut(self.start..self.end).unwrap_or_default()
+        let (start, end) = self.bounds();
+        self.body.buf.get_mut(start..end).unwrap_or_default()
     }
 
     /// The bytes after [`head`](Self::head).
     #[must_use]
     pub const fn chain(&self) -> &Chain {
-        &self.chain
+        &self.body.chain
     }
 
     /// Makes room for `count` bytes in front and returns it, zeros or not. `None` without such room.
     pub fn prepend(&mut self, count: usize) -> Option<&mut [u8]> {
-        let start = self.start.checked_sub(count)?;
-        let room = self.buf.get_mut(start..self.start)?;
-        self.start = start;
-        Some(room)
+        let (old, end) = self.bounds();
+        let start = old.checked_sub(count)?;
+        self.set_head(start, end);
+        self.body.buf.get_mut(start..old)
     }
 
     /// The first `count` bytes, moved together where necessary. `None` when there are fewer, or more than the headers of all layers
     /// may have.
     pub fn pull(&mut self, count: usize) -> Option<&mut [u8]> {
-        let have = self.end.saturating_sub(self.start);
+        let have = self.head_len();
         if have < count {
-            let missing = count.saturating_sub(have);
-            if missing > self.chain.len() || count > self.buf.len() {
-                return None;
-            }
-            // Moved no further than it takes: headers of other layers are still to come in front.
-            let over = self.end.saturating_add(missing);
-            if let Some(over) = over.checked_sub(self.buf.len()) {
-                let start = self.start.saturating_sub(over);
-                self.buf.copy_within(self.start..self.end, start);
-                (self.start, self.end) = (start, start.saturating_add(have));
-            }
-            let end = self.end.saturating_add(missing);
-            self.chain.take_into(self.buf.get_mut(self.end..end)?);
-            self.end = end;
+            self.gather(count.saturating_sub(have), count)?;
         }
-        self.buf
-            .get_mut(self.start..self.start.saturating_add(count))
+        let (start, _) = self.bounds();
+        self.body.buf.get_mut(start..start.saturating_add(count))
+    }
+
+    /// Moves so many bytes of the chain to the head, which has `count` then.
+    fn gather(&mut self, missing: usize, count: usize) -> Option<()> {
+        if missing > self.body.chain.len() || count > ROOM {
+            return None;
+        }
+        let (mut start, mut end) = self.bounds();
+        let body = &mut *self.body;
+        // Moved no further than it takes: headers of other layers are still to come in front.
+        if let Some(over) = end.saturating_add(missing).checked_sub(ROOM) {
+            let begin = start.saturating_sub(over);
+            body.buf.copy_within(start..end, begin);
+            (start, end) = (begin, begin.saturating_add(end.saturating_sub(start)));
+        }
+        let more = end.saturating_add(missing);
+        body.chain.take_into(body.buf.get_mut(end..more)?);
+        self.set_head(start, more);
+        Some(())
     }
 
     /// Takes the first `count` bytes off, all if there are fewer.
     pub fn strip(&mut self, count: usize) {
-        let head = self.end.saturating_sub(self.start).min(count);
-        self.start = self.start.saturating_add(head);
+        let head = self.head_len().min(count);
+        let (start, end) = self.bounds();
+        self.set_head(start.saturating_add(head), end);
         if count > head {
-            self.chain.advance(count.saturating_sub(head));
+            self.body.chain.advance(count.saturating_sub(head));
         }
     }
 
     /// Keeps the first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
-        let head = self.end.saturating_sub(self.start);
+        let head = self.head_len();
         if len < head {
-            self.end = self.start.saturating_add(len);
-            self.chain = Chain::new();
+            let (start, _) = self.bounds();
+            self.set_head(start, start.saturating_add(len));
+            self.body.chain = Chain::new();
         } else {
-            self.chain.truncate(len.saturating_sub(head));
+            self.body.chain.truncate(len.saturating_sub(head));
         }
     }
 
@@ -216,7 +250,10 @@ impl Packet {
         let count = first.len().min(buf.len());
         let (begin, rest) = buf.split_at_mut(count);
         begin.copy_from_slice(first.get(..count).unwrap_or_default());
-        let more = self.chain.copy_to(from.saturating_sub(head.len()), rest);
+        let more = self
+            .body
+            .chain
+            .copy_to(from.saturating_sub(head.len()), rest);
         count.saturating_add(more)
     }
 
@@ -224,17 +261,17 @@ impl Packet {
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         let head = Some(self.head()).filter(|head| !head.is_empty());
         head.into_iter()
-            .chain(self.chain.pieces().map(|piece| &**piece))
+            .chain(self.body.chain.pieces().map(|piece| &**piece))
     }
 
     /// All bytes as payload. What is in the buffer is copied.
     #[must_use]
     pub fn into_chain(self) -> Chain {
         if self.start == self.end {
-            return self.chain;
+            return self.body.chain;
         }
         let mut chain = Chain::from(Bytes::copy_from_slice(self.head()));
-        chain.append(self.chain);
+        chain.append(self.body.chain);
         chain
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     MacAddr,
     interface::{Batch, Device, Features, Input, Link},
 };
-use alloc::sync::{Arc, Weak};
+use alloc::sync::Arc;
 use rumpuser::{Errno, Result, sync::RwLock};
 
 /// How a cable is made.
@@ -26,35 +26,52 @@ impl Default for Config {
     }
 }
 
+/// Where the frames of each end go: to what the other one has been started with.
+#[derive(Default)]
+struct Cable {
+    inputs: [RwLock<Option<Input>>; 2],
+}
+
 /// One end of a cable: a device.
 pub struct End {
     mac: MacAddr,
     config: Config,
-    input: RwLock<Option<Input>>,
-    peer: RwLock<Weak<Self>>,
+    cable: Arc<Cable>,
+    /// Which of the two it is.
+    second: bool,
 }
 
 /// Makes a cable between interfaces with these addresses.
 #[must_use]
 pub fn pair(first: MacAddr, second: MacAddr, config: Config) -> (Arc<End>, Arc<End>) {
-    let end = |mac, peer: Weak<End>| {
+    let cable = Arc::new(Cable::default());
+    let end = |mac, second| {
         Arc::new(End {
             mac,
             config,
-            input: RwLock::default(),
-            peer: RwLock::new(peer),
+            cable: cable.clone(),
+            second,
         })
     };
-    let one = end(first, Weak::new());
-    let two = end(second, Arc::downgrade(&one));
-    *one.peer.write() = Arc::downgrade(&two);
-    (one, two)
+    (end(first, false), end(second, true))
 }
 
 impl End {
+    fn input(&self) -> &RwLock<Option<Input>> {
+        let [first, second] = &self.cable.inputs;
+        if self.second { second } else { first }
+    }
+
     fn receiver(&self) -> Option<Input> {
-        let peer = self.peer.read().upgrade()?;
-        peer.input.read().clone()
+        let [first, second] = &self.cable.inputs;
+        let peer = if self.second { first } else { second };
+        peer.read().clone()
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -72,7 +89,7 @@ impl Device for End {
     }
 
     fn start(&self, input: Input) -> Result<()> {
-        let mut here = self.input.write();
+        let mut here = self.input().write();
         if here.is_some() {
             return Err(Errno::EBUSY);
         }
@@ -81,7 +98,7 @@ impl Device for End {
     }
 
     fn stop(&self) {
-        *self.input.write() = None;
+        *self.input().write() = None;
     }
 
     fn transmit(&self, frames: &mut Batch) -> usize {

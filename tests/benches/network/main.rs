@@ -1,9 +1,9 @@
 //! Speed of the TCP/IP stack in one process, beside smoltcp and the host's loopback interface: `cargo bench -p rump-tests --bench network`.
 //!
 //! Ours: two kernels on a cable. In the rows of one thread that thread makes the calls of both ends in turn, and so does that of the peers.
-//! All take turns, five times; the medians count. Arguments after `--`: words choose the rows whose name contains one of them; `--json`
-//! prints each row as an object on a line of its own. The program of smoltcp is `xtask/peers/smoltcp`; its path is in `PEER_SMOLTCP`, without which
-//! that column is empty.
+//! All take turns, five times; the medians count. Arguments after `--`: words choose the rows whose name contains one of them; `--alone` leaves
+//! the peers out, for profiles; `--json` prints each row as an object on a line of its own. The program of smoltcp is `xtask/peers/smoltcp`; its path
+//! is in `PEER_SMOLTCP`, without which it is left out.
 //!
 //! | row | one job |
 //! |---|---|

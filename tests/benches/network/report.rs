@@ -33,6 +33,7 @@ impl By {
 /// Prints rows as they are measured.
 pub(crate) struct Report {
     json: bool,
+    alone: bool,
     chosen: Vec<String>,
     smoltcp: Option<String>,
 }
@@ -43,14 +44,18 @@ impl Report {
             .skip(1)
             .filter(|arg| arg != "--bench")
             .partition(|arg| arg.starts_with("--"));
-        let mut json = false;
+        let (mut json, mut alone) = (false, false);
         for option in options {
-            assert_eq!(option, "--json", "an option that is not known");
-            json = true;
+            match option.as_str() {
+                "--json" => json = true,
+                "--alone" => alone = true,
+                _ => panic!("{option}: an option that is not known"),
+            }
         }
         let smoltcp = env::var("PEER_SMOLTCP").ok();
         Self {
             json,
+            alone,
             chosen,
             smoltcp,
         }
@@ -70,12 +75,15 @@ impl Report {
             return;
         }
         let with_smoltcp = goals.iter().any(|(by, _)| *by == By::Smoltcp);
-        let program = self.smoltcp.as_ref().filter(|_| with_smoltcp);
+        let program = self
+            .smoltcp
+            .as_ref()
+            .filter(|_| with_smoltcp && !self.alone);
         let mut rates = [vec![], vec![], vec![]];
         for _ in 0..ROUNDS {
             rates[0].push(ours(ROUND));
             rates[1].extend(program.map(|program| run(program, name)));
-            rates[2].push(host(ROUND));
+            rates[2].extend((!self.alone).then(|| host(ROUND)));
         }
         let [ours, smoltcp, host] = rates.map(median);
         let peers = [(By::Smoltcp, smoltcp), (By::Host, host)];
