@@ -25,7 +25,7 @@ pub(crate) fn allowed(port: u16, cred: &Cred) -> Result<()> {
 }
 
 /// How many ports are not chosen again at once. A connection with the ports of one that has just ended needs a later timestamp or initial
-/// sequence number, whose clocks go in milliseconds and in units of four microseconds (RFC 6191 section 2).
+/// sequence number, whose clocks go in milliseconds and at 15 megabytes a second (RFC 6191 section 2).
 const RESTING: usize = 128;
 
 /// Chooses ports that nobody can guess (RFC 6056 section 3.3.2: at random, then the next that is free).

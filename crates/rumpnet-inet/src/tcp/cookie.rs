@@ -26,11 +26,12 @@ enum Purpose {
     Other = 5,
 }
 
-/// The initial sequence number of a connection (RFC 6528, section 3): a clock of 4 microseconds plus a hash of `tuple`, the bytes of
-/// both addresses and ports.
+/// The initial sequence number of a connection (RFC 6528, section 3): a clock plus a hash of `tuple`, the bytes of both addresses and
+/// ports. A unit of the clock is 64 nanoseconds, as in Linux, and not 4 microseconds: in those a connection between two kernels begins and
+/// ends, and the next one with its ports would not have a later number. It goes round in 275 seconds, longer than a segment lives.
 #[must_use]
 pub fn isn(secret: &Secret, tuple: &[u8], now: Instant) -> Seq {
-    let clock = low(now.0 / 4000);
+    let clock = low(now.0 / 64);
     Seq(clock.wrapping_add(low(hash(secret, Purpose::Isn, 0, tuple))))
 }
 
@@ -250,13 +251,13 @@ mod tests {
         );
     }
 
-    /// RFC 6528, section 3: for the same addresses numbers go on with a clock of 4 microseconds, for others they begin elsewhere.
+    /// RFC 6528, section 3: for the same addresses numbers go on with a clock, for others they begin elsewhere.
     #[test]
     fn initial_numbers() {
         let first = isn(&SECRET, b"one", Instant(0));
         assert_eq!(
             isn(&SECRET, b"one", Instant(4_000_000_000)).since(first),
-            1_000_000
+            62_500_000
         );
         assert_ne!(isn(&SECRET, b"two", Instant(0)), first);
         assert_ne!(isn(&Secret([8; 16]), b"one", Instant(0)), first);

@@ -86,13 +86,13 @@ impl TimeWait {
         self.reply(now)
     }
 
-    /// RFC 6191, section 2: a later timestamp tells a new connection; without timestamps, or with the same, a later number.
+    /// RFC 6191, section 2: a later timestamp tells a new connection; without timestamps, or with the same, a number after the last one that was used.
     fn is_new(&self, segment: &Segment, timestamp: Option<Timestamps>) -> bool {
         match timestamp {
             Some(timestamp) if timestamp.value != self.ts_recent => {
                 ts_before(self.ts_recent, timestamp.value)
             }
-            _ => segment.seq.after(self.expected),
+            _ => !segment.seq.before(self.expected),
         }
     }
 
@@ -202,7 +202,9 @@ mod tests {
         for (timestamps, seq, timestamp, new) in [
             (true, 100, Some(41), true),
             (true, 9001, Some(40), true),
-            (true, 9000, Some(40), false),
+            // The FIN had 8999: 9000 comes after the last number that was used.
+            (true, 9000, Some(40), true),
+            (true, 8999, Some(40), false),
             (true, 9001, Some(39), false),
             (true, 9001, None, true),
             (true, 8000, None, false),
