@@ -79,7 +79,7 @@ pub(crate) fn run<R: for<'de> Deserialize<'de>>(bench: &str, arguments: &[&str])
     ]);
     command.args(arguments).env("RUMP", arena::program("rump"));
     let smoltcp = arena::program("peer-smoltcp");
-    if smoltcp.exists() {
+    if std::path::Path::new(&smoltcp).exists() {
         command.env("PEER_SMOLTCP", smoltcp);
     }
     let (mut rows, mut problem) = (vec![], None);
