@@ -16,6 +16,7 @@
 //! | [`kthread`] | threads of the kernel |
 //! | [`sysctl`] | the tree of named values |
 //! | [`message`] | the kernel message buffer and [`Log`] |
+//! | [`names`] | names of files, for what is behind them |
 //! | [`types`] | values of the system calls: [`Stat`], [`FileType`], [`OpenFlags`], ... |
 //!
 //! System calls on descriptors are methods of [`Proc`]; a faction adds its own as an extension trait (`rumpvfs::Calls`).
@@ -42,6 +43,7 @@ pub mod kernel;
 pub mod kthread;
 pub mod lwp;
 pub mod message;
+pub mod names;
 pub mod pipe;
 pub mod poll;
 pub mod proc;

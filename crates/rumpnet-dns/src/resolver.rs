@@ -201,7 +201,7 @@ impl Resolver {
             }
         }
         // Each round asks for what the one before led to.
-        let mut missing = None;
+        let (mut missing, mut failure) = (None, None);
         for _ in 0..ALIASES {
             if wanted.is_empty() {
                 break;
@@ -212,8 +212,9 @@ impl Resolver {
                 match answer.status {
                     Status::Ok => {}
                     Status::NoName => missing = Some(Error::NoName),
-                    Status::FormatError => return Err(Error::ServerFailure(1)),
-                    Status::Failure(code) => return Err(Error::ServerFailure(code)),
+                    // The other family's address may be there all the same.
+                    Status::FormatError => failure = Some(Error::ServerFailure(1)),
+                    Status::Failure(code) => failure = Some(Error::ServerFailure(code)),
                 }
                 if let Some(alias) = answer.alias {
                     next.push(Question {
@@ -222,7 +223,8 @@ impl Resolver {
                     });
                     continue;
                 }
-                if let (Some(ttl), true) = (answer.ttl, question.name == *name) {
+                let told = matches!(answer.status, Status::Ok | Status::NoName);
+                if let (Some(ttl), true) = (answer.ttl, told && question.name == *name) {
                     let all = answer.addresses.clone();
                     self.cache
                         .lock()
@@ -233,7 +235,7 @@ impl Resolver {
             wanted = next;
         }
         found.sort_by_key(IpAddr::is_ipv4);
-        match missing {
+        match missing.or(failure) {
             Some(error) if found.is_empty() => Err(error),
             _ => Ok(found),
         }
@@ -247,13 +249,15 @@ fn ask_all(proc: &Proc, config: &Config, questions: &[Question]) -> Result<Vec<A
         for server in &config.servers {
             match ask(proc, *server, questions, config.timeout) {
                 Ok(answers) => {
-                    let failed = answers.iter().find_map(|answer| match answer.status {
+                    let failed = |answer: &Answer| match answer.status {
                         Status::Failure(code) => Some(code),
                         _ => None,
-                    });
-                    match failed {
-                        Some(code) => worst = Error::ServerFailure(code),
-                        None => return Ok(answers),
+                    };
+                    // Who answers one question and refuses the other has said what it knows.
+                    let codes: Option<Vec<u8>> = answers.iter().map(failed).collect();
+                    match codes.as_deref() {
+                        Some([code, ..]) => worst = Error::ServerFailure(*code),
+                        _ => return Ok(answers),
                     }
                 }
                 Err(Errno::ETIMEDOUT) => worst = Error::TimedOut,

@@ -139,6 +139,8 @@ fn silent_failing_and_absent_servers_are_passed_over() {
     serve(&proc, "127.0.0.4:53", |query| match &*asked(query).0 {
         "none.example.org" => vec![answer(query, 3, &[])],
         "none" => vec![answer(query, 3, &[])],
+        // It has nothing to say about addresses of IPv6.
+        "four.example.org" if asked(query).1 == 28 => vec![answer(query, 5, &[])],
         _ => vec![answer(query, 0, &[[192, 0, 2, 4]])],
     });
     let all = resolver(&[
@@ -154,6 +156,8 @@ fn silent_failing_and_absent_servers_are_passed_over() {
         all.lookup_in(&proc, "none", Families::V4),
         Err(Error::NoName)
     );
+    let half = resolver(&["127.0.0.4:53"]).lookup(&proc, "four");
+    assert_eq!(half, Ok(vec![ip("192.0.2.4")]));
     let lookup = |servers: &[&str]| resolver(servers).lookup_in(&proc, "a.b", Families::V4);
     assert_eq!(lookup(&["127.0.0.2:53"]), Err(Error::TimedOut));
     assert_eq!(lookup(&["127.0.0.3:53"]), Err(Error::ServerFailure(2)));

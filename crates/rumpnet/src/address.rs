@@ -191,6 +191,13 @@ pub enum Address {
     Inet(SocketAddr),
     /// Of the local family: a path, or a name that begins with a zero byte.
     Local(Vec<u8>),
+    /// The same, where the system calls have found the file of a path: what a family gets of it. `getsockname` tells the path.
+    Node {
+        /// The path.
+        path: Vec<u8>,
+        /// What it leads to.
+        node: rumpkern::names::NodeId,
+    },
     /// None: a local socket without a name; given to `connect`, it takes the peer away (`AF_UNSPEC`).
     Unspecified,
 }
@@ -218,6 +225,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inet(address) => address.fmt(f),
+            Self::Node { path, .. } => write!(f, "{}", path.escape_ascii()),
             Self::Local(path) => match path.split_first() {
                 Some((0, name)) => write!(f, "@{}", name.escape_ascii()),
                 _ => write!(f, "{}", path.escape_ascii()),

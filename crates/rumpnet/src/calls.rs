@@ -2,7 +2,7 @@
 
 use crate::{
     Address, KernelNet as _,
-    socket::{Domain, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Socket},
+    socket::{Control, Domain, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Socket},
 };
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -140,6 +140,61 @@ fn waits(open: &OpenFile) -> bool {
     !open.flags().contains(OpenFlags::NONBLOCK)
 }
 
+/// The path that names a local socket.
+fn path<'a>(address: &'a Address, socket: &Socket) -> Option<&'a [u8]> {
+    match address {
+        Address::Local(path) if socket.domain() == Domain::Local => {
+            let first = path.first()?;
+            (*first != 0).then_some(path)
+        }
+        _ => None,
+    }
+}
+
+/// Gives a local socket a file.
+fn bind_path(proc: &Proc, socket: &Socket, path: &[u8]) -> Result<()> {
+    let endpoint = socket.endpoint();
+    // A file is made only for who has none yet.
+    if endpoint.local() != Ok(Address::Unspecified) {
+        return Err(Errno::EINVAL);
+    }
+    let made = proc
+        .kernel()
+        .name_space(|names| names.make_socket(proc, path));
+    let node = match made {
+        Err(Errno::EEXIST) => return Err(Errno::EADDRINUSE),
+        made => made?,
+    };
+    let path = path.to_vec();
+    endpoint.bind(&Address::Node { path, node }, &proc.cred())
+}
+
+/// The file of a local socket that a path names.
+fn find(proc: &Proc, socket: &Socket, address: &Address) -> Result<Option<Address>> {
+    let Some(path) = path(address, socket) else {
+        return Ok(None);
+    };
+    let node = proc
+        .kernel()
+        .name_space(|names| names.find_socket(proc, path))?;
+    let path = path.to_vec();
+    Ok(Some(Address::Node { path, node }))
+}
+
+/// Only the superuser says that somebody else sends.
+fn honest(proc: &Proc, control: &Control) -> Result<()> {
+    let Control::Cred { pid, uid, gid } = control else {
+        return Ok(());
+    };
+    let cred = proc.cred();
+    let truth = *pid == proc.getpid() && *uid == cred.uid && cred.in_group(*gid);
+    if truth || cred.is_root() {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
 impl SocketCalls for Proc {
     fn socket(&self, domain: Domain, kind: Kind, protocol: u8, flags: OpenFlags) -> Result<Fd> {
         self.enter(|| {
@@ -160,7 +215,8 @@ impl SocketCalls for Proc {
     ) -> Result<(Fd, Fd)> {
         self.enter(|| {
             let (flags, kernel) = (checked(flags)?, self.kernel());
-            let (one, two) = kernel.net()?.family(domain)?.pair(kind, protocol)?;
+            let family = kernel.net()?.family(domain)?;
+            let (one, two) = family.pair(kind, protocol, &self.cred())?;
             let socket = |end| Socket::new(domain, end, kernel.host(), &self.pollers());
             let one = self.fd_alloc(socket(one), flags)?;
             match self.fd_alloc(socket(two), flags) {
@@ -176,6 +232,9 @@ impl SocketCalls for Proc {
     fn bind(&self, fd: Fd, address: &Address) -> Result<()> {
         self.enter(|| {
             let (_, socket) = self.fd_socket(fd)?;
+            if let Some(path) = path(address, &socket) {
+                return bind_path(self, &socket, path);
+            }
             socket.endpoint().bind(address, &self.cred())
         })
     }
@@ -183,6 +242,8 @@ impl SocketCalls for Proc {
     fn connect(&self, fd: Fd, address: &Address) -> Result<()> {
         self.enter(|| {
             let (open, socket) = self.fd_socket(fd)?;
+            let found = find(self, &socket, address)?;
+            let address = found.as_ref().unwrap_or(address);
             socket.connect(address, &self.cred(), !waits(&open))
         })
     }
@@ -205,7 +266,15 @@ impl SocketCalls for Proc {
     fn sendmsg(&self, fd: Fd, message: &Outgoing<'_>) -> Result<usize> {
         self.enter(|| {
             let (open, socket) = self.fd_socket(fd)?;
-            socket.send(message, !waits(&open))
+            for control in message.control {
+                honest(self, control)?;
+            }
+            let found = match message.to {
+                Some(to) => find(self, &socket, to)?,
+                None => None,
+            };
+            let to = found.as_ref().or(message.to);
+            socket.send(&Outgoing { to, ..*message }, !waits(&open))
         })
     }
 

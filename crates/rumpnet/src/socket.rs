@@ -175,6 +175,8 @@ pub enum SockOpt {
     Error(Option<Errno>),
     Kind(Kind),
     AcceptConn(bool),
+    /// User and group of who was at the other end when a local connection was made (`getpeereid`).
+    PeerCred(u32, u32),
     Timestamp(bool),
     BindToDevice(Option<alloc::string::String>),
     // IP level.
@@ -218,7 +220,12 @@ pub trait Family: Send + Sync {
     ///
     /// # Errors
     /// `EOPNOTSUPP` where the family has none; as [`socket`](Self::socket).
-    fn pair(&self, _kind: Kind, _protocol: u8) -> Result<(Box<dyn Endpoint>, Box<dyn Endpoint>)> {
+    fn pair(
+        &self,
+        _kind: Kind,
+        _protocol: u8,
+        _cred: &Cred,
+    ) -> Result<(Box<dyn Endpoint>, Box<dyn Endpoint>)> {
         Err(Errno::EOPNOTSUPP)
     }
 }
@@ -450,7 +457,9 @@ impl Socket {
     /// # Errors
     /// As [`Endpoint::connect`]; `EINPROGRESS` also when the time to send is over.
     pub fn connect(&self, address: &Address, cred: &Cred, nonblock: bool) -> Result<()> {
-        match self.endpoint.connect(address, cred) {
+        // A local socket has no connection under way: it waits until there is room among those that wait.
+        let attempt = || self.endpoint.connect(address, cred);
+        match self.patiently(Ready::OUT, nonblock, attempt) {
             Err(Errno::EINPROGRESS) if !nonblock => {}
             done => return done,
         }

@@ -75,6 +75,7 @@ mod process;
 mod remove;
 mod rename;
 mod slots;
+mod sockets;
 mod special;
 mod syscalls;
 mod vfs;

@@ -147,6 +147,7 @@ pub fn component() -> Component {
         init: |kernel| {
             let vfs = Vfs::new(kernel);
             kernel.register(vfs.clone())?;
+            kernel.set_name_space(alloc::boxed::Box::new(crate::sockets::Names))?;
             counters::register(kernel, &vfs)?;
             let after = vfs.clone();
             kernel.on_panic(move || after.after_panic());

@@ -1,0 +1,239 @@
+//! What waits to be received.
+
+use alloc::{collections::VecDeque, vec::Vec};
+use rumpnet::{
+    Address,
+    socket::{Control, Kind, MsgFlags, Received},
+};
+
+/// Bytes that a queue holds unless told otherwise.
+const LIMIT: usize = 208 << 10;
+/// What a message costs besides its bytes.
+const OVERHEAD: usize = 64;
+
+/// A message, or a piece of a stream.
+#[derive(Clone)]
+struct Message {
+    data: Vec<u8>,
+    /// Bytes of it that were received already.
+    taken: usize,
+    from: Address,
+    control: Vec<Control>,
+}
+
+impl Message {
+    fn rest(&self) -> &[u8] {
+        self.data.get(self.taken..).unwrap_or_default()
+    }
+}
+
+/// Messages in order.
+pub(crate) struct Queue {
+    list: VecDeque<Message>,
+    /// What they cost.
+    used: usize,
+    pub(crate) limit: usize,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            list: VecDeque::new(),
+            used: 0,
+            limit: LIMIT,
+        }
+    }
+}
+
+impl Queue {
+    /// Bytes of a stream that there is room for.
+    pub(crate) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.used)
+    }
+
+    /// Whether a message of so many bytes has room; an empty queue takes any that is not longer than the limit.
+    pub(crate) fn takes(&self, len: usize) -> bool {
+        self.list.is_empty() || self.used.saturating_add(len).saturating_add(OVERHEAD) <= self.limit
+    }
+
+    /// Whether a sender should try: a quarter of the queue is free.
+    pub(crate) fn is_ready(&self, kind: Kind) -> bool {
+        let quarter = self.limit.checked_div(4).unwrap_or(0);
+        if kind == Kind::Stream {
+            self.room() >= quarter
+        } else {
+            self.takes(quarter)
+        }
+    }
+
+    /// Adds a message; pieces of a stream that nothing parts become one.
+    pub(crate) fn push(&mut self, kind: Kind, data: Vec<u8>, from: Address, control: Vec<Control>) {
+        self.used = self.used.saturating_add(data.len());
+        if kind == Kind::Stream {
+            let last = self.list.back_mut();
+            if let Some(last) = last.filter(|last| {
+                control.is_empty() && last.control.is_empty() && last.data.len() < 1 << 16
+            }) {
+                last.data.extend_from_slice(&data);
+                return;
+            }
+        } else {
+            self.used = self.used.saturating_add(OVERHEAD);
+        }
+        self.list.push_back(Message {
+            data,
+            taken: 0,
+            from,
+            control,
+        });
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Bytes that a reader of a stream finds, or of the first message.
+    pub(crate) fn readable(&self, kind: Kind) -> usize {
+        let mut lengths = self.list.iter().map(|message| message.rest().len());
+        if kind == Kind::Stream {
+            lengths.sum()
+        } else {
+            lengths.next().unwrap_or(0)
+        }
+    }
+
+    /// Receives: of a stream all that there is room for, up to a message with something besides bytes; else one message. `None` if there is
+    /// nothing.
+    pub(crate) fn take(
+        &mut self,
+        kind: Kind,
+        bufs: &mut [&mut [u8]],
+        flags: MsgFlags,
+    ) -> Option<Received> {
+        let peek = flags.contains(MsgFlags::PEEK);
+        let first = self.list.front()?;
+        let mut received = Received {
+            from: Some(first.from.clone()),
+            control: first.control.clone(),
+            ..Received::default()
+        };
+        if kind != Kind::Stream {
+            let mut done = 0_usize;
+            for buf in bufs.iter_mut() {
+                done = done.saturating_add(copy(first.data.get(done..).unwrap_or_default(), buf));
+            }
+            let len = first.data.len();
+            received.flags.set(MsgFlags::TRUNC, done < len);
+            received
+                .flags
+                .set(MsgFlags::EOR, kind == Kind::SeqPacket && done == len);
+            received.len = if flags.contains(MsgFlags::TRUNC) {
+                len
+            } else {
+                done
+            };
+            if !peek {
+                self.list.pop_front();
+                self.used = self.used.saturating_sub(len.saturating_add(OVERHEAD));
+            }
+            return Some(received);
+        }
+        let (mut at, mut place) = (0, 0_usize);
+        for buf in bufs.iter_mut() {
+            let mut filled = 0_usize;
+            while let Some(message) = self.list.get(at) {
+                if at > 0 && !message.control.is_empty() {
+                    break;
+                }
+                let from = message.rest().get(place..).unwrap_or_default();
+                let count = copy(from, buf.get_mut(filled..).unwrap_or_default());
+                filled = filled.saturating_add(count);
+                if count < from.len() {
+                    place = place.saturating_add(count);
+                    break;
+                }
+                (at, place) = (at.saturating_add(1), 0);
+            }
+            received.len = received.len.saturating_add(filled);
+        }
+        if !peek {
+            self.used = self.used.saturating_sub(received.len);
+            self.list.drain(..at.min(self.list.len()));
+            if let Some(first) = self.list.front_mut() {
+                first.taken = first.taken.saturating_add(place);
+                if place > 0 {
+                    // It came with the first bytes.
+                    first.control.clear();
+                }
+            }
+        }
+        Some(received)
+    }
+}
+
+fn copy(from: &[u8], to: &mut [u8]) -> usize {
+    let count = from.len().min(to.len());
+    if let (Some(to), Some(from)) = (to.get_mut(..count), from.get(..count)) {
+        to.copy_from_slice(from);
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cred(pid: u32) -> Vec<Control> {
+        Vec::from([Control::Cred {
+            pid,
+            uid: 0,
+            gid: 0,
+        }])
+    }
+
+    #[test]
+    fn a_stream_is_parted_only_by_what_comes_with_bytes() {
+        let mut queue = Queue::default();
+        let none = || Address::Unspecified;
+        queue.push(Kind::Stream, b"ab".to_vec(), none(), Vec::new());
+        queue.push(Kind::Stream, b"cd".to_vec(), none(), Vec::new());
+        queue.push(Kind::Stream, b"ef".to_vec(), none(), cred(1));
+        queue.push(Kind::Stream, b"gh".to_vec(), none(), Vec::new());
+        assert_eq!(queue.readable(Kind::Stream), 8);
+        let mut take = |len: usize, flags| {
+            let mut buf = [0; 16];
+            let got = queue
+                .take(Kind::Stream, &mut [&mut buf[..len]], flags)
+                .unwrap();
+            (buf[..got.len].to_vec(), got.control.len())
+        };
+        assert_eq!(take(3, MsgFlags::PEEK), (b"abc".to_vec(), 0));
+        assert_eq!(take(3, MsgFlags::empty()), (b"abc".to_vec(), 0));
+        assert_eq!(take(9, MsgFlags::empty()), (b"d".to_vec(), 0));
+        assert_eq!(take(1, MsgFlags::empty()), (b"e".to_vec(), 1));
+        assert_eq!(take(9, MsgFlags::empty()), (b"fgh".to_vec(), 0));
+        assert!(queue.is_empty() && queue.used == 0);
+    }
+
+    #[test]
+    fn messages_stay_apart_and_count() {
+        let mut queue = Queue {
+            limit: 230,
+            ..Queue::default()
+        };
+        assert!(queue.takes(230));
+        queue.push(
+            Kind::Datagram,
+            [1; 100].to_vec(),
+            Address::Unspecified,
+            Vec::new(),
+        );
+        assert!(!queue.takes(100) && queue.takes(0));
+        let mut buf = [0; 10];
+        let got = queue
+            .take(Kind::Datagram, &mut [&mut buf], MsgFlags::TRUNC)
+            .unwrap();
+        assert_eq!((got.len, got.flags), (100, MsgFlags::TRUNC));
+        assert_eq!((queue.used, queue.is_empty()), (0, true));
+    }
+}

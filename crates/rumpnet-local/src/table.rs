@@ -1,0 +1,209 @@
+//! The sockets of a kernel, and who has which name.
+
+use crate::queue::Queue;
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
+use rumpkern::{names::NodeId, poll::Pollers};
+use rumpnet::{Address, socket::Kind};
+use rumpuser::{Errno, Event, Host, Result, sync::Mutex};
+
+/// Number of a socket. None is given twice.
+pub(crate) type Id = u64;
+
+/// What a name stands for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Key {
+    /// A name of this family alone.
+    Abstract(Vec<u8>),
+    /// A file.
+    Node(NodeId),
+}
+
+/// The family in a kernel.
+pub(crate) struct Local {
+    pub(crate) host: Arc<dyn Host>,
+    pollers: Arc<Pollers>,
+    table: Mutex<Table>,
+}
+
+impl Local {
+    pub(crate) fn new(host: &Arc<dyn Host>, pollers: &Arc<Pollers>) -> Arc<Self> {
+        Arc::new(Self {
+            host: host.clone(),
+            pollers: pollers.clone(),
+            table: Mutex::default(),
+        })
+    }
+
+    /// Works on the table, and wakes sleepers when it is free again.
+    pub(crate) fn with<R>(&self, body: impl FnOnce(&mut Table) -> R) -> R {
+        let mut table = self.table.lock();
+        let result = body(&mut table);
+        let events = core::mem::take(&mut table.wakes);
+        let changed = core::mem::take(&mut table.changed);
+        drop(table);
+        events.iter().for_each(|event| event.notify());
+        if changed {
+            self.pollers.changed();
+        }
+        result
+    }
+}
+
+/// The sockets.
+#[derive(Default)]
+pub(crate) struct Table {
+    last: Id,
+    sockets: BTreeMap<Id, Sock>,
+    pub(crate) names: BTreeMap<Key, Id>,
+    wakes: Vec<Arc<dyn Event>>,
+    changed: bool,
+}
+
+/// What a socket is.
+pub(crate) enum Role {
+    Fresh,
+    /// Connections that wait, with the names of those that asked.
+    Listener {
+        backlog: usize,
+        waiting: VecDeque<Id>,
+    },
+    /// Its peer, while that is there.
+    Connected(Option<Id>),
+}
+
+/// A socket.
+pub(crate) struct Sock {
+    pub(crate) kind: Kind,
+    pub(crate) role: Role,
+    /// As it was given to `bind`.
+    pub(crate) name: Address,
+    pub(crate) key: Option<Key>,
+    pub(crate) queue: Queue,
+    pub(crate) closed_read: bool,
+    pub(crate) closed_write: bool,
+    /// Nothing more will come.
+    pub(crate) ended: bool,
+    pub(crate) error: Option<Errno>,
+    /// User and group of who made it.
+    pub(crate) cred: (u32, u32),
+    pub(crate) peer_cred: Option<(u32, u32)>,
+    /// The name of the peer, which may be gone.
+    pub(crate) peer_name: Address,
+    pub(crate) event: Option<Arc<dyn Event>>,
+    /// Those that wait for room in its queue.
+    pub(crate) senders: Vec<Id>,
+}
+
+impl Table {
+    pub(crate) fn add(&mut self, kind: Kind, cred: (u32, u32)) -> Id {
+        self.last = self.last.wrapping_add(1);
+        let sock = Sock {
+            kind,
+            role: Role::Fresh,
+            name: Address::Unspecified,
+            key: None,
+            queue: Queue::default(),
+            closed_read: false,
+            closed_write: false,
+            ended: false,
+            error: None,
+            cred,
+            peer_cred: None,
+            peer_name: Address::Unspecified,
+            event: None,
+            senders: Vec::new(),
+        };
+        self.sockets.insert(self.last, sock);
+        self.last
+    }
+
+    pub(crate) fn get(&mut self, id: Id) -> Result<&mut Sock> {
+        self.sockets.get_mut(&id).ok_or(Errno::EBADF)
+    }
+
+    /// Readiness of a socket has changed.
+    pub(crate) fn wake(&mut self, id: Id) {
+        self.changed = true;
+        if let Some(event) = self.sockets.get(&id).and_then(|sock| sock.event.clone()) {
+            self.wakes.push(event);
+        }
+    }
+
+    /// There is room in a queue again.
+    pub(crate) fn wake_senders(&mut self, id: Id) {
+        let senders = self
+            .sockets
+            .get_mut(&id)
+            .map(|sock| core::mem::take(&mut sock.senders));
+        for sender in senders.unwrap_or_default() {
+            self.wake(sender);
+        }
+    }
+
+    /// Makes two sockets each other's peer.
+    pub(crate) fn join(&mut self, one: Id, two: Id) -> Result<()> {
+        let (a, b) = (self.get(one)?, two);
+        let (cred, name) = (a.cred, a.name.clone());
+        a.role = Role::Connected(Some(b));
+        let b = self.get(two)?;
+        (b.peer_cred, b.peer_name) = (Some(cred), name);
+        b.role = Role::Connected(Some(one));
+        let (cred, name) = (b.cred, b.name.clone());
+        let a = self.get(one)?;
+        (a.peer_cred, a.peer_name) = (Some(cred), name);
+        Ok(())
+    }
+
+    /// Takes a socket out, and tells its peer, and those that wait to be accepted.
+    pub(crate) fn remove(&mut self, id: Id) {
+        let Some(sock) = self.sockets.remove(&id) else {
+            return;
+        };
+        if let Some(key) = &sock.key
+            && self.names.get(key) == Some(&id)
+        {
+            self.names.remove(key);
+        }
+        for sender in sock.senders {
+            self.wake(sender);
+        }
+        match sock.role {
+            Role::Listener { waiting, .. } => {
+                for end in waiting {
+                    // Who connected finds the other end closed.
+                    self.remove(end);
+                }
+            }
+            Role::Connected(Some(peer)) => {
+                let unread = !sock.queue.is_empty();
+                let Some(other) = self.sockets.get_mut(&peer) else {
+                    return;
+                };
+                if sock.kind != Kind::Datagram
+                    && matches!(other.role, Role::Connected(Some(back)) if back == id)
+                {
+                    other.role = Role::Connected(None);
+                    other.ended = true;
+                    // What was sent and never received is lost, and its sender is told.
+                    other.error = unread.then_some(Errno::ECONNRESET);
+                    self.wake(peer);
+                } else if sock.kind == Kind::Datagram
+                    && matches!(other.role, Role::Connected(Some(back)) if back == id)
+                {
+                    other.role = Role::Fresh;
+                    other.error = Some(Errno::ECONNRESET);
+                    self.wake(peer);
+                }
+            }
+            Role::Connected(None) | Role::Fresh => {}
+        }
+        self.changed = true;
+        if let Some(event) = sock.event {
+            self.wakes.push(event);
+        }
+    }
+}

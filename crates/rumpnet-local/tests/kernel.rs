@@ -1,0 +1,300 @@
+//! Local sockets as programs use them, in a kernel with files.
+
+use rumpkern::{Cred, Errno, FileType, Kernel, OpenFlags, Proc, file::Ready, poll::PollFd};
+use rumpnet::{
+    Address, SocketCalls as _,
+    socket::{Control, Domain, Kind, MsgFlags, Outgoing, Shutdown, SockOpt},
+};
+use rumpvfs::{Calls as _, calls::At};
+use std::{thread, time::Duration};
+
+fn kernel() -> Kernel {
+    Kernel::builder(rumpuser_posix::Host::new())
+        .component(rumpfs_tmpfs::component())
+        .component(rumpnet_local::component())
+        .boot()
+        .unwrap()
+}
+
+fn socket(proc: &Proc, kind: Kind) -> u32 {
+    proc.socket(Domain::Local, kind, 0, OpenFlags::empty())
+        .unwrap()
+}
+
+fn name(text: &str) -> Address {
+    Address::Local(text.as_bytes().to_vec())
+}
+
+fn read(proc: &Proc, fd: u32) -> Result<Vec<u8>, Errno> {
+    let mut buf = [0; 100];
+    let count = proc.read(fd, &mut buf)?;
+    Ok(buf[..count].to_vec())
+}
+
+const NOW: MsgFlags = MsgFlags::DONTWAIT;
+
+#[test]
+fn pairs_of_streams() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    let pair = || {
+        proc.socketpair(Domain::Local, Kind::Stream, 0, OpenFlags::empty())
+            .unwrap()
+    };
+    let (one, two) = pair();
+    assert_eq!(proc.recvfrom(one, &mut [0], NOW), Err(Errno::EAGAIN));
+    proc.write(one, b"hello").unwrap();
+    proc.write(one, b" there").unwrap();
+    assert_eq!(read(&proc, two), Ok(b"hello there".to_vec()));
+    // One half ends; the other does not.
+    proc.shutdown(one, Shutdown::Write).unwrap();
+    assert_eq!(read(&proc, two), Ok(Vec::new()));
+    assert_eq!(proc.write(one, b"x"), Err(Errno::EPIPE));
+    proc.write(two, b"back").unwrap();
+    assert_eq!(read(&proc, one), Ok(b"back".to_vec()));
+    proc.close(two).unwrap();
+    assert_eq!(read(&proc, one), Ok(Vec::new()));
+    // What was not received is lost, and that is told.
+    let (one, two) = pair();
+    proc.write(one, b"x").unwrap();
+    proc.close(two).unwrap();
+    assert_eq!(read(&proc, one), Err(Errno::ECONNRESET));
+    assert_eq!(proc.write(one, b"x"), Err(Errno::EPIPE));
+    // More than a queue holds passes when somebody reads.
+    let (one, two) = pair();
+    let data: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let (sent, writer) = (data.clone(), proc.clone());
+    let writing = thread::spawn(move || {
+        assert_eq!(writer.write(one, &sent), Ok(sent.len()));
+        writer.close(one).unwrap();
+    });
+    let (mut all, mut buf) = (Vec::new(), vec![0; 70_000]);
+    loop {
+        match proc.read(two, &mut buf).unwrap() {
+            0 => break,
+            count => all.extend_from_slice(&buf[..count]),
+        }
+    }
+    assert!(all == data);
+    writing.join().unwrap();
+    assert_eq!(proc.sendto(two, &[], NOW, None), Err(Errno::EPIPE));
+    let raw = proc.socketpair(Domain::Local, Kind::Raw, 0, OpenFlags::empty());
+    assert_eq!(raw, Err(Errno::EPROTOTYPE));
+    kernel.shutdown().unwrap();
+}
+
+#[test]
+fn names_are_files() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    proc.mkdirat(At::Cwd, "/run", 0o777).unwrap();
+    proc.chdir("/run").unwrap();
+    let server = socket(&proc, Kind::Stream);
+    assert_eq!(proc.listen(server, 1), Err(Errno::EDESTADDRREQ));
+    proc.bind(server, &name("s")).unwrap();
+    assert_eq!(proc.getsockname(server), Ok(name("s")));
+    assert_eq!(proc.stat("/run/s").unwrap().file_type, FileType::Socket);
+    let client = socket(&proc, Kind::Stream);
+    assert_eq!(proc.bind(client, &name("/run/s")), Err(Errno::EADDRINUSE));
+    assert_eq!(
+        proc.connect(client, &name("/run/s")),
+        Err(Errno::ECONNREFUSED)
+    );
+    proc.listen(server, 1).unwrap();
+    assert_eq!(proc.connect(client, &name("/run/none")), Err(Errno::ENOENT));
+    assert_eq!(
+        proc.connect(client, &name("/run")),
+        Err(Errno::ECONNREFUSED)
+    );
+    proc.connect(client, &name("/run/s")).unwrap();
+    assert_eq!(proc.connect(client, &name("/run/s")), Err(Errno::EISCONN));
+    proc.write(client, b"early").unwrap();
+    let (end, from) = proc.accept(server, OpenFlags::empty()).unwrap();
+    assert_eq!(
+        (from, proc.getpeername(client)),
+        (Address::Unspecified, Ok(name("s")))
+    );
+    assert_eq!(read(&proc, end), Ok(b"early".to_vec()));
+    // The queue of one is full; who waits gets in when somebody accepts.
+    let wait = |flags| {
+        let fd = proc.socket(Domain::Local, Kind::Stream, 0, flags).unwrap();
+        (fd, proc.connect(fd, &name("/run/s")))
+    };
+    assert_eq!(wait(OpenFlags::empty()).1, Ok(()));
+    let (full, refused) = wait(OpenFlags::NONBLOCK);
+    assert_eq!(refused, Err(Errno::EAGAIN));
+    proc.accept(server, OpenFlags::empty()).unwrap();
+    assert_eq!(proc.connect(full, &name("/run/s")), Ok(()));
+    // Another user needs permission to write.
+    let user = proc.fork();
+    user.set_cred(Cred {
+        uid: 7,
+        gid: 8,
+        groups: Vec::new(),
+    });
+    let other = socket(&user, Kind::Stream);
+    assert_eq!(user.connect(other, &name("/run/s")), Err(Errno::EACCES));
+    proc.fchmodat(At::Cwd, "/run/s", 0o777, rumpvfs::calls::Follow::Yes)
+        .unwrap();
+    proc.accept(server, OpenFlags::empty()).unwrap();
+    user.connect(other, &name("/run/s")).unwrap();
+    let (end, _) = proc.accept(server, OpenFlags::empty()).unwrap();
+    assert_eq!(rumpnet_local::peer_cred(&proc, end), Ok((7, 8)));
+    assert_eq!(rumpnet_local::peer_cred(&user, other), Ok((0, 0)));
+    // The file stays without its socket.
+    proc.close(server).unwrap();
+    assert_eq!(user.close(server), Ok(()));
+    let late = socket(&proc, Kind::Stream);
+    assert_eq!(
+        proc.connect(late, &name("/run/s")),
+        Err(Errno::ECONNREFUSED)
+    );
+    proc.unlinkat(At::Cwd, "/run/s", false).unwrap();
+    assert_eq!(proc.connect(late, &name("/run/s")), Err(Errno::ENOENT));
+    let again = socket(&proc, Kind::Stream);
+    proc.bind(again, &name("/run/s")).unwrap();
+    assert_eq!(
+        proc.connect(late, &name("/run/s")),
+        Err(Errno::ECONNREFUSED)
+    );
+    kernel.shutdown().unwrap();
+}
+
+#[test]
+fn datagrams_and_records() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    let (one, two) = (socket(&proc, Kind::Datagram), socket(&proc, Kind::Datagram));
+    let (first, second) = (name("\0one"), name("\0two"));
+    proc.bind(one, &first).unwrap();
+    proc.bind(two, &second).unwrap();
+    assert_eq!(
+        proc.bind(socket(&proc, Kind::Datagram), &first),
+        Err(Errno::EADDRINUSE)
+    );
+    assert_eq!(proc.sendto(one, b"x", NOW, None), Err(Errno::EDESTADDRREQ));
+    for text in [&b"first"[..], b"", b"third"] {
+        assert_eq!(proc.sendto(one, text, NOW, Some(&second)), Ok(text.len()));
+    }
+    let mut buf = [0; 4];
+    assert_eq!(
+        proc.recvfrom(two, &mut buf, MsgFlags::TRUNC),
+        Ok((5, Some(first.clone())))
+    );
+    assert_eq!(
+        proc.recvfrom(two, &mut buf, NOW),
+        Ok((0, Some(first.clone())))
+    );
+    assert_eq!(proc.recvfrom(two, &mut buf, NOW), Ok((4, Some(first))));
+    proc.connect(one, &second).unwrap();
+    assert_eq!(proc.write(one, &vec![0; 300_000]), Err(Errno::EMSGSIZE));
+    // Until it is full; then room makes it ready.
+    let mut count = 0;
+    while proc.sendto(one, &[7; 1_000], NOW, None).is_ok() {
+        count += 1;
+    }
+    assert!((100..1_000).contains(&count), "{count}");
+    let mut fds = [PollFd {
+        fd: one,
+        events: Ready::OUT,
+        ready: Ready::empty(),
+    }];
+    assert_eq!(proc.poll(&mut fds, Some(Duration::ZERO)), Ok(0));
+    let reader = proc.clone();
+    let reading = thread::spawn(move || while read(&reader, two) == Ok(vec![7; 100]) {});
+    assert_eq!(proc.poll(&mut fds, Some(Duration::from_secs(10))), Ok(1));
+    proc.write(one, b"end").unwrap();
+    reading.join().unwrap();
+    // The name goes with its socket.
+    proc.close(two).unwrap();
+    assert_eq!(
+        proc.sendto(one, b"x", NOW, Some(&second)),
+        Err(Errno::ECONNREFUSED)
+    );
+    assert_eq!(proc.sendto(one, b"x", NOW, None), Err(Errno::ECONNREFUSED));
+    // Records keep their borders.
+    let (a, b) = proc
+        .socketpair(Domain::Local, Kind::SeqPacket, 0, OpenFlags::empty())
+        .unwrap();
+    proc.write(a, b"ab").unwrap();
+    proc.write(a, b"cde").unwrap();
+    let mut buf = [0; 10];
+    let got = proc.recvmsg(b, &mut [&mut buf], NOW).unwrap();
+    assert_eq!((got.len, got.flags), (2, MsgFlags::EOR));
+    assert_eq!(read(&proc, b), Ok(b"cde".to_vec()));
+    proc.close(a).unwrap();
+    assert_eq!(read(&proc, b), Ok(Vec::new()));
+    kernel.shutdown().unwrap();
+}
+
+#[test]
+fn who_sent_it_is_told_truly() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    let user = proc.fork();
+    let (one, two) = user
+        .socketpair(Domain::Local, Kind::Datagram, 0, OpenFlags::empty())
+        .unwrap();
+    user.set_cred(Cred {
+        uid: 7,
+        gid: 8,
+        groups: Vec::new(),
+    });
+    let send = |proc: &Proc, control: &[Control]| {
+        proc.sendmsg(
+            one,
+            &Outgoing {
+                to: None,
+                bufs: &[b"x"],
+                control,
+                flags: NOW,
+            },
+        )
+    };
+    let lie = Control::Cred {
+        pid: 1,
+        uid: 0,
+        gid: 0,
+    };
+    assert_eq!(send(&user, &[lie]), Err(Errno::EPERM));
+    let truth = Control::Cred {
+        pid: user.getpid(),
+        uid: 7,
+        gid: 8,
+    };
+    assert_eq!(send(&user, &[truth]), Ok(1));
+    let got = user.recvmsg(two, &mut [&mut [0; 9]], NOW).unwrap();
+    let [
+        Control::Cred {
+            pid,
+            uid: 7,
+            gid: 8,
+        },
+    ] = got.control[..]
+    else {
+        panic!("who it was");
+    };
+    assert_eq!(pid, user.getpid());
+    let files = Control::Files(vec![user.fd_file(two).unwrap()]);
+    assert_eq!(send(&user, &[files]), Err(Errno::EOPNOTSUPP));
+    assert_eq!(
+        user.getsockopt(one, &SockOpt::NoDelay(true)),
+        Err(Errno::ENOPROTOOPT)
+    );
+    kernel.shutdown().unwrap();
+}
+
+#[test]
+fn without_files_there_are_no_paths() {
+    let kernel = Kernel::builder(rumpuser_posix::Host::new())
+        .component(rumpnet_local::component())
+        .boot()
+        .unwrap();
+    let proc = kernel.init_proc();
+    let fd = socket(&proc, Kind::Stream);
+    assert_eq!(proc.bind(fd, &name("/s")), Err(Errno::EOPNOTSUPP));
+    assert_eq!(proc.bind(fd, &name("")), Err(Errno::ENOENT));
+    assert_eq!(proc.bind(fd, &name(&"\0".repeat(200))), Err(Errno::EINVAL));
+    proc.bind(fd, &name("\0s")).unwrap();
+    kernel.shutdown().unwrap();
+}
