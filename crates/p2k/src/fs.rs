@@ -2,9 +2,10 @@
 
 use crate::{
     attr::{attributes, decode_device, errno, file_type, from_system, set_time},
-    caller::as_caller,
+    caller::{Caller, as_caller},
     nodes::{Nodes, Place},
     opens::Opens,
+    pool::Pool,
 };
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileAttr, FileHandle, Filesystem, FopenFlags,
@@ -24,9 +25,13 @@ use std::{
     cell::RefCell,
     ffi::OsStr,
     io,
+    ops::Deref,
     os::unix::ffi::OsStrExt,
     path::Path,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -34,6 +39,8 @@ use std::{
 const TRANSFER: u32 = 1 << 20;
 /// Bytes that one `copy_file_range` copies at most: the caller asks again.
 const COPY: u64 = 64 << 20;
+/// Writes up to this are done where they are read: they go into the cache as a rule.
+const SHORT: usize = 128 << 10;
 /// Requests that may be under way without anybody who waits: read-ahead, write-back.
 const BACKGROUND: u16 = 64;
 /// What a directory entry takes in a reply besides its name, without and with attributes.
@@ -141,9 +148,13 @@ impl Server {
         }
     }
 
-    fn call<R>(&self, request: &Request, body: impl FnOnce(&Proc) -> Result<R>) -> Result<R> {
+    fn call<R>(
+        &self,
+        caller: impl Into<Caller>,
+        body: impl FnOnce(&Proc) -> Result<R>,
+    ) -> Result<R> {
         // Within the kernel to the end: what `body` drops may end the last use of a file.
-        as_caller(&self.proc, self.number, request, |proc| {
+        as_caller(&self.proc, self.number, caller.into(), |proc| {
             proc.enter(|| body(proc))
         })
     }
@@ -282,6 +293,21 @@ impl Server {
         Ok(done)
     }
 
+    /// Makes an open file durable.
+    fn sync(
+        &self,
+        (node, file): (INodeNo, FileHandle),
+        data_only: bool,
+        caller: Caller,
+        reply: ReplyEmpty,
+    ) {
+        let done = self.call(caller, |proc| {
+            let file = self.open_file(proc, node, file)?;
+            proc.vop_fsync(&file, data_only)
+        });
+        answer!(reply, done, () => reply.ok());
+    }
+
     fn listed(
         &self,
         request: &Request,
@@ -311,8 +337,41 @@ impl Server {
     }
 }
 
-impl Filesystem for Server {
+/// A [`Server`] with threads for what may take long.
+pub(crate) struct Front {
+    server: Arc<Server>,
+    pool: Pool,
+}
+
+impl Front {
+    /// With so many threads.
+    ///
+    /// # Errors
+    /// The host has no room for them.
+    pub(crate) fn new(server: Server, threads: usize) -> io::Result<Self> {
+        Ok(Self {
+            server: Arc::new(server),
+            pool: Pool::start(threads)?,
+        })
+    }
+
+    /// Answers a request on another thread.
+    fn later(&self, request: &Request, answer: impl FnOnce(&Server, Caller) + Send + 'static) {
+        let (server, caller) = (self.server.clone(), request.into());
+        self.pool.run(move || answer(&server, caller));
+    }
+}
+
+impl Deref for Front {
+    type Target = Server;
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl Filesystem for Front {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        let server = Arc::get_mut(&mut self.server).ok_or(io::ErrorKind::ResourceBusy)?;
         let offered = config.capabilities();
         let mut wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
             | InitFlags::FUSE_EXPORT_SUPPORT
@@ -324,15 +383,15 @@ impl Filesystem for Server {
             | InitFlags::FUSE_CACHE_SYMLINKS
             | InitFlags::FUSE_EXPLICIT_INVAL_DATA
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
-        if self.options.writeback_cache && !self.read_only {
+        if server.options.writeback_cache && !server.read_only {
             wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
         }
-        self.writeback = wanted.intersects(InitFlags::FUSE_WRITEBACK_CACHE & offered);
-        if self.has_acls() {
+        server.writeback = wanted.intersects(InitFlags::FUSE_WRITEBACK_CACHE & offered);
+        if server.has_acls() {
             wanted |= InitFlags::FUSE_POSIX_ACL;
         }
-        self.without_open = self.read_only && offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
-        self.without_opendir = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
+        server.without_open = server.read_only && offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
+        server.without_opendir = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
         // What this host does not know it does its own way.
         let _ = config.add_capabilities(wanted & offered);
         let _ = config.set_max_write(TRANSFER);
@@ -340,13 +399,18 @@ impl Filesystem for Server {
         if let Err(most) = config.set_max_readahead(TRANSFER) {
             let _ = config.set_max_readahead(most);
         }
-        let step = self.nodes.root().time_granularity().clamp(1, 1_000_000_000);
+        let step = server
+            .nodes
+            .root()
+            .time_granularity()
+            .clamp(1, 1_000_000_000);
         let power = 10_u64.pow(step.ilog10());
         let _ = config.set_time_granularity(Duration::from_nanos(power));
         Ok(())
     }
 
     fn destroy(&mut self) {
+        self.pool.finish();
         let all = (self.opens.clear(), self.nodes.clear());
         self.let_go(all);
     }
@@ -368,7 +432,7 @@ impl Filesystem for Server {
     }
 
     fn forget(&self, _request: &Request, node: INodeNo, lookups: u64) {
-        self.forget(node.0, lookups);
+        self.server.forget(node.0, lookups);
     }
 
     fn getattr(
@@ -562,7 +626,7 @@ impl Filesystem for Server {
             return reply.error(fuser::Errno::ENOSYS);
         }
         let opened = self.call(request, |proc| {
-            proc.vop_open(&self.vnode(node)?, Self::open_flags(flags.0))
+            proc.vop_open(&self.vnode(node)?, Server::open_flags(flags.0))
         });
         answer!(reply, opened, file => {
             let number = self.opens.put(file);
@@ -594,7 +658,7 @@ impl Filesystem for Server {
                 }
                 made => made?,
             };
-            let file = proc.vop_open(&vnode, Self::open_flags(flags))?;
+            let file = proc.vop_open(&vnode, Server::open_flags(flags))?;
             Ok((self.entry(proc, &vnode)?, file))
         });
         answer!(reply, made, (entry, file) => {
@@ -617,12 +681,14 @@ impl Filesystem for Server {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        with_buffer(size as usize, |buffer| {
-            let got = self.call(request, |proc| {
-                let file = self.open_file(proc, node, file)?;
-                proc.vop_read(&file, offset, buffer)
+        self.later(request, move |server, caller| {
+            with_buffer(size as usize, |buffer| {
+                let got = server.call(caller, |proc| {
+                    let file = server.open_file(proc, node, file)?;
+                    proc.vop_read(&file, offset, buffer)
+                });
+                answer!(reply, got, got => reply.data(&buffer[..got]));
             });
-            answer!(reply, got, got => reply.data(&buffer[..got]));
         });
     }
 
@@ -643,12 +709,20 @@ impl Filesystem for Server {
             // A host that writes back what it has kept tells when that was changed, but not if it has told that time already.
             keep_times: self.writeback && write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
         };
-        let done = self.call(request, |proc| {
-            let file = self.open_file(proc, node, file)?;
-            proc.vop_write(&file, offset, data, how)
-        });
-        // No more than `data`, whose length the protocol has in 32 bits.
-        answer!(reply, done, done => reply.written(done as u32));
+        let write = move |server: &Server, caller, data: &[u8]| {
+            let done = server.call(caller, |proc| {
+                let file = server.open_file(proc, node, file)?;
+                proc.vop_write(&file, offset, data, how)
+            });
+            // No more than `data`, whose length the protocol has in 32 bits.
+            answer!(reply, done, done => reply.written(done as u32));
+        };
+        if data.len() <= SHORT {
+            write(self, Caller::from(request), data);
+        } else {
+            let data = data.to_vec();
+            self.later(request, move |server, caller| write(server, caller, &data));
+        }
     }
 
     fn flush(
@@ -692,11 +766,9 @@ impl Filesystem for Server {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let done = self.call(request, |proc| {
-            let file = self.open_file(proc, node, file)?;
-            proc.vop_fsync(&file, data_only)
+        self.later(request, move |server, caller| {
+            server.sync((node, file), data_only, caller, reply)
         });
-        answer!(reply, done, () => reply.ok());
     }
 
     fn opendir(&self, _request: &Request, _node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
@@ -763,7 +835,7 @@ impl Filesystem for Server {
                 let name = OsStr::from_bytes(&entry.name);
                 if reply.add(attr.ino, entry.next, name, timeout, &attr, generation) {
                     if counts {
-                        self.forget(attr.ino.0, 1);
+                        self.server.forget(attr.ino.0, 1);
                     }
                     break;
                 }
@@ -782,11 +854,10 @@ impl Filesystem for Server {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let done = self.call(request, |proc| {
-            let file = self.open_file(proc, node, FileHandle(0))?;
-            proc.vop_fsync(&file, data_only)
+        let file = (node, FileHandle(0));
+        self.later(request, move |server, caller| {
+            server.sync(file, data_only, caller, reply)
         });
-        answer!(reply, done, () => reply.ok());
     }
 
     fn statfs(&self, request: &Request, node: INodeNo, reply: ReplyStatfs) {
@@ -885,16 +956,18 @@ impl Filesystem for Server {
         reply: ReplyEmpty,
     ) {
         const HOLE: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        let done = self.call(request, |proc| {
-            let file = self.open_file(proc, node, file)?;
-            match mode {
-                0 => proc.vop_allocate(&file, (offset, len), false),
-                libc::FALLOC_FL_KEEP_SIZE => proc.vop_allocate(&file, (offset, len), true),
-                HOLE => proc.vop_deallocate(&file, offset, len),
-                _ => Err(Errno::EOPNOTSUPP),
-            }
+        self.later(request, move |server, caller| {
+            let done = server.call(caller, |proc| {
+                let file = server.open_file(proc, node, file)?;
+                match mode {
+                    0 => proc.vop_allocate(&file, (offset, len), false),
+                    libc::FALLOC_FL_KEEP_SIZE => proc.vop_allocate(&file, (offset, len), true),
+                    HOLE => proc.vop_deallocate(&file, offset, len),
+                    _ => Err(Errno::EOPNOTSUPP),
+                }
+            });
+            answer!(reply, done, () => reply.ok());
         });
-        answer!(reply, done, () => reply.ok());
     }
 
     fn lseek(
@@ -937,13 +1010,15 @@ impl Filesystem for Server {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let done = self.call(request, |proc| {
-            let from = self.open_file(proc, from_node, from_file)?;
-            let to = self.open_file(proc, to_node, to_file)?;
-            Self::copy(proc, (&from, from_offset), (&to, to_offset), len)
+        self.later(request, move |server, caller| {
+            let done = server.call(caller, |proc| {
+                let from = server.open_file(proc, from_node, from_file)?;
+                let to = server.open_file(proc, to_node, to_file)?;
+                Server::copy(proc, (&from, from_offset), (&to, to_offset), len)
+            });
+            // At most `COPY`.
+            answer!(reply, done, done => reply.written(done as u32));
         });
-        // At most `COPY`.
-        answer!(reply, done, done => reply.written(done as u32));
     }
 }
 

@@ -6,6 +6,7 @@
 //! | module | what |
 //! |---|---|
 //! | `fs` | the operations of FUSE |
+//! | `pool` | threads for requests that may take long |
 //! | `nodes`, `opens` | files that the host knows and files that it has open |
 //! | `caller`, `attr` | credentials of a request; attributes, times and errors in the forms of both sides |
 //! | [`mount`](mod@mount) | the mount itself, made and ended by a process of its own |
@@ -24,17 +25,18 @@ mod fs;
 pub mod mount;
 mod nodes;
 mod opens;
+mod pool;
 
 pub use fs::Options;
 
-use fs::Server;
+use fs::{Front, Server};
 use fuser::{Config, SessionACL};
 use rumpkern::Proc;
 use rumpvfs::vop::Vnode;
 use std::{io, os::fd::OwnedFd};
 
 /// A file system at work behind the host's kernel.
-pub struct Session(fuser::Session<Server>);
+pub struct Session(fuser::Session<Front>);
 
 impl Session {
     /// Begins to serve the file system whose root directory `root` is, on an open `/dev/fuse` that was [mounted](mount::Mounter::mount). When
@@ -46,8 +48,10 @@ impl Session {
         let server = Server::new(proc.clone(), root, options);
         let mut config = Config::default();
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        // The host's programs need processors, too; see `pool`.
+        config.n_threads = Some((cpus / 2).clamp(1, 8));
         // One more than CPUs: a request that waits for the device keeps none busy.
-        config.n_threads = Some((cpus + 1).clamp(2, 16));
+        let server = Front::new(server, (cpus + 1).clamp(2, 16))?;
         // Whom the host lets in is the host's to say (`allow_other`); it also asks on its own behalf.
         let session = fuser::Session::from_fd(server, device, SessionACL::All, config)?;
         Ok(Self(session))
