@@ -22,6 +22,8 @@ const PROBE: Duration = Duration::from_millis(200);
 const SHORTEST: Duration = Duration::from_secs(10);
 /// Earlier than this after a request nothing is asked for again.
 const SOONEST: Duration = Duration::from_secs(3);
+/// States that are passed at one time at most.
+const IN_A_ROW: usize = 4;
 /// Smallest MTU that is believed: every host takes packets of this size (RFC 791).
 const MTU: u16 = 576;
 
@@ -266,6 +268,8 @@ impl Client {
             State::Pause(until) => Some(*until),
             State::Selecting(retry) | State::Requesting(_, retry) => Some(retry.due),
             State::Probing { due, .. } => Some(*due),
+            // What lasts for ever is never asked for again.
+            State::Bound { lease, .. } if lease.time == Duration::MAX => None,
             State::Bound {
                 lease, asked, due, ..
             } => Some((*due).min(asked.after(lease.time))),
@@ -275,8 +279,11 @@ impl Client {
 
     /// What is to be done now; to be called until there is nothing.
     pub fn next(&mut self, now: Instant) -> Option<Step> {
-        if self.steps.is_empty() && self.deadline().is_some_and(|due| now >= due) {
-            self.on_timer(now);
+        // What is due may lead to a state in which something is due at once: from giving up to the next attempt.
+        for _ in 0..IN_A_ROW {
+            if self.steps.is_empty() && self.deadline().is_some_and(|due| now >= due) {
+                self.on_timer(now);
+            }
         }
         self.steps.pop_front()
     }
@@ -704,6 +711,24 @@ mod tests {
         assert_eq!(
             (lease.t1.as_secs(), lease.t2.as_secs(), lease.mtu),
             (400, 700, None)
+        );
+    }
+
+    #[test]
+    fn what_lasts_for_ever_is_never_asked_for_again() {
+        let mut client = client(0);
+        assert!(client.next(at(1.0)).is_some());
+        client.on_message(&says(&client, Kind::Offer), at(1.0));
+        assert!(client.next(at(1.0)).is_some());
+        let ack = Incoming {
+            lease: Some(Duration::MAX),
+            ..says(&client, Kind::Ack)
+        };
+        client.on_message(&ack, at(1.0));
+        assert!(matches!(client.next(at(1.0)), Some(Step::Bind(_))));
+        assert_eq!(
+            (client.deadline(), client.next(Instant(u64::MAX))),
+            (None, None)
         );
     }
 
