@@ -28,6 +28,10 @@ impl Border {
         })
     }
 
+    pub(crate) fn host(&self) -> &dyn Host {
+        &*self.host
+    }
+
     /// Runs `body`; a panic in it is told and becomes `EIO`.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use crate::{Fd, File, OpenFlags, border::Border};
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rumpuser::{
-    Errno, Result,
+    Errno, Host, Result,
     sleep::{SleepMutex, SleepQueues},
     sync::{CachePadded, Mutex, RwLock},
 };
@@ -90,6 +90,10 @@ const STRIPES: usize = 16;
 ///
 /// A descriptor's number is taken first and given back last; in between its stripe holds the entry, or it is
 /// [`Reserved`]. Threads that use different files meet in the word of the lowest numbers alone, which POSIX wants them to share.
+///
+/// That word's cache line moves between the CPUs of these threads, once for a `close` and the `open` after it: `close` gives the number
+/// back at its end, when the file is closed, and has the line brought meanwhile. Whoever asks for the descriptor before that finishes the
+/// closing ([`Slot::Closing`]), so that all agree on when it was free.
 #[derive(Default)]
 pub(crate) struct Table {
     numbers: CachePadded<Numbers>,
@@ -100,20 +104,51 @@ pub(crate) struct Table {
 /// Every sixteenth descriptor. The first of them stands beside the lock, on its cache line.
 #[derive(Clone, Default)]
 struct Stripe {
-    first: Option<Entry>,
-    rest: Vec<Option<Entry>>,
+    first: Slot,
+    rest: Vec<Slot>,
+}
+
+/// What is behind a number.
+#[derive(Clone, Default)]
+enum Slot {
+    /// It is free, or [`Reserved`].
+    #[default]
+    Empty,
+    Open(Entry),
+    /// Its file is being closed, and the number is still taken. Who makes this [`Slot::Empty`] gives the number back.
+    Closing,
+}
+
+impl Slot {
+    fn entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Open(entry) => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// Takes the entry, if there is one, and leaves `rest` behind.
+    fn take(&mut self, rest: Self) -> Option<Entry> {
+        match self {
+            Self::Open(_) => match core::mem::replace(self, rest) {
+                Self::Open(entry) => Some(entry),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 impl Stripe {
-    fn get(&self, at: usize) -> Option<&Entry> {
+    fn get(&self, at: usize) -> Option<&Slot> {
         match at {
-            0 => self.first.as_ref(),
-            _ => self.rest.get(at - 1)?.as_ref(),
+            0 => Some(&self.first),
+            _ => self.rest.get(at - 1),
         }
     }
 
     /// A place that is there.
-    fn get_mut(&mut self, at: usize) -> Option<&mut Option<Entry>> {
+    fn get_mut(&mut self, at: usize) -> Option<&mut Slot> {
         match at {
             0 => Some(&mut self.first),
             _ => self.rest.get_mut(at - 1),
@@ -121,25 +156,20 @@ impl Stripe {
     }
 
     /// A place, made if need be.
-    fn place(&mut self, at: usize) -> &mut Option<Entry> {
+    fn place(&mut self, at: usize) -> &mut Slot {
         if at == 0 {
             return &mut self.first;
         }
         if at > self.rest.len() {
-            self.rest.resize(at, None);
+            self.rest.resize(at, Slot::Empty);
         }
         &mut self.rest[at - 1]
     }
 
-    /// The places in use, by their number.
-    fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Option<Entry>)> {
+    /// The places, by their number.
+    fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Slot)> {
         let first = core::iter::once(&mut self.first);
         first.chain(&mut self.rest).enumerate()
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (usize, &Option<Entry>)> {
-        let first = core::iter::once(&self.first);
-        first.chain(&self.rest).enumerate()
     }
 }
 
@@ -289,7 +319,7 @@ impl Reserved<'_> {
 
     fn put(self, entry: Entry) -> Fd {
         let (stripe, at) = place(self.fd);
-        *self.table.stripes[stripe].write().place(at) = Some(entry);
+        *self.table.stripes[stripe].write().place(at) = Slot::Open(entry);
         let fd = self.fd;
         core::mem::forget(self);
         fd
@@ -312,9 +342,12 @@ impl Table {
         min: usize,
         limit: usize,
         queues: &'a Arc<SleepQueues>,
+        host: &dyn Host,
     ) -> Result<Reserved<'a>> {
         let limit = limit.min(Fd::MAX as usize);
         let number = self.numbers.take(min, limit).ok_or(Errno::EMFILE)?;
+        // Another CPU may have had this number before.
+        host.will_write(line(&self.stripes[number % STRIPES]));
         Ok(Reserved {
             table: self,
             queues,
@@ -325,7 +358,24 @@ impl Table {
     fn look<R>(&self, fd: Fd, what: impl FnOnce(&Entry) -> R) -> Result<R> {
         let (stripe, at) = place(fd);
         let entries = self.stripes[stripe].read();
-        entries.get(at).map(what).ok_or(Errno::EBADF)
+        match entries.get(at) {
+            Some(Slot::Open(entry)) => return Ok(what(entry)),
+            Some(Slot::Closing) => {}
+            Some(Slot::Empty) | None => return Err(Errno::EBADF),
+        }
+        drop(entries);
+        self.closed(fd);
+        Err(Errno::EBADF)
+    }
+
+    /// A descriptor's number is given back, if nobody did since its file began to be closed.
+    fn closed(&self, fd: Fd) {
+        let (stripe, at) = place(fd);
+        let mut entries = self.stripes[stripe].write();
+        if let Some(slot @ Slot::Closing) = entries.get_mut(at) {
+            *slot = Slot::Empty;
+            self.numbers.give_back(fd as usize);
+        }
     }
 
     pub(crate) fn get(&self, fd: Fd) -> Result<Arc<OpenFile>> {
@@ -339,12 +389,13 @@ impl Table {
         close_on_exec: bool,
         limit: usize,
         queues: &Arc<SleepQueues>,
+        host: &dyn Host,
     ) -> Result<Fd> {
         if min as usize >= limit {
             return Err(Errno::EINVAL);
         }
         self.get(fd)?;
-        let reserved = self.reserve(min as usize, limit, queues)?;
+        let reserved = self.reserve(min as usize, limit, queues, host)?;
         Ok(reserved.put(Entry {
             // Another thread may have closed it by now.
             open: self.retained(fd)?,
@@ -383,10 +434,11 @@ impl Table {
         let (unused, old) = {
             let mut entries = self.stripes[stripe].write();
             let slot = entries.place(at);
-            if slot.is_some() || self.numbers.take_this(to as usize) {
-                (None, slot.replace(entry))
+            if !matches!(slot, Slot::Empty) || self.numbers.take_this(to as usize) {
+                let old = core::mem::replace(slot, Slot::Open(entry));
+                (None, old)
             } else {
-                (Some(entry), None)
+                (Some(entry), Slot::Empty)
             }
         };
         if let Some(unused) = unused {
@@ -394,7 +446,7 @@ impl Table {
             let _ = unused.open.release(closer);
             return Err(Errno::EBUSY);
         }
-        if let Some(old) = old {
+        if let Slot::Open(old) = old {
             // As with close(2) inside dup2(2): an error of the old file cannot be told apart and is lost.
             let _ = old.open.release(closer);
         }
@@ -402,17 +454,19 @@ impl Table {
     }
 
     pub(crate) fn close(&self, fd: Fd, closer: &Closer<'_>) -> Result<()> {
-        let entry = {
-            let (stripe, at) = place(fd);
-            let mut entries = self.stripes[stripe].write();
-            let entry = entries.get_mut(at).and_then(Option::take);
-            // Under the lock: a number without an entry is one that is being opened, and no other.
-            if entry.is_some() {
-                self.numbers.give_back(fd as usize);
-            }
-            entry
+        closer.border.host().will_write(line(&self.numbers));
+        let (stripe, at) = place(fd);
+        let mut entries = self.stripes[stripe].write();
+        let slot = entries.get_mut(at).ok_or(Errno::EBADF)?;
+        let Some(entry) = slot.take(Slot::Closing) else {
+            drop(entries);
+            self.closed(fd);
+            return Err(Errno::EBADF);
         };
-        entry.map_or(Err(Errno::EBADF), |e| e.open.release(closer))
+        drop(entries);
+        let result = entry.open.release(closer);
+        self.closed(fd);
+        result
     }
 
     pub(crate) fn close_on_exec(&self, fd: Fd) -> Result<bool> {
@@ -422,9 +476,17 @@ impl Table {
     pub(crate) fn set_close_on_exec(&self, fd: Fd, on: bool) -> Result<()> {
         let (stripe, at) = place(fd);
         let mut entries = self.stripes[stripe].write();
-        let entry = entries.get_mut(at).and_then(Option::as_mut);
-        entry.ok_or(Errno::EBADF)?.close_on_exec = on;
-        Ok(())
+        match entries.get_mut(at) {
+            Some(Slot::Open(entry)) => {
+                entry.close_on_exec = on;
+                return Ok(());
+            }
+            Some(Slot::Closing) => {}
+            Some(Slot::Empty) | None => return Err(Errno::EBADF),
+        }
+        drop(entries);
+        self.closed(fd);
+        Err(Errno::EBADF)
     }
 
     /// Closes those that `which` picks by their close-on-exec flag; the first error is returned.
@@ -437,8 +499,9 @@ impl Table {
             let mut stripes = self.stripes.each_ref().map(|stripe| stripe.write());
             let mut gone = Vec::new();
             for (stripe, entries) in stripes.iter_mut().enumerate() {
-                for (at, entry) in entries.iter_mut() {
-                    if let Some(entry) = entry.take_if(|e| which(e.close_on_exec)) {
+                for (at, slot) in entries.iter_mut() {
+                    let goes = slot.entry().is_some_and(|e| which(e.close_on_exec));
+                    if let Some(entry) = goes.then(|| slot.take(Slot::Empty)).flatten() {
                         let number = at * STRIPES + stripe;
                         self.numbers.give_back(number);
                         gone.push((number, entry));
@@ -458,19 +521,32 @@ impl Table {
     /// A copy for a child process: the same open file descriptions.
     pub(crate) fn fork(&self) -> Self {
         // All at once: what the child gets is what there is at one moment.
-        let stripes = self.stripes.each_ref().map(|stripe| stripe.read());
+        let mut stripes = self.stripes.each_ref().map(|stripe| stripe.write());
         let child = Self::default();
-        for (stripe, entries) in stripes.iter().enumerate() {
-            for (at, entry) in entries.iter() {
-                if let Some(entry) = entry {
-                    entry.open.retain();
-                    child.numbers.take_this(at * STRIPES + stripe);
+        for (stripe, entries) in stripes.iter_mut().enumerate() {
+            for (at, slot) in entries.iter_mut() {
+                let number = at * STRIPES + stripe;
+                match slot {
+                    Slot::Open(entry) => {
+                        entry.open.retain();
+                        child.numbers.take_this(number);
+                    }
+                    Slot::Closing => {
+                        *slot = Slot::Empty;
+                        self.numbers.give_back(number);
+                    }
+                    Slot::Empty => {}
                 }
             }
             *child.stripes[stripe].write() = (*entries).clone();
         }
         child
     }
+}
+
+/// Where a value begins, for [`will_write`](rumpuser::Threads::will_write).
+fn line<T>(of: &T) -> *const u8 {
+    core::ptr::from_ref(of).cast()
 }
 
 /// Stripe of a descriptor and place in it.

@@ -261,7 +261,9 @@ impl Proc {
     /// `EBADF`, `EMFILE`, `EINVAL` when `min` is past the limit.
     pub fn dup_from(&self, fd: Fd, min: Fd, close_on_exec: bool) -> Result<Fd> {
         let (limit, queues) = (self.inner.open_files(), self.kernel.queues());
-        self.inner.table.dup(fd, min, close_on_exec, limit, queues)
+        let host = self.kernel.border().host();
+        let table = &self.inner.table;
+        table.dup(fd, min, close_on_exec, limit, queues, host)
     }
 
     /// Makes `to` refer to what `from` refers to, closing what it referred to; nothing happens when they are equal.

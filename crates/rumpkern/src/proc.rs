@@ -303,7 +303,8 @@ impl Proc {
     /// `EMFILE`.
     pub fn fd_reserve(&self) -> Result<Reserved<'_>> {
         let limit = self.inner.open_files();
-        self.inner.table.reserve(0, limit, self.kernel.queues())
+        let (queues, host) = (self.kernel.queues(), self.inner.border.host());
+        self.inner.table.reserve(0, limit, queues, host)
     }
 
     /// Gives a file the lowest free descriptor.

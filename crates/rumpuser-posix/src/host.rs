@@ -182,6 +182,17 @@ impl Threads for Host {
             number.get()
         })
     }
+
+    #[inline]
+    fn will_write(&self, place: *const u8) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a hint, which changes nothing and takes any address. CPUs without it do nothing.
+        unsafe {
+            core::arch::asm!("prefetchw [{}]", in(reg) place, options(nostack, preserves_flags, readonly));
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = place;
+    }
 }
 
 /// A thread of std's.

@@ -115,6 +115,10 @@ pub trait Threads {
 
     /// A number that names the calling thread, unique among the threads that live.
     fn current(&self) -> u64;
+
+    /// The calling thread is about to write what is at `place`, which other CPUs write as well: a host that can has its cache line
+    /// brought here meanwhile. Nothing depends on it.
+    fn will_write(&self, _place: *const u8) {}
 }
 
 /// What the host tells about itself.

@@ -150,6 +150,8 @@ fn main() {
         |n| peer.system.put(peer.fds[0], &page, next_page(n)),
     );
 
+    // What the two threads below wait for where they meet; it differs with where the host's host has put the CPUs.
+    report.look("a cache line to the other CPU and back", rows::handover);
     report.two(
         "stat, two threads",
         Some(1.6),

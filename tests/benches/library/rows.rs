@@ -68,6 +68,22 @@ impl Report {
         });
     }
 
+    /// A time in nanoseconds that is there to be looked at.
+    pub(crate) fn look(&self, name: &str, time: impl Fn() -> f64) {
+        if self.wants(name) {
+            let times = (0..ROUNDS).map(|_| time()).collect();
+            self.print(&Row {
+                name,
+                unit: "ns",
+                ours: median(times),
+                peer: None,
+                ratio: None,
+                target: None,
+                ok: true,
+            });
+        }
+    }
+
     /// Whether a row of that name is to be measured.
     pub(crate) fn chosen(&self, name: &str) -> bool {
         self.wants(name)
@@ -209,6 +225,27 @@ fn together(threads: usize, count: u32, call: &(impl Fn(usize, u32) + Sync)) -> 
             .collect();
         let times = runs.into_iter().map(|run| run.join().expect("a thread"));
         times.sum::<f64>() / threads as f64
+    })
+}
+
+/// Nanoseconds that a cache line takes from one CPU to another and back, written by both in turn.
+pub(crate) fn handover() -> f64 {
+    const TURNS: usize = 50_000;
+    let turn = AtomicUsize::new(0);
+    let play = |own: usize| {
+        for n in 0..TURNS {
+            while turn.load(Ordering::Acquire) != 2 * n + own {
+                spin_loop();
+            }
+            turn.store(2 * n + own + 1, Ordering::Release);
+        }
+    };
+    thread::scope(|scope| {
+        let start = Instant::now();
+        let other = scope.spawn(|| play(1));
+        play(0);
+        other.join().expect("a thread");
+        start.elapsed().as_nanos() as f64 / TURNS as f64
     })
 }
 
