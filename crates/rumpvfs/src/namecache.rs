@@ -3,8 +3,8 @@
 //! `(directory, name)` is the key; a directory is named by the serial number of its vnode, which is never used again, so names
 //! of a vnode that is gone are garbage but never wrong. `..` of a directory is a name like others.
 //!
-//! Two levels. The *table* holds all names, in shards by directory, so that changes in different directories do not meet. A *lane*
-//! is what a few threads keep for themselves: names that they use again and again, the crossings of mounts, and what they know
+//! Two levels. The *table* holds all names, in shards by directory, so that changes in different directories do not meet; in a shard each
+//! directory has a hash table of its own, so that the names of one lie together and not among a million others. A *lane* is what a few threads keep for themselves: names that they use again and again, the crossings of mounts, and what they know
 //! of their process. A walk takes its lane's inline lock once and goes along borrowed vnodes; where all names are in the lane it
 //! writes no memory that other lanes' walks touch, allocates nothing and counts no reference. What a lane lacks it gets
 //! from the table.
@@ -41,7 +41,6 @@ pub(crate) enum Target {
 
 struct Entry {
     hash: u64,
-    dir: u64,
     name: NameBytes,
     target: Target,
     touched: AtomicBool,
@@ -76,7 +75,10 @@ struct Locked {
 
 #[derive(Default)]
 struct Shard {
-    entries: HashTable<Entry>,
+    /// The names of each directory that has some.
+    dirs: HashMap<u64, HashTable<Entry>>,
+    /// Names of all of them.
+    len: usize,
     /// Order of insertion, for the second chance before eviction: directory and hash.
     clock: VecDeque<(u64, u64)>,
 }
@@ -142,7 +144,7 @@ pub(crate) struct Wanted(LaneEntry);
 impl Names {
     /// Number of names in the table.
     pub(crate) fn len(&self) -> usize {
-        let of = |locked: &CachePadded<Locked>| locked.shard.read().entries.len();
+        let of = |locked: &CachePadded<Locked>| locked.shard.read().len;
         self.shards.iter().map(of).sum()
     }
 
@@ -199,9 +201,8 @@ impl Names {
         takes: impl FnOnce() -> bool,
     ) -> Option<(Target, Option<Wanted>)> {
         let shard = self.shard(dir.id).shard.read();
-        let entry = shard
-            .entries
-            .find(hash, |e| e.dir == dir.id && e.name.get() == name)?;
+        let names = shard.dirs.get(&dir.id)?;
+        let entry = names.find(hash, |e| e.name.get() == name)?;
         let target = entry.target.clone();
         let touched = entry.touched.load(Ordering::Relaxed);
         let wanted = if touched && takes() {
@@ -236,8 +237,8 @@ impl Names {
         let locked = self.shard(dir.id);
         let mut shard = locked.shard.write();
         let shard = &mut *shard;
-        let equal = |e: &Entry| e.dir == dir.id && e.name.get() == name;
-        let old = if let Some(entry) = shard.entries.find_mut(hash, equal) {
+        let names = shard.dirs.entry(dir.id).or_default();
+        let old = if let Some(entry) = names.find_mut(hash, |e| e.name.get() == name) {
             if entry.target.same(&target) {
                 return;
             }
@@ -245,23 +246,22 @@ impl Names {
         } else {
             let entry = Entry {
                 hash,
-                dir: dir.id,
                 name: NameBytes::new(name),
                 target,
                 touched: AtomicBool::new(false),
             };
-            shard.entries.insert_unique(hash, entry, |e| e.hash);
+            names.insert_unique(hash, entry, |e| e.hash);
+            shard.len += 1;
             shard.clock.push_back((dir.id, hash));
             None
         };
         dir.count_names_change();
-        locked.len.store(shard.entries.len(), Ordering::Relaxed);
-        while self.too_many(shard.entries.len()) || shard.clock.len() > 2 * shard.entries.len() + 64
-        {
+        locked.len.store(shard.len, Ordering::Relaxed);
+        while self.too_many(shard.len) || shard.clock.len() > 2 * shard.len + 64 {
             if !shard.evict() {
                 break;
             }
-            locked.len.store(shard.entries.len(), Ordering::Relaxed);
+            locked.len.store(shard.len, Ordering::Relaxed);
         }
         drop(old);
     }
@@ -271,25 +271,16 @@ impl Names {
         let hash = self.hash(dir.id, name);
         let mut shard = self.shard(dir.id).shard.write();
         dir.count_names_change();
-        if let Ok(entry) = shard
-            .entries
-            .find_entry(hash, |e| e.dir == dir.id && e.name.get() == name)
-        {
-            entry.remove();
-        }
+        shard.remove(dir.id, hash, |e| e.name.get() == name);
     }
 
     /// Forgets all names that lead to a vnode which ends. Lanes see that it does.
     pub(crate) fn forget_vnode(&self, vnode: &Arc<Vnode>) {
         let names = vnode.extra.lock().take_names();
         for (dir, hash) in names {
-            let leads = |e: &Entry| {
-                e.dir == dir && matches!(&e.target, Target::Vnode(v) if Arc::ptr_eq(v, vnode))
-            };
+            let leads = |e: &Entry| matches!(&e.target, Target::Vnode(v) if Arc::ptr_eq(v, vnode));
             let mut shard = self.shard(dir).shard.write();
-            while let Ok(entry) = shard.entries.find_entry(hash, leads) {
-                entry.remove();
-            }
+            while shard.remove(dir, hash, leads) {}
         }
     }
 
@@ -298,11 +289,17 @@ impl Names {
     pub(crate) fn forget_mount(&self, mount: u64) {
         for locked in &self.shards {
             let mut shard = locked.shard.write();
-            let Shard { entries, clock } = &mut *shard;
-            entries.retain(|e| matches!(&e.target, Target::Vnode(v) if v.mount.id != mount));
-            let there = |dir, hash| entries.find(hash, |e| e.dir == dir && e.hash == hash);
-            clock.retain(|&(dir, hash)| there(dir, hash).is_some());
-            locked.len.store(entries.len(), Ordering::Relaxed);
+            let Shard { dirs, len, clock } = &mut *shard;
+            dirs.retain(|_, names| {
+                names.retain(|e| matches!(&e.target, Target::Vnode(v) if v.mount.id != mount));
+                !names.is_empty()
+            });
+            *len = dirs.values().map(HashTable::len).sum();
+            clock.retain(|(dir, hash)| {
+                let names = dirs.get(dir);
+                names.is_some_and(|names| names.find(*hash, |e| e.hash == *hash).is_some())
+            });
+            locked.len.store(*len, Ordering::Relaxed);
         }
         self.change_crossings(|crossings| {
             crossings.root.take_if(|r| r.mount.id == mount);
@@ -349,11 +346,10 @@ impl Names {
     pub(crate) fn name_of(&self, dir: u64, vnode: &Arc<Vnode>) -> Option<Vec<u8>> {
         let names: Vec<_> = vnode.extra.lock().names().collect();
         let shard = self.shard(dir).shard.read();
+        let cached = shard.dirs.get(&dir)?;
         names.into_iter().find_map(|(d, hash)| {
-            let leads = |e: &Entry| {
-                e.dir == d && matches!(&e.target, Target::Vnode(v) if Arc::ptr_eq(v, vnode))
-            };
-            let entry = shard.entries.find(hash, leads)?;
+            let leads = |e: &Entry| matches!(&e.target, Target::Vnode(v) if Arc::ptr_eq(v, vnode));
+            let entry = cached.find(hash, leads)?;
             (d == dir && entry.name.get() != b"..").then(|| entry.name.get().to_vec())
         })
     }
@@ -456,19 +452,38 @@ impl Crossings {
 }
 
 impl Shard {
+    /// Takes a name away, if it is there: whether it was. A table that is far too large for what is left of it shrinks.
+    fn remove(&mut self, dir: u64, hash: u64, which: impl FnMut(&Entry) -> bool) -> bool {
+        let Some(names) = self.dirs.get_mut(&dir) else {
+            return false;
+        };
+        let Ok(entry) = names.find_entry(hash, which) else {
+            return false;
+        };
+        entry.remove();
+        self.len -= 1;
+        if names.is_empty() {
+            self.dirs.remove(&dir);
+        } else if names.capacity() > 64 && names.len() < names.capacity() / 8 {
+            names.shrink_to(names.len() * 2, |e| e.hash);
+        }
+        true
+    }
+
     /// Takes the oldest name away, or gives it a second chance if it was used; `false` if there is none.
     fn evict(&mut self) -> bool {
         let Some((dir, hash)) = self.clock.pop_front() else {
             return false;
         };
-        if let Ok(entry) = self
-            .entries
-            .find_entry(hash, |e| e.dir == dir && e.hash == hash)
-        {
-            if entry.get().touched.swap(false, Ordering::Relaxed) {
+        let Some(names) = self.dirs.get_mut(&dir) else {
+            return true;
+        };
+        match names.find_mut(hash, |e| e.hash == hash) {
+            Some(entry) if entry.touched.swap(false, Ordering::Relaxed) => {
                 self.clock.push_back((dir, hash));
-            } else {
-                entry.remove();
+            }
+            _ => {
+                self.remove(dir, hash, |e| e.hash == hash);
             }
         }
         true
