@@ -193,6 +193,18 @@ impl Threads for Host {
         #[cfg(not(target_arch = "x86_64"))]
         let _ = place;
     }
+
+    #[inline]
+    fn will_read(&self, place: *const u8, len: usize) {
+        #[cfg(target_arch = "x86_64")]
+        for offset in (0..len).step_by(64) {
+            use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: a hint, which changes nothing and takes any address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(place.wrapping_add(offset).cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (place, len);
+    }
 }
 
 /// A thread of std's.

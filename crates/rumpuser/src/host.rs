@@ -119,6 +119,10 @@ pub trait Threads {
     /// The calling thread is about to write what is at `place`, which other CPUs write as well: a host that can has its cache line
     /// brought here meanwhile. Nothing depends on it.
     fn will_write(&self, _place: *const u8) {}
+
+    /// The calling thread is about to look at the `len` bytes at `place`: a host that can has their cache lines brought meanwhile. Nothing
+    /// depends on it.
+    fn will_read(&self, _place: *const u8, _len: usize) {}
 }
 
 /// What the host tells about itself.

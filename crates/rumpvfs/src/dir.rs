@@ -167,9 +167,16 @@ pub(crate) fn getdents(proc: &Proc, fd: Fd, max: usize) -> Result<Vec<Dirent>> {
     Ok(entries)
 }
 
+/// How many vnodes ahead of the one that is looked at the next is brought from memory.
+const AHEAD: usize = 4;
+
 /// Attributes of all entries. Inodes are looked at where the driver has not told all about them, in the order of their numbers, which is that
 /// of their places in tables and on the medium, wherever the directory has them.
-fn in_order(gathered: Gather<'_>, look: impl Fn(Ino, &[u8]) -> Result<Stat>) -> Vec<DirentPlus> {
+fn in_order(
+    mount: &Mount,
+    gathered: Gather<'_>,
+    look: impl Fn(Ino, &[u8]) -> Result<Stat>,
+) -> Vec<DirentPlus> {
     let Gather {
         entries,
         about,
@@ -192,7 +199,10 @@ fn in_order(gathered: Gather<'_>, look: impl Fn(Ino, &[u8]) -> Result<Stat>) -> 
     if !order.is_sorted() {
         order.sort_unstable();
     }
-    for (ino, at) in order {
+    for (n, &(ino, at)) in order.iter().enumerate() {
+        if let Some(&(ahead, _)) = order.get(n + AHEAD) {
+            mount.will_look(Ino(ahead));
+        }
         let entry = &mut shown[at as usize];
         entry.stat = look(Ino(ino), &entry.name);
     }
@@ -235,7 +245,7 @@ pub(crate) fn getdents_plus(
             }
         })
     };
-    let entries = in_order(gathered, look);
+    let entries = in_order(&dir.mount, gathered, look);
     drop(inode);
     drop(offset);
     file.note_read();

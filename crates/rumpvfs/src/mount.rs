@@ -313,6 +313,14 @@ impl Mount {
         }
     }
 
+    /// The vnode of this inode is looked at soon: has it brought from memory, if it is live.
+    pub(crate) fn will_look(&self, ino: Ino) {
+        if let Some(Slot::Live(vnode)) = self.table(ino).lock().slots.get(ino.0) {
+            let place = Arc::as_ptr(vnode).cast();
+            self.caches.host.will_read(place, size_of::<Vnode>());
+        }
+    }
+
     /// Whether there is a vnode of this inode, or is about to be.
     pub(crate) fn in_use(&self, ino: Ino) -> bool {
         self.table(ino).lock().slots.get(ino.0).is_some()
