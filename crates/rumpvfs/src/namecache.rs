@@ -489,3 +489,64 @@ impl Shard {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Entry, Shard, Target};
+    use crate::name::NameBytes;
+    use alloc::format;
+    use core::sync::atomic::AtomicBool;
+
+    fn shard(dirs: u64, names: u64) -> Shard {
+        let mut shard = Shard::default();
+        for dir in 0..dirs {
+            for hash in 0..names {
+                let entry = Entry {
+                    hash,
+                    name: NameBytes::new(format!("{hash}").as_bytes()),
+                    target: Target::Nothing,
+                    touched: AtomicBool::new(hash % 2 == 1),
+                };
+                let table = shard.dirs.entry(dir).or_default();
+                table.insert_unique(hash, entry, |e| e.hash);
+                shard.len += 1;
+                shard.clock.push_back((dir, hash));
+            }
+        }
+        shard
+    }
+
+    #[test]
+    fn tables_give_their_memory_back_as_names_go() {
+        let mut shard = shard(2, 1000);
+        for hash in 0..990 {
+            assert!(shard.remove(0, hash, |e| e.hash == hash));
+            assert!(!shard.remove(0, hash, |e| e.hash == hash));
+        }
+        assert_eq!((shard.len, shard.dirs[&0].len()), (1010, 10));
+        assert!(shard.dirs[&0].capacity() < 128 && shard.dirs[&1].capacity() >= 1000);
+        for hash in 990..1000 {
+            assert!(shard.remove(0, hash, |e| e.name.get() == format!("{hash}").as_bytes()));
+        }
+        assert!(!shard.dirs.contains_key(&0) && !shard.remove(0, 0, |_| true));
+        assert_eq!(shard.len, 1000);
+    }
+
+    #[test]
+    fn the_oldest_name_goes_first_unless_it_was_used() {
+        let mut shard = shard(2, 4);
+        // What was used stays for another turn.
+        for _ in 0..8 {
+            assert!(shard.evict());
+        }
+        assert_eq!(shard.len, 4);
+        let left = |shard: &Shard| shard.clock.iter().copied().collect::<alloc::vec::Vec<_>>();
+        assert_eq!(left(&shard), [(0, 1), (0, 3), (1, 1), (1, 3)]);
+        // One that is gone already is passed over.
+        assert!(shard.remove(0, 1, |_| true));
+        assert!(shard.evict() && shard.evict());
+        assert_eq!((shard.len, left(&shard)), (2, [(1, 1), (1, 3)].into()));
+        assert!(shard.evict() && shard.evict() && !shard.evict());
+        assert_eq!((shard.len, shard.dirs.len()), (0, 0));
+    }
+}
