@@ -99,6 +99,12 @@ pub(crate) fn faults(fs: &str, seed: u64, which: &str) -> Result<()> {
     cargo(&[&program[..], &[fs, &seed, which]].concat())
 }
 
+/// Plays connections over simulated networks; the program in `tests/netsim` does it.
+pub(crate) fn netsim(arguments: &[&str]) -> Result<()> {
+    let program = ["run", "--quiet", "--release", "--package", "rump-netsim"];
+    cargo(&[&program[..], &["--"], arguments].concat())
+}
+
 /// Breaks images, and makes the good ones before; the program in `tests/` does it. Not optimized to the full: with the assertions of
 /// a debug build it finds more.
 pub(crate) fn hostile(fs: &str, cases: u64, seed: u64, image: Option<&str>) -> Result<()> {

@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask images | test | crash | faults | hostile | pjdfstest | fuzz | bench | ci`.
+//! Project automation: `cargo xtask images | test | crash | faults | hostile | pjdfstest | netsim | fuzz | bench | ci`.
 
 mod bench;
 mod ci;
@@ -99,6 +99,18 @@ enum Command {
         #[arg(value_name = "PATTERN")]
         patterns: Vec<String>,
     },
+    /// Play connections of TCP over simulated networks that do them harm: all data in order and once, all ends, nothing is left.
+    Netsim {
+        /// So many networks.
+        #[arg(long, default_value_t = 10_000)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Floods instead, of so many frames each: SYNs, fragments, malformed frames; and a hundredth as many connections at once.
+        #[arg(long, value_name = "FRAMES", conflicts_with = "seeds")]
+        floods: Option<u64>,
+    },
     /// Let libFuzzer look for broken images that do harm. Needs a nightly toolchain and cargo-fuzz.
     Fuzz {
         /// A program of fuzz/fuzz_targets/.
@@ -154,6 +166,12 @@ fn main() -> ExitCode {
             image,
         } => ci::hostile(&fs, cases, seed, image.as_deref()),
         Command::Pjdfstest { fs, patterns } => pjdfstest::run(fs.as_deref(), &patterns),
+        Command::Netsim {
+            floods: Some(frames),
+            seed,
+            ..
+        } => ci::netsim(&["floods", &frames.to_string(), &seed.to_string()]),
+        Command::Netsim { seeds, seed, .. } => ci::netsim(&[&seeds.to_string(), &seed.to_string()]),
         Command::Fuzz {
             target,
             minutes,

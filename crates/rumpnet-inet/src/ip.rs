@@ -45,6 +45,11 @@ impl State {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.reassembly.deadline()
     }
+
+    /// Bytes of fragments.
+    pub(crate) const fn fragments(&self) -> usize {
+        self.reassembly.memory()
+    }
 }
 
 /// How a packet came.

@@ -10,6 +10,7 @@
 //! | `udp`, `raw`, `datagram` | the sockets of UDP and of raw packets; what they share |
 //! | `tcp_table`, `tcp_socket` | the connections of TCP; its sockets |
 //! | [`tcp`] | the engine of TCP, pure |
+//! | [`usage`] | what a stack keeps |
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(
@@ -36,6 +37,7 @@ pub mod tcp;
 mod tcp_socket;
 mod tcp_table;
 mod udp;
+pub mod usage;
 
 pub use config::KernelInet;
 pub use rumpnet::checksum;

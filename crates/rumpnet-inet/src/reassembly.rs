@@ -60,6 +60,11 @@ pub struct Reassembly<H> {
 }
 
 impl<H: Copy> Reassembly<H> {
+    /// Bytes that are held, with what they cost.
+    pub const fn memory(&self) -> usize {
+        self.memory
+    }
+
     /// None yet. `patience`: how long the rest of a packet may take; `longest`: the largest payload.
     #[must_use]
     pub const fn new(patience: Duration, longest: usize) -> Self {

@@ -692,6 +692,11 @@ impl Inet {
         self.ticking.load(Ordering::SeqCst) || self.inbox.any()
     }
 
+    /// Frames that wait for the stack.
+    pub(crate) fn inbox_len(&self) -> usize {
+        self.inbox.frames.lock().len()
+    }
+
     /// A step of the clock's task: does what is due, and says when something is again.
     pub(crate) fn tick(&self) -> Option<Instant> {
         self.ticking.store(true, Ordering::SeqCst);

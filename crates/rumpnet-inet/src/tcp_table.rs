@@ -340,6 +340,15 @@ impl Tcp {
         self.waiting.insert(pair, rest);
     }
 
+    /// What is kept.
+    pub(crate) fn count(&self, usage: &mut crate::usage::Usage) {
+        usage.tcp_sockets = self.sockets.len();
+        usage.tcp_pairs = self.pairs.len();
+        usage.tcp_time_waits = self.waiting.len();
+        usage.tcp_timers = self.timers.len().saturating_add(self.ends.len());
+        usage.tcp_ports = self.ports.len();
+    }
+
     /// Sockets, with what `netstat` shows of them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Socket> {
         self.sockets.iter().map(|(_, socket)| socket)

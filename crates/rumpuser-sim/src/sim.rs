@@ -192,6 +192,24 @@ impl Sim {
         event.wait(event.ticket(), Some(deadline));
     }
 
+    /// Lets run what can; if nothing can, has time go on to when something can, but not past `until`, and lets that run. For a thread
+    /// that drives kernels and looks after each event what has become of it.
+    pub fn advance(&self, until: Instant) {
+        let state = self.shared.state.lock();
+        if !state.others_can_go_on() {
+            let next = state.next_deadline();
+            drop(state);
+            let next = next.map_or(until, |next| next.min(until));
+            let event = self.event();
+            event.wait(event.ticket(), Some(next));
+        } else {
+            drop(state);
+        }
+        while self.shared.state.lock().others_can_go_on() {
+            self.pause();
+        }
+    }
+
     /// A number below `bound` from the stream that also decides the schedule.
     pub(crate) fn choose(&self, bound: u64) -> u64 {
         self.shared.state.lock().schedule.below(bound)
@@ -301,6 +319,14 @@ impl State {
         };
         let threads = self.threads.iter().filter_map(deadline).min();
         threads.into_iter().chain(self.tasks.deadline()).min()
+    }
+
+    /// Whether anybody but the running thread can.
+    fn others_can_go_on(&self) -> bool {
+        let others = self.threads.iter().enumerate();
+        let mut others = others.filter(|(index, _)| *index != self.running);
+        others.any(|(_, slot)| slot.status == Status::Ready)
+            || self.tasks.due(Instant(self.now)) > 0
     }
 
     fn some_live(&self) -> bool {

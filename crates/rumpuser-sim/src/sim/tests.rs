@@ -245,6 +245,23 @@ fn tasks_run_in_waits_and_end() {
 }
 
 #[test]
+fn time_goes_on_from_event_to_event() {
+    let sim = Sim::new(3);
+    let (_task, log) = ticking(&sim, Duration::from_millis(10));
+    let end = sim.monotonic().after(Duration::from_millis(35));
+    let mut counts = vec![];
+    while sim.monotonic() < end {
+        sim.advance(end);
+        counts.push(log.lock().len());
+    }
+    sim.advance(end);
+    counts.push(log.lock().len());
+    // No event was passed by.
+    assert!(counts.windows(2).all(|two| two[1] - two[0] <= 1));
+    assert_eq!(counts.last(), Some(&4));
+}
+
+#[test]
 fn tasks_and_threads_in_the_order_of_the_seed() {
     let run = |seed| {
         let sim = Sim::new(seed);
