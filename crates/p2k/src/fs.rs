@@ -1,341 +1,41 @@
 //! The operations of FUSE, each by one of the vnode interface.
 
 use crate::{
-    attr::{attributes, decode_device, errno, file_type, from_system, set_time},
-    caller::{Caller, as_caller},
-    nodes::{Nodes, Place},
-    opens::Opens,
+    attr::{attributes, decode_device, from_system, set_time},
+    caller::Caller,
+    data::{TRANSFER, with_buffer},
+    list::bare,
     pool::Pool,
+    server::{Entry, Server, answer},
 };
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileAttr, FileHandle, Filesystem, FopenFlags,
-    Generation, INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
+    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use rumpkern::{FileType, Proc};
-use rumpuser::{Errno, Result};
+use rumpkern::FileType;
+use rumpuser::Errno;
 use rumpvfs::{
     VnodeCalls as _, calls,
     calls::Access,
     fs::XattrMode,
-    vop::{NewKind, NewVnode, OpenVnode, Vnode, VnodeChange, VnodeDirent, WriteHow},
+    vop::{NewKind, NewVnode, VnodeChange, WriteHow},
 };
 use std::{
-    cell::RefCell,
     ffi::OsStr,
     io,
     ops::Deref,
     os::unix::ffi::OsStrExt,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-/// Largest transfer of one request in bytes.
-const TRANSFER: u32 = 1 << 20;
-/// Bytes that one `copy_file_range` copies at most: the caller asks again.
-const COPY: u64 = 64 << 20;
 /// Writes up to this are done where they are read: they go into the cache as a rule.
 const SHORT: usize = 128 << 10;
 /// Requests that may be under way without anybody who waits: read-ahead, write-back.
 const BACKGROUND: u16 = 64;
-/// What a directory entry takes in a reply besides its name, without and with attributes.
-const DIRENT: usize = 24;
-const DIRENT_PLUS: usize = 152;
-/// What a name is taken to be long, when entries are asked for to fill a reply.
-const NAME: usize = 16;
-/// Marks the number of an entry whose inode cannot be read.
-const UNREADABLE: u64 = 1 << 63;
-
-/// How a file system is served.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// How long the host may use names without asking.
-    pub entry_timeout: Duration,
-    /// How long the host may use attributes without asking.
-    pub attr_timeout: Duration,
-    /// How long the host may know that a name is not there without asking.
-    pub negative_timeout: Duration,
-    /// Whether the host may keep written data in its cache for a while.
-    pub writeback_cache: bool,
-}
-
-impl Default for Options {
-    /// Everything for an hour: nobody but the host changes the volume.
-    fn default() -> Self {
-        const HOUR: Duration = Duration::from_secs(3600);
-        Self {
-            entry_timeout: HOUR,
-            attr_timeout: HOUR,
-            negative_timeout: HOUR,
-            writeback_cache: true,
-        }
-    }
-}
-
-thread_local! {
-    /// Where data is read to on its way to the host.
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Runs `body` with the thread's buffer of `len` bytes at least.
-fn with_buffer<R>(len: usize, body: impl FnOnce(&mut [u8]) -> R) -> R {
-    BUFFER.with_borrow_mut(|buffer| {
-        if buffer.len() < len {
-            buffer.resize(len, 0);
-        }
-        body(&mut buffer[..len])
-    })
-}
-
-/// A file system of a rump kernel as `fuser` serves it.
-pub(crate) struct Server {
-    /// Tells the servers of a process apart.
-    number: u64,
-    proc: Proc,
-    nodes: Nodes,
-    opens: Opens,
-    options: Options,
-    read_only: bool,
-    /// What the host can do with this session.
-    without_open: bool,
-    without_opendir: bool,
-    /// The host keeps written data back.
-    writeback: bool,
-    /// About how many entries fit into a reply, without and with attributes.
-    fits: [AtomicUsize; 2],
-}
-
-/// An entry as it is answered.
-struct Entry {
-    attributes: FileAttr,
-    generation: Generation,
-}
-
-/// Answers with a value or an error.
-macro_rules! answer {
-    ($reply:ident, $result:expr, $value:pat => $ok:expr) => {
-        match $result {
-            Ok($value) => $ok,
-            Err(error) => $reply.error(errno(error)),
-        }
-    };
-}
-
-impl Server {
-    pub(crate) fn new(proc: Proc, root: Vnode, mut options: Options) -> Self {
-        static NUMBERS: AtomicU64 = AtomicU64::new(1);
-        if root.renumbers() {
-            // The host would keep each spelling of a name as a name of its own.
-            options.entry_timeout = Duration::ZERO;
-            options.negative_timeout = Duration::ZERO;
-        }
-        Self {
-            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
-            proc,
-            read_only: root.read_only(),
-            nodes: Nodes::new(root),
-            opens: Opens::default(),
-            options,
-            without_open: false,
-            without_opendir: false,
-            writeback: false,
-            fits: [DIRENT, DIRENT_PLUS].map(|size| AtomicUsize::new((32 << 10) / (size + NAME))),
-        }
-    }
-
-    fn call<R>(
-        &self,
-        caller: impl Into<Caller>,
-        body: impl FnOnce(&Proc) -> Result<R>,
-    ) -> Result<R> {
-        // Within the kernel to the end: what `body` drops may end the last use of a file.
-        as_caller(&self.proc, self.number, caller.into(), |proc| {
-            proc.enter(|| body(proc))
-        })
-    }
-
-    fn vnode(&self, node: INodeNo) -> Result<Vnode> {
-        let root = self.nodes.root();
-        match self.nodes.get(node.0) {
-            Place::Held(vnode) => Ok(vnode),
-            Place::Known(ino) => self.proc.vfs_vget(root, ino),
-            Place::Unknown(ino) => {
-                let vnode = self.proc.vfs_vget(root, ino)?;
-                let linked = self.proc.vop_getattr(&vnode)?.nlink > 0;
-                linked.then_some(vnode).ok_or(Errno::ESTALE)
-            }
-            Place::Nowhere => Err(Errno::ESTALE),
-        }
-    }
-
-    /// What `name` leads to, before `change` takes the name away; if that was its last one it stays as it is while the host knows it.
-    fn losing_name(
-        &self,
-        proc: &Proc,
-        (dir, name): (&Vnode, &OsStr),
-        change: impl FnOnce() -> Result<()>,
-    ) -> Result<()> {
-        if !self.nodes.by_number() {
-            return change();
-        }
-        let loser = proc.vop_lookup(dir, name.as_bytes());
-        change()?;
-        if let Ok(loser) = loser
-            && !proc.vop_getattr(&loser).is_ok_and(|stat| stat.nlink > 0)
-        {
-            self.nodes.hold(&loser);
-        }
-        Ok(())
-    }
-
-    /// The vnode of an entry, counted as looked up.
-    fn entry(&self, proc: &Proc, vnode: &Vnode) -> Result<Entry> {
-        let stat = proc.vop_getattr(vnode)?;
-        let number = self.nodes.count(vnode);
-        Ok(Entry {
-            attributes: attributes(&stat, number),
-            generation: Generation(stat.generation),
-        })
-    }
-
-    fn reply_entry(&self, reply: ReplyEntry, entry: Result<Entry>) {
-        answer!(reply, entry, entry => {
-            let Options { entry_timeout, attr_timeout, .. } = self.options;
-            reply.entry_with_ttls(&attr_timeout, &entry_timeout, &entry.attributes, entry.generation);
-        });
-    }
-
-    fn forget(&self, node: u64, lookups: u64) {
-        if let Some(vnode) = self.nodes.forget(node, lookups) {
-            self.let_go(vnode);
-        }
-    }
-
-    /// The last use of a file may end with `what`: in the kernel, as that can fail.
-    fn let_go<T>(&self, what: T) {
-        // There is nobody to tell; the kernel has logged it.
-        let _ = self.proc.enter(|| {
-            drop(what);
-            Ok(())
-        });
-    }
-
-    /// The open file of a request; without a number it is opened for the moment.
-    fn open_file(&self, proc: &Proc, node: INodeNo, file: FileHandle) -> Result<OpenVnode> {
-        if file.0 != 0 {
-            return self.opens.get(file.0);
-        }
-        proc.vop_open(&self.vnode(node)?, rumpkern::OpenFlags::RDONLY)
-    }
-
-    fn make(
-        &self,
-        request: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        new: NewVnode,
-    ) -> Result<Entry> {
-        self.call(request, |proc| {
-            let dir = self.vnode(parent)?;
-            let made = proc.vop_create(&dir, name.as_bytes(), new)?;
-            self.entry(proc, &made)
-        })
-    }
-
-    /// Whether the file system keeps access control lists: it then does not say that there are no such attributes.
-    fn has_acls(&self) -> bool {
-        let asked = self
-            .proc
-            .vop_getxattr(self.nodes.root(), b"system.posix_acl_access");
-        matches!(asked, Ok(_) | Err(Errno::ENOATTR))
-    }
-
-    fn open_flags(flags: i32) -> rumpkern::OpenFlags {
-        let mut open = match flags & libc::O_ACCMODE {
-            libc::O_RDONLY => rumpkern::OpenFlags::RDONLY,
-            libc::O_WRONLY => rumpkern::OpenFlags::WRONLY,
-            _ => rumpkern::OpenFlags::RDWR,
-        };
-        open.set(rumpkern::OpenFlags::TRUNC, flags & libc::O_TRUNC != 0);
-        open
-    }
-
-    /// Copies a piece of a file to another, or to another place of it. May do less than asked.
-    fn copy(proc: &Proc, from: (&OpenVnode, u64), to: (&OpenVnode, u64), len: u64) -> Result<u64> {
-        let how = WriteHow {
-            clear_set_id: true,
-            keep_times: false,
-        };
-        let mut done = 0;
-        while done < len.min(COPY) {
-            let step = usize::try_from(len.min(COPY) - done).unwrap_or(usize::MAX);
-            let copied = with_buffer(step.min(TRANSFER as usize), |buffer| {
-                let got = proc.vop_read(from.0, from.1 + done, buffer)?;
-                let mut put = 0;
-                while put < got {
-                    let at = to.1 + done + put as u64;
-                    put += proc.vop_write(to.0, at, &buffer[put..got], how)?;
-                }
-                Ok(got)
-            });
-            match copied {
-                Ok(0) => break,
-                Ok(copied) => done += copied as u64,
-                Err(_) if done > 0 => break,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(done)
-    }
-
-    /// Makes an open file durable.
-    fn sync(
-        &self,
-        (node, file): (INodeNo, FileHandle),
-        data_only: bool,
-        caller: Caller,
-        reply: ReplyEmpty,
-    ) {
-        let done = self.call(caller, |proc| {
-            let file = self.open_file(proc, node, file)?;
-            proc.vop_fsync(&file, data_only)
-        });
-        answer!(reply, done, () => reply.ok());
-    }
-
-    fn listed(
-        &self,
-        request: &Request,
-        node: INodeNo,
-        offset: u64,
-        vnodes: bool,
-    ) -> Result<Vec<VnodeDirent>> {
-        let max = self.fits[usize::from(vnodes)].load(Ordering::Relaxed);
-        self.call(request, |proc| {
-            let dir = self.vnode(node)?;
-            proc.vop_readdir(&dir, offset, max, vnodes)
-        })
-    }
-
-    /// Of `listed` entries `taken` went into a reply. How large that is, `fuser` keeps to itself: as many as fitted, and a few more, are
-    /// listed the next time.
-    fn note_fit(&self, listed: usize, taken: usize, vnodes: bool) {
-        /// A reply that all fitted into may have room for more.
-        const MOST: usize = 4096;
-        let fits = &self.fits[usize::from(vnodes)];
-        let next = match fits.load(Ordering::Relaxed) {
-            _ if taken < listed => taken + taken / 8 + 2,
-            max if listed == max => (max + max / 4).min(MOST),
-            _ => return,
-        };
-        fits.store(next, Ordering::Relaxed);
-    }
-}
 
 /// A [`Server`] with threads for what may take long.
 pub(crate) struct Front {
@@ -786,22 +486,9 @@ impl Filesystem for Front {
         node: INodeNo,
         _file: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectory,
+        reply: ReplyDirectory,
     ) {
-        let listed = self.listed(request, node, offset, false);
-        answer!(reply, listed, entries => {
-            let (all, mut taken) = (entries.len(), 0);
-            for entry in entries {
-                let number = INodeNo(self.nodes.listed(entry.ino));
-                let kind = file_type(entry.file_type);
-                if reply.add(number, entry.next, kind, OsStr::from_bytes(&entry.name)) {
-                    break;
-                }
-                taken += 1;
-            }
-            self.note_fit(all, taken, false);
-            reply.ok();
-        });
+        self.list(request.into(), (node, offset), reply);
     }
 
     fn readdirplus(
@@ -810,40 +497,9 @@ impl Filesystem for Front {
         node: INodeNo,
         _file: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
-        let listed = self.listed(request, node, offset, true);
-        answer!(reply, listed, entries => {
-            let (all, mut taken) = (entries.len(), 0);
-            for entry in entries {
-                let counted = match entry.vnode {
-                    Some(Ok(vnode)) => self.call(request, |proc| self.entry(proc, &vnode)),
-                    Some(Err(error)) => Err(error),
-                    None => Err(Errno::ENOENT),
-                };
-                let counts = counted.is_ok();
-                let mut timeout = &self.options.entry_timeout;
-                let (attr, generation) = match counted {
-                    Ok(entry) => (entry.attributes, entry.generation),
-                    // `.`, `..`, and what cannot be read: only listed. The host forgets a number that nobody counts, and looks it up when asked.
-                    Err(error) => {
-                        timeout = &Duration::ZERO;
-                        let number = if error == Errno::ENOENT { entry.ino } else { entry.ino | UNREADABLE };
-                        (bare(number, entry.file_type), Generation(0))
-                    }
-                };
-                let name = OsStr::from_bytes(&entry.name);
-                if reply.add(attr.ino, entry.next, name, timeout, &attr, generation) {
-                    if counts {
-                        self.server.forget(attr.ino.0, 1);
-                    }
-                    break;
-                }
-                taken += 1;
-            }
-            self.note_fit(all, taken, true);
-            reply.ok();
-        });
+        self.list_with_attributes(request.into(), (node, offset), reply);
     }
 
     fn fsyncdir(
@@ -1019,27 +675,6 @@ impl Filesystem for Front {
             // At most `COPY`.
             answer!(reply, done, done => reply.written(done as u32));
         });
-    }
-}
-
-/// What an entry needs that is only listed.
-fn bare(number: u64, kind: FileType) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(number),
-        size: 0,
-        blocks: 0,
-        atime: SystemTime::UNIX_EPOCH,
-        mtime: SystemTime::UNIX_EPOCH,
-        ctime: SystemTime::UNIX_EPOCH,
-        crtime: SystemTime::UNIX_EPOCH,
-        kind: file_type(kind),
-        perm: 0,
-        nlink: 0,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 0,
-        flags: 0,
     }
 }
 

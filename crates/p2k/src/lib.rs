@@ -6,6 +6,7 @@
 //! | module | what |
 //! |---|---|
 //! | `fs` | the operations of FUSE |
+//! | `server`, `list`, `data` | what they do: files and names, directories, contents |
 //! | `pool` | threads for requests that may take long |
 //! | `nodes`, `opens` | files that the host knows and files that it has open |
 //! | `caller`, `attr` | credentials of a request; attributes, times and errors in the forms of both sides |
@@ -21,18 +22,22 @@
 mod attr;
 mod caller;
 pub mod contain;
+mod data;
 mod fs;
+mod list;
 pub mod mount;
 mod nodes;
 mod opens;
 mod pool;
+mod server;
 
-pub use fs::Options;
+pub use server::Options;
 
-use fs::{Front, Server};
+use fs::Front;
 use fuser::{Config, SessionACL};
 use rumpkern::Proc;
 use rumpvfs::vop::Vnode;
+use server::Server;
 use std::{io, os::fd::OwnedFd};
 
 /// A file system at work behind the host's kernel.

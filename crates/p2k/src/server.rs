@@ -1,0 +1,218 @@
+//! A served file system: its files as the host knows them, and what several operations do.
+
+use crate::{
+    attr::attributes,
+    caller::{Caller, as_caller},
+    list::Fits,
+    nodes::{Nodes, Place},
+    opens::Opens,
+};
+use fuser::{FileAttr, FileHandle, Generation, INodeNo, ReplyEntry, Request};
+use rumpkern::Proc;
+use rumpuser::{Errno, Result};
+use rumpvfs::{
+    VnodeCalls as _,
+    vop::{NewVnode, OpenVnode, Vnode},
+};
+use std::{
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// How a file system is served.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How long the host may use names without asking.
+    pub entry_timeout: Duration,
+    /// How long the host may use attributes without asking.
+    pub attr_timeout: Duration,
+    /// How long the host may know that a name is not there without asking.
+    pub negative_timeout: Duration,
+    /// Whether the host may keep written data in its cache for a while.
+    pub writeback_cache: bool,
+}
+
+impl Default for Options {
+    /// Everything for an hour: nobody but the host changes the volume.
+    fn default() -> Self {
+        const HOUR: Duration = Duration::from_secs(3600);
+        Self {
+            entry_timeout: HOUR,
+            attr_timeout: HOUR,
+            negative_timeout: HOUR,
+            writeback_cache: true,
+        }
+    }
+}
+
+/// A file system of a rump kernel as `fuser` serves it.
+pub(crate) struct Server {
+    /// Tells the servers of a process apart.
+    pub(crate) number: u64,
+    pub(crate) proc: Proc,
+    pub(crate) nodes: Nodes,
+    pub(crate) opens: Opens,
+    pub(crate) options: Options,
+    pub(crate) read_only: bool,
+    /// What the host can do with this session.
+    pub(crate) without_open: bool,
+    pub(crate) without_opendir: bool,
+    /// The host keeps written data back.
+    pub(crate) writeback: bool,
+    /// About how many entries fit into a reply, without and with attributes.
+    pub(crate) fits: Fits,
+}
+
+/// An entry as it is answered.
+pub(crate) struct Entry {
+    pub(crate) attributes: FileAttr,
+    pub(crate) generation: Generation,
+}
+
+/// Answers with a value or an error.
+macro_rules! answer {
+    ($reply:ident, $result:expr, $value:pat => $ok:expr) => {
+        match $result {
+            Ok($value) => $ok,
+            Err(error) => $reply.error($crate::attr::errno(error)),
+        }
+    };
+}
+pub(crate) use answer;
+
+impl Server {
+    pub(crate) fn new(proc: Proc, root: Vnode, mut options: Options) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        if root.renumbers() {
+            // The host would keep each spelling of a name as a name of its own.
+            options.entry_timeout = Duration::ZERO;
+            options.negative_timeout = Duration::ZERO;
+        }
+        Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            proc,
+            read_only: root.read_only(),
+            nodes: Nodes::new(root),
+            opens: Opens::default(),
+            options,
+            without_open: false,
+            without_opendir: false,
+            writeback: false,
+            fits: Fits::default(),
+        }
+    }
+
+    pub(crate) fn call<R>(
+        &self,
+        caller: impl Into<Caller>,
+        body: impl FnOnce(&Proc) -> Result<R>,
+    ) -> Result<R> {
+        // Within the kernel to the end: what `body` drops may end the last use of a file.
+        as_caller(&self.proc, self.number, caller.into(), |proc| {
+            proc.enter(|| body(proc))
+        })
+    }
+
+    pub(crate) fn vnode(&self, node: INodeNo) -> Result<Vnode> {
+        let root = self.nodes.root();
+        match self.nodes.get(node.0) {
+            Place::Held(vnode) => Ok(vnode),
+            Place::Known(ino) => self.proc.vfs_vget(root, ino),
+            Place::Unknown(ino) => {
+                let vnode = self.proc.vfs_vget(root, ino)?;
+                let linked = self.proc.vop_getattr(&vnode)?.nlink > 0;
+                linked.then_some(vnode).ok_or(Errno::ESTALE)
+            }
+            Place::Nowhere => Err(Errno::ESTALE),
+        }
+    }
+
+    /// What `name` leads to, before `change` takes the name away; if that was its last one it stays as it is while the host knows it.
+    pub(crate) fn losing_name(
+        &self,
+        proc: &Proc,
+        (dir, name): (&Vnode, &OsStr),
+        change: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        if !self.nodes.by_number() {
+            return change();
+        }
+        let loser = proc.vop_lookup(dir, name.as_bytes());
+        change()?;
+        if let Ok(loser) = loser
+            && !proc.vop_getattr(&loser).is_ok_and(|stat| stat.nlink > 0)
+        {
+            self.nodes.hold(&loser);
+        }
+        Ok(())
+    }
+
+    /// The vnode of an entry, counted as looked up.
+    pub(crate) fn entry(&self, proc: &Proc, vnode: &Vnode) -> Result<Entry> {
+        let stat = proc.vop_getattr(vnode)?;
+        let number = self.nodes.count(vnode);
+        Ok(Entry {
+            attributes: attributes(&stat, number),
+            generation: Generation(stat.generation),
+        })
+    }
+
+    pub(crate) fn reply_entry(&self, reply: ReplyEntry, entry: Result<Entry>) {
+        answer!(reply, entry, entry => {
+            let Options { entry_timeout, attr_timeout, .. } = self.options;
+            reply.entry_with_ttls(&attr_timeout, &entry_timeout, &entry.attributes, entry.generation);
+        });
+    }
+
+    pub(crate) fn forget(&self, node: u64, lookups: u64) {
+        if let Some(vnode) = self.nodes.forget(node, lookups) {
+            self.let_go(vnode);
+        }
+    }
+
+    /// The last use of a file may end with `what`: in the kernel, as that can fail.
+    pub(crate) fn let_go<T>(&self, what: T) {
+        // There is nobody to tell; the kernel has logged it.
+        let _ = self.proc.enter(|| {
+            drop(what);
+            Ok(())
+        });
+    }
+
+    /// The open file of a request; without a number it is opened for the moment.
+    pub(crate) fn open_file(
+        &self,
+        proc: &Proc,
+        node: INodeNo,
+        file: FileHandle,
+    ) -> Result<OpenVnode> {
+        if file.0 != 0 {
+            return self.opens.get(file.0);
+        }
+        proc.vop_open(&self.vnode(node)?, rumpkern::OpenFlags::RDONLY)
+    }
+
+    pub(crate) fn make(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new: NewVnode,
+    ) -> Result<Entry> {
+        self.call(request, |proc| {
+            let dir = self.vnode(parent)?;
+            let made = proc.vop_create(&dir, name.as_bytes(), new)?;
+            self.entry(proc, &made)
+        })
+    }
+
+    /// Whether the file system keeps access control lists: it then does not say that there are no such attributes.
+    pub(crate) fn has_acls(&self) -> bool {
+        let asked = self
+            .proc
+            .vop_getxattr(self.nodes.root(), b"system.posix_acl_access");
+        matches!(asked, Ok(_) | Err(Errno::ENOATTR))
+    }
+}
