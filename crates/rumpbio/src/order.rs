@@ -19,6 +19,8 @@ struct Staged<const N: usize> {
     after: [Option<BufData>; N],
     /// Its content before the transaction; `None`: of no use.
     before: Option<BufData>,
+    /// It became metadata in the transaction, and goes home before all steps as it is after the first.
+    new: bool,
 }
 
 impl<const N: usize> Default for Staged<N> {
@@ -27,11 +29,25 @@ impl<const N: usize> Default for Staged<N> {
             changes: [false; N],
             after: array::from_fn(|_| None),
             before: None,
+            new: false,
         }
     }
 }
 
 impl<const N: usize> Staged<N> {
+    /// Whether it is to be written with the steps `steps`, of which the last ones have not been written yet.
+    fn is_due(&self, steps: Range<usize>) -> bool {
+        // A new block has been written with the changes of the first step.
+        let first = steps.start.max(usize::from(self.new));
+        let mut changes = self.changes.iter().take(steps.end).skip(first);
+        changes.any(|change| *change)
+    }
+
+    /// Its content after a step, if it is another one than in the end.
+    fn after(&self, step: usize) -> Option<&BufData> {
+        self.after.iter().skip(step).flatten().next()
+    }
+
     /// Notes that a change of `buf` in a step is to come; gives the kept contents that it is to be made in too.
     fn change(&mut self, buf: &Buf, step: usize) -> impl Iterator<Item = &mut Vec<u8>> {
         let (before, from) = self.after.split_at_mut(step.min(N));
@@ -171,6 +187,32 @@ impl<const N: usize> Order<N> {
         stages.blocks.insert(buf.block(), staged);
     }
 
+    /// A block that becomes metadata, [cleared](Handle::clear) by the caller. Unlike one that is [created](Handle::create) it goes home as it is
+    /// after the first step, before all steps, and again with each later one in which it changes: for blocks with something that leads to
+    /// what the first step makes, where what leads to the block goes home with that step as well.
+    pub fn create(&self, stages: &mut Stages<N>, block: u64) {
+        let staged = Staged {
+            new: true,
+            ..Staged::default()
+        };
+        stages.blocks.insert(block, staged);
+    }
+
+    /// The block `to`, which becomes metadata as in [`create`](Self::create), takes the place of `from`: whatever that was like in between, it is. The
+    /// caller copies what it is in the end.
+    pub fn relocate(&self, stages: &mut Stages<N>, from: u64, to: u64) {
+        let staged = match stages.blocks.get(&from) {
+            Some(staged) => Some(staged.clone()),
+            None => self.running.lock().blocks.get(&from).cloned(),
+        };
+        let staged = Staged {
+            before: None,
+            new: true,
+            ..staged.unwrap_or_default()
+        };
+        stages.blocks.insert(to, staged);
+    }
+
     /// A block is metadata no more, or is all new: what it was like in between is not needed.
     pub fn forget(&self, stages: &mut Stages<N>, block: u64) {
         stages.blocks.insert(block, Staged::default());
@@ -192,28 +234,32 @@ impl<const N: usize> Order<N> {
         *self.closed.lock() = closed;
     }
 
-    /// The steps of the transaction that closed last but for the one that ends it; `records` are its blocks. The first of them is empty, as
-    /// blocks that became metadata go home with it. None if nothing is wanted apart.
+    /// The steps of the transaction that closed last but for the one that ends it; `records` are its blocks. The first of them has what goes
+    /// home before all steps. None if nothing is wanted apart.
     pub fn steps(&self, records: &[LogRecord]) -> Vec<Vec<LogRecord>> {
         let Stages { blocks, apart } = core::mem::take(&mut *self.closed.lock());
-        let mut steps = Vec::new();
-        if !apart.contains(&true) {
-            return steps;
+        if !apart.contains(&true) && !blocks.values().any(|staged| staged.new) {
+            return Vec::new();
         }
-        steps.push(Vec::new());
+        let home = |record: &LogRecord, staged: &Staged<N>, step| LogRecord {
+            block: record.block,
+            data: staged.after(step).unwrap_or(&record.data).clone(),
+        };
+        let new = |record: &LogRecord| {
+            let staged = blocks.get(&record.block).filter(|staged| staged.new)?;
+            Some(home(record, staged, 0))
+        };
+        let mut steps = Vec::from([records.iter().filter_map(new).collect()]);
         let mut first = 0;
         for (last, _) in apart.iter().enumerate().filter(|(_, apart)| **apart) {
-            let home = |record: &LogRecord| {
-                let Staged { changes, after, .. } = blocks.get(&record.block)?;
-                let mut changes = changes.iter().take(last + 1).skip(first);
-                let data = after.iter().skip(last).flatten().next();
-                changes.any(|change| *change).then(|| LogRecord {
-                    block: record.block,
-                    data: data.unwrap_or(&record.data).clone(),
-                })
+            let past = last.saturating_add(1);
+            let due = |record: &LogRecord| {
+                let staged = blocks.get(&record.block)?;
+                let due = staged.is_due(first..past);
+                due.then(|| home(record, staged, last))
             };
-            steps.push(records.iter().filter_map(home).collect());
-            first = last + 1;
+            steps.push(records.iter().filter_map(due).collect());
+            first = past;
         }
         steps
     }
@@ -301,6 +347,35 @@ mod tests {
         Order::default().defer(&mut stages, &a, 0..2);
         let expected = vec![(7, vec![0, 0, 1])];
         assert_eq!(steps(stages, &[&a]), [vec![], expected.clone(), expected]);
+    }
+
+    #[test]
+    fn a_new_block_goes_first_without_what_comes_later() {
+        for apart in [&[][..], &[0], &[1], &[0, 1]] {
+            let (a, b, moved) = (buf(7), buf(8), buf(9));
+            let (order, mut stages) = (Order::default(), Stages::default());
+            order.create(&mut stages, 7);
+            order.create(&mut stages, 8);
+            change(&mut stages, &a, 0, 0);
+            change(&mut stages, &a, 1, 1);
+            change(&mut stages, &b, 0, 0);
+            order.relocate(&mut stages, 7, 9);
+            let mut spares = crate::buffer::Spares::default();
+            let whole = a.data();
+            moved.change(&mut spares, None::<fn(BufData)>, |data| {
+                data.copy_from_slice(&whole);
+            });
+            apart.iter().for_each(|step| stages.keep_apart(*step));
+            let first = vec![(7, vec![1, 0, 0]), (8, vec![1, 0, 0]), (9, vec![1, 0, 0])];
+            let both = vec![(7, vec![1, 1, 0]), (9, vec![1, 1, 0])];
+            let expected = match apart {
+                [] => vec![first],
+                [0] => vec![first, vec![]],
+                [1] => vec![first, both],
+                _ => vec![first, vec![], both],
+            };
+            assert_eq!(steps(stages, &[&a, &b, &moved]), expected, "{apart:?}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     order::Step,
     txn::Txn,
     types::{Order, index, number},
-    volume::{Ffs, Neighbours},
+    volume::Ffs,
 };
 use core::sync::atomic::Ordering;
 use rumpbio::Buf;
@@ -235,7 +235,7 @@ impl Txn<'_> {
             let has = dir.frags_of(sb, block);
             if had < has {
                 let count = has.saturating_sub(had);
-                self.create(
+                self.create_for_names(
                     first.saturating_add(had),
                     count,
                     Place::Record(dir.ino, old),
@@ -259,7 +259,7 @@ impl Txn<'_> {
         } else {
             (self.take_blocks(goal, 1)?.frag, ratio)
         };
-        self.create(frag, count, Place::Record(dir.ino, dir.size))?;
+        self.create_for_names(frag, count, Place::Record(dir.ino, dir.size))?;
         self.point(dir, leaf, (block, 1), frag)?;
         self.count_frags(dir, count, true);
         Ok(())
@@ -268,20 +268,8 @@ impl Txn<'_> {
     /// Metadata of an inode gets another place.
     pub(crate) fn move_metadata(&mut self, ino: u64, old: u64, new: u64, count: u64) -> Result<()> {
         let place = Place::Inode(ino);
-        let block = Neighbours { first: old, count };
         for n in 0..count {
-            let from = self.buf(old.saturating_add(n), block, place)?.data();
-            let frag = new.saturating_add(n);
-            self.create(frag, 1, place)?;
-            let to = self.buf(
-                frag,
-                Neighbours {
-                    first: frag,
-                    count: 1,
-                },
-                place,
-            )?;
-            self.modify(&to, Step::Inodes, |data| data.copy_from_slice(&from))?;
+            self.create_copy(old.saturating_add(n), new.saturating_add(n), place)?;
         }
         self.forget(old, count)
     }

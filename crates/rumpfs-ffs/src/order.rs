@@ -3,7 +3,11 @@
 //! The rules are those of soft updates: what a pointer leads to is initialised before it, an inode before a name of it, and what is freed gets
 //! another owner only after the commit that freed it. New blocks of metadata go home before all steps, and file data before them.
 
-use crate::{error::Result, txn::Txn};
+use crate::{
+    error::{Place, Result, at},
+    txn::Txn,
+    volume::Neighbours,
+};
 use core::ops::Range;
 use rumpbio::{
     Buf, BufData,
@@ -47,6 +51,37 @@ impl Txn<'_> {
         if let Some(stages) = &mut self.stages {
             stages.keep_apart(step.number());
         }
+    }
+
+    /// Makes fragments metadata that are to have names, filled with zeros. They go home without names, even where their directory is new: a
+    /// name comes only after its inode, whether or not a path leads there.
+    pub(crate) fn create_for_names(&mut self, first: u64, count: u64, place: Place) -> Result<()> {
+        if self.stages.is_none() {
+            return self.create(first, count, place);
+        }
+        for frag in first..first.saturating_add(count) {
+            self.handle()?.clear(frag).map_err(at(place))?;
+            let order = &self.ffs().order;
+            if let Some(stages) = &mut self.stages {
+                order.create(stages, frag);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a fragment metadata that takes the place of another, with its content.
+    pub(crate) fn create_copy(&mut self, from: u64, to: u64, place: Place) -> Result<()> {
+        let alone = |first| Neighbours { first, count: 1 };
+        let content = self.buf(from, alone(from), place)?.data();
+        self.create_for_names(to, 1, place)?;
+        let order = &self.ffs().order;
+        if let Some(stages) = &mut self.stages {
+            order.relocate(stages, from, to);
+        }
+        let buf = self.buf(to, alone(to), place)?;
+        self.handle()?
+            .modify(&buf, |data| data.copy_from_slice(&content));
+        Ok(())
     }
 
     /// A block has zeros only, and nothing was there before.
