@@ -11,8 +11,12 @@ use rumpfs_ffs::{
     superblock::{Superblock, find},
 };
 use rumpkern::OpenFlags;
+use rumpuser::BlockDevice as _;
 use rumpuser_sim::{Loss, MemDisk};
-use rumpvfs::{Calls as _, calls::At};
+use rumpvfs::{
+    Calls as _,
+    calls::{At, MountFlags},
+};
 use std::{fs, sync::Arc};
 
 struct Findings(Vec<Finding>);
@@ -166,5 +170,113 @@ fn journals_of_netbsd_are_gone_on_with() {
             assert_eq!(after.clean, 1);
             check(disk);
         }
+    }
+}
+
+/// A volume whose journal has a directory that the rest has not, as a power cut leaves it.
+fn dirty(order: &str, layout: &str) -> Arc<MemDisk> {
+    let disk = volume(order, layout);
+    let mounted = mount(&disk, LOG);
+    mounted
+        .proc
+        .mkdirat(At::Cwd, path("before"), 0o755)
+        .unwrap();
+    mounted.proc.sync().unwrap();
+    let crashed = Arc::new(disk.crash_image(Loss::All, 1));
+    mounted.unmount();
+    assert!(superblock(&crashed).log.is_some());
+    crashed
+}
+
+#[test]
+fn a_volume_that_is_read_is_replayed_when_it_is_to_be_written() {
+    for (order, layout) in LAYOUTS {
+        let disk = dirty(order, layout);
+        let mounted = Mounted::on_device("ffs", disk.clone(), true).unwrap();
+        let proc = &mounted.proc;
+        proc.stat(path("before")).unwrap();
+        let open = proc.open(path("before"), OpenFlags::DIRECTORY, 0).unwrap();
+        let untouched = disk.crash_image(Loss::None, 1);
+        assert!(superblock(&untouched).log.is_some(), "{layout}");
+        // There and back, and there again.
+        for name in ["first", "second"] {
+            proc.remount(MOUNT_POINT, MountFlags::default()).unwrap();
+            proc.mkdirat(At::Fd(open), name, 0o755).unwrap();
+            proc.remount(MOUNT_POINT, MountFlags::RDONLY).unwrap();
+            let clean = superblock(&disk.crash_image(Loss::None, 1));
+            assert_eq!((clean.log, clean.clean), (None, 1), "{layout}");
+        }
+        proc.close(open).unwrap();
+        mounted.unmount();
+        check(&disk);
+        let again = mount(&disk, &[]);
+        for name in ["before/first", "before/second"] {
+            again.proc.stat(path(name)).unwrap();
+        }
+        again.unmount();
+    }
+}
+
+/// `fs_journal_flags` of tunefs(8), and the size that a journal is to have.
+fn ask(disk: &Arc<MemDisk>, order: &str, flags: u32, bytes: Option<u64>) {
+    let at = superblock(disk).at;
+    let number = |n: u64, len: usize| match order {
+        "le" => n.to_le_bytes()[..len].to_vec(),
+        _ => n.to_be_bytes()[8 - len..].to_vec(),
+    };
+    disk.write_at(at + 868, &number(flags.into(), 4)).unwrap();
+    if let Some(bytes) = bytes {
+        // Version 1, inside; its blocks are not known yet.
+        disk.write_at(at + 864, &[1, 2]).unwrap();
+        for (n, value) in (0..).zip([0, bytes, 0, 0]) {
+            disk.write_at(at + 872 + 8 * n, &number(value, 8)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_journal_is_given_up_and_made_as_tunefs_asks() {
+    const CREATE: u32 = 1;
+    const CLEAR: u32 = 2;
+    for (order, layout) in LAYOUTS {
+        let empty = check(&volume(order, layout));
+        // One that is not in use; one that is, though it has nothing yet (a replay would bring back the superblock of before).
+        let unused = volume(order, layout);
+        mount(&unused, LOG).unmount();
+        let mounted = mount(&unused, LOG);
+        let used = Arc::new(unused.crash_image(Loss::None, 1));
+        mounted.unmount();
+        assert!(superblock(&used).log.is_some());
+        for disk in [unused, used] {
+            ask(&disk, order, CLEAR, None);
+            // Reading changes nothing.
+            Mounted::on_device("ffs", disk.clone(), true)
+                .unwrap()
+                .unmount();
+            assert!(superblock(&disk).journal.is_some());
+            mount(&disk, &[]).unmount();
+            let after = superblock(&disk);
+            assert_eq!((after.journal, after.journal_flags), (None, 0), "{layout}");
+            assert_eq!((after.log, after.clean), (None, 1), "{layout}");
+            assert_eq!(check(&disk), empty, "{layout}");
+        }
+        // Cleared, and another one made in the same mount.
+        let disk = volume(order, layout);
+        mount(&disk, LOG).unmount();
+        ask(&disk, order, CLEAR, None);
+        mount(&disk, LOG).unmount();
+        let after = superblock(&disk);
+        assert_eq!((after.journal_flags, after.clean), (0, 1), "{layout}");
+        assert_eq!(after.journal.unwrap().location, 2);
+        assert_eq!(check(&disk).0, empty.0 + 1, "{layout}");
+        // As large as was asked for.
+        let disk = volume(order, layout);
+        ask(&disk, order, CREATE, Some(2 << 20));
+        mount(&disk, LOG).unmount();
+        let after = superblock(&disk);
+        let place = after.journal.unwrap();
+        assert_eq!((after.journal_flags, place.location), (0, 2), "{layout}");
+        assert_eq!(place.count * place.block_size, 2 << 20, "{layout}");
+        check(&disk);
     }
 }

@@ -6,8 +6,8 @@
 
 use crate::{
     error::{Error, Place, Result},
-    inode::FileType,
-    layout::{ROOT_INO, file_flag, journal_flag},
+    inode::{FileType, Inode},
+    layout::{ROOT_INO, file_flag, journal_flag, journal_location},
     names::{NewKind, NewNode},
     stock::Stock,
     superblock::LogPlace,
@@ -30,16 +30,21 @@ pub(crate) struct Journaling {
     state: Mutex<State>,
 }
 
+/// A journal that was in use, and what it has.
+pub(crate) type Resumed = (LogPlace, Journal, Replay);
+
 #[derive(Default)]
 struct State {
     /// A journal that was in use, whose images are home.
-    resumed: Option<(LogPlace, Journal, Replay)>,
+    resumed: Option<Resumed>,
     /// The one that is in use.
     used: Option<(LogPlace, Arc<Wapbl>)>,
     /// The volume was replayed in this mount.
     was_replayed: bool,
     /// It was left in use, as inodes without a name were open.
     left: Option<LogPlace>,
+    /// The superblock had asked that it be given up, which was done.
+    removed: bool,
 }
 
 /// A journal that writing begins with.
@@ -47,14 +52,12 @@ pub(crate) struct Started {
     pub(crate) place: LogPlace,
     /// Inodes in use without a name.
     pub(crate) inodes: Vec<ListedInode>,
-    /// It was in use: what it had is home.
-    pub(crate) replayed: bool,
     /// By another mount, so that nobody has the inodes open: they are to be freed.
     pub(crate) first: bool,
 }
 
 impl Journaling {
-    pub(crate) fn new(wanted: bool, resumed: Option<(LogPlace, Journal, Replay)>) -> Self {
+    pub(crate) fn new(wanted: bool, resumed: Option<Resumed>) -> Self {
         let state = State {
             resumed,
             ..State::default()
@@ -65,10 +68,15 @@ impl Journaling {
         }
     }
 
+    /// What the journal had is home now.
+    pub(crate) fn resume(&self, resumed: Resumed) {
+        self.state.lock().resumed = Some(resumed);
+    }
+
     /// Whether what the journal had is home.
     pub(crate) fn is_replayed(&self) -> bool {
         let state = self.state.lock();
-        state.resumed.is_some() || state.left.is_some()
+        state.resumed.is_some() || state.left.is_some() || state.was_replayed
     }
 
     /// Whether it was in use when the volume was mounted, or left so since.
@@ -95,6 +103,9 @@ impl Ffs {
             (state.resumed.take(), state.left.take())
         };
         let first = resumed.is_some();
+        if let Some((place, true)) = self.known_journal(journal_flag::CLEAR) {
+            return self.replace_journal(place, resumed, now, wall);
+        }
         let resumed = match (resumed, left) {
             (None, Some(place)) => {
                 let journal = Journal::open(self.device.clone(), sb.order, &place)?;
@@ -116,6 +127,16 @@ impl Ffs {
             }
             None => return Ok(None),
         };
+        self.use_journal(place, log, replayed)?;
+        Ok(Some(Started {
+            place,
+            inodes,
+            first,
+        }))
+    }
+
+    fn use_journal(&self, place: LogPlace, log: Wapbl, replayed: bool) -> Result<()> {
+        let sb = &self.superblock;
         let least = Size::most_blocks(sb.ratio_bits()).saturating_add(self.commit_blocks());
         if log.capacity() < least {
             return Err(Error::ReadOnly("the journal is too small"));
@@ -125,12 +146,57 @@ impl Ffs {
         let mut state = self.journaling.state.lock();
         state.was_replayed |= replayed;
         state.used = Some((place, log));
-        Ok(Some(Started {
-            place,
-            inodes,
-            replayed,
-            first,
-        }))
+        Ok(())
+    }
+
+    /// The place of the journal as the superblock has it, and whether one of these flags asks for something there.
+    fn known_journal(&self, flags: u32) -> Option<(LogPlace, bool)> {
+        let sb = &self.superblock;
+        let place = sb.journal.filter(|_| !self.journaling.state.lock().removed);
+        place.map(|place| (place, sb.journal_flags & flags != 0))
+    }
+
+    /// Gives the journal up, as tunefs(8) has had the superblock ask for; what it had is home. Then starts another one, if one is to be used.
+    fn replace_journal(
+        &self,
+        place: LogPlace,
+        resumed: Option<Resumed>,
+        now: Timespec,
+        wall: Wall,
+    ) -> Result<Option<Started>> {
+        // The blocks of the journal get other owners: until that is over, a crash leaves a volume to be checked.
+        self.mark_unclean(now)?;
+        self.mark_without_journal(now)?;
+        {
+            let mut state = self.journaling.state.lock();
+            state.removed = true;
+            state.was_replayed |= resumed.is_some();
+        }
+        if place.location == journal_location::INSIDE && place.inode != 0 {
+            self.free_journal(place.inode, now)?;
+        }
+        if let Some((_, _, replay)) = resumed {
+            self.free_orphans(replay.inodes(), now);
+        }
+        self.volume.checkpoint().map_err(Error::Refused)?;
+        self.start_journal(now, wall)
+    }
+
+    /// Frees the inode of a journal.
+    fn free_journal(&self, ino: u64, now: Timespec) -> Result<()> {
+        let is_log = |inode: &Inode| {
+            inode.file_type == FileType::Regular && inode.flags & file_flag::SF_LOG != 0
+        };
+        match self.inode(ino) {
+            Ok(inode) if is_log(&inode) => self.reclaim(Inode { links: 0, ..inode }, now),
+            // Nothing of the journal's: it stays what it is.
+            Ok(_) | Err(Error::NoInode(_)) => {
+                let expected = "that of the journal";
+                self.tell(&Error::value(Place::Inode(ino), "flags", ino, expected));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Where the journal is, or is to be.
@@ -139,18 +205,25 @@ impl Ffs {
         if sb.disk.is_some() {
             return Err(Error::ReadOnly("UFS1's old layout has no journal"));
         }
-        let asked = sb.journal_flags & (journal_flag::CREATE | journal_flag::CLEAR) != 0;
-        if let Some(place) = sb.journal.filter(|_| !asked) {
+        let known = self.known_journal(journal_flag::CREATE);
+        if let Some((place, false)) = known {
             return Ok(place);
         }
-        if asked {
-            let place = Place::Superblock(sb.at);
-            return Err(Error::Unsupported(place, "journal flags of tunefs"));
+        // A journal that is asked for is to be inside; instead of its blocks the superblock has its bytes.
+        let asked = known
+            .map(|(place, _)| place.count)
+            .filter(|bytes| *bytes > 0);
+        if let Some(bytes) = asked {
+            return self.new_inside(bytes.clamp(place::LEAST_BYTES, place::MOST_BYTES), now);
         }
         let wanted = place::wanted_bytes(sb);
         if let Some(place) = place::behind(sb, &*self.device, wanted) {
             return Ok(place);
         }
+        self.new_inside(wanted, now)
+    }
+
+    fn new_inside(&self, wanted: u64, now: Timespec) -> Result<LogPlace> {
         // Until there is a journal, a crash leaves a volume to be checked.
         self.mark_unclean(now)?;
         let place = self.make_inside(wanted, now)?;

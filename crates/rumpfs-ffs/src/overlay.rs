@@ -1,16 +1,21 @@
 //! A device as it would be after the journal was written home.
 
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc};
+use core::{
+    any::Any,
+    sync::atomic::{AtomicBool, Ordering},
+};
 use rumpuser::{BlockDevice, Errno, Result};
 
 /// Logarithm of the bytes of a sector, the unit of addresses in the journal.
 pub(crate) const SECTOR_BITS: u32 = 9;
 
-/// A device with some sectors replaced by what other bytes of it hold. It cannot be written.
+/// A device with some sectors replaced by what other bytes of it hold. It cannot be written until these are [home](Self::settle).
 pub(crate) struct Overlay {
     base: Arc<dyn BlockDevice>,
     /// Sector and the byte of its image, in order.
     sectors: Box<[(u64, u64)]>,
+    settled: AtomicBool,
 }
 
 impl Overlay {
@@ -18,7 +23,23 @@ impl Overlay {
         Self {
             base,
             sectors: images.into_iter().collect(),
+            settled: AtomicBool::new(false),
         }
+    }
+
+    /// The device below.
+    pub(crate) fn base(&self) -> &dyn BlockDevice {
+        &*self.base
+    }
+
+    /// From now on the device below is what is read and written: every image has been written home.
+    pub(crate) fn settle(&self) {
+        self.settled.store(true, Ordering::Release);
+    }
+
+    /// The device below, if it has all by now.
+    fn settled(&self) -> Option<&dyn BlockDevice> {
+        self.settled.load(Ordering::Acquire).then_some(&*self.base)
     }
 }
 
@@ -32,11 +53,14 @@ impl BlockDevice for Overlay {
     }
 
     fn read_only(&self) -> bool {
-        true
+        self.settled().is_none_or(BlockDevice::read_only)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.base.read_at(offset, buf)?;
+        if self.settled().is_some() {
+            return Ok(());
+        }
         let len = u64::try_from(buf.len()).map_err(|_| Errno::EIO)?;
         let end = offset.checked_add(len).ok_or(Errno::EIO)?;
         let first = offset.wrapping_shr(SECTOR_BITS);
@@ -62,12 +86,27 @@ impl BlockDevice for Overlay {
         Ok(())
     }
 
-    fn write_at(&self, _offset: u64, _data: &[u8]) -> Result<()> {
-        Err(Errno::EROFS)
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+        let base = self.settled().ok_or(Errno::EROFS)?;
+        base.write_at(offset, data)
+    }
+
+    fn write_vectored_at(&self, offset: u64, data: &[&[u8]]) -> Result<()> {
+        let base = self.settled().ok_or(Errno::EROFS)?;
+        base.write_vectored_at(offset, data)
     }
 
     fn flush(&self) -> Result<()> {
-        Ok(())
+        self.settled().map_or(Ok(()), BlockDevice::flush)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        let base = self.settled().ok_or(Errno::EROFS)?;
+        base.discard(offset, len)
+    }
+
+    fn host_window(&self, offset: u64) -> Option<(&dyn Any, u64)> {
+        self.settled()?.host_window(offset)
     }
 }
 
@@ -97,5 +136,11 @@ mod tests {
             assert_eq!(buf, expected[from..to], "{from}..{to}");
         }
         assert_eq!(overlay.write_at(0, &[1]), Err(Errno::EROFS));
+        assert!(overlay.read_only());
+        overlay.settle();
+        overlay.write_at(512, &[7]).unwrap();
+        let mut buf = [9; 2];
+        overlay.read_at(512, &mut buf).unwrap();
+        assert_eq!((buf, overlay.read_only()), ([7, 1], false));
     }
 }

@@ -34,8 +34,8 @@ struct Update {
     clean: Option<u8>,
     /// Begins writing: what is pending is none of this time.
     begin: bool,
-    /// Where the journal is, and whether it is in use.
-    log: Option<(LogPlace, bool)>,
+    /// Where the journal is, if there is one, and whether it is in use.
+    log: Option<(Option<LogPlace>, bool)>,
 }
 
 impl Update {
@@ -124,10 +124,12 @@ impl Ffs {
     /// As [`Superblock::check_writable`]; what is wrong with the journal; the device's.
     pub fn begin_writing(&self, force: bool, seed: u64, now: Timespec, wall: Wall) -> Result<()> {
         let sb = &self.superblock;
-        sb.check_writable(force, self.journaling.is_replayed())?;
+        let replayed = self.journaling.is_replayed() || self.is_overlaid();
+        sb.check_writable(force, replayed)?;
         if sb.bytes() > self.device.len() {
             return Err(Error::ReadOnly("the device is shorter than the volume"));
         }
+        self.settle()?;
         let len = u64::from(sb.groups).saturating_mul(number(COUNTS_LEN));
         let frags = len.div_ceil(sb.frag_size());
         let table = self.frags(sb.summary, frags, Place::Counts)?;
@@ -161,14 +163,19 @@ impl Ffs {
         self.mark(now, |update| (update.clean, update.begin) = (Some(0), true))
     }
 
+    /// Has the superblock say that there is no journal, and ask for nothing.
+    pub(crate) fn mark_without_journal(&self, now: Timespec) -> Result<()> {
+        self.mark(now, |update| update.log = Some((None, false)))
+    }
+
     fn mark_begun(&self, started: Option<&Started>, now: Timespec) -> Result<()> {
         let sb = &self.superblock;
         if let Some(started) = started {
             // Alone: were the volume marked as in use and the journal not, it would need a check.
-            self.mark(now, |update| update.log = Some((started.place, true)))?;
+            self.mark(now, |update| update.log = Some((Some(started.place), true)))?;
         }
         // Systems that do not know 2 take it for clean.
-        let replayed = started.is_some_and(|started| started.replayed);
+        let replayed = self.journaling.was_replayed();
         let net_bsd = sb.maker == Maker::NetBsd || started.is_some();
         let mark = if net_bsd && sb.was_clean(replayed) {
             WAS_CLEAN
@@ -208,7 +215,7 @@ impl Ffs {
         let was_clean = self.superblock.was_clean(self.journaling.was_replayed());
         self.mark(now, |update| update.clean = was_clean.then_some(CLEAN))?;
         match log {
-            Some(place) => self.mark(now, |update| update.log = Some((place, false))),
+            Some(place) => self.mark(now, |update| update.log = Some((Some(place), false))),
             None => Ok(()),
         }
     }
@@ -296,7 +303,7 @@ impl Ffs {
             return Err(Error::value(place, "length", number(end), "on the device"));
         };
         if let Some((place, in_use)) = &update.log {
-            place::write(sb.order, raw, Some(place), *in_use)?;
+            place::write(sb.order, raw, place.as_ref(), *in_use)?;
         }
         match sb.order {
             Order::Little => change::<LittleEndian>(sb, raw, update),

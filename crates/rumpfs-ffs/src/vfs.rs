@@ -627,7 +627,7 @@ impl FileSystem for Mounted {
             }
             return Ok(());
         }
-        if self.ffs.device.read_only() {
+        if self.ffs.device.read_only() && !self.ffs.is_overlaid() {
             return Err(Errno::EROFS);
         }
         if self.writable.load(Ordering::Relaxed) {

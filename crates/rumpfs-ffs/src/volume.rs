@@ -3,11 +3,12 @@
 use crate::{
     error::{Error, Place, Result, at},
     inode::Inode,
-    journal::Journaling,
+    journal::{Journaling, Resumed},
     layout::ROOT_INO,
     maps::Maps,
     options::Options,
     order::Steps,
+    overlay::Overlay,
     stock::{Stock, Totals},
     superblock::{self, Superblock},
     wapbl::Journal,
@@ -28,10 +29,18 @@ pub struct Ffs {
     pub(crate) totals: Mutex<Totals>,
     /// The journal of a volume that is written.
     pub(crate) journaling: Journaling,
+    /// The journal of a volume that is read, if it has what the device has not.
+    overlaid: Mutex<Option<Overlaid>>,
     /// In which steps transactions go home without it.
     pub(crate) order: Steps,
     /// Is told what is wrong with the volume without making an operation fail.
     report: Mutex<Option<Report>>,
+}
+
+/// A journal laid over its device.
+struct Overlaid {
+    overlay: Arc<Overlay>,
+    resumed: Resumed,
 }
 
 /// Where is said what is wrong with the volume.
@@ -62,12 +71,15 @@ impl Ffs {
             superblock::find(device)?.ok_or(Error::NotFfs)?.check()
         };
         let mut superblock = read(&*device)?;
-        let mut resumed = None;
+        let (mut resumed, mut overlaid) = (None, None);
         if let Some(place) = superblock.log.filter(|_| !options.noreplay) {
             let journal = Journal::open(device.clone(), superblock.order, &place)?;
             let replay = journal.replay()?;
             if read_only {
-                device = replay.overlay(device);
+                let overlay = replay.overlaid(device);
+                device = overlay.clone();
+                let resumed = (place, journal, replay);
+                overlaid = Some(Overlaid { overlay, resumed });
             } else {
                 replay.write_home(&*device)?;
                 resumed = Some((place, journal, replay));
@@ -94,9 +106,34 @@ impl Ffs {
             stock: Mutex::default(),
             totals: Mutex::new(totals),
             journaling: Journaling::new(options.log, resumed),
+            overlaid: Mutex::new(overlaid),
             order: Steps::default(),
             report: Mutex::default(),
         })
+    }
+
+    /// Whether the journal has what the device has not, so that it is laid over it.
+    #[must_use]
+    pub fn is_overlaid(&self) -> bool {
+        self.overlaid.lock().is_some()
+    }
+
+    /// Writes home what only the journal has; it is gone on with from there.
+    pub(crate) fn settle(&self) -> Result<()> {
+        let mut overlaid = self.overlaid.lock();
+        let Some(Overlaid { overlay, resumed }) = &*overlaid else {
+            return Ok(());
+        };
+        if overlay.base().read_only() {
+            return Err(Error::ReadOnly("the device"));
+        }
+        let (_, _, replay) = resumed;
+        replay.write_home(overlay.base())?;
+        overlay.settle();
+        if let Some(Overlaid { resumed, .. }) = overlaid.take() {
+            self.journaling.resume(resumed);
+        }
+        Ok(())
     }
 
     /// The metadata of the volume.

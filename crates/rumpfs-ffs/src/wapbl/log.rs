@@ -22,7 +22,7 @@ use rumpbio::{Log, LogRecord};
 use rumpuser::{BlockDevice, Errno, Timespec, sync::Mutex};
 
 /// No smaller journal is made: NetBSD starts none.
-pub(super) const LEAST_BYTES: u64 = 64 << 10;
+pub const LEAST_BYTES: u64 = 64 << 10;
 /// An entry of a list covers no more: the largest block.
 const ENTRY_BYTES: u32 = 64 << 10;
 

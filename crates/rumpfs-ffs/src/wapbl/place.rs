@@ -1,6 +1,6 @@
 //! Where a new journal goes, and how the superblock tells.
 
-use super::log::LEAST_BYTES;
+pub use super::log::LEAST_BYTES;
 use crate::{
     error::{Error, Result},
     layout::{RawSuperblock, SUPERBLOCK_LEN, journal_location, volume_flag},
@@ -11,6 +11,9 @@ use rumpuser::BlockDevice;
 use zerocopy::{BigEndian, ByteOrder, FromBytes, LittleEndian};
 
 const MIB: u64 = 1 << 20;
+
+/// No journal is made larger: no larger one is read.
+pub const MOST_BYTES: u64 = 1 << 30;
 
 /// Bytes that a new journal gets where there is room: a 1024th of the volume, 1 to 64 MiB.
 #[must_use]
@@ -39,7 +42,7 @@ pub fn behind(superblock: &Superblock, device: &dyn BlockDevice, wanted: u64) ->
     let start = in_blocks(superblock.bytes())?;
     let end = in_blocks(device.len())?;
     // No more than is read again.
-    let count = end.checked_sub(start)?.min(in_blocks(MIB << 10)?);
+    let count = end.checked_sub(start)?.min(in_blocks(MOST_BYTES)?);
     (count.saturating_mul(block_size) >= wanted.max(LEAST_BYTES)).then_some(LogPlace {
         version: 1,
         location: journal_location::BEHIND,

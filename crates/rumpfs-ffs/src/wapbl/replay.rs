@@ -174,6 +174,11 @@ impl Replay {
         Arc::new(Overlay::new(device, self.images))
     }
 
+    /// The same, where the replay itself may still come.
+    pub(crate) fn overlaid(&self, device: Arc<dyn BlockDevice>) -> Arc<Overlay> {
+        Arc::new(Overlay::new(device, self.images.clone()))
+    }
+
     /// Writes every image home, and flushes. May be interrupted and done again.
     ///
     /// # Errors
