@@ -173,7 +173,7 @@ impl Checker<'_> {
             directory: inode.kind() == State::DIRECTORY,
             frags: 0,
             bad: 0,
-            past_end: 0,
+            past_end: false,
             holes: 0,
             failed: None,
         };
@@ -186,10 +186,10 @@ impl Checker<'_> {
         if let Some(error) = claims.failed {
             return Err(error);
         }
-        let (bad, past_end, frags) = (claims.bad, claims.past_end, claims.frags);
+        let (bad, frags) = (claims.bad, claims.frags);
         self.used = self.used.saturating_add(frags);
         let sectors = frags.wrapping_shl(self.reader.superblock.frag_bits.saturating_sub(9));
-        if bad == 0 && past_end == 0 && sectors != inode.blocks {
+        if bad == 0 && sectors != inode.blocks {
             let finding = Finding::new(Phase::Blocks, What::BlockCount).ino(inode.ino);
             self.tell.finding(&finding.values(inode.blocks, sectors));
         }
@@ -299,7 +299,8 @@ struct Claims<'a> {
     directory: bool,
     frags: u64,
     bad: u32,
-    past_end: u32,
+    /// Pointers behind the end, in a block of pointers, were told of.
+    past_end: bool,
     holes: u32,
     failed: Option<Error>,
 }
@@ -320,10 +321,9 @@ impl Claims<'_> {
             }
             // A file that was being shortened: what it has is sound.
             Item::PastEnd { frag, inner: true } => {
-                if self.past_end == 0 {
+                if !core::mem::replace(&mut self.past_end, true) {
                     tell(new(What::PastEnd).block(frag));
                 }
-                self.past_end = self.past_end.saturating_add(1);
                 return Next::Skip;
             }
             Item::PastEnd { frag, .. } => return self.wrong(new(What::PastEnd).block(frag), tell),
