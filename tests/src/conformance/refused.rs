@@ -119,6 +119,14 @@ fn refusal(t: &Fixture, cap: Cap) {
             fails!(p.fhopen(handle, OpenFlags::RDONLY), ESTALE);
             p.rename("renamed", file).unwrap();
         }
+        Cap::NUMBERS => {
+            let before = p.stat(file).unwrap().ino;
+            p.rename(file, "renamed").unwrap();
+            let after = p.stat("renamed").unwrap();
+            assert_eq!(p.fstat(fd), Ok(after), "it is the same file");
+            assert_ne!(after.ino, before);
+            p.rename("renamed", file).unwrap();
+        }
         Cap::TIMES => {
             p.close(fd).unwrap();
             times(t, file);

@@ -54,6 +54,9 @@ bitflags::bitflags! {
         const TIMES = 1 << 19;
         /// Files that end with a hole.
         const END_HOLES = 1 << 20;
+        /// Inode numbers that files keep through renames. FAT has no inodes: the number is made from the place of the entry, and the vnode gets
+        /// the new one (`Renamed::rekeyed`), so that it is still one file.
+        const NUMBERS = 1 << 21;
     }
 }
 
