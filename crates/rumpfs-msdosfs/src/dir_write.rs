@@ -24,6 +24,16 @@ struct Room {
     end: Option<u64>,
 }
 
+/// What was found in search of room.
+struct Search {
+    /// Free slots, as in [`Room`], but perhaps too few.
+    slots: Vec<(u64, u64)>,
+    /// As in [`Room`].
+    end: Option<u64>,
+    /// Offset behind what was looked at: without enough slots, the end of the directory.
+    past: u64,
+}
+
 /// What a directory grew by: to be noted when the transaction has committed.
 pub(crate) type Grown = Vec<Run>;
 
@@ -118,6 +128,10 @@ impl Msdosfs {
             }
             txn.delete_slot(step, byte)?;
         }
+        if let Some(index) = &mut *dir.index.lock() {
+            // In this transaction already: an entry that gets another name keeps its slot if it can.
+            index.free_from = index.free_from.min(entry.first);
+        }
         Ok(())
     }
 
@@ -132,42 +146,18 @@ impl Msdosfs {
     fn room(&self, txn: &mut Txn<'_>, dir: &Inode, count: usize) -> Result<(Room, Grown)> {
         self.with_index(dir)?;
         let from = dir.index.lock().as_ref().map_or(0, |index| index.free_from);
-        let mut slots = Slots::new(self, dir, from);
-        let mut free: Vec<(u64, u64)> = Vec::new();
-        let mut ended = false;
-        let mut end = from;
-        while let Some(slot) = slots.next()? {
-            end = slot.offset.saturating_add(number(SLOT));
-            let [first, ..] = slot.bytes;
-            if free.len() == count {
-                // What lies behind the end of a directory may be anything: it ends here now.
-                let end = (ended && first != END).then_some(slot.byte);
-                return Ok((Room { slots: free, end }, Vec::new()));
-            }
-            ended |= first == END;
-            let usable = ended || first == DELETED;
-            let number = number_of(slot.byte);
-            if usable && !self.is_nameless(number) && !self.order.is_leaving(number) {
-                free.push((slot.offset, slot.byte));
-                if free.len() == count && !ended {
-                    return Ok((
-                        Room {
-                            slots: free,
-                            end: None,
-                        },
-                        Vec::new(),
-                    ));
-                }
-            } else {
-                free.clear();
-            }
+        let mut first_free = None;
+        let found = self.search_room(dir, (from, count), &mut first_free)?;
+        if let Some(index) = &mut *dir.index.lock() {
+            // What lies before is in use: the next search does not look there again.
+            index.free_from = first_free.unwrap_or(found.past);
         }
-        if free.len() == count {
-            let end = None;
-            return Ok((Room { slots: free, end }, Vec::new()));
-        }
-        let (mut grown, mut last) = (Vec::new(), self.last_cluster(&dir.chain)?);
+        let mut free = found.slots;
+        let (mut grown, mut last, mut end) = (Vec::new(), None, found.past);
         while free.len() < count {
+            if grown.is_empty() {
+                last = self.last_cluster(&dir.chain)?;
+            }
             let run = self.grow(txn, dir, end, last)?;
             last = Some(run.first);
             let start = self.boot.byte_of(run.first);
@@ -178,8 +168,49 @@ impl Msdosfs {
             end = end.saturating_add(size);
             grown.push(run);
         }
-        let end = None;
+        let end = found.end;
         Ok((Room { slots: free, end }, grown))
+    }
+
+    /// Looks for `count` free slots that follow each other, from the offset `from` on; those at the end of the directory may be fewer. The offset
+    /// of the first free one of all goes to `first_free`, also if it cannot be used yet.
+    fn search_room(
+        &self,
+        dir: &Inode,
+        (from, count): (u64, usize),
+        first_free: &mut Option<u64>,
+    ) -> Result<Search> {
+        let mut slots = Slots::new(self, dir, from);
+        let mut found = Search {
+            slots: Vec::new(),
+            end: None,
+            past: from,
+        };
+        let mut ended = false;
+        while let Some(slot) = slots.next()? {
+            found.past = slot.offset.saturating_add(number(SLOT));
+            let [first, ..] = slot.bytes;
+            if found.slots.len() == count {
+                // What lies behind the end of a directory may be anything: it ends here now.
+                found.end = (ended && first != END).then_some(slot.byte);
+                return Ok(found);
+            }
+            ended |= first == END;
+            let is_free = ended || first == DELETED;
+            if is_free {
+                first_free.get_or_insert(slot.offset);
+            }
+            let number = number_of(slot.byte);
+            if is_free && !self.is_nameless(number) && !self.order.is_leaving(number) {
+                found.slots.push((slot.offset, slot.byte));
+                if found.slots.len() == count && !ended {
+                    return Ok(found);
+                }
+            } else {
+                found.slots.clear();
+            }
+        }
+        Ok(found)
     }
 
     /// One cluster more, filled with zeros, behind the cluster `last` of a directory of `size` bytes.

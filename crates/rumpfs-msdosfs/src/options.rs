@@ -32,7 +32,7 @@ pub enum OptionError {
     /// The option takes another value.
     Value(String),
     /// No such code page, or one with characters of two bytes.
-    CodePage,
+    CodePage(u16),
 }
 
 impl fmt::Display for OptionError {
@@ -40,10 +40,13 @@ impl fmt::Display for OptionError {
         match self {
             Self::Unknown(name) => write!(f, "unknown mount option {name}"),
             Self::Value(name) => write!(f, "mount option {name}: wrong value"),
-            Self::CodePage => write!(
+            Self::CodePage(page @ (932 | 936 | 949 | 950 | 1361)) => write!(
                 f,
-                "mount option codepage: not one of those known, whose characters are all one byte"
+                "mount option codepage: {page} has characters of two bytes, which is not supported"
             ),
+            Self::CodePage(page) => {
+                write!(f, "mount option codepage: {page} is not known")
+            }
         }
     }
 }
@@ -59,7 +62,7 @@ impl Options {
             gid: 0,
             file_mask: 0o022,
             directory_mask: 0o022,
-            code_page: CodePage::new(DEFAULT_PAGE).ok_or(OptionError::CodePage)?,
+            code_page: code_page(DEFAULT_PAGE)?,
             time_offset: 0,
         };
         for (name, value) in options {
@@ -81,7 +84,7 @@ impl Options {
                 }
                 "codepage" => {
                     let number = text?.parse().map_err(|_| wrong())?;
-                    parsed.code_page = CodePage::new(number).ok_or(OptionError::CodePage)?;
+                    parsed.code_page = code_page(number)?;
                 }
                 "time_offset" => {
                     let minutes = text?.parse::<i32>().map_err(|_| wrong())?;
@@ -100,6 +103,10 @@ impl Options {
     }
 }
 
+fn code_page(number: u16) -> Result<CodePage, OptionError> {
+    CodePage::new(number).ok_or(OptionError::CodePage(number))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,12 +121,16 @@ mod tests {
         let parsed = parse("umask", Some("077")).unwrap();
         assert_eq!((parsed.file_mask, parsed.directory_mask), (0o077, 0o077));
         assert_eq!(parse("time_offset", Some("-60")).unwrap().time_offset, -60);
-        // Of the last four characters may have two bytes.
-        for page in ["9", "932", "936", "949", "950"] {
-            assert_eq!(
-                parse("codepage", Some(page)).err(),
-                Some(OptionError::CodePage)
-            );
+        for (page, why) in [
+            (9, "9 is not known"),
+            (932, "932 has characters of two bytes"),
+            (936, "936 has characters of two bytes"),
+            (949, "949 has characters of two bytes"),
+            (950, "950 has characters of two bytes"),
+        ] {
+            let error = parse("codepage", Some(&page.to_string())).unwrap_err();
+            assert_eq!(error, OptionError::CodePage(page));
+            assert!(error.to_string().contains(why), "{error}");
         }
         for (name, value) in [("uid", None), ("fmask", Some("9")), ("tz", Some("CET"))] {
             let wrong = OptionError::Value(name.to_string());

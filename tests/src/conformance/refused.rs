@@ -121,11 +121,13 @@ fn refusal(t: &Fixture, cap: Cap) {
         }
         Cap::NUMBERS => {
             let before = p.stat(file).unwrap().ino;
-            p.rename(file, "renamed").unwrap();
-            let after = p.stat("renamed").unwrap();
+            p.mkdir("dir", 0o755).unwrap();
+            p.rename(file, "dir/moved").unwrap();
+            let after = p.stat("dir/moved").unwrap();
             assert_eq!(p.fstat(fd), Ok(after), "it is the same file");
             assert_ne!(after.ino, before);
-            p.rename("renamed", file).unwrap();
+            p.rename("dir/moved", file).unwrap();
+            p.rmdir("dir").unwrap();
         }
         Cap::TIMES => {
             p.close(fd).unwrap();
