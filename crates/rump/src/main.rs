@@ -27,6 +27,7 @@ mod copy;
 mod glob;
 mod hostfs;
 mod json;
+mod memory;
 mod mode;
 mod mtree;
 mod net;
@@ -250,6 +251,7 @@ fn parse() -> Cli {
 }
 
 fn main() -> ExitCode {
+    memory::keep();
     let cli = parse();
     signals::install();
     if cli.command.only_reads() {

@@ -2,7 +2,7 @@
 
 use crate::units::{push_number, push_right};
 use rumpuser::{Timespec, civil::Date};
-use std::fmt;
+use std::{fmt, sync::OnceLock};
 
 /// A point in time, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,24 @@ impl Civil {
 
     /// In the zone of the user (`TZ`).
     pub(crate) fn local(time: Timespec) -> Self {
-        Self::with_offset(time, zone_offset(time.sec))
+        static UTC: OnceLock<bool> = OnceLock::new();
+        if *UTC.get_or_init(zone_is_utc) {
+            return Self::utc(time);
+        }
+        match local_time(time.sec) {
+            Some(tm) => Self {
+                year: i64::from(tm.tm_year) + 1900,
+                month: tm.tm_mon.unsigned_abs() + 1,
+                day: tm.tm_mday.unsigned_abs(),
+                hour: tm.tm_hour.unsigned_abs(),
+                minute: tm.tm_min.unsigned_abs(),
+                second: tm.tm_sec.unsigned_abs(),
+                nanosecond: time.nsec,
+                offset: i32::try_from(tm.tm_gmtoff).unwrap_or(0),
+            },
+            // A year that is no int.
+            None => Self::utc(time),
+        }
     }
 
     fn with_offset(time: Timespec, offset: i32) -> Self {
@@ -131,15 +148,13 @@ pub(crate) fn push_ls_default(line: &mut Vec<u8>, time: Timespec, now: Timespec)
     ];
     const HALF_A_YEAR: i64 = 31_556_952 / 2;
     let t = Civil::local(time);
-    line.extend_from_slice(MONTHS[(t.month as usize - 1).min(11)]);
-    line.push(b' ');
-    push_number(line, t.day.into(), 2);
-    line.push(b' ');
+    let two = |n: u32| [b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8];
+    let [m, o, n] = MONTHS[(t.month as usize - 1).min(11)];
+    let day = [if t.day < 10 { b' ' } else { two(t.day)[0] }, two(t.day)[1]];
+    line.extend_from_slice(&[*m, *o, *n, b' ', day[0], day[1], b' ']);
     if recent(time, now, HALF_A_YEAR) {
-        let two = |n: u32| [b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8];
-        line.extend_from_slice(&two(t.hour));
-        line.push(b':');
-        line.extend_from_slice(&two(t.minute));
+        let (hour, minute) = (two(t.hour), two(t.minute));
+        line.extend_from_slice(&[hour[0], hour[1], b':', minute[0], minute[1]]);
     } else if let Ok(year) = u64::try_from(t.year) {
         push_number(line, year, 5);
     } else {
@@ -162,14 +177,33 @@ pub(crate) fn now() -> Timespec {
 
 /// Seconds east of Greenwich in the user's zone at that time.
 fn zone_offset(sec: i64) -> i32 {
+    local_time(sec).map_or(0, |tm| i32::try_from(tm.tm_gmtoff).unwrap_or(0))
+}
+
+/// Whether the user's zone is UTC and has always been: a listing then need not ask the C library for each time, which takes as long as all
+/// else that is printed of a file.
+fn zone_is_utc() -> bool {
+    // Before there were zones, in each century since, in winter and summer.
+    let times = (-50..100_i64).map(|n| n * 15_778_476 * 5);
+    let is_utc = |sec| {
+        let known = local_time(sec).filter(|tm| !tm.tm_zone.is_null());
+        known.is_some_and(|tm| {
+            // SAFETY: localtime_r has set it to a string of the zone, which stays while no other zone is set.
+            let name = unsafe { std::ffi::CStr::from_ptr(tm.tm_zone) };
+            tm.tm_gmtoff == 0 && name == c"UTC"
+        })
+    };
+    times.into_iter().all(is_utc)
+}
+
+/// The time in the user's zone, if the C library can tell it.
+fn local_time(sec: i64) -> Option<libc::tm> {
     // SAFETY: `tm` is a live tm, zero being a valid state of it; localtime_r reads `sec` and writes `tm`. It may read the
     // environment, which this program never changes.
     unsafe {
         let mut tm: libc::tm = std::mem::zeroed();
-        if libc::localtime_r(&raw const sec, &raw mut tm).is_null() {
-            return 0;
-        }
-        i32::try_from(tm.tm_gmtoff).unwrap_or(0)
+        let told = libc::localtime_r(&raw const sec, &raw mut tm);
+        (!told.is_null()).then_some(tm)
     }
 }
 

@@ -57,17 +57,22 @@ pub(crate) fn push_right(line: &mut Vec<u8>, text: &[u8], width: usize) {
 
 /// Appends a decimal number as [`push_right`] does.
 pub(crate) fn push_number(line: &mut Vec<u8>, mut number: u64, width: usize) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
+    let mut column = [b' '; 24];
+    let room = column.len();
+    let mut at = room;
     loop {
         at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
+        column[at] = b'0' + (number % 10) as u8;
         number /= 10;
         if number == 0 {
             break;
         }
     }
-    push_right(line, &digits[at..], width);
+    if width <= room {
+        line.extend_from_slice(&column[at.min(room - width)..]);
+    } else {
+        push_right(line, &column[at..], width);
+    }
 }
 
 #[cfg(test)]
@@ -108,10 +113,13 @@ mod tests {
     #[test]
     fn columns() {
         let mut line = Vec::new();
-        for (number, width) in [(0, 0), (7, 3), (1234, 3), (u64::MAX, 21)] {
+        for (number, width) in [(0, 0), (7, 3), (1234, 3), (u64::MAX, 21), (5, 26)] {
             push_number(&mut line, number, width);
             line.push(b'|');
         }
-        assert_eq!(line, b"0|  7|1234| 18446744073709551615|");
+        assert_eq!(
+            line,
+            b"0|  7|1234| 18446744073709551615|                         5|"
+        );
     }
 }

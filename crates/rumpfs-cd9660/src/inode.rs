@@ -48,13 +48,33 @@ pub struct Section {
     pub len: u64,
 }
 
+/// The sections of a file, by offset. Most have one, which takes no memory of its own: a listing makes an inode of each file.
+#[derive(Clone, Debug)]
+pub enum Sections {
+    /// One.
+    One(Section),
+    /// Any number.
+    Many(Vec<Section>),
+}
+
+impl core::ops::Deref for Sections {
+    type Target = [Section];
+
+    fn deref(&self) -> &[Section] {
+        match self {
+            Self::One(section) => core::slice::from_ref(section),
+            Self::Many(sections) => sections,
+        }
+    }
+}
+
 /// Content of a file.
 #[derive(Debug)]
 pub enum Content {
     /// In sections, all of whole blocks but the last.
-    Sections(Vec<Section>),
+    Sections(Sections),
     /// The same, where some section in the middle ends within a block.
-    Unaligned(Vec<Section>),
+    Unaligned(Sections),
     /// Compressed (zisofs).
     Compressed(Compressed),
     /// Directory.
@@ -156,7 +176,7 @@ impl Iso {
         let file_type = file_type(&record, &all);
         let sections = match file_type {
             FileType::Regular => self.sections(ino)?,
-            _ => Vec::new(),
+            _ => Sections::Many(Vec::new()),
         };
         Ok(self.assemble(&record, &mut all, file_type, sections))
     }
@@ -170,12 +190,12 @@ impl Iso {
         }
         let file_type = file_type(record, all);
         let sections = match file_type {
-            FileType::Regular => vec![Section {
+            FileType::Regular => Sections::One(Section {
                 offset: 0,
                 start: self.medium.byte_of(record.data_block().ok()?),
                 len: record.raw.data_length.get().into(),
-            }],
-            _ => Vec::new(),
+            }),
+            _ => Sections::Many(Vec::new()),
         };
         Some(self.assemble(record, all, file_type, sections))
     }
@@ -205,7 +225,7 @@ impl Iso {
         record: &Record<'_>,
         all: &mut RockRidge,
         file_type: FileType,
-        sections: Vec<Section>,
+        sections: Sections,
     ) -> Inode {
         let modes = self.options.modes;
         let plain = if record.is_directory() {
@@ -244,7 +264,7 @@ impl Iso {
         record: &Record<'_>,
         all: &mut RockRidge,
         file_type: FileType,
-        sections: Vec<Section>,
+        sections: Sections,
         data_size: u64,
     ) -> (Content, u64) {
         match file_type {
@@ -290,7 +310,7 @@ impl Iso {
     }
 
     /// The sections of the file whose first record is at the byte `ino` (6.5.1).
-    fn sections(&self, ino: u64) -> Result<Vec<Section>> {
+    fn sections(&self, ino: u64) -> Result<Sections> {
         let mut records = Records::from(&self.medium, ino, self.device.len());
         let (mut sections, mut offset) = (vec![], 0_u64);
         loop {
@@ -308,7 +328,7 @@ impl Iso {
             sections.push(Section { offset, start, len });
             offset = offset.saturating_add(len);
             if !record.has(file_flag::MULTI_EXTENT) {
-                return Ok(sections);
+                return Ok(Sections::Many(sections));
             }
             if sections.len() >= MOST_SECTIONS {
                 let found = crate::types::number(sections.len());

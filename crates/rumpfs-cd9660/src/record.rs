@@ -4,7 +4,7 @@ use crate::{
     error::{Error, Place, Result},
     layout::{RawDirectoryRecord, file_flag},
     medium::Medium,
-    types::index,
+    types::{index, number},
 };
 use alloc::vec::Vec;
 use rumpbio::BufData;
@@ -96,9 +96,8 @@ pub(crate) struct Records<'a> {
     medium: &'a Medium,
     start: u64,
     len: u64,
-    /// Bytes from `start` on that are read at once.
-    ahead: u64,
     offset: u64,
+    /// What was read last, and its byte on the device.
     block: Option<(u64, BufData)>,
     crossing: Vec<u8>,
 }
@@ -110,7 +109,6 @@ impl<'a> Records<'a> {
             medium,
             start,
             len,
-            ahead: len,
             offset,
             block: None,
             crossing: Vec::new(),
@@ -119,10 +117,7 @@ impl<'a> Records<'a> {
 
     /// The records from the byte `at` on, of a directory whose end is not known.
     pub(crate) fn from(medium: &'a Medium, at: u64, end: u64) -> Self {
-        Self {
-            ahead: 0,
-            ..Self::new(medium, at, end.saturating_sub(at), 0)
-        }
+        Self::new(medium, at, end.saturating_sub(at), 0)
     }
 
     /// The next record with its offset in the range; `None` at the end.
@@ -164,18 +159,16 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// Has the block with the byte `at` in `block`; returns where in it the byte is.
+    /// Has the byte `at` in `block`; returns where in it the byte is.
     fn load(&mut self, at: u64) -> Result<usize> {
-        let size = self.medium.block_size();
-        let first = at & !size.saturating_sub(1);
-        if let Some((loaded, _)) = &self.block
-            && *loaded == first
+        if let Some((first, data)) = &self.block
+            && let Some(within) = at.checked_sub(*first).map(index)
+            && within < data.len()
         {
-            return Ok(index(at.saturating_sub(first)));
+            return Ok(within);
         }
-        let place = Place::Record(at);
-        let (data, within) = self.medium.block_among(at, self.start, self.ahead, place)?;
-        self.block = Some((first, data));
+        let (data, within) = self.medium.around(at, Place::Record(at))?;
+        self.block = Some((at.saturating_sub(number(within)), data));
         Ok(within)
     }
 }

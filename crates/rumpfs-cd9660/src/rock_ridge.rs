@@ -25,6 +25,9 @@ const PARENT: u8 = 4;
 /// The component is the root directory.
 const ROOT: u8 = 8;
 
+/// `TF`: the time of the last change of attributes is there.
+const ATTRIBUTES: u8 = 8;
+
 /// The times of `TF` (RRIP 4.1.6).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Times {
@@ -62,6 +65,8 @@ pub(crate) struct RockRidge {
     pub(crate) sparse: bool,
     /// Whether the next component of a link needs a `/` before it.
     separate: bool,
+    /// Times that were read last, those of attributes apart.
+    seen: [(RawShortTime, Option<Timespec>); 2],
 }
 
 impl RockRidge {
@@ -85,6 +90,7 @@ impl RockRidge {
         *self = Self {
             name,
             link,
+            seen: self.seen,
             ..Self::default()
         };
     }
@@ -182,6 +188,7 @@ impl RockRidge {
             return;
         };
         let is_long = flags & 0x80 != 0;
+        let seen = &mut self.seen;
         let mut next = |bit: u8| {
             if flags & bit == 0 {
                 return None;
@@ -193,14 +200,19 @@ impl RockRidge {
             } else {
                 let (raw, after) = RawShortTime::read_from_prefix(rest).ok()?;
                 rest = after;
-                short(&raw)
+                // Most files have some time twice, and one that their neighbours have.
+                let (known, time) = &mut seen[usize::from(bit == ATTRIBUTES)];
+                if *known != raw {
+                    (*known, *time) = (raw, short(&raw));
+                }
+                *time
             }
         };
         self.times = Times {
             creation: next(1),
             modify: next(2),
             access: next(4),
-            attributes: next(8),
+            attributes: next(ATTRIBUTES),
         };
     }
 }

@@ -10,7 +10,6 @@ use crate::{
     types::{index, number},
 };
 use alloc::{format, sync::Arc, vec, vec::Vec};
-use rumpbio::{Volume, VolumeOptions};
 use rumpuser::{BlockDevice, Errno, Threads, sync::Mutex};
 use zerocopy::FromBytes;
 
@@ -209,12 +208,8 @@ impl Iso {
                 expected,
             ));
         }
-        let volume_options = VolumeOptions {
-            block_size: u32::from(block_size),
-            cache_bytes,
-        };
-        let volume = Volume::new(device.clone(), threads, volume_options);
-        let medium = Medium::new(volume.map_err(at(Place::Descriptor(found.primary.at)))?);
+        let medium = Medium::new(device.clone(), threads, cache_bytes, block_size);
+        let medium = medium.map_err(at(Place::Descriptor(found.primary.at)))?;
         let skip = if options.norrip {
             None
         } else {

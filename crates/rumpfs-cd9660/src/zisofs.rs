@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Place, Result, at},
-    inode::Section,
+    inode::{Section, Sections},
     layout::{RawZf, RawZisofsHeader, ZISOFS_MAGIC},
     types::{index, number},
     volume::Iso,
@@ -25,12 +25,12 @@ pub struct Compressed {
     pub size: u64,
     block_bits: u32,
     header_len: u64,
-    sections: Vec<Section>,
+    sections: Sections,
 }
 
 impl Compressed {
     /// From the entry `ZF`; `None` if it is an algorithm or a size that is not known.
-    pub(crate) fn new(zf: &RawZf, sections: Vec<Section>) -> Option<Self> {
+    pub(crate) fn new(zf: &RawZf, sections: Sections) -> Option<Self> {
         let known = zf.algorithm == *b"pz" && (15..=17).contains(&zf.block_size);
         known.then(|| Self {
             size: u64::from(zf.size.get()),

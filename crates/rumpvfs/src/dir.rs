@@ -20,39 +20,123 @@ pub(crate) const DOTDOT: u64 = 1;
 pub(crate) const FIRST: u64 = 2;
 
 /// Entries as the driver gives them, until there are enough.
-pub(crate) struct Gather<'a> {
+pub(crate) struct Gather {
     pub(crate) entries: Vec<(Dirent, u64)>,
     max: usize,
-    /// The mount, if attributes are wanted.
-    about: Option<&'a Mount>,
-    /// Those that the driver had at hand, one for each entry.
-    stats: Vec<Option<Stat>>,
 }
 
-impl Gather<'_> {
-    fn take(&mut self, entry: &DirEntry<'_>, attributes: Option<&Attributes>) -> bool {
+/// A driver's position as that of an open directory. One that does not fit ends the listing there rather than start it again.
+fn position(entry: &DirEntry<'_>) -> u64 {
+    entry.next.0.saturating_add(FIRST)
+}
+
+impl DirEmit for Gather {
+    fn emit(&mut self, entry: DirEntry<'_>) -> bool {
         if self.entries.len() >= self.max {
             return false;
         }
-        // A driver's position that does not fit ends the listing there rather than start it again.
-        let next = entry.next.0.saturating_add(FIRST);
         let dirent = Dirent {
             ino: entry.ino.0,
             file_type: entry.file_type,
             name: entry.name.to_vec(),
         };
-        self.entries.push((dirent, next));
-        if let Some(mount) = self.about {
-            let stat = attributes.map(|attributes| mount.stat_of(entry.ino, attributes));
-            self.stats.push(stat);
-        }
+        self.entries.push((dirent, position(&entry)));
         true
     }
 }
 
-impl DirEmit for Gather<'_> {
+/// Entries of a directory, with the position behind each.
+///
+/// # Errors
+/// Those of the driver, if it gave no entry before.
+pub(crate) fn gather(
+    dir: &VnodeRef,
+    inode: &AnyInode,
+    from: u64,
+    max: usize,
+) -> Result<Vec<(Dirent, u64)>> {
+    let entries = Vec::new();
+    let mut gather = Gather { entries, max };
+    read(dir, inode, from, &mut gather, |gather| {
+        gather.entries.is_empty()
+    })?;
+    Ok(gather.entries)
+}
+
+/// Has the driver give entries. Those before damage are listed; the next call tells.
+fn read<E: DirEmit>(
+    dir: &VnodeRef,
+    inode: &AnyInode,
+    from: u64,
+    to: &mut E,
+    is_empty: impl Fn(&E) -> bool,
+) -> Result<()> {
+    if dir.marked(REMOVED) {
+        return Ok(());
+    }
+    let from = DirCookie(from.saturating_sub(FIRST));
+    let read = dir.mount.fs.read_dir(inode, from, to);
+    if is_empty(to) { read } else { Ok(()) }
+}
+
+/// How many vnodes ahead of the one that is looked at the next is brought from memory.
+const AHEAD: usize = 4;
+
+/// As [`Gather`], with attributes where the driver has them at hand.
+struct GatherPlus<'a> {
+    /// Those without attributes yet have `EIO` for them.
+    shown: Vec<DirentPlus>,
+    /// Inode number of each.
+    numbers: Vec<u64>,
+    next: u64,
+    max: usize,
+    /// The mount, if the driver's attributes are wanted.
+    about: Option<&'a Mount>,
+}
+
+impl GatherPlus<'_> {
+    #[inline]
+    fn take(&mut self, entry: &DirEntry<'_>, stat: Result<Stat>) -> bool {
+        if self.shown.len() >= self.max {
+            return false;
+        }
+        self.shown.push(DirentPlus {
+            name: entry.name.to_vec(),
+            stat,
+        });
+        self.numbers.push(entry.ino.0);
+        self.next = position(entry);
+        true
+    }
+
+    /// Attributes of all entries. Inodes are looked at where the driver has not told all about them, in the order of their numbers, which is that
+    /// of their places in tables and on the medium, wherever the directory has them.
+    fn complete(self, mount: &Mount, look: impl Fn(Ino, &[u8]) -> Result<Stat>) -> Vec<DirentPlus> {
+        let mut shown = self.shown;
+        let mut order = Vec::new();
+        for ((entry, ino), at) in shown.iter().zip(self.numbers).zip(0_u32..) {
+            let in_use = |mount: &Mount| mount.in_use(Ino(ino));
+            if entry.stat.is_err() || self.about.is_some_and(in_use) {
+                order.push((ino, at));
+            }
+        }
+        if !order.is_sorted() {
+            order.sort_unstable();
+        }
+        for (n, &(ino, at)) in order.iter().enumerate() {
+            if let Some(&(ahead, _)) = order.get(n + AHEAD) {
+                mount.will_look(Ino(ahead));
+            }
+            let entry = &mut shown[at as usize];
+            entry.stat = look(Ino(ino), &entry.name);
+        }
+        shown
+    }
+}
+
+impl DirEmit for GatherPlus<'_> {
     fn emit(&mut self, entry: DirEntry<'_>) -> bool {
-        self.take(&entry, None)
+        self.take(&entry, Err(Errno::EIO))
     }
 
     fn wants_attributes(&self) -> bool {
@@ -60,36 +144,9 @@ impl DirEmit for Gather<'_> {
     }
 
     fn emit_with(&mut self, entry: DirEntry<'_>, attributes: &Attributes) -> bool {
-        self.take(&entry, Some(attributes))
+        let stat = self.about.map(|mount| mount.stat_of(entry.ino, attributes));
+        self.take(&entry, stat.ok_or(Errno::EIO))
     }
-}
-
-/// Entries of a directory, with the position behind each; with `about`, the attributes that the driver had at hand as well.
-///
-/// # Errors
-/// Those of the driver, if it gave no entry before.
-pub(crate) fn gather<'a>(
-    dir: &'a VnodeRef,
-    inode: &AnyInode,
-    from: u64,
-    max: usize,
-    about: Option<&'a Mount>,
-) -> Result<Gather<'a>> {
-    let mut gather = Gather {
-        entries: Vec::with_capacity(max.min(1024)),
-        max,
-        about,
-        stats: Vec::new(),
-    };
-    if !dir.marked(REMOVED) {
-        let from = DirCookie(from.saturating_sub(FIRST));
-        let read = dir.mount.fs.read_dir(inode, from, &mut gather);
-        // Entries before the damage are listed; the next call tells.
-        if gather.entries.is_empty() {
-            read?;
-        }
-    }
-    Ok(gather)
 }
 
 fn open_dir(proc: &Proc, fd: Fd) -> Result<(Arc<OpenFile>, Arc<VnodeFile>)> {
@@ -151,9 +208,9 @@ pub(crate) fn getdents(proc: &Proc, fd: Fd, max: usize) -> Result<Vec<Dirent>> {
     let room = max - entries.len();
     if *offset >= FIRST && room > 0 {
         let inode = dir.shared()?;
-        match gather(dir, &inode, *offset, room, None) {
+        match gather(dir, &inode, *offset, room) {
             Ok(gathered) => {
-                for (dirent, next) in gathered.entries {
+                for (dirent, next) in gathered {
                     entries.push(dirent);
                     *offset = next;
                 }
@@ -165,48 +222,6 @@ pub(crate) fn getdents(proc: &Proc, fd: Fd, max: usize) -> Result<Vec<Dirent>> {
     drop(offset);
     file.note_read();
     Ok(entries)
-}
-
-/// How many vnodes ahead of the one that is looked at the next is brought from memory.
-const AHEAD: usize = 4;
-
-/// Attributes of all entries. Inodes are looked at where the driver has not told all about them, in the order of their numbers, which is that
-/// of their places in tables and on the medium, wherever the directory has them.
-fn in_order(
-    mount: &Mount,
-    gathered: Gather<'_>,
-    look: impl Fn(Ino, &[u8]) -> Result<Stat>,
-) -> Vec<DirentPlus> {
-    let Gather {
-        entries,
-        about,
-        stats,
-        ..
-    } = gathered;
-    let mut stats = stats.into_iter();
-    let (mut shown, mut order) = (Vec::with_capacity(entries.len()), Vec::new());
-    for ((dirent, _), at) in entries.into_iter().zip(0_u32..) {
-        let told = stats.next().flatten();
-        let told = told.filter(|_| about.is_some_and(|mount| !mount.in_use(Ino(dirent.ino))));
-        if told.is_none() {
-            order.push((dirent.ino, at));
-        }
-        shown.push(DirentPlus {
-            name: dirent.name,
-            stat: told.ok_or(Errno::EIO),
-        });
-    }
-    if !order.is_sorted() {
-        order.sort_unstable();
-    }
-    for (n, &(ino, at)) in order.iter().enumerate() {
-        if let Some(&(ahead, _)) = order.get(n + AHEAD) {
-            mount.will_look(Ino(ahead));
-        }
-        let entry = &mut shown[at as usize];
-        entry.stat = look(Ino(ino), &entry.name);
-    }
-    shown
 }
 
 /// Entries with attributes; `keep` says whether their inodes and names stay in the caches.
@@ -225,10 +240,18 @@ pub(crate) fn getdents_plus(
     let inode = dir.shared()?;
     // What the medium tells is all there is to tell only where nothing changes: else an inode in use may know more.
     let about = (!keep && dir.mount.read_only()).then_some(&**dir.mount);
-    let gathered = gather(dir, &inode, *offset, max.max(1), about)?;
-    if let Some((_, next)) = gathered.entries.last() {
-        *offset = *next;
-    }
+    let room = max.clamp(1, 64); // most directories have no more
+    let mut gather = GatherPlus {
+        shown: Vec::with_capacity(room),
+        numbers: Vec::with_capacity(room),
+        next: *offset,
+        max: max.max(1),
+        about,
+    };
+    read(dir, &inode, *offset, &mut gather, |gather| {
+        gather.shown.is_empty()
+    })?;
+    *offset = gather.next;
     let walker = ctx.walker();
     let names = &ctx.vfs.caches.names;
     let look = |ino, name: &[u8]| {
@@ -245,7 +268,7 @@ pub(crate) fn getdents_plus(
             }
         })
     };
-    let entries = in_order(&dir.mount, gathered, look);
+    let entries = gather.complete(&dir.mount, look);
     drop(inode);
     drop(offset);
     file.note_read();

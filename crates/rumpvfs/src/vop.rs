@@ -578,8 +578,8 @@ fn readdir(
     }
     // One lock from listing to noting: the names stay true while their inodes are loaded.
     let inode = dir.shared()?;
-    let gathered = match dir::gather(dir, &inode, offset.max(FIRST), room, None) {
-        Ok(gathered) => gathered.entries,
+    let gathered = match dir::gather(dir, &inode, offset.max(FIRST), room) {
+        Ok(gathered) => gathered,
         Err(_) if !entries.is_empty() => return Ok(entries),
         Err(error) => return Err(error),
     };

@@ -377,8 +377,18 @@ impl Lister<'_> {
             if self.args.hidden(&entry.name) {
                 continue;
             }
-            let row = self.entry(image, At::Fd(fd.fd), path, entry);
-            rows.extend(self.session.report.step(row)?);
+            let DirentPlus { name, stat } = entry;
+            match stat {
+                // Most: nothing more is to be asked.
+                Ok(stat) if stat.file_type != FileType::Symlink => {
+                    rows.push(self.row(path, name, stat, None));
+                }
+                stat => {
+                    let entry = DirentPlus { name, stat };
+                    let row = self.entry(image, At::Fd(fd.fd), path, entry);
+                    rows.extend(self.session.report.step(row)?);
+                }
+            }
         }
         self.args.sort(&mut rows);
         if self.json.is_none() {
@@ -492,9 +502,13 @@ impl Lister<'_> {
 
     fn long_rows(&mut self, rows: &[Row]) -> Outcome<()> {
         let widths = Widths::of(self, rows);
-        let mut line = Vec::new();
+        let mut line = Vec::with_capacity(1 << 14);
         for row in rows {
-            line.clear();
+            // Many at once: handing each on by itself takes as long as writing it.
+            if line.len() > 1 << 13 {
+                self.out.write_all(&line)?;
+                line.clear();
+            }
             self.prefix(row, &widths, &mut line)?;
             let stat = &row.stat;
             line.extend_from_slice(&mode_letters(stat.file_type, stat.mode));
@@ -520,8 +534,8 @@ impl Lister<'_> {
             }
             line.extend_from_slice(self.args.mark(row).as_bytes());
             line.push(b'\n');
-            self.out.write_all(&line)?;
         }
+        self.out.write_all(&line)?;
         Ok(())
     }
 
