@@ -120,10 +120,13 @@ impl<'a> Arena<'a> {
         if !same(self.data) {
             self.clean();
             self.data = Some(row.data);
-            if row.data == Data::Tree {
+            if row.data.is_tree() {
                 let tree = self.tree();
                 fs::create_dir(&tree).map_err(|error| error.to_string())?;
-                self.folders = tree::grow(&tree, self.plan)?;
+                self.folders = match row.data {
+                    Data::Crowded => tree::grow_crowded(&tree)?,
+                    _ => tree::grow(&tree, self.plan)?,
+                };
                 self.files = sizes(&tree, &self.folders)?;
                 let lines = self
                     .folders
@@ -143,7 +146,7 @@ impl<'a> Arena<'a> {
             if !uses(row, place) {
                 remove(&path);
             } else if let Some(images) = images.filter(|_| !path.exists()) {
-                if row.data == Data::Tree {
+                if row.data.is_tree() {
                     self.make_image(images.tree, &path)?;
                 } else {
                     self.make_image(images.empty, &path)?;

@@ -99,6 +99,15 @@ pub(crate) const fn import(goal: f64, contestants: &'static [By]) -> Row {
     }
 }
 
+pub(crate) const fn import_crowded(goal: f64, contestants: &'static [By]) -> Row {
+    let job = "import folders of 500 small files";
+    Row {
+        goal: Some(goal),
+        contestants,
+        ..row("import-crowded", job, Data::Crowded, Check::Volume)
+    }
+}
+
 pub(crate) const fn ls(contestants: &'static [By]) -> Row {
     let job = "one ls of the root, with process start";
     Row {

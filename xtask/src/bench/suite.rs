@@ -76,10 +76,19 @@ pub(crate) struct Row {
 pub(crate) enum Data {
     /// Many files.
     Tree,
+    /// Small files, many in each folder.
+    Crowded,
     /// One large file, `/big`.
     Big,
     /// One large file in an image on a disk, which is not in the host's page cache.
     ColdBig,
+}
+
+impl Data {
+    /// Whether there are files and folders.
+    pub(crate) fn is_tree(self) -> bool {
+        matches!(self, Self::Tree | Self::Crowded)
+    }
 }
 
 /// What a run must have given, or it does not count.
@@ -95,6 +104,8 @@ pub(crate) enum Check {
     Archive,
     /// `{volume}` is sound and holds the tree.
     Volume,
+    /// The file `{out}` has as many bytes as all files of the tree.
+    Joined,
     /// The file `{out}` is `{big}`.
     BigOut,
     /// Standard output is `{big}`.

@@ -39,18 +39,42 @@ impl Random {
     }
 }
 
-/// Fills the empty folder `root`; gives the paths of all folders in it, from `/`.
-///
-/// Sizes follow a Pareto distribution with the exponent 1.1, cut at 8 MiB and scaled to the wanted sum. Names are unique in the
-/// tree. Modes, owners and times of modification differ, so that one can see who keeps them.
+/// Folders of the tree with few of them, and its files.
+const CROWDED: (u32, Plan) = (
+    8,
+    Plan {
+        files: 4_000,
+        bytes: 16_000_000,
+    },
+);
+
+/// Fills the empty folder `root`; gives the paths of all folders in it, from `/`. As many in each of three levels.
 pub(crate) fn grow(root: &Path, plan: Plan) -> Result<Vec<String>> {
-    let fail = |error: std::io::Error| format!("{}: {error}", root.display());
     let mut folders = vec![String::new()];
     for outer in 0..FANOUT {
         folders.push(format!("/d{outer:02}"));
         folders.extend((0..FANOUT).map(|inner| format!("/d{outer:02}/e{inner:02}")));
     }
-    for folder in &folders[1..] {
+    fill_folders(root, folders, plan)
+}
+
+/// The same, with small files: 500 in each of eight folders.
+pub(crate) fn grow_crowded(root: &Path) -> Result<Vec<String>> {
+    let (folders, plan) = CROWDED;
+    let mut folders = fill_folders(
+        root,
+        (0..folders).map(|n| format!("/d{n:02}")).collect(),
+        plan,
+    )?;
+    folders.insert(0, "/".to_owned());
+    Ok(folders)
+}
+
+/// Sizes follow a Pareto distribution with the exponent 1.1, cut at 8 MiB and scaled to the wanted sum. Names are unique in the
+/// tree. Modes, owners and times of modification differ, so that one can see who keeps them.
+fn fill_folders(root: &Path, mut folders: Vec<String>, plan: Plan) -> Result<Vec<String>> {
+    let fail = |error: std::io::Error| format!("{}: {error}", root.display());
+    for folder in folders.iter().filter(|folder| !folder.is_empty()) {
         fs::create_dir(root.join(&folder[1..])).map_err(fail)?;
     }
     let mut random = Random(0x5EED_0001);
@@ -77,7 +101,9 @@ pub(crate) fn grow(root: &Path, plan: Plan) -> Result<Vec<String>> {
     for (number, folder) in folders.iter().enumerate().rev() {
         set_time(&root.join(folder.trim_start_matches('/')), number)?;
     }
-    folders[0] = "/".to_owned();
+    for top in folders.iter_mut().filter(|folder| folder.is_empty()) {
+        "/".clone_into(top);
+    }
     Ok(folders)
 }
 

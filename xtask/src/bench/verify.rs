@@ -33,6 +33,14 @@ pub(crate) fn check(arena: &Arena<'_>, check: Check, by: &Contestant) -> Result<
             read_back(arena)?;
             same_tree(&arena.tree(), &arena.out(), arena.suite.extras).map(Some)
         }
+        Check::Joined => {
+            let found = fs::metadata(arena.out()).map_err(|error| error.to_string())?;
+            let expected: u64 = arena.files().values().sum();
+            match found.len() {
+                len if len == expected => Ok(None),
+                len => Err(format!("{len} bytes of {expected}")),
+            }
+        }
         Check::BigOut => same_file(&arena.big(), &arena.out()).map(|()| None),
         Check::BigStream => same_file(&arena.big(), &arena.stdout()).map(|()| None),
         Check::BigIn => {
