@@ -259,8 +259,15 @@ impl Iperf {
             .collect();
         self.watch(&running, test, start, control)?;
         control.send(State::TestEnd)?;
-        let ours = stream::finish(running, start);
-        control.expect(State::ExchangeResults)?;
+        let ours = if sends {
+            let ours = stream::finish(running, start);
+            control.expect(State::ExchangeResults)?;
+            ours
+        } else {
+            // The other side sends until it has read that; without a reader that would be an error to it.
+            control.expect(State::ExchangeResults)?;
+            stream::finish(running, start)
+        };
         control.send_json(&results(&ours, sends))?;
         let theirs = read_results(&control.receive_json()?);
         control.expect(State::DisplayResults)?;
