@@ -18,8 +18,7 @@ impl Ext2fs {
     /// Reads an inode.
     ///
     /// # Errors
-    /// [`Error::Unallocated`] if it is not in use, [`Error::Checksum`], [`Error::Value`] for a field out of range or a
-    /// number that is no inode's, [`Error::Device`].
+    /// `Unallocated` if it is not in use, `Checksum`, `Value` for a field out of range or a number that is no inode's, `Device`.
     pub fn inode(&self, ino: InodeNumber) -> Result<Inode> {
         let (_, location, data) = self.inode_bytes(ino)?;
         let sb = self.superblock();
