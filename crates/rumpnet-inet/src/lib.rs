@@ -38,6 +38,7 @@ mod tcp_socket;
 mod tcp_table;
 mod udp;
 pub mod usage;
+mod waiting;
 
 pub use config::KernelInet;
 pub use rumpnet::checksum;

@@ -14,6 +14,7 @@ use crate::{
         header::CHECKSUM_OFFSET,
         time_wait::Verdict,
     },
+    waiting::Waiting,
 };
 use alloc::{
     boxed::Box,
@@ -36,6 +37,9 @@ use slab::Slab;
 
 /// Largest payload of a packet that a device cuts into segments: with the headers it fits the length field of IP.
 const LARGE: usize = 65_535 - 20 - 60;
+
+/// Timers that are out of date before they are taken out.
+const STALE: usize = 1_024;
 
 /// A connection's addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,9 +67,7 @@ impl Pair {
 pub(crate) struct Tcp {
     sockets: Slab<Socket>,
     pairs: HashMap<Pair, usize>,
-    /// What is left of connections in TIME-WAIT, and when they end; an entry may be too early.
-    waiting: HashMap<Pair, TimeWait>,
-    ends: BinaryHeap<Reverse<(Instant, Pair)>>,
+    waiting: Waiting,
     /// Sockets by local port: bound, listening, connected.
     ports: HashMap<u16, Vec<usize>>,
     /// When connections have something to do; an entry may be too early.
@@ -134,8 +136,7 @@ impl Tcp {
         Self {
             sockets: Slab::new(),
             pairs: HashMap::new(),
-            waiting: HashMap::new(),
-            ends: BinaryHeap::new(),
+            waiting: Waiting::default(),
             ports: HashMap::new(),
             timers: BinaryHeap::new(),
             output: VecDeque::new(),
@@ -179,8 +180,7 @@ impl Tcp {
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        let end = self.ends.peek().map(|Reverse((at, _))| *at);
-        timer.into_iter().chain(end).min()
+        timer.into_iter().chain(self.waiting.deadline()).min()
     }
 
     /// Gives a socket a port: a certain one, or any. A port may be bound again while only connections of a closed listener
@@ -315,6 +315,14 @@ impl Tcp {
             && socket.armed.is_none_or(|armed| at < armed)
         {
             socket.armed = Some(at);
+            if self.timers.len() > self.sockets.len().saturating_mul(2).saturating_add(STALE) {
+                let sockets = &self.sockets;
+                self.timers.retain(|Reverse((at, id))| {
+                    sockets
+                        .get(*id)
+                        .is_some_and(|socket| socket.armed == Some(*at))
+                });
+            }
             self.timers.push(Reverse((at, id)));
         }
     }
@@ -336,7 +344,6 @@ impl Tcp {
     /// Has a connection that nobody has open wait for old segments without its weight.
     fn wait(&mut self, id: usize, pair: Pair, rest: TimeWait) {
         self.remove(id);
-        self.ends.push(Reverse((rest.until(), pair)));
         self.waiting.insert(pair, rest);
     }
 
@@ -345,7 +352,7 @@ impl Tcp {
         usage.tcp_sockets = self.sockets.len();
         usage.tcp_pairs = self.pairs.len();
         usage.tcp_time_waits = self.waiting.len();
-        usage.tcp_timers = self.timers.len().saturating_add(self.ends.len());
+        usage.tcp_timers = self.timers.len().saturating_add(self.waiting.entries());
         usage.tcp_ports = self.ports.len();
     }
 
@@ -696,18 +703,7 @@ impl Stack {
     /// What is due by time.
     pub(crate) fn tcp_timers(&mut self) {
         let now = self.now;
-        while let Some(Reverse((at, pair))) = self.tcp.ends.peek().copied() {
-            if at > now {
-                break;
-            }
-            self.tcp.ends.pop();
-            match self.tcp.waiting.get(&pair).map(TimeWait::until) {
-                Some(until) if until > at => self.tcp.ends.push(Reverse((until, pair))),
-                _ => {
-                    self.tcp.waiting.remove(&pair);
-                }
-            }
-        }
+        self.tcp.waiting.expire(now);
         while let Some(Reverse((at, id))) = self.tcp.timers.peek().copied() {
             if at > now {
                 break;

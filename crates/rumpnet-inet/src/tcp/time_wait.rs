@@ -46,6 +46,22 @@ pub enum Verdict {
 }
 
 impl TimeWait {
+    /// One that ends then.
+    #[cfg(test)]
+    pub(crate) fn ending(until: Instant) -> Self {
+        Self {
+            until: until.0,
+            replied: 0,
+            time: 60_000,
+            next: Seq(500),
+            expected: Seq(9000),
+            ts_recent: 40,
+            ts_offset: 0,
+            window: 100,
+            timestamps: false,
+        }
+    }
+
     /// When TIME-WAIT ends.
     #[must_use]
     pub const fn until(&self) -> Instant {
@@ -148,15 +164,8 @@ mod tests {
 
     fn time_wait(timestamps: bool) -> TimeWait {
         TimeWait {
-            until: 60 * SECOND,
-            replied: 0,
-            time: 60_000,
-            next: Seq(500),
-            expected: Seq(9000),
-            ts_recent: 40,
-            ts_offset: 0,
-            window: 100,
             timestamps,
+            ..TimeWait::ending(Instant(60 * SECOND))
         }
     }
 
