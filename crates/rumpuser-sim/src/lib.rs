@@ -25,6 +25,7 @@
 //! assert!(!event.wait(event.ticket(), Some(hour))); // takes no time
 //! assert!(sim.monotonic() >= hour);
 //! ```
+#![forbid(unsafe_code)]
 
 pub mod crash;
 pub mod disk;

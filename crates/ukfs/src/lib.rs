@@ -34,6 +34,7 @@
 //! - What is written is durable after [`Fs::sync`], [`File::sync_all`] or the unmount, and may be before.
 //! - Media are hostile: one that is broken gives errors, not panics. Its files may say that they are larger than memory is, however:
 //!   [`Fs::read`] believes them as `std::fs::read` does; read such a one through a [`File`].
+#![forbid(unsafe_code)]
 
 mod dir;
 mod error;

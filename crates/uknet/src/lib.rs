@@ -50,6 +50,7 @@
 //! - Errors have the numbers of the host's ([`std::io::Error::raw_os_error`]); no signal is ever raised.
 //! - [`TcpStream::try_clone`] and its like give another handle of the same socket, not a second descriptor.
 //! - Ports below 1024 are free for all: whoever boots a kernel is its superuser.
+#![forbid(unsafe_code)]
 
 #[cfg(feature = "inet")]
 mod builder;
