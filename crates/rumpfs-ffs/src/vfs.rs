@@ -66,9 +66,8 @@ impl FsType for FfsType {
         Ok(Some(match found.check() {
             Ok(superblock) => describe(&superblock),
             Err(error) => Probe {
-                variant: "ffs".to_string(),
                 facts: vec![("damage".to_string(), error.to_string())],
-                ..Probe::default()
+                ..Probe::of("ffs")
             },
         }))
     }

@@ -19,7 +19,7 @@
 //! target's ctime). For reads and writes of data, `rumpvfs` gathers times and brings them with `set_attributes`.
 
 use crate::name::Name;
-use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc, vec, vec::Vec};
 use rumpkern::{Cred, FileType, Log, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Host, Result, Timespec};
 
@@ -439,12 +439,25 @@ pub trait FileSystem: Send + Sync + 'static {
     /// `EIO` when the directory is damaged; entries before the damage have been emitted.
     fn read_dir(&self, dir: &Self::Inode, from: DirCookie, emit: &mut dyn DirEmit) -> Result<()>;
 
-    /// Target of a symbolic link, 1 to `symlink_max` bytes. Called for symbolic links only: a format without them leaves it.
+    /// Target of a symbolic link, 1 to `symlink_max` bytes. Called for symbolic links only. Unless overridden, it is what the inode
+    /// has as data, in one piece.
     ///
     /// # Errors
     /// `EIO` when it is damaged.
-    fn read_link(&self, _inode: &Self::Inode) -> Result<Vec<u8>> {
-        Err(Errno::EIO)
+    fn read_link(&self, inode: &Self::Inode) -> Result<Vec<u8>> {
+        let limit = self.limits().symlink_max as u64;
+        let size = self.attributes(inode).size;
+        let extent = self.map(inode, 0, size)?;
+        if size > limit || extent.len < size {
+            return Err(Errno::EIO);
+        }
+        let mut target = vec![0; size as usize];
+        match (extent.place, self.device()) {
+            (Place::Device(at), Some(device)) => device.read_at(at, &mut target)?,
+            (Place::Opaque, _) => self.read_pages(inode, 0, &mut target)?,
+            _ => return Err(Errno::EIO),
+        }
+        Ok(target)
     }
 
     /// Where the file's data at `offset` is. `len` says how much the caller is interested in (a hint for how far to look).
@@ -793,6 +806,17 @@ pub struct Probe {
     pub uuid: Option<String>,
     /// More facts for a person, in order: name and value (`"block size"`, `"1024"`; `"features"`, ...; `"state"`, `"clean"`).
     pub facts: Vec<(String, String)>,
+}
+
+impl Probe {
+    /// Nothing but what it would be called.
+    #[must_use]
+    pub fn of(variant: &str) -> Self {
+        Self {
+            variant: variant.into(),
+            ..Self::default()
+        }
+    }
 }
 
 /// A kind of file system: what a driver registers.

@@ -11,7 +11,7 @@ use crate::{
     fs::Place,
 };
 use alloc::{sync::Arc, vec, vec::Vec};
-use core::sync::atomic::Ordering;
+use core::{ops::Range, sync::atomic::Ordering};
 use rumpuser::{Errno, Result};
 
 /// From this many bytes on that lie together on the device and are not cached, a read goes straight to the caller's
@@ -322,7 +322,9 @@ impl FilePages {
                 return Err(Errno::EIO);
             }
             match extent.place {
-                Place::Device(device) => self.plan(&mut run, &mut transfers, at, len, device)?,
+                Place::Device(device) => {
+                    self.plan(&mut run, &mut transfers, target.size, at..at + len, device)?;
+                }
                 Place::Opaque => self.load_opaque(target, &mut run, at, len)?,
                 Place::Hole | Place::Unwritten(_) | Place::Resident => (),
             }
@@ -333,21 +335,21 @@ impl FilePages {
         Ok(run)
     }
 
-    /// Plans the transfers of a piece that lies on the device.
+    /// Plans the transfers of a piece, in whole blocks, that lies on the device.
     fn plan(
         &self,
         run: &mut Run,
         transfers: &mut Vec<Transfer>,
-        at: u64,
-        len: u64,
+        size: u64,
+        piece: Range<u64>,
         device: u64,
     ) -> Result<()> {
         let g = &self.inner.geometry;
         let mut done = 0;
-        while done < len {
-            let here = at + done;
+        while piece.start + done < piece.end {
+            let here = piece.start + done;
             let start = g.in_page(here);
-            let n = (g.page_size() - start).min((len - done) as usize);
+            let n = (g.page_size() - start).min((piece.end - here) as usize);
             let page = (g.page(here) - run.first) as usize;
             let loaded = run.pages[page].get_or_insert_with(|| Loaded::zeros(g.page_size()));
             let from = device.checked_add(done).ok_or(Errno::EIO)?;
@@ -357,11 +359,13 @@ impl FilePages {
                     .homes
                     .push(((start + block) / g.block_size(), from + block as u64));
             }
+            // Behind the end of the file is nothing to read, and perhaps not even a device.
+            let data = size.saturating_sub(here).min(n as u64) as usize;
             transfers.push(Transfer {
                 device: from,
                 page,
                 start,
-                len: n,
+                len: data,
             });
             done += n as u64;
         }
