@@ -124,7 +124,7 @@ impl<'a> Arena<'a> {
                 let tree = self.tree();
                 fs::create_dir(&tree).map_err(|error| error.to_string())?;
                 self.folders = match row.data {
-                    Data::Crowded => tree::grow_crowded(&tree)?,
+                    Data::Crowded => tree::grow_crowded(&tree, self.plan)?,
                     _ => tree::grow(&tree, self.plan)?,
                 };
                 self.files = sizes(&tree, &self.folders)?;

@@ -100,7 +100,7 @@ pub(crate) const fn import(goal: f64, contestants: &'static [By]) -> Row {
 }
 
 pub(crate) const fn import_crowded(goal: f64, contestants: &'static [By]) -> Row {
-    let job = "import folders of 500 small files";
+    let job = "import the same files from folders of 500";
     Row {
         goal: Some(goal),
         contestants,

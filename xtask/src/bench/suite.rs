@@ -76,7 +76,7 @@ pub(crate) struct Row {
 pub(crate) enum Data {
     /// Many files.
     Tree,
-    /// Small files, many in each folder.
+    /// The same files, many in each folder.
     Crowded,
     /// One large file, `/big`.
     Big,

@@ -39,14 +39,8 @@ impl Random {
     }
 }
 
-/// Folders of the tree with few of them, and its files.
-const CROWDED: (u32, Plan) = (
-    8,
-    Plan {
-        files: 4_000,
-        bytes: 16_000_000,
-    },
-);
+/// Folders of the crowded tree: of 20,000 files each has 500.
+const CROWDED: u32 = 40;
 
 /// Fills the empty folder `root`; gives the paths of all folders in it, from `/`. As many in each of three levels.
 pub(crate) fn grow(root: &Path, plan: Plan) -> Result<Vec<String>> {
@@ -58,14 +52,10 @@ pub(crate) fn grow(root: &Path, plan: Plan) -> Result<Vec<String>> {
     fill_folders(root, folders, plan)
 }
 
-/// The same, with small files: 500 in each of eight folders.
-pub(crate) fn grow_crowded(root: &Path) -> Result<Vec<String>> {
-    let (folders, plan) = CROWDED;
-    let mut folders = fill_folders(
-        root,
-        (0..folders).map(|n| format!("/d{n:02}")).collect(),
-        plan,
-    )?;
+/// The same files in few folders.
+pub(crate) fn grow_crowded(root: &Path, plan: Plan) -> Result<Vec<String>> {
+    let folders = (0..CROWDED).map(|n| format!("/d{n:02}")).collect();
+    let mut folders = fill_folders(root, folders, plan)?;
     folders.insert(0, "/".to_owned());
     Ok(folders)
 }
