@@ -21,7 +21,7 @@ pub struct OpenFile {
     file: Arc<dyn File>,
     flags: AtomicU32,
     offset: SleepMutex<u64>,
-    /// Descriptors that refer to it, in all processes.
+    /// Descriptors that refer to it, in all processes and in messages.
     descriptors: AtomicUsize,
 }
 
@@ -60,12 +60,18 @@ impl OpenFile {
         &self.offset
     }
 
-    fn retain(&self) {
+    /// Descriptors that refer to it: in all processes, and in messages.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        self.descriptors.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn retain(&self) {
         self.descriptors.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One descriptor less; the last one closes the file.
-    fn release(self: Arc<Self>, closer: &Closer<'_>) -> Result<()> {
+    pub(crate) fn release(self: Arc<Self>, closer: &Closer<'_>) -> Result<()> {
         // Each for itself: many may be closed at once.
         closer.border.enter(|| {
             let last = self.descriptors.fetch_sub(1, Ordering::AcqRel) == 1;
@@ -317,6 +323,13 @@ impl Reserved<'_> {
         self.put(entry)
     }
 
+    pub(crate) fn put_open(self, open: Arc<OpenFile>, close_on_exec: bool) -> Fd {
+        self.put(Entry {
+            open,
+            close_on_exec,
+        })
+    }
+
     fn put(self, entry: Entry) -> Fd {
         let (stripe, at) = place(self.fd);
         *self.table.stripes[stripe].write().place(at) = Slot::Open(entry);
@@ -404,7 +417,7 @@ impl Table {
     }
 
     /// The open file description behind a descriptor, with one descriptor more that refers to it.
-    fn retained(&self, fd: Fd) -> Result<Arc<OpenFile>> {
+    pub(crate) fn retained(&self, fd: Fd) -> Result<Arc<OpenFile>> {
         self.look(fd, |e| {
             e.open.retain();
             e.open.clone()

@@ -87,7 +87,8 @@ pub trait File: Any + Send + Sync {
         Ok(())
     }
 
-    /// Any descriptor of process `pid` that refers to this file is closed: POSIX record locks of the process end.
+    /// Any descriptor of process `pid` that refers to this file is closed: POSIX record locks of the process end. No process has
+    /// number 0: then it is one in a message.
     fn closing(&self, _pid: u32) {}
 
     /// Itself, for the faction that made it.

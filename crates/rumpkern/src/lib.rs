@@ -10,6 +10,7 @@
 //! | [`file`](mod@file) | [`File`], what a descriptor refers to |
 //! | [`descriptor`] | open file descriptions and the descriptor table |
 //! | [`io`] | the system calls on descriptors |
+//! | [`passed`] | descriptors in messages |
 //! | [`pipe`] | pipes, also behind FIFOs |
 //! | [`poll`] | waiting for readiness |
 //! | [`callout`] | functions called at a time |
@@ -44,6 +45,7 @@ pub mod kthread;
 pub mod lwp;
 pub mod message;
 pub mod names;
+pub mod passed;
 pub mod pipe;
 pub mod poll;
 pub mod proc;
@@ -56,6 +58,7 @@ pub use file::{File, Position};
 pub use kernel::{Builder, Kernel};
 pub use lwp::Lwp;
 pub use message::Log;
+pub use passed::Passed;
 pub use pipe::Pipe;
 pub use proc::{Cred, Fd, Proc};
 pub use rumpuser::{Errno, Result, Timespec};

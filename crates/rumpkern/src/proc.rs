@@ -124,6 +124,10 @@ impl Inner {
         self.lwps.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    pub(crate) const fn border(&self) -> &Arc<Border> {
+        &self.border
+    }
+
     pub(crate) fn open_files(&self) -> usize {
         self.open_files.load(Ordering::Relaxed)
     }

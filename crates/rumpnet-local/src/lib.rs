@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `table` | the sockets of a kernel, and who has which name |
 //! | `queue` | what waits to be received |
+//! | `flight` | descriptors in messages |
 //! | `socket` | the protocol's side of a socket |
 //!
 //! **Names.** A name that begins with a zero byte is in a name space of its own and goes with its socket. Any other is a path: where the
@@ -14,7 +15,8 @@
 //! message that is sent with [`Control::Cred`](rumpnet::socket::Control::Cred) carries who sent it: the numbers are those of the process that sends, whatever it says, unless it is the
 //! superuser's.
 //!
-//! Not there: descriptors in messages (`SCM_RIGHTS`): `EOPNOTSUPP`.
+//! **Descriptors.** A message may carry some ([`Control::Rights`](rumpnet::socket::Control::Rights)). They are open until they are received, or the message is dropped with
+//! the socket that it waits at. Sockets that can only be reached through messages in each other are found and closed (`flight`).
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(
@@ -26,6 +28,7 @@
 
 extern crate alloc;
 
+mod flight;
 mod queue;
 mod socket;
 mod table;

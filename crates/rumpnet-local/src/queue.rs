@@ -88,6 +88,13 @@ impl Queue {
         });
     }
 
+    /// Drops the messages; what came with them is returned.
+    pub(crate) fn clear(&mut self) -> impl Iterator<Item = Control> + use<> {
+        self.used = 0;
+        let list = core::mem::take(&mut self.list);
+        list.into_iter().flat_map(|message| message.control)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -111,12 +118,18 @@ impl Queue {
         flags: MsgFlags,
     ) -> Option<Received> {
         let peek = flags.contains(MsgFlags::PEEK);
-        let first = self.list.front()?;
+        let first = self.list.front_mut()?;
         let mut received = Received {
             from: Some(first.from.clone()),
-            control: first.control.clone(),
             ..Received::default()
         };
+        // With no place for bytes the first of a stream stays, and what comes with it.
+        let consumes = kind != Kind::Stream || bufs.iter().any(|buf| !buf.is_empty());
+        if peek {
+            received.control.clone_from(&first.control);
+        } else if consumes {
+            received.control = core::mem::take(&mut first.control);
+        }
         if kind != Kind::Stream {
             let mut done = 0_usize;
             for buf in bufs.iter_mut() {
@@ -161,10 +174,6 @@ impl Queue {
             self.list.drain(..at.min(self.list.len()));
             if let Some(first) = self.list.front_mut() {
                 first.taken = first.taken.saturating_add(place);
-                if place > 0 {
-                    // It came with the first bytes.
-                    first.control.clear();
-                }
             }
         }
         Some(received)

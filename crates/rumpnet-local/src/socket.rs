@@ -1,8 +1,11 @@
 //! The protocol's side of a socket.
 
-use crate::table::{Id, Key, Local, Role, Sock, Table};
+use crate::{
+    flight,
+    table::{Id, Key, Local, Role, Sock, Table},
+};
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
-use rumpkern::{Cred, file::Ready};
+use rumpkern::{Cred, Passed, file::Ready};
 use rumpnet::{
     Address,
     socket::{
@@ -108,6 +111,7 @@ impl LocalSocket {
         let end = table.add(self.kind, theirs);
         let sock = table.get(end)?;
         (sock.name, sock.queue.limit) = (name, limit);
+        sock.waits_at = Some(listener);
         table.get(self.id)?.cred = ids(cred);
         table.join(self.id, end)?;
         if let Role::Listener { waiting, .. } = &mut table.get(listener)?.role {
@@ -115,6 +119,23 @@ impl LocalSocket {
         }
         table.wake(listener);
         table.wake(self.id);
+        Ok(())
+    }
+
+    /// Its number.
+    pub(crate) const fn id(&self) -> Id {
+        self.id
+    }
+
+    /// Sockets of another kernel have numbers of their own.
+    fn same_kernel(&self, files: &[Passed]) -> Result<()> {
+        let mut sockets = files.iter().filter_map(flight::socket);
+        let strange = sockets.any(|socket| {
+            flight::local(&socket).is_some_and(|other| !Arc::ptr_eq(&other.local, &self.local))
+        });
+        if strange {
+            return Err(Errno::EINVAL);
+        }
         Ok(())
     }
 
@@ -218,8 +239,9 @@ impl Endpoint for LocalSocket {
                 _ => return Err(Errno::EINVAL),
             };
             table.wake_senders(self.id);
-            let peer = table.get(end)?.peer_name.clone();
-            Ok((end, peer))
+            let end_sock = table.get(end)?;
+            end_sock.waits_at = None;
+            Ok((end, end_sock.peer_name.clone()))
         })?;
         let socket = Self::with(&self.local, self.kind, id);
         Ok((Box::new(socket), peer))
@@ -229,12 +251,12 @@ impl Endpoint for LocalSocket {
         if message.flags.contains(MsgFlags::OOB) {
             return Err(Errno::EOPNOTSUPP);
         }
-        if message
-            .control
-            .iter()
-            .any(|control| !matches!(control, Control::Cred { .. }))
-        {
-            return Err(Errno::EOPNOTSUPP);
+        for control in message.control {
+            match control {
+                Control::Cred { .. } => {}
+                Control::Files(files) => self.same_kernel(files)?,
+                _ => return Err(Errno::EOPNOTSUPP),
+            }
         }
         let len = message.len();
         self.local.with(|table| {
@@ -272,6 +294,8 @@ impl Endpoint for LocalSocket {
             if len == 0 && self.kind == Kind::Stream {
                 return Ok(0);
             }
+            table.flights.begin(message.control, to)?;
+            let other = table.get(to)?;
             let mut data = Vec::with_capacity(room);
             for buf in message.bufs {
                 let left = room.saturating_sub(data.len()).min(buf.len());
@@ -296,6 +320,9 @@ impl Endpoint for LocalSocket {
             }
             if let Some(received) = sock.queue.take(self.kind, bufs, flags) {
                 if !flags.contains(MsgFlags::PEEK) {
+                    for control in &received.control {
+                        table.flights.end(control, self.id);
+                    }
                     table.wake_senders(self.id);
                 }
                 return Ok(received);
@@ -429,6 +456,10 @@ impl Endpoint for LocalSocket {
     fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {
         let event = self.event()?;
         self.of(|sock| sock.event = Some(Watched::around(event, watcher)))
+    }
+
+    fn released(&self) {
+        self.local.with(|table| flight::released(table, self.id));
     }
 
     fn close(&self) -> Result<()> {

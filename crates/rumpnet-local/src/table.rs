@@ -1,13 +1,16 @@
 //! The sockets of a kernel, and who has which name.
 
-use crate::queue::Queue;
+use crate::{flight::Flights, queue::Queue};
 use alloc::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
     vec::Vec,
 };
 use rumpkern::{names::NodeId, poll::Pollers};
-use rumpnet::{Address, socket::Kind};
+use rumpnet::{
+    Address,
+    socket::{Control, Kind},
+};
 use rumpuser::{Errno, Event, Host, Result, sync::Mutex};
 
 /// Number of a socket. None is given twice.
@@ -44,12 +47,34 @@ impl Local {
         let result = body(&mut table);
         let events = core::mem::take(&mut table.wakes);
         let changed = core::mem::take(&mut table.changed);
+        let drops = !table.dropped.is_empty() && !table.dropping;
+        table.dropping |= drops;
         drop(table);
         events.iter().for_each(|event| event.notify());
         if changed {
             self.pollers.changed();
         }
+        if drops {
+            self.drop_messages();
+        }
         result
+    }
+}
+
+impl Local {
+    /// Closes the descriptors in messages that were dropped. A socket among them drops its own messages when it is closed, in here: those
+    /// wait for the next round and not on the stack.
+    fn drop_messages(&self) {
+        loop {
+            let mut table = self.table.lock();
+            let dropped = core::mem::take(&mut table.dropped);
+            table.dropping = !dropped.is_empty();
+            drop(table);
+            if dropped.is_empty() {
+                return;
+            }
+            drop(dropped);
+        }
     }
 }
 
@@ -59,6 +84,12 @@ pub(crate) struct Table {
     last: Id,
     sockets: BTreeMap<Id, Sock>,
     pub(crate) names: BTreeMap<Key, Id>,
+    /// Descriptors in messages.
+    pub(crate) flights: Flights,
+    /// What came with messages that were dropped, until the lock is free.
+    dropped: Vec<Control>,
+    /// Somebody is at work on these.
+    dropping: bool,
     wakes: Vec<Arc<dyn Event>>,
     changed: bool,
 }
@@ -96,6 +127,8 @@ pub(crate) struct Sock {
     pub(crate) event: Option<Arc<dyn Event>>,
     /// Those that wait for room in its queue.
     pub(crate) senders: Vec<Id>,
+    /// Who has not accepted this end of a connection yet.
+    pub(crate) waits_at: Option<Id>,
 }
 
 impl Table {
@@ -116,6 +149,7 @@ impl Table {
             peer_name: Address::Unspecified,
             event: None,
             senders: Vec::new(),
+            waits_at: None,
         };
         self.sockets.insert(self.last, sock);
         self.last
@@ -144,6 +178,22 @@ impl Table {
         }
     }
 
+    /// What came with messages that are gone: closed when the lock is free.
+    fn drop_control(&mut self, gone: impl Iterator<Item = Control>, holder: Id) {
+        for control in gone {
+            self.flights.end(&control, holder);
+            self.dropped.push(control);
+        }
+    }
+
+    /// Drops what waits at a socket.
+    pub(crate) fn drop_messages_of(&mut self, id: Id) {
+        if let Some(sock) = self.sockets.get_mut(&id) {
+            let gone = sock.queue.clear();
+            self.drop_control(gone, id);
+        }
+    }
+
     /// Makes two sockets each other's peer.
     pub(crate) fn join(&mut self, one: Id, two: Id) -> Result<()> {
         let (a, b) = (self.get(one)?, two);
@@ -160,9 +210,11 @@ impl Table {
 
     /// Takes a socket out, and tells its peer, and those that wait to be accepted.
     pub(crate) fn remove(&mut self, id: Id) {
-        let Some(sock) = self.sockets.remove(&id) else {
+        let Some(mut sock) = self.sockets.remove(&id) else {
             return;
         };
+        let unread = !sock.queue.is_empty();
+        self.drop_control(sock.queue.clear(), id);
         if let Some(key) = &sock.key
             && self.names.get(key) == Some(&id)
         {
@@ -179,7 +231,6 @@ impl Table {
                 }
             }
             Role::Connected(Some(peer)) => {
-                let unread = !sock.queue.is_empty();
                 let Some(other) = self.sockets.get_mut(&peer) else {
                     return;
                 };

@@ -275,8 +275,6 @@ fn who_sent_it_is_told_truly() {
         panic!("who it was");
     };
     assert_eq!(pid, user.getpid());
-    let files = Control::Files(vec![user.fd_file(two).unwrap()]);
-    assert_eq!(send(&user, &[files]), Err(Errno::EOPNOTSUPP));
     assert_eq!(
         user.getsockopt(one, &SockOpt::NoDelay(true)),
         Err(Errno::ENOPROTOOPT)

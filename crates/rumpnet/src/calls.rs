@@ -4,10 +4,13 @@ use crate::{
     Address, KernelNet as _,
     socket::{Control, Domain, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Socket},
 };
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 use core::time::Duration;
-use rumpkern::{Fd, OpenFile, OpenFlags, Proc};
+use rumpkern::{Fd, OpenFile, OpenFlags, Passed, Proc};
 use rumpuser::{Errno, Result};
+
+/// Descriptors that a message may carry (`SCM_MAX_FD`).
+pub const RIGHTS: usize = 253;
 
 /// System calls on sockets, for `Proc`. None raises a signal.
 pub trait SocketCalls {
@@ -47,16 +50,31 @@ pub trait SocketCalls {
     /// # Errors
     /// `EAGAIN`, `EINVAL`, `EOPNOTSUPP`, `ECONNABORTED`, `EMFILE`.
     fn accept(&self, fd: Fd, flags: OpenFlags) -> Result<(Fd, Address)>;
-    /// Sends a message.
+    /// Sends a message. Descriptors go to who is at the other end of a local socket ([`Control::Rights`], at most [`RIGHTS`]).
     ///
     /// # Errors
+    /// `EBADF`, `EINVAL` (too many descriptors at once), `ETOOMANYREFS` (too many are on their way), `EPERM` (the sender is somebody else);
     /// `EAGAIN`, `EPIPE`, `EMSGSIZE`, `ENOTCONN`, `EDESTADDRREQ`, `ECONNRESET`, ...
     fn sendmsg(&self, fd: Fd, message: &Outgoing<'_>) -> Result<usize>;
-    /// Receives a message.
+    /// Receives a message, and whatever descriptors come with it: close them, or call [`recvmsg_rights`](Self::recvmsg_rights).
     ///
     /// # Errors
     /// `EAGAIN`, `ENOTCONN`, `ECONNRESET`, ...
-    fn recvmsg(&self, fd: Fd, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received>;
+    fn recvmsg(&self, fd: Fd, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
+        self.recvmsg_rights(fd, bufs, flags, usize::MAX)
+    }
+    /// Receives a message with at most `most` descriptors. Those that are too many, or that the process has no room for, are closed, and
+    /// [`MsgFlags::CTRUNC`] tells of it.
+    ///
+    /// # Errors
+    /// As [`recvmsg`](Self::recvmsg).
+    fn recvmsg_rights(
+        &self,
+        fd: Fd,
+        bufs: &mut [&mut [u8]],
+        flags: MsgFlags,
+        most: usize,
+    ) -> Result<Received>;
     /// Sends bytes, to an address if given.
     ///
     /// # Errors
@@ -72,7 +90,7 @@ pub trait SocketCalls {
             },
         )
     }
-    /// Receives bytes, and says from whom.
+    /// Receives bytes, and says from whom. Descriptors that came with them are closed.
     ///
     /// # Errors
     /// As [`recvmsg`](Self::recvmsg).
@@ -82,7 +100,7 @@ pub trait SocketCalls {
         buf: &mut [u8],
         flags: MsgFlags,
     ) -> Result<(usize, Option<Address>)> {
-        let received = self.recvmsg(fd, &mut [buf], flags)?;
+        let received = self.recvmsg_rights(fd, &mut [buf], flags, 0)?;
         Ok((received.len, received.from))
     }
     /// Ends a direction.
@@ -181,18 +199,44 @@ fn find(proc: &Proc, socket: &Socket, address: &Address) -> Result<Option<Addres
     Ok(Some(Address::Node { path, node }))
 }
 
-/// Only the superuser says that somebody else sends.
-fn honest(proc: &Proc, control: &Control) -> Result<()> {
-    let Control::Cred { pid, uid, gid } = control else {
-        return Ok(());
-    };
-    let cred = proc.cred();
-    let truth = *pid == proc.getpid() && *uid == cred.uid && cred.in_group(*gid);
-    if truth || cred.is_root() {
-        Ok(())
-    } else {
-        Err(Errno::EPERM)
+/// What goes with a message, as the endpoint gets it.
+fn departing(proc: &Proc, control: &Control) -> Result<Control> {
+    match control {
+        Control::Rights(fds) => {
+            let passed: Result<Vec<_>> = fds.iter().map(|fd| proc.fd_pass(*fd)).collect();
+            Ok(Control::Files(passed?))
+        }
+        Control::Cred { pid, uid, gid } => {
+            let cred = proc.cred();
+            let truth = *pid == proc.getpid() && *uid == cred.uid && cred.in_group(*gid);
+            // Only the superuser says that somebody else sends.
+            if truth || cred.is_root() {
+                Ok(control.clone())
+            } else {
+                Err(Errno::EPERM)
+            }
+        }
+        other => Ok(other.clone()),
     }
+}
+
+/// Gives descriptors that came with a message to the process; whether it got all.
+fn arrive(
+    proc: &Proc,
+    files: Vec<Passed>,
+    most: usize,
+    close_on_exec: bool,
+) -> (Option<Control>, bool) {
+    let (count, mut fds) = (files.len(), Vec::new());
+    for passed in files.into_iter().take(most) {
+        let Ok(place) = proc.fd_reserve() else {
+            break;
+        };
+        fds.extend(place.receive(passed, close_on_exec));
+    }
+    let all = fds.len() == count;
+    let rights = Some(fds).filter(|fds| !fds.is_empty());
+    (rights.map(Control::Rights), all)
 }
 
 impl SocketCalls for Proc {
@@ -266,22 +310,63 @@ impl SocketCalls for Proc {
     fn sendmsg(&self, fd: Fd, message: &Outgoing<'_>) -> Result<usize> {
         self.enter(|| {
             let (open, socket) = self.fd_socket(fd)?;
-            for control in message.control {
-                honest(self, control)?;
+            let rights = message.control.iter().map(|control| match control {
+                Control::Rights(fds) => fds.len(),
+                _ => 0,
+            });
+            if rights.sum::<usize>() > RIGHTS {
+                return Err(Errno::EINVAL);
             }
+            let control: Result<Vec<_>> = message
+                .control
+                .iter()
+                .map(|control| departing(self, control))
+                .collect();
+            let control = control?;
             let found = match message.to {
                 Some(to) => find(self, &socket, to)?,
                 None => None,
             };
             let to = found.as_ref().or(message.to);
-            socket.send(&Outgoing { to, ..*message }, !waits(&open))
+            let message = Outgoing {
+                to,
+                control: &control,
+                ..*message
+            };
+            socket.send(&message, !waits(&open))
         })
     }
 
-    fn recvmsg(&self, fd: Fd, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
+    fn recvmsg_rights(
+        &self,
+        fd: Fd,
+        bufs: &mut [&mut [u8]],
+        flags: MsgFlags,
+        most: usize,
+    ) -> Result<Received> {
         self.enter(|| {
             let (open, socket) = self.fd_socket(fd)?;
-            socket.receive(bufs, flags, !waits(&open))
+            let mut received = socket.receive(bufs, flags, !waits(&open))?;
+            if received.control.is_empty() {
+                return Ok(received);
+            }
+            let close_on_exec = flags.contains(MsgFlags::CMSG_CLOEXEC);
+            let mut room = most;
+            for control in core::mem::take(&mut received.control) {
+                let Control::Files(files) = control else {
+                    received.control.push(control);
+                    continue;
+                };
+                let (rights, all) = arrive(self, files, room, close_on_exec);
+                if let Some(Control::Rights(fds)) = &rights {
+                    room = room.saturating_sub(fds.len());
+                }
+                received.control.extend(rights);
+                if !all {
+                    received.flags.insert(MsgFlags::CTRUNC);
+                }
+            }
+            Ok(received)
         })
     }
 

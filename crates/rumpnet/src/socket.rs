@@ -8,7 +8,8 @@ use core::{
     time::Duration,
 };
 use rumpkern::{
-    Cred, File, FileType, Position, Stat, file::Ready, poll::Pollers, types::DeviceNumber,
+    Cred, Fd, File, FileType, Passed, Position, Stat, file::Ready, poll::Pollers,
+    types::DeviceNumber,
 };
 use rumpuser::{Errno, Event, Host, Instant, Result, Timespec};
 
@@ -85,14 +86,18 @@ bitflags::bitflags! {
         const NOSIGNAL = 0x4000;
         /// More is coming.
         const MORE = 0x8000;
+        /// Descriptors that are received are closed on exec.
+        const CMSG_CLOEXEC = 0x4000_0000;
     }
 }
 
 /// What is sent besides bytes.
 #[derive(Clone)]
 pub enum Control {
-    /// Open files (local sockets).
-    Files(Vec<Arc<rumpkern::OpenFile>>),
+    /// Descriptors (local sockets): the sender's, and what they are in the receiver.
+    Rights(Vec<Fd>),
+    /// The same on their way: what an endpoint gets and gives.
+    Files(Vec<Passed>),
     /// Who sent it (local sockets).
     Cred {
         /// Process.
@@ -232,7 +237,7 @@ pub trait Family: Send + Sync {
 
 /// The protocol's side of a socket. No call waits: what cannot be done at once is `EAGAIN` (a connection under way:
 /// `EINPROGRESS`), and [`Socket`] waits for readiness.
-pub trait Endpoint: Send + Sync {
+pub trait Endpoint: Any + Send + Sync {
     /// What it carries.
     fn kind(&self) -> Kind;
 
@@ -325,6 +330,9 @@ pub trait Endpoint: Send + Sync {
     fn watch(&self, _watcher: Arc<dyn Watcher>) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }
+
+    /// A descriptor of it was closed; others may be in messages.
+    fn released(&self) {}
 
     /// The last descriptor is closed. `linger`: how long what is not sent may take; zero aborts.
     ///
@@ -611,6 +619,10 @@ impl File for Socket {
 
     fn poll(&self) -> Ready {
         self.endpoint.poll()
+    }
+
+    fn closing(&self, _pid: u32) {
+        self.endpoint.released();
     }
 
     fn close(&self) -> Result<()> {
