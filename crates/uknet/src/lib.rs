@@ -54,6 +54,7 @@
 
 #[cfg(feature = "inet")]
 mod builder;
+mod macros;
 mod net;
 mod resolve;
 mod socket;

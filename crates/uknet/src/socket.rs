@@ -173,6 +173,17 @@ impl Socket {
         }
     }
 
+    pub(crate) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.set(&SockOpt::Ttl(narrow(ttl)?))
+    }
+
+    pub(crate) fn ttl(&self) -> io::Result<u32> {
+        match self.get(&SockOpt::Ttl(0))? {
+            SockOpt::Ttl(ttl) => Ok(ttl.into()),
+            _ => Err(error(Errno::ENOPROTOOPT)),
+        }
+    }
+
     pub(crate) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
         self.call(|proc, fd| {
             let mut flags = proc.status_flags(fd)?;
@@ -237,27 +248,8 @@ impl Socket {
     }
 }
 
-/// The two methods of a number's or a flag's option.
-macro_rules! options {
-    ($($(#[$set_doc:meta])* $set:ident, $(#[$get_doc:meta])* $get:ident: $type:ty = $option:ident;)*) => {$(
-        $(#[$set_doc])*
-        ///
-        /// # Errors
-        /// `ENOPROTOOPT` where the stack has no such option.
-        pub fn $set(&self, value: $type) -> io::Result<()> {
-            self.socket.set(&rumpnet::socket::SockOpt::$option(value))
-        }
-
-        $(#[$get_doc])*
-        ///
-        /// # Errors
-        /// `ENOPROTOOPT` where the stack has no such option.
-        pub fn $get(&self) -> io::Result<$type> {
-            match self.socket.get(&rumpnet::socket::SockOpt::$option(Default::default()))? {
-                rumpnet::socket::SockOpt::$option(value) => Ok(value),
-                _ => Err(crate::net::error(rumpuser::Errno::ENOPROTOOPT)),
-            }
-        }
-    )*};
+/// A time to live as std has it.
+pub(crate) fn narrow(ttl: u32) -> io::Result<u8> {
+    let bad = || io::Error::new(io::ErrorKind::InvalidInput, "the time to live is above 255");
+    u8::try_from(ttl).map_err(|_| bad())
 }
-pub(crate) use options;

@@ -2,8 +2,9 @@
 
 use crate::{
     Net, ToSocketAddrs,
+    macros::{common, options, with_peer},
     resolve::each,
-    socket::{Socket, options},
+    socket::Socket,
 };
 use rumpkern::OpenFlags;
 use rumpnet::{
@@ -27,6 +28,9 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
+    common!();
+    with_peer!();
+
     /// Connects to the first of the addresses that takes the connection.
     ///
     /// # Errors
@@ -60,106 +64,12 @@ impl TcpStream {
         Ok(Self { socket })
     }
 
-    /// Its descriptor, for system calls that have no word here.
-    #[must_use]
-    pub fn fd(&self) -> rumpkern::Fd {
-        self.socket.fd()
-    }
-
-    /// The stack that it is on.
-    #[must_use]
-    pub fn net(&self) -> &Net {
-        self.socket.net()
-    }
-
-    /// The peer's address.
-    ///
-    /// # Errors
-    /// `NotConnected`.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.peer_addr()
-    }
-
-    /// Its own address.
-    ///
-    /// # Errors
-    /// As the stack says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
     /// Ends a direction.
     ///
     /// # Errors
     /// `NotConnected`.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.shutdown(how)
-    }
-
-    /// Another handle of the same connection.
-    ///
-    /// # Errors
-    /// None; it is as std has it.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            socket: self.socket.clone(),
-        })
-    }
-
-    /// Sets how long a read waits; `WouldBlock` after that.
-    ///
-    /// # Errors
-    /// `InvalidInput` for a time of zero.
-    pub fn set_read_timeout(&self, time: Option<Duration>) -> io::Result<()> {
-        self.socket.set_read_timeout(time)
-    }
-
-    /// Sets how long a write waits; `WouldBlock` after that.
-    ///
-    /// # Errors
-    /// `InvalidInput` for a time of zero.
-    pub fn set_write_timeout(&self, time: Option<Duration>) -> io::Result<()> {
-        self.socket.set_write_timeout(time)
-    }
-
-    /// How long a read waits.
-    ///
-    /// # Errors
-    /// None; it is as std has it.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.timeouts().0)
-    }
-
-    /// How long a write waits.
-    ///
-    /// # Errors
-    /// None; it is as std has it.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.timeouts().1)
-    }
-
-    /// Reads without taking it away.
-    ///
-    /// # Errors
-    /// As reading.
-    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.receive(buf, MsgFlags::PEEK)
-    }
-
-    /// Whether calls that would wait give `WouldBlock` instead.
-    ///
-    /// # Errors
-    /// As the stack says.
-    pub fn set_nonblocking(&self, on: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(on)
-    }
-
-    /// The pending error, which is taken away.
-    ///
-    /// # Errors
-    /// As the stack says.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
     }
 
     /// Sets how long closing tries to send what is not sent; zero resets the connection. In std this is not stable yet.
@@ -176,31 +86,6 @@ impl TcpStream {
         /// Whether small segments go out at once.
         nodelay: bool = NoDelay;
     }
-
-    /// Sets the time to live (hop limit) of what is sent.
-    ///
-    /// # Errors
-    /// `InvalidInput` above 255.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.socket.set(&SockOpt::Ttl(narrow(ttl)?))
-    }
-
-    /// The time to live (hop limit) of what is sent.
-    ///
-    /// # Errors
-    /// As the stack says.
-    pub fn ttl(&self) -> io::Result<u32> {
-        match self.socket.get(&SockOpt::Ttl(0))? {
-            SockOpt::Ttl(ttl) => Ok(ttl.into()),
-            _ => Err(crate::net::error(rumpuser::Errno::ENOPROTOOPT)),
-        }
-    }
-}
-
-/// A time to live as std has it.
-pub(crate) fn narrow(ttl: u32) -> io::Result<u8> {
-    let bad = || io::Error::new(io::ErrorKind::InvalidInput, "the time to live is above 255");
-    u8::try_from(ttl).map_err(|_| bad())
 }
 
 impl Read for &TcpStream {
@@ -269,6 +154,8 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
+    common!();
+
     /// Listens at the first of the addresses that is free. As std, it takes a port over from connections that have ended.
     ///
     /// # Errors
@@ -280,30 +167,6 @@ impl TcpListener {
             socket.bind(address)?;
             socket.call(|proc, fd| proc.listen(fd, BACKLOG))?;
             Ok(Self { socket })
-        })
-    }
-
-    /// The stack that it is on.
-    #[must_use]
-    pub fn net(&self) -> &Net {
-        self.socket.net()
-    }
-
-    /// Its address.
-    ///
-    /// # Errors
-    /// As the stack says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    /// Another handle of the same socket.
-    ///
-    /// # Errors
-    /// None; it is as std has it.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            socket: self.socket.clone(),
         })
     }
 
@@ -320,30 +183,6 @@ impl TcpListener {
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self }
-    }
-
-    /// Whether calls that would wait give `WouldBlock` instead.
-    ///
-    /// # Errors
-    /// As the stack says.
-    pub fn set_nonblocking(&self, on: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(on)
-    }
-
-    /// The pending error, which is taken away.
-    ///
-    /// # Errors
-    /// As the stack says.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Sets the time to live (hop limit) of what is sent.
-    ///
-    /// # Errors
-    /// `InvalidInput` above 255.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.socket.set(&SockOpt::Ttl(narrow(ttl)?))
     }
 }
 

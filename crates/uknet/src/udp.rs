@@ -2,9 +2,9 @@
 
 use crate::{
     Net, ToSocketAddrs,
+    macros::{common, options, with_peer},
     resolve::each,
-    socket::{Socket, options},
-    tcp::narrow,
+    socket::{Socket, narrow},
 };
 use rumpnet::socket::{Kind, MsgFlags, SockOpt};
 use std::{
@@ -19,6 +19,9 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
+    common!();
+    with_peer!();
+
     /// A socket at the first of the addresses that is free.
     ///
     /// # Errors
@@ -29,12 +32,6 @@ impl UdpSocket {
             socket.bind(address)?;
             Ok(Self { socket })
         })
-    }
-
-    /// The stack that it is on.
-    #[must_use]
-    pub fn net(&self) -> &Net {
-        self.socket.net()
     }
 
     /// Receives a datagram; what does not fit is lost.
@@ -88,88 +85,6 @@ impl UdpSocket {
         self.socket.receive(buf, MsgFlags::empty())
     }
 
-    /// The same, and leaves it there.
-    ///
-    /// # Errors
-    /// As [`recv_from`](Self::recv_from).
-    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.receive(buf, MsgFlags::PEEK)
-    }
-
-    /// The peer's address.
-    ///
-    /// # Errors
-    /// `NotConnected`.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.peer_addr()
-    }
-
-    /// Its own address.
-    ///
-    /// # Errors
-    /// As the stack says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    /// Another handle of the same socket.
-    ///
-    /// # Errors
-    /// None; it is as std has it.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            socket: self.socket.clone(),
-        })
-    }
-
-    /// Sets how long receiving waits; `WouldBlock` after that.
-    ///
-    /// # Errors
-    /// `InvalidInput` for a time of zero.
-    pub fn set_read_timeout(&self, time: Option<Duration>) -> io::Result<()> {
-        self.socket.set_read_timeout(time)
-    }
-
-    /// Sets how long sending waits; `WouldBlock` after that.
-    ///
-    /// # Errors
-    /// `InvalidInput` for a time of zero.
-    pub fn set_write_timeout(&self, time: Option<Duration>) -> io::Result<()> {
-        self.socket.set_write_timeout(time)
-    }
-
-    /// How long receiving waits.
-    ///
-    /// # Errors
-    /// None; it is as std has it.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.timeouts().0)
-    }
-
-    /// How long sending waits.
-    ///
-    /// # Errors
-    /// None; it is as std has it.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.timeouts().1)
-    }
-
-    /// Whether calls that would wait give `WouldBlock` instead.
-    ///
-    /// # Errors
-    /// As the stack says.
-    pub fn set_nonblocking(&self, on: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(on)
-    }
-
-    /// The pending error, which is taken away.
-    ///
-    /// # Errors
-    /// As the stack says.
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
     options! {
         /// Whether it may send to all hosts of a network.
         set_broadcast,
@@ -179,25 +94,6 @@ impl UdpSocket {
         set_multicast_loop_v4,
         /// Whether groups that this host is in hear what it sends to them.
         multicast_loop_v4: bool = MulticastLoop;
-    }
-
-    /// Sets the time to live (hop limit) of what is sent.
-    ///
-    /// # Errors
-    /// `InvalidInput` above 255.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        self.socket.set(&SockOpt::Ttl(narrow(ttl)?))
-    }
-
-    /// The time to live (hop limit) of what is sent.
-    ///
-    /// # Errors
-    /// As the stack says.
-    pub fn ttl(&self) -> io::Result<u32> {
-        match self.socket.get(&SockOpt::Ttl(0))? {
-            SockOpt::Ttl(ttl) => Ok(ttl.into()),
-            _ => Err(crate::net::error(rumpuser::Errno::ENOPROTOOPT)),
-        }
     }
 
     /// Sets the time to live of what is sent to groups.
