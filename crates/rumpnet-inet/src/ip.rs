@@ -216,6 +216,10 @@ impl Stack {
             protocol::TCP => self.tcp_input(arrival, packet),
             protocol::UDP => self.udp_input(arrival, packet),
             protocol::ICMP => self.icmp_input(arrival, packet),
+            protocol::IGMP => {
+                self.igmp_input(arrival, &packet);
+                self.raw_input(arrival, &packet);
+            }
             _ => {
                 if !self.raw_input(arrival, &packet) {
                     bump(&mut self.counters.ip_no_protocol);
@@ -246,8 +250,7 @@ impl Stack {
         }
         if destination.is_multicast() {
             let joined = self.attached(interface).is_some_and(|here| {
-                destination == Ipv4Addr::new(224, 0, 0, 1)
-                    || here.groups.iter().any(|(group, _)| *group == destination)
+                destination == Ipv4Addr::new(224, 0, 0, 1) || here.listens(destination.into())
             });
             return if joined {
                 Owner::This(Cast::Multicast)

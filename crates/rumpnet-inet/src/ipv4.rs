@@ -135,7 +135,16 @@ impl Header {
 
     /// Puts it, without options, in front of a packet; `None` when the packet is too large or has no room.
     pub fn write(&self, packet: &mut Packet) -> Option<()> {
-        let total = u16::try_from(packet.len().checked_add(HEADER)?).ok()?;
+        self.write_with(&[], packet)
+    }
+
+    /// The same with options: a multiple of 4 bytes, at most 40.
+    pub fn write_with(&self, options: &[u8], packet: &mut Packet) -> Option<()> {
+        let len = options.len().checked_add(HEADER)?;
+        let words = u8::try_from(len / 4)
+            .ok()
+            .filter(|words| *words <= 15 && len % 4 == 0)?;
+        let total = u16::try_from(packet.len().checked_add(len)?).ok()?;
         let mut fragment = self.offset / 8;
         if self.dont_fragment {
             fragment |= DONT_FRAGMENT;
@@ -144,7 +153,7 @@ impl Header {
             fragment |= MORE_FRAGMENTS;
         }
         let mut raw = RawHeader {
-            version_length: 0x45,
+            version_length: 0x40 | words,
             tos: self.tos,
             total: total.into(),
             id: self.id.into(),
@@ -155,8 +164,13 @@ impl Header {
             source: self.source.octets(),
             destination: self.destination.octets(),
         };
-        raw.checksum = internet_checksum::checksum(raw.as_bytes());
-        packet.prepend(HEADER)?.copy_from_slice(raw.as_bytes());
+        let mut sum = internet_checksum::Checksum::new();
+        sum.add_bytes(raw.as_bytes());
+        sum.add_bytes(options);
+        raw.checksum = sum.checksum();
+        let (fixed, rest) = packet.prepend(len)?.split_at_mut_checked(HEADER)?;
+        fixed.copy_from_slice(raw.as_bytes());
+        rest.copy_from_slice(options);
         Some(())
     }
 

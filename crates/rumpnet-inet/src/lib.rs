@@ -7,6 +7,7 @@
 //! | [`ipv4`], [`ip`], [`reassembly`] | headers of IPv4; input, output, forwarding; fragments |
 //! | [`network`] | the contract of IPv6, which is another crate |
 //! | `arp`, [`icmp`] | link addresses; errors and echo |
+//! | [`igmp`], `groups` | routers are told of groups; the groups of a socket |
 //! | `udp`, `raw`, `datagram` | the sockets of UDP and of raw packets; what they share |
 //! | `tcp_table`, `tcp_socket` | the connections of TCP; its sockets |
 //! | [`tcp`] | the engine of TCP, pure |
@@ -25,7 +26,9 @@ extern crate alloc;
 mod arp;
 pub mod config;
 mod datagram;
+mod groups;
 pub mod icmp;
+pub mod igmp;
 pub mod ip;
 pub mod ipv4;
 pub mod network;

@@ -10,7 +10,7 @@ use crate::{
 };
 use alloc::boxed::Box;
 use core::{any::Any, net::Ipv6Addr};
-use rumpnet::{Cidr, MacAddr, Packet};
+use rumpnet::{Cidr, MacAddr, Packet, membership::Filter};
 use rumpuser::{Errno, Instant, Result};
 
 /// The network layer of IPv6. All calls are made with the stack locked.
@@ -65,8 +65,8 @@ pub trait Network: Send + Sync + 'static {
     /// An address was taken away.
     fn removed_address(&self, stack: &mut Stack, interface: u32, address: Ipv6Addr);
 
-    /// The first socket has joined a group, or the last one has left it.
-    fn membership(&self, stack: &mut Stack, interface: u32, group: Ipv6Addr, joined: bool);
+    /// The sources of a group that sockets want are others now.
+    fn membership(&self, stack: &mut Stack, interface: u32, group: Ipv6Addr, filter: Filter);
 
     /// Does what is due by time.
     fn clock(&self, stack: &mut Stack);

@@ -2,6 +2,7 @@
 
 use crate::{
     datagram::{Datagram, Queue, Telling, copy_in, copy_out},
+    groups::{self, Groups},
     ip::{Arrival, DEFAULT_TTL, Sending, scope},
     ipv4,
     port::Speaks,
@@ -12,7 +13,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use rumpkern::{Cred, file::Ready};
 use rumpnet::{
     Address, Packet,
-    packet::Checksum,
+    packet::{Cast, Checksum},
     socket::{
         Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Watched, Watcher,
     },
@@ -43,6 +44,7 @@ struct Rawcb {
     ttl: Option<u8>,
     tos: u8,
     telling: Telling,
+    groups: Groups,
 }
 
 impl Raw {
@@ -61,6 +63,8 @@ impl Stack {
                 && !socket.closed_read
                 && socket.local.is_none_or(|local| local == destination)
                 && socket.peer.is_none_or(|peer| peer.ip() == source)
+                && (arrival.cast != Cast::Multicast
+                    || socket.groups.wants(arrival.interface, destination, source))
         };
         let mut events = Vec::new();
         let mut any = false;
@@ -231,6 +235,14 @@ impl Endpoint for RawSocket {
     }
 
     fn set_option(&self, option: &SockOpt) -> Result<()> {
+        if groups::subject(option).is_some() {
+            return self.inet.with(|stack| {
+                let mut groups = core::mem::take(&mut stack.raw.get(self.id)?.groups);
+                let result = stack.change_groups(&mut groups, option);
+                stack.raw.get(self.id)?.groups = groups;
+                result
+            });
+        }
         self.of(|socket| {
             match option {
                 SockOpt::HeaderIncluded(_) if socket.speaks != Speaks::V4 => {
@@ -258,6 +270,9 @@ impl Endpoint for RawSocket {
                 SockOpt::ReceiveBuffer(_) => SockOpt::ReceiveBuffer(socket.queue.limit),
                 SockOpt::Kind(_) => SockOpt::Kind(Kind::Raw),
                 SockOpt::Error(_) => SockOpt::Error(None),
+                SockOpt::SourceFilter(group, interface, _) => {
+                    socket.groups.filter(*group, *interface)?
+                }
                 _ => return Err(Errno::ENOPROTOOPT),
             })
         })?
@@ -296,8 +311,11 @@ impl Endpoint for RawSocket {
 
 impl Drop for RawSocket {
     fn drop(&mut self) {
-        self.inet
-            .with(|stack| stack.raw.sockets.try_remove(self.id));
+        self.inet.with(|stack| {
+            if let Some(socket) = stack.raw.sockets.try_remove(self.id) {
+                stack.leave_groups(socket.groups);
+            }
+        });
     }
 }
 
@@ -319,6 +337,7 @@ pub(crate) fn socket(inet: &Arc<Inet>, domain: Domain, protocol: u8) -> Box<dyn 
         ttl: None,
         tos: 0,
         telling: Telling::default(),
+        groups: Groups::default(),
     };
     let id = inet.with(|stack| stack.raw.sockets.insert(socket));
     Box::new(RawSocket {

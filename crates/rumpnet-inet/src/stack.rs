@@ -5,8 +5,13 @@
 //! go. The thread that sends a frame over a cable in the process so carries it through the other kernel's stack, and its answer
 //! back, without a switch of threads.
 
-use crate::{icmp, ip, network::Network, raw::Raw, tcp_table::Tcp, udp::Udp};
-use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
+use crate::{icmp, igmp, ip, network::Network, raw::Raw, tcp_table::Tcp, udp::Udp};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
 use core::{
     any::Any,
     mem,
@@ -18,12 +23,13 @@ use rumpnet::{
     Cidr, Ifnet, MacAddr, Net, Packet,
     ethernet::{self, EtherType},
     interface::{Batch, Link, Upper},
+    membership::Filter,
     neighbor::{self, Resolution},
     packet::Cast,
     route::{self, Origin, Route},
 };
 use rumpuser::{
-    Errno, Event, Host, Instant, Result, Task,
+    Errno, Event, Host, Instant, Result, Rng, Task,
     sync::{Mutex, MutexGuard},
 };
 
@@ -136,6 +142,9 @@ pub struct Counters {
     pub icmp_sent: u64,
     pub icmp_malformed: u64,
     pub icmp_limited: u64,
+    pub igmp_received: u64,
+    pub igmp_sent: u64,
+    pub igmp_malformed: u64,
     pub udp_received: u64,
     pub udp_sent: u64,
     pub udp_malformed: u64,
@@ -158,13 +167,19 @@ pub struct Attached {
     pub ifnet: Arc<Ifnet>,
     /// Its addresses.
     pub addresses: Vec<Cidr>,
-    /// Groups that sockets have joined, with how often.
-    pub groups: Vec<(IpAddr, usize)>,
+    /// Groups that are joined, with what each who joined wants.
+    pub groups: BTreeMap<IpAddr, Vec<Filter>>,
     /// Frames wait in its queue.
     dirty: bool,
 }
 
 impl Attached {
+    /// Whether somebody listens to a group.
+    #[must_use]
+    pub fn listens(&self, group: IpAddr) -> bool {
+        self.groups.contains_key(&group)
+    }
+
     /// Whether it has this address.
     pub(crate) fn has_v4(&self, address: Ipv4Addr) -> bool {
         self.addresses
@@ -220,6 +235,7 @@ pub struct Stack {
     pub(crate) state: Option<Box<dyn Any + Send>>,
     pub(crate) ip: ip::State,
     pub(crate) icmp: icmp::Limit,
+    pub(crate) igmp: igmp::State,
     pub(crate) raw: Raw,
     pub(crate) udp: Udp,
     pub(crate) tcp: Tcp,
@@ -250,6 +266,7 @@ impl Stack {
             neighbors: neighbor::Cache::default(),
             ip: ip::State::new(host),
             icmp: icmp::Limit::default(),
+            igmp: igmp::State::new(Rng::new(Inet::random_u64(host))),
             raw: Raw::default(),
             udp: Udp::new(host),
             tcp: Tcp::new(host),
@@ -278,7 +295,7 @@ impl Stack {
             self.interfaces.push(Attached {
                 ifnet: ifnet.clone(),
                 addresses: Vec::new(),
-                groups: Vec::new(),
+                groups: BTreeMap::new(),
                 dirty: false,
             });
             self.interfaces.len().wrapping_sub(1)
@@ -365,31 +382,47 @@ impl Stack {
         self.wakes.push(self.addresses_changed.clone());
     }
 
-    /// Joins a group on an interface once more, or leaves it once.
+    /// Joins a group on an interface once more, or leaves it once, for all sources.
     ///
     /// # Errors
     /// `ENODEV`; `EADDRNOTAVAIL`: it was not joined.
     pub fn group(&mut self, interface: u32, group: IpAddr, join: bool) -> Result<()> {
+        let all = Filter::all();
+        if join {
+            self.membership(interface, group, None, Some(all))
+        } else {
+            self.membership(interface, group, Some(&all), None)
+        }
+    }
+
+    /// Somebody wants other sources of a group than `before`; `None` is not being a member.
+    ///
+    /// # Errors
+    /// `ENODEV`; `EADDRNOTAVAIL`: nobody was a member with that.
+    pub(crate) fn membership(
+        &mut self,
+        interface: u32,
+        group: IpAddr,
+        before: Option<&Filter>,
+        after: Option<Filter>,
+    ) -> Result<()> {
         let mut all = self.interfaces.iter_mut();
         let here = all.find(|here| here.ifnet.index() == interface);
         let here = here.ok_or(Errno::ENODEV)?;
-        let at = here.groups.iter().position(|(other, _)| *other == group);
-        let mut changed = false;
-        match (at.and_then(|at| here.groups.get_mut(at)), join) {
-            (Some((_, count)), true) => *count = count.saturating_add(1),
-            (None, true) => {
-                here.groups.push((group, 1));
-                changed = true;
-            }
-            (Some((_, count)), false) => {
-                *count = count.saturating_sub(1);
-                changed = *count == 0;
-                here.groups.retain(|(_, count)| *count > 0);
-            }
-            (None, false) => return Err(Errno::EADDRNOTAVAIL),
+        let filters = here.groups.entry(group).or_default();
+        if let Some(before) = before {
+            let at = filters.iter().position(|filter| filter == before);
+            filters.swap_remove(at.ok_or(Errno::EADDRNOTAVAIL)?);
         }
-        if let (true, IpAddr::V6(group), Some(network)) = (changed, group, self.network) {
-            network.membership(self, interface, group, join);
+        filters.extend(after);
+        let merged = Filter::merge(filters.iter());
+        if filters.is_empty() {
+            here.groups.remove(&group);
+        }
+        match (group, self.network) {
+            (IpAddr::V4(group), _) => self.igmp_changed(interface, group, merged),
+            (IpAddr::V6(group), Some(six)) => six.membership(self, interface, group, merged),
+            (IpAddr::V6(_), None) => {}
         }
         Ok(())
     }
@@ -431,8 +464,16 @@ impl Stack {
     }
 
     /// Sends an IP packet along a path: finds the link's address first.
-    pub fn path_output(&mut self, path: &Path, packet: Packet) {
+    pub fn path_output(&mut self, path: &Path, mut packet: Packet) {
         if path.local {
+            if path.next_hop.is_multicast() {
+                // It is as if it had come by the interface that it leaves by.
+                packet.meta.interface = path.interface;
+                packet.meta.cast = Cast::Multicast;
+                self.local.push_back(packet);
+                return;
+            }
+            packet.meta.interface = 0;
             let lo = |here: &Attached| here.ifnet.link() == Link::Loopback && here.ifnet.is_up();
             match self.interfaces.iter().find(|here| lo(here)) {
                 Some(lo) => {
@@ -547,6 +588,7 @@ impl Stack {
             }
         }
         self.ip_expire();
+        self.igmp_clock();
         if let Some(network) = self.network {
             network.clock(self);
         }
@@ -557,6 +599,7 @@ impl Stack {
         let all = [
             self.neighbors.deadline(),
             self.ip.deadline(),
+            self.igmp.deadline(),
             self.tcp.deadline(),
             self.network.and_then(|network| network.deadline(self)),
         ];
@@ -663,7 +706,7 @@ impl Inet {
                 stack.spare = frames;
             }
             while let Some(packet) = stack.local.pop_front() {
-                stack.ip_input(0, packet);
+                stack.ip_input(packet.meta.interface, packet);
             }
             stack.tcp_output();
             if !self.inbox.seems_any() && stack.local.is_empty() {

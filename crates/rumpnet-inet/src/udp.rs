@@ -3,6 +3,7 @@
 use crate::{
     checksum,
     datagram::{Datagram, Queue, Telling, copy_in, copy_out},
+    groups::{self, Groups},
     icmp::{Complaint, Unreachable},
     ip::{Arrival, DEFAULT_TTL, Sending, bump, scope, scoped},
     ipv4::protocol,
@@ -53,6 +54,7 @@ struct Udpcb {
     closed_read: bool,
     closed_write: bool,
     options: Options,
+    groups: Groups,
     /// The way to the peer, while routes and addresses stay as they are.
     path: Option<(u64, SocketAddr, Path)>,
 }
@@ -208,6 +210,14 @@ impl Stack {
         let to = SocketAddr::new(destination, u16::from_be_bytes([d0, d1]));
         if arrival.cast != Cast::Unicast {
             for id in self.udp.find(from, to, true) {
+                let group = arrival.cast == Cast::Multicast;
+                let wants = |socket: &Udpcb| {
+                    let groups = &socket.groups;
+                    groups.wants(arrival.interface, destination, source)
+                };
+                if group && !self.udp.sockets.get(id).is_some_and(wants) {
+                    continue;
+                }
                 let mut copy = packet.clone();
                 copy.strip(LEN);
                 self.udp_queue(id, arrival, from, copy);
@@ -374,7 +384,7 @@ impl Stack {
     fn loop_back(&mut self, path: &Path, how: &Sending, to: IpAddr, packet: Packet) {
         let member = self
             .attached(path.interface)
-            .is_some_and(|here| here.groups.iter().any(|(group, _)| *group == to));
+            .is_some_and(|here| here.listens(to));
         if member {
             let local = Path {
                 local: true,
@@ -385,15 +395,11 @@ impl Stack {
         }
     }
 
-    fn membership(&mut self, group: IpAddr, interface: u32, join: bool) -> Result<()> {
-        if !group.is_multicast() {
-            return Err(Errno::EINVAL);
-        }
-        let interface = match interface {
-            0 => self.path(group, None, None)?.interface,
-            interface => interface,
-        };
-        self.group(interface, group, join)
+    fn udp_groups(&mut self, id: usize, option: &SockOpt) -> Result<()> {
+        let mut groups = core::mem::take(&mut self.udp.get(id)?.groups);
+        let result = self.change_groups(&mut groups, option);
+        self.udp.get(id)?.groups = groups;
+        result
     }
 }
 
@@ -428,6 +434,7 @@ impl UdpSocket {
                     dont_fragment: false,
                     interface: None,
                 },
+                groups: Groups::default(),
                 path: None,
             })
         });
@@ -546,26 +553,16 @@ impl Endpoint for UdpSocket {
     }
 
     fn set_option(&self, option: &SockOpt) -> Result<()> {
-        match option {
-            SockOpt::AddMembership(group, interface) => {
-                return self
-                    .inet
-                    .with(|stack| stack.membership(*group, *interface, true));
-            }
-            SockOpt::DropMembership(group, interface) => {
-                return self
-                    .inet
-                    .with(|stack| stack.membership(*group, *interface, false));
-            }
-            SockOpt::BindToDevice(name) => {
-                let interface = name.as_ref().map(|name| self.inet.interface(name));
-                let index = interface.transpose()?.map(|interface| interface.index());
-                return self.of(|socket| {
-                    socket.options.interface = index;
-                    socket.path = None;
-                });
-            }
-            _ => {}
+        if groups::subject(option).is_some() {
+            return self.inet.with(|stack| stack.udp_groups(self.id, option));
+        }
+        if let SockOpt::BindToDevice(name) = option {
+            let interface = name.as_ref().map(|name| self.inet.interface(name));
+            let index = interface.transpose()?.map(|interface| interface.index());
+            return self.of(|socket| {
+                socket.options.interface = index;
+                socket.path = None;
+            });
         }
         self.of(|socket| {
             if let SockOpt::V6Only(on) = option {
@@ -611,6 +608,9 @@ impl Endpoint for UdpSocket {
                     SockOpt::MulticastInterface(options.multicast_interface)
                 }
                 SockOpt::PacketInfo(_) => SockOpt::PacketInfo(options.telling.packet_info),
+                SockOpt::SourceFilter(group, interface, _) => {
+                    socket.groups.filter(*group, *interface)?
+                }
                 SockOpt::ReceiveTtl(_) => SockOpt::ReceiveTtl(options.telling.ttl),
                 SockOpt::ReceiveTos(_) => SockOpt::ReceiveTos(options.telling.tos),
                 SockOpt::MtuDiscover(_) => SockOpt::MtuDiscover(options.dont_fragment),
@@ -652,8 +652,10 @@ impl Endpoint for UdpSocket {
         self.inet.with(|stack| {
             stack.udp.leave_port(self.id);
             let socket = stack.udp.get(self.id)?;
+            let groups = core::mem::take(&mut socket.groups);
             (socket.closed_read, socket.closed_write) = (true, true);
             let event = socket.event.clone();
+            stack.leave_groups(groups);
             stack.wake(event.as_ref());
             Ok(())
         })
@@ -664,7 +666,9 @@ impl Drop for UdpSocket {
     fn drop(&mut self) {
         self.inet.with(|stack| {
             stack.udp.leave_port(self.id);
-            stack.udp.sockets.try_remove(self.id);
+            if let Some(socket) = stack.udp.sockets.try_remove(self.id) {
+                stack.leave_groups(socket.groups);
+            }
         });
     }
 }

@@ -254,3 +254,66 @@ fn ping_of_every_size() {
     let refused = user.socket(Domain::Inet, Kind::Raw, 1, OpenFlags::empty());
     assert_eq!(refused, Err(Errno::EACCES));
 }
+
+/// RFC 1112 section 6.1, RFC 3678 section 3: what this host sends to a group comes back to all its sockets that want it, with and without `lo0`.
+#[test]
+fn groups_within_a_host() {
+    use rumpnet::membership::Filter;
+    let (one, _two) = pair(wire::Config::default());
+    let a = one.init_proc();
+    let (s, t, u) = (udp(&a), udp(&a), udp(&a));
+    for fd in [t, u] {
+        a.setsockopt(fd, &SockOpt::ReuseAddr(true)).unwrap();
+        a.bind(fd, &address("0.0.0.0:99")).unwrap();
+    }
+    let group = "239.1.2.3".parse().unwrap();
+    let own = "10.0.0.1".parse().unwrap();
+    let other = "10.0.0.7".parse().unwrap();
+    a.setsockopt(t, &SockOpt::JoinSource(group, own, 1))
+        .unwrap();
+    a.setsockopt(u, &SockOpt::JoinSource(group, other, 1))
+        .unwrap();
+    let joined = a.setsockopt(t, &SockOpt::AddMembership(group, 1));
+    assert_eq!(joined, Err(Errno::EADDRINUSE));
+    let mut buf = [0; 8];
+    let mut heard = |expected: [bool; 2]| {
+        a.sendto(s, b"x", MsgFlags::empty(), Some(&address("239.1.2.3:99")))
+            .unwrap();
+        for (fd, expected) in [t, u].into_iter().zip(expected) {
+            let got = a.recvfrom(fd, &mut buf, MsgFlags::DONTWAIT);
+            assert_eq!(got.is_ok(), expected, "{got:?}");
+        }
+    };
+    heard([true, false]);
+    a.setsockopt(u, &SockOpt::SourceFilter(group, 1, Filter::all()))
+        .unwrap();
+    heard([true, true]);
+    a.setsockopt(u, &SockOpt::BlockSource(group, own, 1))
+        .unwrap();
+    heard([true, false]);
+    a.setsockopt(s, &SockOpt::MulticastLoop(false)).unwrap();
+    heard([false, false]);
+    a.setsockopt(s, &SockOpt::MulticastLoop(true)).unwrap();
+    // Nobody hears of it any more when the last one is closed.
+    a.close(t).unwrap();
+    a.setsockopt(u, &SockOpt::DropMembership(group, 0)).unwrap();
+    let left = a.setsockopt(u, &SockOpt::DropMembership(group, 0));
+    assert_eq!(left, Err(Errno::EADDRNOTAVAIL));
+    let bad = |option| a.setsockopt(u, &option);
+    assert_eq!(bad(SockOpt::JoinSource(own, own, 1)), Err(Errno::EINVAL));
+    assert_eq!(
+        bad(SockOpt::JoinSource(group, group, 1)),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(bad(SockOpt::AddMembership(group, 9)), Err(Errno::ENODEV));
+    let many = Filter {
+        exclude: true,
+        sources: (0..129_u32)
+            .map(|n| std::net::Ipv4Addr::from_bits(n + 1).into())
+            .collect(),
+    };
+    assert_eq!(
+        bad(SockOpt::SourceFilter(group, 1, many)),
+        Err(Errno::ENOBUFS)
+    );
+}

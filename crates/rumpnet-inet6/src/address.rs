@@ -39,7 +39,7 @@ pub(crate) fn up(stack: &mut Stack, interface: u32) {
     if state.links.contains_key(&interface) {
         return;
     }
-    state.links.insert(interface, crate::state::Link::default());
+    state.link(interface);
     match link {
         Link::Loopback => {
             let _ = add(stack, interface, Cidr::host(Ipv6Addr::LOCALHOST.into()));
@@ -133,7 +133,7 @@ fn begin(stack: &mut Stack, interface: u32, mut own: Own) -> Result<()> {
     let now = stack.now;
     let state = stack.state_mut::<State>()?;
     let probes = if ethernet { state.probes } else { 0 };
-    let link = state.links.entry(interface).or_default();
+    let link = state.link(interface);
     if link.addresses.iter().any(|known| known.ip == own.ip) {
         return Err(Errno::EEXIST);
     }

@@ -31,6 +31,8 @@ pub(crate) mod kind {
     pub(crate) const ECHO: u8 = 128;
     pub(crate) const ECHO_REPLY: u8 = 129;
     pub(crate) const QUERY: u8 = 130;
+    pub(crate) const REPORT_1: u8 = 131;
+    pub(crate) const DONE: u8 = 132;
     pub(crate) const ROUTER_SOLICITATION: u8 = 133;
     pub(crate) const ROUTER_ADVERTISEMENT: u8 = 134;
     pub(crate) const NEIGHBOR_SOLICITATION: u8 = 135;
@@ -73,7 +75,7 @@ pub(crate) fn input(stack: &mut Stack, arrival: &Arrival, mut packet: Packet) {
             quoted.strip(LEN);
             error(stack, arrival, (kind, code, u32::from_be_bytes(m)), quoted);
         }
-        kind::QUERY => mld::query(stack, arrival, &packet),
+        kind::QUERY | kind::REPORT_1 => mld::input(stack, arrival, &packet),
         kind::ROUTER_SOLICITATION..=kind::REDIRECT => {
             // Nobody from beyond the link can send with as many hops (RFC 4861 section 7.1).
             if arrival.ttl != 255 || code != 0 {

@@ -88,11 +88,7 @@ fn owner(stack: &Stack, interface: u32, destination: Ipv6Addr) -> Option<Cast> {
             || destination.segments() == [0xff01, 0, 0, 0, 0, 0, 0, 1];
         let mut here = stack.interfaces.iter();
         let joined = here.any(|here| {
-            let groups = here.groups.iter();
-            (inside || here.ifnet.index() == interface)
-                && groups
-                    .into_iter()
-                    .any(|(group, _)| *group == IpAddr::V6(destination))
+            (inside || here.ifnet.index() == interface) && here.listens(destination.into())
         });
         return (all_nodes || joined).then_some(Cast::Multicast);
     }

@@ -40,7 +40,9 @@ pub use config::{Counters, KernelInet6};
 use alloc::{boxed::Box, vec::Vec};
 use core::net::{IpAddr, Ipv6Addr};
 use rumpkern::{Component, Phase};
-use rumpnet::{Cidr, KernelNet as _, MacAddr, Packet, interface::Link, socket::Domain};
+use rumpnet::{
+    Cidr, KernelNet as _, MacAddr, Packet, interface::Link, membership::Filter, socket::Domain,
+};
 use rumpnet_inet::{
     KernelInet as _,
     icmp::Unreachable,
@@ -141,8 +143,8 @@ impl Network for Ipv6 {
         address::removed(stack, interface, address);
     }
 
-    fn membership(&self, stack: &mut Stack, interface: u32, group: Ipv6Addr, joined: bool) {
-        mld::changed(stack, interface, group, joined);
+    fn membership(&self, stack: &mut Stack, interface: u32, group: Ipv6Addr, filter: Filter) {
+        mld::changed(stack, interface, group, filter);
     }
 
     fn clock(&self, stack: &mut Stack) {

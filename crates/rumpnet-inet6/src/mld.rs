@@ -1,4 +1,5 @@
-//! Which groups are listened to, for switches and routers (MLDv2, RFC 3810).
+//! MLD: routers are told which groups are listened to (RFC 3810; RFC 2710 for older routers). What is said and when is
+//! [`rumpnet::membership`]'s; here are the messages.
 
 use crate::{
     header::{Header, next},
@@ -7,82 +8,118 @@ use crate::{
     select::scope,
     state::State,
 };
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use core::{
     net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
-use rumpnet::{Packet, interface::Link};
+use rumpnet::{
+    Packet,
+    membership::{Filter, Message, Query, Record, Version, pack},
+};
 use rumpnet_inet::{
+    igmp::unfold,
     ip::{Arrival, bump},
     stack::{Path, Stack},
-    tcp::cookie,
 };
 
-/// Who listens to reports.
+/// All routers, who hear of leaving, and those of the newest version, who hear of everything.
+const ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 const REPORTS_TO: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
-/// Within this time a change is reported once more (RFC 3810 section 9.11).
-const AGAIN: Duration = Duration::from_secs(1);
-/// Changes that wait for that at most.
-const WAITING: usize = 256;
-
-/// Kinds of records (RFC 3810 section 5.2.12).
-mod record {
-    pub(super) const IS_EXCLUDE: u8 = 2;
-    pub(super) const TO_INCLUDE: u8 = 3;
-    pub(super) const TO_EXCLUDE: u8 = 4;
-}
+/// Bytes of a query of each version at least.
+const QUERY: usize = 24;
+const QUERY_2: usize = 28;
+/// Sources that a query may name; one with more is answered as if it named none.
+const SOURCES: usize = 512;
 
 /// Whether anybody is told of a group (RFC 3810 section 6).
 fn reported(group: Ipv6Addr) -> bool {
     scope(group) > 1 && group != crate::icmp::ALL_NODES
 }
 
-/// A group was joined or left.
-pub(crate) fn changed(stack: &mut Stack, interface: u32, group: Ipv6Addr, joined: bool) {
-    if !reported(group) {
+/// These sources of a group are wanted from now on.
+pub(crate) fn changed(stack: &mut Stack, interface: u32, group: Ipv6Addr, filter: Filter) {
+    if !reported(group) || crate::is_loopback(stack, interface) {
         return;
     }
-    let again = stack.now.after(AGAIN);
-    if let Ok(state) = stack.state_mut::<State>()
-        && let Some(link) = state.links.get_mut(&interface)
-    {
-        link.reports.retain(|(other, _, _)| *other != group);
-        if link.reports.len() < WAITING {
-            link.reports.push((group, again, joined));
-        }
-    }
-    send(stack, interface, &[(kind_of(joined), group)]);
-}
-
-const fn kind_of(joined: bool) -> u8 {
-    if joined {
-        record::TO_EXCLUDE
-    } else {
-        record::TO_INCLUDE
-    }
-}
-
-/// A router asks (RFC 3810 section 6.2). All groups are reported, whichever it asks for, after a time that it leaves.
-pub(crate) fn query(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
-    let mut bytes = [0; 24];
-    let local = matches!(arrival.source, IpAddr::V6(ip) if ip.is_unicast_link_local());
-    if packet.copy_to(0, &mut bytes) < bytes.len() || arrival.ttl != 1 || !local {
-        bump(&mut stack.counters.icmp_malformed);
-        return;
-    }
-    let delay = response_delay(u16::from_be_bytes([bytes[4], bytes[5]]));
     let now = stack.now;
     let Ok(state) = stack.state_mut::<State>() else {
         return;
     };
-    let chance = cookie::keyed(&state.secret, &now.0.to_be_bytes());
+    let messages = state.link(interface).groups.set(group.into(), filter, now);
+    send(stack, interface, messages);
+}
+
+/// A message about groups has come.
+pub(crate) fn input(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
+    let mut head = [0; QUERY];
+    let local = matches!(arrival.source, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    if packet.copy_to(0, &mut head) < head.len() || arrival.ttl != 1 {
+        bump(&mut stack.counters.icmp_malformed);
+        return;
+    }
+    let query = head.first() == Some(&kind::QUERY);
+    let parsed = query.then(|| parse(&head, packet)).flatten();
+    // Reports may come from hosts that have no address yet (RFC 3590 section 4).
+    if query && (parsed.is_none() || !local) {
+        bump(&mut stack.counters.icmp_malformed);
+        return;
+    }
+    let now = stack.now;
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
     let Some(link) = state.links.get_mut(&arrival.interface) else {
         return;
     };
-    let wait = chance.checked_rem(delay.into()).unwrap_or(0);
-    let at = now.after(Duration::from_millis(wait));
-    link.answer = Some(link.answer.map_or(at, |other| other.min(at)));
+    match parsed {
+        Some(query) => link.groups.query(&query, now),
+        None => link.groups.heard(group_of(&head).into()),
+    }
+}
+
+fn group_of(head: &[u8; QUERY]) -> Ipv6Addr {
+    let group: Option<&[u8; 16]> = head.last_chunk();
+    group.map_or(Ipv6Addr::UNSPECIFIED, |group| (*group).into())
+}
+
+/// Reads a query; `None` if it is of a length that is to be ignored (RFC 3810 section 8.1), or for what is no group.
+fn parse(head: &[u8; QUERY], packet: &Packet) -> Option<Query> {
+    let code = u16::from_be_bytes([head[4], head[5]]);
+    let group = Some(group_of(head)).filter(|group| !group.is_unspecified());
+    if group.is_some_and(|group| !group.is_multicast()) {
+        return None;
+    }
+    let mut query = Query {
+        version: Version::Two,
+        group: group.map(IpAddr::V6),
+        sources: BTreeSet::new(),
+        response: Duration::from_millis(code.into()),
+        robustness: 0,
+        interval: None,
+    };
+    if packet.len() == QUERY {
+        return Some(query);
+    }
+    let mut rest = [0; QUERY_2 - QUERY];
+    if packet.copy_to(QUERY, &mut rest) < rest.len() {
+        return None;
+    }
+    let [flags, interval, n0, n1] = rest;
+    let count = usize::from(u16::from_be_bytes([n0, n1]));
+    if packet.len() < count.saturating_mul(16).saturating_add(QUERY_2) {
+        return None;
+    }
+    query.version = Version::Three;
+    query.response = Duration::from_millis(response_delay(code).into());
+    query.robustness = flags & 7;
+    query.interval = Some(Duration::from_secs(unfold(interval).into()));
+    for n in (0..count).take_while(|_| count <= SOURCES) {
+        let mut source = [0; 16];
+        packet.copy_to(n.saturating_mul(16).saturating_add(QUERY_2), &mut source);
+        query.sources.insert(Ipv6Addr::from(source).into());
+    }
+    Some(query)
 }
 
 /// The milliseconds that a code stands for (RFC 3810 section 5.1.3).
@@ -102,75 +139,97 @@ pub(crate) fn clock(stack: &mut Stack, interface: u32) {
     let Some(link) = state.links.get_mut(&interface) else {
         return;
     };
-    let due = link.reports.extract_if(.., |(_, at, _)| *at <= now);
-    let mut records: Vec<(u8, Ipv6Addr)> = due.map(|(group, _, j)| (kind_of(j), group)).collect();
-    if link.answer.is_some_and(|at| at <= now) {
-        link.answer = None;
-        let groups = stack.attached(interface).into_iter();
-        let groups = groups.flat_map(|here| here.groups.iter().map(|(group, _)| *group));
-        records.extend(groups.filter_map(|group| match group {
-            IpAddr::V6(group) if reported(group) => Some((record::IS_EXCLUDE, group)),
-            _ => None,
-        }));
-    }
-    // What fits a packet of the least size.
-    for part in records.chunks(60) {
-        send(stack, interface, part);
+    let messages = link.groups.clock(now);
+    send(stack, interface, messages);
+}
+
+/// A message as it is sent, without its sum, and to whom.
+fn build(message: Message) -> Vec<(Ipv6Addr, Vec<u8>)> {
+    let short = |kind: u8, group: IpAddr| {
+        let IpAddr::V6(group) = group else {
+            return Vec::new();
+        };
+        let body = [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &group.octets()].concat();
+        let to = if kind == kind::DONE { ROUTERS } else { group };
+        Vec::from([(to, body)])
+    };
+    match message {
+        Message::Report(_, group) => short(kind::REPORT_1, group),
+        Message::Leave(group) => short(kind::DONE, group),
+        Message::Records(records) => {
+            // What fits a packet of the least size, after its headers.
+            let reports = pack(records, 20, 16, 1_280 - 48 - 8);
+            let body = |report: Vec<Record>| {
+                let mut body = Vec::from([kind::REPORT, 0, 0, 0, 0, 0]);
+                body.extend(short_len(report.len()));
+                for record in report {
+                    let addresses = [record.group].into_iter().chain(record.sources);
+                    let addresses = addresses.filter_map(|ip| match ip {
+                        IpAddr::V6(ip) => Some(ip.octets()),
+                        IpAddr::V4(_) => None,
+                    });
+                    let addresses: Vec<[u8; 16]> = addresses.collect();
+                    body.extend([record.kind as u8, 0]);
+                    body.extend(short_len(addresses.len().saturating_sub(1)));
+                    body.extend(addresses.concat());
+                }
+                (REPORTS_TO, body)
+            };
+            reports.into_iter().map(body).collect()
+        }
     }
 }
 
-/// Sends a report (RFC 3810 section 5.2): with a router alert, from an address of the link or from none.
-fn send(stack: &mut Stack, interface: u32, records: &[(u8, Ipv6Addr)]) {
+fn short_len(len: usize) -> [u8; 2] {
+    u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes()
+}
+
+/// Sends messages: with a router alert, from an address of the link or from none (RFC 3810 section 5.2.13, RFC 3590 section 4).
+fn send(stack: &mut Stack, interface: u32, messages: Vec<Message>) {
     let Some(here) = stack.attached(interface) else {
         return;
     };
-    if here.ifnet.link() == Link::Loopback {
-        return;
-    }
     let source = here.addresses.iter().find_map(|cidr| match cidr.address() {
         IpAddr::V6(ip) if ip.is_unicast_link_local() => Some(ip),
         _ => None,
     });
     let source = source.unwrap_or(Ipv6Addr::UNSPECIFIED);
-    let mut body = Vec::from([kind::REPORT, 0, 0, 0, 0, 0]);
-    body.extend(u16::try_from(records.len()).unwrap_or(0).to_be_bytes());
-    for (kind, group) in records {
-        body.extend([*kind, 0, 0, 0]);
-        body.extend(group.octets());
+    for (destination, body) in messages.into_iter().flat_map(build) {
+        let mut packet = Packet::with_bytes(&body);
+        put_sum(source, destination, &mut packet);
+        let header = Header {
+            class: 0,
+            flow: 0,
+            next: next::HOP_BY_HOP,
+            hop_limit: 1,
+            source,
+            destination,
+        };
+        // A router alert (RFC 2711), and padding.
+        if let Some(room) = packet.prepend(8) {
+            room.copy_from_slice(&[next::ICMP, 0, 5, 2, 0, 0, 1, 0]);
+        }
+        if header.write(&mut packet).is_none() {
+            continue;
+        }
+        bump(&mut stack.counters.icmp_sent);
+        let path = Path {
+            interface,
+            next_hop: destination.into(),
+            source: source.into(),
+            mtu: u32::from(u16::MAX),
+            hops: 1,
+            local: false,
+            broadcast: false,
+        };
+        stack.path_output(&path, packet);
     }
-    let mut packet = Packet::with_bytes(&body);
-    put_sum(source, REPORTS_TO, &mut packet);
-    let header = Header {
-        class: 0,
-        flow: 0,
-        next: next::HOP_BY_HOP,
-        hop_limit: 1,
-        source,
-        destination: REPORTS_TO,
-    };
-    // A router alert (RFC 2711), and padding.
-    if let Some(room) = packet.prepend(8) {
-        room.copy_from_slice(&[next::ICMP, 0, 5, 2, 0, 0, 1, 0]);
-    }
-    if header.write(&mut packet).is_none() {
-        return;
-    }
-    bump(&mut stack.counters.icmp_sent);
-    let path = Path {
-        interface,
-        next_hop: REPORTS_TO.into(),
-        source: source.into(),
-        mtu: u32::from(u16::MAX),
-        hops: 1,
-        local: false,
-        broadcast: false,
-    };
-    stack.path_output(&path, packet);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rumpnet::membership::Kind;
 
     /// RFC 3810 section 5.1.3.
     #[test]
@@ -187,5 +246,52 @@ mod tests {
         assert!(!reported("ff01::5".parse().unwrap()));
         assert!(!reported("ff02::1".parse().unwrap()));
         assert!(reported("ff02::1:ff00:1".parse().unwrap()));
+    }
+
+    /// RFC 3810 section 8.1: the version is in the length.
+    #[test]
+    fn queries() {
+        let of = |bytes: &[u8]| {
+            let mut head = [0; QUERY];
+            head.copy_from_slice(&bytes[..QUERY]);
+            parse(&head, &Packet::with_bytes(bytes))
+        };
+        let group: Ipv6Addr = "ff05::1234".parse().unwrap();
+        let source: Ipv6Addr = "2001:db8::1".parse().unwrap();
+        let first = [&[130, 0, 0, 0, 0xff, 0xff, 0, 0][..], &group.octets()].concat();
+        let query = of(&first).unwrap();
+        assert_eq!(
+            (query.version, query.group),
+            (Version::Two, Some(group.into()))
+        );
+        assert_eq!(query.response, Duration::from_millis(65_535));
+        let second = [&first[..], &[0x0a, 125, 0, 1], &source.octets()].concat();
+        let query = of(&second).unwrap();
+        assert_eq!((query.version, query.robustness), (Version::Three, 2));
+        assert_eq!(query.interval, Some(Duration::from_secs(125)));
+        assert_eq!(query.sources, BTreeSet::from([source.into()]));
+        assert_eq!(of(&second[..27]), None);
+        assert_eq!(of(&second[..43]), None);
+        let host = [&first[..8], &source.octets()].concat();
+        assert_eq!(of(&host), None);
+    }
+
+    /// RFC 3810 section 5.2, RFC 2710 section 3.
+    #[test]
+    fn reports() {
+        let group: Ipv6Addr = "ff05::1234".parse().unwrap();
+        let of = |message| build(message).swap_remove(0);
+        let bytes = |kind| [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &group.octets()].concat();
+        let report = Message::Report(Version::Two, group.into());
+        assert_eq!(of(report), (group, bytes(131)));
+        assert_eq!(of(Message::Leave(group.into())), (ROUTERS, bytes(132)));
+        let record = Record {
+            kind: Kind::ToExclude,
+            group: group.into(),
+            sources: Vec::new(),
+        };
+        let (to, body) = of(Message::Records(Vec::from([record])));
+        let expected = [&[143, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0][..], &group.octets()].concat();
+        assert_eq!((to, body), (REPORTS_TO, expected));
     }
 }

@@ -3,9 +3,9 @@
 use crate::{address, header::Header, icmp, mld, nd, select::Candidate};
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::{net::Ipv6Addr, time::Duration};
-use rumpnet::Cidr;
+use rumpnet::{Cidr, membership};
 use rumpnet_inet::{icmp::Limit, reassembly::Reassembly, stack::Stack, tcp::cookie::Secret};
-use rumpuser::{Host, Instant};
+use rumpuser::{Host, Instant, Rng};
 
 /// How long the rest of a packet may take (RFC 8200 section 4.5).
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,6 +27,7 @@ pub(crate) struct State {
     /// For interface identifiers (RFC 7217) and numbers of fragments (RFC 7739).
     pub(crate) secret: Secret,
     pub(crate) next_id: u32,
+    rng: Rng,
     pub(crate) counters: crate::Counters,
     paths: BTreeMap<(u32, Ipv6Addr), (u32, Instant)>,
     /// When the first of them may be over.
@@ -45,13 +46,12 @@ pub(crate) struct Link {
     /// Default routers and prefixes of the link, until when.
     pub(crate) routers: Vec<(Ipv6Addr, Instant)>,
     pub(crate) prefixes: Vec<(Cidr, Option<Instant>)>,
-    /// Changes of groups that are to be reported again (RFC 3810 section 6.1), and the answer to a query.
-    pub(crate) reports: Vec<(Ipv6Addr, Instant, bool)>,
-    pub(crate) answer: Option<Instant>,
+    /// What routers are told of groups.
+    pub(crate) groups: membership::Link,
 }
 
-impl Default for Link {
-    fn default() -> Self {
+impl Link {
+    fn new(seed: u64) -> Self {
         Self {
             addresses: Vec::new(),
             hop_limit: rumpnet_inet::ip::DEFAULT_TTL,
@@ -60,8 +60,7 @@ impl Default for Link {
             solicit: None,
             routers: Vec::new(),
             prefixes: Vec::new(),
-            reports: Vec::new(),
-            answer: None,
+            groups: membership::Link::new(seed),
         }
     }
 }
@@ -85,6 +84,8 @@ impl State {
         let (mut secret, mut id) = ([0; 16], [0; 4]);
         host.random(&mut secret);
         host.random(&mut id);
+        let mut seed = [0; 8];
+        host.random(&mut seed);
         Self {
             links: BTreeMap::new(),
             reassembly: Reassembly::new(PATIENCE, usize::from(u16::MAX)),
@@ -94,10 +95,18 @@ impl State {
             probes: 1,
             secret: Secret(secret),
             next_id: u32::from_ne_bytes(id),
+            rng: Rng::new(u64::from_ne_bytes(seed)),
             counters: crate::Counters::default(),
             paths: BTreeMap::new(),
             paths_until: None,
         }
+    }
+
+    /// What is kept for an interface, from now on if it was not.
+    pub(crate) fn link(&mut self, interface: u32) -> &mut Link {
+        let rng = &mut self.rng;
+        let new = || Link::new(rng.next_u64());
+        self.links.entry(interface).or_insert_with(new)
     }
 
     pub(crate) fn own(&self, interface: u32, ip: Ipv6Addr) -> Option<&Own> {
@@ -155,16 +164,10 @@ impl State {
             });
             let routers = link.routers.iter().map(|(_, at)| *at);
             let prefixes = link.prefixes.iter().filter_map(|(_, at)| *at);
-            let reports = link.reports.iter().map(|(_, at, _)| *at);
-            let rest = link
-                .solicit
-                .map(|(at, _)| at)
-                .into_iter()
-                .chain(link.answer);
+            let rest = [link.solicit.map(|(at, _)| at), link.groups.deadline()];
             own.chain(routers)
                 .chain(prefixes)
-                .chain(reports)
-                .chain(rest)
+                .chain(rest.into_iter().flatten())
         });
         links
             .chain(self.paths_until)

@@ -9,6 +9,7 @@
 //! | [`capture`] | looking at frames |
 //! | [`route`] | which way a packet goes |
 //! | [`neighbor`] | link addresses of other hosts |
+//! | [`membership`] | groups that are listened to, and what routers are told of it |
 //! | [`pcap`] | captures as files |
 //! | [`wire`] | a cable between two interfaces |
 //! | [`link`] | delay, loss and other faults of links |
@@ -37,6 +38,7 @@ pub mod checksum;
 pub mod ethernet;
 pub mod interface;
 pub mod link;
+pub mod membership;
 pub mod neighbor;
 pub mod net;
 pub mod offload;

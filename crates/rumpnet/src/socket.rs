@@ -199,6 +199,13 @@ pub enum SockOpt {
     MulticastInterface(u32),
     AddMembership(core::net::IpAddr, u32),
     DropMembership(core::net::IpAddr, u32),
+    /// Of a group, a source, on an interface (RFC 3678, `MCAST_JOIN_SOURCE_GROUP` and so on).
+    JoinSource(core::net::IpAddr, core::net::IpAddr, u32),
+    LeaveSource(core::net::IpAddr, core::net::IpAddr, u32),
+    BlockSource(core::net::IpAddr, core::net::IpAddr, u32),
+    UnblockSource(core::net::IpAddr, core::net::IpAddr, u32),
+    /// All at once (`MCAST_MSFILTER`); a filter that wants nothing leaves the group.
+    SourceFilter(core::net::IpAddr, u32, crate::membership::Filter),
     V6Only(bool),
     // TCP.
     NoDelay(bool),

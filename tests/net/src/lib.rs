@@ -3,7 +3,7 @@
 
 use rumpkern::{Kernel, OpenFlags, Proc};
 use rumpnet::{
-    KernelNet as _, MacAddr, SocketCalls as _,
+    KernelNet as _, MacAddr, SocketCalls as _, capture, pcap,
     socket::{Domain, Kind, Shutdown},
 };
 use rumpnet_inet::KernelInet as _;
@@ -12,7 +12,10 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -255,4 +258,27 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What tshark finds wrong in a capture.
+#[must_use]
+pub fn complaints(file: &str) -> String {
+    sh(&format!(
+        "tshark -r {file} -o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -o udp.check_checksum:TRUE \
+         -Y '_ws.malformed || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || icmp.checksum.status == 0 \
+         || icmpv6.checksum.status == 0 || igmp.checksum.status == 0' 2>/dev/null"
+    ))
+}
+
+/// Keeps what the kernel's interface `virt0` sends and receives.
+#[must_use]
+pub fn capture(kernel: &Kernel, format: pcap::Format) -> Arc<Mutex<Vec<u8>>> {
+    let interface = kernel.net().unwrap().interface("virt0").unwrap();
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let into = bytes.clone();
+    let sink = Box::new(move |part: &[u8]| into.lock().unwrap().extend_from_slice(part));
+    let writer: Arc<dyn capture::Tap> =
+        pcap::Writer::new(format, &interface, kernel.host(), 1 << 17, None, sink);
+    interface.taps().add(writer);
+    bytes
 }

@@ -1,13 +1,12 @@
 //! Programs of the host against the stack, and bad links between them. Needs root.
 
 use rump_net_tests::{
-    Family, Folder, MAC, Server, V4, V6, attach, beside_linux, data, in_namespace, kernel,
-    listener, receive_all, send_all, sh, stream, until,
+    Family, Folder, MAC, Server, V4, V6, attach, beside_linux, capture, complaints, data,
+    in_namespace, kernel, listener, receive_all, send_all, sh, stream, until,
 };
 use rumpkern::{Kernel, OpenFlags};
 use rumpnet::{
     Cidr, KernelNet as _, MacAddr, SocketCalls as _,
-    capture::Tap,
     link::{self, Chance, Impairment},
     pcap,
 };
@@ -16,7 +15,6 @@ use rumpnet_inet6::KernelInet6 as _;
 use std::{
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex},
     thread,
     time::Duration,
 };
@@ -281,15 +279,6 @@ fn over_links_that_lose_delay_and_reorder() {
     }
 }
 
-/// What tshark finds wrong in a capture.
-fn complaints(file: &str) -> String {
-    sh(&format!(
-        "tshark -r {file} -o ip.check_checksum:TRUE -o tcp.check_checksum:TRUE -o udp.check_checksum:TRUE \
-         -Y '_ws.malformed || ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0 || icmp.checksum.status == 0 \
-         || icmpv6.checksum.status == 0' 2>/dev/null"
-    ))
-}
-
 #[test]
 #[ignore = "needs root, /dev/net/tun and tshark"]
 fn tshark_reads_captures_and_finds_nothing_wrong() {
@@ -298,18 +287,7 @@ fn tshark_reads_captures_and_finds_nothing_wrong() {
             let folder = Folder::new();
             let kernel = kernel();
             attach(&kernel, offload);
-            let interface = kernel.net().unwrap().interface("virt0").unwrap();
-            let mut kept = Vec::new();
-            for format in [pcap::Format::Pcap, pcap::Format::PcapNg] {
-                let bytes = Arc::new(Mutex::new(Vec::new()));
-                let into = bytes.clone();
-                let sink =
-                    Box::new(move |part: &[u8]| into.lock().unwrap().extend_from_slice(part));
-                let writer: Arc<dyn Tap> =
-                    pcap::Writer::new(format, &interface, kernel.host(), 1 << 17, None, sink);
-                interface.taps().add(writer);
-                kept.push(bytes);
-            }
+            let kept = [pcap::Format::Pcap, pcap::Format::PcapNg].map(|f| capture(&kernel, f));
             let nodad = if family.prefix > 32 { "nodad" } else { "" };
             sh(&format!(
                 "ip addr add {}/{} dev tap0 {nodad}",

@@ -1,0 +1,335 @@
+//! IGMP: routers are told which groups are listened to (RFC 3376; RFC 2236 and RFC 1112 for older routers). What is said and when is
+//! [`rumpnet::membership`]'s; here are the messages.
+
+use crate::{
+    checksum,
+    ip::{Arrival, bump},
+    ipv4::{Header, protocol},
+    stack::{Path, Stack},
+};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use core::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+use rumpnet::{
+    Packet,
+    interface::Link as InterfaceLink,
+    membership::{Filter, Link, Message, Query, Version, pack},
+};
+use rumpuser::{Instant, rng::Rng};
+
+/// All routers, who hear of leaving, and those of the newest version, who hear of everything.
+const ROUTERS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 2);
+const REPORTS_TO: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 22);
+/// All hosts: everybody's group, which is not reported (RFC 3376 section 6).
+const ALL_HOSTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
+/// Routers look at such a packet whomever it is for (RFC 2113).
+const ROUTER_ALERT: [u8; 4] = [148, 4, 0, 0];
+/// Internetwork control (RFC 3376 section 4).
+const TOS: u8 = 0xc0;
+/// Sources that a query may name; one with more is answered as if it named none.
+const SOURCES: usize = 512;
+
+/// Kinds of messages.
+mod kind {
+    pub(super) const QUERY: u8 = 0x11;
+    pub(super) const REPORT_1: u8 = 0x12;
+    pub(super) const REPORT_2: u8 = 0x16;
+    pub(super) const LEAVE: u8 = 0x17;
+    pub(super) const REPORT_3: u8 = 0x22;
+}
+
+/// What is kept.
+pub(crate) struct State {
+    links: BTreeMap<u32, Link>,
+    /// When the first of them has something to say.
+    deadline: Option<Instant>,
+    rng: Rng,
+}
+
+impl State {
+    pub(crate) const fn new(rng: Rng) -> Self {
+        Self {
+            links: BTreeMap::new(),
+            deadline: None,
+            rng,
+        }
+    }
+
+    fn link(&mut self, interface: u32) -> &mut Link {
+        let rng = &mut self.rng;
+        let new = || Link::new(rng.next_u64());
+        self.links.entry(interface).or_insert_with(new)
+    }
+
+    fn find_deadline(&mut self) {
+        self.deadline = self.links.values().filter_map(Link::deadline).min();
+    }
+
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+}
+
+/// The number that a byte stands for (RFC 3376 section 4.1.1): from 128 on three bits are an exponent.
+#[must_use]
+pub fn unfold(code: u8) -> u32 {
+    if code < 128 {
+        return code.into();
+    }
+    let (exponent, mantissa) = ((code >> 4) & 7, u32::from(code & 15) | 16);
+    mantissa << exponent.saturating_add(3)
+}
+
+/// Reads a query. `None`: it is none, or of a length that is to be ignored (RFC 3376 section 7.1).
+fn parse(packet: &Packet) -> Option<Query> {
+    let mut head = [0; 12];
+    let len = packet.copy_to(0, &mut head);
+    let [_, code, _, _, g0, g1, g2, g3, flags, interval, n0, n1] = head;
+    let group = Ipv4Addr::new(g0, g1, g2, g3);
+    let group = Some(group).filter(|group| !group.is_unspecified());
+    if group.is_some_and(|group| !group.is_multicast()) {
+        return None;
+    }
+    let (version, tenths) = match (packet.len(), code) {
+        (8, 0) => (Version::One, 0),
+        (8, code) => (Version::Two, code.into()),
+        (12.., code) if len == 12 => (Version::Three, unfold(code)),
+        _ => return None,
+    };
+    let mut query = Query {
+        version,
+        group: group.map(IpAddr::V4),
+        sources: BTreeSet::new(),
+        response: Duration::from_millis(u64::from(tenths).saturating_mul(100)),
+        robustness: 0,
+        interval: None,
+    };
+    if version == Version::Three {
+        query.robustness = flags & 7;
+        query.interval = Some(Duration::from_secs(unfold(interval).into()));
+        let count = usize::from(u16::from_be_bytes([n0, n1]));
+        if packet.len() < count.saturating_mul(4).saturating_add(12) {
+            return None;
+        }
+        for n in (0..count).take_while(|_| count <= SOURCES) {
+            let mut source = [0; 4];
+            packet.copy_to(n.saturating_mul(4).saturating_add(12), &mut source);
+            query.sources.insert(Ipv4Addr::from(source).into());
+        }
+    }
+    Some(query)
+}
+
+/// A message as it is sent, without its sum, and to whom.
+fn build(message: Message) -> Vec<(Ipv4Addr, Vec<u8>)> {
+    let short = |kind: u8, to: Ipv4Addr, group: IpAddr| {
+        let IpAddr::V4(group) = group else {
+            return Vec::new();
+        };
+        let body = [&[kind, 0, 0, 0][..], &group.octets()].concat();
+        Vec::from([(if kind == kind::LEAVE { to } else { group }, body)])
+    };
+    match message {
+        Message::Report(Version::One, group) => short(kind::REPORT_1, ROUTERS, group),
+        Message::Report(_, group) => short(kind::REPORT_2, ROUTERS, group),
+        Message::Leave(group) => short(kind::LEAVE, ROUTERS, group),
+        Message::Records(records) => {
+            // What fits a packet that every link carries (RFC 791 section 3.1 wants 576 bytes of every host).
+            let reports = pack(records, 8, 4, 576 - 24 - 8);
+            let body = |report: Vec<rumpnet::membership::Record>| {
+                let mut body = Vec::from([kind::REPORT_3, 0, 0, 0, 0, 0]);
+                body.extend(short_len(report.len()));
+                for record in report {
+                    let addresses = [record.group].into_iter().chain(record.sources);
+                    let addresses = addresses.filter_map(|ip| match ip {
+                        IpAddr::V4(ip) => Some(ip.octets()),
+                        IpAddr::V6(_) => None,
+                    });
+                    let addresses: Vec<[u8; 4]> = addresses.collect();
+                    body.extend([record.kind as u8, 0]);
+                    body.extend(short_len(addresses.len().saturating_sub(1)));
+                    body.extend(addresses.concat());
+                }
+                (REPORTS_TO, body)
+            };
+            reports.into_iter().map(body).collect()
+        }
+    }
+}
+
+fn short_len(len: usize) -> [u8; 2] {
+    u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes()
+}
+
+impl Stack {
+    /// These sources of a group are wanted from now on.
+    pub(crate) fn igmp_changed(&mut self, interface: u32, group: Ipv4Addr, filter: Filter) {
+        if group == ALL_HOSTS || !self.igmp_speaks(interface) {
+            return;
+        }
+        let now = self.now;
+        let messages = self.igmp.link(interface).set(group.into(), filter, now);
+        self.igmp.find_deadline();
+        self.igmp_send(interface, messages);
+    }
+
+    /// Whether there may be routers on an interface's link.
+    fn igmp_speaks(&self, interface: u32) -> bool {
+        let here = self.attached(interface);
+        here.is_some_and(|here| here.ifnet.link() != InterfaceLink::Loopback)
+    }
+
+    pub(crate) fn igmp_input(&mut self, arrival: &Arrival, packet: &Packet) {
+        let mut sum = internet_checksum::Checksum::new();
+        checksum::add(&mut sum, packet);
+        let mut head = [0; 8];
+        let whole = packet.copy_to(0, &mut head) == head.len();
+        // None comes from beyond the link (RFC 3376 section 4).
+        if !whole || sum.checksum() != [0, 0] || arrival.ttl != 1 {
+            bump(&mut self.counters.igmp_malformed);
+            return;
+        }
+        bump(&mut self.counters.igmp_received);
+        if !self.igmp_speaks(arrival.interface) {
+            return;
+        }
+        let now = self.now;
+        let [kind, _, _, _, group @ ..] = head;
+        match kind {
+            kind::QUERY => match parse(packet) {
+                Some(query) => self.igmp.link(arrival.interface).query(&query, now),
+                None => bump(&mut self.counters.igmp_malformed),
+            },
+            kind::REPORT_1 | kind::REPORT_2 => {
+                let group = Ipv4Addr::from(group);
+                self.igmp.link(arrival.interface).heard(group.into());
+            }
+            _ => {}
+        }
+        self.igmp.find_deadline();
+    }
+
+    pub(crate) fn igmp_clock(&mut self) {
+        let now = self.now;
+        if self.igmp.deadline.is_none_or(|at| at > now) {
+            return;
+        }
+        let links = self.igmp.links.iter_mut();
+        let due: Vec<_> = links
+            .map(|(interface, link)| (*interface, link.clock(now)))
+            .collect();
+        self.igmp.find_deadline();
+        for (interface, messages) in due {
+            self.igmp_send(interface, messages);
+        }
+    }
+
+    fn igmp_send(&mut self, interface: u32, messages: Vec<Message>) {
+        let Some(here) = self.attached(interface) else {
+            return;
+        };
+        let source = here.source_v4(REPORTS_TO).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        for (to, mut body) in messages.into_iter().flat_map(build) {
+            let sum = internet_checksum::checksum(&body);
+            if let Some(field) = body.get_mut(2..4) {
+                field.copy_from_slice(&sum);
+            }
+            let mut packet = Packet::with_bytes(&body);
+            let header = Header {
+                tos: TOS,
+                id: 0,
+                dont_fragment: true,
+                more_fragments: false,
+                offset: 0,
+                ttl: 1,
+                protocol: protocol::IGMP,
+                source,
+                destination: to,
+                len: 24,
+            };
+            if header.write_with(&ROUTER_ALERT, &mut packet).is_none() {
+                continue;
+            }
+            bump(&mut self.counters.igmp_sent);
+            let path = Path {
+                interface,
+                next_hop: to.into(),
+                source: source.into(),
+                mtu: u32::from(u16::MAX),
+                hops: 1,
+                local: false,
+                broadcast: false,
+            };
+            self.path_output(&path, packet);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rumpnet::membership::{Kind, Record};
+
+    /// RFC 3376 section 4.1.1 and 4.1.7.
+    #[test]
+    fn codes() {
+        assert_eq!((unfold(0), unfold(127)), (0, 127));
+        assert_eq!((unfold(128), unfold(0xff)), (16 << 3, 31 << 10));
+    }
+
+    /// RFC 3376 section 7.1: the version is in the length; section 4.1: what is where.
+    #[test]
+    fn queries() {
+        let of = |bytes: &[u8]| parse(&Packet::with_bytes(bytes));
+        let first = of(&[0x11, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        assert_eq!((first.version, first.group), (Version::One, None));
+        let second = of(&[0x11, 100, 0, 0, 239, 0, 0, 1]).unwrap();
+        assert_eq!(second.version, Version::Two);
+        assert_eq!(second.group, Some(Ipv4Addr::new(239, 0, 0, 1).into()));
+        assert_eq!(second.response, Duration::from_secs(10));
+        let third = [
+            0x11, 0x80, 0, 0, 239, 0, 0, 1, 0xfa, 125, 0, 2, 10, 0, 0, 1, 10, 0, 0, 2,
+        ];
+        let query = of(&third).unwrap();
+        assert_eq!(query.version, Version::Three);
+        assert_eq!(query.response, Duration::from_millis(12_800));
+        assert_eq!(query.robustness, 2);
+        assert_eq!(query.interval, Some(Duration::from_secs(125)));
+        assert_eq!(query.sources.len(), 2);
+        // Cut, of a length that no version has, for what is no group.
+        assert_eq!(of(&third[..19]), None);
+        assert_eq!(of(&third[..11]), None);
+        assert_eq!(of(&third[..9]), None);
+        assert_eq!(of(&[0x11, 100, 0, 0, 10, 0, 0, 1]), None);
+        // Additional data is ignored.
+        assert!(of(&[&third[..], &[1, 2, 3]].concat()).is_some());
+    }
+
+    /// RFC 3376 section 4.2, RFC 2236 section 2.
+    #[test]
+    fn reports() {
+        let group = Ipv4Addr::new(239, 0, 0, 1);
+        let of = |message| build(message).swap_remove(0);
+        let bytes = |kind| Vec::from([kind, 0, 0, 0, 239, 0, 0, 1]);
+        let report = |version| of(Message::Report(version, group.into()));
+        assert_eq!(report(Version::One), (group, bytes(0x12)));
+        assert_eq!(report(Version::Two), (group, bytes(0x16)));
+        assert_eq!(of(Message::Leave(group.into())), (ROUTERS, bytes(0x17)));
+        let record = Record {
+            kind: Kind::Block,
+            group: group.into(),
+            sources: Vec::from([Ipv4Addr::new(10, 0, 0, 1).into()]),
+        };
+        let (to, body) = of(Message::Records(Vec::from([record])));
+        assert_eq!(to, REPORTS_TO);
+        let expected = [
+            0x22, 0, 0, 0, 0, 0, 0, 1, 6, 0, 0, 1, 239, 0, 0, 1, 10, 0, 0, 1,
+        ];
+        assert_eq!(body, expected);
+    }
+}
