@@ -89,6 +89,13 @@ pub fn sh(line: &str) -> String {
     text
 }
 
+/// Whether this process may make network namespaces and tap devices.
+#[must_use]
+pub fn is_root() -> bool {
+    // SAFETY: the call only returns a number of the process.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// Runs `body` in a network namespace of its own, which has `lo` and forwards nothing.
 pub fn in_namespace(body: impl FnOnce() + Send + 'static) {
     let run = move || {

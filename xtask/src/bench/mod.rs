@@ -152,12 +152,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         failures.extend(run_suite(suite, options)?);
     }
     let calls = |words: &[&str]| {
-        let calls = programs::run::<Call>("library", words)?;
+        let calls = programs::run::<Call>("rump-tests", "library", words)?;
         println!("\n{}", report::calls(&calls));
         Ok(calls)
     };
     let growth = |words: &[&str]| {
-        let growth = programs::run::<Growth>("growth", words)?;
+        let growth = programs::run::<Growth>("rump-tests", "growth", words)?;
         println!("\n{}", report::growth(&growth));
         Ok(growth)
     };
@@ -170,7 +170,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     failures.extend(run_program("growth", options, quick, growth).err());
     let rates = |words: &[&str]| {
         drop(build_peer("smoltcp").inspect_err(|error| println!("{error}")));
-        let rates = programs::run::<Rate>("network", words)?;
+        let rates = programs::run::<Rate>("rump-net-tests", "network", words)?;
         println!("\n{}", report::rates(&rates));
         Ok(rates)
     };

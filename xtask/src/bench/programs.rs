@@ -1,4 +1,4 @@
-//! Measurements that go through the library: benches of the crate rump-tests, which print an object of JSON per row.
+//! Measurements that go through the library: benches, which print an object of JSON per row.
 
 use super::arena;
 use crate::{Result, tools};
@@ -65,18 +65,15 @@ impl Growth {
     }
 }
 
-/// Runs a bench; gives its rows.
-pub(crate) fn run<R: for<'de> Deserialize<'de>>(bench: &str, arguments: &[&str]) -> Result<Vec<R>> {
+/// Runs a bench of a crate; gives its rows.
+pub(crate) fn run<R: for<'de> Deserialize<'de>>(
+    package: &str,
+    bench: &str,
+    arguments: &[&str],
+) -> Result<Vec<R>> {
     let mut command = tools::command("cargo");
-    command.args([
-        "bench",
-        "--package",
-        "rump-tests",
-        "--bench",
-        bench,
-        "--",
-        "--json",
-    ]);
+    command.args(["bench", "--package", package, "--bench", bench]);
+    command.args(["--", "--json"]);
     command.args(arguments).env("RUMP", arena::program("rump"));
     let smoltcp = arena::program("peer-smoltcp");
     if std::path::Path::new(&smoltcp).exists() {

@@ -1,7 +1,9 @@
 //! The crate smoltcp: one interface that hears what it says, with both ends of each connection, in one thread.
 //!
 //! `peer-smoltcp ROW MILLISECONDS` prints how many times a second the job of that row is done (bits per second for `bulk`). What a row can be set to
-//! - the size of buffers - is tried and the best counts.
+//! - the size of buffers - is tried and the best counts. Rows over a tap device (`tap`) have Linux as the other end.
+
+mod tap;
 
 use smoltcp::{
     iface::{Config, Interface, SocketHandle, SocketSet},
@@ -18,6 +20,8 @@ use std::{
 };
 
 const HERE: IpAddress = IpAddress::v4(10, 0, 0, 1);
+/// Bytes that a call sends or takes.
+const DATA: usize = 131_072;
 /// Datagrams that are sent before they are received.
 const BATCH: usize = 32;
 const DATAGRAM: usize = 64;
@@ -43,9 +47,12 @@ fn main() -> ExitCode {
         "ping-pong" => Stack::new(1_514, Sums::Computed).ping_pong(time),
         "connect" => Stack::new(1_514, Sums::Computed).connect(time),
         "udp-64" => Stack::new(1_514, Sums::Computed).datagrams(time),
-        _ => {
-            eprintln!("peer-smoltcp: {row}: no such row");
-            return ExitCode::FAILURE;
+        row => {
+            let Some(rate) = tap::run(row, time) else {
+                eprintln!("peer-smoltcp: {row}: no such row");
+                return ExitCode::FAILURE;
+            };
+            rate
         }
     };
     println!("{rate}");
@@ -279,7 +286,7 @@ fn bulk(mtu: usize, sums: Sums, time: Duration) -> f64 {
 /// Bits per second.
 fn bulk_with(mut stack: Stack, buffer: usize, time: Duration) -> f64 {
     let (client, server) = stack.pair(buffer);
-    let (data, mut got) = (vec![7; 131_072], vec![0; 131_072]);
+    let (data, mut got) = (vec![7; DATA], vec![0; DATA]);
     let mut bytes = 0;
     let start = time::Instant::now();
     while start.elapsed() < time {

@@ -23,14 +23,14 @@ fn address(text: &str) -> Address {
 }
 
 /// Both kernels and a process of each.
-struct Ends {
+pub(crate) struct Ends {
     kernels: [Kernel; 2],
-    client: Proc,
-    server: Proc,
+    pub(crate) client: Proc,
+    pub(crate) server: Proc,
 }
 
 impl Ends {
-    fn new(config: wire::Config) -> Self {
+    pub(crate) fn new(config: wire::Config) -> Self {
         let macs = [MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2])];
         let cable = wire::pair(macs[0], macs[1], config);
         let boot = |end, own: &str| {
@@ -60,7 +60,7 @@ impl Ends {
         }
     }
 
-    fn socket(proc: &Proc, kind: Kind) -> u32 {
+    pub(crate) fn socket(proc: &Proc, kind: Kind) -> u32 {
         proc.socket(Domain::Inet, kind, 0, OpenFlags::empty())
             .expect("socket")
     }

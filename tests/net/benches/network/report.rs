@@ -14,20 +14,30 @@ const ROUND: Duration = Duration::from_millis(300);
 /// Jobs between two looks at the clock.
 const RUN: u64 = 64;
 
-/// A peer.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum By {
-    Smoltcp,
-    Host,
+/// Somebody who does the same job: how many times its rate ours is meant to be.
+pub(crate) struct Peer<'a> {
+    name: &'static str,
+    goal: f64,
+    /// The program of smoltcp if there is none.
+    run: Option<Job<'a>>,
 }
 
-impl By {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Smoltcp => "smoltcp",
-            Self::Host => "host",
-        }
+/// Measures for about that long, and gives how many a second.
+pub(crate) type Job<'a> = &'a dyn Fn(Duration) -> f64;
+
+/// The crate smoltcp, whose program knows the row by its name.
+pub(crate) fn smoltcp<'a>(goal: f64) -> Peer<'a> {
+    Peer {
+        name: "smoltcp",
+        goal,
+        run: None,
     }
+}
+
+/// A peer that is measured in this program.
+pub(crate) fn peer<'a>(name: &'static str, goal: f64, run: Job<'a>) -> Peer<'a> {
+    let run = Some(run);
+    Peer { name, goal, run }
 }
 
 /// Prints rows as they are measured.
@@ -61,78 +71,60 @@ impl Report {
         }
     }
 
-    /// A job done by all; `goals` say how many times a peer's rate ours is meant to be. A closure measures for about that long, and
-    /// gives how many a second.
+    /// Whether a row is wanted.
+    fn wants(&self, name: &str) -> bool {
+        self.chosen.is_empty() || self.chosen.iter().any(|c| name.contains(c.as_str()))
+    }
+
+    /// A job done by all.
     pub(crate) fn row(
         &mut self,
         name: &str,
         unit: &str,
-        goals: &[(By, f64)],
         ours: impl Fn(Duration) -> f64,
-        host: impl Fn(Duration) -> f64,
+        peers: &[Peer<'_>],
     ) {
-        if !self.chosen.is_empty() && !self.chosen.iter().any(|c| name.contains(c.as_str())) {
+        if !self.wants(name) {
             return;
         }
-        let with_smoltcp = goals.iter().any(|(by, _)| *by == By::Smoltcp);
-        let program = self
-            .smoltcp
-            .as_ref()
-            .filter(|_| with_smoltcp && !self.alone);
-        let mut rates = [vec![], vec![], vec![]];
+        let (mut own, mut theirs) = (vec![], vec![vec![]; peers.len()]);
         for _ in 0..ROUNDS {
-            rates[0].push(ours(ROUND));
-            rates[1].extend(program.map(|program| run(program, name)));
-            rates[2].extend((!self.alone).then(|| host(ROUND)));
+            own.push(ours(ROUND));
+            for (peer, rates) in peers.iter().zip(&mut theirs).filter(|_| !self.alone) {
+                rates.extend(match (peer.run, &self.smoltcp) {
+                    (Some(job), _) => Some(job(ROUND)),
+                    (None, program) => program.as_ref().map(|program| run(program, name)),
+                });
+            }
         }
-        let [ours, smoltcp, host] = rates.map(median);
-        let peers = [(By::Smoltcp, smoltcp), (By::Host, host)];
-        self.print(name, unit, goals, ours.expect("measured"), &peers);
+        let theirs = theirs.into_iter().map(median);
+        let peers: Vec<_> = peers.iter().zip(theirs).collect();
+        self.print(name, unit, median(own).expect("measured"), &peers);
     }
 
-    fn print(
-        &self,
-        name: &str,
-        unit: &str,
-        goals: &[(By, f64)],
-        ours: f64,
-        peers: &[(By, Option<f64>)],
-    ) {
-        let mut json =
-            format!(r#"{{"row": "{name}", "unit": "{unit}", "ours": {ours:.0}, "peers": ["#);
+    fn print(&self, name: &str, unit: &str, ours: f64, peers: &[(&Peer<'_>, Option<f64>)]) {
         let mut text = format!("{name:24} {:>10}", short(ours));
-        let mut first = true;
-        for (by, rate) in peers {
-            let Some(rate) = rate else { continue };
-            let goal = goals
-                .iter()
-                .find(|(peer, _)| peer == by)
-                .map(|(_, goal)| *goal);
-            let missed = goal.is_some_and(|goal| ours / rate < goal);
-            let comma = if first { "" } else { ", " };
-            first = false;
-            json += &format!(
-                r#"{comma}{{"name": "{}", "rate": {rate:.0}, "goal": {}}}"#,
-                by.name(),
-                goal.map_or("null".into(), |goal| format!("{goal:.1}"))
-            );
-            text += &format!(
-                "   {} {:>10} {:>6.2} of {}{}",
-                by.name(),
-                short(*rate),
-                ours / rate,
-                goal.map_or("-".into(), |goal| format!("{goal:.1}")),
-                if missed { " MISSED" } else { "" }
-            );
+        let mut json = vec![];
+        for (peer, rate) in peers {
+            let (Some(rate), Peer { name, goal, .. }) = (rate, peer) else {
+                continue;
+            };
+            json.push(format!(
+                r#"{{"name": "{name}", "rate": {rate:.0}, "goal": {goal:.2}}}"#
+            ));
+            let (rival, ratio) = (short(*rate), ours / rate);
+            let missed = if ratio < *goal { " MISSED" } else { "" };
+            text += &format!("   {name} {rival:>10} {ratio:>6.2} of {goal:.2}{missed}");
         }
-        println!(
-            "{}",
-            if self.json {
-                json + "]}"
-            } else {
-                text + " " + unit
-            }
-        );
+        if self.json {
+            let peers = json.join(", ");
+            text = format!(
+                r#"{{"row": "{name}", "unit": "{unit}", "ours": {ours:.0}, "peers": [{peers}]}}"#
+            );
+        } else {
+            text += &format!(" {unit}");
+        }
+        println!("{text}");
     }
 }
 
@@ -146,8 +138,14 @@ fn short(rate: f64) -> String {
 }
 
 fn run(program: &str, row: &str) -> f64 {
-    let output = Command::new(program)
-        .args([row, &ROUND.as_millis().to_string()])
+    let time = ROUND.as_millis().to_string();
+    // With the tap device in a network namespace of its own.
+    let command = match row.starts_with("tap") {
+        true => &["unshare", "--net", program, row, &time][..],
+        false => &[program, row, &time],
+    };
+    let output = Command::new(command[0])
+        .args(&command[1..])
         .output()
         .expect("the program of smoltcp");
     assert!(output.status.success(), "{program} {row}");
