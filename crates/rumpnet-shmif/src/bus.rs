@@ -32,6 +32,7 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+use zerocopy::IntoBytes as _;
 
 const MAGIC: u64 = u64::from_be_bytes(*b"rumpshm2");
 /// Where the ring begins.
@@ -66,6 +67,18 @@ pub struct Frame {
     pub packet: Packet,
     /// The place after it.
     pub next: u64,
+}
+
+/// A frame's bytes, in the words that they were read by.
+struct Words {
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Words {
+    fn as_ref(&self) -> &[u8] {
+        &self.words.as_bytes()[..self.len]
+    }
 }
 
 /// A bus, mapped.
@@ -173,6 +186,14 @@ impl Bus {
         let word = (place & self.mask) / 8;
         // Below the length of the ring, which fits the map.
         &self.words[HEADER / 8 + word as usize]
+    }
+
+    /// So many words from a place on, in two pieces where the ring ends between them. Fewer if the ring has not so many.
+    fn words(&self, place: u64, count: usize) -> [&[AtomicU64]; 2] {
+        let ring = &self.words[HEADER / 8..][..(self.mask / 8 + 1) as usize];
+        let (before, from) = ring.split_at(((place & self.mask) / 8) as usize);
+        let first = &from[..count.min(from.len())];
+        [first, &before[..(count - first.len()).min(before.len())]]
     }
 
     /// Bytes written ever: where a reader that joins now begins.
@@ -301,11 +322,14 @@ impl Bus {
                 to = to.wrapping_add(8);
             }
             let (whole, rest) = piece.as_chunks();
-            for bytes in whole {
-                self.at(to)
-                    .store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
-                to = to.wrapping_add(8);
+            let mut left = whole;
+            for words in self.words(to, whole.len()) {
+                let part = left.split_off(..words.len()).unwrap_or_default();
+                for (word, bytes) in words.iter().zip(part) {
+                    word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+                }
             }
+            to = to.wrapping_add(8 * whole.len() as u64);
             part[..rest.len()].copy_from_slice(rest);
             filled = rest.len();
         }
@@ -326,22 +350,19 @@ impl Bus {
             .ok()
             .filter(|len| *len <= FRAME)?;
         let sender = u32::try_from(first & 0xffff_ffff).unwrap_or(0);
-        let mut bytes = Vec::with_capacity(len.next_multiple_of(8));
-        let mut from = place.wrapping_add(FRAME_HEADER);
-        while bytes.len() < len {
-            bytes.extend_from_slice(&self.at(from).load(Ordering::Relaxed).to_ne_bytes());
-            from = from.wrapping_add(8);
+        let pieces = self.words(place.wrapping_add(FRAME_HEADER), len.div_ceil(8));
+        let mut words = Vec::with_capacity(len.div_ceil(8));
+        for piece in pieces {
+            words.extend(piece.iter().map(|word| word.load(Ordering::Relaxed)));
         }
-        bytes.truncate(len);
-        fence(Ordering::Acquire);
-        let claim = self.words[word::CLAIM].load(Ordering::Relaxed);
-        if claim > place.saturating_add(self.mask) {
+        if self.overtaken(place) {
             return None;
         }
+        let bytes = Words { words, len };
         let mut packet = if len < 2_048 {
-            Packet::with_bytes(&bytes)
+            Packet::with_bytes(bytes.as_ref())
         } else {
-            Packet::with_chain(bytes::Bytes::from(bytes).into())
+            Packet::with_chain(bytes::Bytes::from_owner(bytes).into())
         };
         packet.meta = unpack(meta, len);
         Some(Frame {
@@ -351,8 +372,23 @@ impl Bus {
                 nsec: u32::try_from(time % 1_000_000_000).unwrap_or(0),
             },
             packet,
-            next: from,
+            next: place.wrapping_add(size(len)),
         })
+    }
+
+    /// Whether what was read at a place before this call may have been overwritten meanwhile.
+    fn overtaken(&self, place: u64) -> bool {
+        fence(Ordering::Acquire);
+        let claim = self.words[word::CLAIM].load(Ordering::Relaxed);
+        claim > place.saturating_add(self.mask)
+    }
+
+    /// The place after the frame at `place` if that is the member's own.
+    pub(crate) fn after_own(&self, place: u64, member: u32) -> Option<u64> {
+        let first = self.at(place).load(Ordering::Relaxed);
+        let len = usize::try_from(first >> 32).ok()?;
+        let own = first & 0xffff_ffff == u64::from(member) && len <= FRAME;
+        (own && !self.overtaken(place)).then(|| place.wrapping_add(size(len)))
     }
 
     /// Waits until more has been written than `head`, or for `time`.

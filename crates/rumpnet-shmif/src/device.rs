@@ -115,11 +115,13 @@ fn receive(bus: &Bus, number: u32, mut place: u64, input: &Input, ending: &Atomi
     while !ending.load(Ordering::SeqCst) {
         let head = bus.head();
         while place != head && batch.len() < BATCH {
+            if let Some(next) = bus.after_own(place, number) {
+                place = next;
+                continue;
+            }
             match bus.read(place) {
                 Some(frame) => {
-                    if frame.sender != number {
-                        batch.push_back(frame.packet);
-                    }
+                    batch.push_back(frame.packet);
                     place = frame.next;
                 }
                 // Too slow: what there was is lost, and it goes on with what is new.
