@@ -393,13 +393,6 @@ impl Bus {
 
     /// Waits until more has been written than `head`, or for `time`.
     pub(crate) fn wait(&self, head: u64, time: Duration) {
-        // Two processes that answer each other are faster than a sleep.
-        for _ in 0..2_000 {
-            if self.head() != head {
-                return;
-            }
-            std::hint::spin_loop();
-        }
         let (wake, waiters) = (self.half(word::WAKE, false), self.half(word::WAKE, true));
         waiters.fetch_add(1, Ordering::SeqCst);
         let now = wake.load(Ordering::SeqCst);

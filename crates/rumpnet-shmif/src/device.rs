@@ -6,6 +6,7 @@ use rumpnet::{
     interface::{Batch, Device, Features, Input, Link},
 };
 use rumpuser::{Errno, Result};
+use rumpuser_posix::Patience;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -111,7 +112,7 @@ impl Drop for Shmif {
 }
 
 fn receive(bus: &Bus, number: u32, mut place: u64, input: &Input, ending: &AtomicBool) {
-    let mut batch = Batch::new();
+    let (mut batch, patience) = (Batch::new(), Patience::default());
     while !ending.load(Ordering::SeqCst) {
         let head = bus.head();
         while place != head && batch.len() < BATCH {
@@ -130,7 +131,7 @@ fn receive(bus: &Bus, number: u32, mut place: u64, input: &Input, ending: &Atomi
         }
         if !batch.is_empty() {
             input.receive(&mut batch);
-        } else if place == head {
+        } else if place == head && !patience.look(None, || bus.head() != head) {
             bus.wait(head, WAIT);
         }
     }

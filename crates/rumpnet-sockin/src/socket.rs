@@ -7,6 +7,7 @@ use rumpnet::{
     socket::{Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Watcher},
 };
 use rumpuser::{Errno, Instant, Result};
+use rumpuser_posix::Patience;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, epoll, poll},
     fd::{AsFd as _, OwnedFd},
@@ -32,6 +33,7 @@ pub(crate) struct HostSocket {
     reactor: Arc<Reactor>,
     /// Its last descriptor in the kernel is closed.
     closed: AtomicBool,
+    patience: Patience,
     /// Its place among those that are watched.
     watched: OnceLock<u64>,
 }
@@ -67,6 +69,7 @@ impl HostSocket {
             kind,
             reactor: reactor.clone(),
             closed: AtomicBool::new(false),
+            patience: Patience::default(),
             watched: OnceLock::new(),
         }
     }
@@ -172,6 +175,13 @@ impl Endpoint for HostSocket {
         host.set(RecvFlags::OOB, flags.contains(MsgFlags::OOB));
         host.set(RecvFlags::PEEK, flags.contains(MsgFlags::PEEK));
         host.set(RecvFlags::TRUNC, flags.contains(MsgFlags::TRUNC));
+        if let ([buf], Kind::Stream) = (&mut *bufs, self.kind) {
+            let len = net::recv(&self.fd, &mut **buf, host).map_err(errno)?.1;
+            return Ok(Received {
+                len,
+                ..Received::default()
+            });
+        }
         let mut bufs: Vec<IoSliceMut<'_>> = bufs.iter_mut().map(|b| IoSliceMut::new(b)).collect();
         let mut none = RecvAncillaryBuffer::default();
         let got = net::recvmsg(&self.fd, &mut bufs, &mut none, host).map_err(errno)?;
@@ -246,6 +256,11 @@ impl Endpoint for HostSocket {
         let mut events = PollFlags::empty();
         events.set(PollFlags::IN, interest.contains(Ready::IN));
         events.set(PollFlags::OUT, interest.contains(Ready::OUT));
+        let at_once = Timespec::default();
+        let ready = || poll(&mut [PollFd::new(&self.fd, events)], Some(&at_once)) != Ok(0);
+        if self.patience.look(deadline, ready) {
+            return true;
+        }
         loop {
             let timeout = deadline.map(|deadline| {
                 // The clock of a kernel's host is this one.

@@ -1,32 +1,11 @@
 //! An event count over a mutex and a condition variable, which are touched only when somebody really waits.
 
-use crate::host::monotonic;
+use crate::{Patience, host::monotonic};
 use rumpuser::Instant;
-use std::{
-    hint,
-    sync::{
-        Condvar, LazyLock, Mutex, PoisonError,
-        atomic::{
-            AtomicI32, AtomicU64, AtomicUsize,
-            Ordering::{Relaxed, SeqCst},
-        },
-    },
-    thread,
-    time::{Duration, Instant as HostInstant},
+use std::sync::{
+    Condvar, Mutex, PoisonError,
+    atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
 };
-
-/// How long a waiter looks before it sleeps. To be put to sleep and woken takes about as long.
-const SPIN: Duration = Duration::from_micros(50);
-/// Looks between two at the clock.
-const LOOKS: u32 = 32;
-/// How far it goes that waits which were short let the next ones look.
-const TRUST: i32 = 3;
-/// Waits that were too long to look for, until one looks again.
-const PAUSE: i32 = 64;
-
-/// Whether whoever notifies can run while somebody looks.
-static PARALLEL: LazyLock<bool> =
-    LazyLock::new(|| thread::available_parallelism().is_ok_and(|count| count.get() > 1));
 
 /// The host's [`rumpuser::Event`].
 ///
@@ -34,43 +13,14 @@ static PARALLEL: LazyLock<bool> =
 /// advances `count` before it looks at `waiters`. In the one order of all sequentially consistent accesses, one of
 /// the two sees the other.
 ///
-/// A waiter looks for a moment before it sleeps, as long as that was worth it for this event: two threads that answer each other at once
-/// do so ten times as often as through the host's scheduler, and where waits are long nobody burns a processor.
+/// A waiter has [`Patience`] before it sleeps.
 #[derive(Debug, Default)]
 pub(crate) struct Event {
     count: AtomicU64,
     waiters: AtomicUsize,
-    /// From 0 to [`TRUST`]: looking is worth it. Below: so many waits sleep at once, until one tries again.
-    short: AtomicI32,
+    patience: Patience,
     lock: Mutex<()>,
     wake: Condvar,
-}
-
-impl Event {
-    /// Looks for a notification without sleeping.
-    fn look(&self, ticket: u64) -> bool {
-        let short = self.short.load(Relaxed);
-        if short < 0 {
-            self.short.store(short + 1, Relaxed);
-            return false;
-        }
-        if !*PARALLEL {
-            return false;
-        }
-        let start = HostInstant::now();
-        while start.elapsed() < SPIN {
-            for _ in 0..LOOKS {
-                if self.count.load(SeqCst) > ticket {
-                    self.short.store(TRUST.min(short + 1), Relaxed);
-                    return true;
-                }
-                hint::spin_loop();
-            }
-        }
-        self.short
-            .store(if short == 0 { -PAUSE } else { short - 1 }, Relaxed);
-        false
-    }
 }
 
 impl rumpuser::Event for Event {
@@ -82,8 +32,10 @@ impl rumpuser::Event for Event {
         if self.count.load(SeqCst) > ticket {
             return true;
         }
-        // A deadline that is near would be missed by looking.
-        if deadline.is_none_or(|deadline| deadline.since(monotonic()) > SPIN) && self.look(ticket) {
+        if self
+            .patience
+            .look(deadline, || self.count.load(SeqCst) > ticket)
+        {
             return true;
         }
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,6 +5,7 @@
 //! | [`host`] | [`Host`]: clocks, randomness, console, threads, parameters |
 //! | `event` | the event count on which kernel threads wait |
 //! | [`catch`](fn@catch) | catching panics, silently and with their place |
+//! | [`Patience`] | looking for a moment before one sleeps |
 //! | `params` | what the host tells about itself |
 //! | [`file`](mod@file) | [`HostFile`]: a regular file or block device as the medium of a file system |
 //!
@@ -22,10 +23,12 @@ mod event;
 pub mod file;
 pub mod host;
 mod params;
+mod patience;
 
 pub use catch::{catch, unwinding};
 pub use file::{Access, HostFile, OpenError};
 pub use host::{Host, threads};
+pub use patience::Patience;
 
 use rumpuser::Errno;
 use std::io;
