@@ -9,6 +9,7 @@
 //! | [`fixtures`] | the test images by name |
 //! | [`hostile`] | broken images, and all that may be done to them |
 //! | [`memory`] | an allocator that counts |
+//! | [`sparse_iso`] | sparse files of Rock Ridge, which no mastering program writes |
 //! | [`tools`] | native programs and temporary folders |
 //! | [`mounted`] | a kernel with an image mounted |
 //! | [`model`] | random operations on a mount and on a model of it, compared step by step |
@@ -27,6 +28,7 @@ pub mod memory;
 pub mod model;
 pub mod mounted;
 pub mod mtree;
+pub mod sparse_iso;
 pub mod tools;
 pub mod tree;
 pub mod troubled;

@@ -4,10 +4,11 @@ use rump_tests::{
     corpus::{self, Case},
     fixtures,
     mounted::{MOUNT_POINT, Mounted},
+    sparse_iso::{self, SparseFile},
     tools::{TempDir, run},
     tree::{list, read_file},
 };
-use rumpkern::{Errno, FileType};
+use rumpkern::{Errno, Fd, FileType, OpenFlags, types::Seek};
 use rumpuser::BlockDevice;
 use rumpuser_posix::{Access, HostFile};
 use rumpuser_sim::MemDisk;
@@ -236,4 +237,151 @@ fn a_cut_off_image_reads_as_far_as_it_goes() {
         }
     }
     assert!(errors > 0);
+}
+
+fn open(mounted: &Mounted, name: &str) -> Fd {
+    let path = format!("{MOUNT_POINT}/{name}");
+    mounted.proc.open(path, OpenFlags::RDONLY, 0).unwrap()
+}
+
+fn sparse(bytes: &[u8]) -> Mounted {
+    let disk: Arc<dyn BlockDevice> = Arc::new(MemDisk::from_bytes(bytes));
+    Mounted::on_device("cd9660", disk, true).unwrap()
+}
+
+fn messages(mounted: &Mounted) -> String {
+    let messages = mounted.kernel.log().since(0);
+    let lines: Vec<String> = messages.into_iter().map(|message| message.text).collect();
+    lines.join("\n")
+}
+
+/// Where data begins and ends, as `lseek` tells.
+fn data(mounted: &Mounted, fd: Fd) -> Vec<(u64, u64)> {
+    let (mut found, mut at) = (vec![], 0);
+    while let Ok(data) = mounted.proc.lseek(fd, Seek::Data(at)) {
+        at = mounted.proc.lseek(fd, Seek::Hole(data)).unwrap();
+        found.push((data, at));
+    }
+    found
+}
+
+#[test]
+fn sparse_files_are_read_and_their_holes_known() {
+    let files = sparse_iso::files();
+    let (bytes, _) = sparse_iso::volume(&files);
+    let mounted = sparse(&bytes);
+    for file in &files {
+        let fd = open(&mounted, file.name);
+        let stat = mounted.proc.fstat(fd).unwrap();
+        assert_eq!(stat.size, file.size, "{}", file.name);
+        assert!(stat.blocks * 512 < 200 << 10, "{}", stat.blocks);
+        let mut places: Vec<u64> = (0..80).map(|n| n * 4099).collect();
+        for (start, data) in &file.pieces {
+            let end = start + data.len() as u64;
+            places.extend([start.saturating_sub(3000), start + 1, end.saturating_sub(5)]);
+        }
+        for (n, at) in places.into_iter().enumerate() {
+            let len = [1, 255, 2048, 5001, 70_000][n % 5];
+            let mut read = vec![0xAA; len];
+            let count = mounted.proc.pread(fd, &mut read, at).unwrap();
+            assert_eq!(read[..count], file.read(at, len), "{} at {at}", file.name);
+        }
+    }
+    let whole = read_file(&mounted.proc, format!("{MOUNT_POINT}/OLD").as_bytes()).unwrap();
+    assert_eq!(whole, files[1].read(0, 300_000));
+    let found = |n: usize| data(&mounted, open(&mounted, files[n].name));
+    // Where every second unit has data, no block is a hole.
+    assert_eq!(found(0), [(0, 131_072), (262_144, 300_000)]);
+    assert_eq!(found(1), found(0));
+    let end = 5 << 40;
+    let large = [(0, 2048), (1 << 32, (1 << 32) + 71_680), (end, end + 777)];
+    assert_eq!(found(2), large);
+    assert_eq!(found(3), []);
+    let listed = mounted.proc.stat(format!("{MOUNT_POINT}/HOLE")).unwrap();
+    assert_eq!(listed.size, 5000);
+}
+
+/// What reading the first file of a volume says after a change to its recorded form.
+fn read_broken(change: impl FnOnce(&mut [u8])) -> (Errno, String) {
+    let files = sparse_iso::files();
+    let (mut bytes, places) = sparse_iso::volume(&files);
+    change(&mut bytes[places[0]..]);
+    let mounted = sparse(&bytes);
+    let fd = open(&mounted, files[0].name);
+    let error = mounted.proc.pread(fd, &mut [0; 10], 200_000).unwrap_err();
+    let seek = mounted.proc.lseek(fd, Seek::Data(0));
+    assert_eq!(seek, Err(error));
+    (error, messages(&mounted))
+}
+
+#[test]
+fn broken_tables_of_sparse_files_are_told() {
+    // An entry of the first table, of depth 2: four have something, 65,536 bytes each.
+    let set = |bytes: &mut [u8], n: usize, value: u32| {
+        bytes[2048 + 8 * n..][..4].copy_from_slice(&value.to_le_bytes());
+    };
+    let table = 1 << 30;
+    let cases: [(&str, usize, u32); 5] = [
+        ("table 99999, expected inside the file", 2, table | 99_999),
+        ("data 99999, expected inside the file", 2, 99_999),
+        // Data that begins inside and does not end there.
+        ("expected inside the file", 2, 600),
+        // Its own table, one deeper: what are tables for it are data for nobody.
+        ("expected data at depth 1", 2, table | 1),
+        ("expected inside the file", 0, 0x00FF_FFFF),
+    ];
+    for (expected, n, value) in cases {
+        let (error, messages) = read_broken(|bytes| set(bytes, n, value));
+        assert_eq!(error, Errno::EIO, "{expected}");
+        assert!(messages.contains(expected), "{expected}: {messages}");
+    }
+}
+
+#[test]
+fn a_table_in_many_places_ends() {
+    let hole = || SparseFile {
+        name: "LOOP",
+        size: 1 << 56,
+        depth: Some(7),
+        pieces: vec![(0, vec![1])],
+    };
+    let (mut bytes, places) = sparse_iso::volume(&[hole()]);
+    // Every table has the next one in all of its entries; the last one has data in none.
+    let tables = &mut bytes[places[0] + 2048..][..7 * 2048];
+    for (n, table) in tables.chunks_mut(2048).enumerate() {
+        let value: u32 = if n == 6 {
+            1 << 31
+        } else {
+            1 << 30 | (n as u32 + 2)
+        };
+        for entry in table.chunks_mut(8) {
+            entry[..4].copy_from_slice(&value.to_le_bytes());
+        }
+    }
+    let mounted = sparse(&bytes);
+    let fd = open(&mounted, "LOOP");
+    assert_eq!(mounted.proc.lseek(fd, Seek::Data(0)), Err(Errno::EIO));
+    let messages = messages(&mounted);
+    assert!(messages.contains("each in one place"), "{messages}");
+}
+
+#[test]
+fn a_sparse_file_of_impossible_depth_is_listed_only() {
+    let files = sparse_iso::files();
+    for depth in [0, 8, 1] {
+        let (mut bytes, _) = sparse_iso::volume(&files);
+        let at = find(&bytes, b"SF\x15\x01");
+        bytes[at + 20] = depth;
+        let mounted = sparse(&bytes);
+        let path = list(&mounted.proc, MOUNT_POINT.as_bytes()).unwrap();
+        assert_eq!(path.len(), 4);
+        // xorriso sorts by name: the first entry is that of `HOLE`, small enough for depth 1.
+        let result = mounted.proc.pread(open(&mounted, "HOLE"), &mut [0; 4], 0);
+        let expected = if depth == 1 {
+            Ok(4)
+        } else {
+            Err(Errno::EOPNOTSUPP)
+        };
+        assert_eq!(result, expected, "depth {depth}");
+    }
 }

@@ -8,6 +8,7 @@ use crate::{
     layout::{RawPx, file_flag},
     record::{Record, Records},
     rock_ridge::RockRidge,
+    sparse::Sparse,
     time::short,
     volume::{Extension, Iso},
     zisofs::Compressed,
@@ -77,6 +78,8 @@ pub enum Content {
     Unaligned(Sections),
     /// Compressed (zisofs).
     Compressed(Compressed),
+    /// Sparse (SF).
+    Sparse(Sparse),
     /// Directory.
     Directory(Directory),
     /// Target of a symbolic link.
@@ -286,8 +289,18 @@ impl Iso {
                 if record.raw.file_unit_size != 0 || record.raw.interleave_gap != 0 {
                     return (Content::Unsupported("interleaved file"), data_size);
                 }
-                if all.sparse {
-                    return (Content::Unsupported("sparse file (SF)"), data_size);
+                if let Some((size, depth)) = all.sparse {
+                    return match Sparse::new(size, depth, sections) {
+                        Some(_) if all.compressed.is_some() => {
+                            let what = "sparse file that is compressed (SF, ZF)";
+                            (Content::Unsupported(what), data_size)
+                        }
+                        Some(sparse) => (Content::Sparse(sparse), size),
+                        None => (
+                            Content::Unsupported("size or depth of a sparse file (SF)"),
+                            data_size,
+                        ),
+                    };
                 }
                 if let Some(zf) = &all.compressed {
                     return match Compressed::new(zf, sections) {

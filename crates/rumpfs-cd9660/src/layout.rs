@@ -251,6 +251,47 @@ pub struct RawPn {
     pub low: Both32,
 }
 
+/// Content of `SF`: the file is sparse (RRIP 1.12, 4.1.7).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct RawSf {
+    /// The upper 32 bits of the size.
+    pub high: Both32,
+    /// The lower 32 bits of the size.
+    pub low: Both32,
+    /// Depth of the first table: 1 to 7.
+    pub depth: u8,
+}
+
+/// Content of `SF` up to RRIP 1.10: the size alone, in 32 bits; the first table has depth [`SF_DEPTH`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct RawOldSf {
+    /// Bytes of the file.
+    pub size: Both32,
+}
+
+/// Depth of the first table of a sparse file whose entry does not say it: enough for 32 bits.
+pub const SF_DEPTH: u8 = 3;
+
+/// An entry of a sparse file's table (RRIP 4.1.7.1).
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct RawSparseEntry {
+    /// Flags and a number: see [`sparse_entry`].
+    pub value: Both32,
+}
+
+/// The parts of [`RawSparseEntry::value`].
+pub mod sparse_entry {
+    /// Nothing is recorded: zeros.
+    pub const EMPTY: u32 = 0x8000_0000;
+    /// The number is that of a table, in units of 2048 bytes; else that of data, in units of 256 bytes.
+    pub const TABLE: u32 = 0x4000_0000;
+    /// Where it is, from the start of the file's data.
+    pub const NUMBER: u32 = 0x00FF_FFFF;
+}
+
 /// Content of `ZF`: the file is compressed (zisofs).
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]

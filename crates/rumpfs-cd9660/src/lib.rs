@@ -7,13 +7,13 @@
 //!
 //! # What is read
 //! ECMA-119 levels 1 to 3, blocks of 512 to 2048 bytes; files in several extents; several sessions; SUSP with continuation
-//! areas; Rock Ridge 1.09 to 1.12 (PX PN SL NM CL PL RE TF, ZF); Joliet levels 1 to 3; compressed files (zisofs 1).
+//! areas; Rock Ridge 1.09 to 1.12 (PX PN SL NM CL PL RE TF SF, ZF); Joliet levels 1 to 3; compressed files (zisofs 1).
 //! Path tables are not needed. Of the trees, Rock Ridge comes before Joliet, Joliet before the plain one; mount options choose
 //! another ([`options`]).
 //!
 //! | what | what becomes of it |
 //! |---|---|
-//! | interleaved files, sparse files (SF), zisofs 2 | listed; reading is `EOPNOTSUPP`, by name |
+//! | interleaved files, zisofs 2 | listed; reading is `EOPNOTSUPP`, by name |
 //! | files on another volume of a set | read as if they were on this one |
 //! | extended attribute records | skipped |
 //! | High Sierra | refused |
@@ -36,7 +36,7 @@
 //! | `medium`, `record` | bytes through the buffer cache; directory records |
 //! | `system_use`, `rock_ridge` | SUSP and RRIP |
 //! | [`name`], [`dir`] | names; directories |
-//! | [`inode`], [`zisofs`] | files; compressed ones |
+//! | [`inode`], [`zisofs`], [`sparse`] | files; compressed ones; sparse ones |
 //! | [`boot`], [`time`], [`options`] | El Torito; times; mount options |
 //! | [`vfs`] | the adapter to `rumpvfs`, the only one that names it |
 //!
@@ -63,6 +63,7 @@ pub mod name;
 pub mod options;
 mod record;
 mod rock_ridge;
+pub mod sparse;
 mod system_use;
 pub mod time;
 mod types;

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Place, Result},
-    layout::{Both32, RawLongTime, RawPn, RawPx, RawShortTime, RawZf},
+    layout::{Both32, RawLongTime, RawOldSf, RawPn, RawPx, RawSf, RawShortTime, RawZf, SF_DEPTH},
     medium::Medium,
     record::Record,
     system_use,
@@ -61,8 +61,8 @@ pub(crate) struct RockRidge {
     pub(crate) times: Times,
     /// `ZF`
     pub(crate) compressed: Option<RawZf>,
-    /// `SF`: the data is a tree of tables.
-    pub(crate) sparse: bool,
+    /// `SF`: size of the file and depth of its first table.
+    pub(crate) sparse: Option<(u64, u8)>,
     /// Whether the next component of a link needs a `/` before it.
     separate: bool,
     /// Times that were read last, those of attributes apart.
@@ -131,7 +131,7 @@ impl RockRidge {
                 let raw = RawZf::read_from_prefix(content);
                 self.compressed = Some(raw.map_err(|_| short("ZF length"))?.0);
             }
-            b"SF" => self.sparse = true,
+            b"SF" => self.sparse = Some(sparse(content).ok_or_else(|| short("SF length"))?),
             // Others', such as AS of AmigaOS.
             _ => {}
         }
@@ -217,6 +217,16 @@ impl RockRidge {
     }
 }
 
+/// Size and depth of `SF`, in either of its forms.
+fn sparse(content: &[u8]) -> Option<(u64, u8)> {
+    if let Ok(raw) = RawOldSf::read_from_bytes(content) {
+        return Some((raw.size.get().into(), SF_DEPTH));
+    }
+    let (raw, _) = RawSf::read_from_prefix(content).ok()?;
+    let high = u64::from(raw.high.get()).wrapping_shl(32);
+    Some((high | u64::from(raw.low.get()), raw.depth))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +244,9 @@ mod tests {
         let all = taken(&[(b"NM", b"\x01first"), (b"NM", b"\0-second")]).unwrap();
         assert_eq!(all.name, b"first-second");
         assert!(taken(&[(b"NM", b"\x02")]).unwrap().name.is_empty());
+        // AmigaOS' protection bits and comment are not looked at.
+        let all = taken(&[(b"AS", b"\x03\0\0\0\x0F\x08comment"), (b"NM", b"\0name")]);
+        assert_eq!(all.unwrap().name, b"name");
         let long = [0_u8; 200];
         let all = taken(&[(b"NM", &long), (b"NM", &long)]).unwrap();
         assert!(all.name_too_long);
@@ -250,6 +263,17 @@ mod tests {
         assert!(link(b"\0\0\x09short").is_err());
         let all = taken(&[(b"SL", b"\0\0\xC8")]);
         assert!(all.is_err());
+    }
+
+    #[test]
+    fn sparse_files_in_both_forms() {
+        let sparse = |content: &[u8]| taken(&[(b"SF", content)]).map(|all| all.sparse);
+        let low = b"\x78\x56\x34\x12\x12\x34\x56\x78";
+        assert_eq!(sparse(low).unwrap(), Some((0x1234_5678, 3)));
+        let all = [&b"\x01\0\0\0\0\0\0\x01"[..], low, b"\x05"].concat();
+        assert_eq!(sparse(&all).unwrap(), Some((0x1_1234_5678, 5)));
+        assert!(sparse(&all[..16]).is_err());
+        assert!(sparse(b"").is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::{
     inode::{Content, FileType as InodeType, Inode, Section},
     layout::{RawLongTime, RawVolumeDescriptor},
     options::Options,
+    sparse::Piece,
     types::number,
     volume::{self, Descriptors, Iso},
 };
@@ -177,7 +178,7 @@ impl Mounted {
         result.map_err(|error| report(&self.log, &error))
     }
 
-    fn map_bytes(&self, inode: &Inode, offset: u64) -> FormatResult<Extent> {
+    fn map_bytes(&self, inode: &Inode, offset: u64, len: u64) -> FormatResult<Extent> {
         let hole = Extent {
             place: Place::Hole,
             len: self.iso.medium.block_size(),
@@ -204,6 +205,15 @@ impl Mounted {
                 place: Place::Opaque,
                 len: inode.size.saturating_sub(offset).max(1),
             }),
+            Content::Sparse(_) if offset >= inode.size => Ok(hole),
+            Content::Sparse(file) => {
+                let piece = self.iso.sparse_piece(inode.ino, file, offset, len)?;
+                let (place, len) = match piece {
+                    Piece::Hole(len) => (Place::Hole, len),
+                    Piece::Data(len) => (Place::Opaque, len),
+                };
+                Ok(Extent { place, len })
+            }
             Content::Unsupported(what) => Err(Error::Unsupported(Where::Data(inode.ino), what)),
             Content::Directory(_) | Content::Link(_) | Content::None => Ok(hole),
         }
@@ -212,6 +222,7 @@ impl Mounted {
     fn read_opaque(&self, inode: &Inode, offset: u64, buf: &mut [u8]) -> FormatResult<()> {
         match &inode.content {
             Content::Compressed(file) => self.iso.read_compressed(inode.ino, file, offset, buf),
+            Content::Sparse(file) => self.iso.read_sparse(inode.ino, file, offset, buf),
             Content::Unaligned(sections) => {
                 let left = inode.size.saturating_sub(offset);
                 let len = crate::types::index(left.min(number(buf.len())));
@@ -318,8 +329,8 @@ impl FileSystem for Mounted {
         }
     }
 
-    fn map(&self, inode: &Inode, offset: u64, _len: u64) -> Result<Extent> {
-        self.told(self.map_bytes(inode, offset))
+    fn map(&self, inode: &Inode, offset: u64, len: u64) -> Result<Extent> {
+        self.told(self.map_bytes(inode, offset, len))
     }
 
     fn read_pages(&self, inode: &Inode, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -348,6 +359,7 @@ fn blocks(inode: &Inode) -> u64 {
     let bytes = match &inode.content {
         Content::Sections(_) | Content::Unaligned(_) | Content::Directory(_) => inode.size,
         Content::Compressed(file) => file.packed_len(),
+        Content::Sparse(file) => file.recorded(),
         _ => 0,
     };
     bytes.div_ceil(512)

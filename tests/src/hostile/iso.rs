@@ -2,7 +2,7 @@
 
 use super::{Format, Map, iso_map};
 use crate::{
-    fixtures,
+    fixtures, sparse_iso,
     tools::{TempDir, run, try_run},
 };
 use rumpuser_sim::MemDisk;
@@ -103,6 +103,9 @@ const MADE: &[Made] = &[
     },
 ];
 
+/// The volume with sparse files.
+const SPARSE: &str = "made-sparse";
+
 impl Format for Iso {
     fn fs_type(&self) -> &'static str {
         "cd9660"
@@ -113,12 +116,16 @@ impl Format for Iso {
     }
 
     fn seeds(&self) -> Vec<String> {
-        MADE.iter().map(|made| made.name.to_owned()).collect()
+        let made = MADE.iter().map(|made| made.name);
+        made.chain([SPARSE]).map(str::to_owned).collect()
     }
 
     fn load(&self, name: &str) -> MemDisk {
         if let Some(made) = MADE.iter().find(|made| made.name == name) {
             return MemDisk::from_bytes(&make(made));
+        }
+        if name == SPARSE {
+            return MemDisk::from_bytes(&sparse_iso::volume(&sparse_iso::files()).0);
         }
         let path = fixtures::image(name);
         let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

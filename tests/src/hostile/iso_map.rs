@@ -3,7 +3,8 @@
 use super::map::{Field, Map, Structure, fields};
 use rumpfs_cd9660::layout::{
     FIRST_DESCRIPTOR, RawBootEntry, RawBootRecord, RawContinuation, RawDirectoryRecord, RawPn,
-    RawPx, RawVolumeDescriptor, RawZf, RawZisofsHeader, SECTOR, ZISOFS_MAGIC, file_flag,
+    RawPx, RawSf, RawVolumeDescriptor, RawZf, RawZisofsHeader, SECTOR, ZISOFS_MAGIC, file_flag,
+    sparse_entry,
 };
 use rumpuser_sim::MemDisk;
 
@@ -23,6 +24,7 @@ const CE: &[Field] = fields!(RawContinuation: block, offset, length);
 const PX: &[Field] = fields!(RawPx: mode, links, uid, gid);
 const PN: &[Field] = fields!(RawPn: high, low);
 const ZF: &[Field] = fields!(RawZf: algorithm, header_size, block_size, size);
+const SF: &[Field] = fields!(RawSf: high, low, depth);
 const ZISOFS: &[Field] = fields!(RawZisofsHeader: magic, size, header_size, block_size);
 const BOOT_RECORD: &[Field] =
     fields!(RawBootRecord: descriptor_type, standard_identifier, boot_system_identifier, catalogue);
@@ -56,6 +58,8 @@ const ER: &[Field] = &[
     number("descriptor length", 1, 1),
     number("source length", 2, 1),
 ];
+const OLD_SF: &[Field] = &[number("size", 0, 4)];
+const SPARSE: &[Field] = &[number("number", 0, 3), number("flags", 3, 1)];
 const POINTER: &[Field] = &[number("offset", 0, 4)];
 const PATH_TABLE: &[Field] = &[
     number("identifier length", 0, 1),
@@ -70,6 +74,8 @@ struct Mapper {
     records: usize,
     /// Bytes in front of the first system use entry.
     skip: usize,
+    /// The file whose entries were read last is sparse.
+    sparse: bool,
 }
 
 pub(super) fn map(image: &MemDisk) -> Map {
@@ -78,6 +84,7 @@ pub(super) fn map(image: &MemDisk) -> Map {
         structures: vec![],
         records: 0,
         skip: 0,
+        sparse: false,
     };
     mapper.descriptors();
     Map::new(SECTOR, mapper.structures)
@@ -192,8 +199,25 @@ impl Mapper {
             if plain {
                 let area = at + (33 + identifier).next_multiple_of(2);
                 self.system_use(area + self.skip, at + record);
+                if self.sparse {
+                    self.table(data, 1);
+                    self.sparse = false;
+                }
             }
             at += record;
+        }
+    }
+
+    /// A table of the sparse file at `data`, and those below it. Beside what is used there is much that is not.
+    fn table(&mut self, data: usize, table: usize) {
+        let start = data + 2048 * table;
+        for n in 0..5 {
+            let at = start + 8 * n;
+            let value = self.get(at, 4) as u32;
+            self.add("sparse file's entry", at, SPARSE, 8);
+            if value & (sparse_entry::EMPTY | sparse_entry::TABLE) == sparse_entry::TABLE {
+                self.table(data, (value & sparse_entry::NUMBER) as usize);
+            }
         }
     }
 
@@ -237,6 +261,13 @@ impl Mapper {
             b"PX" => self.add("PX", content, PX, 32),
             b"PN" => self.add("PN", content, PN, 16),
             b"ZF" => self.add("ZF", content, ZF, 12),
+            b"SF" => {
+                self.sparse = true;
+                match rest {
+                    17.. => self.add("SF", content, SF, 17),
+                    _ => self.add("SF", content, OLD_SF, rest),
+                }
+            }
             b"SL" => self.add("SL", content, SL, rest),
             b"NM" => self.add("NM", content, FLAGS, rest),
             b"TF" => self.add("TF", content, FLAGS, rest),
