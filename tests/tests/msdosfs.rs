@@ -14,6 +14,7 @@ use rump_tests::{
     tree::{self, Tree, list, read_file},
 };
 use rumpkern::{Errno, OpenFlags};
+use rumpuser_posix::{Access, HostFile};
 use rumpuser_sim::MemDisk;
 use rumpvfs::{
     Calls as _,
@@ -97,6 +98,120 @@ fn names(mounted: &Mounted, path: &str) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// A short name as it is on the medium, in the host's conversion.
+fn short_name(dir: &TempDir, page: &str, base: &str, extension: &str) -> Vec<u8> {
+    let encoded = |text: &str, len: usize| {
+        let (from, to) = (dir.file("from"), dir.file("to"));
+        fs::write(&from, text).unwrap();
+        // Where there is nothing to convert it writes nothing.
+        fs::write(&to, "").unwrap();
+        let page = format!("CP{page}");
+        run("iconv", &["-f", "UTF-8", "-t", &page, "-o", &to, &from]);
+        let mut bytes = fs::read(&to).unwrap();
+        bytes.resize(len, b' ');
+        bytes
+    };
+    let mut name = [encoded(base, 8), encoded(extension, 3)].concat();
+    if name[0] == 0xE5 {
+        name[0] = 5;
+    }
+    name
+}
+
+#[test]
+fn short_names_have_characters_of_two_bytes() {
+    let pages: [(&'static str, &str, &[(&str, &str)]); 4] = [
+        (
+            "932",
+            "表ソ",
+            &[
+                ("日本語名", "ア"),
+                ("蛻", "TXT"),
+                ("ﾃｽﾄ", "TXT"),
+                ("Ａ", ""),
+                ("日ア", ""),
+            ],
+        ),
+        ("936", "乗", &[("中文", "文"), ("乧А", "TXT"), ("鰽", "")]),
+        ("949", "똠", &[("한국", "말"), ("갂", "TXT")]),
+        ("950", "功許", &[("中文", "檔"), ("台灣", "TXT")]),
+    ];
+    for (page, theirs, all) in pages {
+        let dir = TempDir::new();
+        let image = mkfs(&dir, "-F 12", "2M");
+        let mount = || {
+            let device = HostFile::open(&image, Access::ReadWrite).unwrap();
+            let options = [("codepage", Some(page))];
+            Mounted::with_options("msdosfs", Arc::new(device), false, &options)
+                .unwrap_or_else(|(error, messages)| panic!("{error}: {messages:?}"))
+        };
+        let full = |(base, extension): &(&str, &str)| match *extension {
+            "" => base.to_string(),
+            _ => format!("{base}.{extension}"),
+        };
+        let mut wanted: Vec<String> = all.iter().map(full).collect();
+        let m = mount();
+        for name in &wanted {
+            put(&m, &name.to_lowercase(), name.as_bytes());
+        }
+        m.unmount();
+        fsck(&image);
+        // No long names: lower case is a flag, or there is none.
+        let bytes = fs::read(&image).unwrap();
+        let slots = bytes.as_chunks::<32>().0;
+        for (base, extension) in all {
+            let name = short_name(&dir, page, base, extension);
+            let count = slots.iter().filter(|slot| slot[..11] == name).count();
+            assert_eq!(count, 1, "{page}, {base}: {name:x?}");
+        }
+        let config = dir.file("mtoolsrc");
+        let line = format!("drive x: file=\"{image}\" codepage={page}\n");
+        fs::write(&config, line).unwrap();
+        let mtools = |program: &[&str]| {
+            let config = format!("MTOOLSRC={config}");
+            run(
+                "timeout",
+                &[&["20", "env", "LC_ALL=C.UTF-8", &config], program].concat(),
+            )
+        };
+        let listed = mtools(&["mdir", "-b", "x:"]).to_uppercase();
+        let name = &wanted[0];
+        assert!(listed.contains(name), "{page}, {name}: {listed}");
+        // An entry as Windows makes it: mtools cuts such names too short.
+        let (base, file) = (theirs, dir.file("file"));
+        fs::write(&file, "theirs").unwrap();
+        mtools(&["mcopy", &file, "x:/THEIRS.ZZ"]);
+        let mut bytes = fs::read(&image).unwrap();
+        let slots = bytes.as_chunks_mut::<32>().0;
+        let slot = slots
+            .iter_mut()
+            .find(|slot| slot.starts_with(b"THEIRS  ZZ "));
+        slot.unwrap()[..11].copy_from_slice(&short_name(&dir, page, base, "ZZ"));
+        fs::write(&image, bytes).unwrap();
+        let theirs = format!("{base}.ZZ");
+        let m = mount();
+        wanted.push(theirs.clone());
+        wanted.sort();
+        let mut seen: Vec<String> = names(&m, "")
+            .iter()
+            .map(|name| name.to_uppercase())
+            .collect();
+        seen.sort();
+        assert_eq!(seen, wanted, "{page}");
+        assert_eq!(get(&m, &theirs.to_lowercase()), b"theirs");
+        // A second name in another case is the same.
+        let flags = OpenFlags::CREAT | OpenFlags::EXCL | OpenFlags::WRONLY;
+        let again = m.proc.open(at(&wanted[0]), flags, 0o644);
+        assert_eq!(again, Err(Errno::EEXIST), "{page}");
+        // A backslash that is half a character is not in a short name.
+        put(&m, "功表", b"long");
+        m.proc.rename(&at(&theirs), &at("renamed")).unwrap();
+        m.unmount();
+        fsck(&image);
+        assert_eq!(get(&mount(), "功表"), b"long");
+    }
 }
 
 #[test]

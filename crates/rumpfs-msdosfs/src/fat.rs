@@ -26,6 +26,13 @@ pub enum Link {
 const MASK_32: u32 = 0x0FFF_FFFF;
 
 impl Boot {
+    /// Whether a cluster's entry lies across two sectors of 512 bytes, the unit that a device writes whole: one in 341 of FAT12.
+    pub(crate) fn is_apart(&self, cluster: Cluster) -> bool {
+        let bit = u64::from(cluster.0).saturating_mul(u64::from(self.kind.bits()));
+        let last = bit.saturating_add(u64::from(self.kind.bits()).saturating_sub(1));
+        bit.wrapping_shr(12) != last.wrapping_shr(12)
+    }
+
     /// What a number in the FAT means. Checked: a next cluster is a data cluster.
     pub(crate) fn link(&self, cluster: Cluster, value: u32) -> Result<Link> {
         let (bad, end) = match self.kind {
@@ -300,6 +307,7 @@ pub(crate) fn put(data: &mut [u8], within: usize, part: &[u8]) {
 mod tests {
     use super::*;
     use crate::boot::Root;
+    use alloc::{vec, vec::Vec};
 
     fn boot(kind: Kind) -> Boot {
         Boot {
@@ -318,6 +326,18 @@ mod tests {
             state_byte: 37,
             media: 0xF0,
         }
+    }
+
+    #[test]
+    fn entries_across_two_sectors() {
+        let apart = |kind| {
+            let boot = boot(kind);
+            (0..1500)
+                .filter(|n| boot.is_apart(Cluster(*n)))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(apart(Kind::Fat12), [341, 682, 1365]);
+        assert_eq!((apart(Kind::Fat16), apart(Kind::Fat32)), (vec![], vec![]));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Names: long ones in UTF-16, short ones of eight and three bytes, and how one is made from the other.
 
 use crate::{
-    code_page::CodePage,
+    code_page::{CodePage, Encoded},
     error::{Error, Result},
     layout::{DELETED, KANJI, LOWER_BASE, LOWER_EXTENSION, RawEntry},
 };
@@ -172,8 +172,8 @@ pub(crate) fn make(
 
 /// What a short name is made of (the basis name of the specification).
 struct Basis {
-    base: Vec<u8>,
-    extension: Vec<u8>,
+    base: Vec<Encoded>,
+    extension: Vec<Encoded>,
     /// Nothing was left out or replaced but case.
     exact: bool,
     /// The case flags with which the short name shows as the name; `None`: it cannot.
@@ -189,27 +189,30 @@ impl Basis {
         };
         let mut exact = trimmed.len() == name.len();
         let mut part = |text: &str, most: usize| {
-            let mut bytes = Vec::new();
+            let mut characters = Vec::new();
             for character in text.chars() {
                 if matches!(character, ' ' | '.') {
                     exact = false;
                     continue;
                 }
-                let byte = page.encode(upper(character));
-                let known = byte.filter(|byte| {
-                    !byte.is_ascii()
-                        || byte.is_ascii_alphanumeric()
-                        || SHORT_SPECIAL.contains(char::from(*byte))
-                });
-                exact &= known.is_some() && bytes.len() < most;
-                bytes.push(known.unwrap_or(b'_'));
+                let upper = upper(character);
+                let can_be = !upper.is_ascii()
+                    || upper.is_ascii_alphanumeric()
+                    || SHORT_SPECIAL.contains(upper);
+                let known = page
+                    .encode(upper)
+                    .filter(|encoded| can_be && !looks_bad(encoded));
+                exact &= known.is_some();
+                characters.push(known.unwrap_or(Encoded::UNKNOWN));
             }
-            bytes.truncate(most);
-            bytes
+            let keep = fitting(&characters, most);
+            exact &= keep == characters.len();
+            characters.truncate(keep);
+            characters
         };
-        let (base_bytes, extension_bytes) = (part(base, 8), part(extension, 3));
+        let (base_characters, extension_characters) = (part(base, 8), part(extension, 3));
         // A name that ends with a dot does not exist; one without a base has no exact short name.
-        exact &= !base_bytes.is_empty();
+        exact &= !base_characters.is_empty();
         let case = match (case_of(base), case_of(extension)) {
             (Some(base), Some(extension)) => Some(
                 if base { LOWER_BASE } else { 0 } | if extension { LOWER_EXTENSION } else { 0 },
@@ -217,8 +220,8 @@ impl Basis {
             _ => None,
         };
         Self {
-            base: base_bytes,
-            extension: extension_bytes,
+            base: base_characters,
+            extension: extension_characters,
             exact,
             case,
         }
@@ -227,13 +230,14 @@ impl Basis {
     /// The short name with a tail at the end of its base.
     fn short(&self, tail: &[u8]) -> [u8; 11] {
         let mut short = [b' '; 11];
-        let keep = self.base.len().min(8_usize.saturating_sub(tail.len()));
-        let base = self.base.iter().take(keep).chain(tail);
+        let keep = fitting(&self.base, 8_usize.saturating_sub(tail.len()));
+        let base = self.base.iter().take(keep).flat_map(Encoded::bytes);
         let (to_base, to_extension) = short.split_at_mut(8);
-        for (to, from) in to_base.iter_mut().zip(base) {
+        for (to, from) in to_base.iter_mut().zip(base.chain(tail)) {
             *to = *from;
         }
-        for (to, from) in to_extension.iter_mut().zip(&self.extension) {
+        let extension = self.extension.iter().flat_map(Encoded::bytes);
+        for (to, from) in to_extension.iter_mut().zip(extension) {
             *to = *from;
         }
         if let [first, ..] = &mut short
@@ -257,6 +261,25 @@ impl Basis {
         });
         few.chain(many)
     }
+}
+
+/// Whether a character has a byte that no short name has, as its second: for who looks at bytes, such as fsck.fat, the name
+/// would be bad. (Of all such bytes these two alone are second ones.)
+fn looks_bad(encoded: &Encoded) -> bool {
+    encoded
+        .bytes()
+        .iter()
+        .any(|byte| matches!(byte, b'\\' | b'|'))
+}
+
+/// How many characters from the first one on fit into `most` bytes: one of two bytes is not cut.
+fn fitting(characters: &[Encoded], most: usize) -> usize {
+    let mut len = 0_usize;
+    let fit = characters.iter().take_while(|character| {
+        len = len.saturating_add(character.bytes().len());
+        len <= most
+    });
+    fit.count()
 }
 
 /// Whether the letters of a part are all lower (`true`) or all upper case or none; `None`: mixed.
@@ -316,6 +339,43 @@ mod tests {
     }
 
     #[test]
+    fn short_names_of_two_byte_characters() {
+        let page = CodePage::new(932).unwrap();
+        let made = |name: &str, there: usize| {
+            let mut asked = 0;
+            let new = make(name, &page, |_| {
+                asked += 1;
+                Ok(asked <= there)
+            });
+            let new = new.unwrap();
+            (new.short, !new.long.is_empty())
+        };
+        // A second byte may be that of a letter.
+        assert_eq!(made("日.ア", 0), (*b"\x93\xFA      \x83\x41 ", false));
+        // That of a backslash is none, but is taken for one.
+        assert_eq!(made("表.ア", 0), (*b"_~1     \x83\x41 ", true));
+        // No character is cut, neither at the end nor before a tail.
+        let (short, long) = made("日本語名.テス", 0);
+        assert_eq!(
+            (&short, long),
+            (b"\x93\xFA\x96\x7B\x8C\xEA~1\x83\x65 ", true)
+        );
+        assert_eq!(
+            made("A日本語名.TXT", 0),
+            (*b"A\x93\xFA\x96\x7B~1 TXT", true)
+        );
+        let (short, _) = made("A日本語", 5);
+        assert!(short[..5].is_ascii(), "{short:x?}");
+        // Its first byte marks a deleted entry elsewhere.
+        assert_eq!(made("蛻.A", 0).0, *b"\x05\x88      A  ");
+        // Half-width characters are one byte; others too have upper case.
+        assert_eq!(made("ﾃｽﾄ.txt", 0), (*b"\xC3\xBD\xC4     TXT", false));
+        assert_eq!(made("ａ", 0), (*b"\x82\x60         ", false));
+        // A yen sign would be a backslash.
+        assert_eq!(made("a¥b", 0), (*b"A_B~1      ", true));
+    }
+
+    #[test]
     fn shown_names() {
         let mut entry = RawEntry {
             name: *b"README  TXT",
@@ -334,6 +394,10 @@ mod tests {
         assert_eq!(short_text(&entry, &page()), "README.txt");
         entry.name = *b"\x05A         ";
         assert_eq!(short_text(&entry, &page()), "σA");
+        entry.case = LOWER_BASE | LOWER_EXTENSION;
+        entry.name = *b"\x05\x88A\x83\x41   \x83\x41B";
+        let page = CodePage::new(932).unwrap();
+        assert_eq!(short_text(&entry, &page), "蛻aア.アb");
         assert_eq!(checksum(b"README  TXT"), 0x73);
     }
 

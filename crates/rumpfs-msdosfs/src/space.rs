@@ -357,6 +357,8 @@ impl Msdosfs {
     }
 
     /// Takes a run of clusters for a transaction: see [`Space::take`]. With `follows` another cluster will lead to it.
+    /// Those whose entry may be half written are taken last: half an entry leads to where another file is, and `fsck.fat` cuts
+    /// off what is behind.
     ///
     /// # Errors
     /// `ENOSPC`.
@@ -370,8 +372,10 @@ impl Msdosfs {
         let held = |cluster| self.volume.held(self.boot.sector_of(cluster), sectors);
         let mut space = self.space.lock();
         let space = space.as_mut().ok_or(Error::Refused(Errno::EROFS))?;
+        let apart = |cluster| held(cluster) || self.boot.is_apart(cluster);
         let run = space
-            .take(near, want, held)
+            .take(near, want, apart)
+            .or_else(|| space.take(near, want, held))
             .ok_or(Error::Refused(Errno::ENOSPC))?;
         space.link(run, follows);
         Ok(run)
