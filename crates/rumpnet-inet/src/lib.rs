@@ -12,6 +12,7 @@
 //! | `tcp_table`, `tcp_socket` | the connections of TCP; its sockets |
 //! | [`tcp`] | the engine of TCP, pure |
 //! | [`usage`] | what a stack keeps |
+//! | [`sysctl`] | settings by name |
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(
@@ -36,6 +37,7 @@ mod port;
 mod raw;
 pub mod reassembly;
 pub mod stack;
+pub mod sysctl;
 pub mod tcp;
 mod tcp_socket;
 mod tcp_table;
@@ -68,6 +70,7 @@ pub fn component() -> Component {
             let pollers = kernel.init_proc().pollers();
             let inet = Inet::new(kernel.host(), &net, &pollers);
             kernel.register(inet.clone())?;
+            sysctl::add(kernel, &inet)?;
             let upper: Arc<dyn Upper> = inet.clone();
             net.set_upper(&upper);
             net.add_family(Domain::Inet, Arc::new(Sockets(inet.clone(), Domain::Inet)))?;

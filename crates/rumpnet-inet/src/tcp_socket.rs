@@ -21,12 +21,6 @@ use rumpuser::{Errno, Event, Instant, Result};
 
 /// Connections that wait at most, whatever a caller says (`somaxconn`).
 const BACKLOG: usize = 4_096;
-/// Names of the algorithms of congestion control.
-const CONGESTION: [(&str, Congestion); 2] = [
-    ("cubic", Congestion::Cubic),
-    ("newreno", Congestion::NewReno),
-];
-
 /// A socket of TCP.
 struct TcpSocket {
     inet: Arc<Inet>,
@@ -415,12 +409,7 @@ impl Endpoint for TcpSocket {
                 SockOpt::UserTimeout(_) => {
                     SockOpt::UserTimeout(config.user_timeout.unwrap_or_default())
                 }
-                SockOpt::Congestion(_) => {
-                    let known = CONGESTION
-                        .iter()
-                        .find(|(_, which)| *which == config.congestion);
-                    SockOpt::Congestion(known.map_or("", |(name, _)| name).to_string())
-                }
+                SockOpt::Congestion(_) => SockOpt::Congestion(config.congestion.name().to_string()),
                 SockOpt::SendBuffer(_) => match &socket.role {
                     Role::Connection(tcb) => SockOpt::SendBuffer(tcb.send_buffer()),
                     _ => SockOpt::SendBuffer(config.send_buffer),
@@ -483,8 +472,7 @@ fn configure(config: &mut Config, option: &SockOpt) -> Result<()> {
             config.user_timeout = Some(*time).filter(|time| !time.is_zero());
         }
         SockOpt::Congestion(name) => {
-            let known = CONGESTION.iter().find(|(known, _)| known == name);
-            config.congestion = known.ok_or(Errno::ENOENT)?.1;
+            config.congestion = Congestion::by_name(name).ok_or(Errno::ENOENT)?;
         }
         SockOpt::SendBuffer(size) => {
             (config.send_buffer, config.send_buffer_max) = (*size, *size);

@@ -4,6 +4,7 @@ use crate::{
     nd,
     router::{Prefix, end},
     state::{Own, State},
+    temporary,
 };
 use alloc::vec::Vec;
 use core::{
@@ -74,6 +75,7 @@ fn make(
         preferred,
         valid,
         made: Some(count),
+        temporary: None,
     };
     // It cannot be there already but by chance.
     let _ = begin(stack, interface, own);
@@ -95,12 +97,17 @@ fn opaque(
         }
         bytes.extend([count, again]);
         let low = cookie::keyed(secret, &bytes);
-        let anycast = (0xfdff_ffff_ffff_ff80..=0xfdff_ffff_ffff_ffff).contains(&low);
-        if low != 0 && !anycast {
+        if !is_reserved(low) {
             return Ipv6Addr::from_bits(network.to_bits() | u128::from(low));
         }
     }
     Ipv6Addr::from_bits(network.to_bits() | 1)
+}
+
+/// Whether an interface identifier is reserved (RFC 5453): for the routers of a network, and for groups of servers.
+pub(crate) fn is_reserved(identifier: u64) -> bool {
+    let anycast = 0xfdff_ffff_ffff_ff80..=0xfdff_ffff_ffff_ffff;
+    identifier == 0 || anycast.contains(&identifier)
 }
 
 /// Begins to give an interface an address.
@@ -118,11 +125,12 @@ pub(crate) fn add(stack: &mut Stack, interface: u32, cidr: Cidr) -> Result<()> {
         preferred: None,
         valid: None,
         made: None,
+        temporary: None,
     };
     begin(stack, interface, own)
 }
 
-fn begin(stack: &mut Stack, interface: u32, mut own: Own) -> Result<()> {
+pub(crate) fn begin(stack: &mut Stack, interface: u32, mut own: Own) -> Result<()> {
     let ethernet = stack
         .attached(interface)
         .is_some_and(|here| matches!(here.ifnet.link(), Link::Ethernet(_)));
@@ -180,6 +188,7 @@ pub(crate) fn duplicate(stack: &mut Stack, interface: u32, ip: Ipv6Addr) {
     state.counters.duplicates = state.counters.duplicates.wrapping_add(1);
     let _ = stack.group(interface, nd::solicited_node(ip).into(), false);
     stack.announce_addresses();
+    temporary::duplicate(stack, interface, &own);
     if let Some(count) = own.made.filter(|count| *count < TRIES) {
         let mac = stack.attached(interface).and_then(|here| here.ifnet.mac());
         if let IpAddr::V6(network) = own.cidr.network().address() {
@@ -221,9 +230,13 @@ pub(crate) fn advertised(stack: &mut Stack, interface: u32, prefix: &Prefix) {
         return;
     };
     let (preferred, valid) = (end(now, prefix.preferred), end(now, prefix.valid));
-    let mut made = link.addresses.iter_mut();
-    let known = made.find(|own| own.made.is_some() && own.cidr.network() == prefix.network);
-    if let Some(own) = known {
+    let mut known = false;
+    let mut ours = |own: &&mut Own| {
+        let made = own.made.is_some() || own.temporary.is_some();
+        made && own.cidr.network() == prefix.network
+    };
+    for own in link.addresses.iter_mut().filter(&mut ours) {
+        known |= own.made.is_some();
         own.preferred = preferred;
         // More than two hours or more than is left counts; less shortens life to two hours at most.
         let least = now.after(TWO_HOURS);
@@ -233,6 +246,9 @@ pub(crate) fn advertised(stack: &mut Stack, interface: u32, prefix: &Prefix) {
             (Some(left), Some(_)) if left <= least => Some(left),
             _ => Some(least),
         };
+    }
+    if known {
+        temporary::advertised(stack, interface, prefix.network);
         return;
     }
     let count = link
@@ -245,6 +261,7 @@ pub(crate) fn advertised(stack: &mut Stack, interface: u32, prefix: &Prefix) {
     }
     if let IpAddr::V6(network) = prefix.network.address() {
         make(stack, interface, network, mac, 0, (preferred, valid));
+        temporary::advertised(stack, interface, prefix.network);
     }
 }
 
@@ -283,6 +300,7 @@ pub(crate) fn clock(stack: &mut Stack, interface: u32) {
     for ip in asked {
         nd::probe(stack, interface, ip);
     }
+    temporary::clock(stack, interface);
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Settings of IPv6. Addresses and routes are those of [`rumpnet_inet::Inet`].
 
-use crate::state::State;
+use crate::{
+    state::{Own, State},
+    temporary::Settings as Temporary,
+};
 use alloc::sync::Arc;
 use core::net::Ipv6Addr;
 use rumpkern::Kernel;
@@ -55,6 +58,45 @@ impl Inet6 {
         self.set(|state| state.secret = Secret(secret))
     }
 
+    /// What is set for temporary addresses (RFC 8981).
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT`.
+    pub fn temporary(&self) -> Result<Temporary> {
+        self.0
+            .look(|stack| stack.state::<State>().map(|state| state.temporary))
+    }
+
+    /// Sets it; it counts for those that are made afterwards.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT`; `EINVAL`: preferred for longer than valid, or for not even a minute.
+    pub fn set_temporary(&self, settings: Temporary) -> Result<()> {
+        let settings = settings.checked()?;
+        self.set(|state| state.temporary = settings)
+    }
+
+    /// The temporary addresses of an interface.
+    ///
+    /// # Errors
+    /// `ENXIO`, `EAFNOSUPPORT`.
+    pub fn temporary_addresses(&self, interface: &str) -> Result<alloc::vec::Vec<Ipv6Addr>> {
+        self.pick(interface, |own| own.temporary.is_some())
+    }
+
+    fn pick(
+        &self,
+        interface: &str,
+        which: impl Fn(&Own) -> bool,
+    ) -> Result<alloc::vec::Vec<Ipv6Addr>> {
+        let index = self.0.interface(interface)?.index();
+        self.0.look(|stack| {
+            let link = stack.state::<State>()?.links.get(&index);
+            let all = link.into_iter().flat_map(|link| &link.addresses);
+            Ok(all.filter(|own| which(own)).map(|own| own.ip).collect())
+        })
+    }
+
     /// What has happened.
     ///
     /// # Errors
@@ -69,13 +111,7 @@ impl Inet6 {
     /// # Errors
     /// `ENXIO`, `EAFNOSUPPORT`.
     pub fn tentative(&self, interface: &str) -> Result<alloc::vec::Vec<Ipv6Addr>> {
-        let index = self.0.interface(interface)?.index();
-        self.0.look(|stack| {
-            let link = stack.state::<State>()?.links.get(&index);
-            let all = link.into_iter().flat_map(|link| &link.addresses);
-            let all = all.filter(|own| own.tentative.is_some());
-            Ok(all.map(|own| own.ip).collect())
-        })
+        self.pick(interface, |own| own.tentative.is_some())
     }
 }
 

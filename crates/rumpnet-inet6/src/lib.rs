@@ -10,6 +10,7 @@
 //! | `nd` | neighbour discovery |
 //! | `router` | what routers advertise: default routes, prefixes |
 //! | `address` | addresses: duplicates, autoconfiguration, opaque identifiers |
+//! | [`temporary`] | addresses at random, for some time |
 //! | [`select`] | which address to speak with |
 //! | `mld` | which groups are listened to |
 #![no_std]
@@ -34,6 +35,8 @@ mod output;
 mod router;
 pub mod select;
 mod state;
+mod sysctl;
+pub mod temporary;
 
 pub use config::{Counters, KernelInet6};
 
@@ -65,6 +68,7 @@ pub fn component() -> Component {
             let inet = kernel.inet()?;
             let state = State::new(&**kernel.host());
             inet.add_network(&Ipv6, Box::new(state))?;
+            sysctl::add(kernel, &inet)?;
             let sockets = inet.sockets(Domain::Inet6);
             kernel.net()?.add_family(Domain::Inet6, sockets)
         },

@@ -11,6 +11,8 @@ pub struct Candidate {
     pub prefix: u8,
     /// It is still good for old connections.
     pub deprecated: bool,
+    /// It is one for some time (RFC 8981).
+    pub temporary: bool,
 }
 
 /// How far an address reaches: 2 is the link, 14 everywhere (RFC 6724 section 3.1).
@@ -51,7 +53,7 @@ fn label(address: Ipv6Addr) -> u8 {
 }
 
 /// How good a candidate is for a destination; the greater, the better.
-fn rank(one: &Candidate, to: Ipv6Addr) -> (bool, bool, u8, bool, bool, u32) {
+fn rank(one: &Candidate, to: Ipv6Addr) -> (bool, bool, u8, bool, bool, bool, u32) {
     let (reach, wanted) = (scope(one.address), scope(to));
     // Rule 2: the smallest scope that reaches; without such, the largest.
     let (reaches, near) = if reach >= wanted {
@@ -66,6 +68,7 @@ fn rank(one: &Candidate, to: Ipv6Addr) -> (bool, bool, u8, bool, bool, u32) {
         near,
         !one.deprecated,
         label(one.address) == label(to),
+        one.temporary,
         common.min(one.prefix.into()),
     )
 }
@@ -91,9 +94,10 @@ mod tests {
         let candidates: alloc::vec::Vec<Candidate> = candidates
             .iter()
             .map(|text| Candidate {
-                address: text.trim_end_matches('!').parse().unwrap(),
+                address: text.trim_end_matches(['!', '~']).parse().unwrap(),
                 prefix: 64,
                 deprecated: text.ends_with('!'),
+                temporary: text.ends_with('~'),
             })
             .collect();
         choose(&candidates, to.parse().unwrap())
@@ -101,7 +105,7 @@ mod tests {
             .to_string()
     }
 
-    /// RFC 6724 section 10.1, where its examples do not need what is not there (home and temporary addresses).
+    /// RFC 6724 section 10.1, where its examples do not need what is not there (home addresses).
     #[test]
     fn examples_of_the_rfc() {
         let to = "2001:db8:1::1";
@@ -118,6 +122,11 @@ mod tests {
         assert_eq!(pick(&ours, to), "2001:db8:1::2");
         let ours = ["fd11:1111:1111:1::1", "2001:db8:1::2"];
         assert_eq!(pick(&ours, "fd22::1"), "fd11:1111:1111:1::1");
+        // Rule 7: temporary addresses, before rule 8.
+        let ours = ["2001:db8:1::2", "2001:db8:1::d5e3:0:0:1~"];
+        assert_eq!(pick(&ours, to), "2001:db8:1:0:d5e3::1");
+        let ours = ["2001:db8:1::2", "2001:db8:3::d5e3:0:0:1~"];
+        assert_eq!(pick(&ours, to), "2001:db8:3:0:d5e3::1");
         // Rule 8: the longest prefix in common.
         assert_eq!(
             pick(&["2001:db8:3::2", "2001:db8:1::2"], to),

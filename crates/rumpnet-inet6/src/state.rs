@@ -1,6 +1,12 @@
 //! What is kept behind the stack's lock, and what is due by time.
 
-use crate::{address, header::Header, icmp, mld, nd, select::Candidate};
+use crate::{
+    address,
+    header::Header,
+    icmp, mld, nd,
+    select::Candidate,
+    temporary::{Settings, Temporary},
+};
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::{net::Ipv6Addr, time::Duration};
 use rumpnet::{Cidr, membership};
@@ -27,7 +33,9 @@ pub(crate) struct State {
     /// For interface identifiers (RFC 7217) and numbers of fragments (RFC 7739).
     pub(crate) secret: Secret,
     pub(crate) next_id: u32,
-    rng: Rng,
+    pub(crate) temporary: Settings,
+    pub(crate) temporary_secret: Secret,
+    pub(crate) rng: Rng,
     pub(crate) counters: crate::Counters,
     paths: BTreeMap<(u32, Ipv6Addr), (u32, Instant)>,
     /// When the first of them may be over.
@@ -77,11 +85,14 @@ pub(crate) struct Own {
     pub(crate) valid: Option<Instant>,
     /// It was made here; how often another had the address that was made before (RFC 7217 section 6).
     pub(crate) made: Option<u8>,
+    /// It was made at random, for some time (RFC 8981).
+    pub(crate) temporary: Option<Temporary>,
 }
 
 impl State {
     pub(crate) fn new(host: &dyn Host) -> Self {
-        let (mut secret, mut id) = ([0; 16], [0; 4]);
+        let (mut secret, mut temporary, mut id) = ([0; 16], [0; 16], [0; 4]);
+        host.random(&mut temporary);
         host.random(&mut secret);
         host.random(&mut id);
         let mut seed = [0; 8];
@@ -95,6 +106,8 @@ impl State {
             probes: 1,
             secret: Secret(secret),
             next_id: u32::from_ne_bytes(id),
+            temporary: Settings::default(),
+            temporary_secret: Secret(temporary),
             rng: Rng::new(u64::from_ne_bytes(seed)),
             counters: crate::Counters::default(),
             paths: BTreeMap::new(),
@@ -132,6 +145,7 @@ impl State {
             address,
             prefix,
             deprecated: own.is_some_and(over),
+            temporary: own.is_some_and(|own| own.temporary.is_some()),
         }
     }
 
@@ -160,7 +174,8 @@ impl State {
         let links = self.links.values().flat_map(|link| {
             let own = link.addresses.iter().flat_map(|own| {
                 let tentative = own.tentative.map(|(at, _)| at);
-                [tentative, own.valid].into_iter().flatten()
+                let next = own.temporary.and_then(|temporary| temporary.next);
+                [tentative, own.valid, next].into_iter().flatten()
             });
             let routers = link.routers.iter().map(|(_, at)| *at);
             let prefixes = link.prefixes.iter().filter_map(|(_, at)| *at);

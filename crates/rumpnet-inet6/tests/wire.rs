@@ -259,6 +259,12 @@ fn prefix(valid: u32, preferred: u32) -> Vec<u8> {
 #[test]
 fn routers_are_followed() {
     let (kernel, ear) = kernel();
+    let six = kernel.inet6().unwrap();
+    let settings = rumpnet_inet6::temporary::Settings {
+        on: false,
+        ..six.temporary().unwrap()
+    };
+    six.set_temporary(settings).unwrap();
     let inet = kernel.inet().unwrap();
     let send = |hops: u8, message: &[u8]| ear.ask(&packet(58, hops, "fe80::9", "ff02::1", message));
     let made = || {

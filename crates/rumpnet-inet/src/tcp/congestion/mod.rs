@@ -17,6 +17,25 @@ pub enum Congestion {
     NewReno,
 }
 
+impl Congestion {
+    const ALL: [(Self, &'static str); 2] = [(Self::Cubic, "cubic"), (Self::NewReno, "newreno")];
+
+    /// Its name, as `TCP_CONGESTION` has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let mut all = Self::ALL.into_iter();
+        all.find(|(one, _)| *one == self)
+            .map_or("", |(_, name)| name)
+    }
+
+    /// The algorithm of that name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|(_, known)| *known == name).map(|(one, _)| one)
+    }
+}
+
 /// The window, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
