@@ -240,53 +240,6 @@ pub(crate) fn through_fd(dir: BorrowedFd<'_>, name: &OsStr) -> PathBuf {
     path
 }
 
-/// Copies a range between files of the host without passing it through memory. `false`: the host cannot for these two, and
-/// nothing was done.
-///
-/// # Errors
-/// Those of copy_file_range(2); `UnexpectedEof` when the source is too short.
-pub(crate) fn copy_range(
-    from: &File,
-    from_at: u64,
-    to: &File,
-    to_at: u64,
-    len: u64,
-) -> io::Result<bool> {
-    let (mut from_at, mut to_at, mut left) = (from_at, to_at, len);
-    while left > 0 {
-        let step = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
-        match fs::copy_file_range(from, Some(&mut from_at), to, Some(&mut to_at), step) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(done) => left -= done as u64,
-            Err(Errno::INTR) => {}
-            Err(
-                Errno::XDEV
-                | Errno::INVAL
-                | Errno::NOSYS
-                | Errno::OPNOTSUPP
-                | Errno::PERM
-                | Errno::TXTBSY,
-            ) if left == len => return Ok(false),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(true)
-}
-
-/// Moves bytes of a file of the host to where another one stands, at most `most`, without passing them through memory; gives how many.
-///
-/// # Errors
-/// Those of copy_file_range(2): many mean no more than that the host cannot for these two.
-pub(crate) fn copy_on(
-    from: &File,
-    from_at: u64,
-    to: &File,
-    most: usize,
-) -> rustix::io::Result<usize> {
-    let mut from_at = from_at;
-    fs::copy_file_range(from, Some(&mut from_at), to, None, most)
-}
-
 /// The values of all extended attributes that `list` names and `get` gives. None where the host has no such thing.
 ///
 /// # Errors

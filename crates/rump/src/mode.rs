@@ -43,18 +43,20 @@ pub(crate) const fn type_text(kind: FileType) -> &'static str {
 
 /// `drwxr-xr-x`, as ASCII.
 pub(crate) fn mode_letters(kind: FileType, mode: u32) -> [u8; 10] {
+    const GROUPS: [&[u8; 3]; 8] = [
+        b"---", b"--x", b"-w-", b"-wx", b"r--", b"r-x", b"rw-", b"rwx",
+    ];
     let mut text = [type_letter(kind) as u8; 10];
-    let groups = [(6, 0o4000, b"sS"), (3, 0o2000, b"sS"), (0, 0o1000, b"tT")];
-    for (letters, (shift, special, set)) in text[1..].chunks_exact_mut(3).zip(groups) {
-        let bits = mode >> shift;
-        letters[0] = if bits & 4 != 0 { b'r' } else { b'-' };
-        letters[1] = if bits & 2 != 0 { b'w' } else { b'-' };
-        letters[2] = match (bits & 1 != 0, mode & special != 0) {
-            (true, true) => set[0],
-            (false, true) => set[1],
-            (true, false) => b'x',
-            (false, false) => b'-',
-        };
+    for (letters, shift) in text[1..].chunks_exact_mut(3).zip([6, 3, 0]) {
+        letters.copy_from_slice(GROUPS[(mode >> shift & 7) as usize]);
+    }
+    if mode & 0o7000 != 0 {
+        let special = [(3, 0o4000, b"sS"), (6, 0o2000, b"sS"), (9, 0o1000, b"tT")];
+        for (at, bit, [both, alone]) in special {
+            if mode & bit != 0 {
+                text[at] = if text[at] == b'x' { *both } else { *alone };
+            }
+        }
     }
     text
 }

@@ -3,12 +3,18 @@
 use crate::quote::shown;
 use std::{
     borrow::Cow,
-    io::{self, BufWriter, IsTerminal, StdoutLock, Write},
+    io::{self, IsTerminal, StdoutLock, Write},
+    mem,
 };
+
+/// So many bytes are written at once.
+const FULL: usize = 1 << 16;
 
 /// Locked standard output.
 pub(crate) struct Out {
-    inner: BufWriter<StdoutLock<'static>>,
+    /// Not written yet.
+    waiting: Vec<u8>,
+    stdout: StdoutLock<'static>,
     /// Whether a person reads it.
     pub(crate) terminal: bool,
 }
@@ -19,9 +25,39 @@ impl Out {
         let stdout = io::stdout().lock();
         let terminal = stdout.is_terminal();
         Self {
-            inner: BufWriter::with_capacity(1 << 16, stdout),
+            waiting: Vec::new(),
+            stdout,
             terminal,
         }
+    }
+
+    /// Hands out what waits to be written, for more to be appended to it without a way through [`Write`]. [`put_back`](Self::put_back) must follow.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        mem::take(&mut self.waiting)
+    }
+
+    /// Takes back what [`take`](Self::take) gave, and writes it if it is much.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub(crate) fn put_back(&mut self, mut waiting: Vec<u8>) -> io::Result<()> {
+        let written = self.spill(&mut waiting);
+        self.waiting = waiting;
+        written
+    }
+
+    /// Writes what waits, if it is much.
+    ///
+    /// # Errors
+    /// Those of write(2).
+    pub(crate) fn spill(&mut self, waiting: &mut Vec<u8>) -> io::Result<()> {
+        if waiting.len() < FULL {
+            return Ok(());
+        }
+        // On an error too: it is not to be written again when this is dropped.
+        let written = self.stdout.write_all(waiting);
+        waiting.clear();
+        written
     }
 
     /// A name: raw, or on a terminal without control characters.
@@ -52,14 +88,25 @@ impl Out {
 
 impl Write for Out {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.inner.write(buf)
+        self.write_all(buf)?;
+        Ok(buf.len())
     }
 
     fn write_all(&mut self, buf: &[u8]) -> io::Result<()> {
-        self.inner.write_all(buf)
+        let mut waiting = self.take();
+        waiting.extend_from_slice(buf);
+        self.put_back(waiting)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        let waiting = self.take();
+        self.stdout.write_all(&waiting)?;
+        self.stdout.flush()
+    }
+}
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        let _ = self.flush(); // who wants to know has flushed before
     }
 }

@@ -1,6 +1,6 @@
 //! Calendar time: showing it in the user's zone, and reading what `touch -d` takes.
 
-use crate::units::{push_number, push_right};
+use crate::units::push_right;
 use rumpuser::{Timespec, civil::Date};
 use std::{fmt, sync::OnceLock};
 
@@ -149,17 +149,24 @@ pub(crate) fn push_ls_default(line: &mut Vec<u8>, time: Timespec, now: Timespec)
     const HALF_A_YEAR: i64 = 31_556_952 / 2;
     let t = Civil::local(time);
     let two = |n: u32| [b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8];
-    let [m, o, n] = MONTHS[(t.month as usize - 1).min(11)];
-    let day = [if t.day < 10 { b' ' } else { two(t.day)[0] }, two(t.day)[1]];
-    line.extend_from_slice(&[*m, *o, *n, b' ', day[0], day[1], b' ']);
-    if recent(time, now, HALF_A_YEAR) {
-        let (hour, minute) = (two(t.hour), two(t.minute));
-        line.extend_from_slice(&[hour[0], hour[1], b':', minute[0], minute[1]]);
-    } else if let Ok(year) = u64::try_from(t.year) {
-        push_number(line, year, 5);
+    let [m, o, n] = *MONTHS[(t.month as usize - 1).min(11)];
+    let [ten, one] = two(t.day);
+    let ten = if ten == b'0' { b' ' } else { ten };
+    // Twelve bytes in one piece.
+    let [a, b, c, d, e] = if recent(time, now, HALF_A_YEAR) {
+        let ([a, b], [d, e]) = (two(t.hour), two(t.minute));
+        [a, b, b':', d, e]
+    } else if let Some(year) = u32::try_from(t.year)
+        .ok()
+        .filter(|year| (1000..10_000).contains(year))
+    {
+        let ([b, c], [d, e]) = (two(year / 100), two(year));
+        [b' ', b, c, d, e]
     } else {
-        push_right(line, t.year.to_string().as_bytes(), 5);
-    }
+        line.extend_from_slice(&[m, o, n, b' ', ten, one, b' ']);
+        return push_right(line, t.year.to_string().as_bytes(), 5);
+    };
+    line.extend_from_slice(&[m, o, n, b' ', ten, one, b' ', a, b, c, d, e]);
 }
 
 fn recent(time: Timespec, now: Timespec, span: i64) -> bool {

@@ -56,23 +56,21 @@ pub(crate) fn push_right(line: &mut Vec<u8>, text: &[u8], width: usize) {
 }
 
 /// Appends a decimal number as [`push_right`] does.
-pub(crate) fn push_number(line: &mut Vec<u8>, mut number: u64, width: usize) {
-    let mut column = [b' '; 24];
-    let room = column.len();
-    let mut at = room;
-    loop {
+pub(crate) fn push_number(line: &mut Vec<u8>, number: u64, width: usize) {
+    const ROOM: usize = 24;
+    let (mut column, mut left, mut at) = ([b' '; ROOM], number, width);
+    while at > 0 && at <= ROOM {
         at -= 1;
-        column[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
+        column[at] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            // More than is wanted, but always as much: that is copied on the spot.
+            let end = line.len() + width;
+            line.extend_from_slice(&column);
+            return line.truncate(end);
         }
     }
-    if width <= room {
-        line.extend_from_slice(&column[at.min(room - width)..]);
-    } else {
-        push_right(line, &column[at..], width);
-    }
+    push_right(line, number.to_string().as_bytes(), width);
 }
 
 #[cfg(test)]
@@ -113,13 +111,13 @@ mod tests {
     #[test]
     fn columns() {
         let mut line = Vec::new();
-        for (number, width) in [(0, 0), (7, 3), (1234, 3), (u64::MAX, 21), (5, 26)] {
+        for (number, width) in [(0, 0), (7, 3), (1234, 3), (u64::MAX, 21), (5, 26), (42, 24)] {
             push_number(&mut line, number, width);
             line.push(b'|');
         }
         assert_eq!(
             line,
-            b"0|  7|1234| 18446744073709551615|                         5|"
+            b"0|  7|1234| 18446744073709551615|                         5|                      42|"
         );
     }
 }

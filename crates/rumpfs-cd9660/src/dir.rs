@@ -73,7 +73,7 @@ impl<'a> Entries<'a> {
                 if self.rock_ridge.relocated {
                     continue;
                 }
-                rock_ridge_name(iso, &record, &self.rock_ridge, &mut self.name);
+                rock_ridge_name(iso, &record, &mut self.rock_ridge, &mut self.name);
                 let child = self.rock_ridge.child;
                 child.map(|block| iso.moved_number(record.at, block))
             } else {
@@ -106,17 +106,16 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// The name in `NM`, or the identifier if there is none.
-fn rock_ridge_name(iso: &Iso, record: &Record<'_>, all: &RockRidge, to: &mut Vec<u8>) {
+/// The name in `NM`, which is taken from there, or the identifier if there is none.
+fn rock_ridge_name(iso: &Iso, record: &Record<'_>, all: &mut RockRidge, to: &mut Vec<u8>) {
     if all.name_too_long || all.name.is_empty() {
         translate(iso.extension, &iso.options, record, to);
         return;
     }
-    to.clear();
     if record.has(file_flag::ASSOCIATED) {
-        to.push(b'=');
+        all.name.insert(0, b'=');
     }
-    to.extend_from_slice(&all.name);
+    core::mem::swap(to, &mut all.name);
 }
 
 impl Iso {

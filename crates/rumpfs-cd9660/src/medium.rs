@@ -13,7 +13,7 @@ const CHUNK: u32 = 16 << 10;
 
 /// What the cache takes at most, in bytes. Directories are read through once and seldom again, and the device's own cache is near: memory that
 /// is new each time costs more than what a larger cache would save.
-const CACHE: usize = 1 << 20;
+const CACHE: usize = 512 << 10;
 
 /// The volume's metadata.
 pub(crate) struct Medium {

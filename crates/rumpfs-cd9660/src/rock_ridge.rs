@@ -10,7 +10,7 @@ use crate::{
 };
 use alloc::vec::Vec;
 use rumpuser::Timespec;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes as _};
 
 /// Longest name and longest link in bytes.
 const NAME_MOST: usize = 255;
@@ -80,19 +80,29 @@ impl RockRidge {
         })
     }
 
+    /// Field by field: to make a new one and copy it here takes as long as to read the entries.
     fn clear(&mut self) {
-        let (mut name, mut link) = (
-            core::mem::take(&mut self.name),
-            core::mem::take(&mut self.link),
-        );
+        let Self {
+            name,
+            name_too_long,
+            attributes,
+            device,
+            link,
+            child,
+            parent,
+            relocated,
+            times,
+            compressed,
+            sparse,
+            separate,
+            seen: _,
+        } = self;
         name.clear();
         link.clear();
-        *self = Self {
-            name,
-            link,
-            seen: self.seen,
-            ..Self::default()
-        };
+        (*attributes, *device, *compressed) = (None, None, None);
+        (*child, *parent) = (None, None);
+        (*name_too_long, *relocated, *sparse, *separate) = (false, false, false, false);
+        *times = Times::default();
     }
 
     fn take(&mut self, at: u64, signature: [u8; 2], content: &[u8]) -> Result<()> {
@@ -202,7 +212,7 @@ impl RockRidge {
                 rest = after;
                 // Most files have some time twice, and one that their neighbours have.
                 let (known, time) = &mut seen[usize::from(bit == ATTRIBUTES)];
-                if *known != raw {
+                if known.as_bytes() != raw.as_bytes() {
                     (*known, *time) = (raw, short(&raw));
                 }
                 *time

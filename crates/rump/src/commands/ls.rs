@@ -502,13 +502,9 @@ impl Lister<'_> {
 
     fn long_rows(&mut self, rows: &[Row]) -> Outcome<()> {
         let widths = Widths::of(self, rows);
-        let mut line = Vec::with_capacity(1 << 14);
+        let mut line = self.out.take();
         for row in rows {
-            // Many at once: handing each on by itself takes as long as writing it.
-            if line.len() > 1 << 13 {
-                self.out.write_all(&line)?;
-                line.clear();
-            }
+            self.out.spill(&mut line)?;
             self.prefix(row, &widths, &mut line)?;
             let stat = &row.stat;
             line.extend_from_slice(&mode_letters(stat.file_type, stat.mode));
@@ -535,7 +531,7 @@ impl Lister<'_> {
             line.extend_from_slice(self.args.mark(row).as_bytes());
             line.push(b'\n');
         }
-        self.out.write_all(&line)?;
+        self.out.put_back(line)?;
         Ok(())
     }
 
@@ -661,27 +657,30 @@ struct Widths {
 impl Widths {
     fn of(lister: &Lister<'_>, rows: &[Row]) -> Self {
         let mut widths = Self::default();
-        let grow = |width: &mut usize, len: usize| *width = (*width).max(len);
+        // The largest number of a column is the widest.
+        let mut largest = [0; 5];
         for row in rows {
             let stat = &row.stat;
-            if lister.args.inode {
-                grow(&mut widths.ino, digits(stat.ino));
-            }
             if lister.args.size {
-                grow(&mut widths.blocks, lister.blocks(stat.blocks).len());
+                widths.blocks = widths.blocks.max(lister.blocks(stat.blocks).len());
             }
-            grow(&mut widths.links, digits(stat.nlink));
-            grow(&mut widths.uid, digits(stat.uid.into()));
-            grow(&mut widths.gid, digits(stat.gid.into()));
+            let mut size = stat.size;
             if is_device(stat) {
-                grow(&mut widths.major, digits(stat.rdev.major.into()));
-                grow(&mut widths.minor, digits(stat.rdev.minor.into()));
+                size = 0;
+                widths.major = digits(stat.rdev.major.into()).max(widths.major);
+                widths.minor = digits(stat.rdev.minor.into()).max(widths.minor);
             } else if lister.args.human {
-                grow(&mut widths.size, human(stat.size).len());
-            } else {
-                grow(&mut widths.size, digits(stat.size));
+                size = 0;
+                widths.size = human(stat.size).len().max(widths.size);
+            }
+            let numbers = [stat.ino, stat.nlink, stat.uid.into(), stat.gid.into(), size];
+            for (largest, number) in largest.iter_mut().zip(numbers) {
+                *largest = number.max(*largest);
             }
         }
+        let size;
+        [widths.ino, widths.links, widths.uid, widths.gid, size] = largest.map(digits);
+        widths.size = widths.size.max(size);
         if widths.major > 0 {
             widths.size = widths.size.max(widths.major + 2 + widths.minor);
             widths.major = widths.size - 2 - widths.minor;

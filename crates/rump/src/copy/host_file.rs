@@ -1,8 +1,8 @@
 //! One regular file, written to the host; and the attributes of whatever is put there.
 
-use super::{Content, Job, Loss, Meta, Piece, buffer::Buffer, for_chunks};
+use super::{Content, Job, Loss, Meta, for_chunks, mover::Mover};
 use crate::{
-    hostfs::{Unnamed, copy_range, timestamps},
+    hostfs::{Unnamed, timestamps},
     quote::shown_os,
     report::{Failure, Outcome, io_reason},
 };
@@ -34,8 +34,7 @@ pub(crate) struct Parent {
 /// Writes files, one after another.
 #[derive(Default)]
 pub(crate) struct FileWriter {
-    /// The host does not move data between these files itself, as was found out with the first.
-    through_memory: bool,
+    mover: Mover,
 }
 
 impl FileWriter {
@@ -120,18 +119,11 @@ impl FileWriter {
         let fail = |error: io::Error| Failure::host(shown, &error);
         let pieces = content.pieces().to_vec();
         for piece in &pieces {
-            crate::signals::check()?;
-            if let (Some(from), Some(at)) = (content.host_file(), piece.host) {
-                let moved = !self.through_memory
-                    && copy_range(from, at, file, piece.offset, piece.len).map_err(fail)?;
-                if !moved {
-                    self.through_memory = true;
-                    through_memory(from, at, file, piece).map_err(fail)?;
-                }
-                job.progress.bytes(piece.len);
-                continue;
-            }
-            for_chunks(content, std::slice::from_ref(piece), &mut |offset, data| {
+            let mut tell = |moved| job.progress.bytes(moved);
+            let at = Some(piece.offset);
+            let moved = self.mover.move_piece(content, piece, file, at, &mut tell)?;
+            let rest = piece.behind(moved);
+            for_chunks(content, &[rest], &mut |offset, data| {
                 file.write_all_at(data, offset).map_err(fail)?;
                 job.progress.bytes(data.len() as u64);
                 Ok(())
@@ -223,21 +215,6 @@ pub(super) fn attributes(
     fs::fchmod(fd, Mode::from_raw_mode(mode))?;
     if job.options.keep.times {
         fs::futimens(fd, &timestamps(meta.atime, meta.mtime))?;
-    }
-    Ok(())
-}
-
-/// Copies a piece between two files of the host with a buffer.
-fn through_memory(from: &File, at: u64, to: &File, piece: &Piece) -> io::Result<()> {
-    let len = usize::try_from(piece.len).unwrap_or(super::CHUNK);
-    let mut buf = Buffer::new();
-    let buf = buf.first(len.min(super::CHUNK));
-    let mut done = 0;
-    while done < piece.len {
-        let want = usize::try_from(piece.len - done).map_or(buf.len(), |n| n.min(buf.len()));
-        from.read_exact_at(&mut buf[..want], at + done)?;
-        to.write_all_at(&buf[..want], piece.offset + done)?;
-        done += want as u64;
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! Copying into an image.
 
 use super::{
-    Body, Content, Identity, Job, Loss, Meta, Piece, Sink, check_path, for_chunks, split_last,
+    Body, Content, Identity, Job, Loss, Meta, Piece, Sink, check_path, for_chunks, mover::Mover,
+    split_last,
 };
 use crate::{
-    hostfs::copy_range,
     quote::shown,
     report::{Failure, Outcome},
     session::{Image, OpenFd},
@@ -17,7 +17,7 @@ use rumpvfs::{
     calls::{At, ChangeAttributes, Follow, RenameFlags, SetTime},
     fs::XattrMode,
 };
-use std::{cell::Cell, collections::HashSet, fs::File};
+use std::{cell::RefCell, collections::HashSet, fs::File};
 
 /// From this many bytes on the host moves what comes from one of its files: below, asking costs more than a second copy.
 const MOVE_MIN: u64 = 64 << 10;
@@ -34,8 +34,8 @@ pub(crate) struct ImageSink<'a> {
     dirs: Vec<(Vec<u8>, Meta)>,
     /// Symbolic links made by this copy, which nothing is put through.
     links: HashSet<Vec<u8>>,
-    /// The host does not move data into the image, as was found out.
-    through_memory: Cell<bool>,
+    /// `None`: the host does not move data into the image itself, as was found out.
+    mover: RefCell<Option<Mover>>,
 }
 
 impl<'a> ImageSink<'a> {
@@ -56,7 +56,7 @@ impl<'a> ImageSink<'a> {
             root_fd,
             dirs: Vec::new(),
             links: HashSet::new(),
-            through_memory: Cell::new(false),
+            mover: RefCell::new(Some(Mover::default())),
         })
     }
 
@@ -210,22 +210,16 @@ impl<'a> ImageSink<'a> {
         content: &mut dyn Content,
     ) -> Outcome<()> {
         let proc = &self.image.proc;
-        let mut pieces = content.pieces().to_vec();
-        for piece in &mut pieces {
+        let pieces = content.pieces().to_vec();
+        for piece in &pieces {
             crate::signals::check()?;
             let moved = self.move_in(fd, piece, content);
             self.job.progress.bytes(moved);
-            let end = piece.offset + piece.len;
-            piece.offset += moved;
-            piece.len -= moved;
-            piece.host = piece.host.map(|at| at + moved);
-            let rest = std::slice::from_ref(piece);
-            for_chunks(content, rest, &mut |offset, data| {
+            for_chunks(content, &[piece.behind(moved)], &mut |offset, data| {
                 self.write(path, fd, offset, data)
             })?;
-            piece.offset = end;
         }
-        let end = pieces.last().map_or(0, |piece| piece.offset);
+        let end = pieces.last().map_or(0, |piece| piece.offset + piece.len);
         if end < meta.size {
             let grown = proc.ftruncate(fd.fd, meta.size);
             grown.map_err(|errno| self.failure(path, errno))?;
@@ -254,9 +248,11 @@ impl<'a> ImageSink<'a> {
         let (Some(from), Some(at)) = (content.host_file(), piece.host) else {
             return 0;
         };
-        if piece.len < MOVE_MIN || self.through_memory.get() {
+        let mut unable = false;
+        let mut mover = self.mover.borrow_mut();
+        let Some(able) = mover.as_mut().filter(|_| piece.len >= MOVE_MIN) else {
             return 0;
-        }
+        };
         let moved = self
             .image
             .proc
@@ -265,22 +261,26 @@ impl<'a> ImageSink<'a> {
                 let window = extent.device.and_then(|at| device.host_window(at));
                 let window =
                     window.and_then(|(object, to)| Some((object.downcast_ref::<File>()?, to)));
-                let moved = match window {
-                    Some((file, to)) => {
-                        let at = at + (extent.offset - piece.offset);
-                        copy_range(from, at, file, to, extent.len)
+                let at = at + (extent.offset - piece.offset);
+                let mut done = 0;
+                while let Some((file, to)) = window
+                    && done < extent.len
+                {
+                    match able.step(from, at + done, file, Some(to + done), extent.len - done) {
+                        0 => break,
+                        more => done += more,
                     }
-                    None => Ok(false),
-                };
-                match moved {
-                    Ok(true) => Ok(()),
-                    Ok(false) => {
-                        self.through_memory.set(true);
-                        Err(Errno::EOPNOTSUPP)
-                    }
-                    Err(_) => Err(Errno::EIO),
+                }
+                unable = done < extent.len;
+                if unable {
+                    Err(Errno::EOPNOTSUPP)
+                } else {
+                    Ok(())
                 }
             });
+        if unable {
+            *mover = None;
+        }
         moved.unwrap_or(0)
     }
 

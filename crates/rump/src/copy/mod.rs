@@ -8,6 +8,7 @@
 //! | [`image_source`], [`host_source`] | trees that are copied from (archives: [`crate::archive`]) |
 //! | [`image_sink`], [`host_sink`] | trees that are copied to |
 //! | [`host_file`], [`writers`] | one file written to the host; many of them, by several threads |
+//! | [`mover`] | bytes that the host moves itself |
 //! | [`buffer`] | memory that the host fills and empties fast |
 //! | [`stream`] | files written to standard output or another stream |
 //! | [`ahead`] | a source that is read while the sink is busy |
@@ -19,6 +20,7 @@ pub(crate) mod host_sink;
 pub(crate) mod host_source;
 pub(crate) mod image_sink;
 pub(crate) mod image_source;
+pub(crate) mod mover;
 pub(crate) mod stream;
 pub(crate) mod writers;
 
@@ -78,6 +80,17 @@ pub(crate) struct Piece {
     pub(crate) len: u64,
     /// Where the same bytes are in [`Content::host_file`].
     pub(crate) host: Option<u64>,
+}
+
+impl Piece {
+    /// What is left of it behind the first `done` bytes, no more than it has.
+    pub(crate) fn behind(self, done: u64) -> Self {
+        Self {
+            offset: self.offset + done,
+            len: self.len - done,
+            host: self.host.map(|at| at + done),
+        }
+    }
 }
 
 /// Content of a regular file.

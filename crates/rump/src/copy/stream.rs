@@ -1,7 +1,7 @@
 //! Files written one after another into a stream of the host: standard output, a device, a FIFO.
 
-use super::{Content, Piece, for_chunks};
-use crate::{hostfs::copy_on, report::Outcome, signals};
+use super::{Content, for_chunks, mover::Mover};
+use crate::{report::Outcome, signals};
 use rustix::io::Errno;
 use std::{
     fs::File,
@@ -13,12 +13,9 @@ use std::{
 pub(crate) struct Stream {
     file: File,
     error: Option<Errno>,
-    /// The host does not move data there itself, as was found out before.
-    through_memory: bool,
+    mover: Mover,
 }
 
-/// Bytes that the host moves itself between two looks for signals.
-const STEP: u64 = 64 << 20;
 /// What holes are written with.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
@@ -28,7 +25,7 @@ impl Stream {
         Self {
             file,
             error: None,
-            through_memory: false,
+            mover: Mover::default(),
         }
     }
 
@@ -56,35 +53,12 @@ impl Stream {
         let mut at = 0;
         for piece in pieces {
             self.zeros(piece.offset - at)?;
-            let moved = self.move_on(content, piece)?;
-            let rest = Piece {
-                offset: piece.offset + moved,
-                len: piece.len - moved,
-                host: piece.host.map(|host| host + moved),
-            };
+            let moved = (self.mover).move_piece(content, &piece, &self.file, None, &mut |_| ())?;
+            let rest = piece.behind(moved);
             for_chunks(content, &[rest], &mut |_, data| Ok(self.write_all(data)?))?;
             at = piece.offset + piece.len;
         }
         self.zeros(size.saturating_sub(at))
-    }
-
-    /// Has the host move what it can of a piece, and gives how much that was. Why it was not more will be seen by who moves the rest.
-    fn move_on(&mut self, content: &dyn Content, piece: Piece) -> Outcome<u64> {
-        let mut moved = 0;
-        let (Some(from), Some(at)) = (content.host_file(), piece.host) else {
-            return Ok(moved);
-        };
-        while moved < piece.len && !self.through_memory {
-            signals::check()?;
-            let step = STEP.min(piece.len - moved) as usize;
-            match copy_on(from, at + moved, &self.file, step) {
-                Ok(0) => self.through_memory = true,
-                Ok(done) => moved += done as u64,
-                Err(Errno::INTR) => {}
-                Err(_) => self.through_memory = true,
-            }
-        }
-        Ok(moved)
     }
 
     fn zeros(&mut self, mut left: u64) -> Outcome<()> {
