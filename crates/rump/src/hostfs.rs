@@ -7,7 +7,6 @@ use rustix::{
 };
 use std::{
     ffi::{OsStr, OsString},
-    fs::File,
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},

@@ -57,6 +57,7 @@ pub(crate) const SUITE: Suite = Suite {
             check: Check::Listing,
             goal: Some(4.0),
             repeat: 1,
+            more_rounds: 1,
             contestants: &[
                 listed(By::ours("rump mount", LIST), RUMP_RO),
                 listed(By::rival("fuse2fs", LIST), FUSE2FS_RO),
@@ -71,6 +72,7 @@ pub(crate) const SUITE: Suite = Suite {
             check: Check::Folder,
             goal: Some(3.0),
             repeat: 1,
+            more_rounds: 1,
             contestants: &[
                 By::ours("rump mount", EXTRACT).served(RUMP_RO),
                 By::rival("fuse2fs", EXTRACT).served(FUSE2FS_RO),
@@ -87,6 +89,7 @@ pub(crate) const SUITE: Suite = Suite {
             check: Check::Volume,
             goal: Some(5.0),
             repeat: 1,
+            more_rounds: 1,
             contestants: &[
                 By::ours("rump mount", IMPORT)
                     .reads("{archive}")
@@ -113,6 +116,7 @@ pub(crate) const SUITE: Suite = Suite {
             check: Check::Sound,
             goal: Some(10.0),
             repeat: 1,
+            more_rounds: 1,
             contestants: &[
                 By::ours("rump mount", CREATE).served(RUMP.until_unmounted()),
                 By::rival("fuse2fs", CREATE).served(FUSE2FS.until_unmounted()),
@@ -133,6 +137,7 @@ pub(crate) const SUITE: Suite = Suite {
             check: Check::MountedBig,
             goal: Some(0.9),
             repeat: 1,
+            more_rounds: 1,
             contestants: &[
                 By::ours("rump mount", READ).served(RUMP_RO),
                 By::other("fuse2fs", READ).served(FUSE2FS_RO),
@@ -146,6 +151,7 @@ pub(crate) const SUITE: Suite = Suite {
             check: Check::BigIn,
             goal: Some(0.9),
             repeat: 1,
+            more_rounds: 1,
             contestants: &[
                 By::ours("rump mount", WRITE).served(RUMP.until_unmounted()),
                 By::other("fuse2fs", WRITE).served(FUSE2FS.until_unmounted()),
@@ -161,6 +167,7 @@ pub(crate) const SUITE: Suite = Suite {
             check: Check::Status,
             goal: Some(2.0),
             repeat: 1,
+            more_rounds: 1,
             contestants: &[
                 By::ours("rump mount", RANDOM_WARM).served(RUMP_RO.after(READ)),
                 By::rival("fuse2fs", RANDOM_WARM).served(FUSE2FS_RO.after(READ)),
@@ -176,6 +183,7 @@ pub(crate) const SUITE: Suite = Suite {
             check: Check::Status,
             goal: Some(1.0),
             repeat: 1,
+            more_rounds: 1,
             contestants: &[
                 By::ours("rump mount", RANDOM_COLD).served(RUMP_RO),
                 By::rival("fuse2fs", RANDOM_COLD).served(FUSE2FS_RO),
@@ -219,6 +227,7 @@ pub(crate) const ISO: Suite = Suite {
             check: Check::Listing,
             goal: Some(1.0),
             repeat: 1,
+            more_rounds: 1,
             contestants: &[
                 listed(By::ours("rump mount", LIST), RUMP_RO),
                 listed(By::rival("fuseiso", LIST), FUSEISO),
@@ -232,6 +241,7 @@ pub(crate) const ISO: Suite = Suite {
             check: Check::Folder,
             goal: Some(1.0),
             repeat: 1,
+            more_rounds: 1,
             contestants: &[
                 By::ours("rump mount", EXTRACT).served(RUMP_RO),
                 By::rival("fuseiso", EXTRACT).served(FUSEISO),

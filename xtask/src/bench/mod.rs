@@ -280,20 +280,17 @@ fn build_peer(name: &str) -> Result<()> {
 fn run_row(arena: &Arena<'_>, row: &Row, options: &Options, missing: &[&str]) -> Outcome {
     let mut pairs = entrants(row, options, missing);
     let count = pairs.len();
-    for round in 0..options.rounds {
+    let rounds = options.rounds.saturating_mul(row.more_rounds);
+    for round in 0..rounds {
         for turn in 0..count {
             let (runner, entrant) = &mut pairs[(turn + round as usize) % count];
             let slow = |elapsed: &f64| entrant.role == Role::Other && *elapsed > PATIENCE;
-            if entrant.failure.is_some() || entrant.elapsed.first().is_some_and(slow) {
+            let enough = entrant.role == Role::Other && round >= options.rounds;
+            if enough || entrant.failure.is_some() || entrant.elapsed.first().is_some_and(slow) {
                 continue;
             }
-            progress(&format!(
-                "{} {}/{}: {}",
-                row.name,
-                round + 1,
-                options.rounds,
-                entrant.name
-            ));
+            let (job, turn, name) = (row.name, round + 1, &entrant.name);
+            progress(&format!("{job} {turn}/{rounds}: {name}"));
             if let Err(error) = one(arena, row, runner, entrant) {
                 entrant.failure = Some(Failure::Wrong(error));
             }

@@ -46,6 +46,9 @@ macro_rules! fused {
 }
 pub(crate) use fused;
 
+/// Both move every byte once, and differ by hundredths.
+const CLOSE: u32 = 4;
+
 const fn row(name: &'static str, job: &'static str, data: Data, check: Check) -> Row {
     Row {
         name,
@@ -54,6 +57,7 @@ const fn row(name: &'static str, job: &'static str, data: Data, check: Check) ->
         check,
         goal: None,
         repeat: 1,
+        more_rounds: 1,
         contestants: &[],
     }
 }
@@ -121,6 +125,7 @@ pub(crate) const fn ls(contestants: &'static [By]) -> Row {
 pub(crate) const fn big_out(contestants: &'static [By]) -> Row {
     Row {
         goal: Some(1.0),
+        more_rounds: CLOSE,
         contestants,
         ..row(
             "big-out",
@@ -135,6 +140,7 @@ pub(crate) const fn big_stream(contestants: &'static [By]) -> Row {
     let job = "a large file to standard output";
     Row {
         goal: Some(1.0),
+        more_rounds: CLOSE,
         contestants,
         ..row("big-stream", job, Data::Big, Check::BigStream)
     }
@@ -144,6 +150,7 @@ pub(crate) const fn big_cold(contestants: &'static [By]) -> Row {
     let job = "a large file to standard output, from a cold cache";
     Row {
         goal: Some(1.0),
+        more_rounds: CLOSE,
         contestants,
         ..row("big-cold", job, Data::ColdBig, Check::BigStream)
     }
@@ -152,6 +159,7 @@ pub(crate) const fn big_cold(contestants: &'static [By]) -> Row {
 pub(crate) const fn big_in(contestants: &'static [By]) -> Row {
     Row {
         goal: Some(1.0),
+        more_rounds: CLOSE,
         contestants,
         ..row(
             "big-in",
