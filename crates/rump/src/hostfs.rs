@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn temporary_names_are_not_given_twice() {
         let folder = std::env::temp_dir();
-        let dir = File::open(&folder).unwrap();
+        let dir = std_fs::File::open(&folder).unwrap();
         let names: Vec<OsString> = (0..2)
             .map(|_| {
                 let make = |_: BorrowedFd<'_>, _: &OsStr| Ok(());

@@ -197,17 +197,24 @@ thread_local! {
     static ONLY: Cell<Option<&'static str>> = const { Cell::new(None) };
 }
 
-/// A command line that has nothing but a command and operands. To describe all options of `ls` takes longer than to list a directory.
+/// A command line that has nothing but a command, single letters that no other rules out, and operands. To describe all options of `ls` takes
+/// longer than to list a directory.
 fn plain(mut words: impl Iterator<Item = OsString>) -> Option<Cli> {
     let command = words.next()?;
-    let operands: Vec<_> = words.collect();
-    let option = |operand: &OsString| operand.as_encoded_bytes().starts_with(b"-");
-    if operands.is_empty() || operands.iter().any(option) {
+    let (mut letters, mut operands) = (Vec::new(), Vec::new());
+    for word in words {
+        match word.as_encoded_bytes() {
+            [b'-', more @ ..] if operands.is_empty() && !more.is_empty() => letters.extend(more),
+            [b'-', ..] => return None,
+            _ => operands.push(word),
+        }
+    }
+    if operands.is_empty() {
         return None;
     }
     let command = match command.to_str()? {
-        "ls" => Command::Ls(commands::ls::Ls::plain(operands)),
-        "cat" => Command::Cat(commands::cat::Cat::plain(operands)),
+        "ls" => Command::Ls(commands::ls::Ls::plain(&letters, operands)?),
+        "cat" if letters.is_empty() => Command::Cat(commands::cat::Cat::plain(operands)),
         _ => return None,
     };
     Some(Cli {
@@ -273,13 +280,25 @@ mod tests {
         for words in [
             &["ls", "image:/"][..],
             &["ls", "a@1:/x", "", "b", "a-b:/-"],
+            &["ls", "-lR", "image:/"],
+            &["ls", "-naA1", "-hi", "-rFp", "a:/", "b:/"],
             &["cat", "image:/a", "image:/b"],
         ] {
             let short = plain(words.iter().map(OsString::from)).expect("plain");
             let whole = Cli::parse_from(std::iter::once(&"rump").chain(words));
             assert_eq!(format!("{short:?}"), format!("{whole:?}"));
         }
-        for words in [&["ls"][..], &["cat"], &["ls", "-"], &["ls", "a:/", "-l"]] {
+        for words in [
+            &["ls"][..],
+            &["cat"],
+            &["cat", "-l", "a:/"],
+            &["ls", "-"],
+            &["ls", "-l"],
+            &["ls", "-ll", "a:/"],
+            &["ls", "-lt", "a:/"],
+            &["ls", "--", "a:/"],
+            &["ls", "a:/", "-l"],
+        ] {
             assert!(plain(words.iter().map(OsString::from)).is_none());
         }
     }

@@ -126,12 +126,32 @@ struct Row {
 }
 
 impl Ls {
-    /// Of a command line without options.
-    pub(crate) fn plain(operands: Vec<OsString>) -> Self {
-        Self {
+    /// Of a command line with these options, single letters, and operands; `None` where it takes the parser to know what that means.
+    pub(crate) fn plain(letters: &[u8], operands: Vec<OsString>) -> Option<Self> {
+        let mut ls = Self {
             operands,
             ..Self::default()
+        };
+        for letter in letters {
+            let option = match letter {
+                b'l' => &mut ls.long,
+                b'n' => &mut ls.numeric,
+                b'a' => &mut ls.all,
+                b'A' => &mut ls.almost_all,
+                b'R' => &mut ls.recursive,
+                b'1' => &mut ls.one,
+                b'h' => &mut ls.human,
+                b'i' => &mut ls.inode,
+                b'r' => &mut ls.reverse,
+                b'F' => &mut ls.classify,
+                b'p' => &mut ls.slash,
+                _ => return None,
+            };
+            if std::mem::replace(option, true) {
+                return None;
+            }
         }
+        Some(ls)
     }
 
     /// How to mount.
