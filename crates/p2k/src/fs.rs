@@ -2,11 +2,11 @@
 
 use crate::{
     attr::{attributes, decode_device, from_system, set_time},
-    caller::Caller,
     data::{TRANSFER, with_buffer},
+    flow::{Flow, Guide},
     list::bare,
-    pool::Pool,
     server::{Entry, Server, answer},
+    turns::{Pace, Turns},
 };
 use fuser::{
     AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation,
@@ -26,7 +26,7 @@ use std::{
     ffi::OsStr,
     io,
     ops::Deref,
-    os::unix::ffi::OsStrExt,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -37,28 +37,33 @@ const SHORT: usize = 128 << 10;
 /// Requests that may be under way without anybody who waits: read-ahead, write-back.
 const BACKGROUND: u16 = 64;
 
-/// A [`Server`] with threads for what may take long.
+/// A [`Server`] as several threads serve it.
 pub(crate) struct Front {
-    server: Arc<Server>,
-    pool: Pool,
+    server: Server,
+    turns: Turns,
+    /// Short reads.
+    reads: Pace,
+    /// Short writes.
+    writes: Pace,
+    /// There until the end; none where nobody could wait awake.
+    _guide: Option<Guide>,
 }
 
 impl Front {
-    /// With so many threads.
+    /// For a session with so many threads. It waits awake for requests on `device`, if that is given, while they flow.
     ///
     /// # Errors
-    /// The host has no room for them.
-    pub(crate) fn new(server: Server, threads: usize) -> io::Result<Self> {
+    /// The host has no room for a thread.
+    pub(crate) fn new(server: Server, threads: usize, device: Option<OwnedFd>) -> io::Result<Self> {
+        let flow = Arc::new(Flow::default());
+        let guide = device.map(|device| Guide::start(flow.clone(), device));
         Ok(Self {
-            server: Arc::new(server),
-            pool: Pool::start(threads)?,
+            server,
+            turns: Turns::new(threads, flow),
+            reads: Pace::default(),
+            writes: Pace::default(),
+            _guide: guide.transpose()?,
         })
-    }
-
-    /// Answers a request on another thread.
-    fn later(&self, request: &Request, answer: impl FnOnce(&Server, Caller) + Send + 'static) {
-        let (server, caller) = (self.server.clone(), request.into());
-        self.pool.run(move || answer(&server, caller));
     }
 }
 
@@ -71,7 +76,7 @@ impl Deref for Front {
 
 impl Filesystem for Front {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        let server = Arc::get_mut(&mut self.server).ok_or(io::ErrorKind::ResourceBusy)?;
+        let server = &mut self.server;
         let offered = config.capabilities();
         let mut wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
             | InitFlags::FUSE_EXPORT_SUPPORT
@@ -90,6 +95,10 @@ impl Filesystem for Front {
         if server.has_acls() {
             wanted |= InitFlags::FUSE_POSIX_ACL;
         }
+        server.without_xattrs = matches!(
+            server.proc.vop_listxattr(server.nodes.root()),
+            Err(Errno::EOPNOTSUPP)
+        );
         server.without_open = server.read_only && offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
         server.without_opendir = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
         // What this host does not know it does its own way.
@@ -110,12 +119,12 @@ impl Filesystem for Front {
     }
 
     fn destroy(&mut self) {
-        self.pool.finish();
         let all = (self.opens.clear(), self.nodes.clear());
         self.let_go(all);
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _turn = self.turns.take();
         let found = self.call(request, |proc| {
             let dir = self.vnode(parent)?;
             let found = proc.vop_lookup(&dir, name.as_bytes())?;
@@ -132,6 +141,7 @@ impl Filesystem for Front {
     }
 
     fn forget(&self, _request: &Request, node: INodeNo, lookups: u64) {
+        // No turn is taken: these come many at a time, and to wait in between would leave the rest undone.
         self.server.forget(node.0, lookups);
     }
 
@@ -142,6 +152,7 @@ impl Filesystem for Front {
         _file: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
+        let _turn = self.turns.take();
         let stat = self.call(request, |proc| proc.vop_getattr(&self.vnode(node)?));
         answer!(reply, stat, stat => {
             let number = if node == INodeNo::ROOT { stat.ino } else { node.0 };
@@ -167,6 +178,7 @@ impl Filesystem for Front {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let _turn = self.turns.take();
         let change = VnodeChange {
             size,
             mode: mode.map(|mode| mode & 0o7777),
@@ -188,6 +200,7 @@ impl Filesystem for Front {
     }
 
     fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
+        let _turn = self.turns.take();
         let target = self.call(request, |proc| proc.vop_readlink(&self.vnode(node)?));
         answer!(reply, target, target => reply.data(&target));
     }
@@ -202,6 +215,7 @@ impl Filesystem for Front {
         rdev: u32,
         reply: ReplyEntry,
     ) {
+        let _turn = self.turns.take();
         let kind = match FileType::from_mode(mode) {
             Some(FileType::Regular) => NewKind::Regular,
             None if mode & libc::S_IFMT == 0 => NewKind::Regular,
@@ -227,12 +241,14 @@ impl Filesystem for Front {
         umask: u32,
         reply: ReplyEntry,
     ) {
+        let _turn = self.turns.take();
         let kind = NewKind::Directory;
         let made = self.make(request, parent, name, NewVnode { kind, mode, umask });
         self.reply_entry(reply, made);
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turns.take();
         let done = self.call(request, |proc| {
             let dir = self.vnode(parent)?;
             self.losing_name(proc, (&dir, name), || {
@@ -243,6 +259,7 @@ impl Filesystem for Front {
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turns.take();
         let done = self.call(request, |proc| {
             let dir = self.vnode(parent)?;
             self.losing_name(proc, (&dir, name), || proc.vop_rmdir(&dir, name.as_bytes()))
@@ -258,6 +275,7 @@ impl Filesystem for Front {
         target: &Path,
         reply: ReplyEntry,
     ) {
+        let _turn = self.turns.take();
         let new = NewVnode {
             kind: NewKind::Symlink(target.as_os_str().as_bytes().to_vec()),
             mode: 0o777,
@@ -277,6 +295,7 @@ impl Filesystem for Front {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.take();
         if flags.intersects(!(RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_EXCHANGE)) {
             return reply.error(fuser::Errno::EINVAL);
         }
@@ -309,6 +328,7 @@ impl Filesystem for Front {
         new_name: &OsStr,
         reply: ReplyEntry,
     ) {
+        let _turn = self.turns.take();
         let linked = self.call(request, |proc| {
             let (vnode, dir) = (self.vnode(node)?, self.vnode(new_parent)?);
             proc.vop_link(&dir, new_name.as_bytes(), &vnode)?;
@@ -322,6 +342,7 @@ impl Filesystem for Front {
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.turns.take();
         if self.without_open {
             return reply.error(fuser::Errno::ENOSYS);
         }
@@ -344,6 +365,7 @@ impl Filesystem for Front {
         flags: i32,
         reply: ReplyCreate,
     ) {
+        let _turn = self.turns.take();
         let made = self.call(request, |proc| {
             let dir = self.vnode(parent)?;
             let new = NewVnode {
@@ -381,15 +403,23 @@ impl Filesystem for Front {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        self.later(request, move |server, caller| {
-            with_buffer(size as usize, |buffer| {
-                let got = server.call(caller, |proc| {
-                    let file = server.open_file(proc, node, file)?;
+        let mut turn = self.turns.take();
+        let size = size as usize;
+        let read = || {
+            with_buffer(size, |buffer| {
+                let got = self.call(request, |proc| {
+                    let file = self.open_file(proc, node, file)?;
                     proc.vop_read(&file, offset, buffer)
                 });
                 answer!(reply, got, got => reply.data(&buffer[..got]));
             });
-        });
+        };
+        if size <= SHORT {
+            self.reads.of(&mut turn, read);
+        } else {
+            turn.hand_over();
+            read();
+        }
     }
 
     fn write(
@@ -409,19 +439,20 @@ impl Filesystem for Front {
             // A host that writes back what it has kept tells when that was changed, but not if it has told that time already.
             keep_times: self.writeback && write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
         };
-        let write = move |server: &Server, caller, data: &[u8]| {
-            let done = server.call(caller, |proc| {
-                let file = server.open_file(proc, node, file)?;
+        let mut turn = self.turns.take();
+        let write = || {
+            let done = self.call(request, |proc| {
+                let file = self.open_file(proc, node, file)?;
                 proc.vop_write(&file, offset, data, how)
             });
             // No more than `data`, whose length the protocol has in 32 bits.
             answer!(reply, done, done => reply.written(done as u32));
         };
         if data.len() <= SHORT {
-            write(self, Caller::from(request), data);
+            self.writes.of(&mut turn, write);
         } else {
-            let data = data.to_vec();
-            self.later(request, move |server, caller| write(server, caller, &data));
+            turn.hand_over();
+            write();
         }
     }
 
@@ -447,6 +478,7 @@ impl Filesystem for Front {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.take();
         let closed = match self.opens.take(file.0) {
             Some(file) => self.call(request, |proc| {
                 // Its last use ends within the kernel.
@@ -466,12 +498,13 @@ impl Filesystem for Front {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        self.later(request, move |server, caller| {
-            server.sync((node, file), data_only, caller, reply)
-        });
+        let mut turn = self.turns.take();
+        turn.hand_over();
+        self.sync((node, file), data_only, request.into(), reply);
     }
 
     fn opendir(&self, _request: &Request, _node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let _turn = self.turns.take();
         if self.without_opendir {
             // Directories are listed by node id; nothing need be kept for an open one.
             return reply.error(fuser::Errno::ENOSYS);
@@ -488,6 +521,7 @@ impl Filesystem for Front {
         offset: u64,
         reply: ReplyDirectory,
     ) {
+        let _turn = self.turns.take();
         self.list(request.into(), (node, offset), reply);
     }
 
@@ -499,6 +533,7 @@ impl Filesystem for Front {
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
+        let _turn = self.turns.take();
         self.list_with_attributes(request.into(), (node, offset), reply);
     }
 
@@ -510,13 +545,13 @@ impl Filesystem for Front {
         data_only: bool,
         reply: ReplyEmpty,
     ) {
-        let file = (node, FileHandle(0));
-        self.later(request, move |server, caller| {
-            server.sync(file, data_only, caller, reply)
-        });
+        let mut turn = self.turns.take();
+        turn.hand_over();
+        self.sync((node, FileHandle(0)), data_only, request.into(), reply);
     }
 
     fn statfs(&self, request: &Request, node: INodeNo, reply: ReplyStatfs) {
+        let _turn = self.turns.take();
         let numbers = self.call(request, |proc| proc.vfs_statvfs(&self.vnode(node)?));
         answer!(reply, numbers, n => reply.statfs(
             n.blocks,
@@ -540,6 +575,7 @@ impl Filesystem for Front {
         _position: u32,
         reply: ReplyEmpty,
     ) {
+        let _turn = self.turns.take();
         let mode = match flags {
             0 => XattrMode::Set,
             libc::XATTR_CREATE => XattrMode::Create,
@@ -560,6 +596,11 @@ impl Filesystem for Front {
         size: u32,
         reply: ReplyXattr,
     ) {
+        let _turn = self.turns.take();
+        if self.without_xattrs {
+            // The host then does not ask for `security.capability` again, each time that a file is written or given away.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
         let value = self.call(request, |proc| {
             proc.vop_getxattr(&self.vnode(node)?, name.as_bytes())
         });
@@ -567,6 +608,7 @@ impl Filesystem for Front {
     }
 
     fn listxattr(&self, request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
+        let _turn = self.turns.take();
         let names = self.call(request, |proc| proc.vop_listxattr(&self.vnode(node)?));
         let names = match names {
             // A file system without attributes lists none.
@@ -586,6 +628,7 @@ impl Filesystem for Front {
     }
 
     fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _turn = self.turns.take();
         let done = self.call(request, |proc| {
             proc.vop_removexattr(&self.vnode(node)?, name.as_bytes())
         });
@@ -593,6 +636,7 @@ impl Filesystem for Front {
     }
 
     fn access(&self, request: &Request, node: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        let _turn = self.turns.take();
         let mut access = Access::empty();
         access.set(Access::R, mask.contains(AccessFlags::R_OK));
         access.set(Access::W, mask.contains(AccessFlags::W_OK));
@@ -612,18 +656,18 @@ impl Filesystem for Front {
         reply: ReplyEmpty,
     ) {
         const HOLE: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        self.later(request, move |server, caller| {
-            let done = server.call(caller, |proc| {
-                let file = server.open_file(proc, node, file)?;
-                match mode {
-                    0 => proc.vop_allocate(&file, (offset, len), false),
-                    libc::FALLOC_FL_KEEP_SIZE => proc.vop_allocate(&file, (offset, len), true),
-                    HOLE => proc.vop_deallocate(&file, offset, len),
-                    _ => Err(Errno::EOPNOTSUPP),
-                }
-            });
-            answer!(reply, done, () => reply.ok());
+        let mut turn = self.turns.take();
+        turn.hand_over();
+        let done = self.call(request, |proc| {
+            let file = self.open_file(proc, node, file)?;
+            match mode {
+                0 => proc.vop_allocate(&file, (offset, len), false),
+                libc::FALLOC_FL_KEEP_SIZE => proc.vop_allocate(&file, (offset, len), true),
+                HOLE => proc.vop_deallocate(&file, offset, len),
+                _ => Err(Errno::EOPNOTSUPP),
+            }
         });
+        answer!(reply, done, () => reply.ok());
     }
 
     fn lseek(
@@ -635,6 +679,7 @@ impl Filesystem for Front {
         whence: i32,
         reply: ReplyLseek,
     ) {
+        let _turn = self.turns.take();
         if self.writeback {
             // What the host has written into its cache alone would be a hole here: it then says itself that all is data.
             return reply.error(fuser::Errno::ENOSYS);
@@ -666,15 +711,15 @@ impl Filesystem for Front {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        self.later(request, move |server, caller| {
-            let done = server.call(caller, |proc| {
-                let from = server.open_file(proc, from_node, from_file)?;
-                let to = server.open_file(proc, to_node, to_file)?;
-                Server::copy(proc, (&from, from_offset), (&to, to_offset), len)
-            });
-            // At most `COPY`.
-            answer!(reply, done, done => reply.written(done as u32));
+        let mut turn = self.turns.take();
+        turn.hand_over();
+        let done = self.call(request, |proc| {
+            let from = self.open_file(proc, from_node, from_file)?;
+            let to = self.open_file(proc, to_node, to_file)?;
+            Server::copy(proc, (&from, from_offset), (&to, to_offset), len)
         });
+        // At most `COPY`.
+        answer!(reply, done, done => reply.written(done as u32));
     }
 }
 

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | `fs` | the operations of FUSE |
 //! | `server`, `list`, `data` | what they do: files and names, directories, contents |
-//! | `pool` | threads for requests that may take long |
+//! | `turns` | which thread takes requests |
+//! | `flow` | waiting awake while they flow |
 //! | `nodes`, `opens` | files that the host knows and files that it has open |
 //! | `caller`, `attr` | credentials of a request; attributes, times and errors in the forms of both sides |
 //! | [`mount`](mod@mount) | the mount itself, made and ended by a process of its own |
@@ -23,13 +24,14 @@ mod attr;
 mod caller;
 pub mod contain;
 mod data;
+mod flow;
 mod fs;
 mod list;
 pub mod mount;
 mod nodes;
 mod opens;
-mod pool;
 mod server;
+mod turns;
 
 pub use server::Options;
 
@@ -53,10 +55,15 @@ impl Session {
         let server = Server::new(proc.clone(), root, options);
         let mut config = Config::default();
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        // The host's programs need processors, too; see `pool`.
-        config.n_threads = Some((cpus / 2).clamp(1, 8));
-        // One more than CPUs: a request that waits for the device keeps none busy.
-        let server = Front::new(server, (cpus + 1).clamp(2, 16))?;
+        // One that takes requests, and more than CPUs for those that take long: one that waits for the device keeps none busy.
+        let threads = (cpus + 2).clamp(3, 16);
+        config.n_threads = Some(threads);
+        let awake = if cpus > 1 {
+            Some(device.try_clone()?)
+        } else {
+            None
+        };
+        let server = Front::new(server, threads, awake)?;
         // Whom the host lets in is the host's to say (`allow_other`); it also asks on its own behalf.
         let session = fuser::Session::from_fd(server, device, SessionACL::All, config)?;
         Ok(Self(session))

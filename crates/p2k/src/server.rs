@@ -59,6 +59,8 @@ pub(crate) struct Server {
     /// What the host can do with this session.
     pub(crate) without_open: bool,
     pub(crate) without_opendir: bool,
+    /// The format has no extended attributes.
+    pub(crate) without_xattrs: bool,
     /// The host keeps written data back.
     pub(crate) writeback: bool,
     /// About how many entries fit into a reply, without and with attributes.
@@ -99,6 +101,7 @@ impl Server {
             options,
             without_open: false,
             without_opendir: false,
+            without_xattrs: false,
             writeback: false,
             fits: Fits::default(),
         }
