@@ -12,6 +12,8 @@ const FIRST: Duration = Duration::from_secs(4);
 const LONGEST: Duration = Duration::from_secs(64);
 /// How often an offer is asked for before another is looked for.
 const REQUESTS: u32 = 4;
+/// How often the address of the last time is asked for: some twelve seconds.
+const REBOOTS: u32 = 2;
 /// Shortest time between two requests for more time (section 4.4.5).
 const RENEWAL: Duration = Duration::from_secs(60);
 /// Wait after an address was declined (section 3.1.5).
@@ -34,6 +36,10 @@ pub struct Options {
     pub host_name: Option<String>,
     /// How often the link is asked for an address before it is used; 0 uses it at once.
     pub probes: u8,
+    /// The address of the last time, which is asked for first (section 3.2): whoever starts the client keeps it.
+    pub last: Option<Ipv4Addr>,
+    /// The lease is not given back at the end: it is good for [`last`](Self::last) the next time.
+    pub keep: bool,
 }
 
 impl Default for Options {
@@ -41,6 +47,8 @@ impl Default for Options {
         Self {
             host_name: None,
             probes: 3,
+            last: None,
+            keep: false,
         }
     }
 }
@@ -152,6 +160,8 @@ pub enum Step {
 enum State {
     /// Nothing happens before this time.
     Pause(Instant),
+    /// The address of the last time is asked for (INIT-REBOOT, then REBOOTING).
+    Rebooting(Asked, Retry),
     Selecting(Retry),
     Requesting(Offer, Retry),
     Probing {
@@ -170,6 +180,14 @@ enum State {
         renewing: Option<Instant>,
     },
     Released,
+}
+
+/// An address of the last time.
+#[derive(Clone, Copy)]
+struct Asked {
+    address: Ipv4Addr,
+    /// When it was last asked for.
+    at: Instant,
 }
 
 struct Offer {
@@ -266,7 +284,9 @@ impl Client {
         }
         match &self.state {
             State::Pause(until) => Some(*until),
-            State::Selecting(retry) | State::Requesting(_, retry) => Some(retry.due),
+            State::Selecting(retry) | State::Rebooting(_, retry) | State::Requesting(_, retry) => {
+                Some(retry.due)
+            }
             State::Probing { due, .. } => Some(*due),
             // What lasts for ever is never asked for again.
             State::Bound { lease, .. } if lease.time == Duration::MAX => None,
@@ -297,7 +317,16 @@ impl Client {
             State::Pause(_) => {
                 self.xid = self.next_random();
                 self.began = now;
-                self.discover(0, now);
+                match self.options.last.take() {
+                    Some(address) => self.reboot(address, 0, now),
+                    None => self.discover(0, now),
+                }
+            }
+            // Nobody knows of it: as if it were the first time.
+            State::Rebooting(_, retry) if retry.count >= REBOOTS => self.restart(now),
+            State::Rebooting(asked, retry) => {
+                let (address, count) = (asked.address, retry.count);
+                self.reboot(address, count, now);
             }
             State::Selecting(retry) => {
                 let count = retry.count.saturating_add(1);
@@ -351,6 +380,20 @@ impl Client {
         self.state = State::Selecting(Retry { count, due });
     }
 
+    /// Asks all servers for an address (section 4.3.2, INIT-REBOOT): none is named, and nothing is claimed yet.
+    fn reboot(&mut self, address: Ipv4Addr, count: u32, now: Instant) {
+        let message = Outgoing {
+            requested: Some(address),
+            ..self.message(Kind::Request, now)
+        };
+        let bytes = message.bytes();
+        self.steps.push_back(Step::Broadcast(bytes));
+        let due = self.backoff(count, now);
+        let count = count.saturating_add(1);
+        let asked = Asked { address, at: now };
+        self.state = State::Rebooting(asked, Retry { count, due });
+    }
+
     fn request(&mut self, address: Ipv4Addr, server: Ipv4Addr, now: Instant) {
         let message = Outgoing {
             requested: Some(address),
@@ -359,6 +402,16 @@ impl Client {
         };
         let bytes = message.bytes();
         self.steps.push_back(Step::Broadcast(bytes));
+    }
+
+    /// Looks whether somebody has the address.
+    fn probe(&mut self, lease: Lease, asked: Instant, now: Instant) {
+        self.state = State::Probing {
+            lease,
+            asked,
+            left: self.options.probes,
+            due: now,
+        };
     }
 
     fn bind(&mut self, lease: Lease, asked: Instant) {
@@ -434,18 +487,21 @@ impl Client {
                 };
                 self.state = State::Requesting(offer, Retry { count: 1, due });
             }
+            (State::Rebooting(asked, _), Some(Kind::Ack)) => {
+                let Asked { address, at } = *asked;
+                if let Some(lease) = Lease::of(message).filter(|_| message.yiaddr == Some(address))
+                {
+                    self.probe(lease, at, now);
+                }
+            }
+            // Its network is another one now, or somebody else has it.
+            (State::Rebooting(..), Some(Kind::Nak)) => self.restart(now),
             (State::Requesting(offer, _), Some(Kind::Ack)) => {
                 let asked = offer.asked;
                 if let Some(lease) =
                     Lease::of(message).filter(|_| message.server == Some(offer.server))
                 {
-                    let left = self.options.probes;
-                    self.state = State::Probing {
-                        lease,
-                        asked,
-                        left,
-                        due: now,
-                    };
+                    self.probe(lease, asked, now);
                 }
             }
             (State::Requesting(offer, _), Some(Kind::Nak))
@@ -505,7 +561,7 @@ impl Client {
         self.restart(now.after(DECLINED));
     }
 
-    /// Gives the lease back, and ends.
+    /// Gives the lease back, unless it is to be kept, and ends.
     pub fn release(&mut self, now: Instant) {
         if let State::Bound { lease, .. } = &self.state
             && let core::net::IpAddr::V4(ip) = lease.address.address()
@@ -517,7 +573,9 @@ impl Client {
                 ..self.message(Kind::Release, now)
             };
             let bytes = message.bytes();
-            self.steps.push_back(Step::Unicast(server, bytes));
+            if !self.options.keep {
+                self.steps.push_back(Step::Unicast(server, bytes));
+            }
             self.steps.push_back(Step::Unbind);
         }
         self.state = State::Released;
@@ -743,5 +801,87 @@ mod tests {
         assert_eq!(kind(&bytes), Kind::Release as u8);
         assert_eq!(client.next(at(3.0)), Some(Step::Unbind));
         assert_eq!((client.next(at(9_999.0)), client.deadline()), (None, None));
+    }
+
+    fn rebooting(keep: bool) -> Client {
+        let options = Options {
+            probes: 0,
+            last: Some(IP),
+            keep,
+            ..Options::default()
+        };
+        Client::new(MAC, options, 5, at(1.0))
+    }
+
+    /// RFC 2131 section 4.3.2: the address is in option 50, no server is named, and nothing is in ciaddr.
+    #[test]
+    fn the_address_of_the_last_time() {
+        let mut client = rebooting(true);
+        let Some(Step::Broadcast(bytes)) = client.next(at(1.0)) else {
+            panic!()
+        };
+        assert_eq!(
+            (kind(&bytes), &bytes[12..16]),
+            (Kind::Request as u8, &[0; 4][..])
+        );
+        let has = |option: &[u8]| bytes[240..].windows(option.len()).any(|w| w == option);
+        assert!(has(&[50, 4, 10, 0, 0, 9]) && !has(&[54, 4, 10, 0, 0, 1]));
+        // Another address than that is not what was asked for.
+        let other = Incoming {
+            yiaddr: Some(SERVER),
+            ..says(&client, Kind::Ack)
+        };
+        client.on_message(&other, at(1.1));
+        assert_eq!(client.next(at(1.1)), None);
+        client.on_message(&says(&client, Kind::Ack), at(1.2));
+        let Some(Step::Bind(lease)) = client.next(at(1.2)) else {
+            panic!()
+        };
+        assert_eq!(lease.address, "10.0.0.9/24".parse().unwrap());
+        // T1 counts from the request on.
+        assert_eq!(client.deadline(), Some(at(401.0)));
+        // It is kept for the next time.
+        client.release(at(2.0));
+        assert_eq!(client.next(at(2.0)), Some(Step::Unbind));
+        assert_eq!((client.next(at(2.0)), client.deadline()), (None, None));
+    }
+
+    /// RFC 2131 section 3.2: a no, or silence, and it is as the first time.
+    #[test]
+    fn an_address_that_nobody_gives_any_more() {
+        let mut client = rebooting(false);
+        assert!(client.next(at(1.0)).is_some());
+        client.on_message(&says(&client, Kind::Nak), at(1.5));
+        let Some(Step::Broadcast(bytes)) = client.next(at(1.5)) else {
+            panic!()
+        };
+        assert_eq!(kind(&bytes), Kind::Discover as u8);
+        let mut client = rebooting(false);
+        let mut sent = Vec::new();
+        let mut now = at(1.0);
+        while sent.last() != Some(&(Kind::Discover as u8)) {
+            now = now.max(client.deadline().unwrap());
+            if let Some(Step::Broadcast(bytes)) = client.next(now) {
+                sent.push(kind(&bytes));
+            }
+        }
+        let request = Kind::Request as u8;
+        assert_eq!(sent, [request, request, Kind::Discover as u8]);
+        assert!(now <= at(16.0) && now >= at(11.0), "{now:?}");
+        // Somebody has it: it is declined, and not asked for again.
+        let mut client = rebooting(false);
+        client.options.probes = 1;
+        assert!(client.next(at(1.0)).is_some());
+        client.on_message(&says(&client, Kind::Ack), at(1.1));
+        assert_eq!(client.next(at(1.1)), Some(Step::Probe(IP)));
+        client.on_conflict(IP, at(1.2));
+        let Some(Step::Broadcast(bytes)) = client.next(at(1.2)) else {
+            panic!()
+        };
+        assert_eq!(kind(&bytes), Kind::Decline as u8);
+        let Some(Step::Broadcast(bytes)) = client.next(at(12.0)) else {
+            panic!()
+        };
+        assert_eq!(kind(&bytes), Kind::Discover as u8);
     }
 }

@@ -21,13 +21,13 @@
 //!
 //! | RFC | what | where it is tested |
 //! |---|---|---|
-//! | 2131 | discover, request, renew, rebind, decline, release; retransmission as section 4.1 has it | `client`, `tests/` |
+//! | 2131 | discover, request, renew, rebind, decline, release; the address of the last time (INIT-REBOOT); retransmission as section 4.1 has it | `client`, `tests/` |
 //! | 2132 | mask, router, name servers, domain, MTU, times, overload | `message`, `client` |
 //! | 3396 | long options in pieces | `message` |
 //! | 3442 | classless static routes | `message` |
 //! | 5227 | an address that somebody has is declined; the probes go out faster than section 1.1 says: three within 0.6 seconds | `client`, `tests/` |
 //!
-//! Not there: asking for the address of the last time (INIT-REBOOT), INFORM, authentication, DHCPv6.
+//! Not there: using what is left of a lease of the last time when no server answers, INFORM, authentication, DHCPv6.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(

@@ -147,7 +147,7 @@ impl Dhcp {
         }
     }
 
-    /// Gives the lease back, takes the address away, and ends the client; returns when that is done.
+    /// Gives the lease back (unless [`Options::keep`]), takes the address away, and ends the client; returns when that is done.
     ///
     /// # Errors
     /// `ETIMEDOUT`: the thread is stuck, which takes a stuck device.

@@ -109,6 +109,38 @@ fn a_lease_is_got_kept_and_given_back() {
     });
 }
 
+/// RFC 2131 section 3.2: an address of the last time is asked for at once, and given or refused.
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn the_address_of_the_last_time() {
+    with_dhcp("--no-ping", |kernel, server| {
+        let count = |what: &str| server.log().matches(what).count();
+        let lease = |last| {
+            let options = Options {
+                last,
+                keep: true,
+                ..Options::default()
+            };
+            let dhcp = rumpnet_dhcp::start(kernel, "virt0", options).unwrap();
+            let lease = dhcp.wait(Duration::from_secs(20)).unwrap();
+            dhcp.release().unwrap();
+            let IpAddr::V4(ip) = lease.address.address() else {
+                panic!("{lease:?}");
+            };
+            ip
+        };
+        let first = lease(None);
+        assert_eq!((count("DHCPDISCOVER("), count("DHCPACK(")), (1, 1));
+        assert_eq!(lease(Some(first)), first);
+        assert_eq!((count("DHCPDISCOVER("), count("DHCPACK(")), (1, 2));
+        // One of another network is refused.
+        let other = lease(Some("10.77.0.5".parse().unwrap()));
+        assert!(count("DHCPNAK(") == 1 && other.octets()[..3] == [10, 9, 0]);
+        assert_eq!((count("DHCPDISCOVER("), count("DHCPACK(")), (2, 3));
+        assert_eq!(count("DHCPRELEASE("), 0);
+    });
+}
+
 /// Two hosts on one link with the server, by a bridge: one has the address that the server gives the other.
 #[test]
 #[ignore = "needs root and /dev/net/tun"]

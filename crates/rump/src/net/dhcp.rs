@@ -7,7 +7,12 @@ use crate::{
 };
 use clap::Args;
 use rumpnet::KernelNet as _;
-use std::{io::Write as _, time::Duration};
+use std::{
+    io::{ErrorKind, Write as _},
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use uknet::{DhcpOptions, Lease};
 
 /// How long a server has.
@@ -15,7 +20,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Get an address for an interface by DHCP, and show what the server says
 ///
-/// The stack keeps the lease until its last command has ended, and gives it back then.
+/// The stack keeps the lease until its last command has ended, and gives it back then, unless `--lease` keeps it for the next time.
 #[derive(Args, Debug)]
 pub(crate) struct Dhcp {
     /// How long a server has
@@ -27,6 +32,9 @@ pub(crate) struct Dhcp {
     /// Do not look whether another host has the address
     #[arg(long)]
     no_probe: bool,
+    /// Ask for the address that this file has from the last time, and keep the lease in it: it is not given back at the end
+    #[arg(long, value_name = "FILE")]
+    lease: Option<PathBuf>,
     /// A JSON object
     #[arg(long)]
     json: bool,
@@ -53,6 +61,10 @@ impl Dhcp {
             (None, [only]) => only,
             (None, _) => return Err(Failure::Usage("dhcp: which interface?".into())),
         };
+        let last = match &self.lease {
+            Some(path) => last(path)?,
+            None => None,
+        };
         let options = DhcpOptions {
             host_name: self.hostname.clone(),
             probes: if self.no_probe {
@@ -60,11 +72,16 @@ impl Dhcp {
             } else {
                 DhcpOptions::default().probes
             },
+            last,
+            keep: self.lease.is_some(),
         };
         let lease = context
             .net
             .dhcp(name, options, self.timeout)
             .map_err(at(name))?;
+        if let Some(path) = &self.lease {
+            keep(path, &object(name, &lease))?;
+        }
         let mut out = Out::new();
         if self.json {
             writeln!(out, "{}", object(name, &lease))?;
@@ -74,6 +91,40 @@ impl Dhcp {
         out.flush()?;
         Ok(())
     }
+}
+
+/// The address of the last time; `None` if there was none yet.
+fn last(path: &Path) -> Outcome<Option<Ipv4Addr>> {
+    let text = match std::fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|error| Failure::host(path, &error))?,
+    };
+    let object: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+    let address = object
+        .as_ref()
+        .and_then(|lease| lease.get("address")?.as_str());
+    let address = address.and_then(|address| address.split('/').next()?.parse().ok());
+    match address {
+        Some(address) => Ok(Some(address)),
+        None => Err(Failure::Fatal(format!(
+            "{}: this is no lease",
+            path.display()
+        ))),
+    }
+}
+
+/// Keeps a lease: the file has the old one or the new one, whatever happens.
+fn keep(path: &Path, lease: &serde_json::Value) -> Outcome<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}", std::process::id()));
+    let new = PathBuf::from(name);
+    let written =
+        std::fs::write(&new, format!("{lease}\n")).and_then(|()| std::fs::rename(&new, path));
+    written.map_err(|error| {
+        // It is not there, or nobody wants it.
+        let _ = std::fs::remove_file(&new);
+        Failure::host(path, &error)
+    })
 }
 
 fn seconds_of(time: Duration) -> String {

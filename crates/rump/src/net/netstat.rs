@@ -178,7 +178,7 @@ fn interfaces(context: &Context<'_>, out: &mut Out) -> Outcome<()> {
 
 fn statistics(context: &Context<'_>, out: &mut Out) -> Outcome<()> {
     let n = inet(context)?.counters();
-    let parts: [(&str, &[(&str, u64)]); 4] = [
+    let parts: [(&str, &[(&str, u64)]); 5] = [
         (
             "ip",
             &[
@@ -203,6 +203,14 @@ fn statistics(context: &Context<'_>, out: &mut Out) -> Outcome<()> {
                 ("messages sent", n.icmp_sent),
                 ("malformed messages", n.icmp_malformed),
                 ("messages not sent because of the limit", n.icmp_limited),
+            ],
+        ),
+        (
+            "igmp",
+            &[
+                ("messages received", n.igmp_received),
+                ("messages sent", n.igmp_sent),
+                ("malformed messages", n.igmp_malformed),
             ],
         ),
         (
