@@ -10,6 +10,7 @@
 //! | [`igmp`], `groups` | routers are told of groups; the groups of a socket |
 //! | `udp`, `raw`, `datagram` | the sockets of UDP and of raw packets; what they share |
 //! | `tcp_table`, `tcp_socket` | the connections of TCP; its sockets |
+//! | `fast_open` | data with a SYN |
 //! | [`tcp`] | the engine of TCP, pure |
 //! | [`usage`] | what a stack keeps |
 //! | [`sysctl`] | settings by name |
@@ -27,6 +28,7 @@ extern crate alloc;
 mod arp;
 pub mod config;
 mod datagram;
+mod fast_open;
 mod groups;
 pub mod icmp;
 pub mod igmp;
@@ -48,6 +50,7 @@ mod waiting;
 pub use config::KernelInet;
 pub use rumpnet::checksum;
 pub use stack::Inet;
+pub use tcp_socket::info as tcp_info;
 
 use alloc::{boxed::Box, sync::Arc};
 use rumpkern::{Component, Cred, Phase};

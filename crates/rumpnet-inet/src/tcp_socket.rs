@@ -4,7 +4,7 @@ use crate::{
     ip::{scope, scoped},
     port::{self, Speaks},
     stack::{Inet, Stack},
-    tcp::{Config, Congestion, KeepAlive, State, Tcb},
+    tcp::{Config, Congestion, Info, KeepAlive, State, Tcb},
     tcp_table::{Listener, Pair, Role, Socket},
 };
 use alloc::{boxed::Box, string::ToString, sync::Arc};
@@ -36,6 +36,16 @@ pub(crate) fn socket(inet: &Arc<Inet>, domain: Domain) -> Box<dyn Endpoint> {
     })
 }
 
+/// What can be told of a connection (`TCP_INFO`).
+///
+/// # Errors
+/// `ENOPROTOOPT`: it is no socket of TCP. `ENOTCONN`.
+pub fn info(socket: &rumpnet::socket::Socket) -> Result<Info> {
+    let endpoint: &dyn core::any::Any = socket.endpoint();
+    let tcp: &TcpSocket = endpoint.downcast_ref().ok_or(Errno::ENOPROTOOPT)?;
+    tcp.of(|socket| socket.tcb().map(|tcb| tcb.info()))?
+}
+
 impl Socket {
     /// The connection.
     fn tcb(&mut self) -> Result<&mut Tcb> {
@@ -53,7 +63,11 @@ impl Socket {
             Role::Listener(queue) => ready.set(Ready::IN, !queue.ready.is_empty()),
             Role::Connection(tcb) => {
                 let state = tcb.state();
-                let opening = matches!(state, State::SynSent | State::SynReceived);
+                let opening = match state {
+                    State::SynSent => true,
+                    State::SynReceived => !self.early,
+                    _ => false,
+                };
                 let closed = state == State::Closed;
                 ready.set(Ready::IN, tcb.readable() > 0 || tcb.at_end() || closed);
                 let writable = tcb.check_send().is_err() || tcb.send_room() > tcb.send_buffer() / 3;
@@ -67,7 +81,8 @@ impl Socket {
 }
 
 impl Stack {
-    fn tcp_connect(&mut self, id: usize, to: SocketAddr) -> Result<()> {
+    /// Begins a connection. `fast`: data that follows may go with its SYN.
+    fn tcp_connect(&mut self, id: usize, to: SocketAddr, fast: bool) -> Result<()> {
         let socket = self.tcp.get(id)?;
         match &socket.role {
             Role::Fresh => {}
@@ -100,14 +115,39 @@ impl Stack {
             local: SocketAddr::new(path.source, socket.port),
             peer: to,
         };
-        let config = socket.config.clone();
+        let (config, most) = (socket.config.clone(), socket.max_segment);
         let now = self.now;
         let iss = self.tcp.isn(&pair, now);
-        let way = self.tcp.way(&pair, &path);
+        let mut way = self.tcp.way(&pair, &path);
+        way.mss = way.mss.min(most.unwrap_or(u16::MAX));
+        if fast {
+            way.fast_open = self.tcp.fast_open.cookie_for(to.ip());
+        }
         let tcb = Tcb::connect(&config, way, iss, now);
         self.tcp.establish(id, pair, tcb)?;
         self.tcp.list(id);
         Err(Errno::EINPROGRESS)
+    }
+
+    /// Connects with data (RFC 7413 section 4.1.3): it goes with the SYN if the server has given a cookie before, else after the
+    /// handshake, which then is waited for.
+    fn tcp_write_first(&mut self, id: usize, message: &Outgoing<'_>) -> Result<usize> {
+        let socket = self.tcp.get(id)?;
+        let to = match (&socket.role, message.to) {
+            (Role::Fresh, Some(to)) => socket.speaks.address(to)?,
+            _ => return self.tcp_write(id, message),
+        };
+        match self.tcp_connect(id, to, true) {
+            Err(Errno::EINPROGRESS) => {}
+            other => return other.map(|()| 0),
+        }
+        let known = self.tcp.fast_open.cookie_for(to.ip());
+        if known.is_none_or(|cookie| cookie.is_request()) {
+            return Err(Errno::EINPROGRESS);
+        }
+        let tcb = self.tcp.get(id)?.tcb()?;
+        let room = tcb.send_room().min(message.len());
+        Ok(tcb.send(copy(message.bufs, room)))
     }
 
     fn tcp_write(&mut self, id: usize, message: &Outgoing<'_>) -> Result<usize> {
@@ -264,7 +304,8 @@ impl Endpoint for TcpSocket {
 
     fn connect(&self, address: &Address, _cred: &Cred) -> Result<()> {
         let address = self.of(|socket| socket.speaks.address(address))??;
-        self.inet.with(|stack| stack.tcp_connect(self.id, address))
+        self.inet
+            .with(|stack| stack.tcp_connect(self.id, address, false))
     }
 
     fn listen(&self, backlog: usize) -> Result<()> {
@@ -305,7 +346,12 @@ impl Endpoint for TcpSocket {
             return Err(Errno::EINVAL);
         }
         // As POSIX has it, a connection may ignore the address.
-        self.inet.with(|stack| stack.tcp_write(self.id, message))
+        self.inet.with(|stack| {
+            if message.flags.contains(MsgFlags::FASTOPEN) {
+                return stack.tcp_write_first(self.id, message);
+            }
+            stack.tcp_write(self.id, message)
+        })
     }
 
     fn receive(&self, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
@@ -325,8 +371,9 @@ impl Endpoint for TcpSocket {
                 return Ok(());
             }
             let event = socket.event.clone();
+            let early = socket.early;
             let tcb = socket.tcb()?;
-            if !tcb.state().is_synchronized() {
+            if !tcb.state().is_synchronized() && !early {
                 return Err(Errno::ENOTCONN);
             }
             if how.reads() {
@@ -369,6 +416,15 @@ impl Endpoint for TcpSocket {
                 SockOpt::Ttl(ttl) => socket.ttl = Some(*ttl),
                 SockOpt::Tos(tos) => socket.tos = *tos,
                 SockOpt::Linger(time) => socket.linger = *time,
+                SockOpt::FastOpen(count) => socket.fast_open = *count,
+                SockOpt::MaxSegment(bytes) => {
+                    // As small as on Linux; a connection has said already what it takes.
+                    let fresh = !matches!(socket.role, Role::Connection(_));
+                    if !fresh || !(88..=32_767).contains(bytes) {
+                        return Err(Errno::EINVAL);
+                    }
+                    socket.max_segment = Some(*bytes);
+                }
                 SockOpt::V6Only(on) => socket.speaks.set_only(*on, socket.port != 0)?,
                 option => {
                     configure(Arc::make_mut(&mut socket.config), option)?;
@@ -399,6 +455,11 @@ impl Endpoint for TcpSocket {
                 SockOpt::Tos(_) => SockOpt::Tos(socket.tos),
                 SockOpt::V6Only(_) => SockOpt::V6Only(socket.speaks.only()?),
                 SockOpt::Linger(_) => SockOpt::Linger(socket.linger),
+                SockOpt::FastOpen(_) => SockOpt::FastOpen(socket.fast_open),
+                SockOpt::MaxSegment(_) => SockOpt::MaxSegment(match &socket.role {
+                    Role::Connection(tcb) => u16::try_from(tcb.info().send_mss).unwrap_or(u16::MAX),
+                    _ => socket.max_segment.unwrap_or(536),
+                }),
                 SockOpt::NoDelay(_) => SockOpt::NoDelay(config.nodelay),
                 SockOpt::Cork(_) => SockOpt::Cork(config.cork),
                 SockOpt::OobInline(_) => SockOpt::OobInline(config.urgent_inline),

@@ -2,6 +2,7 @@
 
 use crate::{
     checksum,
+    fast_open::FastOpen,
     icmp::Complaint,
     ip::{Arrival, Sending, bump, scope, scoped},
     ipv4::protocol,
@@ -75,7 +76,8 @@ pub(crate) struct Tcp {
     /// Connections that may have something to send.
     output: VecDeque<usize>,
     pub(crate) chooser: Chooser,
-    secret: Secret,
+    pub(crate) secret: Secret,
+    pub(crate) fast_open: FastOpen,
     /// Settings of new sockets.
     pub(crate) config: Arc<Config>,
 }
@@ -127,6 +129,12 @@ pub(crate) struct Socket {
     /// `None`: close returns at once and data is sent on. Zero: it is thrown away.
     pub(crate) linger: Option<core::time::Duration>,
     path: Option<(u64, Path)>,
+    /// Largest segment that it may send and be sent, if one is set.
+    pub(crate) max_segment: Option<u16>,
+    /// Connections with data in their SYN that a listener takes at once; 0: none.
+    pub(crate) fast_open: u32,
+    /// It began with data, and nobody has acknowledged anything yet.
+    pub(crate) early: bool,
 }
 
 impl Tcp {
@@ -142,6 +150,7 @@ impl Tcp {
             output: VecDeque::new(),
             chooser: Chooser::new(host),
             secret: Secret(secret),
+            fast_open: FastOpen::default(),
             config: Arc::new(Config::default()),
         }
     }
@@ -175,6 +184,9 @@ impl Tcp {
             interface: None,
             linger: None,
             path: None,
+            max_segment: None,
+            fast_open: 0,
+            early: false,
         })
     }
 
@@ -260,6 +272,7 @@ impl Tcp {
 
     /// Forgets a socket.
     fn remove(&mut self, id: usize) {
+        self.fast_open_settled(id);
         let Some(socket) = self.sockets.try_remove(id) else {
             return;
         };
@@ -442,7 +455,7 @@ impl Stack {
         let Ok(path) = self.path(arrival.source, Some(arrival.destination), by) else {
             return true;
         };
-        let way = self.tcp.way(&pair, &path);
+        let mut way = self.tcp.way(&pair, &path);
         let mut iss = self.tcp.isn(&pair, now);
         if let Some(after) = after.filter(|after| !iss.after(*after)) {
             iss = after.plus(65_537);
@@ -451,7 +464,13 @@ impl Stack {
             return true;
         };
         let (speaks, ttl, tos) = (parent.speaks, parent.ttl, parent.tos);
+        let (most, limit) = (parent.max_segment, parent.fast_open);
         let config = parent.config.clone();
+        way.mss = way.mss.min(most.unwrap_or(u16::MAX));
+        let fast = self.tcp.fast_open_syn(limit, arrival.source, segment);
+        let Ok(parent) = self.tcp.get(listener) else {
+            return true;
+        };
         let Role::Listener(queue) = &mut parent.role else {
             return true;
         };
@@ -468,7 +487,17 @@ impl Stack {
             return true;
         }
         queue.embryos = queue.embryos.saturating_add(1);
+        let early = fast.early && cookie.is_none();
+        way.fast_open = fast.give;
         let tcb = match &cookie {
+            // Nothing is taken without a cookie, whatever the settings of all sockets say.
+            None if early != config.fast_open => {
+                let config = Arc::new(Config {
+                    fast_open: early,
+                    ..(*config).clone()
+                });
+                Tcb::accept(&config, way, iss, segment, now)
+            }
             None => Tcb::accept(&config, way, iss, segment, now),
             Some(options) => Tcb::accept_cookie(&config, way, segment, options, now),
         };
@@ -476,10 +505,18 @@ impl Stack {
         if let Ok(child) = self.tcp.get(id) {
             (child.ttl, child.tos, child.config) = (ttl, tos, config);
             (child.port, child.owned, child.parent) = (pair.local.port(), false, Some(listener));
+            (child.max_segment, child.early) = (most, early);
         }
         let port = pair.local.port();
         self.tcp.ports.entry(port).or_default().push(id);
+        if early {
+            self.tcp.fast_open.pending = self.tcp.fast_open.pending.saturating_add(1);
+        }
         if self.tcp.establish(id, pair, tcb).is_ok() {
+            if early {
+                // Its data may be read, and answered, before the handshake is over (RFC 7413 section 4.2).
+                self.tcp_accepted(id, listener);
+            }
             if cookie.is_some() {
                 self.tcp_segment(id, segment.clone(), arrival.tos);
             }
@@ -556,27 +593,39 @@ impl Stack {
         }
         let closed = tcb.state() == State::Closed;
         let event = socket.event.clone();
-        if let Some(parent) = socket.parent {
-            if changes.contains(Changes::CONNECTED) {
-                bump(&mut self.counters.tcp_accepts);
-                if let Ok(parent) = self.tcp.get(parent)
-                    && let Role::Listener(queue) = &mut parent.role
-                {
-                    queue.embryos = queue.embryos.saturating_sub(1);
-                    queue.ready.push_back(id);
-                    let event = parent.event.clone();
-                    self.wake(event.as_ref());
-                }
-            } else if closed {
+        let parent = socket.parent;
+        let connected = changes.contains(Changes::CONNECTED);
+        let early = (connected || closed) && self.tcp.fast_open_settled(id);
+        match parent {
+            // Who accepts it knows of it already.
+            _ if early && connected => {}
+            Some(parent) if connected => self.tcp_accepted(id, parent),
+            Some(parent) if closed => {
                 self.tcp_stillborn(id, parent);
                 return;
             }
-        } else if changes.contains(Changes::CONNECTED) {
-            bump(&mut self.counters.tcp_connects);
+            None if connected => {
+                bump(&mut self.counters.tcp_connects);
+                self.fast_open_connected(id);
+            }
+            _ => {}
         }
         self.wake(event.as_ref());
         if closed {
             self.tcp.list(id);
+        }
+    }
+
+    /// A connection waits for who accepts it.
+    fn tcp_accepted(&mut self, id: usize, parent: usize) {
+        bump(&mut self.counters.tcp_accepts);
+        if let Ok(parent) = self.tcp.get(parent)
+            && let Role::Listener(queue) = &mut parent.role
+        {
+            queue.embryos = queue.embryos.saturating_sub(1);
+            queue.ready.push_back(id);
+            let event = parent.event.clone();
+            self.wake(event.as_ref());
         }
     }
 

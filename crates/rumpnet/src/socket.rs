@@ -86,6 +86,8 @@ bitflags::bitflags! {
         const NOSIGNAL = 0x4000;
         /// More is coming.
         const MORE = 0x8000;
+        /// Connects with the data (TCP): it may go with the SYN.
+        const FASTOPEN = 0x2000_0000;
         /// Descriptors that are received are closed on exec.
         const CMSG_CLOEXEC = 0x4000_0000;
     }
@@ -217,6 +219,7 @@ pub enum SockOpt {
     UserTimeout(Duration),
     /// By name: `cubic`, `newreno`.
     Congestion(alloc::string::String),
+    /// Of a listener: connections at most that begin with data, and have not shown yet that somebody is there. 0 takes none.
     FastOpen(u32),
 }
 
@@ -511,7 +514,11 @@ impl Socket {
     /// As [`Endpoint::send`]. After some bytes of a stream were sent, their number is returned instead.
     pub fn send(&self, message: &Outgoing<'_>, nonblock: bool) -> Result<usize> {
         let nonblock = nonblock || message.flags.contains(MsgFlags::DONTWAIT);
-        let attempt = || self.endpoint.send(message);
+        let attempt = || match self.endpoint.send(message) {
+            // It connects first.
+            Err(Errno::EINPROGRESS) if !nonblock => Err(Errno::EAGAIN),
+            other => other,
+        };
         let mut done = self.patiently(Ready::OUT, nonblock, attempt)?;
         let len = message.len();
         while done < len && !nonblock && self.endpoint.kind() == Kind::Stream {

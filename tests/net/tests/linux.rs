@@ -7,7 +7,7 @@ use rump_net_tests::{
 use rumpkern::OpenFlags;
 use rumpnet::{
     SocketCalls as _,
-    socket::{Kind, MsgFlags, Shutdown},
+    socket::{Kind, MsgFlags, Shutdown, SockOpt},
 };
 use rumpnet_inet::KernelInet as _;
 use rumpnet_inet6::KernelInet6 as _;
@@ -257,4 +257,64 @@ fn addresses_of_the_link() {
         let taken = inet.add_address("virt0", "fd09::1/64".parse().unwrap());
         assert_eq!(taken, Err(rumpkern::Errno::EADDRINUSE));
     });
+}
+
+/// What Linux has counted.
+fn counted(what: &str) -> u64 {
+    let line = sh(&format!("nstat -asz {what} | grep {what}"));
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// RFC 7413: data goes with the second SYN, to Linux and from it (`curl --tcp-fastopen`).
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn fast_open_both_ways() {
+    for family in [V4, V6] {
+        beside_linux(family, false, move |_, proc| {
+            // All listeners of Linux take it, without an option.
+            sh("sysctl -qw net.ipv4.tcp_fastopen=1027");
+            let host = TcpListener::bind(family.linux(7)).unwrap();
+            for n in 0..3 {
+                let fd = stream(proc, family.domain);
+                let to = family.linux(7).into();
+                let sent = proc.sendto(fd, b"request", MsgFlags::FASTOPEN, Some(&to));
+                assert_eq!(sent, Ok(7));
+                let (mut peer, _) = host.accept().unwrap();
+                let mut all = [0; 7];
+                peer.read_exact(&mut all).unwrap();
+                assert_eq!(&all, b"request");
+                peer.write_all(b"answer").unwrap();
+                drop(peer);
+                assert_eq!(receive_all(proc, fd), b"answer");
+                proc.close(fd).unwrap();
+                assert_eq!(counted("TcpExtTCPFastOpenPassive"), n);
+            }
+            let server = stream(proc, family.domain);
+            proc.setsockopt(server, &SockOpt::FastOpen(16)).unwrap();
+            proc.bind(server, &family.any(80).into()).unwrap();
+            proc.listen(server, 16).unwrap();
+            for n in 0..3 {
+                let page = thread::scope(|scope| {
+                    let url = family.kernel(80);
+                    let line = format!("curl -gs --max-time 10 --tcp-fastopen http://{url}/");
+                    let page = scope.spawn(move || sh(&line));
+                    let (fd, _) = proc.accept(server, OpenFlags::empty()).unwrap();
+                    let (mut request, mut buf) = (Vec::new(), [0; 1_000]);
+                    while !request.ends_with(b"\r\n\r\n") {
+                        let count = proc.read(fd, &mut buf).unwrap();
+                        assert!(count > 0);
+                        request.extend_from_slice(&buf[..count]);
+                    }
+                    let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello";
+                    send_all(proc, fd, answer);
+                    let page = page.join().unwrap();
+                    proc.close(fd).unwrap();
+                    page
+                });
+                assert_eq!(page, "hello");
+                assert_eq!(counted("TcpExtTCPFastOpenActive"), n);
+            }
+            assert_eq!(counted("TcpExtTCPFastOpenActiveFail"), 0);
+        });
+    }
 }
