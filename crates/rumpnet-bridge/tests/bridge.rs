@@ -260,7 +260,8 @@ fn a_kernel_is_on_its_own_bridge() {
     assert!(network.bridge.members().is_empty());
 }
 
-/// Large packets of TCP pass a bridge whole where the next cable takes them, and in segments where it does not.
+/// Large packets of TCP pass a bridge whole where the next cable takes them, and in segments where it does not. What comes in segments may
+/// be joined for a cable that takes large ones.
 #[test]
 fn streams_between_cables_that_can_do_more_and_less() {
     let cable = |features| wire::Config {
@@ -306,7 +307,7 @@ fn streams_between_cables_that_can_do_more_and_less() {
             seen.iter().map(|(.., len)| *len).max().unwrap()
         };
         assert!((longest(from) > 1_514) == (from == 1), "{from} to {to}");
-        assert!(longest(to) <= 1_514, "{from} to {to}");
+        assert!(longest(to) <= 1_514 || to == 1, "{from} to {to}");
         let malformed = |n: usize| {
             let counters = network.hosts[n - 1].inet().unwrap().counters();
             counters.tcp_malformed + counters.ip_malformed

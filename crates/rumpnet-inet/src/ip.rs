@@ -369,9 +369,11 @@ impl Stack {
         let (source, protocol, len) = (path.source, sending.protocol, packet.len());
         let mut sum = checksum::pseudo(source, destination, protocol, len);
         let start = if destination.is_ipv4() { 20 } else { 40 };
-        let whole = packet.meta.segment > 0
-            || len.saturating_add(start.into()) <= usize::try_from(path.mtu).unwrap_or(usize::MAX);
-        let bytes = if whole && self.offloads(path, Features::CHECKSUM) {
+        let whole =
+            len.saturating_add(start.into()) <= usize::try_from(path.mtu).unwrap_or(usize::MAX);
+        // Each segment of a large packet gets a sum of its own.
+        let left = packet.meta.segment > 0 || whole && self.offloads(path, Features::CHECKSUM);
+        let bytes = if left {
             packet.meta.checksum = Checksum::Partial { start, offset };
             checksum::partial(&sum)
         } else {

@@ -30,7 +30,6 @@ use core::{
 use hashbrown::HashMap;
 use rumpnet::{
     Packet,
-    interface::Features,
     packet::{Cast, Checksum},
 };
 use rumpuser::{Errno, Event, Host, Instant, Result};
@@ -723,7 +722,8 @@ impl Stack {
         let Some((pair, path, how)) = self.tcp_way(id) else {
             return;
         };
-        let large = self.offloads(&path, Features::LARGE | Features::CHECKSUM) && !path.local;
+        // The interface cuts what its device does not.
+        let large = !path.local;
         let peer_is_v4 = pair.peer.is_ipv4();
         let limit = TransmitLimit {
             max_payload: match peer_is_v4 {

@@ -3,6 +3,7 @@
 use crate::{
     MacAddr, Packet,
     capture::{Taps, Way},
+    join::join,
     offload,
 };
 use alloc::{
@@ -31,6 +32,16 @@ pub enum Link {
     Loopback,
     /// One other host. Packets begin with the IP header.
     Point,
+}
+
+impl Link {
+    /// Bytes in front of the IP header.
+    const fn header(self) -> usize {
+        match self {
+            Self::Ethernet(_) => crate::ethernet::HEADER,
+            Self::Loopback | Self::Point => 0,
+        }
+    }
 }
 
 bitflags::bitflags! {
@@ -279,12 +290,8 @@ impl Ifnet {
         if offload::fits(&frame, self.features) {
             self.put(core::iter::once(frame));
         } else {
-            let header = match self.link {
-                Link::Ethernet(_) => crate::ethernet::HEADER,
-                Link::Loopback | Link::Point => 0,
-            };
             let mut frames = Batch::new();
-            if offload::fit(frame, header, self.features, &mut frames).is_none() {
+            if offload::fit(frame, self.link.header(), self.features, &mut frames).is_none() {
                 self.sent.dropped.fetch_add(1, Ordering::Relaxed);
             }
             self.put(frames.into_iter());
@@ -332,6 +339,7 @@ impl Ifnet {
     fn input(self: &Arc<Self>, frames: &mut Batch) {
         self.received.count(frames);
         self.taps.see(frames, Way::In);
+        join(frames, self.link.header());
         for frame in frames.iter_mut() {
             frame.meta.interface = self.index;
         }

@@ -16,6 +16,7 @@
 //! | [`ethernet`] | headers of Ethernet |
 //! | [`address`] | addresses of links, networks, sockets |
 //! | [`packet`] | a packet on its way through the layers |
+//! | `join` | segments of TCP received, joined to large packets |
 //! | [`offload`] | what a device does not do for the stack |
 //! | [`checksum`](mod@checksum) | the sum of IP, UDP and TCP |
 //! | [`chain`] | payload that is not copied |
@@ -37,6 +38,7 @@ pub mod chain;
 pub mod checksum;
 pub mod ethernet;
 pub mod interface;
+mod join;
 pub mod link;
 pub mod membership;
 pub mod neighbor;

@@ -9,9 +9,9 @@ use crate::{
 };
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-const TCP: u8 = 6;
+pub(crate) const TCP: u8 = 6;
 /// Place of the sum in a header of TCP.
-const TCP_SUM: usize = 16;
+pub(crate) const TCP_SUM: usize = 16;
 /// Flags of TCP: those that only the first and the last of several segments have.
 const CWR: u8 = 0x80;
 const FIN_PSH: u8 = 0x09;
@@ -60,18 +60,18 @@ fn complete(frame: &mut Packet, link: usize) -> Option<()> {
 }
 
 /// Where things are in a large frame.
-struct Layout {
-    version: u8,
+pub(crate) struct Layout {
+    pub(crate) version: u8,
     /// Begin of the header of IP.
-    ip: usize,
+    pub(crate) ip: usize,
     /// Begin of the header of TCP.
-    tcp: usize,
+    pub(crate) tcp: usize,
     /// Begin of the payload.
-    payload: usize,
+    pub(crate) payload: usize,
 }
 
 impl Layout {
-    fn of(frame: &mut Packet, ip: usize) -> Option<Self> {
+    pub(crate) fn of(frame: &mut Packet, ip: usize) -> Option<Self> {
         let bytes = frame.pull(ip.checked_add(20)?)?.get(ip..)?;
         let (first, protocol) = (*bytes.first()?, *bytes.get(9)?);
         let (header, is_tcp) = match first >> 4 {
@@ -101,7 +101,7 @@ impl Layout {
     }
 
     /// Source and destination.
-    fn addresses(&self, head: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    pub(crate) fn addresses(&self, head: &[u8]) -> Option<(IpAddr, IpAddr)> {
         let ip = head.get(self.ip..)?;
         if self.version == 4 {
             let address = |at: usize| Some(Ipv4Addr::from(*ip.get(at..)?.first_chunk::<4>()?));
@@ -187,7 +187,7 @@ fn adapt(part: &mut Packet, layout: &Layout, number: u16, offset: usize, last: b
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::arithmetic_side_effects, reason = "numbers of a test")]
 
     use super::{fit, fits};
@@ -201,7 +201,7 @@ mod tests {
     use core::net::IpAddr;
     use proptest::prelude::*;
 
-    fn large(version: u8, payload: usize, segment: u16) -> Packet {
+    pub(crate) fn large(version: u8, payload: usize, segment: u16) -> Packet {
         let mut head = Vec::from([2; 12]);
         let tcp_len = 32 + payload;
         if version == 4 {

@@ -264,6 +264,11 @@ impl Packet {
             .chain(self.body.chain.pieces().map(|piece| &**piece))
     }
 
+    /// Puts more payload behind it.
+    pub(crate) fn append(&mut self, more: Chain) {
+        self.body.chain.append(more);
+    }
+
     /// All bytes as payload. What is in the buffer is copied.
     #[must_use]
     pub fn into_chain(self) -> Chain {
