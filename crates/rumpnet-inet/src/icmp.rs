@@ -114,7 +114,7 @@ fn sending(tos: u8) -> Sending {
 impl Stack {
     pub(crate) fn icmp_input(&mut self, arrival: &Arrival, mut packet: Packet) {
         bump(&mut self.counters.icmp_received);
-        let mut sum = internet_checksum::Checksum::new();
+        let mut sum = checksum::Sum::new();
         checksum::add(&mut sum, &packet);
         let trusted = packet.meta.checksum != Checksum::InPacket;
         let head: Option<[u8; LEN]> = packet.pull(LEN).and_then(|h| h.first_chunk().copied());
@@ -300,7 +300,7 @@ impl Stack {
         };
         let [r0, r1, r2, r3] = rest;
         head.copy_from_slice(&[kind, code, 0, 0, r0, r1, r2, r3]);
-        let mut sum = internet_checksum::Checksum::new();
+        let mut sum = checksum::Sum::new();
         checksum::add(&mut sum, &error);
         if let Some(field) = error.head_mut().get_mut(2..4) {
             field.copy_from_slice(&sum.checksum());

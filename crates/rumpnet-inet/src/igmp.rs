@@ -185,7 +185,7 @@ impl Stack {
     }
 
     pub(crate) fn igmp_input(&mut self, arrival: &Arrival, packet: &Packet) {
-        let mut sum = internet_checksum::Checksum::new();
+        let mut sum = checksum::Sum::new();
         checksum::add(&mut sum, packet);
         let mut head = [0; 8];
         let whole = packet.copy_to(0, &mut head) == head.len();
@@ -235,7 +235,7 @@ impl Stack {
         };
         let source = here.source_v4(REPORTS_TO).unwrap_or(Ipv4Addr::UNSPECIFIED);
         for (to, mut body) in messages.into_iter().flat_map(build) {
-            let sum = internet_checksum::checksum(&body);
+            let sum = checksum::of(&body);
             if let Some(field) = body.get_mut(2..4) {
                 field.copy_from_slice(&sum);
             }

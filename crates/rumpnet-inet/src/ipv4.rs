@@ -1,7 +1,7 @@
 //! Headers of IPv4 (RFC 791).
 
 use core::net::Ipv4Addr;
-use rumpnet::Packet;
+use rumpnet::{Packet, checksum};
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, byteorder::big_endian::U16,
 };
@@ -98,7 +98,7 @@ impl Header {
         }
         packet.truncate(total);
         let bytes = packet.pull(header.len).ok_or(Malformed::Truncated)?;
-        if internet_checksum::checksum(bytes) != [0, 0] {
+        if checksum::of(bytes) != [0, 0] {
             return Err(Malformed::Checksum);
         }
         Ok(header)
@@ -164,7 +164,7 @@ impl Header {
             source: self.source.octets(),
             destination: self.destination.octets(),
         };
-        let mut sum = internet_checksum::Checksum::new();
+        let mut sum = checksum::Sum::new();
         sum.add_bytes(raw.as_bytes());
         sum.add_bytes(options);
         raw.checksum = sum.checksum();

@@ -70,7 +70,7 @@ impl Segment {
         let word = |at: usize| Some(u16::from_be_bytes(*ip.get(at..)?.first_chunk()?));
         let (said, id) = if layout.version == 4 {
             let fragment = word(6)?;
-            let sound = ip.len() == 20 && internet_checksum::checksum(ip) == [0, 0];
+            let sound = ip.len() == 20 && crate::checksum::of(ip) == [0, 0];
             if !sound || fragment & !DF != 0 {
                 return None;
             }
@@ -187,7 +187,7 @@ impl Run {
             let len = u16::try_from(total).ok()?;
             bytes.get_mut(2..4)?.copy_from_slice(&len.to_be_bytes());
             bytes.get_mut(10..12)?.fill(0);
-            let sum = internet_checksum::checksum(bytes);
+            let sum = crate::checksum::of(bytes);
             bytes.get_mut(10..12)?.copy_from_slice(&sum);
         } else {
             let len = u16::try_from(transport).ok()?;

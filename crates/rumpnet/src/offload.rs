@@ -43,7 +43,7 @@ fn complete(frame: &mut Packet, link: usize) -> Option<()> {
     let at = start.checked_add(offset.into())?;
     let end = at.checked_add(2)?;
     frame.pull(end)?;
-    let mut sum = internet_checksum::Checksum::new();
+    let mut sum = crate::checksum::Sum::new();
     sum.add_bytes(frame.head().get(start..)?);
     frame
         .chain()
@@ -157,7 +157,7 @@ fn adapt(part: &mut Packet, layout: &Layout, number: u16, offset: usize, last: b
         let id = u16::from_be_bytes([*i0, *i1]).wrapping_add(number);
         [*i0, *i1] = id.to_be_bytes();
         ip.get_mut(10..12)?.fill(0);
-        let sum = internet_checksum::checksum(ip);
+        let sum = crate::checksum::of(ip);
         ip.get_mut(10..12)?.copy_from_slice(&sum);
     } else {
         let len = u16::try_from(len.checked_sub(40)?).ok()?;

@@ -42,7 +42,7 @@ impl Checksum {
         };
         let at = usize::from(offset);
         // UDP says with zero that there is no sum (RFC 768); 6 is the place of its sum.
-        let sum = match internet_checksum::checksum(transport) {
+        let sum = match crate::checksum::of(transport) {
             [0, 0] if offset == 6 => [0xff, 0xff],
             sum => sum,
         };
