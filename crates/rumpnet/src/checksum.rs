@@ -37,6 +37,7 @@ impl Sum {
 }
 
 /// The checksum of bytes.
+#[inline]
 #[must_use]
 pub fn of(bytes: &[u8]) -> [u8; 2] {
     let mut sum = Sum::new();
@@ -56,15 +57,19 @@ fn words(bytes: &[u8]) -> u64 {
             *lane = lane.wrapping_add(u32::from_ne_bytes(*word).into());
         }
     }
+    let mut sum = 0_u64;
+    for lane in lanes {
+        sum = sum.wrapping_add(lane);
+    }
     let (rest, last) = rest.as_chunks();
+    for word in rest {
+        sum = sum.wrapping_add(u32::from_ne_bytes(*word).into());
+    }
     let mut filled = [0; 4];
     for (to, from) in filled.iter_mut().zip(last) {
         *to = *from;
     }
-    rest.iter()
-        .map(|word| u64::from(u32::from_ne_bytes(*word)))
-        .chain(lanes)
-        .fold(u32::from_ne_bytes(filled).into(), u64::wrapping_add)
+    sum.wrapping_add(u32::from_ne_bytes(filled).into())
 }
 
 /// The sum of the 16-bit words of a sum, carries added again.
@@ -80,17 +85,23 @@ const fn fold(sum: u64) -> u16 {
 /// Begins a transport checksum with the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1). `len` counts the transport header.
 #[must_use]
 pub fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, len: usize) -> Sum {
-    let mut sum = Sum::new();
+    let len = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
+    let mut sum = 0_u64;
+    let mut add = |word: [u8; 4]| sum = sum.wrapping_add(u32::from_ne_bytes(word).into());
+    add(len);
+    add([0, 0, 0, protocol]);
     for address in [source, destination] {
         match address {
-            IpAddr::V4(address) => sum.add_bytes(&address.octets()),
-            IpAddr::V6(address) => sum.add_bytes(&address.octets()),
+            IpAddr::V4(address) => add(address.octets()),
+            IpAddr::V6(address) => address
+                .octets()
+                .as_chunks()
+                .0
+                .iter()
+                .for_each(|word| add(*word)),
         }
     }
-    let len = u32::try_from(len).unwrap_or(u32::MAX);
-    sum.add_bytes(&len.to_be_bytes());
-    sum.add_bytes(&[0, 0, 0, protocol]);
-    sum
+    Sum { sum, odd: false }
 }
 
 /// Adds all of a packet to a sum.
