@@ -100,8 +100,8 @@ impl RockRidge {
         name.clear();
         link.clear();
         (*attributes, *device, *compressed) = (None, None, None);
-        (*child, *parent) = (None, None);
-        (*name_too_long, *relocated, *sparse, *separate) = (false, false, false, false);
+        (*child, *parent, *sparse) = (None, None, None);
+        (*name_too_long, *relocated, *separate) = (false, false, false);
         *times = Times::default();
     }
 
