@@ -46,12 +46,12 @@ impl SparseFile {
         for n in 0..256_u64 {
             let from = start.saturating_add(n.saturating_mul(span)).min(self.size);
             let to = from.saturating_add(span).min(self.size);
-            let covers = |piece: &&(u64, Vec<u8>)| {
+            let covers = |piece: &(u64, Vec<u8>)| {
                 from < to && piece.0 <= from && piece.0 + piece.1.len() as u64 >= to
             };
             let touches =
                 |piece: &(u64, Vec<u8>)| piece.0 < to && piece.0 + piece.1.len() as u64 > from;
-            let whole = self.pieces.iter().find(covers).is_some();
+            let whole = self.pieces.iter().any(covers);
             let value = if !self.pieces.iter().any(touches) {
                 1 << 31
             } else if whole || depth == 1 {
@@ -63,7 +63,7 @@ impl SparseFile {
                 let at = recorded.len().next_multiple_of(2048);
                 recorded.resize(at + 2048, 0);
                 self.table(recorded, at, depth - 1, from);
-                1 << 30 | at / 2048
+                (1 << 30) | (at / 2048)
             };
             let entry = &mut recorded[place + 8 * n as usize..][..8];
             entry.copy_from_slice(&both(value as u32));

@@ -352,7 +352,7 @@ fn a_table_in_many_places_ends() {
         let value: u32 = if n == 6 {
             1 << 31
         } else {
-            1 << 30 | (n as u32 + 2)
+            (1 << 30) | (n as u32 + 2)
         };
         for entry in table.chunks_mut(8) {
             entry[..4].copy_from_slice(&value.to_le_bytes());

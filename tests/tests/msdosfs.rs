@@ -120,9 +120,16 @@ fn short_name(dir: &TempDir, page: &str, base: &str, extension: &str) -> Vec<u8>
     name
 }
 
+/// A code page, a name that another system makes, and names with their extensions that we make.
+type Page = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str)],
+);
+
 #[test]
 fn short_names_have_characters_of_two_bytes() {
-    let pages: [(&'static str, &str, &[(&str, &str)]); 4] = [
+    let pages: [Page; 4] = [
         (
             "932",
             "表ソ",
