@@ -1,6 +1,7 @@
 //! The journal of FFS as a mount uses it: made inside a volume, gone on with, left by a crash with files that were open.
 
 use rump_tests::{
+    conformance::Shorthand as _,
     corpus,
     mounted::{MOUNT_POINT, Mounted},
     tools::{TempDir, run},
@@ -278,5 +279,139 @@ fn a_journal_is_given_up_and_made_as_tunefs_asks() {
         assert_eq!((after.journal_flags, place.location), (0, 2), "{layout}");
         assert_eq!(place.count * place.block_size, 2 << 20, "{layout}");
         check(&disk);
+    }
+}
+
+#[test]
+fn a_directory_gets_shorter_when_a_name_is_made() {
+    for (order, layout) in LAYOUTS {
+        for options in [&[][..], LOG] {
+            let disk = volume(order, layout);
+            let m = mount(&disk, options);
+            m.proc.mkdir(&path("dir"), 0o755).unwrap();
+            let fd = m.proc.open(path("file"), OpenFlags::CREAT, 0o644).unwrap();
+            m.proc.close(fd).unwrap();
+            let size = |m: &Mounted| m.proc.stat(path("dir")).unwrap().size;
+            let link = |m: &Mounted, name: &str| m.proc.link(&path("file"), &path(name)).unwrap();
+            let long = |n: u32| format!("dir/{n:0240}");
+            link(&m, &long(0));
+            m.unmount();
+            let (files, free) = check(&disk);
+            // Two names to a block of 512 bytes, one to the first; so many that pointers lie outside of the inode.
+            let m = mount(&disk, options);
+            (1..1200).for_each(|n| link(&m, &long(n)));
+            let large = size(&m);
+            assert_eq!(large, 601 * 512);
+            (300..1200).for_each(|n| m.proc.unlink(&path(&long(n))).unwrap());
+            assert_eq!(size(&m), large);
+            link(&m, "dir/next");
+            assert_eq!(size(&m), 151 * 512, "{layout}");
+            // A name in the last block keeps them all.
+            (300..400).for_each(|n| link(&m, &long(n)));
+            (1..399).for_each(|n| m.proc.unlink(&path(&long(n))).unwrap());
+            link(&m, "dir/one more");
+            assert_eq!(size(&m), 201 * 512, "{layout}");
+            m.unmount();
+            check(&disk);
+            let m = mount(&disk, options);
+            let mut names = tree::list(&m.proc, path("dir").as_bytes()).unwrap();
+            names.sort();
+            let wanted = [&long(0)[4..], &long(399)[4..], "next", "one more"];
+            assert_eq!(names, wanted.map(|name| name.as_bytes().to_vec()));
+            for name in [&long(399), "dir/next", "dir/one more"] {
+                m.proc.unlink(&path(name)).unwrap();
+            }
+            m.proc.rename(&path("file"), &path("dir/file")).unwrap();
+            assert_eq!(size(&m), 512, "{layout}");
+            m.proc.rename(&path("dir/file"), &path("file")).unwrap();
+            m.unmount();
+            assert_eq!(check(&disk), (files, free), "{layout}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_finds_no_room_has_no_pointers_behind_its_end() {
+    for (order, layout) in LAYOUTS {
+        for options in [&[][..], LOG] {
+            let disk = volume(order, layout);
+            let block = usize::try_from(superblock(&disk).block_size()).unwrap();
+            let m = mount(&disk, options);
+            let open = |name: &str| {
+                let flags = OpenFlags::CREAT | OpenFlags::WRONLY;
+                m.proc.open(path(name), flags, 0o644).unwrap()
+            };
+            let (file, filler) = (open("file"), open("filler"));
+            let data = vec![7; 11 * block];
+            let mut filled = 0;
+            while let Ok(count) = m.proc.pwrite(filler, &data[..block], filled) {
+                filled += count as u64;
+            }
+            let mut half = 0;
+            for less in 11..16 {
+                m.proc
+                    .ftruncate(filler, filled - less * block as u64)
+                    .unwrap();
+                m.proc.ftruncate(file, 0).unwrap();
+                m.proc.sync().unwrap();
+                // The thirteenth block needs one of pointers besides.
+                let wanted = 13 * block;
+                let mut done = 0;
+                while done < wanted {
+                    let part = &data[..(wanted - done).min(2 * block)];
+                    match m.proc.pwrite(file, part, done as u64) {
+                        Ok(count) => done += count,
+                        Err(_) => break,
+                    }
+                }
+                half += usize::from(done == 12 * block);
+                m.proc.sync().unwrap();
+                let copy = Arc::new(disk.crash_image(Loss::None, 1));
+                mount(&copy, &[("force", None)]).unmount();
+                check(&copy);
+            }
+            m.proc.close(file).unwrap();
+            m.proc.close(filler).unwrap();
+            m.unmount();
+            check(&disk);
+            assert!(half > 0, "{layout}");
+        }
+    }
+}
+
+/// What a volume of NetBSD says about its journal: `fs_clean`, `fs_flags`, and all from `fs_journal_version` on.
+fn said(disk: &MemDisk) -> (u8, u32, Vec<u8>) {
+    let mut bytes = vec![0; 1376];
+    disk.read_at(superblock(disk).at, &mut bytes).unwrap();
+    let flags = u32::from_le_bytes(bytes[1312..1316].try_into().unwrap());
+    (bytes[209], flags, bytes[864..904].to_vec())
+}
+
+#[test]
+fn netbsds_volumes_say_of_their_journal_what_netbsd_has_them_say() {
+    for case in corpus::given("ffs1-64m-wapbl") {
+        let disk = Arc::new(MemDisk::from_bytes(&fs::read(&case.image).unwrap()));
+        let (_, _, fields) = said(&disk);
+        // Version 1, inside, nothing asked for: so it is in use and not.
+        assert_eq!(fields[..8], [1, 2, 0, 0, 0, 0, 0, 0], "{}", case.name);
+        let (unused, used) = ((1, 0, fields.clone()), (2, 0x100, fields));
+        let live = case.name.contains("live");
+        assert_eq!(
+            said(&disk),
+            if live { used.clone() } else { unused.clone() }
+        );
+        for options in [&[][..], LOG, LOG] {
+            let m = mount(&disk, options);
+            if options == LOG {
+                assert_eq!(
+                    said(&disk.crash_image(Loss::None, 1)),
+                    used,
+                    "{}",
+                    case.name
+                );
+            }
+            m.unmount();
+            assert_eq!(said(&disk), unused, "{}", case.name);
+        }
     }
 }

@@ -55,7 +55,7 @@ impl FileType {
 
 impl Ffs {
     /// The buffer with a block of a directory, and the block's byte in it.
-    fn directory_block(
+    pub(crate) fn directory_block(
         &self,
         dir: &Inode,
         walk: &mut Walk<'_>,
@@ -135,7 +135,7 @@ impl Ffs {
 }
 
 /// The block of a directory that begins at a byte of its fragment.
-fn block_of(data: &[u8], within: usize) -> &[u8] {
+pub(crate) fn block_of(data: &[u8], within: usize) -> &[u8] {
     data.get(within..)
         .and_then(|rest| rest.get(..index(DIRECTORY_BLOCK)))
         .unwrap_or_default()

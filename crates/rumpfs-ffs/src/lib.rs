@@ -44,7 +44,7 @@
 //! | [`inode`], [`map`], [`dir`], [`xattr`] | files: attributes, places, names, extended attributes |
 //! | `txn`, [`stock`] | transactions, and what they know of space |
 //! | `balloc`, `ialloc` | allocating blocks, fragments, inodes |
-//! | [`inode_write`], `map_write`, `dir_write`, [`xattr_write`] | changing files' metadata; `dir_index` finds names of large directories |
+//! | [`inode_write`], `map_write`, `dir_write`, [`xattr_write`] | changing files' metadata; `dir_index` finds names of large directories, `dir_shrink` shortens them |
 //! | [`placing`] | which places the blocks of a file get |
 //! | [`file_write`], [`names`] | operations on files and on names |
 //! | `order` | in which steps changes go home without a journal |
@@ -72,6 +72,7 @@ pub mod cg;
 pub mod check;
 pub mod dir;
 mod dir_index;
+mod dir_shrink;
 mod dir_write;
 pub mod error;
 pub mod file_write;

@@ -156,6 +156,10 @@ impl Txn<'_> {
         let ino = inode.ino;
         let when = if inode.links == 0 {
             Step::Rest
+        } else if inode.is_dir() && first == 0 {
+            // A directory is shorter before it has a hole.
+            self.keep_apart(Step::Names);
+            Step::Rest
         } else {
             Step::Inodes
         };

@@ -407,6 +407,7 @@ impl Ffs {
     /// `ENOSPC`; `EMLINK` when `dir` cannot have one more subdirectory; `ENAMETOOLONG` for the target of a symbolic link; `EINVAL`
     /// for owners and devices that the format has no room for; what is wrong with the volume. Nothing has changed then.
     pub fn create(&self, dir: &mut Inode, name: &[u8], new: &NewNode<'_>) -> Result<Inode> {
+        self.shrink_directory(dir, new.time)?;
         let created = self.transact_on(Size::Names, new.space, new.time, dir, |txn, dir| {
             txn.create_named(dir, name, new)
         });
@@ -440,6 +441,7 @@ impl Ffs {
         space: Space,
         time: Timespec,
     ) -> Result<()> {
+        self.shrink_directory(dir, time)?;
         let copies = self.transact(Size::Names, space, time, |txn| {
             let mut copies = (dir.clone(), target.clone());
             txn.link(&mut copies.0, name, &mut copies.1, time)?;
@@ -478,7 +480,7 @@ impl Ffs {
     #[allow(clippy::too_many_arguments, reason = "a renaming has that many parts")]
     pub fn rename(
         &self,
-        dirs: Dirs<'_>,
+        mut dirs: Dirs<'_>,
         from: &NamePlace<'_>,
         to: &NamePlace<'_>,
         inode: &mut Inode,
@@ -487,6 +489,9 @@ impl Ffs {
         space: Space,
         time: Timespec,
     ) -> Result<()> {
+        if replaced.is_none() {
+            self.shrink_directory(dirs.to(), time)?;
+        }
         let (first, second) = match dirs {
             Dirs::Same(dir) => (dir, None),
             Dirs::Two(from, to) => (from, Some(to)),

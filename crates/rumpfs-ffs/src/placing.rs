@@ -7,6 +7,7 @@ use crate::{
     error::{Error, Result},
     inode::Inode,
     layout::DIRECT,
+    map_write::Holds,
     txn::Txn,
     types::{number, round_up},
 };
@@ -229,7 +230,13 @@ impl Txn<'_> {
         while block < end {
             match self.place_next(inode, placing, block, end) {
                 Ok(done) => block = block.saturating_add(done),
-                Err(Error::Refused(Errno::ENOSPC)) if block > first => break,
+                Err(Error::Refused(Errno::ENOSPC)) if block > first => {
+                    if block_start(block) >= inode.size {
+                        // Blocks of pointers that were made for it.
+                        self.cut(inode, block, Holds::Data)?;
+                    }
+                    break;
+                }
                 Err(error) => return Err(error),
             }
             if block < end && self.is_full() {

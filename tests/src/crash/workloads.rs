@@ -287,7 +287,8 @@ fn sparse(s: &mut Session) {
     s.sync();
 }
 
-/// A directory that grows to many blocks, with an index where there are such, and loses half of its names.
+/// A directory that grows to many blocks, with an index where there are such, loses half of its names, then those at its end, and
+/// gets others: some formats shorten it then.
 fn many_names(s: &mut Session) {
     s.mkdir("many");
     s.sync();
@@ -311,6 +312,19 @@ fn many_names(s: &mut Session) {
         }
         if n % 40 == 39 {
             s.sync();
+        }
+    }
+    s.sync();
+    for (n, (id, name)) in files.iter().enumerate().skip(50) {
+        match n % 4 {
+            0 => {}
+            1 => s.remove(*id, &format!("many/b{n}"), false),
+            _ => s.remove(*id, name, false),
+        }
+        if n % 30 == 29 {
+            let (id, fd) = s.create(&format!("many/new{n}"), b"new", 100);
+            s.fsync(id, fd, false);
+            s.close(fd);
         }
     }
     s.sync();
