@@ -5,7 +5,7 @@ use rumpuser::Errno;
 use rumpuser_posix::{Access, Host, HostFile};
 use rumpvfs::{
     Calls as _, KernelVfs as _,
-    calls::{At, Follow, MountArgs},
+    calls::{At, Follow, MountArgs, MountFlags},
 };
 use std::{fs, path::Path, process::Command, sync::Arc};
 
@@ -88,6 +88,51 @@ fn a_tree_reads_back() {
     assert_eq!(proc.stat("/a/b/c/").map(drop), Err(Errno::ENOTDIR));
     assert_eq!(proc.mkdirat(At::Cwd, "/a", 0o755), Err(Errno::EEXIST));
     assert_eq!(proc.mkdirat(At::Cwd, "/n", 0o755), Err(Errno::EROFS));
+    proc.unmount("/", false).unwrap();
+    kernel.shutdown().unwrap();
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+/// Times that are kept in memory are told with each `sync`, and not only with the first one: what another kernel finds in a copy says so.
+#[test]
+fn access_times_are_on_the_medium_after_each_sync() {
+    let dir = std::env::temp_dir().join(format!("vfs_ext2fs_times.{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let image = image(&dir);
+    let boot = |image: &Path, args: MountArgs| {
+        let kernel = Kernel::builder(Host::new())
+            .component(rumpfs_ext2fs::component())
+            .boot()
+            .unwrap();
+        let device = Arc::new(HostFile::open(image, Access::ReadWrite).unwrap());
+        kernel.etfs_register("/dev/img", device).unwrap();
+        kernel.init_proc().mount("ext4", "/", args).unwrap();
+        kernel
+    };
+    let mut args = MountArgs::device("/dev/img");
+    args.flags |= MountFlags::STRICTATIME;
+    let copy = dir.join("copy");
+    let stored = |path: &str| {
+        fs::copy(&image, &copy).unwrap();
+        let kernel = boot(&copy, args.clone());
+        let atime = kernel.init_proc().stat(path).unwrap().atime;
+        kernel.init_proc().unmount("/", false).unwrap();
+        kernel.shutdown().unwrap();
+        atime
+    };
+    let kernel = boot(&image, args.clone());
+    let proc = kernel.init_proc();
+    let mut last = proc.stat("/a/b/c").unwrap().atime;
+    for _ in 0..3 {
+        let fd = proc.open("/a/b/c", OpenFlags::RDONLY, 0).unwrap();
+        assert_eq!(proc.read(fd, &mut [0; 9]), Ok(6));
+        let read = proc.fstat(fd).unwrap().atime;
+        assert!(read > last && stored("/a/b/c") == last);
+        proc.sync().unwrap();
+        assert_eq!(stored("/a/b/c"), read);
+        proc.close(fd).unwrap();
+        last = read;
+    }
     proc.unmount("/", false).unwrap();
     kernel.shutdown().unwrap();
     fs::remove_dir_all(&dir).unwrap();

@@ -6,12 +6,11 @@
 //! time in the mean, with a million entries as with one.
 
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use rumpkern::FileType;
 use rumpvfs::{
     fs::{DirSlot, Ino},
-    name::{Name, NameBytes},
+    name::{self, Name, NameBytes},
 };
 
 /// Gaps that are tolerated in any directory.
@@ -71,7 +70,7 @@ impl Dir {
 
     /// Hash of a name, for a [`DirSlot`].
     pub(crate) fn hash(hasher: &DefaultHashBuilder, name: Name<'_>) -> u64 {
-        hasher.hash_one(name.bytes())
+        name::hash(hasher, 0, name.bytes())
     }
 
     /// The entry of a name and its slot.

@@ -55,7 +55,7 @@ pub(crate) fn set_size(vnode: &VnodeRef, size: u64, privileged: bool, space: Spa
     };
     mount.writable()?;
     let mut inode = vnode.exclusive()?;
-    perm::changeable(vnode.attr.lock().now.protection)?;
+    perm::changeable(vnode.protection())?;
     if size > mount.limits.file_size_max {
         return Err(Errno::EFBIG);
     }
@@ -318,15 +318,5 @@ impl Ctx<'_> {
             Some(vnode) if path.is_empty() => Ok(vnode.clone()),
             _ => self.resolve(start, path, follow),
         }
-    }
-}
-
-impl Vnode {
-    /// Attributes with pending times, under the lock.
-    pub(crate) fn attributes_locked(&self, inode: &Exclusive<'_>) -> Attributes {
-        if self.mount.limits.revalidate {
-            return self.mount.fs.attributes(inode);
-        }
-        self.attr.lock().now
     }
 }

@@ -4,7 +4,10 @@
 //! or at the directory descriptor of the `...at` forms. Paths are bytes. Each call documents the errors that are its own;
 //! every path may give `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`, `EIO`.
 
-use crate::fs::{FsType, Probe, XattrMode};
+use crate::{
+    fs::{FsType, Probe, XattrMode},
+    name::NameBytes,
+};
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::time::Duration;
 use rumpkern::{Fd, FileType, OpenFlags, Stat, Statvfs, types::DeviceNumber};
@@ -54,8 +57,9 @@ pub struct Dirent {
 /// A directory entry with its attributes (`getdents` and `lstat` in one).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirentPlus {
-    /// Name; `.` and `..` are not listed.
-    pub name: Vec<u8>,
+    /// Name; `.` and `..` are not listed. Short ones are in here: an allocation for each name is what listings of many directories would
+    /// take longest for.
+    pub name: NameBytes,
     /// Attributes of the entry itself, or why they could not be read.
     pub stat: Result<Stat>,
 }

@@ -46,7 +46,7 @@ pub(crate) fn allocate(
     writable(vnode, flags, offset, len)?;
     let mount = &vnode.mount;
     let mut inode = vnode.exclusive()?;
-    perm::extendable(vnode.attr.lock().now.protection)?;
+    perm::extendable(vnode.protection())?;
     let mut result = pages.reserve(&mount.fs, &mut inode, offset, len, file.space);
     let end = offset + len;
     if result.is_ok() && !keep_size && end > vnode.size() {
@@ -64,7 +64,7 @@ pub(crate) fn punch(file: &VnodeFile, flags: OpenFlags, offset: u64, len: u64) -
     writable(vnode, flags, offset, len)?;
     let mount = &vnode.mount;
     let mut inode = vnode.exclusive()?;
-    perm::changeable(vnode.attr.lock().now.protection)?;
+    perm::changeable(vnode.protection())?;
     let result = pages.punch(&mount.fs, &mut inode, offset, len, file.space);
     file.note_write(&mut inode, result)?;
     drop(inode);

@@ -6,7 +6,9 @@ use crate::{
     file::VnodeFile,
     fs::{Attributes, DirCookie, DirEmit, DirEntry, Ino},
     mount::{Look, Mount},
+    name::NameBytes,
     process::{Ctx, data},
+    slots::ROW,
     vnode::{REMOVED, VnodeRef},
     walk::{damaged, parent_on_mount},
 };
@@ -79,8 +81,41 @@ fn read<E: DirEmit>(
     if is_empty(to) { read } else { Ok(()) }
 }
 
-/// How many vnodes ahead of the one that is looked at the next is brought from memory.
-const AHEAD: usize = 4;
+/// How many inodes ahead of what is looked at vnodes are brought from memory, and twice as many what leads to them.
+const AHEAD: usize = 12;
+
+/// Entries of a listing for which there is room from the start, at most.
+const MOST_ROOM: usize = 1024;
+
+/// What goes ahead of a listing, so that what is looked at next is brought from memory meanwhile.
+struct Ahead<'a, I: Iterator<Item = &'a [(u64, u32)]>> {
+    rows: I,
+    /// How many inodes it goes ahead, at least.
+    distance: usize,
+    /// How many it is ahead.
+    now: usize,
+}
+
+impl<'a, I: Iterator<Item = &'a [(u64, u32)]>> Ahead<'a, I> {
+    fn of(rows: I, distance: usize) -> Self {
+        Self {
+            rows,
+            distance,
+            now: 0,
+        }
+    }
+
+    /// The listing comes to the next `len` inodes.
+    fn advance(&mut self, len: usize, each: impl Fn(&[(u64, u32)])) {
+        while self.now < len + self.distance
+            && let Some(next) = self.rows.next()
+        {
+            each(next);
+            self.now += next.len();
+        }
+        self.now -= len;
+    }
+}
 
 /// As [`Gather`], with attributes where the driver has them at hand.
 struct GatherPlus<'a> {
@@ -92,6 +127,8 @@ struct GatherPlus<'a> {
     max: usize,
     /// The mount, if the driver's attributes are wanted.
     about: Option<&'a Mount>,
+    /// Whether inodes stay in the caches.
+    keep: bool,
 }
 
 impl GatherPlus<'_> {
@@ -101,7 +138,7 @@ impl GatherPlus<'_> {
             return false;
         }
         self.shown.push(DirentPlus {
-            name: entry.name.to_vec(),
+            name: NameBytes::new(entry.name),
             stat,
         });
         self.numbers.push(entry.ino.0);
@@ -113,22 +150,32 @@ impl GatherPlus<'_> {
     /// of their places in tables and on the medium, wherever the directory has them.
     fn complete(self, mount: &Mount, look: impl Fn(Ino, &[u8]) -> Result<Stat>) -> Vec<DirentPlus> {
         let mut shown = self.shown;
-        let mut order = Vec::new();
-        for ((entry, ino), at) in shown.iter().zip(self.numbers).zip(0_u32..) {
+        let mut order = Vec::with_capacity(shown.len());
+        for ((entry, ino), at) in shown.iter_mut().zip(self.numbers).zip(0_u32..) {
             let in_use = |mount: &Mount| mount.in_use(Ino(ino));
             if entry.stat.is_err() || self.about.is_some_and(in_use) {
+                entry.stat = Err(Errno::EIO);
                 order.push((ino, at));
             }
         }
         if !order.is_sorted() {
             order.sort_unstable();
         }
-        for (n, &(ino, at)) in order.iter().enumerate() {
-            if let Some(&(ahead, _)) = order.get(n + AHEAD) {
-                mount.will_look(Ino(ahead));
+        let rows = || order.chunk_by(|(one, _), (next, _)| one / ROW == next / ROW);
+        let mut finding = Ahead::of(rows(), 2 * AHEAD);
+        let mut looking = Ahead::of(rows(), AHEAD);
+        for row in rows() {
+            finding.advance(row.len(), |next| mount.will_find(next));
+            looking.advance(row.len(), |next| mount.will_look(next));
+            if !self.keep {
+                mount.look_live(row, |at, stat| shown[at as usize].stat = Ok(stat));
             }
-            let entry = &mut shown[at as usize];
-            entry.stat = look(Ino(ino), &entry.name);
+            for &(ino, at) in row {
+                let entry = &mut shown[at as usize];
+                if entry.stat.is_err() {
+                    entry.stat = look(Ino(ino), &entry.name);
+                }
+            }
         }
         shown
     }
@@ -240,13 +287,16 @@ pub(crate) fn getdents_plus(
     let inode = dir.shared()?;
     // What the medium tells is all there is to tell only where nothing changes: else an inode in use may know more.
     let about = (!keep && dir.mount.read_only()).then_some(&**dir.mount);
-    let room = max.clamp(1, 64); // most directories have no more
+    // A guess: a format takes some 20 bytes for an entry, and an estimate that is too high costs nothing up to here.
+    let guess = usize::try_from(dir.size() / 20).unwrap_or(MOST_ROOM);
+    let room = guess.clamp(16, MOST_ROOM).min(max);
     let mut gather = GatherPlus {
         shown: Vec::with_capacity(room),
         numbers: Vec::with_capacity(room),
         next: *offset,
         max: max.max(1),
         about,
+        keep,
     };
     read(dir, &inode, *offset, &mut gather, |gather| {
         gather.shown.is_empty()

@@ -167,7 +167,7 @@ impl VnodeFile {
             Position::At(offset) => offset,
             Position::Append => size,
         };
-        if vnode.attr.lock().now.protection.append_only && offset < size {
+        if vnode.protection().append_only && offset < size {
             return Err(Errno::EPERM);
         }
         let len: usize = bufs.iter().map(|b| b.len()).sum();
@@ -243,7 +243,7 @@ impl File for VnodeFile {
         if !Self::counts(self.flags) || self.vnode.mount.fs.is_dead() {
             return Ok(());
         }
-        let mtime = self.vnode.attr.lock().pending.mtime;
+        let mtime = self.vnode.pending().mtime;
         if mtime && self.vnode.nlink() > 0 {
             self.vnode.flush_times()?;
         }

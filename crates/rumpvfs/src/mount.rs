@@ -9,7 +9,7 @@ use crate::{
     lock::LockManager,
     namecache::Names,
     pages::{MountPages, PagePool},
-    slots::{Slot, Slots},
+    slots::{Row, Slot, Slots, TABLES, table_of},
     vnode::{Body, COVERED, QUEUED, Vnode, VnodeRef},
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
@@ -40,12 +40,6 @@ pub(crate) struct Caches {
     pub(crate) live: AtomicUsize,
 }
 
-/// Tables of a mount's vnodes, which are locked apart; a power of two.
-const TABLES: usize = 16;
-
-/// Inode numbers in a row whose vnodes are in one table; a power of two.
-const RUN: u64 = 64;
-
 #[derive(Default)]
 struct Table {
     slots: Slots,
@@ -62,16 +56,15 @@ struct Busy<'a> {
 impl Busy<'_> {
     /// The vnode is loaded.
     fn fill(self, vnode: Arc<Vnode>) {
-        self.mount.change(self.ino, |slots| {
-            slots.insert(self.ino.0, Slot::Live(vnode))
-        });
+        self.mount
+            .change(self.ino, |slots| slots.set_live(self.ino.0, vnode));
         core::mem::forget(self);
     }
 
     /// The vnode is not given back after all. Nobody can use it before it is in its place, and end it again.
     fn put_back(self, vnode: &Arc<Vnode>) {
         self.mount.change(self.ino, |slots| {
-            slots.insert(self.ino.0, Slot::Live(vnode.clone()));
+            slots.set_live(self.ino.0, vnode.clone());
             vnode.revive();
         });
         core::mem::forget(self);
@@ -120,7 +113,7 @@ pub(crate) struct Mount {
     closing: AtomicBool,
     /// The device's number, while it is in use by this mount.
     pub(crate) device: Option<DeviceNumber>,
-    tables: [CachePadded<Mutex<Table>>; TABLES],
+    tables: [CachePadded<Mutex<Table>>; TABLES as usize],
     event: Arc<dyn Event>,
     /// The root directory and the covered one, in use as long as it is mounted.
     pub(crate) anchors: Mutex<Anchors>,
@@ -283,9 +276,6 @@ impl Mount {
         if self.fs.is_dead() || self.closing.load(Ordering::Acquire) {
             return Err(Errno::EIO);
         }
-        if let Some(stat) = self.look_live(ino) {
-            return Ok(Look::Stat(stat));
-        }
         let slot = match self.reserve(ino) {
             Ok(vnode) => return Ok(Look::Vnode(vnode)),
             Err(slot) => slot,
@@ -300,24 +290,48 @@ impl Mount {
         Ok(Look::Stat(self.stat_of(ino, &attributes)))
     }
 
-    /// What `stat` tells of a live vnode, without a use of it. `None` where more than a look is needed.
-    fn look_live(&self, ino: Ino) -> Option<Stat> {
-        let table = self.table(ino).lock();
-        match table.slots.get(ino.0) {
-            Some(Slot::Live(v))
-                if !self.limits.revalidate && !v.ending() && !v.marked(COVERED) && !v.is_dir() =>
+    /// What `stat` tells of live vnodes, without a use of them, for those where no more than a look is needed. The numbers are of one
+    /// row of the table.
+    pub(crate) fn look_live(&self, row: &[(u64, u32)], mut found: impl FnMut(u32, Stat)) {
+        let [(first, _), ..] = row else { return };
+        if self.limits.revalidate || self.closing.load(Ordering::Acquire) {
+            return;
+        }
+        let table = self.table(Ino(*first)).lock();
+        let Some(slots) = table.slots.row(*first) else {
+            return;
+        };
+        for &(ino, at) in row {
+            if let Some(vnode) = slots.live(ino)
+                && !vnode.ending()
+                && !vnode.marked(COVERED)
+                && !vnode.is_dir()
+                && let Ok(stat) = vnode.stat()
             {
-                v.stat().ok()
+                found(at, stat);
             }
-            _ => None,
         }
     }
 
-    /// The vnode of this inode is looked at soon: has it brought from memory, if it is live.
-    pub(crate) fn will_look(&self, ino: Ino) {
-        if let Some(Slot::Live(vnode)) = self.table(ino).lock().slots.get(ino.0) {
+    /// The row of the table that these inodes are in is looked at soon: it is brought from memory.
+    pub(crate) fn will_find(&self, row: &[(u64, u32)]) {
+        let [(first, _), ..] = row else { return };
+        if let Some(slots) = self.table(Ino(*first)).lock().slots.row(*first) {
+            let place = core::ptr::from_ref(slots).cast();
+            self.caches.host.will_read(place, size_of::<Row>());
+        }
+    }
+
+    /// The vnodes of these inodes, of one row of the table, are looked at soon: those that are live are brought from memory.
+    pub(crate) fn will_look(&self, row: &[(u64, u32)]) {
+        let [(first, _), ..] = row else { return };
+        let table = self.table(Ino(*first)).lock();
+        let Some(slots) = table.slots.row(*first) else {
+            return;
+        };
+        for vnode in row.iter().filter_map(|&(ino, _)| slots.live(ino)) {
             let place = Arc::as_ptr(vnode).cast();
-            self.caches.host.will_read(place, size_of::<Vnode>());
+            self.caches.host.will_read(place, Vnode::FRONT);
         }
     }
 
@@ -327,6 +341,7 @@ impl Mount {
     }
 
     /// What `stat` tells of an inode with these attributes.
+    #[inline]
     pub(crate) fn stat_of(&self, ino: Ino, a: &Attributes) -> Stat {
         Stat {
             dev: self.id,
@@ -366,11 +381,7 @@ impl Mount {
     }
 
     fn table(&self, ino: Ino) -> &Mutex<Table> {
-        &self.tables[Self::table_index(ino)]
-    }
-
-    fn table_index(ino: Ino) -> usize {
-        (ino.0 / RUN) as usize % TABLES
+        &self.tables[table_of(ino.0)]
     }
 
     /// The live vnode of a number, or as an error its slot, reserved for the caller to load.
@@ -385,7 +396,7 @@ impl Mount {
                 }
                 Some(Slot::Busy) => {}
                 None => {
-                    table.slots.insert(ino.0, Slot::Busy);
+                    table.slots.set_busy(ino.0);
                     return Err(Busy { mount: self, ino });
                 }
             }
@@ -424,7 +435,7 @@ impl Mount {
     /// The vnode's number has become another one.
     pub(crate) fn rekey(&self, vnode: &Vnode, to: Ino) {
         let from = vnode.ino();
-        let (old, new) = (Self::table_index(from), Self::table_index(to));
+        let (old, new) = (table_of(from.0), table_of(to.0));
         // Both tables at once, the lower first: nobody sees the vnode in neither.
         let mut low = self.tables[old.min(new)].lock();
         let mut high = (old != new).then(|| self.tables[old.max(new)].lock());
@@ -432,11 +443,14 @@ impl Mount {
             Some(high) if index == old.max(new) => change(high),
             _ => change(&mut low),
         };
-        let mut slot = None;
+        let mut slot = (None, false);
         table(old, &mut |table| slot = table.slots.remove(from.0));
         table(new, &mut |table| {
-            if let Some(slot) = slot.take() {
-                table.slots.insert(to.0, slot);
+            if let (Some(vnode), noted) = core::mem::take(&mut slot) {
+                table.slots.set_live(to.0, vnode);
+                if noted {
+                    table.slots.note(to.0);
+                }
             }
         });
         vnode.set_ino(to);
@@ -453,14 +467,21 @@ impl Mount {
     pub(crate) fn vnodes(&self) -> Vec<Arc<Vnode>> {
         let mut live = Vec::new();
         for table in &self.tables {
-            live.extend(table.lock().slots.iter().filter_map(|slot| match slot {
-                Slot::Live(vnode) => Some(vnode.clone()),
-                Slot::Busy => None,
-            }));
+            live.extend(table.lock().slots.iter().cloned());
         }
-        // The order of a hash table differs from run to run; a simulated host's runs must not.
-        live.sort_unstable_by_key(|v| v.id);
-        live
+        in_order(live)
+    }
+
+    /// A vnode has times that the driver has not been told: [`write_back`](Self::write_back) goes to those that it knows of.
+    pub(crate) fn note_pending(&self, vnode: &Vnode) {
+        loop {
+            let ino = vnode.ino();
+            let mut table = self.table(ino).lock();
+            if vnode.ino() == ino {
+                table.slots.note(ino.0);
+                return;
+            }
+        }
     }
 
     /// The last use of a vnode has ended.
@@ -487,8 +508,8 @@ impl Mount {
     pub(crate) fn end(&self, vnode: &Arc<Vnode>) {
         let ino = vnode.ino();
         self.change(ino, |slots| {
-            if let Some(slot @ Slot::Live(_)) = slots.get_mut(ino.0) {
-                *slot = Slot::Busy;
+            if let Some(Slot::Live(_)) = slots.get(ino.0) {
+                slots.set_busy(ino.0);
             }
         });
         let slot = Busy { mount: self, ino };
@@ -596,8 +617,12 @@ impl Mount {
     /// The first error; all is tried.
     pub(crate) fn write_back(&self) -> Result<()> {
         let mut result = Ok(());
-        for vnode in self.vnodes() {
-            result = result.and(match vnode.flush_times() {
+        let mut noted = Vec::new();
+        for table in &self.tables {
+            noted.extend(table.lock().slots.take_noted());
+        }
+        for vnode in in_order(noted) {
+            result = result.and(match vnode.flush_noted_times() {
                 // It was given back meanwhile, which wrote it.
                 Err(Errno::EIO) if !self.fs.is_dead() && vnode.ending() => Ok(()),
                 other => other,
@@ -621,6 +646,12 @@ impl Mount {
         let result = self.write_back();
         result.and(self.fs.sync())
     }
+}
+
+/// Vnodes in the order in which they were made. That of a hash table differs from run to run; a simulated host's runs must not.
+fn in_order(mut vnodes: Vec<Arc<Vnode>>) -> Vec<Arc<Vnode>> {
+    vnodes.sort_unstable_by_key(|v| v.id);
+    vnodes
 }
 
 impl Caches {

@@ -16,13 +16,12 @@
 //! change. Drivers never see the cache.
 
 use crate::{
-    name::NameBytes,
+    name::{self, NameBytes},
     vnode::{COVERED, Vnode},
 };
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use core::{
     cell::Cell,
-    hash::{BuildHasher, Hasher},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
@@ -173,10 +172,7 @@ impl Names {
     }
 
     pub(crate) fn hash(&self, dir: u64, name: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write_u64(dir);
-        hasher.write(name);
-        hasher.finish()
+        name::hash(&self.hasher, dir, name)
     }
 
     fn shard(&self, dir: u64) -> &Locked {

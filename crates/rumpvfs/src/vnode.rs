@@ -3,7 +3,7 @@
 use crate::{
     acl::Acl,
     erased::{AnyFileSystem, AnyInode},
-    fs::{Attributes, Ino, SetAttributes},
+    fs::{Attributes, Ino, Protection, SetAttributes},
     mount::{Mount, MountRef},
     pages::FilePages,
 };
@@ -16,7 +16,7 @@ use rumpkern::{FileType, Pipe, Stat, types::DeviceNumber};
 use rumpuser::{
     BlockDevice, Errno, Result, Timespec,
     sleep::{SleepReadGuard, SleepRwLock, SleepWriteGuard},
-    sync::{Mutex, Once},
+    sync::{Mutex, MutexGuard, Once},
 };
 
 /// What the sleep lock of a vnode guards.
@@ -31,20 +31,26 @@ pub(crate) enum Body {
 ///
 /// `users` counts the [`VnodeRef`]s. At zero the vnode idles until it is used again or evicted; an unlinked one is given back
 /// to the driver at once. Who takes the count from zero to [`DYING`] owns the end of the vnode.
+///
+/// Of a million vnodes hardly one is in the processor's caches, and each cache line counts: what walks, `stat` and listings look at lies
+/// together in front, down to `attr`.
+#[repr(C)]
 pub(crate) struct Vnode {
     /// Names the vnode in the name cache; never used again for another.
     pub(crate) id: u64,
     pub(crate) mount: MountRef,
-    pub(crate) file_type: FileType,
     /// Changes only by [`Mount::rekey`], under the lock of the table.
     ino: AtomicU64,
-    users: AtomicU32,
-    /// Owner and group, mode and marks: what path walk looks at, kept in step with `attr`.
+    /// Owner and group.
     who: AtomicU64,
+    users: AtomicU32,
+    /// Mode, and whether an ACL says more. As `who` it changes under the lock of `attr`.
     search: AtomicU32,
     /// Marks for the caches; see the constants.
     marks: AtomicU8,
-    pub(crate) attr: Mutex<Attr>,
+    pub(crate) file_type: FileType,
+    /// Other attributes.
+    attr: Mutex<Attr>,
     pub(crate) body: SleepRwLock<Body>,
     /// The data of a regular file, from the first use of it on.
     pages: Once<FilePages>,
@@ -78,10 +84,42 @@ pub(crate) const NAMELESS: u8 = 32;
 /// In `marks`: shows an object of the host.
 pub(crate) const HOST: u8 = 64;
 
-/// Attributes with the times that the driver has not been told yet.
-pub(crate) struct Attr {
-    pub(crate) now: Attributes,
-    pub(crate) pending: Pending,
+/// Attributes beside those that a vnode has outside, without gaps between them; times with what the driver has not been told yet.
+struct Attr {
+    generation: u64,
+    nlink: u64,
+    size: u64,
+    blocks: u64,
+    rdev: DeviceNumber,
+    atime: Time,
+    mtime: Time,
+    ctime: Time,
+    birthtime: Time,
+    flags: u32,
+    has_birthtime: bool,
+    protection: Protection,
+    pending: Pending,
+    /// The mount knows that there are pending times.
+    noted: bool,
+}
+
+/// A [`Timespec`] of 12 bytes.
+#[derive(Clone, Copy)]
+struct Time([u32; 3]);
+
+impl Time {
+    fn new(time: Timespec) -> Self {
+        Self([time.sec as u32, (time.sec >> 32) as u32, time.nsec])
+    }
+
+    #[inline]
+    fn get(self) -> Timespec {
+        let Self([low, high, nsec]) = self;
+        Timespec {
+            sec: (u64::from(high) << 32 | u64::from(low)).cast_signed(),
+            nsec,
+        }
+    }
 }
 
 /// Times that the driver has not been told yet.
@@ -178,22 +216,43 @@ impl Extra {
     }
 }
 
+impl Attr {
+    fn new(a: &Attributes) -> Self {
+        Self {
+            generation: a.generation,
+            nlink: a.nlink,
+            size: a.size,
+            blocks: a.blocks,
+            rdev: a.rdev,
+            atime: Time::new(a.atime),
+            mtime: Time::new(a.mtime),
+            ctime: Time::new(a.ctime),
+            birthtime: Time::new(a.birthtime.unwrap_or_default()),
+            flags: a.flags,
+            has_birthtime: a.birthtime.is_some(),
+            protection: a.protection,
+            pending: Pending::default(),
+            noted: false,
+        }
+    }
+}
+
 impl Vnode {
+    /// Bytes from the start on that `stat` looks at.
+    pub(crate) const FRONT: usize = core::mem::offset_of!(Self, body);
+
     pub(crate) fn new(mount: &Arc<Mount>, ino: Ino, inode: AnyInode) -> Self {
         let attributes = mount.fs.attributes(&inode);
         let vnode = Self {
             id: mount.caches.next_serial(),
             mount: mount.handle(),
-            file_type: attributes.file_type,
             ino: AtomicU64::new(ino.0),
-            users: AtomicU32::new(0),
             who: AtomicU64::new(0),
+            users: AtomicU32::new(0),
             search: AtomicU32::new(0),
             marks: AtomicU8::new(0),
-            attr: Mutex::new(Attr {
-                now: attributes,
-                pending: Pending::default(),
-            }),
+            file_type: attributes.file_type,
+            attr: Mutex::new(Attr::new(&attributes)),
             body: SleepRwLock::new(mount.caches.queues(), Body::Live(inode)),
             pages: Once::new(),
             writers: AtomicU32::new(0),
@@ -322,22 +381,27 @@ impl Vnode {
     pub(crate) fn refresh(&self, inode: &AnyInode, told: Pending) {
         let fresh = self.mount.fs.attributes(inode);
         let mut attr = self.attr.lock();
-        let old = attr.now;
-        let pending = &mut attr.pending;
-        pending.atime &= !told.atime;
-        pending.mtime &= !told.mtime;
-        pending.ctime &= !told.ctime;
-        let pending = *pending;
-        attr.now = fresh;
+        let old = &*attr;
+        let pending = Pending {
+            atime: old.pending.atime && !told.atime,
+            mtime: old.pending.mtime && !told.mtime,
+            ctime: old.pending.ctime && !told.ctime,
+        };
+        let mut new = Attr {
+            pending,
+            noted: old.noted,
+            ..Attr::new(&fresh)
+        };
         if pending.atime {
-            attr.now.atime = old.atime;
+            new.atime = old.atime;
         }
         if pending.mtime {
-            attr.now.mtime = old.mtime;
+            new.mtime = old.mtime;
         }
         if pending.ctime {
-            attr.now.ctime = fresh.ctime.max(old.ctime);
+            new.ctime = Time::new(fresh.ctime.max(old.ctime.get()));
         }
+        *attr = new;
         self.publish(&fresh);
     }
 
@@ -354,7 +418,39 @@ impl Vnode {
             let fresh = self.mount.fs.attributes(&inode);
             return Ok(fresh);
         }
-        Ok(self.attr.lock().now)
+        Ok(self.attributes_of(&self.attr.lock()))
+    }
+
+    /// Attributes under the lock of the inode.
+    pub(crate) fn attributes_locked(&self, inode: &AnyInode) -> Attributes {
+        if self.mount.limits.revalidate {
+            return self.mount.fs.attributes(inode);
+        }
+        self.attributes_of(&self.attr.lock())
+    }
+
+    #[inline]
+    fn attributes_of(&self, attr: &Attr) -> Attributes {
+        let owner = self.owner();
+        Attributes {
+            ino: self.ino(),
+            generation: attr.generation,
+            file_type: self.file_type,
+            mode: owner.mode,
+            nlink: attr.nlink,
+            uid: owner.uid,
+            gid: owner.gid,
+            rdev: attr.rdev,
+            size: attr.size,
+            blocks: attr.blocks,
+            atime: attr.atime.get(),
+            mtime: attr.mtime.get(),
+            ctime: attr.ctime.get(),
+            birthtime: attr.has_birthtime.then(|| attr.birthtime.get()),
+            flags: attr.flags,
+            protection: attr.protection,
+            has_acl: owner.has_acl,
+        }
     }
 
     /// What `stat` tells.
@@ -362,22 +458,20 @@ impl Vnode {
     /// # Errors
     /// `EIO` when the mount is dead.
     pub(crate) fn stat(&self) -> Result<Stat> {
-        if self.mount.limits.revalidate {
-            return Ok(self.to_stat(&self.attributes()?));
-        }
         if self.mount.fs.is_dead() {
             return Err(Errno::EIO);
         }
-        Ok(self.to_stat(&self.attr.lock().now))
-    }
-
-    fn to_stat(&self, a: &Attributes) -> Stat {
-        let mut stat = self.mount.stat_of(self.ino(), a);
+        let a = if self.mount.limits.revalidate {
+            self.attributes()?
+        } else {
+            self.attributes_of(&self.attr.lock())
+        };
+        let mut stat = self.mount.stat_of(self.ino(), &a);
         if let Some(len) = self.host_len() {
             stat.size = len;
             stat.blocks = len.div_ceil(512);
         }
-        stat
+        Ok(stat)
     }
 
     /// Size of the host object that it shows, if it does.
@@ -390,37 +484,66 @@ impl Vnode {
     }
 
     pub(crate) fn size(&self) -> u64 {
-        self.attr.lock().now.size
+        self.attr.lock().size
     }
 
     pub(crate) fn nlink(&self) -> u64 {
-        self.attr.lock().now.nlink
+        self.attr.lock().nlink
+    }
+
+    pub(crate) fn protection(&self) -> Protection {
+        self.attr.lock().protection
+    }
+
+    /// The times that the driver has not been told.
+    pub(crate) fn pending(&self) -> Pending {
+        self.attr.lock().pending
     }
 
     /// Data was changed: its times are kept here until the driver is told.
     pub(crate) fn data_changed(&self, now: Timespec) {
         let mut attr = self.attr.lock();
-        attr.now.mtime = now;
-        attr.now.ctime = now;
+        attr.mtime = Time::new(now);
+        attr.ctime = Time::new(now);
         attr.pending.mtime = true;
         attr.pending.ctime = true;
+        self.note_pending(attr);
     }
 
     /// Data was read at `now`.
     pub(crate) fn data_read(&self, now: Timespec, strict: bool) {
         let mut attr = self.attr.lock();
-        let Attributes {
-            atime,
-            mtime,
-            ctime,
-            ..
-        } = attr.now;
+        let (atime, mtime, ctime) = (attr.atime.get(), attr.mtime.get(), attr.ctime.get());
         // Once a day otherwise, so that what was not used for long can be told.
         let old = atime.sec.saturating_add(86_400) <= now.sec;
         if atime != now && (strict || atime <= mtime || atime <= ctime || old) {
-            attr.now.atime = now;
+            attr.atime = Time::new(now);
             attr.pending.atime = true;
+            self.note_pending(attr);
         }
+    }
+
+    /// Has the mount know that there are pending times, so that it finds them when it is synced.
+    fn note_pending(&self, mut attr: MutexGuard<'_, Attr>) {
+        let noted = core::mem::replace(&mut attr.noted, true);
+        drop(attr);
+        if !noted {
+            self.mount.note_pending(self);
+        }
+    }
+
+    /// The mount, which has forgotten that there are pending times, has the driver told.
+    ///
+    /// # Errors
+    /// Those of the driver: the times are pending as before then.
+    pub(crate) fn flush_noted_times(&self) -> Result<()> {
+        self.attr.lock().noted = false;
+        let result = self.flush_times();
+        let attr = self.attr.lock();
+        if attr.pending != Pending::default() {
+            self.note_pending(attr);
+        }
+        result
     }
 
     /// Tells the driver the times that it has not been told.
@@ -428,7 +551,7 @@ impl Vnode {
     /// # Errors
     /// Those of the driver.
     pub(crate) fn flush_times(&self) -> Result<()> {
-        if self.attr.lock().pending == Pending::default() {
+        if self.pending() == Pending::default() {
             return Ok(());
         }
         let mut inode = self.exclusive()?;
@@ -437,19 +560,18 @@ impl Vnode {
 
     /// As [`flush_times`](Self::flush_times), under the lock.
     pub(crate) fn flush_times_locked(&self, inode: &mut AnyInode) -> Result<()> {
-        let (now, pending) = {
-            let attr = self.attr.lock();
-            (attr.now, attr.pending)
-        };
+        let attr = self.attr.lock();
+        let pending = attr.pending;
         if pending == Pending::default() || self.mount.read_only() {
             return Ok(());
         }
         let change = SetAttributes {
-            atime: pending.atime.then_some(now.atime),
-            mtime: pending.mtime.then_some(now.mtime),
-            ctime: pending.ctime.then_some(now.ctime),
+            atime: pending.atime.then(|| attr.atime.get()),
+            mtime: pending.mtime.then(|| attr.mtime.get()),
+            ctime: pending.ctime.then(|| attr.ctime.get()),
             ..SetAttributes::default()
         };
+        drop(attr);
         self.mount.fs.set_attributes(inode, &change)?;
         self.refresh(inode, pending);
         Ok(())

@@ -232,7 +232,7 @@ fn attributes_come_with_the_listing(t: &Fixture) {
             }
             for entry in entries {
                 assert_eq!(entry.stat, p.lstat(&entry.name));
-                assert!(listed.insert(String::from_utf8(entry.name).unwrap()));
+                assert!(listed.insert(String::from_utf8(entry.name.to_vec()).unwrap()));
             }
         }
         assert_eq!(listed, names);

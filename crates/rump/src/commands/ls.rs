@@ -17,6 +17,7 @@ use rumpuser::Timespec;
 use rumpvfs::{
     Calls as _,
     calls::{At, DirentPlus, Follow},
+    name::NameBytes,
 };
 use std::{collections::HashSet, ffi::OsString, io::Write};
 
@@ -401,7 +402,7 @@ impl Lister<'_> {
             match stat {
                 // Most: nothing more is to be asked.
                 Ok(stat) if stat.file_type != FileType::Symlink => {
-                    rows.push(self.row(path, name, stat, None));
+                    rows.push(self.row(path, name.to_vec(), stat, None));
                 }
                 stat => {
                     let entry = DirentPlus { name, stat };
@@ -464,7 +465,7 @@ impl Lister<'_> {
             let fail = |errno| image.failure(&join(dir, &entry.name), errno);
             target = self.session.report.step(read.map_err(fail))?;
         }
-        Ok(self.row(dir, entry.name, stat, target))
+        Ok(self.row(dir, entry.name.to_vec(), stat, target))
     }
 
     fn title(&mut self, title: &[u8]) -> Outcome<()> {
@@ -628,7 +629,7 @@ fn read_names(
                 Some(file_type) => Ok(stat_of_entry(entry.ino, file_type)),
                 None => image.proc.fstatat(At::Fd(fd.fd), &entry.name, Follow::No),
             };
-            let name = entry.name;
+            let name = NameBytes::new(&entry.name);
             entries.push(DirentPlus { name, stat });
         }
     }
