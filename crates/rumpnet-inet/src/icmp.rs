@@ -6,7 +6,7 @@ use crate::{
     ipv4::{HEADER, Header, protocol},
     stack::Stack,
 };
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use rumpnet::{
     Packet,
     packet::{Cast, Checksum},
@@ -20,9 +20,10 @@ const QUOTED: usize = 576 - HEADER - LEN - HEADER;
 /// Errors that are sent at most in a row; one more for each millisecond (RFC 1812 section 4.3.2.8).
 const BURST: u32 = 50;
 
-mod kind {
+pub(crate) mod kind {
     pub(super) const ECHO_REPLY: u8 = 0;
     pub(super) const UNREACHABLE: u8 = 3;
+    pub(crate) const REDIRECT: u8 = 5;
     pub(super) const ECHO: u8 = 8;
     pub(super) const TIME_EXCEEDED: u8 = 11;
     pub(super) const PARAMETER: u8 = 12;
@@ -118,7 +119,7 @@ impl Stack {
         checksum::add(&mut sum, &packet);
         let trusted = packet.meta.checksum != Checksum::InPacket;
         let head: Option<[u8; LEN]> = packet.pull(LEN).and_then(|h| h.first_chunk().copied());
-        let Some([kind, code, _, _, _, _, m0, m1]) = head else {
+        let Some([kind, code, _, _, r0, r1, m0, m1]) = head else {
             bump(&mut self.counters.icmp_malformed);
             return;
         };
@@ -135,6 +136,12 @@ impl Stack {
                     quoted.strip(LEN);
                     self.icmp_complaint(complaint, quoted);
                 }
+            }
+            kind::REDIRECT => {
+                let mut quoted = packet.clone();
+                quoted.strip(LEN);
+                let gateway = Ipv4Addr::new(r0, r1, m0, m1);
+                self.redirect_input(arrival, gateway, quoted);
             }
             _ => {}
         }
@@ -275,7 +282,14 @@ impl Stack {
     }
 
     /// Sends an error about a packet with its header (RFC 1122 section 3.2.2: never about an error, a group, a fragment).
-    fn icmp_error(&mut self, about: &Header, packet: &Packet, kind: u8, code: u8, rest: [u8; 4]) {
+    pub(crate) fn icmp_error(
+        &mut self,
+        about: &Header,
+        packet: &Packet,
+        kind: u8,
+        code: u8,
+        rest: [u8; 4],
+    ) {
         let from = about.source;
         if from.is_unspecified() || from.is_multicast() || from.is_broadcast() || about.offset != 0
         {

@@ -464,6 +464,7 @@ impl Stack {
             self.icmp_forward_error(&header, &packet, icmp::Unreachable::Net);
             return;
         };
+        self.redirect_output(&header, &packet, &path);
         let mtu = usize::try_from(path.mtu).unwrap_or(usize::MAX);
         bump(&mut self.counters.ip_forwarded);
         // A large packet of TCP leaves in segments, if its device does not take it whole.

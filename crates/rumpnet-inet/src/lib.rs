@@ -7,6 +7,7 @@
 //! | [`ipv4`], [`ip`], [`reassembly`] | headers of IPv4; input, output, forwarding; fragments |
 //! | [`network`] | the contract of IPv6, which is another crate |
 //! | `arp`, [`icmp`] | link addresses; errors and echo |
+//! | `redirect` | shorter ways: who is believed, who is told |
 //! | [`igmp`], `groups` | routers are told of groups; the groups of a socket |
 //! | `udp`, `raw`, `datagram` | the sockets of UDP and of raw packets; what they share |
 //! | `tcp_table`, `tcp_socket` | the connections of TCP; its sockets |
@@ -38,6 +39,7 @@ pub mod network;
 mod port;
 mod raw;
 pub mod reassembly;
+mod redirect;
 pub mod stack;
 pub mod sysctl;
 pub mod tcp;

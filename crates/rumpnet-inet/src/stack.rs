@@ -5,7 +5,7 @@
 //! go. The thread that sends a frame over a cable in the process so carries it through the other kernel's stack, and its answer
 //! back, without a switch of threads.
 
-use crate::{icmp, igmp, ip, network::Network, raw::Raw, tcp_table::Tcp, udp::Udp};
+use crate::{icmp, igmp, ip, network::Network, raw::Raw, redirect, tcp_table::Tcp, udp::Udp};
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, VecDeque},
@@ -235,6 +235,7 @@ pub struct Stack {
     pub(crate) state: Option<Box<dyn Any + Send>>,
     pub(crate) ip: ip::State,
     pub(crate) icmp: icmp::Limit,
+    pub(crate) redirects: redirect::Policy,
     pub(crate) igmp: igmp::State,
     pub(crate) raw: Raw,
     pub(crate) udp: Udp,
@@ -266,6 +267,7 @@ impl Stack {
             neighbors: neighbor::Cache::default(),
             ip: ip::State::new(host),
             icmp: icmp::Limit::default(),
+            redirects: redirect::Policy::default(),
             igmp: igmp::State::new(Rng::new(Inet::random_u64(host))),
             raw: Raw::default(),
             udp: Udp::new(host),
@@ -576,6 +578,9 @@ impl Stack {
                     address,
                     packets,
                 } => {
+                    if address.is_ipv4() {
+                        self.redirect_forget(interface, address);
+                    }
                     for packet in packets {
                         match self.network {
                             Some(six) if address.is_ipv6() => {

@@ -104,7 +104,25 @@ pub(crate) fn add(kernel: &Kernel, inet: &Arc<Inet>) -> Result<()> {
             Ok(())
         },
     );
+    let accept = number(
+        inet,
+        |stack| stack.redirects.accept.into(),
+        |stack, value| {
+            stack.redirects.accept = switch(value)?;
+            Ok(())
+        },
+    );
+    let send = number(
+        inet,
+        |stack| stack.redirects.send.into(),
+        |stack, value| {
+            stack.redirects.send = switch(value)?;
+            Ok(())
+        },
+    );
     let all = [
+        ("net.inet.icmp.rediraccept", accept),
+        ("net.inet.ip.redirect", send),
         ("net.inet.ip.forwarding", forwarding),
         ("net.inet.tcp.congctl.selected", congestion(inet)),
         (
@@ -148,7 +166,7 @@ mod tests {
             .boot()
             .unwrap();
         let names = kernel.sysctl_names("net.inet.");
-        assert_eq!(names.len(), 9, "{names:?}");
+        assert_eq!(names.len(), 11, "{names:?}");
         let set = |name: &str, value| kernel.sysctl_set(name, Value::Number(value));
         for name in ["net.inet.ip.forwarding", "net.inet.tcp.sack.enable"] {
             assert_eq!(set(name, 2), Err(Errno::EINVAL));

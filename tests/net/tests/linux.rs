@@ -318,3 +318,50 @@ fn fast_open_both_ways() {
         });
     }
 }
+
+/// RFC 1812 section 5.2.7.2 and RFC 1122 section 3.2.2.2: a shorter way is shown to Linux, and by Linux.
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn shorter_ways_are_shown() {
+    beside_linux(V4, false, |kernel, proc| {
+        let inet = kernel.inet().unwrap();
+        let fd = proc
+            .socket(V4.domain, Kind::Datagram, 0, OpenFlags::empty())
+            .unwrap();
+        // To the kernel by Linux, which passes packets on, and back by the same link.
+        sh(
+            "sysctl -qw net.ipv4.ip_forward=1; ip route add 10.60.0.0/16 via 10.9.0.78 dev tap0; ip neigh add 10.9.0.78 lladdr 02:00:00:00:00:78 dev tap0",
+        );
+        let gateway = Some("10.9.0.1".parse().unwrap());
+        inet.add_route("10.60.0.0/16".parse().unwrap(), gateway, None, 0)
+            .unwrap();
+        let host: rumpnet::Cidr = "10.60.0.1/32".parse().unwrap();
+        let shown = Some("10.9.0.78".parse().unwrap());
+        inet.set_neighbor("virt0", "10.9.0.78".parse().unwrap(), MAC)
+            .unwrap();
+        until("a redirect of Linux", Duration::from_secs(10), || {
+            let to: std::net::SocketAddr = "10.60.0.1:9".parse().unwrap();
+            proc.sendto(fd, b"x", MsgFlags::empty(), Some(&to.into()))
+                .unwrap();
+            let all = inet.routes();
+            all.iter()
+                .any(|route| route.network == host && route.gateway == shown)
+        });
+        // The other way round.
+        sh(
+            "sysctl -qw net.ipv4.ip_forward=0 net.ipv4.conf.all.accept_redirects=1 net.ipv4.conf.tap0.accept_redirects=1; ip route add 10.50.0.0/16 via 10.9.0.2; ip neigh add 10.9.0.77 lladdr 02:00:00:00:00:77 dev tap0",
+        );
+        inet.set_forwarding(true);
+        inet.set_neighbor("virt0", "10.9.0.77".parse().unwrap(), MAC)
+            .unwrap();
+        let gateway = Some("10.9.0.77".parse().unwrap());
+        inet.add_route("10.50.0.0/16".parse().unwrap(), gateway, None, 0)
+            .unwrap();
+        let host = UdpSocket::bind("10.9.0.1:9").unwrap();
+        until("a redirect of the kernel", Duration::from_secs(10), || {
+            host.send_to(b"x", "10.50.0.1:9").unwrap();
+            thread::sleep(Duration::from_millis(50));
+            sh("ip route get 10.50.0.1").contains("via 10.9.0.77")
+        });
+    });
+}

@@ -32,7 +32,7 @@ pub(crate) struct Dhcp {
     /// Do not look whether another host has the address
     #[arg(long)]
     no_probe: bool,
-    /// Ask for the address that this file has from the last time, and keep the lease in it: it is not given back at the end
+    /// Ask for the address that this file has from the last time, and keep the lease in it: it is not given back at the end. Servers know who asks by the address of the interface (mac=)
     #[arg(long, value_name = "FILE")]
     lease: Option<PathBuf>,
     /// A JSON object
