@@ -70,7 +70,7 @@ impl Flow {
         let mut pause = PAUSE.0;
         while !self.ended() {
             let asleep = host.look(self);
-            if asleep < FEW {
+            if asleep < FEW || !host.fair() {
                 self.wait();
                 continue;
             }
@@ -80,7 +80,7 @@ impl Flow {
             if better {
                 pause = PAUSE.0;
                 let mut looks = 0;
-                while looks < AGAIN && host.look(self) >= FEW && !self.ended() {
+                while looks < AGAIN && host.fair() && host.look(self) >= FEW && !self.ended() {
                     looks += 1;
                 }
             }
@@ -95,6 +95,8 @@ impl Flow {
 
 /// What deciding needs of the host.
 trait Host {
+    /// Whether threads are scheduled by turns: who is awake in real time gives the processor to nobody else.
+    fn fair(&self) -> bool;
     /// How many requests come in the time of a look.
     fn look(&self, flow: &Flow) -> u64;
     /// Waits so long, or until the end.
@@ -104,6 +106,11 @@ trait Host {
 }
 
 impl Host for OwnedFd {
+    fn fair(&self) -> bool {
+        // SAFETY: gives a number; no memory is touched.
+        unsafe { libc::sched_getscheduler(0) == libc::SCHED_OTHER }
+    }
+
     fn look(&self, flow: &Flow) -> u64 {
         let before = flow.requests.load(Ordering::Relaxed);
         std::thread::sleep(LOOK);
@@ -163,6 +170,7 @@ mod tests {
 
     /// A host where so many requests come while the device blocks and while it does not, for some looks.
     struct Played {
+        fair: bool,
         asleep: u64,
         awake: u64,
         looks: RefCell<usize>,
@@ -171,6 +179,10 @@ mod tests {
     }
 
     impl Host for Played {
+        fn fair(&self) -> bool {
+            self.fair
+        }
+
         fn look(&self, flow: &Flow) -> u64 {
             let mut looks = self.looks.borrow_mut();
             *looks = looks.saturating_sub(1);
@@ -194,7 +206,12 @@ mod tests {
 
     /// How often the device was told not to block, and the pauses in between.
     fn play(asleep: u64, awake: u64, looks: usize) -> (usize, Vec<Duration>) {
+        play_on(true, asleep, awake, looks)
+    }
+
+    fn play_on(fair: bool, asleep: u64, awake: u64, looks: usize) -> (usize, Vec<Duration>) {
         let host = Played {
+            fair,
             asleep,
             awake,
             looks: RefCell::new(looks),
@@ -232,6 +249,7 @@ mod tests {
     #[test]
     fn few_requests_are_let_alone() {
         assert_eq!(play(9, 100, 1), (0, vec![]));
+        assert_eq!(play_on(false, 50, 80, 1), (0, vec![]));
         let flow = Flow::default();
         flow.idle.store(true, super::Ordering::Relaxed);
         for _ in 1..EACH {
