@@ -7,10 +7,7 @@ use crate::{
     ipv4::{Header, protocol},
     stack::{Path, Stack},
 };
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::{collections::BTreeMap, vec::Vec};
 use core::{
     net::{IpAddr, Ipv4Addr},
     time::Duration,
@@ -18,7 +15,7 @@ use core::{
 use rumpnet::{
     Packet,
     interface::Link as InterfaceLink,
-    membership::{Filter, Link, Message, Query, Version, pack},
+    membership::{Filter, Link, Message, Protocol, Query, Version, unfold},
 };
 use rumpuser::{Instant, rng::Rng};
 
@@ -31,8 +28,8 @@ const ALL_HOSTS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
 const ROUTER_ALERT: [u8; 4] = [148, 4, 0, 0];
 /// Internetwork control (RFC 3376 section 4).
 const TOS: u8 = 0xc0;
-/// Sources that a query may name; one with more is answered as if it named none.
-const SOURCES: usize = 512;
+/// Bytes of a message of the older versions.
+const HEAD: usize = 8;
 
 /// Kinds of messages.
 mod kind {
@@ -42,6 +39,16 @@ mod kind {
     pub(super) const LEAVE: u8 = 0x17;
     pub(super) const REPORT_3: u8 = 0x22;
 }
+
+const IGMP: Protocol = Protocol {
+    report: [kind::REPORT_1, kind::REPORT_2, kind::REPORT_3],
+    leave: kind::LEAVE,
+    routers: IpAddr::V4(ROUTERS),
+    reports_to: IpAddr::V4(REPORTS_TO),
+    head: 4,
+    // Every host takes packets of 576 bytes (RFC 791 section 3.1), 24 are the IP header's.
+    room: 576 - 24,
+};
 
 /// What is kept.
 pub(crate) struct State {
@@ -75,95 +82,26 @@ impl State {
     }
 }
 
-/// The number that a byte stands for (RFC 3376 section 4.1.1): from 128 on three bits are an exponent.
-#[must_use]
-pub fn unfold(code: u8) -> u32 {
-    if code < 128 {
-        return code.into();
-    }
-    let (exponent, mantissa) = ((code >> 4) & 7, u32::from(code & 15) | 16);
-    mantissa << exponent.saturating_add(3)
-}
-
 /// Reads a query. `None`: it is none, or of a length that is to be ignored (RFC 3376 section 7.1).
 fn parse(packet: &Packet) -> Option<Query> {
-    let mut head = [0; 12];
-    let len = packet.copy_to(0, &mut head);
-    let [_, code, _, _, g0, g1, g2, g3, flags, interval, n0, n1] = head;
-    let group = Ipv4Addr::new(g0, g1, g2, g3);
-    let group = Some(group).filter(|group| !group.is_unspecified());
-    if group.is_some_and(|group| !group.is_multicast()) {
-        return None;
-    }
+    let mut head = [0; HEAD];
+    packet.copy_to(0, &mut head);
+    let [_, code, _, _, group @ ..] = head;
     let (version, tenths) = match (packet.len(), code) {
-        (8, 0) => (Version::One, 0),
-        (8, code) => (Version::Two, code.into()),
-        (12.., code) if len == 12 => (Version::Three, unfold(code)),
+        (HEAD, 0) => (Version::One, 0),
+        (HEAD, code) => (Version::Two, code.into()),
+        (len, code) if len > HEAD => (Version::Three, unfold(code)),
         _ => return None,
     };
-    let mut query = Query {
-        version,
-        group: group.map(IpAddr::V4),
-        sources: BTreeSet::new(),
-        response: Duration::from_millis(u64::from(tenths).saturating_mul(100)),
-        robustness: 0,
-        interval: None,
-    };
-    if version == Version::Three {
-        query.robustness = flags & 7;
-        query.interval = Some(Duration::from_secs(unfold(interval).into()));
-        let count = usize::from(u16::from_be_bytes([n0, n1]));
-        if packet.len() < count.saturating_mul(4).saturating_add(12) {
-            return None;
-        }
-        for n in (0..count).take_while(|_| count <= SOURCES) {
-            let mut source = [0; 4];
-            packet.copy_to(n.saturating_mul(4).saturating_add(12), &mut source);
-            query.sources.insert(Ipv4Addr::from(source).into());
-        }
+    let (group, response) = (
+        Ipv4Addr::from(group).into(),
+        Duration::from_millis(u64::from(tenths).saturating_mul(100)),
+    );
+    let query = Query::new(version, group, response)?;
+    match version {
+        Version::Three => query.newest(packet, HEAD, group),
+        _ => Some(query),
     }
-    Some(query)
-}
-
-/// A message as it is sent, without its sum, and to whom.
-fn build(message: Message) -> Vec<(Ipv4Addr, Vec<u8>)> {
-    let short = |kind: u8, to: Ipv4Addr, group: IpAddr| {
-        let IpAddr::V4(group) = group else {
-            return Vec::new();
-        };
-        let body = [&[kind, 0, 0, 0][..], &group.octets()].concat();
-        Vec::from([(if kind == kind::LEAVE { to } else { group }, body)])
-    };
-    match message {
-        Message::Report(Version::One, group) => short(kind::REPORT_1, ROUTERS, group),
-        Message::Report(_, group) => short(kind::REPORT_2, ROUTERS, group),
-        Message::Leave(group) => short(kind::LEAVE, ROUTERS, group),
-        Message::Records(records) => {
-            // What fits a packet that every link carries (RFC 791 section 3.1 wants 576 bytes of every host).
-            let reports = pack(records, 8, 4, 576 - 24 - 8);
-            let body = |report: Vec<rumpnet::membership::Record>| {
-                let mut body = Vec::from([kind::REPORT_3, 0, 0, 0, 0, 0]);
-                body.extend(short_len(report.len()));
-                for record in report {
-                    let addresses = [record.group].into_iter().chain(record.sources);
-                    let addresses = addresses.filter_map(|ip| match ip {
-                        IpAddr::V4(ip) => Some(ip.octets()),
-                        IpAddr::V6(_) => None,
-                    });
-                    let addresses: Vec<[u8; 4]> = addresses.collect();
-                    body.extend([record.kind as u8, 0]);
-                    body.extend(short_len(addresses.len().saturating_sub(1)));
-                    body.extend(addresses.concat());
-                }
-                (REPORTS_TO, body)
-            };
-            reports.into_iter().map(body).collect()
-        }
-    }
-}
-
-fn short_len(len: usize) -> [u8; 2] {
-    u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes()
 }
 
 impl Stack {
@@ -187,7 +125,7 @@ impl Stack {
     pub(crate) fn igmp_input(&mut self, arrival: &Arrival, packet: &Packet) {
         let mut sum = checksum::Sum::new();
         checksum::add(&mut sum, packet);
-        let mut head = [0; 8];
+        let mut head = [0; HEAD];
         let whole = packet.copy_to(0, &mut head) == head.len();
         // None comes from beyond the link (RFC 3376 section 4).
         if !whole || sum.checksum() != [0, 0] || arrival.ttl != 1 {
@@ -234,7 +172,8 @@ impl Stack {
             return;
         };
         let source = here.source_v4(REPORTS_TO).unwrap_or(Ipv4Addr::UNSPECIFIED);
-        for (to, mut body) in messages.into_iter().flat_map(build) {
+        for (to, mut body) in messages.into_iter().flat_map(|m| IGMP.build(m)) {
+            let IpAddr::V4(to) = to else { continue };
             let sum = checksum::of(&body);
             if let Some(field) = body.get_mut(2..4) {
                 field.copy_from_slice(&sum);
@@ -275,13 +214,6 @@ mod tests {
     use super::*;
     use rumpnet::membership::{Kind, Record};
 
-    /// RFC 3376 section 4.1.1 and 4.1.7.
-    #[test]
-    fn codes() {
-        assert_eq!((unfold(0), unfold(127)), (0, 127));
-        assert_eq!((unfold(128), unfold(0xff)), (16 << 3, 31 << 10));
-    }
-
     /// RFC 3376 section 7.1: the version is in the length; section 4.1: what is where.
     #[test]
     fn queries() {
@@ -314,19 +246,22 @@ mod tests {
     #[test]
     fn reports() {
         let group = Ipv4Addr::new(239, 0, 0, 1);
-        let of = |message| build(message).swap_remove(0);
+        let of = |message| IGMP.build(message).swap_remove(0);
         let bytes = |kind| Vec::from([kind, 0, 0, 0, 239, 0, 0, 1]);
         let report = |version| of(Message::Report(version, group.into()));
-        assert_eq!(report(Version::One), (group, bytes(0x12)));
-        assert_eq!(report(Version::Two), (group, bytes(0x16)));
-        assert_eq!(of(Message::Leave(group.into())), (ROUTERS, bytes(0x17)));
+        assert_eq!(report(Version::One), (group.into(), bytes(0x12)));
+        assert_eq!(report(Version::Two), (group.into(), bytes(0x16)));
+        assert_eq!(
+            of(Message::Leave(group.into())),
+            (IpAddr::V4(ROUTERS), bytes(0x17))
+        );
         let record = Record {
             kind: Kind::Block,
             group: group.into(),
             sources: Vec::from([Ipv4Addr::new(10, 0, 0, 1).into()]),
         };
         let (to, body) = of(Message::Records(Vec::from([record])));
-        assert_eq!(to, REPORTS_TO);
+        assert_eq!(to, IpAddr::V4(REPORTS_TO));
         let expected = [
             0x22, 0, 0, 0, 0, 0, 0, 1, 6, 0, 0, 1, 239, 0, 0, 1, 10, 0, 0, 1,
         ];

@@ -8,17 +8,16 @@ use crate::{
     select::scope,
     state::State,
 };
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::vec::Vec;
 use core::{
     net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
 use rumpnet::{
     Packet,
-    membership::{Filter, Message, Query, Record, Version, pack},
+    membership::{Filter, Message, Protocol, Query, Version},
 };
 use rumpnet_inet::{
-    igmp::unfold,
     ip::{Arrival, bump},
     stack::{Path, Stack},
 };
@@ -26,11 +25,19 @@ use rumpnet_inet::{
 /// All routers, who hear of leaving, and those of the newest version, who hear of everything.
 const ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 const REPORTS_TO: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
-/// Bytes of a query of each version at least.
+/// Bytes of a message of the first version.
 const QUERY: usize = 24;
-const QUERY_2: usize = 28;
-/// Sources that a query may name; one with more is answered as if it named none.
-const SOURCES: usize = 512;
+
+const MLD: Protocol = Protocol {
+    // What IGMP has before them there never was.
+    report: [kind::REPORT_1, kind::REPORT_1, kind::REPORT],
+    leave: kind::DONE,
+    routers: IpAddr::V6(ROUTERS),
+    reports_to: IpAddr::V6(REPORTS_TO),
+    head: 8,
+    // Every link carries packets of 1280 bytes, 48 are headers'.
+    room: 1_280 - 48,
+};
 
 /// Whether anybody is told of a group (RFC 3810 section 6).
 fn reported(group: Ipv6Addr) -> bool {
@@ -86,40 +93,12 @@ fn group_of(head: &[u8; QUERY]) -> Ipv6Addr {
 /// Reads a query; `None` if it is of a length that is to be ignored (RFC 3810 section 8.1), or for what is no group.
 fn parse(head: &[u8; QUERY], packet: &Packet) -> Option<Query> {
     let code = u16::from_be_bytes([head[4], head[5]]);
-    let group = Some(group_of(head)).filter(|group| !group.is_unspecified());
-    if group.is_some_and(|group| !group.is_multicast()) {
-        return None;
-    }
-    let mut query = Query {
-        version: Version::Two,
-        group: group.map(IpAddr::V6),
-        sources: BTreeSet::new(),
-        response: Duration::from_millis(code.into()),
-        robustness: 0,
-        interval: None,
-    };
+    let group = group_of(head).into();
     if packet.len() == QUERY {
-        return Some(query);
+        return Query::new(Version::Two, group, Duration::from_millis(code.into()));
     }
-    let mut rest = [0; QUERY_2 - QUERY];
-    if packet.copy_to(QUERY, &mut rest) < rest.len() {
-        return None;
-    }
-    let [flags, interval, n0, n1] = rest;
-    let count = usize::from(u16::from_be_bytes([n0, n1]));
-    if packet.len() < count.saturating_mul(16).saturating_add(QUERY_2) {
-        return None;
-    }
-    query.version = Version::Three;
-    query.response = Duration::from_millis(response_delay(code).into());
-    query.robustness = flags & 7;
-    query.interval = Some(Duration::from_secs(unfold(interval).into()));
-    for n in (0..count).take_while(|_| count <= SOURCES) {
-        let mut source = [0; 16];
-        packet.copy_to(n.saturating_mul(16).saturating_add(QUERY_2), &mut source);
-        query.sources.insert(Ipv6Addr::from(source).into());
-    }
-    Some(query)
+    let delay = Duration::from_millis(response_delay(code).into());
+    Query::new(Version::Three, group, delay)?.newest(packet, QUERY, group)
 }
 
 /// The milliseconds that a code stands for (RFC 3810 section 5.1.3).
@@ -143,47 +122,6 @@ pub(crate) fn clock(stack: &mut Stack, interface: u32) {
     send(stack, interface, messages);
 }
 
-/// A message as it is sent, without its sum, and to whom.
-fn build(message: Message) -> Vec<(Ipv6Addr, Vec<u8>)> {
-    let short = |kind: u8, group: IpAddr| {
-        let IpAddr::V6(group) = group else {
-            return Vec::new();
-        };
-        let body = [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &group.octets()].concat();
-        let to = if kind == kind::DONE { ROUTERS } else { group };
-        Vec::from([(to, body)])
-    };
-    match message {
-        Message::Report(_, group) => short(kind::REPORT_1, group),
-        Message::Leave(group) => short(kind::DONE, group),
-        Message::Records(records) => {
-            // What fits a packet of the least size, after its headers.
-            let reports = pack(records, 20, 16, 1_280 - 48 - 8);
-            let body = |report: Vec<Record>| {
-                let mut body = Vec::from([kind::REPORT, 0, 0, 0, 0, 0]);
-                body.extend(short_len(report.len()));
-                for record in report {
-                    let addresses = [record.group].into_iter().chain(record.sources);
-                    let addresses = addresses.filter_map(|ip| match ip {
-                        IpAddr::V6(ip) => Some(ip.octets()),
-                        IpAddr::V4(_) => None,
-                    });
-                    let addresses: Vec<[u8; 16]> = addresses.collect();
-                    body.extend([record.kind as u8, 0]);
-                    body.extend(short_len(addresses.len().saturating_sub(1)));
-                    body.extend(addresses.concat());
-                }
-                (REPORTS_TO, body)
-            };
-            reports.into_iter().map(body).collect()
-        }
-    }
-}
-
-fn short_len(len: usize) -> [u8; 2] {
-    u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes()
-}
-
 /// Sends messages: with a router alert, from an address of the link or from none (RFC 3810 section 5.2.13, RFC 3590 section 4).
 fn send(stack: &mut Stack, interface: u32, messages: Vec<Message>) {
     let Some(here) = stack.attached(interface) else {
@@ -194,7 +132,10 @@ fn send(stack: &mut Stack, interface: u32, messages: Vec<Message>) {
         _ => None,
     });
     let source = source.unwrap_or(Ipv6Addr::UNSPECIFIED);
-    for (destination, body) in messages.into_iter().flat_map(build) {
+    for (destination, body) in messages.into_iter().flat_map(|m| MLD.build(m)) {
+        let IpAddr::V6(destination) = destination else {
+            continue;
+        };
         let mut packet = Packet::with_bytes(&body);
         put_sum(source, destination, &mut packet);
         let header = Header {
@@ -229,7 +170,8 @@ fn send(stack: &mut Stack, interface: u32, messages: Vec<Message>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rumpnet::membership::Kind;
+    use alloc::collections::BTreeSet;
+    use rumpnet::membership::{Kind, Record};
 
     /// RFC 3810 section 5.1.3.
     #[test]
@@ -280,11 +222,14 @@ mod tests {
     #[test]
     fn reports() {
         let group: Ipv6Addr = "ff05::1234".parse().unwrap();
-        let of = |message| build(message).swap_remove(0);
+        let of = |message| MLD.build(message).swap_remove(0);
         let bytes = |kind| [&[kind, 0, 0, 0, 0, 0, 0, 0][..], &group.octets()].concat();
         let report = Message::Report(Version::Two, group.into());
-        assert_eq!(of(report), (group, bytes(131)));
-        assert_eq!(of(Message::Leave(group.into())), (ROUTERS, bytes(132)));
+        assert_eq!(of(report), (group.into(), bytes(131)));
+        assert_eq!(
+            of(Message::Leave(group.into())),
+            (IpAddr::V6(ROUTERS), bytes(132))
+        );
         let record = Record {
             kind: Kind::ToExclude,
             group: group.into(),
@@ -292,6 +237,6 @@ mod tests {
         };
         let (to, body) = of(Message::Records(Vec::from([record])));
         let expected = [&[143, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0][..], &group.octets()].concat();
-        assert_eq!((to, body), (REPORTS_TO, expected));
+        assert_eq!((to, body), (IpAddr::V6(REPORTS_TO), expected));
     }
 }

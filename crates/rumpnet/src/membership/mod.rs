@@ -6,15 +6,18 @@
 //! | `filter` | whose packets are wanted |
 //! | `group` | what is kept for a group |
 //! | `link` | what is kept for a link |
+//! | `wire` | the messages as bytes |
 
 mod filter;
 mod group;
 mod link;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use filter::Filter;
 pub use link::Link;
+pub use wire::{Protocol, unfold};
 
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::{net::IpAddr, time::Duration};
@@ -78,49 +81,10 @@ pub struct Record {
 /// What is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// A report of the newest version. It may have to be more than one: [`pack`].
+    /// A report of the newest version, or as many as have room for it.
     Records(Vec<Record>),
     /// A report of an older version, to the group itself.
     Report(Version, IpAddr),
     /// Nobody here listens to a group any more (IGMPv2, MLDv1).
     Leave(IpAddr),
-}
-
-/// Cuts a report into such as fit `room` bytes, with `fixed` bytes for a record and `address` for a source (RFC 3376 section 4.2.16): a list
-/// that is excluded is cut short, any other goes on in the next.
-#[must_use]
-pub fn pack(records: Vec<Record>, fixed: usize, address: usize, room: usize) -> Vec<Vec<Record>> {
-    let most = room.saturating_sub(fixed).checked_div(address).unwrap_or(0);
-    let mut reports: Vec<Vec<Record>> = Vec::new();
-    let mut left = 0_usize;
-    let mut put = |record: Record| {
-        let len = fixed.saturating_add(record.sources.len().saturating_mul(address));
-        match reports.last_mut() {
-            Some(report) if len <= left => {
-                left = left.saturating_sub(len);
-                report.push(record);
-            }
-            _ => {
-                left = room.saturating_sub(len);
-                reports.push(Vec::from([record]));
-            }
-        }
-    };
-    for mut record in records {
-        if matches!(record.kind, Kind::IsExclude | Kind::ToExclude) {
-            record.sources.truncate(most);
-        }
-        if record.sources.len() <= most || most == 0 {
-            put(record);
-            continue;
-        }
-        for part in record.sources.chunks(most) {
-            put(Record {
-                kind: record.kind,
-                group: record.group,
-                sources: part.to_vec(),
-            });
-        }
-    }
-    reports
 }

@@ -1,6 +1,6 @@
 //! The rules of RFC 3376 (IGMPv3), RFC 2236 (IGMPv2) and, in the same sections' words, RFC 3810 (MLDv2) and RFC 2710 (MLDv1).
 
-use super::*;
+use super::{wire::pack, *};
 use core::net::Ipv4Addr;
 use rumpuser::Instant;
 
@@ -369,8 +369,6 @@ fn long_reports_are_parted() {
             record(IsExclude, 3, &[]),
             record(IsInclude, 4, &[1]),
         ]),
-        8,
-        4,
         20,
     );
     assert_eq!(
