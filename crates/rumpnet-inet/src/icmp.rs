@@ -13,10 +13,10 @@ use rumpnet::{
 };
 use rumpuser::{Errno, Instant};
 
-/// Bytes of a header.
-const LEN: usize = 8;
-/// Bytes of the packet that an error returns, besides its IP header; what fits 576 bytes (RFC 1812 section 4.3.2.3).
-const QUOTED: usize = 576 - HEADER - LEN - HEADER;
+/// Bytes of a header, of both versions.
+pub const LEN: usize = 8;
+/// Bytes of the packet that an error returns: what fits 576 bytes (RFC 1812 section 4.3.2.3).
+const QUOTED: usize = 576 - HEADER - LEN;
 /// Errors that are sent at most in a row; one more for each millisecond (RFC 1812 section 4.3.2.8).
 const BURST: u32 = 50;
 
@@ -65,6 +65,37 @@ pub struct Complaint {
     pub hard: bool,
     /// MTU of the hop that it did not pass; 0 when the router does not say.
     pub mtu: Option<u16>,
+}
+
+impl Complaint {
+    /// One that may be over soon.
+    #[must_use]
+    pub const fn soft(errno: Errno) -> Self {
+        Self {
+            errno,
+            hard: false,
+            mtu: None,
+        }
+    }
+
+    /// One that ends a connection.
+    #[must_use]
+    pub const fn hard(errno: Errno) -> Self {
+        Self {
+            hard: true,
+            ..Self::soft(errno)
+        }
+    }
+}
+
+/// An error about a packet, without its sum: the `head`, then as much of the packet as may be quoted.
+#[must_use]
+pub fn quote<const QUOTED: usize>(head: [u8; LEN], packet: &Packet) -> Option<Packet> {
+    let mut quoted = [0; QUOTED];
+    let count = packet.copy_to(0, &mut quoted);
+    let mut error = Packet::with_bytes(quoted.get(..count)?);
+    error.prepend(LEN)?.copy_from_slice(&head);
+    Some(error)
 }
 
 /// How many errors may be sent (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4 f).
@@ -185,8 +216,7 @@ impl Stack {
         }
         quoted.strip(header.len);
         let source: IpAddr = header.source.into();
-        let mut ours = self.interfaces.iter().flat_map(|here| &here.addresses);
-        if !ours.any(|cidr| cidr.address() == source) {
+        if !self.is_ours(source) {
             return;
         }
         let (from, to) = (source, header.destination.into());
@@ -265,15 +295,10 @@ impl Stack {
             return;
         };
         let source = IpAddr::V4(header.source);
-        let mut ours = self.interfaces.iter().flat_map(|here| &here.addresses);
-        if ours.any(|cidr| cidr.address() == source) {
+        if self.is_ours(source) {
             // Our own: its socket is told without a packet.
             packet.strip(header.len);
-            let complaint = Complaint {
-                errno: Errno::EHOSTUNREACH,
-                hard: false,
-                mtu: None,
-            };
+            let complaint = Complaint::soft(Errno::EHOSTUNREACH);
             let to = header.destination.into();
             self.complain(header.protocol, source, to, 0, complaint, packet);
         } else {
@@ -306,14 +331,11 @@ impl Stack {
             bump(&mut self.counters.icmp_limited);
             return;
         }
-        let mut quote = [0; HEADER + QUOTED];
-        let count = packet.copy_to(0, &mut quote);
-        let mut error = Packet::with_bytes(quote.get(..count).unwrap_or_default());
-        let Some(head) = error.prepend(LEN) else {
+        let [r0, r1, r2, r3] = rest;
+        let head = [kind, code, 0, 0, r0, r1, r2, r3];
+        let Some(mut error) = quote::<QUOTED>(head, packet) else {
             return;
         };
-        let [r0, r1, r2, r3] = rest;
-        head.copy_from_slice(&[kind, code, 0, 0, r0, r1, r2, r3]);
         let mut sum = checksum::Sum::new();
         checksum::add(&mut sum, &error);
         if let Some(field) = error.head_mut().get_mut(2..4) {
@@ -322,8 +344,7 @@ impl Stack {
         let to = IpAddr::V4(from);
         // From the address that the packet was sent to, if it is ours.
         let target = IpAddr::V4(about.destination);
-        let mut ours = self.interfaces.iter().flat_map(|here| &here.addresses);
-        let source = ours.any(|cidr| cidr.address() == target).then_some(target);
+        let source = Some(target).filter(|target| self.is_ours(*target));
         if let Ok(path) = self.path(to, source, None) {
             bump(&mut self.counters.icmp_sent);
             let _ = self.ip_output(&path, &sending(0xc0), to, error);
@@ -333,15 +354,7 @@ impl Stack {
 
 /// What an error means to a socket (RFC 1122 sections 3.2.2.1 and 4.2.3.9).
 fn complaint(kind: u8, code: u8, mtu: u16) -> Option<Complaint> {
-    let soft = |errno| Complaint {
-        errno,
-        hard: false,
-        mtu: None,
-    };
-    let hard = |errno| Complaint {
-        hard: true,
-        ..soft(errno)
-    };
+    let (soft, hard) = (Complaint::soft, Complaint::hard);
     Some(match (kind, code) {
         (kind::UNREACHABLE, 2) => hard(Errno::ENOPROTOOPT),
         (kind::UNREACHABLE, 3) => hard(Errno::ECONNREFUSED),

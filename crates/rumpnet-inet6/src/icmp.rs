@@ -12,14 +12,12 @@ use rumpnet::{
 };
 use rumpnet_inet::{
     checksum,
-    icmp::{Complaint, Unreachable},
+    icmp::{Complaint, LEN, Unreachable, quote},
     ip::{Arrival, Sending, bump},
     stack::{Path, Stack},
 };
 use rumpuser::Errno;
 
-/// Bytes of a header.
-pub(crate) const LEN: usize = 8;
 /// Bytes of a packet that an error returns (RFC 4443 section 2.4 c).
 const QUOTED: usize = 1_280 - HEADER - LEN;
 
@@ -169,15 +167,7 @@ fn error(stack: &mut Stack, arrival: &Arrival, what: (u8, u8, u32), mut quoted: 
 
 /// What an error means to a socket (RFC 4443 section 3, RFC 5461).
 fn complaint((kind, code, word): (u8, u8, u32)) -> Option<Complaint> {
-    let soft = |errno| Complaint {
-        errno,
-        hard: false,
-        mtu: None,
-    };
-    let hard = |errno| Complaint {
-        hard: true,
-        ..soft(errno)
-    };
+    let (soft, hard) = (Complaint::soft, Complaint::hard);
     Some(match (kind, code) {
         (kind::UNREACHABLE, 4) => hard(Errno::ECONNREFUSED),
         (kind::UNREACHABLE, 1 | 5 | 6) => hard(Errno::EACCES),
@@ -272,11 +262,7 @@ pub(crate) fn unresolved(stack: &mut Stack, interface: u32, mut packet: Packet) 
     router::failed(stack, interface, header.destination);
     // Our own: its socket is told without a packet.
     packet.strip(HEADER);
-    let complaint = Complaint {
-        errno: Errno::EHOSTUNREACH,
-        hard: false,
-        mtu: None,
-    };
+    let complaint = Complaint::soft(Errno::EHOSTUNREACH);
     let (from, to) = (header.source.into(), header.destination.into());
     stack.complain(header.next, from, to, interface, complaint, packet);
 }
@@ -343,14 +329,11 @@ fn send(
         bump(&mut stack.counters.icmp_limited);
         return;
     }
-    let mut quote = [0; QUOTED];
-    let count = packet.copy_to(0, &mut quote);
-    let mut error = Packet::with_bytes(quote.get(..count).unwrap_or_default());
-    let Some(head) = error.prepend(LEN) else {
+    let [w0, w1, w2, w3] = word.to_be_bytes();
+    let head = [kind, code, 0, 0, w0, w1, w2, w3];
+    let Some(mut error) = quote::<QUOTED>(head, packet) else {
         return;
     };
-    let [w0, w1, w2, w3] = word.to_be_bytes();
-    head.copy_from_slice(&[kind, code, 0, 0, w0, w1, w2, w3]);
     let (to, target) = (IpAddr::V6(source), IpAddr::V6(about.destination));
     // From the address that the packet was sent to, if it is ours (RFC 4443 section 2.2).
     let from = Some(target).filter(|target| stack.is_ours(*target));
