@@ -1,0 +1,174 @@
+//! Connections on their way to who accepts them.
+
+use super::{Pair, Role};
+use crate::{
+    ip::{Arrival, bump, scope},
+    stack::Stack,
+    tcp::{self, Config, Segment, Seq, Tcb, cookie},
+};
+use alloc::{sync::Arc, vec::Vec};
+use core::net::SocketAddr;
+use rumpuser::{Errno, Result};
+
+impl Stack {
+    /// A segment for a listener; `false` when it is to be answered with a reset. `after`: the last number of an old connection
+    /// between the same addresses.
+    pub(super) fn tcp_syn(
+        &mut self,
+        listener: usize,
+        pair: Pair,
+        arrival: &Arrival,
+        segment: &Segment,
+        after: Option<Seq>,
+    ) -> bool {
+        let flags = segment.flags;
+        if flags.contains(tcp::Flags::RST) {
+            return true;
+        }
+        let now = self.now;
+        let secret = self.tcp.secret;
+        let cookie = match segment.ack {
+            None => None,
+            Some(_) => match cookie::check_syn_cookie(&secret, &pair.bytes(), segment, now) {
+                Some(options) => Some(options),
+                None => return false,
+            },
+        };
+        if cookie.is_none() && !flags.contains(tcp::Flags::SYN) {
+            return true;
+        }
+        let by = scope(&pair.peer);
+        let Ok(path) = self.path(arrival.source, Some(arrival.destination), by) else {
+            return true;
+        };
+        let mut way = self.tcp.way(&pair, &path);
+        let mut iss = self.tcp.isn(&pair, now);
+        if let Some(after) = after.filter(|after| !iss.after(*after)) {
+            iss = after.plus(65_537);
+        }
+        let Ok(parent) = self.tcp.get(listener) else {
+            return true;
+        };
+        let (speaks, ttl, tos) = (parent.speaks, parent.ttl, parent.tos);
+        let (most, limit) = (parent.max_segment, parent.fast_open);
+        let config = parent.config.clone();
+        way.mss = way.mss.min(most.unwrap_or(u16::MAX));
+        let fast = self.tcp.fast_open_syn(limit, arrival.source, segment);
+        let Ok(parent) = self.tcp.get(listener) else {
+            return true;
+        };
+        let Role::Listener(queue) = &mut parent.role else {
+            return true;
+        };
+        if queue.ready.len() >= queue.backlog {
+            bump(&mut self.counters.tcp_listen_full);
+            return true;
+        }
+        if cookie.is_none() && queue.ready.len().saturating_add(queue.embryos) >= queue.backlog {
+            // Too many have begun: what this one says comes back with its acknowledgment, and nothing is kept.
+            bump(&mut self.counters.tcp_syn_cookies);
+            let bytes = pair.bytes();
+            let answer = cookie::syn_cookie(&secret, &bytes, segment, &config, way, now);
+            self.tcp_answer(&pair, answer);
+            return true;
+        }
+        queue.embryos = queue.embryos.saturating_add(1);
+        let early = fast.early && cookie.is_none();
+        way.fast_open = fast.give;
+        let tcb = match &cookie {
+            // Nothing is taken without a cookie, whatever the settings of all sockets say.
+            None if early != config.fast_open => {
+                let config = Arc::new(Config {
+                    fast_open: early,
+                    ..(*config).clone()
+                });
+                Tcb::accept(&config, way, iss, segment, now)
+            }
+            None => Tcb::accept(&config, way, iss, segment, now),
+            Some(options) => Tcb::accept_cookie(&config, way, segment, options, now),
+        };
+        let id = self.tcp.create(speaks);
+        if let Ok(child) = self.tcp.get(id) {
+            (child.ttl, child.tos, child.config) = (ttl, tos, config);
+            (child.port, child.owned, child.parent) = (pair.local.port(), false, Some(listener));
+            (child.max_segment, child.early) = (most, early);
+        }
+        let port = pair.local.port();
+        self.tcp.ports.entry(port).or_default().push(id);
+        if early {
+            self.tcp.fast_open.pending = self.tcp.fast_open.pending.saturating_add(1);
+        }
+        if self.tcp.establish(id, pair, tcb).is_ok() {
+            if early {
+                // Its data may be read, and answered, before the handshake is over (RFC 7413 section 4.2).
+                self.tcp_accepted(id, listener);
+            }
+            if cookie.is_some() {
+                self.tcp_segment(id, segment.clone(), arrival.tos);
+            }
+            self.tcp.list(id);
+            self.tcp.arm(id);
+        }
+        true
+    }
+
+    /// A connection waits for who accepts it.
+    pub(super) fn tcp_accepted(&mut self, id: usize, parent: usize) {
+        bump(&mut self.counters.tcp_accepts);
+        if let Ok(parent) = self.tcp.get(parent)
+            && let Role::Listener(queue) = &mut parent.role
+        {
+            queue.embryos = queue.embryos.saturating_sub(1);
+            queue.ready.push_back(id);
+            let event = parent.event.clone();
+            self.wake(event.as_ref());
+        }
+    }
+
+    /// Takes a connection that waits for who accepts.
+    pub(crate) fn tcp_accept(&mut self, id: usize) -> Result<(usize, SocketAddr)> {
+        loop {
+            let Role::Listener(queue) = &mut self.tcp.get(id)?.role else {
+                return Err(Errno::EINVAL);
+            };
+            let child = queue.ready.pop_front().ok_or(Errno::EAGAIN)?;
+            if let Ok(socket) = self.tcp.get(child)
+                && let Some(peer) = socket.peer
+            {
+                (socket.parent, socket.owned) = (None, true);
+                return Ok((child, peer));
+            }
+        }
+    }
+
+    /// A connection ended before it was accepted.
+    pub(super) fn tcp_stillborn(&mut self, id: usize, parent: usize) {
+        if let Ok(parent) = self.tcp.get(parent)
+            && let Role::Listener(queue) = &mut parent.role
+        {
+            match queue.ready.iter().position(|other| *other == id) {
+                // It has data perhaps: who accepts it finds the error.
+                Some(_) => return,
+                None => queue.embryos = queue.embryos.saturating_sub(1),
+            }
+        }
+        self.tcp.list(id);
+    }
+
+    /// Ends a listener: connections that nobody accepted are reset.
+    pub(crate) fn tcp_unlisten(&mut self, id: usize) {
+        let children: Vec<usize> = self
+            .tcp
+            .sockets
+            .iter()
+            .filter(|(_, socket)| socket.parent == Some(id))
+            .map(|(id, _)| id)
+            .collect();
+        for child in children {
+            if let Ok(socket) = self.tcp.get(child) {
+                socket.parent = None;
+            }
+            self.tcp_abort(child);
+        }
+    }
+}

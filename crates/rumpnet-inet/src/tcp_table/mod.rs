@@ -1,0 +1,289 @@
+//! The connections of a stack: the table of them. What is done with them is in the files beside this one.
+
+mod input;
+mod life;
+mod listen;
+mod output;
+mod ports;
+mod timers;
+
+use crate::{
+    fast_open::FastOpen,
+    port::{Bound, Chooser, Speaks},
+    stack::{Inet, Path},
+    tcp::{
+        self, Config, HEADER_LEN, Seq, State, Tcb, TimeWait,
+        cookie::{self, Secret},
+    },
+    waiting::Waiting,
+};
+use alloc::{
+    boxed::Box,
+    collections::{BinaryHeap, VecDeque},
+    sync::Arc,
+    vec::Vec,
+};
+use core::{
+    cmp::Reverse,
+    net::{IpAddr, SocketAddr},
+};
+use hashbrown::HashMap;
+use rumpuser::{Errno, Event, Host, Instant, Result};
+use slab::Slab;
+
+/// A connection's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Pair {
+    pub(crate) local: SocketAddr,
+    pub(crate) peer: SocketAddr,
+}
+
+impl Pair {
+    /// Both addresses and ports.
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(36);
+        for address in [self.local, self.peer] {
+            match address.ip() {
+                IpAddr::V4(ip) => bytes.extend(ip.octets()),
+                IpAddr::V6(ip) => bytes.extend(ip.octets()),
+            }
+            bytes.extend(address.port().to_be_bytes());
+        }
+        bytes
+    }
+}
+
+/// All of TCP.
+pub(crate) struct Tcp {
+    sockets: Slab<Socket>,
+    pairs: HashMap<Pair, usize>,
+    waiting: Waiting,
+    /// Sockets by local port: bound, listening, connected.
+    ports: HashMap<u16, Vec<usize>>,
+    /// When connections have something to do; an entry may be too early.
+    timers: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// Connections that may have something to send.
+    output: VecDeque<usize>,
+    pub(crate) chooser: Chooser,
+    pub(crate) secret: Secret,
+    pub(crate) fast_open: FastOpen,
+    /// Settings of new sockets.
+    pub(crate) config: Arc<Config>,
+}
+
+/// What a socket is.
+pub(crate) enum Role {
+    /// Neither of the following yet.
+    Fresh,
+    /// It accepts connections.
+    Listener(Listener),
+    /// A connection.
+    Connection(Box<Tcb>),
+}
+
+/// Connections on their way to who accepts them.
+#[derive(Default)]
+pub(crate) struct Listener {
+    pub(crate) backlog: usize,
+    /// Established.
+    pub(crate) ready: VecDeque<usize>,
+    /// Not yet.
+    pub(crate) embryos: usize,
+}
+
+/// A socket.
+pub(crate) struct Socket {
+    pub(crate) speaks: Speaks,
+    pub(crate) local: Bound,
+    /// 0 while it has none.
+    pub(crate) port: u16,
+    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) role: Role,
+    pub(crate) event: Option<Arc<dyn Event>>,
+    pub(crate) error: Option<Errno>,
+    /// Somebody has it open.
+    pub(crate) owned: bool,
+    /// The listener that it came by, until it is accepted.
+    parent: Option<usize>,
+    /// It is in the list of those that may have something to send.
+    listed: bool,
+    /// Earliest entry among the timers.
+    armed: Option<Instant>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) reuse: bool,
+    /// That of the way if `None`.
+    pub(crate) ttl: Option<u8>,
+    pub(crate) tos: u8,
+    pub(crate) interface: Option<u32>,
+    /// `None`: close returns at once and data is sent on. Zero: it is thrown away.
+    pub(crate) linger: Option<core::time::Duration>,
+    path: Option<(u64, Path)>,
+    /// Largest segment that it may send and be sent, if one is set.
+    pub(crate) max_segment: Option<u16>,
+    /// Connections with data in their SYN that a listener takes at once; 0: none.
+    pub(crate) fast_open: u32,
+    /// It began with data, and nobody has acknowledged anything yet.
+    pub(crate) early: bool,
+}
+
+impl Tcp {
+    pub(crate) fn new(host: &dyn Host) -> Self {
+        let mut secret = [0; 16];
+        host.random(&mut secret);
+        Self {
+            sockets: Slab::new(),
+            pairs: HashMap::new(),
+            waiting: Waiting::default(),
+            ports: HashMap::new(),
+            timers: BinaryHeap::new(),
+            output: VecDeque::new(),
+            chooser: Chooser::new(host),
+            secret: Secret(secret),
+            fast_open: FastOpen::default(),
+            config: Arc::new(Config::default()),
+        }
+    }
+
+    /// A socket.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub(crate) fn get(&mut self, id: usize) -> Result<&mut Socket> {
+        self.sockets.get_mut(id).ok_or(Errno::EBADF)
+    }
+
+    /// A socket that is nothing yet.
+    pub(crate) fn create(&mut self, speaks: Speaks) -> usize {
+        self.sockets.insert(Socket {
+            speaks,
+            local: None,
+            port: 0,
+            peer: None,
+            role: Role::Fresh,
+            event: None,
+            error: None,
+            owned: true,
+            parent: None,
+            listed: false,
+            armed: None,
+            config: self.config.clone(),
+            reuse: false,
+            ttl: None,
+            tos: 0,
+            interface: None,
+            linger: None,
+            path: None,
+            max_segment: None,
+            fast_open: 0,
+            early: false,
+        })
+    }
+
+    /// Makes a socket a connection.
+    ///
+    /// # Errors
+    /// `EADDRINUSE`: there is one between these addresses.
+    pub(crate) fn establish(&mut self, id: usize, pair: Pair, tcb: Tcb) -> Result<()> {
+        if self.pairs.contains_key(&pair) {
+            return Err(Errno::EADDRINUSE);
+        }
+        self.waiting.remove(&pair);
+        self.pairs.insert(pair, id);
+        let socket = self.get(id)?;
+        socket.local = Some(pair.local.ip());
+        socket.peer = Some(pair.peer);
+        socket.role = Role::Connection(Box::new(tcb));
+        Ok(())
+    }
+
+    /// Forgets a socket.
+    fn remove(&mut self, id: usize) {
+        self.fast_open_settled(id);
+        let Some(socket) = self.sockets.try_remove(id) else {
+            return;
+        };
+        if socket.port != 0 {
+            self.leave_port(id, socket.port);
+        }
+        if let (Some(ip), Some(peer)) = (socket.local, socket.peer) {
+            let local = SocketAddr::new(ip, socket.port);
+            let pair = Pair { local, peer };
+            if self.pairs.get(&pair) == Some(&id) {
+                self.pairs.remove(&pair);
+            }
+        }
+    }
+
+    /// Puts a connection into the list of those that may have something to send.
+    pub(crate) fn list(&mut self, id: usize) {
+        if let Some(socket) = self.sockets.get_mut(id)
+            && !socket.listed
+        {
+            socket.listed = true;
+            self.output.push_back(id);
+        }
+    }
+
+    /// An initial sequence number (RFC 6528).
+    pub(crate) fn isn(&self, pair: &Pair, now: Instant) -> Seq {
+        cookie::isn(&self.secret, &pair.bytes(), now)
+    }
+
+    /// What a connection is told of its way to the peer.
+    pub(crate) fn way(&self, pair: &Pair, path: &Path) -> tcp::Path {
+        tcp::Path {
+            mss: mss(path),
+            timestamp_offset: cookie::timestamp_offset(&self.secret, &pair.bytes()),
+            fast_open: None,
+        }
+    }
+
+    /// Has a connection that nobody has open wait for old segments without its weight.
+    fn wait(&mut self, id: usize, pair: Pair, rest: TimeWait) {
+        self.remove(id);
+        self.waiting.insert(pair, rest);
+    }
+
+    /// What is kept.
+    pub(crate) fn count(&self, usage: &mut crate::usage::Usage) {
+        usage.tcp_sockets = self.sockets.len();
+        usage.tcp_pairs = self.pairs.len();
+        usage.tcp_time_waits = self.waiting.len();
+        usage.tcp_timers = self.timers.len().saturating_add(self.waiting.entries());
+        usage.tcp_ports = self.ports.len();
+    }
+
+    /// Sockets, with what `netstat` shows of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Socket> {
+        self.sockets.iter().map(|(_, socket)| socket)
+    }
+}
+
+/// Largest payload of a segment on a path, without options.
+pub(crate) fn mss(path: &Path) -> u16 {
+    let ip = if path.source.is_ipv4() { 20 } else { 40 };
+    let headers = u32::try_from(HEADER_LEN).unwrap_or(20).saturating_add(ip);
+    u16::try_from(path.mtu.saturating_sub(headers)).unwrap_or(u16::MAX)
+}
+
+impl Inet {
+    /// The sockets of TCP: local and peer's address, state, bytes to read.
+    #[must_use]
+    pub fn tcp_sockets(&self) -> Vec<(SocketAddr, Option<SocketAddr>, Option<State>)> {
+        self.look(|stack| {
+            let waiting = stack.tcp.waiting.keys();
+            let waiting = waiting.map(|pair| (pair.local, Some(pair.peer), Some(State::TimeWait)));
+            let all = stack.tcp.iter();
+            all.map(|socket| {
+                let local = socket.speaks.local(socket.local, socket.port);
+                let state = match &socket.role {
+                    Role::Connection(tcb) => Some(tcb.state()),
+                    Role::Fresh | Role::Listener(_) => None,
+                };
+                (local, socket.peer, state)
+            })
+            .chain(waiting)
+            .collect()
+        })
+    }
+}

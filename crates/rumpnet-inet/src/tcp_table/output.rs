@@ -1,0 +1,126 @@
+//! What connections have to send, and their way.
+
+use super::{Pair, Role};
+use crate::{
+    ip::{Sending, bump, scope},
+    ipv4::protocol,
+    stack::{Path, Stack},
+    tcp::{self, Ports, Segment, TransmitLimit, header::CHECKSUM_OFFSET},
+};
+use core::net::SocketAddr;
+
+/// Largest payload of a packet that a device cuts into segments: with the headers it fits the length field of IP.
+const LARGE: usize = 65_535 - 20 - 60;
+
+impl Stack {
+    /// Sends what connections have to send, and forgets those that are over.
+    pub(crate) fn tcp_output(&mut self) {
+        while let Some(id) = self.tcp.output.pop_front() {
+            let Ok(socket) = self.tcp.get(id) else {
+                continue;
+            };
+            socket.listed = false;
+            self.tcp_flush(id);
+            self.tcp.arm(id);
+            self.tcp_reap(id);
+        }
+    }
+
+    pub(super) fn tcp_flush(&mut self, id: usize) {
+        let Some((pair, path, how)) = self.tcp_way(id) else {
+            return;
+        };
+        // The interface cuts what its device does not.
+        let large = !path.local;
+        let peer_is_v4 = pair.peer.is_ipv4();
+        let limit = TransmitLimit {
+            max_payload: match peer_is_v4 {
+                _ if !large => 0,
+                true => LARGE,
+                false => LARGE.saturating_sub(20),
+            },
+        };
+        let now = self.now;
+        loop {
+            let Ok(socket) = self.tcp.get(id) else { return };
+            let Role::Connection(tcb) = &mut socket.role else {
+                return;
+            };
+            let Some(out) = tcb.poll_transmit(now, limit) else {
+                return;
+            };
+            let how = Sending {
+                tos: how.tos | if out.ect { 2 } else { 0 },
+                ..how
+            };
+            self.tcp_send(&pair, &path, &how, out.segment, out.mss);
+        }
+    }
+
+    /// Between which addresses, on which path and how a connection sends.
+    pub(super) fn tcp_way(&mut self, id: usize) -> Option<(Pair, Path, Sending)> {
+        let changes = self.routes.changes();
+        let socket = self.tcp.get(id).ok()?;
+        let (ip, peer) = (socket.local?, socket.peer?);
+        let pair = Pair {
+            local: SocketAddr::new(ip, socket.port),
+            peer,
+        };
+        let (ttl, tos) = (socket.ttl, socket.tos & !3);
+        let how = |path: &Path| Sending {
+            protocol: protocol::TCP,
+            ttl: ttl.unwrap_or(path.hops),
+            tos,
+            dont_fragment: true,
+        };
+        let (known, by) = (socket.path, socket.interface.or(scope(&peer)));
+        if let Some((then, path)) = known
+            && then == changes
+        {
+            return Some((pair, path, how(&path)));
+        }
+        // Without a route time goes on: it may come back before the connection gives up.
+        let path = self.path(peer.ip(), Some(ip), by).ok();
+        let path = path.or(known.map(|(_, old)| old))?;
+        self.tcp.get(id).ok()?.path = Some((changes, path));
+        Some((pair, path, how(&path)))
+    }
+
+    /// Sends a segment that belongs to no connection.
+    pub(super) fn tcp_answer(&mut self, pair: &Pair, segment: Segment) {
+        let by = scope(&pair.peer);
+        let Ok(path) = self.path(pair.peer.ip(), Some(pair.local.ip()), by) else {
+            return;
+        };
+        let how = Sending {
+            protocol: protocol::TCP,
+            ttl: path.hops,
+            tos: 0,
+            dont_fragment: true,
+        };
+        self.tcp_send(pair, &path, &how, segment, 0);
+    }
+
+    pub(super) fn tcp_send(
+        &mut self,
+        pair: &Pair,
+        path: &Path,
+        how: &Sending,
+        segment: Segment,
+        mss: u16,
+    ) {
+        let ports = Ports {
+            source: pair.local.port(),
+            destination: pair.peer.port(),
+        };
+        let large = segment.payload.len() > usize::from(mss) && mss > 0;
+        let mut packet = tcp::header::write(segment, ports);
+        packet.meta.segment = if large { mss } else { 0 };
+        let to = pair.peer.ip();
+        let offset = u16::try_from(CHECKSUM_OFFSET).unwrap_or(16);
+        self.put_checksum(path, how, to, &mut packet, offset);
+        bump(&mut self.counters.tcp_sent);
+        // What cannot go is sent again later, like what is lost.
+        let _ = self.ip_output(path, how, to, packet);
+    }
+}
