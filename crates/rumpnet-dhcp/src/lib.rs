@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`message`] | messages and their options |
 //! | [`client`] | the client as a state machine: no I/O, no clock, no randomness of its own |
+//! | [`Lease`] | what a server gives |
 //! | [`frame`] | messages in frames, as they travel before there is an address; ARP probes |
 //! | [`run`] | the client of an interface: a thread of its kernel |
 //!
@@ -41,8 +42,10 @@ extern crate alloc;
 
 pub mod client;
 pub mod frame;
+mod lease;
 pub mod message;
 pub mod run;
 
-pub use client::{Client, Lease, Options};
+pub use client::{Client, Options};
+pub use lease::Lease;
 pub use run::{Dhcp, start};

@@ -1,0 +1,106 @@
+//! What a client hears.
+
+use super::{
+    Client, DECLINED, Lease, Step,
+    state::{Asked, Offer, Retry, State},
+};
+use crate::message::{Incoming, Kind, Outgoing};
+use core::net::Ipv4Addr;
+use rumpuser::Instant;
+
+impl Client {
+    /// A message has come.
+    pub fn on_message(&mut self, message: &Incoming, now: Instant) {
+        if message.xid != self.xid || message.chaddr != self.mac {
+            return;
+        }
+        match (&mut self.state, message.kind) {
+            (State::Selecting(_), Some(Kind::Offer)) => {
+                let (Some(_), Some(address), Some(server)) =
+                    (Lease::of(message), message.yiaddr, message.server)
+                else {
+                    return;
+                };
+                self.request(address, server, now);
+                let due = self.backoff(0, now);
+                let offer = Offer {
+                    address,
+                    server,
+                    asked: now,
+                };
+                self.state = State::Requesting(offer, Retry { count: 1, due });
+            }
+            (State::Rebooting(asked, _), Some(Kind::Ack)) => {
+                let Asked { address, at } = *asked;
+                if let Some(lease) = Lease::of(message).filter(|_| message.yiaddr == Some(address))
+                {
+                    self.probe(lease, at, now);
+                }
+            }
+            // Its network is another one now, or somebody else has it.
+            (State::Rebooting(..), Some(Kind::Nak)) => self.restart(now),
+            (State::Requesting(offer, _), Some(Kind::Ack)) => {
+                let asked = offer.asked;
+                if let Some(lease) =
+                    Lease::of(message).filter(|_| message.server == Some(offer.server))
+                {
+                    self.probe(lease, asked, now);
+                }
+            }
+            (State::Requesting(offer, _), Some(Kind::Nak))
+                if message.server == Some(offer.server) =>
+            {
+                self.restart(now)
+            }
+            (
+                State::Bound {
+                    lease,
+                    renewing: Some(sent),
+                    ..
+                },
+                Some(Kind::Ack),
+            ) => {
+                let asked = *sent;
+                // Of a renewal the server need not say who it is.
+                let server = message.server.or(Some(lease.server));
+                if let Some(new) = Lease::of(&Incoming {
+                    server,
+                    ..message.clone()
+                }) {
+                    self.bind(new, asked);
+                }
+            }
+            (
+                State::Bound {
+                    renewing: Some(_), ..
+                },
+                Some(Kind::Nak),
+            ) => {
+                self.steps.push_back(Step::Unbind);
+                self.restart(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Another host has an address, or wants it at the same time.
+    pub fn on_conflict(&mut self, address: Ipv4Addr, now: Instant) {
+        let (State::Probing { lease, .. } | State::Bound { lease, .. }) = &self.state else {
+            return;
+        };
+        if lease.address.address() != address {
+            return;
+        }
+        let message = Outgoing {
+            requested: Some(address),
+            server: Some(lease.server),
+            ..self.message(Kind::Decline, now)
+        };
+        let bytes = message.bytes();
+        if matches!(self.state, State::Bound { .. }) {
+            self.steps.push_back(Step::Unbind);
+        }
+        self.steps.push_back(Step::Broadcast(bytes));
+        self.restart(now.after(DECLINED));
+    }
+}
