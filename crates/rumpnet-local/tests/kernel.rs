@@ -1,20 +1,15 @@
 //! Local sockets as programs use them, in a kernel with files.
 
+mod common;
+
+use common::{NOW, kernel, pair, send};
 use rumpkern::{Cred, Errno, FileType, Kernel, OpenFlags, Proc, file::Ready, poll::PollFd};
 use rumpnet::{
     Address, SocketCalls as _,
-    socket::{Control, Domain, Kind, MsgFlags, Outgoing, Shutdown, SockOpt},
+    socket::{Control, Domain, Kind, MsgFlags, Shutdown, SockOpt},
 };
 use rumpvfs::{Calls as _, calls::At};
 use std::{thread, time::Duration};
-
-fn kernel() -> Kernel {
-    Kernel::builder(rumpuser_posix::Host::new())
-        .component(rumpfs_tmpfs::component())
-        .component(rumpnet_local::component())
-        .boot()
-        .unwrap()
-}
 
 fn socket(proc: &Proc, kind: Kind) -> u32 {
     proc.socket(Domain::Local, kind, 0, OpenFlags::empty())
@@ -31,17 +26,11 @@ fn read(proc: &Proc, fd: u32) -> Result<Vec<u8>, Errno> {
     Ok(buf[..count].to_vec())
 }
 
-const NOW: MsgFlags = MsgFlags::DONTWAIT;
-
 #[test]
 fn pairs_of_streams() {
     let kernel = kernel();
     let proc = kernel.init_proc();
-    let pair = || {
-        proc.socketpair(Domain::Local, Kind::Stream, 0, OpenFlags::empty())
-            .unwrap()
-    };
-    let (one, two) = pair();
+    let (one, two) = pair(&proc, Kind::Stream);
     assert_eq!(proc.recvfrom(one, &mut [0], NOW), Err(Errno::EAGAIN));
     proc.write(one, b"hello").unwrap();
     proc.write(one, b" there").unwrap();
@@ -55,13 +44,13 @@ fn pairs_of_streams() {
     proc.close(two).unwrap();
     assert_eq!(read(&proc, one), Ok(Vec::new()));
     // What was not received is lost, and that is told.
-    let (one, two) = pair();
+    let (one, two) = pair(&proc, Kind::Stream);
     proc.write(one, b"x").unwrap();
     proc.close(two).unwrap();
     assert_eq!(read(&proc, one), Err(Errno::ECONNRESET));
     assert_eq!(proc.write(one, b"x"), Err(Errno::EPIPE));
     // More than a queue holds passes when somebody reads.
-    let (one, two) = pair();
+    let (one, two) = pair(&proc, Kind::Stream);
     let data: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
     let (sent, writer) = (data.clone(), proc.clone());
     let writing = thread::spawn(move || {
@@ -213,9 +202,7 @@ fn datagrams_and_records() {
     );
     assert_eq!(proc.sendto(one, b"x", NOW, None), Err(Errno::ECONNREFUSED));
     // Records keep their borders.
-    let (a, b) = proc
-        .socketpair(Domain::Local, Kind::SeqPacket, 0, OpenFlags::empty())
-        .unwrap();
+    let (a, b) = pair(&proc, Kind::SeqPacket);
     proc.write(a, b"ab").unwrap();
     proc.write(a, b"cde").unwrap();
     let mut buf = [0; 10];
@@ -232,25 +219,13 @@ fn who_sent_it_is_told_truly() {
     let kernel = kernel();
     let proc = kernel.init_proc();
     let user = proc.fork();
-    let (one, two) = user
-        .socketpair(Domain::Local, Kind::Datagram, 0, OpenFlags::empty())
-        .unwrap();
+    let (one, two) = pair(&user, Kind::Datagram);
     user.set_cred(Cred {
         uid: 7,
         gid: 8,
         groups: Vec::new(),
     });
-    let send = |proc: &Proc, control: &[Control]| {
-        proc.sendmsg(
-            one,
-            &Outgoing {
-                to: None,
-                bufs: &[b"x"],
-                control,
-                flags: NOW,
-            },
-        )
-    };
+    let send = |proc: &Proc, control: &[Control]| send(proc, one, b"x", control);
     let lie = Control::Cred {
         pid: 1,
         uid: 0,

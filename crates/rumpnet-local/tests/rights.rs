@@ -1,41 +1,16 @@
 //! Descriptors in messages (unix(7), `SCM_RIGHTS`).
 
-use rumpkern::{Errno, Kernel, OpenFlags, Proc, proc::Limits};
+mod common;
+
+use common::{NOW, kernel, pair, send};
+use rumpkern::{Errno, OpenFlags, Proc, proc::Limits};
 use rumpnet::{
     Address, SocketCalls as _,
-    socket::{Control, Domain, Kind, MsgFlags, Outgoing, Received},
+    socket::{Control, Domain, Kind, MsgFlags, Received},
 };
 use rumpvfs::{Calls as _, calls::At};
 
-const NOW: MsgFlags = MsgFlags::DONTWAIT;
 const KINDS: [Kind; 3] = [Kind::Stream, Kind::Datagram, Kind::SeqPacket];
-
-fn kernel() -> Kernel {
-    Kernel::builder(rumpuser_posix::Host::new())
-        .component(rumpfs_tmpfs::component())
-        .component(rumpnet_local::component())
-        .boot()
-        .unwrap()
-}
-
-fn pair(proc: &Proc, kind: Kind) -> (u32, u32) {
-    proc.socketpair(Domain::Local, kind, 0, OpenFlags::empty())
-        .unwrap()
-}
-
-fn send(proc: &Proc, fd: u32, data: &[u8], control: &[Control]) -> Result<usize, Errno> {
-    let bufs = &[data];
-    let flags = NOW;
-    proc.sendmsg(
-        fd,
-        &Outgoing {
-            to: None,
-            bufs,
-            control,
-            flags,
-        },
-    )
-}
 
 fn pass(proc: &Proc, fd: u32, fds: &[u32]) -> Result<usize, Errno> {
     send(proc, fd, b"x", &[Control::Rights(fds.to_vec())])
