@@ -7,7 +7,7 @@ use rumpkern::Kernel;
 use rumpnet::{
     Cidr, MacAddr,
     neighbor::State,
-    route::{Origin, Route},
+    route::{Origin, Route, Watch},
 };
 use rumpuser::{Errno, Result};
 
@@ -165,6 +165,13 @@ impl Inet {
     #[must_use]
     pub fn routes(&self) -> Vec<Route> {
         self.look(|stack| stack.routes.iter().copied().collect())
+    }
+
+    /// Notices of routes that come and go from now on, whoever adds or removes them: a program, DHCP, a router's advertisement or redirect, an
+    /// address of an interface.
+    #[must_use]
+    pub fn watch_routes(&self) -> Watch {
+        self.with(|stack| stack.routes.watch(self.host.event()))
     }
 
     /// The neighbours: interface, address, link address if known, state.

@@ -6,7 +6,7 @@ use common::{address, pair};
 use rumpkern::{OpenFlags, sysctl::Value};
 use rumpnet::{
     Cidr, SocketCalls as _,
-    route::Origin,
+    route::{Change, Origin, Route, Watch},
     socket::{Domain, Kind, MsgFlags},
     wire,
 };
@@ -14,6 +14,7 @@ use rumpnet_inet::KernelInet as _;
 use std::{
     net::{IpAddr, Ipv4Addr},
     thread,
+    time::Duration,
 };
 
 /// A redirect to `gateway` that quotes a packet.
@@ -79,7 +80,16 @@ fn who_is_believed() {
     assert_eq!(shown(good, "10.0.0.7", "10.0.0.2", far), None);
     accept(1);
     let seven = Some(IpAddr::from([10, 0, 0, 7]));
+    let watch = inet.watch_routes();
     assert_eq!(shown(good, "10.0.0.7", "10.0.0.2", far), seven);
+    // Who watches the routes is told of it, and later of its end.
+    let is_ours =
+        |route: &Route| route.network == Cidr::host(far.parse().unwrap()) && route.gateway == seven;
+    let told = watch.try_next();
+    assert!(
+        matches!(&told, Some(Change::Added(route)) if is_ours(route)),
+        "{told:?}"
+    );
     // Now somebody else is asked, and the first router has nothing to say any more.
     assert_eq!(shown(good, "10.0.0.8", "10.0.0.2", far), seven);
     // There is a most.
@@ -96,11 +106,16 @@ fn who_is_believed() {
         .unwrap();
     proc.sendto(fd, b"x", MsgFlags::empty(), Some(&address("192.0.2.7:9")))
         .unwrap();
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while inet.routes().iter().any(|r| r.origin == Origin::Dynamic) {
-        assert!(std::time::Instant::now() < end);
-        thread::sleep(std::time::Duration::from_millis(50));
-    }
+    let end = host.host().monotonic().after(Duration::from_secs(20));
+    let removed = |watch: &Watch| loop {
+        match watch.next(Some(end)).expect("an end of the old way") {
+            Change::Removed(route) if is_ours(&route) => break,
+            _ => {}
+        }
+    };
+    removed(&watch);
+    let left = inet.routes();
+    assert!(left.iter().all(|route| route.origin != Origin::Dynamic));
     router.shutdown().unwrap();
     host.shutdown().unwrap();
 }

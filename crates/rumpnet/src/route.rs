@@ -1,9 +1,14 @@
 //! Routes: which way a packet goes.
 
+mod watch;
+
+pub use watch::{Change, Watch};
+
 use crate::Cidr;
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::net::IpAddr;
-use rumpuser::{Errno, Result};
+use rumpuser::{Errno, Event, Result};
+use watch::Watches;
 
 /// A route: packets for a network leave by an interface, to the next hop or to their destination itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +45,15 @@ pub struct Table {
     v4: BTreeMap<core::cmp::Reverse<u8>, BTreeMap<IpAddr, Vec<Route>>>,
     v6: BTreeMap<core::cmp::Reverse<u8>, BTreeMap<IpAddr, Vec<Route>>>,
     changes: u64,
+    watches: Watches,
 }
 
 impl Table {
+    /// Tells of every change from now on; the event is for who waits for one.
+    pub fn watch(&mut self, event: Arc<dyn Event>) -> Watch {
+        self.watches.add(event)
+    }
+
     fn family(&self, v4: bool) -> &BTreeMap<core::cmp::Reverse<u8>, BTreeMap<IpAddr, Vec<Route>>> {
         if v4 { &self.v4 } else { &self.v6 }
     }
@@ -76,8 +87,10 @@ impl Table {
             Ok(_) => return Err(Errno::EEXIST),
             Err(at) => at,
         };
-        routes.insert(at, Route { network, ..route });
+        let route = Route { network, ..route };
+        routes.insert(at, route);
         self.changes = self.changes.wrapping_add(1);
+        self.watches.tell(Change::Added(route));
         Ok(())
     }
 
@@ -94,6 +107,9 @@ impl Table {
             family.retain(|_, networks| !networks.is_empty());
         }
         self.changes = self.changes.wrapping_add(u64::from(!removed.is_empty()));
+        for route in &removed {
+            self.watches.tell(Change::Removed(*route));
+        }
         removed
     }
 
