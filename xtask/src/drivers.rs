@@ -45,7 +45,7 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
     ("nginx", "nginx-light"),
     ("iperf3", "iperf3"),
     ("tshark", "tshark"),
-    ("tshark", "tshark"),
+    ("tcpdump", "tcpdump"),
 ];
 
 /// Every file system driver of the workspace.

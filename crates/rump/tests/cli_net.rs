@@ -202,6 +202,19 @@ fn a_bus_is_dumped_and_played() {
     let (bus, capture) = (folder.path("bus"), folder.path("bus.pcap"));
     let host = Background::start(&[&interface(&folder, 1), "wait"], Stdio::null());
     until_there(&folder, "10.0.0.1");
+    let (own, seen) = (interface(&folder, 2), folder.path("seen.pcap"));
+    text(&run(&[
+        &own,
+        "--pcap",
+        seen.to_str().unwrap(),
+        "--pcap-filter",
+        "icmp and outbound and len = 98",
+        "ping",
+        "-c2",
+        "-i0.1",
+        "10.0.0.1",
+    ]));
+    assert_eq!(fs::read(&seen).unwrap().len(), 24 + 2 * (16 + 98));
     drop(host);
     text(&run(&[
         "dumpbus",
@@ -211,6 +224,16 @@ fn a_bus_is_dumped_and_played() {
     ]));
     let bytes = fs::read(&capture).unwrap();
     assert_eq!(bytes[..4], 0xa1b2_3c4d_u32.to_le_bytes());
+    // Only what is asked for, and nothing for an expression that is none.
+    let dump =
+        |expression: &[&str]| run(&[&["dumpbus", bus.to_str().unwrap()], expression].concat());
+    let arps = dump(&["arp", "and", "host", "10.0.0.1"]).stdout;
+    assert!(arps.len() > 24 && arps.len() < bytes.len());
+    assert_eq!(dump(&["tcp port 1 or udp port 1"]).stdout.len(), 24);
+    let wrong = dump(&["port", "http"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let said = String::from_utf8(wrong.stderr).unwrap();
+    assert!(said.contains("at 5: a port is a number"), "{said}");
     let other = folder.path("other");
     let said = text(&run(&[
         "pcapin",

@@ -1,7 +1,7 @@
 //! A bus as a capture: `rump net dumpbus`.
 
 use crate::Bus;
-use rumpnet::pcap::{Encoder, Format, LinkType};
+use rumpnet::pcap::{Encoder, Expression, Format, LinkType};
 use std::{
     io::{self, Write},
     time::Duration,
@@ -25,6 +25,7 @@ const SNAP: usize = 262_144;
 pub struct Dump<'a> {
     bus: &'a Bus,
     encoder: Encoder,
+    filter: Option<Expression>,
     place: u64,
     lost: bool,
 }
@@ -40,12 +41,20 @@ impl<'a> Dump<'a> {
         Ok(Self {
             bus,
             encoder,
+            filter: None,
             place: bus.oldest(),
             lost: false,
         })
     }
 
-    /// Writes the frames that are there and have not been written; returns how many. Those that are sent meanwhile are
+    /// Leaves out frames that an expression does not match.
+    #[must_use]
+    pub fn filtered(mut self, filter: Expression) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
+    /// Writes the frames that are there and have not been looked at; returns how many. Those that are sent meanwhile are
     /// left for the next time, so it comes to an end.
     ///
     /// # Errors
@@ -61,11 +70,17 @@ impl<'a> Dump<'a> {
                 self.place = if oldest > self.place { oldest } else { head };
                 continue;
             };
+            self.place = frame.next;
+            let matches =
+                |filter: &Expression| filter.matches(LinkType::ETHERNET, None, &frame.packet);
+            if !self.filter.as_ref().is_none_or(matches) {
+                continue;
+            }
             out.clear();
             self.encoder
                 .record(&mut out, None, &frame.packet, frame.time);
             to.write_all(&out)?;
-            (self.place, count) = (frame.next, count + 1);
+            count += 1;
         }
         Ok(count)
     }

@@ -6,7 +6,7 @@ use crate::{
     signals,
 };
 use clap::Args;
-use rumpnet::pcap::Format;
+use rumpnet::pcap::{Expression, Format};
 use rumpnet_shmif::{
     Bus, Dump,
     replay::{Pace, replay},
@@ -39,6 +39,9 @@ pub(crate) struct Dumpbus {
     /// The bus
     #[arg(value_name = "BUS")]
     bus: PathBuf,
+    /// Which frames, as tcpdump has it: `tcp port 80 and not host 10.0.0.1`
+    #[arg(value_name = "EXPRESSION")]
+    expression: Vec<String>,
 }
 
 /// Send the frames of a capture onto an Ethernet in a file
@@ -61,19 +64,24 @@ impl Dumpbus {
     /// # Errors
     /// There is no such bus; the output fails.
     pub(crate) fn run(&self, context: &Context<'_>) -> Outcome<()> {
+        let expression = self.expression.join(" ");
+        let filter: Expression = expression
+            .parse()
+            .map_err(|error| Failure::Usage(format!("{expression}: {error}")))?;
         let bus = Bus::open_existing(&self.bus);
         let bus = bus.map_err(|errno| Failure::at(self.bus.display(), errno))?;
         match &self.output {
             None => self.dump(
                 context,
                 &bus,
+                filter,
                 &mut BufWriter::new(io::stdout().lock()),
                 &Failure::from,
             ),
             Some(path) => {
                 let fail = |error: io::Error| Failure::host(path, &error);
                 let file = File::create(path).map_err(fail)?;
-                self.dump(context, &bus, &mut BufWriter::new(file), &fail)
+                self.dump(context, &bus, filter, &mut BufWriter::new(file), &fail)
             }
         }
     }
@@ -82,6 +90,7 @@ impl Dumpbus {
         &self,
         context: &Context<'_>,
         bus: &Bus,
+        filter: Expression,
         out: &mut impl Write,
         fail: &dyn Fn(io::Error) -> Failure,
     ) -> Outcome<()> {
@@ -90,7 +99,8 @@ impl Dumpbus {
         } else {
             Format::Pcap
         };
-        let mut dump = Dump::new(bus, format, out).map_err(fail)?;
+        let dump = Dump::new(bus, format, out).map_err(fail)?;
+        let mut dump = dump.filtered(filter);
         let end = self.time.map(|time| Instant::now() + time);
         loop {
             dump.copy(out).map_err(fail)?;

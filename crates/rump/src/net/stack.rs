@@ -44,6 +44,12 @@ pub(crate) struct Options {
     /// Write what the first interface sends and receives to a file, as pcap, or as pcapng if it is named so
     #[arg(long, value_name = "FILE", requires = "interfaces")]
     pcap: Option<PathBuf>,
+    /// With --pcap: another interface than the first, by its name
+    #[arg(long = "pcap-if", value_name = "INTERFACE", requires = "pcap")]
+    pcap_interface: Option<String>,
+    /// With --pcap: only frames of which this is true, as tcpdump has it: `tcp port 80 and not host 10.0.0.1`
+    #[arg(long = "pcap-filter", value_name = "EXPRESSION", requires = "pcap")]
+    pcap_filter: Option<pcap::Expression>,
     /// Show messages of the kernel as they come
     #[arg(long = "kernel-messages")]
     messages: bool,
@@ -159,8 +165,10 @@ impl Options {
             .boot()
             .map_err(|error| Failure::Fatal(error.to_string()))?;
         let capture = match (&self.pcap, first) {
-            (Some(path), Some(name)) => {
-                Some((capture(&net, &name, path)?, path.display().to_string()))
+            (Some(path), Some(first)) => {
+                let name = self.pcap_interface.as_ref().unwrap_or(&first);
+                let capture = capture(&net, name, path, self.pcap_filter.clone())?;
+                Some((capture, path.display().to_string()))
             }
             _ => None,
         };
@@ -211,7 +219,15 @@ impl Spec {
 }
 
 /// Begins to write an interface's frames to a file.
-fn capture(net: &Net, name: &str, path: &PathBuf) -> Outcome<Arc<Mutex<Capture>>> {
+fn capture(
+    net: &Net,
+    name: &str,
+    path: &PathBuf,
+    expression: Option<pcap::Expression>,
+) -> Outcome<Arc<Mutex<Capture>>> {
+    let kernel = net.kernel();
+    let interface = kernel.net().and_then(|net| net.interface(name));
+    let interface = interface.map_err(super::errno(name))?;
     let file = File::create(path).map_err(|error| Failure::host(path, &error))?;
     let capture = Arc::new(Mutex::new(Capture {
         file: std::io::BufWriter::new(file),
@@ -221,9 +237,6 @@ fn capture(net: &Net, name: &str, path: &PathBuf) -> Outcome<Arc<Mutex<Capture>>
         Some(end) if end == "pcapng" => pcap::Format::PcapNg,
         _ => pcap::Format::Pcap,
     };
-    let kernel = net.kernel();
-    let interface = kernel.net().and_then(|net| net.interface(name));
-    let interface = interface.map_err(super::errno(name))?;
     let into = capture.clone();
     let sink = Box::new(move |bytes: &[u8]| {
         let mut into = into.lock().unwrap_or_else(PoisonError::into_inner);
@@ -231,9 +244,13 @@ fn capture(net: &Net, name: &str, path: &PathBuf) -> Outcome<Arc<Mutex<Capture>>
             into.error.get_or_insert(error);
         }
     });
+    let link = interface.link().into();
+    let filter = expression.map(|expression| -> pcap::Filter {
+        Box::new(move |way, frame| expression.matches(link, Some(way), frame))
+    });
     let snap = usize::from(u16::MAX) + 64;
     let writer: Arc<dyn Tap> =
-        pcap::Writer::new(format, &interface, kernel.host(), snap, None, sink);
+        pcap::Writer::new(format, &interface, kernel.host(), snap, filter, sink);
     interface.taps().add(writer);
     Ok(capture)
 }

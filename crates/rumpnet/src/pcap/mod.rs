@@ -4,12 +4,15 @@
 //! |---|---|
 //! | [`write`](mod@write) | [`Encoder`]: the bytes of a capture |
 //! | [`read`] | [`Reader`]: the frames in a file of either format |
+//! | [`filter`](mod@filter) | [`Expression`]: which frames, in the language of pcap-filter(7) |
 //!
 //! pcap is draft-ietf-opsawg-pcap, pcapng is draft-ietf-opsawg-pcapng; numbers of links are those of the registry that both name.
 
+pub mod filter;
 pub mod read;
 pub mod write;
 
+pub use filter::{Expression, SyntaxError};
 pub use read::{Malformed, Reader, Record};
 pub use write::Encoder;
 
