@@ -3,49 +3,20 @@
 #![no_main]
 
 use arbitrary::Unstructured;
+use rump_netsim::frames::{Attacker, Frames, VICTIM};
 use rumpkern::{Kernel, OpenFlags};
 use rumpnet::{
     KernelNet as _, MacAddr, Packet, SocketCalls as _,
     ethernet::{EtherType, Header},
-    interface::{Batch, Device, Features, Input, Link},
+    interface::Batch,
     socket::{Domain, Kind},
 };
 use rumpnet_inet::KernelInet as _;
-use rumpuser::{Result, sync::RwLock};
 use rumpuser_sim::Sim;
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{cell::OnceCell, net::SocketAddr, sync::Arc, time::Duration};
 
-const HERE: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
-
-#[derive(Default)]
-struct Wire(RwLock<Option<Input>>);
-
-impl Device for Wire {
-    fn link(&self) -> Link {
-        Link::Ethernet(HERE)
-    }
-
-    fn mtu(&self) -> u32 {
-        1_500
-    }
-
-    fn features(&self) -> Features {
-        Features::empty()
-    }
-
-    fn start(&self, input: Input) -> Result<()> {
-        *self.0.write() = Some(input);
-        Ok(())
-    }
-
-    fn stop(&self) {
-        *self.0.write() = None;
-    }
-
-    fn transmit(&self, frames: &mut Batch) -> usize {
-        frames.clear();
-        0
-    }
+thread_local! {
+    static FRAMES: OnceCell<Frames> = const { OnceCell::new() };
 }
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
@@ -55,11 +26,12 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         .component(rumpnet_inet6::component())
         .boot()
         .expect("a kernel");
-    let wire = Arc::new(Wire::default());
+    let attacker = Arc::new(Attacker::default());
     let net = kernel.net().expect("a network");
-    net.attach("virt0", wire.clone()).expect("an interface");
+    net.attach("virt0", attacker.clone()).expect("an interface");
     let inet = kernel.inet().expect("a family");
-    for address in ["10.0.0.2/24", "fd00::2/64"] {
+    // Those of the host to which real traffic went, and the one that is put into frames.
+    for address in ["10.0.0.2/24", "10.66.0.2/16", "fd00::2/64"] {
         let address = address.parse().expect("an address");
         inet.add_address("virt0", address).expect("an address");
     }
@@ -75,34 +47,16 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         }
     }
     while !input.is_empty() {
-        let len = input.int_in_range(0..=300).unwrap_or(0);
-        let Ok(bytes) = input.bytes(usize::min(len, input.len())) else {
-            break;
+        let mut frame = if input.arbitrary().unwrap_or(false) {
+            changed(&mut input)
+        } else {
+            made(&mut input)
         };
-        let mut frame = Packet::with_bytes(bytes);
-        // Mostly for us, and of a protocol that there is.
-        let ethertype = match input.int_in_range(0..=3).unwrap_or(0) {
-            0 => EtherType::IPV4,
-            1 => EtherType::IPV6,
-            2 => EtherType::ARP,
-            _ => EtherType(0x1234),
-        };
-        let header = Header {
-            destination: if input.arbitrary().unwrap_or(true) {
-                HERE
-            } else {
-                MacAddr::BROADCAST
-            },
-            source: MacAddr([2, 0, 0, 0, 0, 1]),
-            ethertype,
-        };
-        header.write(&mut frame).expect("room for a header");
         // Sums are right, so that what is behind them is reached.
-        frame.meta.checksum = rumpnet::packet::Checksum::Valid;
-        let device = wire.0.read().clone();
-        device
-            .expect("it is attached")
-            .receive(&mut Batch::from([frame]));
+        if input.ratio(3, 4).unwrap_or(true) {
+            frame.meta.checksum = rumpnet::packet::Checksum::Valid;
+        }
+        attacker.attack(&mut Batch::from([frame]));
         let millis = input.int_in_range(0..=2_000).unwrap_or(0);
         sim.sleep(Duration::from_millis(millis));
     }
@@ -114,3 +68,36 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     assert!(usage.tcp_sockets <= 16, "{usage:?}");
     kernel.shutdown().expect("an orderly end");
 });
+
+/// A frame of real traffic that is no more what it was.
+fn changed(input: &mut Unstructured<'_>) -> Packet {
+    let mut below = |bound: u64| input.int_in_range(0..=bound - 1).unwrap_or(0);
+    FRAMES.with(|frames| {
+        let frames = frames.get_or_init(|| Frames::new(1).expect("two hosts that talk"));
+        Packet::with_bytes(&frames.bad(&mut below))
+    })
+}
+
+/// A frame of the input's bytes, mostly for us, and of a protocol that there is.
+fn made(input: &mut Unstructured<'_>) -> Packet {
+    let len = input.int_in_range(0..=300).unwrap_or(0);
+    let bytes = input.bytes(usize::min(len, input.len()));
+    let mut frame = Packet::with_bytes(bytes.expect("as many as there are"));
+    let ethertype = match input.int_in_range(0..=3).unwrap_or(0) {
+        0 => EtherType::IPV4,
+        1 => EtherType::IPV6,
+        2 => EtherType::ARP,
+        _ => EtherType(0x1234),
+    };
+    let header = Header {
+        destination: if input.arbitrary().unwrap_or(true) {
+            VICTIM
+        } else {
+            MacAddr::BROADCAST
+        },
+        source: MacAddr([2, 0, 0, 0, 0, 1]),
+        ethertype,
+    };
+    header.write(&mut frame).expect("room for a header");
+    frame
+}

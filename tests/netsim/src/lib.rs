@@ -5,14 +5,17 @@
 //! |---|---|
 //! | [`plan`] | what a seed decides: the cable, the settings, what both sides of each connection do |
 //! | [`side`] | one side of a connection, step by step |
-//! | [`flood`] | floods of SYNs, fragments, connections, malformed frames |
+//! | [`flood`], [`siege`] | floods of SYNs, fragments, connections, malformed frames; against whom |
+//! | [`frames`] | malformed frames |
 //! | [`memory`] | an allocator that counts, as other tests have it |
 
 pub mod flood;
+pub mod frames;
 #[path = "../../src/memory.rs"]
 pub mod memory;
 pub mod plan;
 pub mod side;
+pub mod siege;
 
 use plan::Plan;
 use rumpkern::{Kernel, OpenFlags};
