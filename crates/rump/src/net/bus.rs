@@ -1,6 +1,6 @@
 //! `rump net dumpbus`, `rump net pcapin`: an Ethernet in a file, as a capture and from one. No stack is needed.
 
-use super::{Context, seconds};
+use super::{Context, LOOK, seconds};
 use crate::{
     report::{Failure, Outcome, say},
     signals,
@@ -17,9 +17,6 @@ use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
-
-/// How long a wait may miss a signal.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Write the frames that an Ethernet in a file still has as a capture
 #[derive(Args, Debug)]

@@ -1,5 +1,6 @@
 //! Messages of ICMP and ICMPv6, as `ping` and `traceroute` send and read them.
 
+use super::LOOK;
 use crate::report::{Failure, Outcome};
 use rumpkern::{Fd, OpenFlags, Proc, file::Ready, poll::PollFd};
 use rumpnet::{
@@ -16,6 +17,16 @@ const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
 /// Bytes in front of what is echoed or quoted.
 const HEADER: usize = 8;
+
+/// Bytes of the headers of an echo or a datagram, with that of IP.
+pub(crate) const fn headers(v4: bool) -> usize {
+    HEADER + if v4 { 20 } else { 40 }
+}
+
+/// What tells the echoes of this process from those of others.
+pub(crate) fn own_id() -> u16 {
+    (std::process::id() & 0xffff) as u16
+}
 
 /// A socket of ICMP, to one family.
 pub(crate) struct Socket<'a> {
@@ -183,7 +194,7 @@ impl<'a> Socket<'a> {
         sent.map(|_| ())
     }
 
-    /// Waits for a message that is about us, at most so long.
+    /// Waits for a message that is about us, at most so long, and no longer than a signal may be missed.
     ///
     /// # Errors
     /// As the stack says.
@@ -193,7 +204,7 @@ impl<'a> Socket<'a> {
             events: Ready::IN,
             ready: Ready::empty(),
         }];
-        if self.proc.poll(&mut fds, Some(most))? == 0 {
+        if self.proc.poll(&mut fds, Some(most.min(LOOK)))? == 0 {
             return Ok(None);
         }
         match self

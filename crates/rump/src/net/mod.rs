@@ -4,13 +4,14 @@
 //! |---|---|
 //! | [`stack`] | the kernel that a command line describes |
 //! | [`ifconfig`], [`route`], [`neighbor`], [`netstat`], [`dhcp`] | what it is set to, and what it has seen |
-//! | [`ping`], [`traceroute`] | with messages of ICMP |
+//! | [`ping`], [`traceroute`], `icmp` | with messages of ICMP |
 //! | [`nc`], [`fetch`], [`iperf`] | with connections |
 //! | [`bus`] | an Ethernet in a file, as a capture and from one |
 
 mod bus;
 mod dhcp;
 mod fetch;
+mod host;
 mod icmp;
 mod ifconfig;
 mod iperf;
@@ -41,6 +42,8 @@ use uknet::Net;
 
 /// How long the end of the program waits for data that is still on its way.
 const LINGER: Duration = Duration::from_secs(10);
+/// How long a wait may miss a signal.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Use a network stack of one's own
 ///

@@ -1,6 +1,10 @@
 //! `rump net nc`.
 
-use super::{Context, LINGER, at, seconds};
+use super::{
+    Context, LINGER, at,
+    host::{Family, any},
+    seconds,
+};
 use crate::{
     report::{Failure, Outcome},
     signals,
@@ -56,12 +60,8 @@ pub(crate) struct Nc {
     /// Say what happens
     #[arg(short = 'v')]
     verbose: bool,
-    /// IPv4 only
-    #[arg(short = '4', conflicts_with = "v6")]
-    v4: bool,
-    /// IPv6 only
-    #[arg(short = '6')]
-    v6: bool,
+    #[command(flatten)]
+    family: Family,
     /// The host, and the port
     #[arg(value_name = "HOST PORT", num_args = 0..=2)]
     words: Vec<String>,
@@ -83,14 +83,6 @@ impl Nc {
         }
     }
 
-    fn wanted(&self, address: &SocketAddr) -> bool {
-        if address.is_ipv4() {
-            !self.v6
-        } else {
-            !self.v4
-        }
-    }
-
     fn say(&self, text: impl std::fmt::Display) {
         if self.verbose {
             crate::report::say(text);
@@ -101,7 +93,8 @@ impl Nc {
         let port: u16 = number(port)?;
         let all = (host, port).to_socket_addrs(net);
         let all = all.map_err(|error| Failure::Message(error.to_string()))?;
-        let all: Vec<SocketAddr> = all.into_iter().filter(|to| self.wanted(to)).collect();
+        let wanted = |to: &SocketAddr| self.family.wants(to.ip());
+        let all: Vec<SocketAddr> = all.into_iter().filter(wanted).collect();
         if all.is_empty() {
             return Err(Failure::at(host, "no address of that family"));
         }
@@ -122,12 +115,8 @@ impl Nc {
         let all = self.addresses(net, host, port)?;
         if self.udp {
             let to = all[0];
-            let any: IpAddr = if to.is_ipv4() {
-                [0; 4].into()
-            } else {
-                [0; 16].into()
-            };
-            let from = (self.source.unwrap_or(any), self.port.unwrap_or(0));
+            let from = self.source.unwrap_or(any(to.is_ipv4()));
+            let from = (from, self.port.unwrap_or(0));
             let socket = UdpSocket::bind(net, from).map_err(at(from.0))?;
             socket.connect(to).map_err(at(to))?;
             return self.datagrams(socket, to);
@@ -173,14 +162,9 @@ impl Nc {
             ([], Some(port)) => (None, port),
             _ => return Err(Failure::Usage("nc: -l: a port is needed".into())),
         };
-        let any: IpAddr = if self.v6 {
-            [0; 16].into()
-        } else {
-            [0; 4].into()
-        };
         let here = match host {
             Some(host) => self.addresses(net, host, &port.to_string())?[0],
-            None => (any, port).into(),
+            None => (self.family.any(), port).into(),
         };
         if self.udp {
             let socket = UdpSocket::bind(net, here).map_err(at(here))?;

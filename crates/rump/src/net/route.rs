@@ -1,6 +1,6 @@
 //! `rump net route`.
 
-use super::{Context, at, errno, ifconfig::inet};
+use super::{Context, at, errno, host::any, ifconfig::inet};
 use crate::{
     json::Array,
     output::Out,
@@ -191,12 +191,8 @@ fn get(context: &Context<'_>, host: &str) -> Outcome<()> {
         .net
         .lookup(host)
         .map_err(|error| Failure::Message(error.to_string()))?[0];
-    let any: IpAddr = if ip.is_ipv4() {
-        [0; 4].into()
-    } else {
-        [0; 16].into()
-    };
-    let socket = uknet::UdpSocket::bind(context.net, (any, 0)).map_err(at(host))?;
+    let from = (any(ip.is_ipv4()), 0);
+    let socket = uknet::UdpSocket::bind(context.net, from).map_err(at(host))?;
     socket.connect((ip, 9)).map_err(at(host))?;
     let from = socket.local_addr().map_err(at(host))?.ip();
     let routes = inet(context)?.routes();

@@ -2,8 +2,8 @@
 
 use super::{
     Context, at, errno,
-    icmp::{Message, Reason, Socket, What, quoted_echo},
-    ping::host,
+    host::{Family, any, host},
+    icmp::{Message, Reason, Socket, What, headers, own_id, quoted_echo},
     seconds,
 };
 use crate::{
@@ -22,8 +22,6 @@ use uknet::UdpSocket;
 
 /// Protocol of UDP.
 const UDP: u8 = 17;
-/// How long a wait may miss a signal.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Show the routers on the way to a host
 ///
@@ -51,12 +49,8 @@ pub(crate) struct Traceroute {
     /// The address to send from
     #[arg(short = 's', value_name = "ADDRESS")]
     source: Option<IpAddr>,
-    /// IPv4 only
-    #[arg(short = '4', conflicts_with = "v6")]
-    v4: bool,
-    /// IPv6 only
-    #[arg(short = '6')]
-    v6: bool,
+    #[command(flatten)]
+    family: Family,
     /// Addresses as numbers (always so)
     #[arg(short = 'n')]
     numeric: bool,
@@ -79,9 +73,8 @@ impl Traceroute {
     /// # Errors
     /// There is no such host; the stack does not send.
     pub(crate) fn run(&self, context: &Context<'_>) -> Outcome<()> {
-        let wanted = |ip: IpAddr| if ip.is_ipv4() { !self.v6 } else { !self.v4 };
-        let to = host(context, &self.host, wanted)?;
-        let headers = if to.is_ipv4() { 28 } else { 48 };
+        let to = host(context, &self.host, |ip| self.family.wants(ip))?;
+        let headers = headers(to.is_ipv4());
         if !(headers..=65_000).contains(&self.size) {
             return Err(Failure::Usage(format!(
                 "traceroute: from {headers} to 65000 bytes"
@@ -94,12 +87,7 @@ impl Traceroute {
             }
             Probe::Icmp
         } else {
-            let any: IpAddr = if to.is_ipv4() {
-                [0; 4].into()
-            } else {
-                [0; 16].into()
-            };
-            let from = self.source.unwrap_or(any);
+            let from = self.source.unwrap_or(any(to.is_ipv4()));
             Probe::Udp(UdpSocket::bind(context.net, (from, 0)).map_err(at(from))?)
         };
         println!(
@@ -147,8 +135,8 @@ impl Traceroute {
                     socket
                         .set(&SockOpt::Ttl(hop))
                         .map_err(errno("time to live"))?;
-                    let id = (std::process::id() & 0xffff) as u16;
-                    socket.ask(to, id, *number, data).map_err(errno(to.ip()))?;
+                    let asked = socket.ask(to, own_id(), *number, data);
+                    asked.map_err(errno(to.ip()))?;
                 }
             }
             let Some((from, reason)) = self.answer(socket, to, *number, sent)? else {
@@ -186,9 +174,7 @@ impl Traceroute {
             if left.is_zero() {
                 return Ok(None);
             }
-            let message = socket
-                .receive(&mut buf, left.min(LOOK))
-                .map_err(errno(to.ip()))?;
+            let message = socket.receive(&mut buf, left).map_err(errno(to.ip()))?;
             if let Some(message) = message
                 && let Some(reason) = self.about(&message, to, number)
             {
@@ -198,7 +184,7 @@ impl Traceroute {
     }
 
     fn about(&self, message: &Message, to: SocketAddr, number: u16) -> Option<Option<Reason>> {
-        let ours = (std::process::id() & 0xffff) as u16;
+        let ours = own_id();
         match &message.what {
             What::Echo(id, n, _) => (self.icmp && (*id, *n) == (ours, number)).then_some(None),
             What::Error(reason, protocol, quoted) if self.icmp => {

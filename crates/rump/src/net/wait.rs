@@ -1,6 +1,6 @@
 //! `rump net wait`.
 
-use super::{Context, seconds};
+use super::{Context, LOOK, seconds};
 use crate::{report::Outcome, signals};
 use clap::Args;
 use std::{
@@ -29,10 +29,7 @@ impl Wait {
                 (Some(Duration::ZERO), _) | (None, Err(_)) => return Ok(()),
                 (_, check) => check?,
             }
-            thread::sleep(
-                left.unwrap_or(Duration::MAX)
-                    .min(Duration::from_millis(100)),
-            );
+            thread::sleep(left.unwrap_or(LOOK).min(LOOK));
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The streams of a test.
 
-use super::{Sum, Test, control::Cookie};
+use super::{PATIENCE, control::Cookie, results::Sum, test::Test};
+use crate::net::{LOOK, host::any};
 use std::{
     io::{self, Read as _, Write as _},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -16,10 +17,6 @@ use uknet::{Net, TcpListener, TcpStream, UdpSocket};
 /// The first datagram of a stream, and the answer to it.
 const HELLO: [u8; 4] = 0x3637_3839_u32.to_le_bytes();
 const WELCOME: [u8; 4] = 0x3938_3736_u32.to_le_bytes();
-/// How long a wait may miss the end.
-const LOOK: Duration = Duration::from_millis(100);
-/// How long the other side has for a step.
-use super::PATIENCE;
 
 pub(super) struct Stream {
     number: usize,
@@ -48,12 +45,7 @@ impl Stream {
                 socket: Socket::Tcp(stream),
             });
         }
-        let any: IpAddr = if to.is_ipv4() {
-            [0; 4].into()
-        } else {
-            [0; 16].into()
-        };
-        let socket = UdpSocket::bind(net, (any, 0))?;
+        let socket = UdpSocket::bind(net, (any(to.is_ipv4()), 0))?;
         socket.connect(to)?;
         socket.set_read_timeout(Some(Duration::from_secs(1)))?;
         // Either datagram may be lost; a second answer of a stream that runs is taken for data of a stranger.

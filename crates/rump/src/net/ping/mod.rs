@@ -1,12 +1,14 @@
 //! `rump net ping`.
 
+mod tally;
+
 use super::{
     Context, errno,
-    icmp::{Message, Socket, What, quoted_echo},
+    host::{Family, host},
+    icmp::{Message, Socket, What, headers, own_id, quoted_echo},
     seconds,
 };
 use crate::{
-    output::Out,
     report::{Failure, Outcome},
     signals,
 };
@@ -14,16 +16,13 @@ use clap::Args;
 use rumpnet::socket::SockOpt;
 use rumpuser::Errno;
 use std::{
-    io::Write as _,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
-use uknet::ToSocketAddrs as _;
+use tally::Tally;
 
 /// Largest payload of an echo: an IPv4 packet of 65535 bytes.
 const MOST: usize = 65_507;
-/// How long a wait may miss a signal.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Ask a host for echoes
 ///
@@ -32,12 +31,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub(crate) struct Ping {
     #[command(flatten)]
     options: Options,
-    /// IPv4 only
-    #[arg(short = '4', conflicts_with = "v6")]
-    v4: bool,
-    /// IPv6 only
-    #[arg(short = '6')]
-    v6: bool,
+    #[command(flatten)]
+    family: Family,
     /// A name or an address
     host: String,
 }
@@ -88,7 +83,7 @@ impl Ping {
     /// # Errors
     /// There is no such host; the stack does not send.
     pub(crate) fn run(&self, context: &Context<'_>) -> Outcome<()> {
-        let wanted = |ip: IpAddr| if ip.is_ipv4() { !self.v6 } else { !self.v4 };
+        let wanted = |ip| self.family.wants(ip);
         self.options.run(context, &self.host, wanted)
     }
 }
@@ -100,78 +95,6 @@ impl Ping6 {
     /// As [`Ping::run`].
     pub(crate) fn run(&self, context: &Context<'_>) -> Outcome<()> {
         self.options.run(context, &self.host, |ip| ip.is_ipv6())
-    }
-}
-
-/// The first address of a host that is wanted. Where both families will do IPv4 comes last, but is taken if the stack has no way to the other.
-///
-/// # Errors
-/// There is none.
-pub(crate) fn host(
-    context: &Context<'_>,
-    host: &str,
-    wanted: impl Fn(IpAddr) -> bool,
-) -> Outcome<SocketAddr> {
-    let (name, scope) = match host.split_once('%') {
-        Some((name, interface)) => (name, Some(scope(context, interface)?)),
-        None => (host, None),
-    };
-    let all = (name, 0).to_socket_addrs(context.net);
-    let all = all.map_err(|error| Failure::Message(error.to_string()))?;
-    let all: Vec<SocketAddr> = all.into_iter().filter(|to| wanted(to.ip())).collect();
-    let reachable = |to: &&SocketAddr| {
-        let any: IpAddr = if to.is_ipv4() {
-            [0; 4].into()
-        } else {
-            [0; 16].into()
-        };
-        let socket = uknet::UdpSocket::bind(context.net, (any, 0));
-        socket.is_ok_and(|socket| socket.connect(SocketAddr::new(to.ip(), 9)).is_ok())
-    };
-    let none = || Failure::at(name, "no address of that family");
-    let mut to = *all
-        .iter()
-        .find(reachable)
-        .or(all.first())
-        .ok_or_else(none)?;
-    if let (SocketAddr::V6(to), Some(scope)) = (&mut to, scope) {
-        to.set_scope_id(scope);
-    }
-    Ok(to)
-}
-
-/// The number of an interface.
-fn scope(context: &Context<'_>, name: &str) -> Outcome<u32> {
-    use rumpnet::KernelNet as _;
-    let net = context.net.kernel().net().map_err(errno(name))?;
-    Ok(net.interface(name).map_err(errno(name))?.index())
-}
-
-/// What was measured.
-#[derive(Default)]
-struct Tally {
-    sent: u64,
-    received: u64,
-    doubled: u64,
-    errors: u64,
-    /// Milliseconds: shortest, longest, sum, sum of squares.
-    shortest: f64,
-    longest: f64,
-    sum: f64,
-    squares: f64,
-}
-
-impl Tally {
-    fn count(&mut self, time: f64) {
-        self.shortest = if self.received == 0 {
-            time
-        } else {
-            self.shortest.min(time)
-        };
-        self.longest = self.longest.max(time);
-        self.received += 1;
-        self.sum += time;
-        self.squares += time * time;
     }
 }
 
@@ -197,16 +120,15 @@ impl Options {
         if let Some(source) = self.source {
             socket.bind(source).map_err(errno(source))?;
         }
-        let head = if v4 { 28 } else { 48 };
         println!(
             "PING {name} ({}) {}({}) bytes of data.",
             to.ip(),
             self.size,
-            self.size + head
+            self.size + headers(v4)
         );
         let start = Instant::now();
         let tally = self.exchange(&socket, to, start)?;
-        self.summary(name, &tally, start.elapsed())?;
+        tally.print(name, start.elapsed())?;
         if tally.received == 0 {
             context.report.mark_failed();
         }
@@ -214,7 +136,7 @@ impl Options {
     }
 
     fn exchange(&self, socket: &Socket<'_>, to: SocketAddr, start: Instant) -> Outcome<Tally> {
-        let id = (std::process::id() & 0xffff) as u16;
+        let id = own_id();
         let data: Vec<u8> = (0..self.size).map(|n| n as u8).collect();
         let mut times: Vec<Option<Instant>> = Vec::new();
         let mut tally = Tally::default();
@@ -252,7 +174,7 @@ impl Options {
                 next = now + if last { self.patience } else { self.interval };
                 continue;
             }
-            let mut wait = next.saturating_duration_since(now).min(LOOK);
+            let mut wait = next.saturating_duration_since(now);
             if let Some(end) = end {
                 wait = wait.min(end.saturating_duration_since(now));
             }
@@ -319,40 +241,6 @@ impl Options {
             }
             What::Echo(..) => {}
         }
-    }
-
-    fn summary(&self, name: &str, tally: &Tally, time: Duration) -> Outcome<()> {
-        let mut out = Out::new();
-        writeln!(out, "\n--- {name} ping statistics ---")?;
-        write!(
-            out,
-            "{} packets transmitted, {} received",
-            tally.sent, tally.received
-        )?;
-        if tally.doubled > 0 {
-            write!(out, ", +{} duplicates", tally.doubled)?;
-        }
-        if tally.errors > 0 {
-            write!(out, ", +{} errors", tally.errors)?;
-        }
-        let lost =
-            (tally.sent - tally.received.min(tally.sent)) as f64 * 100.0 / tally.sent.max(1) as f64;
-        // As many digits as it needs, six at most.
-        let lost = format!("{lost:.4}");
-        let lost = lost.trim_end_matches('0').trim_end_matches('.');
-        writeln!(out, ", {lost}% packet loss, time {}ms", time.as_millis())?;
-        if tally.received > 0 {
-            let count = tally.received as f64;
-            let mean = tally.sum / count;
-            let deviation = (tally.squares / count - mean * mean).max(0.0).sqrt();
-            writeln!(
-                out,
-                "rtt min/avg/max/mdev = {:.3}/{mean:.3}/{:.3}/{deviation:.3} ms",
-                tally.shortest, tally.longest
-            )?;
-        }
-        out.flush()?;
-        Ok(())
     }
 }
 
