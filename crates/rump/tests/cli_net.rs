@@ -429,3 +429,75 @@ fn iperf3_is_understood() {
         assert_eq!(server.wait(), 0);
     }
 }
+
+/// A lease in a file is asked for again and not given back; without one it is (RFC 2131 section 3.2). The server is dnsmasq.
+#[test]
+#[ignore = "needs root and /dev/net/tun"]
+fn dhcp_keeps_a_lease_in_a_file() {
+    const SCRIPT: &str = r#"
+        cd "$1"; rump=$2
+        ip link set lo up
+        ip tuntap add dev tap0 mode tap
+        ip addr add 10.9.0.1/24 dev tap0
+        ip link set tap0 up
+        dnsmasq --keep-in-foreground --conf-file=/dev/null --log-facility="$1/log" --log-dhcp --user=root --port=0 --interface=tap0 \
+            --bind-interfaces --pid-file="$1/pid" --dhcp-leasefile="$1/leases" --dhcp-range=10.9.0.100,10.9.0.150,255.255.255.0,2m \
+            --dhcp-authoritative --no-ping &
+        server=$!
+        trap 'kill $server' EXIT
+        for n in $(seq 100); do grep -qs 'DHCP, IP range' log && break; sleep 0.1; done
+        dhcp() { "$rump" net --if tap:tap0,mac=02:00:00:00:10:01 dhcp "$@"; }
+        count() { echo "$1: $(grep -c "$1(" log || true)"; }
+        counts() { count DHCPDISCOVER; count DHCPACK; count DHCPNAK; count DHCPRELEASE; }
+        dhcp --lease lease --json > first; cp lease kept; counts > counts1
+        dhcp --lease lease --json > second; counts > counts2
+        sed 's/10[.]9[.]0[.][0-9]*/10.77.0.5/' lease > other
+        dhcp --lease other --json > third; counts > counts3
+        dhcp --json > fourth
+        for n in $(seq 50); do grep -q 'DHCPRELEASE(' log && break; sleep 0.1; done
+        counts > counts4
+        echo nonsense > bad
+        ! dhcp --lease bad 2> error
+        cat bad
+    "#;
+    let folder = Scratch::new();
+    let output = Command::new("unshare")
+        .args(["-n", "sh", "-ec", SCRIPT, "sh", &folder.text("")])
+        .arg(env!("CARGO_BIN_EXE_rump"))
+        .output()
+        .unwrap();
+    assert_eq!(text(&output), "nonsense\n");
+    let read = |name: &str| fs::read_to_string(folder.path(name)).unwrap();
+    let address = |name: &str| {
+        let lease: serde_json::Value = serde_json::from_str(&read(name)).unwrap();
+        let address = lease["address"].as_str().unwrap().to_owned();
+        assert!(
+            address.starts_with("10.9.0.") && address.ends_with("/24"),
+            "{name}: {address}"
+        );
+        address
+    };
+    let counts = |name: &str, discover, ack, nak, release| {
+        let expected = format!(
+            "DHCPDISCOVER: {discover}\nDHCPACK: {ack}\nDHCPNAK: {nak}\nDHCPRELEASE: {release}\n"
+        );
+        assert_eq!(read(name), expected, "{name}\n{}", read("log"));
+    };
+    let first = address("first");
+    assert_eq!(read("kept"), read("first"));
+    counts("counts1", 1, 1, 0, 0);
+    // At once, and the same again.
+    assert_eq!(address("second"), first);
+    counts("counts2", 1, 2, 0, 0);
+    // One that is refused is forgotten; the file has what there is now.
+    address("third");
+    assert_eq!(read("other"), read("third"));
+    counts("counts3", 2, 3, 1, 0);
+    address("fourth");
+    counts("counts4", 3, 4, 1, 1);
+    assert!(
+        read("error").contains("bad: this is no lease"),
+        "{}",
+        read("error")
+    );
+}
