@@ -81,6 +81,17 @@ pub enum Status {
     Failure(u8),
 }
 
+impl Status {
+    fn of(flags: u16) -> Self {
+        match flags & 0xf {
+            0 => Self::Ok,
+            1 => Self::FormatError,
+            3 => Self::NoName,
+            code => Self::Failure(code.to_be_bytes()[1]),
+        }
+    }
+}
+
 /// What a server says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -141,6 +152,27 @@ impl<'a> Reader<'a> {
             data,
         })
     }
+
+    /// How long there is nothing for a name (RFC 2308 section 5), from so many records about those who say so.
+    fn negative_ttl(&mut self, count: u16, name: &Name) -> Option<Option<Duration>> {
+        let mut ttl = None;
+        for _ in 0..count {
+            let record = self.record()?;
+            if (record.kind, record.class) != (SOA, IN) || !name.is_under(&record.owner) {
+                continue;
+            }
+            let (_, at) = Name::read(self.message, record.start)?;
+            let (_, at) = Name::read(self.message, at)?;
+            let mut numbers = Reader {
+                message: self.message,
+                at,
+            };
+            numbers.take(16)?;
+            let seconds = record.ttl.min(numbers.u32()?);
+            ttl = Some(Duration::from_secs(seconds.into()));
+        }
+        Some(ttl)
+    }
 }
 
 struct Record<'a> {
@@ -167,12 +199,7 @@ impl Answer {
         if number != id || flags & 0xf800 != 0x8000 {
             return None;
         }
-        let status = match flags & 0xf {
-            0 => Status::Ok,
-            1 => Status::FormatError,
-            3 => Status::NoName,
-            code => Status::Failure(code.to_be_bytes()[1]),
-        };
+        let status = Status::of(flags);
         let mut this = Self {
             status,
             truncated: flags & 0x200 != 0,
@@ -203,19 +230,7 @@ impl Answer {
         }
         this.follow(message, &records, question)?;
         if this.addresses.is_empty() && this.alias.is_none() {
-            this.ttl = None;
-            for _ in 0..authorities {
-                let record = reader.record()?;
-                if (record.kind, record.class) == (SOA, IN) && question.name.is_under(&record.owner)
-                {
-                    let (_, at) = Name::read(message, record.start)?;
-                    let (_, at) = Name::read(message, at)?;
-                    let mut numbers = Reader { message, at };
-                    numbers.take(16)?;
-                    let ttl = record.ttl.min(numbers.u32()?);
-                    this.ttl = Some(Duration::from_secs(ttl.into()));
-                }
-            }
+            this.ttl = reader.negative_ttl(authorities, &question.name)?;
         }
         Some(this)
     }

@@ -188,11 +188,12 @@ impl Resolver {
         name: &Name,
         families: Families,
     ) -> Result<Vec<IpAddr>, Error> {
-        let now = || proc.kernel().host().monotonic();
+        let kernel = proc.kernel();
+        let host = kernel.host();
         let mut wanted = Vec::new();
         let mut found = Vec::new();
         for &kind in families.kinds() {
-            match self.cache.lock().get(name, kind, now()) {
+            match self.cache.lock().get(name, kind, host.monotonic()) {
                 Some(all) => found.extend(all),
                 None => wanted.push(Question {
                     name: name.clone(),
@@ -209,12 +210,10 @@ impl Resolver {
             let answers = ask_all(proc, config, &wanted)?;
             let mut next = Vec::new();
             for (question, answer) in wanted.iter().zip(answers) {
-                match answer.status {
-                    Status::Ok => {}
-                    Status::NoName => missing = Some(Error::NoName),
+                match failed(answer.status) {
+                    Some(Error::NoName) => missing = Some(Error::NoName),
                     // The other family's address may be there all the same.
-                    Status::FormatError => failure = Some(Error::ServerFailure(1)),
-                    Status::Failure(code) => failure = Some(Error::ServerFailure(code)),
+                    other => failure = other.or(failure),
                 }
                 if let Some(alias) = answer.alias {
                     next.push(Question {
@@ -225,10 +224,9 @@ impl Resolver {
                 }
                 let told = matches!(answer.status, Status::Ok | Status::NoName);
                 if let (Some(ttl), true) = (answer.ttl, told && question.name == *name) {
-                    let all = answer.addresses.clone();
-                    self.cache
-                        .lock()
-                        .put(name.clone(), question.kind, all, ttl, now());
+                    let (kind, all) = (question.kind, answer.addresses.clone());
+                    let mut cache = self.cache.lock();
+                    cache.put(name.clone(), kind, all, ttl, host.monotonic());
                 }
                 found.extend(answer.addresses);
             }
@@ -239,6 +237,16 @@ impl Resolver {
             Some(error) if found.is_empty() => Err(error),
             _ => Ok(found),
         }
+    }
+}
+
+/// What a status means to who asked.
+const fn failed(status: Status) -> Option<Error> {
+    match status {
+        Status::Ok => None,
+        Status::NoName => Some(Error::NoName),
+        Status::FormatError => Some(Error::ServerFailure(1)),
+        Status::Failure(code) => Some(Error::ServerFailure(code)),
     }
 }
 

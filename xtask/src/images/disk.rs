@@ -15,6 +15,8 @@ use std::{
 };
 
 const MIB: u64 = 1 << 20;
+/// Sectors of a MiB.
+const SECTORS: u64 = MIB / 512;
 
 /// A member's number and its place, in MiB.
 struct Part {
@@ -91,70 +93,64 @@ fn layout(disk: &Disk, folder: &Path) -> Result<Vec<Part>> {
 
 /// Writes the table.
 fn partition(scheme: Scheme, parts: &[Part], image: &Path) -> Result<()> {
-    let sectors = |mib: u64| mib * 2048;
+    let (fdisk, sfdisk) = (["--sector-size", "4096"], ["--quiet"]);
     match scheme {
-        Scheme::Gpt => {
-            let mut script = String::from("label: gpt\n");
-            for Part {
-                member,
-                number,
-                start,
-                len,
-            } in parts
-            {
-                let (start, len) = (sectors(*start), sectors(*len));
-                let kind = if *number == 1 {
-                    "L"
-                } else {
-                    "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
-                };
-                script +=
-                    &format!("{number} : start={start}, size={len}, type={kind}, name={member}\n");
-            }
-            feed("sfdisk", &["--quiet"], image, &script)
-        }
-        Scheme::Mbr => {
-            let mut script = String::from("label: dos\nlabel-id: 0x1a2b3c4d\n");
-            let primary = parts.iter().filter(|part| part.number < 5);
-            let logical: Vec<&Part> = parts.iter().filter(|part| part.number >= 5).collect();
-            for Part {
-                number, start, len, ..
-            } in primary
-            {
-                let (start, len) = (sectors(*start), sectors(*len));
-                script += &format!("{number} : start={start}, size={len}, type=83\n");
-            }
-            if let (Some(first), Some(last)) = (logical.first(), logical.last()) {
-                let start = first.start - 1;
-                let len = sectors(last.start + last.len - start);
-                script += &format!("2 : start={}, size={len}, type=5\n", sectors(start));
-            }
-            for Part {
-                number, start, len, ..
-            } in logical
-            {
-                let (start, len) = (sectors(*start), sectors(*len));
-                script += &format!("{number} : start={start}, size={len}, type=83\n");
-            }
-            feed("sfdisk", &["--quiet"], image, &script)
-        }
-        Scheme::Gpt4096 => {
-            let mut script = String::from("g\n");
-            for Part {
-                number, start, len, ..
-            } in parts
-            {
-                let (first, last) = (start * 256, (start + len) * 256 - 1);
-                script += &format!("n\n{number}\n{first}\n{last}\n");
-            }
-            feed(
-                "fdisk",
-                &["--sector-size", "4096"],
-                image,
-                &(script + "w\n"),
-            )
-        }
+        Scheme::Gpt => feed("sfdisk", &sfdisk, image, &gpt(parts)),
+        Scheme::Mbr => feed("sfdisk", &sfdisk, image, &mbr(parts)),
+        Scheme::Gpt4096 => feed("fdisk", &fdisk, image, &gpt4096(parts)),
     }
+}
+
+/// A line of sfdisk: where a partition is, in sectors, and more.
+fn line(number: u32, start: u64, len: u64, more: &str) -> String {
+    format!("{number} : start={start}, size={len}, {more}\n")
+}
+
+fn gpt(parts: &[Part]) -> String {
+    let line = |part: &Part| {
+        let kind = if part.number == 1 {
+            "L"
+        } else {
+            "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
+        };
+        let more = format!("type={kind}, name={}", part.member);
+        line(part.number, part.start * SECTORS, part.len * SECTORS, &more)
+    };
+    let lines: String = parts.iter().map(line).collect();
+    format!("label: gpt\n{lines}")
+}
+
+fn mbr(parts: &[Part]) -> String {
+    let (primary, logical): (Vec<&Part>, Vec<&Part>) =
+        parts.iter().partition(|part| part.number < 5);
+    let linux = |part: &&Part| {
+        line(
+            part.number,
+            part.start * SECTORS,
+            part.len * SECTORS,
+            "type=83",
+        )
+    };
+    let mut script = String::from("label: dos\nlabel-id: 0x1a2b3c4d\n");
+    script.extend(primary.iter().map(linux));
+    if let (Some(first), Some(last)) = (logical.first(), logical.last()) {
+        // The extended one is around them, with room in front for the first one's table.
+        let start = first.start - 1;
+        let len = last.start + last.len - start;
+        script += &line(2, start * SECTORS, len * SECTORS, "type=5");
+    }
+    script.extend(logical.iter().map(linux));
+    script
+}
+
+/// What is typed to fdisk: sfdisk has no sectors of another size.
+fn gpt4096(parts: &[Part]) -> String {
+    let typed = |part: &Part| {
+        let (first, last) = (part.start * 256, (part.start + part.len) * 256 - 1);
+        format!("n\n{}\n{first}\n{last}\n", part.number)
+    };
+    let lines: String = parts.iter().map(typed).collect();
+    format!("g\n{lines}w\n")
 }
 
 fn feed(program: &str, arguments: &[&str], image: &Path, script: &str) -> Result<()> {
