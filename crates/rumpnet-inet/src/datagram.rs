@@ -7,6 +7,7 @@ use rumpnet::{
     Address, Packet,
     socket::{Control, MsgFlags, Outgoing, Received},
 };
+use rumpuser::{Host, Instant, Timespec};
 
 /// Bytes that a queue holds unless told otherwise; a datagram counts with what it costs besides its bytes.
 const LIMIT: usize = 208 << 10;
@@ -20,6 +21,7 @@ pub(crate) struct Datagram {
     pub(crate) interface: u32,
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
+    pub(crate) arrived: Instant,
     pub(crate) payload: Packet,
 }
 
@@ -29,10 +31,11 @@ pub(crate) struct Telling {
     pub(crate) packet_info: bool,
     pub(crate) ttl: bool,
     pub(crate) tos: bool,
+    pub(crate) timestamp: bool,
 }
 
 impl Telling {
-    fn control(self, datagram: &Datagram) -> Vec<Control> {
+    fn control(self, datagram: &Datagram, host: &dyn Host) -> Vec<Control> {
         let info = || Control::PacketInfo {
             address: datagram.to,
             interface: datagram.interface,
@@ -41,8 +44,25 @@ impl Telling {
             self.packet_info.then(info),
             self.ttl.then_some(Control::HopLimit(datagram.ttl)),
             self.tos.then_some(Control::TrafficClass(datagram.tos)),
+            self.timestamp
+                .then(|| Control::Timestamp(wall(datagram.arrived, host))),
         ];
         all.into_iter().flatten().collect()
+    }
+}
+
+/// The wall time of a moment that is over.
+fn wall(then: Instant, host: &dyn Host) -> Timespec {
+    const SECOND: i128 = 1_000_000_000;
+    let now = host.wall();
+    let ago = i128::try_from(host.monotonic().since(then).as_nanos()).unwrap_or(0);
+    let nanos = i128::from(now.sec)
+        .saturating_mul(SECOND)
+        .saturating_add(now.nsec.into())
+        .saturating_sub(ago);
+    Timespec {
+        sec: i64::try_from(nanos.div_euclid(SECOND)).unwrap_or(now.sec),
+        nsec: u32::try_from(nanos.rem_euclid(SECOND)).unwrap_or(0),
     }
 }
 
@@ -84,6 +104,7 @@ impl Queue {
         &mut self,
         peek: bool,
         telling: Telling,
+        host: &dyn Host,
     ) -> Option<(Datagram, Vec<Control>)> {
         let datagram = if peek {
             self.list.front()?.clone()
@@ -92,7 +113,7 @@ impl Queue {
             self.bytes = self.bytes.saturating_sub(cost(&datagram));
             datagram
         };
-        let control = telling.control(&datagram);
+        let control = telling.control(&datagram, host);
         Some((datagram, control))
     }
 

@@ -127,6 +127,19 @@ enum Owner {
     Other,
 }
 
+impl Path {
+    /// Whether a packet may go this way.
+    ///
+    /// # Errors
+    /// `ENETUNREACH`: by a gateway, which `dont_route` forbids.
+    pub(crate) fn allowed(&self, to: IpAddr, dont_route: bool) -> Result<()> {
+        if dont_route && self.next_hop != to {
+            return Err(Errno::ENETUNREACH);
+        }
+        Ok(())
+    }
+}
+
 impl Stack {
     /// An IP packet has come, of whichever version.
     pub(crate) fn ip_input(&mut self, interface: u32, mut packet: Packet) {

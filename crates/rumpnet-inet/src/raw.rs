@@ -83,6 +83,7 @@ impl Stack {
                 interface: arrival.interface,
                 ttl: arrival.ttl,
                 tos: arrival.tos,
+                arrived: self.now,
                 payload,
             });
             if queued {
@@ -203,7 +204,8 @@ impl Endpoint for RawSocket {
     fn receive(&self, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
         let taken = self.of(|socket| {
             let telling = socket.telling;
-            match socket.queue.take(flags.contains(MsgFlags::PEEK), telling) {
+            let peek = flags.contains(MsgFlags::PEEK);
+            match socket.queue.take(peek, telling, &*self.inet.host) {
                 Some(taken) => Ok(Some(taken)),
                 None if socket.closed_read => Ok(None),
                 None => Err(Errno::EAGAIN),
@@ -254,6 +256,7 @@ impl Endpoint for RawSocket {
                 SockOpt::PacketInfo(on) => socket.telling.packet_info = *on,
                 SockOpt::ReceiveTtl(on) => socket.telling.ttl = *on,
                 SockOpt::ReceiveTos(on) => socket.telling.tos = *on,
+                SockOpt::Timestamp(on) => socket.telling.timestamp = *on,
                 SockOpt::ReceiveBuffer(bytes) => socket.queue.limit = *bytes,
                 _ => return Err(Errno::ENOPROTOOPT),
             }
@@ -267,6 +270,7 @@ impl Endpoint for RawSocket {
                 SockOpt::HeaderIncluded(_) => SockOpt::HeaderIncluded(socket.header_included),
                 SockOpt::Ttl(_) => SockOpt::Ttl(socket.ttl.unwrap_or(DEFAULT_TTL)),
                 SockOpt::Tos(_) => SockOpt::Tos(socket.tos),
+                SockOpt::Timestamp(_) => SockOpt::Timestamp(socket.telling.timestamp),
                 SockOpt::ReceiveBuffer(_) => SockOpt::ReceiveBuffer(socket.queue.limit),
                 SockOpt::Kind(_) => SockOpt::Kind(Kind::Raw),
                 SockOpt::Error(_) => SockOpt::Error(None),

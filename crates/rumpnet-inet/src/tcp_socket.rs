@@ -69,7 +69,13 @@ impl Socket {
                     _ => false,
                 };
                 let closed = state == State::Closed;
-                ready.set(Ready::IN, tcb.readable() > 0 || tcb.at_end() || closed);
+                let enough = if tcb.expects_more() {
+                    self.receive_lowat
+                } else {
+                    1
+                };
+                let readable = tcb.readable() >= enough || tcb.at_end() || closed;
+                ready.set(Ready::IN, readable);
                 let writable = tcb.check_send().is_err() || tcb.send_room() > tcb.send_buffer() / 3;
                 ready.set(Ready::OUT, !opening && writable);
                 ready.set(Ready::HUP, closed);
@@ -99,7 +105,9 @@ impl Stack {
         }
         let by = socket.interface.or(scope(&to));
         let (from, bound) = (socket.local, socket.port);
+        let dont_route = socket.dont_route;
         let path = self.path(to.ip(), from, by)?;
+        path.allowed(to.ip(), dont_route)?;
         let to = scoped(to, path.interface);
         if path.broadcast {
             return Err(Errno::EACCES);
@@ -417,6 +425,17 @@ impl Endpoint for TcpSocket {
                 SockOpt::Tos(tos) => socket.tos = *tos,
                 SockOpt::Linger(time) => socket.linger = *time,
                 SockOpt::FastOpen(count) => socket.fast_open = *count,
+                SockOpt::ReceiveLowat(bytes) => {
+                    // More than fits would never be there (as on Linux half of it, for what the window lets through).
+                    let buffer = match &socket.role {
+                        Role::Connection(tcb) => tcb.receive_buffer(),
+                        _ => socket.config.receive_buffer,
+                    };
+                    socket.receive_lowat = (*bytes).clamp(1, buffer.div_ceil(2).max(1));
+                    let event = socket.event.clone();
+                    stack.wake(event.as_ref());
+                }
+                SockOpt::DontRoute(on) => socket.dont_route = *on,
                 SockOpt::MaxSegment(bytes) => {
                     // As small as on Linux; a connection has said already what it takes.
                     let fresh = !matches!(socket.role, Role::Connection(_));
@@ -440,6 +459,14 @@ impl Endpoint for TcpSocket {
     }
 
     fn option(&self, which: &SockOpt) -> Result<SockOpt> {
+        if let SockOpt::Mtu(_) = which {
+            return self.inet.with(|stack| {
+                let connected = matches!(&stack.tcp.get(self.id)?.role, Role::Connection(_));
+                let way = stack.tcp_way(self.id).filter(|_| connected);
+                let (_, path, _) = way.ok_or(Errno::ENOTCONN)?;
+                Ok(SockOpt::Mtu(path.mtu))
+            });
+        }
         self.of(|socket| {
             let config = &socket.config;
             let keep = config.keep_alive.unwrap_or_default();
@@ -456,6 +483,8 @@ impl Endpoint for TcpSocket {
                 SockOpt::V6Only(_) => SockOpt::V6Only(socket.speaks.only()?),
                 SockOpt::Linger(_) => SockOpt::Linger(socket.linger),
                 SockOpt::FastOpen(_) => SockOpt::FastOpen(socket.fast_open),
+                SockOpt::DontRoute(_) => SockOpt::DontRoute(socket.dont_route),
+                SockOpt::ReceiveLowat(_) => SockOpt::ReceiveLowat(socket.receive_lowat),
                 SockOpt::MaxSegment(_) => SockOpt::MaxSegment(match &socket.role {
                     Role::Connection(tcb) => u16::try_from(tcb.info().send_mss).unwrap_or(u16::MAX),
                     _ => socket.max_segment.unwrap_or(536),

@@ -71,6 +71,8 @@ struct Options {
     multicast_interface: u32,
     telling: Telling,
     dont_fragment: bool,
+    /// Gateways are not used.
+    dont_route: bool,
     interface: Option<u32>,
 }
 
@@ -237,6 +239,7 @@ impl Stack {
     }
 
     fn udp_queue(&mut self, id: usize, arrival: &Arrival, from: SocketAddr, payload: Packet) {
+        let arrived = self.now;
         let Ok(socket) = self.udp.get(id) else { return };
         let datagram = Datagram {
             from: socket.speaks.told(from),
@@ -247,6 +250,7 @@ impl Stack {
             interface: arrival.interface,
             ttl: arrival.ttl,
             tos: arrival.tos,
+            arrived,
             payload,
         };
         if !socket.closed_read && socket.queue.push(datagram) {
@@ -306,6 +310,7 @@ impl Stack {
             .filter(|address| !address.is_unspecified())
             .or(socket.local.filter(|local| !local.is_multicast()));
         let path = self.path(to.ip(), from, by)?;
+        path.allowed(to.ip(), options.dont_route)?;
         if info.is_none() && !path.broadcast && !group {
             self.udp.get(id)?.path = Some((changes, to, path));
         }
@@ -432,6 +437,7 @@ impl UdpSocket {
                     multicast_interface: 0,
                     telling: Telling::default(),
                     dont_fragment: false,
+                    dont_route: false,
                     interface: None,
                 },
                 groups: Groups::default(),
@@ -518,7 +524,8 @@ impl Endpoint for UdpSocket {
                 return Err(error);
             }
             let telling = socket.options.telling;
-            match socket.queue.take(flags.contains(MsgFlags::PEEK), telling) {
+            let peek = flags.contains(MsgFlags::PEEK);
+            match socket.queue.take(peek, telling, &*self.inet.host) {
                 Some(taken) => Ok(Some(taken)),
                 None if socket.closed_read => Ok(None),
                 None => Err(Errno::EAGAIN),
@@ -565,8 +572,10 @@ impl Endpoint for UdpSocket {
             });
         }
         self.of(|socket| {
-            if let SockOpt::V6Only(on) = option {
-                return socket.speaks.set_only(*on, socket.port != 0);
+            match option {
+                SockOpt::V6Only(on) => return socket.speaks.set_only(*on, socket.port != 0),
+                SockOpt::DontRoute(_) => socket.path = None,
+                _ => {}
             }
             let options = &mut socket.options;
             match option {
@@ -582,6 +591,8 @@ impl Endpoint for UdpSocket {
                 SockOpt::ReceiveTtl(on) => options.telling.ttl = *on,
                 SockOpt::ReceiveTos(on) => options.telling.tos = *on,
                 SockOpt::MtuDiscover(on) => options.dont_fragment = *on,
+                SockOpt::Timestamp(on) => options.telling.timestamp = *on,
+                SockOpt::DontRoute(on) => options.dont_route = *on,
                 _ => return Err(Errno::ENOPROTOOPT),
             }
             Ok(())
@@ -589,6 +600,13 @@ impl Endpoint for UdpSocket {
     }
 
     fn option(&self, which: &SockOpt) -> Result<SockOpt> {
+        if let SockOpt::Mtu(_) = which {
+            return self.inet.with(|stack| {
+                let peer = stack.udp.get(self.id)?.peer.ok_or(Errno::ENOTCONN)?;
+                let path = stack.udp_path(self.id, peer, None)?;
+                Ok(SockOpt::Mtu(path.mtu))
+            });
+        }
         self.of(|socket| {
             let options = &socket.options;
             Ok(match which {
@@ -614,6 +632,8 @@ impl Endpoint for UdpSocket {
                 SockOpt::ReceiveTtl(_) => SockOpt::ReceiveTtl(options.telling.ttl),
                 SockOpt::ReceiveTos(_) => SockOpt::ReceiveTos(options.telling.tos),
                 SockOpt::MtuDiscover(_) => SockOpt::MtuDiscover(options.dont_fragment),
+                SockOpt::Timestamp(_) => SockOpt::Timestamp(options.telling.timestamp),
+                SockOpt::DontRoute(_) => SockOpt::DontRoute(options.dont_route),
                 _ => return Err(Errno::ENOPROTOOPT),
             })
         })?

@@ -7,7 +7,7 @@ use rumpkern::{Errno, OpenFlags, Proc, file::Ready, poll::PollFd};
 use rumpnet::{
     SocketCalls as _,
     interface::Features,
-    socket::{Shutdown, SockOpt},
+    socket::{MsgFlags, Shutdown, SockOpt},
     wire,
 };
 use std::{thread, time::Duration};
@@ -263,4 +263,59 @@ fn the_same_port_again() {
     while (one.inet_sockets(), two.inet_sockets()) != (0, 2) {
         thread::yield_now();
     }
+}
+
+/// `SO_RCVLOWAT` (POSIX): fewer bytes neither end a wait nor make a socket readable, unless no more will come.
+#[test]
+fn a_low_water_mark() {
+    let (one, two) = pair(wire::Config::default());
+    let (a, b) = (one.init_proc(), two.init_proc());
+    let (near, far) = connection(&a, &b, 80);
+    let set = |bytes| b.setsockopt(far, &SockOpt::ReceiveLowat(bytes)).unwrap();
+    let lowat = || b.getsockopt(far, &SockOpt::ReceiveLowat(0));
+    assert_eq!(lowat(), Ok(SockOpt::ReceiveLowat(1)));
+    // More than a buffer can have is cut to what it can.
+    set(usize::MAX);
+    let Ok(SockOpt::ReceiveLowat(most)) = lowat() else {
+        panic!();
+    };
+    assert!((1_000..1 << 30).contains(&most), "{most}");
+    set(10);
+    let readable = |time| {
+        let mut fds = [PollFd {
+            fd: far,
+            events: Ready::IN,
+            ready: Ready::empty(),
+        }];
+        b.poll(&mut fds, Some(time)).unwrap() == 1
+    };
+    let (short, long) = (Duration::from_millis(50), Duration::from_secs(10));
+    let mut buf = [0; 100];
+    a.write(near, b"123456789").unwrap();
+    assert!(!readable(short));
+    a.write(near, b"0").unwrap();
+    assert!(readable(long));
+    assert_eq!(b.read(far, &mut buf), Ok(10));
+    // A read that does not wait takes what there is; one that waits does so for ten bytes, or as many as it has room for.
+    a.write(near, b"abc").unwrap();
+    assert!(!readable(short));
+    let now = b.recvfrom(far, &mut buf, MsgFlags::DONTWAIT);
+    assert_eq!(now.unwrap().0, 3);
+    let writer = a.clone();
+    let writing = thread::spawn(move || {
+        for part in [b"1234", b"5678", b"90ab"] {
+            writer.write(near, part).unwrap();
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    assert_eq!(b.read(far, &mut buf), Ok(12));
+    writing.join().unwrap();
+    a.write(near, b"xyz").unwrap();
+    assert_eq!(b.read(far, &mut buf[..3]), Ok(3));
+    // No more will come: what there is is enough.
+    a.write(near, b"end").unwrap();
+    a.close(near).unwrap();
+    assert!(readable(long));
+    assert_eq!(b.read(far, &mut buf), Ok(3));
+    assert_eq!(b.read(far, &mut buf), Ok(0));
 }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{address, pair};
-use rumpkern::{Errno, OpenFlags, Proc};
+use rumpkern::{Errno, OpenFlags, Proc, file::Ready, poll::PollFd};
 use rumpnet::{
     SocketCalls as _,
     socket::{Control, Domain, Kind, MsgFlags, Shutdown, SockOpt},
@@ -315,5 +315,79 @@ fn groups_within_a_host() {
     assert_eq!(
         bad(SockOpt::SourceFilter(group, 1, many)),
         Err(Errno::ENOBUFS)
+    );
+}
+
+/// `SO_TIMESTAMP`: the wall time of the arrival, not that of the call which receives it.
+#[test]
+fn when_a_datagram_came() {
+    let (one, two) = pair(wire::Config::default());
+    let (a, b) = (one.init_proc(), two.init_proc());
+    let (s, t) = (udp(&a), udp(&b));
+    b.bind(t, &address("0.0.0.0:7")).unwrap();
+    let on = SockOpt::Timestamp(true);
+    assert_eq!(b.getsockopt(t, &on), Ok(SockOpt::Timestamp(false)));
+    b.setsockopt(t, &on).unwrap();
+    assert_eq!(b.getsockopt(t, &on), Ok(on));
+    let nanos = || {
+        let now = two.host().wall();
+        i128::from(now.sec) * 1_000_000_000 + i128::from(now.nsec)
+    };
+    let to = address("10.0.0.2:7");
+    let before = nanos();
+    a.sendto(s, b"x", MsgFlags::empty(), Some(&to)).unwrap();
+    let mut fds = [PollFd {
+        fd: t,
+        events: Ready::IN,
+        ready: Ready::empty(),
+    }];
+    b.poll(&mut fds, Some(Duration::from_secs(10))).unwrap();
+    let after = nanos();
+    thread::sleep(Duration::from_millis(300));
+    let received = b.recvmsg(t, &mut [&mut [0; 9]], MsgFlags::empty()).unwrap();
+    let [Control::Timestamp(told)] = received.control[..] else {
+        panic!("no time was told");
+    };
+    let told = i128::from(told.sec) * 1_000_000_000 + i128::from(told.nsec);
+    // The two clocks of the host are read one after the other: a little either way.
+    let little = 50_000_000;
+    assert!(
+        (before - little..=after + little).contains(&told),
+        "{before} {told} {after}"
+    );
+}
+
+/// `SO_DONTROUTE`: only to the links. `IP_MTU`: of the way to the peer.
+#[test]
+fn ways_without_gateways_and_their_mtu() {
+    let (one, _two) = pair(wire::Config {
+        mtu: 1_400,
+        ..wire::Config::default()
+    });
+    let a = one.init_proc();
+    let gateway = Some("10.0.0.2".parse().unwrap());
+    let inet = one.inet().unwrap();
+    inet.add_route(rumpnet::Cidr::ANY_V4, gateway, None, 0)
+        .unwrap();
+    let s = udp(&a);
+    let send = |to: &str| a.sendto(s, b"x", MsgFlags::empty(), Some(&address(to)));
+    assert_eq!(send("192.0.2.1:7"), Ok(1));
+    a.setsockopt(s, &SockOpt::DontRoute(true)).unwrap();
+    assert_eq!(send("192.0.2.1:7"), Err(Errno::ENETUNREACH));
+    for near in ["10.0.0.2:7", "10.0.0.1:7"] {
+        assert_eq!(send(near).err(), None, "{near}");
+    }
+    a.setsockopt(s, &SockOpt::DontRoute(false)).unwrap();
+    assert_eq!(send("192.0.2.1:7"), Ok(1));
+    let mtu = |fd| a.getsockopt(fd, &SockOpt::Mtu(0));
+    assert_eq!(mtu(s), Err(Errno::ENOTCONN));
+    a.connect(s, &address("192.0.2.1:7")).unwrap();
+    assert_eq!(mtu(s), Ok(SockOpt::Mtu(1_400)));
+    let t = common::stream(&a);
+    assert_eq!(mtu(t), Err(Errno::ENOTCONN));
+    a.setsockopt(t, &SockOpt::DontRoute(true)).unwrap();
+    assert_eq!(
+        a.connect(t, &address("192.0.2.1:7")),
+        Err(Errno::ENETUNREACH)
     );
 }

@@ -383,7 +383,7 @@ impl SocketCalls for Proc {
     }
 
     fn setsockopt(&self, fd: Fd, option: &SockOpt) -> Result<()> {
-        self.enter(|| self.fd_socket(fd)?.1.endpoint().set_option(option))
+        self.enter(|| self.fd_socket(fd)?.1.set_option(option))
     }
 
     fn getsockopt(&self, fd: Fd, which: &SockOpt) -> Result<SockOpt> {

@@ -4,7 +4,7 @@ use crate::Address;
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     any::Any,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 use rumpkern::{
@@ -173,10 +173,12 @@ pub enum SockOpt {
     KeepAlive(bool),
     Broadcast(bool),
     OobInline(bool),
+    /// Only to hosts on the socket's own links: what would go by a gateway is `ENETUNREACH`. A connection of TCP is asked when it is made.
     DontRoute(bool),
     Linger(Option<Duration>),
     SendBuffer(usize),
     ReceiveBuffer(usize),
+    /// Bytes of a stream that a receiver waits for, unless no more will come, and that make it readable.
     ReceiveLowat(usize),
     /// The pending error; getting it clears it.
     Error(Option<Errno>),
@@ -184,6 +186,7 @@ pub enum SockOpt {
     AcceptConn(bool),
     /// User and group of who was at the other end when a local connection was made (`getpeereid`).
     PeerCred(u32, u32),
+    /// Receivers of datagrams are told when each came: [`Control::Timestamp`].
     Timestamp(bool),
     BindToDevice(Option<alloc::string::String>),
     // IP level.
@@ -194,6 +197,7 @@ pub enum SockOpt {
     ReceiveTos(bool),
     HeaderIncluded(bool),
     MtuDiscover(bool),
+    /// The largest packet on the way to the peer, as far as routes and links tell.
     Mtu(u32),
     MulticastTtl(u8),
     MulticastLoop(bool),
@@ -395,6 +399,7 @@ pub struct Socket {
     /// Nanoseconds; `u64::MAX` for ever.
     receive_timeout: AtomicU64,
     send_timeout: AtomicU64,
+    receive_lowat: AtomicUsize,
 }
 
 impl Socket {
@@ -413,7 +418,22 @@ impl Socket {
             pollers: pollers.clone(),
             receive_timeout: AtomicU64::new(u64::MAX),
             send_timeout: AtomicU64::new(u64::MAX),
+            receive_lowat: AtomicUsize::new(1),
         })
+    }
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// As [`Endpoint::set_option`].
+    pub fn set_option(&self, option: &SockOpt) -> Result<()> {
+        self.endpoint.set_option(option)?;
+        if let SockOpt::ReceiveLowat(_) = option
+            && let SockOpt::ReceiveLowat(taken) = self.endpoint.option(option)?
+        {
+            self.receive_lowat.store(taken, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// The protocol's side.
@@ -543,7 +563,8 @@ impl Socket {
         Ok(done)
     }
 
-    /// Receives, waiting for something unless `nonblock`; with `WAITALL` until the buffers are full or the stream ends.
+    /// Receives, waiting for something unless `nonblock`; with `WAITALL` until the buffers are full or the stream ends, with
+    /// [`SockOpt::ReceiveLowat`] until there are as many bytes.
     ///
     /// # Errors
     /// As [`Endpoint::receive`].
@@ -556,10 +577,15 @@ impl Socket {
         let nonblock = nonblock || flags.contains(MsgFlags::DONTWAIT);
         let mut received =
             self.patiently(Ready::IN, nonblock, || self.endpoint.receive(bufs, flags))?;
-        let all = flags.contains(MsgFlags::WAITALL) && !flags.contains(MsgFlags::PEEK);
-        if all && !nonblock && self.endpoint.kind() == Kind::Stream {
+        let least = if flags.contains(MsgFlags::WAITALL) {
+            usize::MAX
+        } else {
+            self.receive_lowat.load(Ordering::Relaxed)
+        };
+        let waits = !nonblock && !flags.contains(MsgFlags::PEEK);
+        if least > 1 && waits && self.endpoint.kind() == Kind::Stream {
             let len: usize = bufs.iter().map(|buf| buf.len()).sum();
-            while received.len < len {
+            while received.len < len.min(least) {
                 let mut skip = received.len;
                 let mut rest: Vec<&mut [u8]> = Vec::new();
                 for buf in bufs.iter_mut() {

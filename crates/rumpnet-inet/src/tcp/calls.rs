@@ -118,9 +118,14 @@ impl Tcb {
     /// Whether the peer has closed its side and everything was read: reads return no bytes.
     #[must_use]
     pub fn at_end(&self) -> bool {
-        self.ready.is_empty()
-            && (self.bits.intersects(Bits::FIN_RECEIVED | Bits::READ_SHUT)
-                || self.state == State::Closed)
+        self.ready.is_empty() && !self.expects_more()
+    }
+
+    /// Whether more may come than is there to read.
+    #[must_use]
+    pub fn expects_more(&self) -> bool {
+        let ended = Bits::FIN_RECEIVED | Bits::READ_SHUT;
+        !self.bits.intersects(ended) && self.state != State::Closed
     }
 
     /// Takes up to `max` bytes; none when there are none, see [`at_end`](Self::at_end). At the urgent mark a read ends.

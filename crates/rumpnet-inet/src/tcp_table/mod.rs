@@ -124,6 +124,10 @@ pub(crate) struct Socket {
     pub(crate) fast_open: u32,
     /// It began with data, and nobody has acknowledged anything yet.
     pub(crate) early: bool,
+    /// Bytes that make it readable while more may come.
+    pub(crate) receive_lowat: usize,
+    /// It connects to hosts on its own links alone.
+    pub(crate) dont_route: bool,
 }
 
 impl Tcp {
@@ -176,6 +180,8 @@ impl Tcp {
             max_segment: None,
             fast_open: 0,
             early: false,
+            receive_lowat: 1,
+            dont_route: false,
         })
     }
 

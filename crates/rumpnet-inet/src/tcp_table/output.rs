@@ -58,7 +58,7 @@ impl Stack {
     }
 
     /// Between which addresses, on which path and how a connection sends.
-    pub(super) fn tcp_way(&mut self, id: usize) -> Option<(Pair, Path, Sending)> {
+    pub(crate) fn tcp_way(&mut self, id: usize) -> Option<(Pair, Path, Sending)> {
         let changes = self.routes.changes();
         let socket = self.tcp.get(id).ok()?;
         let (ip, peer) = (socket.local?, socket.peer?);
