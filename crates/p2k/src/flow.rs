@@ -1,10 +1,13 @@
 //! Waiting awake while requests flow.
 //!
-//! To wake the server costs whoever asks more than most answers: ten microseconds and more in a virtual machine, when it is done on another processor. So
-//! while many requests come the thread that takes them asks for the next one again and again rather than to sleep until it is there. It does so when
-//! the device is not to block, which a thread of its own decides: it tries, and goes on only while more requests are answered that way. On a busy machine,
-//! where all take turns on the same processors, they are not.
+//! To wake the server costs whoever asks more than most answers: ten microseconds and more in a virtual machine, when it is done on another processor, and
+//! as much to wake whoever asked. A thread of its own sees when many requests come, and does something about it.
+//!
+//! Who may has [idle processors stay awake](Wakeful). Then, or else, the thread that takes requests asks for the next one again and again rather than to sleep
+//! until it is there, when the device is not to block. That takes a processor from others: it is tried, and goes on only while more requests are answered
+//! that way. On a busy machine, where all take turns on the same processors, they are not.
 
+use crate::wakeful::Wakeful;
 use rustix::{
     fd::OwnedFd,
     fs::{OFlags, fcntl_setfl},
@@ -21,12 +24,16 @@ use std::{
 
 /// How long requests are counted, to see how many come.
 const LOOK: Duration = Duration::from_millis(2);
-/// Fewer than this in that time are not worth it: 5,000 in a second.
+/// Fewer in that time are no flow: 1,500 in a second.
+const SCARCE: u64 = 3;
+/// How many looks in a row see fewer before the flow has ended.
+const QUIET: u32 = 5;
+/// Fewer are not worth a processor: 5,000 in a second.
 const FEW: u64 = 10;
 /// One look in so many sees how it would be otherwise.
 const AGAIN: u32 = 250;
-/// How long not to try after it was of no use: the first time, and at most, twice as long each time.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// For how many looks not to try after it was of no use, 50 ms to 5 s: the first time, and at most, twice as long each time.
+const PAUSE: (u32, u32) = (25, 2500);
 /// Which requests look whether somebody counts them; a power of two.
 const EACH: u64 = 32;
 
@@ -65,31 +72,53 @@ impl Flow {
         self.ended.load(Ordering::Relaxed)
     }
 
-    /// Lets a device block or not, as more requests are answered, until the end.
+    /// Keeps processors awake while requests flow, and lets a device block or not, as more are answered, until the end.
     fn guide(&self, host: &impl Host) {
-        let mut pause = PAUSE.0;
+        let (mut kept, mut quiet) = (false, 0);
+        let (mut pause, mut left) = (PAUSE.0, 0_u32);
         while !self.ended() {
             let asleep = host.look(self);
-            if asleep < FEW || !host.fair() {
-                self.wait();
+            if asleep < SCARCE {
+                quiet += 1;
+                if quiet == QUIET || !kept {
+                    if std::mem::take(&mut kept) {
+                        host.keep(false);
+                    }
+                    quiet = 0;
+                    host.wait(self);
+                }
                 continue;
             }
-            host.block(false);
-            let awake = host.look(self);
-            let better = awake > asleep + asleep / 8;
-            if better {
-                pause = PAUSE.0;
-                let mut looks = 0;
-                while looks < AGAIN && host.fair() && host.look(self) >= FEW && !self.ended() {
-                    looks += 1;
-                }
+            quiet = 0;
+            if !kept {
+                host.keep(true);
+                kept = true;
+                // It was another flow before.
+                continue;
             }
-            host.block(true);
-            if !better {
-                host.rest(pause);
-                pause = (pause * 2).min(PAUSE.1);
+            if left > 0 || asleep < FEW || !host.fair() {
+                left = left.saturating_sub(1);
+                continue;
+            }
+            match self.stay_awake(host, asleep) {
+                true => pause = PAUSE.0,
+                false => (left, pause) = (pause, (pause * 2).min(PAUSE.1)),
             }
         }
+        host.keep(false);
+    }
+
+    /// Has the device not block while that is better than so many requests in a look; says whether it was.
+    fn stay_awake(&self, host: &impl Host, asleep: u64) -> bool {
+        host.block(false);
+        let awake = host.look(self);
+        let better = awake > asleep + asleep / 8;
+        let mut looks = 0;
+        while better && looks < AGAIN && host.fair() && host.look(self) >= FEW && !self.ended() {
+            looks += 1;
+        }
+        host.block(true);
+        better
     }
 }
 
@@ -99,16 +128,26 @@ trait Host {
     fn fair(&self) -> bool;
     /// How many requests come in the time of a look.
     fn look(&self, flow: &Flow) -> u64;
-    /// Waits so long, or until the end.
-    fn rest(&self, pause: Duration);
+    /// Waits until some requests have come, or until the end.
+    fn wait(&self, flow: &Flow);
+    /// Has idle processors stay awake, or not.
+    fn keep(&self, awake: bool);
     /// Has the device block, or not.
     fn block(&self, block: bool);
 }
 
-impl Host for OwnedFd {
+/// The host itself.
+pub(crate) struct Means {
+    /// `/dev/fuse`, where it is of use not to wait for it.
+    pub(crate) device: Option<OwnedFd>,
+    /// The right to have idle processors stay awake.
+    pub(crate) wakeful: Option<Wakeful>,
+}
+
+impl Host for Means {
     fn fair(&self) -> bool {
         // SAFETY: gives a number; no memory is touched.
-        unsafe { libc::sched_getscheduler(0) == libc::SCHED_OTHER }
+        self.device.is_some() && unsafe { libc::sched_getscheduler(0) == libc::SCHED_OTHER }
     }
 
     fn look(&self, flow: &Flow) -> u64 {
@@ -117,15 +156,24 @@ impl Host for OwnedFd {
         flow.requests.load(Ordering::Relaxed) - before
     }
 
-    fn rest(&self, pause: Duration) {
-        std::thread::park_timeout(pause);
+    fn wait(&self, flow: &Flow) {
+        flow.wait();
+    }
+
+    fn keep(&self, awake: bool) {
+        if let Some(wakeful) = &self.wakeful {
+            wakeful.keep(awake);
+        }
     }
 
     fn block(&self, block: bool) {
         let mut flags = OFlags::RDWR;
         flags.set(OFlags::NONBLOCK, !block);
         // A device that cannot be told blocks as before.
-        let _ = fcntl_setfl(self, flags);
+        let _ = self
+            .device
+            .as_ref()
+            .map(|device| fcntl_setfl(device, flags));
     }
 }
 
@@ -136,16 +184,16 @@ pub(crate) struct Guide {
 }
 
 impl Guide {
-    /// Begins to decide for a device.
+    /// Begins to decide.
     ///
     /// # Errors
     /// The host has no room for a thread.
-    pub(crate) fn start(flow: Arc<Flow>, device: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn start(flow: Arc<Flow>, means: Means) -> io::Result<Self> {
         let counted = flow.clone();
         let thread = Builder::new().name("p2k-flow".into()).spawn(move || {
             // Set before it is looked at: `count` finds it when it has seen that nobody looks.
             let _ = counted.thread.set(std::thread::current());
-            counted.guide(&device);
+            counted.guide(&means);
         })?;
         let thread = Some(thread);
         Ok(Self { flow, thread })
@@ -165,38 +213,39 @@ impl Drop for Guide {
 
 #[cfg(test)]
 mod tests {
-    use super::{EACH, Flow, Host, PAUSE};
-    use std::{cell::RefCell, collections::VecDeque, time::Duration};
+    use super::{EACH, Flow, Host};
+    use std::cell::{Cell, RefCell};
 
-    /// A host where so many requests come while the device blocks and while it does not, for some looks.
-    struct Played {
+    /// A host where so many requests come in each look, one after the other: while the device blocks, and while it does not.
+    struct Played<'a> {
         fair: bool,
-        asleep: u64,
-        awake: u64,
-        looks: RefCell<usize>,
+        flow: &'a [(u64, u64)],
+        looks: Cell<usize>,
         blocks: RefCell<Vec<bool>>,
-        rests: RefCell<VecDeque<Duration>>,
+        keeps: RefCell<Vec<bool>>,
     }
 
-    impl Host for Played {
+    impl Host for Played<'_> {
         fn fair(&self) -> bool {
             self.fair
         }
 
         fn look(&self, flow: &Flow) -> u64 {
-            let mut looks = self.looks.borrow_mut();
-            *looks = looks.saturating_sub(1);
-            if *looks == 0 {
+            let (asleep, awake) = self.flow[self.looks.get()];
+            self.looks.set(self.looks.get() + 1);
+            if self.looks.get() == self.flow.len() {
                 flow.ended.store(true, super::Ordering::Relaxed);
             }
             match self.blocks.borrow().last() {
-                Some(false) => self.awake,
-                _ => self.asleep,
+                Some(false) => awake,
+                _ => asleep,
             }
         }
 
-        fn rest(&self, pause: Duration) {
-            self.rests.borrow_mut().push_back(pause);
+        fn wait(&self, _flow: &Flow) {}
+
+        fn keep(&self, awake: bool) {
+            self.keeps.borrow_mut().push(awake);
         }
 
         fn block(&self, block: bool) {
@@ -204,19 +253,14 @@ mod tests {
         }
     }
 
-    /// How often the device was told not to block, and the pauses in between.
-    fn play(asleep: u64, awake: u64, looks: usize) -> (usize, Vec<Duration>) {
-        play_on(true, asleep, awake, looks)
-    }
-
-    fn play_on(fair: bool, asleep: u64, awake: u64, looks: usize) -> (usize, Vec<Duration>) {
+    /// How often the device was told not to block, and what processors were told.
+    fn play(fair: bool, flow: &[(u64, u64)]) -> (usize, Vec<bool>) {
         let host = Played {
             fair,
-            asleep,
-            awake,
-            looks: RefCell::new(looks),
+            flow,
+            looks: Cell::new(0),
             blocks: RefCell::default(),
-            rests: RefCell::default(),
+            keeps: RefCell::default(),
         };
         Flow::default().guide(&host);
         let blocks = host.blocks.borrow();
@@ -225,31 +269,32 @@ mod tests {
             "blocks in the end"
         );
         let tries = blocks.iter().filter(|&&block| !block).count();
-        (tries, host.rests.into_inner().into())
+        let mut keeps = host.keeps.into_inner();
+        keeps.dedup();
+        assert_eq!(keeps.last(), Some(&false), "asleep in the end");
+        (tries, keeps)
     }
 
     #[test]
     fn waits_awake_while_that_helps() {
         // Now and then it sees how it would be otherwise.
-        let (tries, rests) = play(50, 80, 1000);
+        let (tries, keeps) = play(true, &[(50, 80); 1000]);
         assert!((3..=5).contains(&tries), "{tries}");
-        assert!(rests.is_empty());
+        assert_eq!(keeps, [true, false]);
     }
 
     #[test]
     fn tries_less_and_less_often_where_it_does_not_help() {
-        let (tries, rests) = play(80, 80, 20);
-        assert_eq!(tries, 10);
-        let doubled = |pair: &[Duration]| pair[1] == (pair[0] * 2).min(PAUSE.1);
-        assert!(rests.windows(2).all(doubled));
-        assert_eq!(rests.first(), Some(&PAUSE.0));
-        assert_eq!(rests.last(), Some(&PAUSE.1));
+        // After 25, 50, 100, 200, 400, 800 looks.
+        assert_eq!(play(true, &[(80, 80); 1000]).0, 6);
+        assert_eq!(play(true, &[(80, 80); 2000]).0, 7);
     }
 
     #[test]
     fn few_requests_are_let_alone() {
-        assert_eq!(play(9, 100, 1), (0, vec![]));
-        assert_eq!(play_on(false, 50, 80, 1), (0, vec![]));
+        assert_eq!(play(true, &[(2, 100); 20]), (0, vec![false]));
+        assert_eq!(play(true, &[(9, 100); 20]), (0, vec![true, false]));
+        assert_eq!(play(false, &[(50, 80); 20]), (0, vec![true, false]));
         let flow = Flow::default();
         flow.idle.store(true, super::Ordering::Relaxed);
         for _ in 1..EACH {
@@ -258,5 +303,14 @@ mod tests {
         assert!(flow.idle.load(super::Ordering::Relaxed));
         flow.count();
         assert!(!flow.idle.load(super::Ordering::Relaxed));
+    }
+
+    #[test]
+    fn processors_stay_awake_for_a_moment_without_requests() {
+        let flow =
+            |looks: &[u64]| play(false, &looks.iter().map(|&n| (n, n)).collect::<Vec<_>>()).1;
+        assert_eq!(flow(&[50, 0, 0, 0, 0, 50, 0, 0, 0, 0, 50]), [true, false]);
+        let again = [50, 0, 0, 0, 0, 0, 50, 50];
+        assert_eq!(flow(&again), [true, false, true, false]);
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     attr::{attributes, decode_device, from_system, set_time},
     data::{TRANSFER, with_buffer},
-    flow::{Flow, Guide},
+    flow::{Flow, Guide, Means},
     list::bare,
     server::{Entry, Server, answer},
     turns::{Pace, Turns},
@@ -26,7 +26,7 @@ use std::{
     ffi::OsStr,
     io,
     ops::Deref,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    os::unix::ffi::OsStrExt,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -45,24 +45,24 @@ pub(crate) struct Front {
     reads: Pace,
     /// Short writes.
     writes: Pace,
-    /// There until the end; none where nobody could wait awake.
-    _guide: Option<Guide>,
+    /// There until the end.
+    _guide: Guide,
 }
 
 impl Front {
-    /// For a session with so many threads. It waits awake for requests on `device`, if that is given, while they flow.
+    /// For a session with so many threads. It waits awake for requests while they flow, by these means.
     ///
     /// # Errors
     /// The host has no room for a thread.
-    pub(crate) fn new(server: Server, threads: usize, device: Option<OwnedFd>) -> io::Result<Self> {
+    pub(crate) fn new(server: Server, threads: usize, means: Means) -> io::Result<Self> {
         let flow = Arc::new(Flow::default());
-        let guide = device.map(|device| Guide::start(flow.clone(), device));
+        let guide = Guide::start(flow.clone(), means)?;
         Ok(Self {
             server,
             turns: Turns::new(threads, flow),
             reads: Pace::default(),
             writes: Pace::default(),
-            _guide: guide.transpose()?,
+            _guide: guide,
         })
     }
 }

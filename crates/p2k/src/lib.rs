@@ -8,7 +8,7 @@
 //! | `fs` | the operations of FUSE |
 //! | `server`, `list`, `data` | what they do: files and names, directories, contents |
 //! | `turns` | which thread takes requests |
-//! | `flow` | waiting awake while they flow |
+//! | `flow`, `wakeful` | waiting awake while they flow |
 //! | `nodes`, `opens` | files that the host knows and files that it has open |
 //! | `caller`, `attr` | credentials of a request; attributes, times and errors in the forms of both sides |
 //! | [`mount`](mod@mount) | the mount itself, made and ended by a process of its own |
@@ -32,9 +32,12 @@ mod nodes;
 mod opens;
 mod server;
 mod turns;
+mod wakeful;
 
 pub use server::Options;
+pub use wakeful::Wakeful;
 
+use flow::Means;
 use fs::Front;
 use fuser::{Config, SessionACL};
 use rumpkern::Proc;
@@ -47,23 +50,29 @@ pub struct Session(fuser::Session<Front>);
 
 impl Session {
     /// Begins to serve the file system whose root directory `root` is, on an open `/dev/fuse` that was [mounted](mount::Mounter::mount). When
-    /// this returns the host uses the mount.
+    /// this returns the host uses the mount. Idle processors stay awake while requests flow if the right to have them is given.
     ///
     /// # Errors
     /// The host does not speak the protocol, or has unmounted already.
-    pub fn new(proc: &Proc, root: Vnode, device: OwnedFd, options: Options) -> io::Result<Self> {
+    pub fn new(
+        proc: &Proc,
+        root: Vnode,
+        device: OwnedFd,
+        options: Options,
+        wakeful: Option<Wakeful>,
+    ) -> io::Result<Self> {
         let server = Server::new(proc.clone(), root, options);
         let mut config = Config::default();
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         // One that takes requests, and more than CPUs for those that take long: one that waits for the device keeps none busy.
         let threads = (cpus + 2).clamp(3, 16);
         config.n_threads = Some(threads);
-        let awake = if cpus > 1 {
-            Some(device.try_clone()?)
-        } else {
-            None
+        let device_too = (cpus > 1).then(|| device.try_clone()).transpose()?;
+        let means = Means {
+            device: device_too,
+            wakeful,
         };
-        let server = Front::new(server, threads, awake)?;
+        let server = Front::new(server, threads, means)?;
         // Whom the host lets in is the host's to say (`allow_other`); it also asks on its own behalf.
         let session = fuser::Session::from_fd(server, device, SessionACL::All, config)?;
         Ok(Self(session))

@@ -388,7 +388,8 @@ fn other_names_mount_as_well() {
 fn whoever_has_no_privileges_mounts_too() {
     need_fuse();
     let scratch = Scratch::new();
-    let script = "cd \"$1\"; truncate -s 32M u.img; mke2fs -q -F -t ext4 -E root_owner u.img; mkdir m; \"$0\" mount u.img m; \
+    let script = "cd \"$1\"; truncate -s 32M u.img; mke2fs -q -F -t ext4 -E root_owner u.img; mkdir m; \
+        ! \"$0\" mount -o wakeful u.img m 2>e; grep -q wakeful: e; \"$0\" mount u.img m; \
         echo text >m/f; test \"$(cat m/f)\" = text; test $(stat -c %u m/f) = $(id -u); chmod 600 m/f; ! chown 1 m/f 2>/dev/null; \
         ! test -w m/lost+found; cp -a m/f m/g; fusermount3 -u m; i=0; while ! flock -n u.img true; do sleep 0.1; i=$((i+1)); test $i -lt 600; done; \
         e2fsck -fn u.img >/dev/null 2>&1; echo fine";
@@ -411,6 +412,42 @@ fn whoever_has_no_privileges_mounts_too() {
         tool("sh", &["-euc", script, &copy, &home])
     };
     assert_eq!(output, "fine\n");
+}
+
+#[test]
+fn idle_processors_stay_awake_while_requests_flow() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 16, None);
+    if !root() {
+        // Where nobody else may, this is told.
+        fs::create_dir(scratch.path("mnt")).unwrap();
+        let (asked, dir) = (["mount", "-o", "wakeful", &image], scratch.text("mnt"));
+        return fails(&[&asked[..], &[&dir]].concat(), 1, &["wakeful", "denied"]);
+    }
+    let latency = || {
+        let mut value = [0; 4];
+        let mut host = File::open("/dev/cpu_dma_latency").unwrap();
+        host.read_exact(&mut value).unwrap();
+        i32::from_ne_bytes(value)
+    };
+    let mount = Mount::new(&scratch, &image, &["-o", "wakeful"]);
+    let reached = |awake: bool, ask: &dyn Fn()| {
+        let start = Instant::now();
+        while (latency() == 0) != awake {
+            assert!(start.elapsed() < PATIENCE, "{awake}: {}", latency());
+            ask();
+        }
+    };
+    let file = mount.path("file");
+    reached(true, &|| {
+        for _ in 0..100 {
+            fs::write(&file, "").unwrap();
+            fs::remove_file(&file).unwrap();
+        }
+    });
+    reached(false, &|| std::thread::sleep(Duration::from_millis(1)));
+    mount.unmount();
+    check(&image);
 }
 
 #[test]

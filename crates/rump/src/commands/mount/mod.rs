@@ -14,7 +14,7 @@ use crate::{
 use clap::Args;
 use options::HostOptions;
 use p2k::{
-    contain,
+    Wakeful, contain,
     mount::{MountPoint, Mounter},
 };
 use rumpkern::{Kernel, Proc};
@@ -23,6 +23,7 @@ use rumpuser_posix::Host;
 use rumpvfs::{
     Calls as _, VnodeCalls as _,
     calls::{At, KernelVfs as _, MountArgs, MountFlags},
+    vop::Vnode,
 };
 use std::{
     ffi::{OsStr, OsString},
@@ -58,7 +59,8 @@ pub(crate) struct Mount {
     #[arg(short = 't', long = "fs-type", value_name = "FS")]
     fs_type: Option<String>,
     /// Options with commas between: ro, allow_other, auto_unmount, noatime, noexec, sync, suid, dev, fsname=NAME, attr_timeout=SECONDS,
-    /// entry_timeout=SECONDS, negative_timeout=SECONDS, writeback_cache, nowriteback_cache; and those of the file system driver, such as
+    /// entry_timeout=SECONDS, negative_timeout=SECONDS, writeback_cache, nowriteback_cache, wakeful, nowakeful (whether idle processors stay
+    /// awake while requests come in numbers; as a rule where /dev/cpu_dma_latency can be opened); and those of the file system driver, such as
     /// uid=N
     #[arg(short = 'o', long = "options", value_name = "OPTIONS")]
     options: Vec<String>,
@@ -159,6 +161,7 @@ impl Mount {
         // What the host is asked once; the files that tell cannot be opened any more afterwards.
         let host = Host::new();
         let _ = (host.cpus(), host.memory_limit(), host.host_name());
+        let wakeful = wakeful(options)?;
         if !self.no_sandbox {
             let limits = contain::Limits {
                 memory: (!memory).then_some(ADDRESSES),
@@ -166,7 +169,9 @@ impl Mount {
             contain::enter(limits).map_err(|failed| Failure::at("sandbox", failed))?;
         }
         let mounted = mount(session, options, medium)?;
-        let served = self.attend(&mounted, mounter, options, &dir, (up, null));
+        let serve =
+            |root, device| p2k::Session::new(&mounted.proc, root, device, options.serve, wakeful);
+        let served = self.attend(&mounted, mounter, serve, &dir, (up, null));
         // Dirty data goes to the device, and the volume is marked clean.
         let mark = mounted.kernel.log().mark();
         let ended = mounted.kernel.shutdown().map_err(|errno| {
@@ -181,7 +186,7 @@ impl Mount {
         &self,
         mounted: &Mounted,
         mounter: Mounter,
-        options: &HostOptions,
+        serve: impl FnOnce(Vnode, OwnedFd) -> std::io::Result<p2k::Session>,
         dir: &Path,
         (up, null): (Option<OwnedFd>, File),
     ) -> Outcome<()> {
@@ -192,8 +197,7 @@ impl Mount {
         let device = mounter
             .mount(mounted.read_only)
             .map_err(|why| Failure::at(shown_os(dir), why))?;
-        let served = p2k::Session::new(&mounted.proc, root, device, options.serve);
-        let served = served.map_err(|error| {
+        let served = serve(root, device).map_err(|error| {
             let _ = mounter.unmount(true);
             Failure::at(shown_os(dir), error)
         })?;
@@ -414,6 +418,18 @@ fn end_on_signals(mounter: &Arc<Mutex<Option<Mounter>>>, mounted: &Mounted) -> O
         .spawn(life)
         .map(drop)
         .map_err(|error| Failure::at("thread", error))
+}
+
+/// The right to have idle processors stay awake, where this process may and it is not told not to.
+fn wakeful(options: &HostOptions) -> Outcome<Option<Wakeful>> {
+    match options.wakeful {
+        Some(false) => Ok(None),
+        Some(true) => {
+            let wakeful = Wakeful::new().map_err(|error| Failure::at("wakeful", error))?;
+            Ok(Some(wakeful))
+        }
+        None => Ok(Wakeful::new().ok()),
+    }
 }
 
 /// The name of a program without its folder.

@@ -15,6 +15,8 @@ pub(crate) struct HostOptions {
     pub(crate) point: MountPoint,
     pub(crate) source: Option<String>,
     pub(crate) serve: Options,
+    /// Whether idle processors stay awake while requests flow; `None`: if that can be had.
+    pub(crate) wakeful: Option<bool>,
     pub(crate) fs_type: Option<String>,
     /// What the driver is to be told.
     pub(crate) driver: Vec<(String, Option<String>)>,
@@ -43,6 +45,7 @@ impl HostOptions {
             },
             source: None,
             serve: Options::default(),
+            wakeful: None,
             fs_type: None,
             driver: Vec::new(),
         };
@@ -108,6 +111,8 @@ impl HostOptions {
             "dirsync" => flags.insert(MountFlags::SYNCHRONOUS),
             "writeback_cache" => self.serve.writeback_cache = true,
             "nowriteback_cache" => self.serve.writeback_cache = false,
+            "wakeful" => self.wakeful = Some(true),
+            "nowakeful" => self.wakeful = Some(false),
             _ if name.starts_with("x-") => {}
             _ => self.driver.push((name.into(), None)),
         }
@@ -161,6 +166,8 @@ mod tests {
         let point = parse("defaults").point;
         assert!(!point.suid && !point.dev && !point.allow_other);
         assert!(parse("suid,dev").point.suid);
+        assert_eq!(parse("suid").wakeful, None);
+        assert_eq!(parse("wakeful,nowakeful").wakeful, Some(false));
     }
 
     #[test]
