@@ -5,6 +5,7 @@ use crate::{
     data::{TRANSFER, with_buffer},
     flow::{Flow, Guide, Means},
     list::bare,
+    order::Order,
     server::{Entry, Server, answer},
     turns::{Pace, Turns},
 };
@@ -45,6 +46,7 @@ pub(crate) struct Front {
     reads: Pace,
     /// Short writes.
     writes: Pace,
+    order: Order,
     /// There until the end.
     _guide: Guide,
 }
@@ -62,6 +64,7 @@ impl Front {
             turns: Turns::new(threads, flow),
             reads: Pace::default(),
             writes: Pace::default(),
+            order: Order::default(),
             _guide: guide,
         })
     }
@@ -440,6 +443,7 @@ impl Filesystem for Front {
             keep_times: self.writeback && write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
         };
         let mut turn = self.turns.take();
+        let place = self.order.place(node.0);
         let write = || {
             let done = self.call(request, |proc| {
                 let file = self.open_file(proc, node, file)?;
@@ -448,10 +452,11 @@ impl Filesystem for Front {
             // No more than `data`, whose length the protocol has in 32 bits.
             answer!(reply, done, done => reply.written(done as u32));
         };
-        if data.len() <= SHORT {
+        if data.len() <= SHORT && place.is_first() {
             self.writes.of(&mut turn, write);
         } else {
             turn.hand_over();
+            place.wait();
             write();
         }
     }

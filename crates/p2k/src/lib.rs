@@ -9,6 +9,7 @@
 //! | `server`, `list`, `data` | what they do: files and names, directories, contents |
 //! | `turns` | which thread takes requests |
 //! | `flow`, `wakeful` | waiting awake while they flow |
+//! | `order` | which write to a file is first |
 //! | `nodes`, `opens` | files that the host knows and files that it has open |
 //! | `caller`, `attr` | credentials of a request; attributes, times and errors in the forms of both sides |
 //! | [`mount`](mod@mount) | the mount itself, made and ended by a process of its own |
@@ -30,6 +31,7 @@ mod list;
 pub mod mount;
 mod nodes;
 mod opens;
+mod order;
 mod server;
 mod turns;
 mod wakeful;
