@@ -4,6 +4,9 @@ use p2k::{Options, mount::MountPoint};
 use rumpvfs::calls::MountFlags;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+/// What is said to who asks for a change of a mount.
+const REMOUNT: &str = "remount: a mount stays as it was made: unmount it and mount it anew (mount -i -o remount,ro DIR has the host refuse to write)";
+
 /// What `-o` says.
 #[derive(Clone, Debug)]
 pub(crate) struct HostOptions {
@@ -55,6 +58,7 @@ impl HostOptions {
                 None => (option, None),
             };
             match value {
+                None if name == "remount" => return Err(REMOUNT.into()),
                 None => options.word(name),
                 Some(value) => options.value(name, value)?,
             }
@@ -175,5 +179,11 @@ mod tests {
         for text in ["attr_timeout=x", "entry_timeout=-1", "negative_timeout=inf"] {
             assert!(HostOptions::parse(&[text.into()]).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_mount_is_not_changed() {
+        let told = HostOptions::parse(&["remount,ro".into()]).unwrap_err();
+        assert!(told.starts_with("remount: "), "{told}");
     }
 }
