@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Place, Result},
-    fat::Link,
+    fat::{LastRead, Link},
     fs::Msdosfs,
     types::{Cluster, Run},
 };
@@ -174,12 +174,13 @@ impl Msdosfs {
             (last, known.len, known.find(0).map_or(last, |run| run.first))
         };
         let mut found = Vec::new();
+        let mut last = LastRead::default();
         let mut total = from;
         let complete = loop {
             if total >= len {
                 break false;
             }
-            match self.link(cluster)? {
+            match self.next_link(cluster, &mut last)? {
                 Link::Next(next) => cluster = next,
                 Link::End => break true,
                 Link::Free | Link::Bad => {

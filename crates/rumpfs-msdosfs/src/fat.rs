@@ -8,6 +8,7 @@ use crate::{
     txn::Txn,
     types::{Cluster, Run, index},
 };
+use rumpbio::BufData;
 
 /// What the entry of a cluster says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,35 +142,49 @@ impl Boot {
     }
 }
 
+/// The sector of a FAT that was read last: the next entry of a chain is in it as a rule.
+#[derive(Default)]
+pub(crate) struct LastRead(Option<(u64, BufData)>);
+
 impl Msdosfs {
     /// What the FAT says of a cluster.
     ///
     /// # Errors
     /// The device's; a number that means nothing.
     pub fn link(&self, cluster: Cluster) -> Result<Link> {
-        let boot = &self.boot;
-        let bytes = self.entry_bytes(boot.read_fat_sector(), cluster)?;
-        boot.link(cluster, boot.decode(cluster, bytes))
+        self.next_link(cluster, &mut LastRead::default())
     }
 
-    /// The bytes of the entry of a cluster in the FAT at a sector.
-    fn entry_bytes(&self, fat: u64, cluster: Cluster) -> Result<[u8; 4]> {
-        let (mut sector, mut within) = self.entry_place(fat, cluster);
+    /// The same for one cluster of a chain after the other.
+    pub(crate) fn next_link(&self, cluster: Cluster, last: &mut LastRead) -> Result<Link> {
+        let boot = &self.boot;
+        let (mut sector, mut within) = self.entry_place(boot.read_fat_sector(), cluster);
         let mut bytes = [0; 4];
-        let len = self.boot.entry_len();
-        let mut buf = self.read_fat(sector, cluster)?;
-        let mut data = buf.data();
-        for byte in bytes.iter_mut().take(len) {
+        let mut data = self.fat_data(sector, cluster, last)?;
+        for byte in bytes.iter_mut().take(boot.entry_len()) {
             if within >= data.len() {
                 // An entry of FAT12 may lie in two sectors.
                 (sector, within) = (sector.saturating_add(1), 0);
-                buf = self.read_fat(sector, cluster)?;
-                data = buf.data();
+                data = self.fat_data(sector, cluster, last)?;
             }
             *byte = data.get(within).copied().unwrap_or(0);
             within = within.saturating_add(1);
         }
-        Ok(bytes)
+        boot.link(cluster, boot.decode(cluster, bytes))
+    }
+
+    fn fat_data<'l>(
+        &self,
+        sector: u64,
+        cluster: Cluster,
+        last: &'l mut LastRead,
+    ) -> Result<&'l [u8]> {
+        let data = match last.0.take() {
+            Some((same, data)) if same == sector => data,
+            _ => self.read_fat(sector, cluster)?.data(),
+        };
+        let (_, data) = last.0.insert((sector, data));
+        Ok(data)
     }
 
     fn read_fat(&self, sector: u64, cluster: Cluster) -> Result<rumpbio::Buf> {

@@ -369,7 +369,9 @@ impl Msdosfs {
         follows: bool,
     ) -> Result<Run> {
         let sectors = u64::from(self.boot.cluster_sectors);
-        let held = |cluster| self.volume.held(self.boot.sector_of(cluster), sectors);
+        // Mostly nothing is, and then no cluster is asked about.
+        let any_held = self.volume.held(0, u64::MAX);
+        let held = |cluster| any_held && self.volume.held(self.boot.sector_of(cluster), sectors);
         let mut space = self.space.lock();
         let space = space.as_mut().ok_or(Error::Refused(Errno::EROFS))?;
         let apart = |cluster| held(cluster) || self.boot.is_apart(cluster);
