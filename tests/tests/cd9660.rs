@@ -6,14 +6,14 @@ use rump_tests::{
     mounted::{MOUNT_POINT, Mounted},
     sparse_iso::{self, SparseFile},
     tools::{TempDir, run},
-    tree::{list, read_file},
+    tree::{self, list, read_file},
 };
 use rumpkern::{Errno, Fd, FileType, OpenFlags, types::Seek};
 use rumpuser::BlockDevice;
 use rumpuser_posix::{Access, HostFile};
 use rumpuser_sim::MemDisk;
 use rumpvfs::Calls as _;
-use std::{fs, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 type Options<'a> = &'a [(&'static str, Option<&'static str>)];
 
@@ -129,6 +129,58 @@ fn each_tree_has_its_names() {
     let mounted = mount(&image, &[("norrip", None), ("mode", Some("640"))]);
     let stat = mounted.proc.stat(format!("{MOUNT_POINT}/noext")).unwrap();
     assert_eq!((stat.mode, stat.file_type), (0o640, FileType::Regular));
+}
+
+/// Directories deeper than eight levels are moved to another place and lead back by CL, PL and RE.
+#[test]
+fn moved_directories_are_where_they_were() {
+    let dir = TempDir::new();
+    let tree = dir.path().join("tree");
+    let deep = "1/2/3/4/5/6/7";
+    for below in ["8/9/10/11/12/13/14/15/16/17/18", "other/more"] {
+        fs::create_dir_all(tree.join(deep).join(below)).unwrap();
+        fs::write(tree.join(deep).join(below).join("file"), below).unwrap();
+    }
+    fs::write(tree.join(deep).join("8/beside"), b"beside").unwrap();
+    let image = dir.file("image.iso");
+    let from = tree.to_str().unwrap();
+    run("genisoimage", &["-quiet", "-R", "-o", &image, from]);
+    let plain = run("isoinfo", &["-f", "-i", &image]);
+    for moved in ["/RR_MOVED/8/9", "/RR_MOVED/OTHER"] {
+        assert!(plain.lines().any(|line| line == moved), "{plain}");
+    }
+    let mounted = mount(&image, &[]);
+    let mut found = tree::from_mount(&mounted.proc, MOUNT_POINT);
+    // Where they were moved to is a directory without entries.
+    assert!(found.remove(&b"rr_moved"[..]).is_some());
+    let kinds = |tree: &tree::Tree| -> Vec<_> {
+        let nodes = tree.iter();
+        nodes
+            .map(|(path, node)| (path.clone(), node.kind.clone()))
+            .collect()
+    };
+    assert_eq!(kinds(&found), kinds(&tree::from_host(&tree)));
+    let listed = run("bsdtar", &["-tf", &image]);
+    let listed = listed.lines().map(|line| match line {
+        "." => &b""[..],
+        line => line.as_bytes(),
+    });
+    let listed: BTreeSet<&[u8]> = listed.collect();
+    assert_eq!(
+        found.keys().map(Vec::as_slice).collect::<BTreeSet<_>>(),
+        listed
+    );
+    let number = |path: &str| {
+        let path = format!("{MOUNT_POINT}/{deep}/{path}");
+        mounted.proc.stat(path).unwrap().ino
+    };
+    for moved in ["8", "other"] {
+        assert_eq!(number(&format!("{moved}/..")), number("."), "{moved}");
+    }
+    assert_eq!(
+        number("8/9/10/11/12/13/14/15/.."),
+        number("8/9/10/11/12/13/14")
+    );
 }
 
 #[test]

@@ -119,6 +119,8 @@ shapes! {
     ufs2_be_8k_1k: UFS2, "be", "version=2,bsize=8192,fsize=1024";
     ufs2_4k_4k: UFS2, "le", "version=2,bsize=4096,fsize=4096";
     ufs2_be_32k_4k: UFS2, "be", "version=2,bsize=32768,fsize=4096";
+    ufs1_64k_8k: UFS1, "le", "version=1,bsize=65536,fsize=8192";
+    ufs2_be_64k_8k: UFS2, "be", "version=2,bsize=65536,fsize=8192";
     ufs1_be_8k_1k_log: UFS1, "be", "version=1,bsize=8192,fsize=1024", "log";
     ufs2_16k_2k_log: UFS2, "le", "version=2,bsize=16384,fsize=2048", "log";
 }

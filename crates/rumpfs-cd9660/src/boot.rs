@@ -45,11 +45,13 @@ impl fmt::Display for BootImage {
             4 => "hard disk",
             _ => "unknown emulation",
         };
-        write!(
-            f,
-            ", {media}, {} sectors at byte {}",
-            self.sectors, self.start
-        )?;
+        let unit = if self.sectors == 1 {
+            "sector"
+        } else {
+            "sectors"
+        };
+        let (sectors, start) = (self.sectors, self.start);
+        write!(f, ", {media}, {sectors} {unit} at byte {start}")?;
         if self.bootable {
             Ok(())
         } else {
