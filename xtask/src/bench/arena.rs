@@ -1,7 +1,7 @@
 //! Where the contestants meet: the folder in memory with the files of a row, and commands with their places filled in.
 
 use super::{
-    suite::{Check, Contestant, Data, Row, Suite},
+    suite::{Check, Contestant, Data, Images, Row, Suite},
     tree::{self, Plan},
 };
 use crate::{Result, tools};
@@ -138,22 +138,7 @@ impl<'a> Arena<'a> {
                 tree::big(&self.big(), self.big)?;
             }
         }
-        let images = [
-            ("{image}", self.image(), Some(&self.suite.images)),
-            ("{variant}", self.variant(), self.suite.variant.as_ref()),
-        ];
-        for (place, path, images) in images {
-            if !uses(row, place) {
-                remove(&path);
-            } else if let Some(images) = images.filter(|_| !path.exists()) {
-                if row.data.is_tree() {
-                    self.make_image(images.tree, &path)?;
-                } else {
-                    self.make_image(images.empty, &path)?;
-                    self.make_image(images.big, &path)?;
-                }
-            }
-        }
+        self.make_images(row)?;
         if !uses(row, "{archive}") {
             remove(&self.archive());
         } else if !self.archive().exists() {
@@ -165,6 +150,48 @@ impl<'a> Arena<'a> {
             self.make_image(self.suite.images.empty, &self.empty())?;
         }
         Ok(())
+    }
+
+    /// Where images are, with how they are made if there are any.
+    fn images(&self) -> [(&'static str, PathBuf, Option<&'a Images>); 2] {
+        [
+            ("{image}", self.image(), Some(&self.suite.images)),
+            ("{variant}", self.variant(), self.suite.variant.as_ref()),
+        ]
+    }
+
+    /// Makes the images that the row needs and that are not there, and removes those that it does not.
+    fn make_images(&self, row: &Row) -> Result<()> {
+        for (place, path, images) in self.images() {
+            if !uses(row, place) {
+                remove(&path);
+            } else if let Some(images) = images.filter(|_| !path.exists()) {
+                if row.data.is_tree() {
+                    self.make_image(images.tree, &path)?;
+                } else {
+                    self.make_image(images.empty, &path)?;
+                    self.make_image(images.big, &path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the large file anew between two rounds, and the images with it between the next two. How fast a file in memory is read depends, by
+    /// a tenth, on where its pages happen to lie: a pair made once would give one side that advantage in all rounds.
+    pub(crate) fn renew(&self, row: &Row, round: u32) -> Result<()> {
+        if row.data != Data::Big {
+            return Ok(());
+        }
+        if round % 2 == 0 {
+            for (_, path, _) in self.images() {
+                remove(&path);
+            }
+            self.make_images(row)
+        } else {
+            remove(&self.big());
+            tree::big(&self.big(), self.big)
+        }
     }
 
     /// Runs a command of [`Images`](super::suite::Images), if there is one, for the image at `path`.

@@ -222,7 +222,7 @@ fn run_suite(suite: &Suite, options: &Options) -> Result<Vec<String>> {
     let (mut outcomes, mut failures) = (vec![], vec![]);
     for row in suite.rows.iter().filter(wanted) {
         arena.prepare(row)?;
-        let outcome = run_row(&arena, row, options, &missing);
+        let outcome = run_row(&arena, row, options, &missing)?;
         let (table, standing) = (report::row(&outcome), report::standing(&outcome));
         println!(
             "\n{}.{}: {}\n{table}{standing}",
@@ -277,11 +277,14 @@ fn build_peer(name: &str) -> Result<()> {
 }
 
 /// All contestants in turn, so often as there are rounds; each round another one begins.
-fn run_row(arena: &Arena<'_>, row: &Row, options: &Options, missing: &[&str]) -> Outcome {
+fn run_row(arena: &Arena<'_>, row: &Row, options: &Options, missing: &[&str]) -> Result<Outcome> {
     let mut pairs = entrants(row, options, missing);
     let count = pairs.len();
     let rounds = options.rounds.saturating_mul(row.more_rounds);
     for round in 0..rounds {
+        if round > 0 {
+            arena.renew(row, round)?;
+        }
         for turn in 0..count {
             let (runner, entrant) = &mut pairs[(turn + round as usize) % count];
             let slow = |elapsed: &f64| entrant.role == Role::Other && *elapsed > PATIENCE;
@@ -298,12 +301,12 @@ fn run_row(arena: &Arena<'_>, row: &Row, options: &Options, missing: &[&str]) ->
     }
     progress("");
     arena.clear();
-    Outcome {
+    Ok(Outcome {
         name: row.name.into(),
         job: row.job.into(),
         goal: row.goal,
         entrants: pairs.into_iter().map(|(_, entrant)| entrant).collect(),
-    }
+    })
 }
 
 /// Who runs, and by which program if not by its own.

@@ -67,7 +67,7 @@ pub(crate) struct Row {
     pub(crate) goal: Option<f64>,
     /// Runs that one measurement is the average of: many for what takes milliseconds.
     pub(crate) repeat: u32,
-    /// How many times as many rounds as asked for, where ours and a rival are so near to each other that few tell nothing. For these alone.
+    /// How many times as many rounds as asked for, where ours and a rival are so near to each other, or so short, that few tell nothing. For these alone.
     pub(crate) more_rounds: u32,
     /// The first is ours and the one that counts; more of ours are shown beside it.
     pub(crate) contestants: &'static [Contestant],

@@ -39,8 +39,8 @@ impl Random {
     }
 }
 
-/// Folders of the crowded tree: of 20,000 files each has 500.
-const CROWDED: u32 = 40;
+/// Folders of the crowded tree: of 20,000 files each has 1,000.
+const CROWDED: u32 = 20;
 
 /// Fills the empty folder `root`; gives the paths of all folders in it, from `/`. As many in each of three levels.
 pub(crate) fn grow(root: &Path, plan: Plan) -> Result<Vec<String>> {
