@@ -384,6 +384,15 @@ impl Event for Watched {
         self.event.wait(ticket, deadline)
     }
 
+    fn wait_fetching(
+        &self,
+        ticket: u64,
+        deadline: Option<Instant>,
+        fetch: &mut dyn FnMut(),
+    ) -> bool {
+        self.event.wait_fetching(ticket, deadline, fetch)
+    }
+
     fn notify(&self) {
         self.event.notify();
         self.watcher.changed();

@@ -29,13 +29,24 @@ impl rumpuser::Event for Event {
     }
 
     fn wait(&self, ticket: u64, deadline: Option<Instant>) -> bool {
-        if self.count.load(SeqCst) > ticket {
+        self.wait_fetching(ticket, deadline, &mut || ())
+    }
+
+    fn wait_fetching(
+        &self,
+        ticket: u64,
+        deadline: Option<Instant>,
+        fetch: &mut dyn FnMut(),
+    ) -> bool {
+        let came = || self.count.load(SeqCst) > ticket;
+        if came() {
             return true;
         }
-        if self
-            .patience
-            .look(deadline, || self.count.load(SeqCst) > ticket)
-        {
+        let look = || {
+            fetch();
+            came()
+        };
+        if self.patience.look(deadline, look) {
             return true;
         }
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);

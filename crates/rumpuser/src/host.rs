@@ -74,6 +74,16 @@ pub trait Event: Send + Sync {
     fn ticket(&self) -> u64;
     /// Waits until the count has passed `ticket` or `deadline` is over. `true` if the count has passed.
     fn wait(&self, ticket: u64, deadline: Option<Instant>) -> bool;
+    /// As [`wait`](Self::wait), for a waiter that can itself fetch what it waits for: a host whose threads look for a moment before they sleep
+    /// has `fetch` called between two looks. It is called on the waiter's thread, any number of times.
+    fn wait_fetching(
+        &self,
+        ticket: u64,
+        deadline: Option<Instant>,
+        _fetch: &mut dyn FnMut(),
+    ) -> bool {
+        self.wait(ticket, deadline)
+    }
     /// Advances the count and wakes every waiter.
     fn notify(&self);
 }
