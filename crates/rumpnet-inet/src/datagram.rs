@@ -36,6 +36,9 @@ pub(crate) struct Telling {
 
 impl Telling {
     fn control(self, datagram: &Datagram, host: &dyn Host) -> Vec<Control> {
+        if !(self.packet_info || self.ttl || self.tos || self.timestamp) {
+            return Vec::new();
+        }
         let info = || Control::PacketInfo {
             address: datagram.to,
             interface: datagram.interface,

@@ -300,7 +300,8 @@ impl Endpoint for RawSocket {
     }
 
     fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
-        self.event().is_ok_and(|event| event.wait(ticket, deadline))
+        self.event()
+            .is_ok_and(|event| self.inet.wait(&*event, ticket, deadline))
     }
 
     fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {

@@ -22,7 +22,7 @@ use rumpkern::poll::Pollers;
 use rumpnet::{
     Cidr, Ifnet, MacAddr, Net, Packet,
     ethernet::{self, EtherType},
-    interface::{Batch, Link, Upper},
+    interface::{Batch, Link, Turn, Upper},
     membership::Filter,
     neighbor::{self, Resolution},
     packet::Cast,
@@ -169,8 +169,8 @@ pub struct Attached {
     pub addresses: Vec<Cidr>,
     /// Groups that are joined, with what each who joined wants.
     pub groups: BTreeMap<IpAddr, Vec<Filter>>,
-    /// Frames wait in its queue.
-    dirty: bool,
+    /// Frames to be sent when the lock is free.
+    out: Batch,
 }
 
 impl Attached {
@@ -298,7 +298,7 @@ impl Stack {
                 ifnet: ifnet.clone(),
                 addresses: Vec::new(),
                 groups: BTreeMap::new(),
-                dirty: false,
+                out: Batch::new(),
             });
             self.interfaces.len().wrapping_sub(1)
         });
@@ -441,8 +441,7 @@ impl Stack {
     pub fn enqueue(&mut self, interface: u32, frame: Packet) {
         let mut all = self.interfaces.iter_mut();
         if let Some(here) = all.find(|here| here.ifnet.index() == interface) {
-            here.dirty = true;
-            here.ifnet.enqueue(frame);
+            here.ifnet.prepare(frame, &mut here.out);
         }
     }
 
@@ -601,16 +600,31 @@ impl Stack {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let all = [
+        let mut first = self.tcp.deadline();
+        let others = [
             self.neighbors.deadline(),
             self.ip.deadline(),
             self.igmp.deadline(),
-            self.tcp.deadline(),
             self.network.and_then(|network| network.deadline(self)),
         ];
-        let first: Instant = all.into_iter().flatten().min()?;
-        // Thousands of connections have deadlines in each moment: those of a tick are dealt with at once.
-        Some(Instant(first.0.div_ceil(TICK).saturating_mul(TICK)))
+        for other in others {
+            first = earlier(first, other);
+        }
+        first
+    }
+
+    /// Whether nothing is left to do when the lock is let go.
+    fn is_quiet(&self) -> bool {
+        self.local.is_empty() && self.tcp.is_quiet() && !self.changed && self.wakes.first.is_none()
+    }
+}
+
+/// The earlier of two deadlines.
+pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, None) => one,
+        (None, other) => other,
     }
 }
 
@@ -654,6 +668,19 @@ impl Inet {
         result
     }
 
+    /// Does something with the stack that takes no time, and mostly sends nothing; if it does, the rest is done as by [`with`](Self::with).
+    pub(crate) fn lightly<R>(&self, body: impl FnOnce(&mut Stack) -> R) -> R {
+        let mut stack = self.stack.lock();
+        let result = body(&mut stack);
+        if stack.is_quiet() {
+            self.finish_if_left(stack);
+        } else {
+            stack.now = self.host.monotonic();
+            self.finish(stack);
+        }
+        result
+    }
+
     fn finish_if_left(&self, stack: MutexGuard<'_, Stack>) {
         drop(stack);
         // A frame may have come in the meantime, and have been left to this thread.
@@ -665,20 +692,25 @@ impl Inet {
         }
     }
 
-    /// Works off the inbox, lets the lock go, sends and wakes; again if frames came in the meantime.
-    fn finish<'a>(&'a self, mut stack: MutexGuard<'a, Stack>) {
+    fn finish<'a>(&'a self, stack: MutexGuard<'a, Stack>) {
+        self.finish_with(stack, &mut Batch::new());
+    }
+
+    /// Works off what has come and these frames, lets the lock go, sends and wakes; again if frames came in the meantime.
+    fn finish_with<'a>(&'a self, mut stack: MutexGuard<'a, Stack>, frames: &mut Batch) {
         loop {
-            self.work_off(&mut stack);
-            let alarm = self.rearm(&mut stack);
-            let mut dirty = Few::default();
-            for here in stack.interfaces.iter_mut().filter(|here| here.dirty) {
-                here.dirty = false;
-                dirty.push(here.ifnet.clone());
+            self.work_off(&mut stack, frames);
+            let alarm = rearm(&mut stack);
+            let mut turns = Few::default();
+            for here in stack.interfaces.iter_mut().filter(|h| !h.out.is_empty()) {
+                if let Some(turn) = here.ifnet.turn(&mut here.out) {
+                    turns.push(turn);
+                }
             }
             let wakes = mem::take(&mut stack.wakes);
             let changed = mem::take(&mut stack.changed);
             drop(stack);
-            dirty.each(|interface| interface.flush());
+            turns.each(Turn::send);
             wakes.each(|event| event.notify());
             if changed {
                 self.pollers.changed();
@@ -700,15 +732,19 @@ impl Inet {
         }
     }
 
-    fn work_off(&self, stack: &mut Stack) {
+    /// Frames that wait came before `frames`.
+    fn work_off(&self, stack: &mut Stack, frames: &mut Batch) {
         loop {
             if self.inbox.seems_any() {
-                let mut frames = mem::take(&mut stack.spare);
-                self.inbox.take(&mut frames);
-                while let Some(frame) = frames.pop_front() {
+                let mut waiting = mem::take(&mut stack.spare);
+                self.inbox.take(&mut waiting);
+                while let Some(frame) = waiting.pop_front() {
                     stack.input(frame);
                 }
-                stack.spare = frames;
+                stack.spare = waiting;
+            }
+            while let Some(frame) = frames.pop_front() {
+                stack.input(frame);
             }
             while let Some(packet) = stack.local.pop_front() {
                 stack.ip_input(packet.meta.interface, packet);
@@ -720,16 +756,17 @@ impl Inet {
         }
     }
 
-    /// Whether the task of the clock has to run earlier than it will. It may run too early: deadlines mostly move back.
-    fn rearm(&self, stack: &mut Stack) -> bool {
-        let Some(deadline) = stack.deadline() else {
-            return false;
-        };
-        if stack.armed.is_some_and(|armed| armed <= deadline) {
-            return false;
+    /// Waits for a socket's event. Meanwhile this thread fetches frames itself, of devices that let it.
+    pub(crate) fn wait(&self, event: &dyn Event, ticket: u64, deadline: Option<Instant>) -> bool {
+        let devices: Vec<Arc<Ifnet>> = self.look(|stack| {
+            let all = stack.interfaces.iter().map(|here| &here.ifnet);
+            all.filter(|ifnet| ifnet.polls()).cloned().collect()
+        });
+        if devices.is_empty() {
+            return event.wait(ticket, deadline);
         }
-        stack.armed = Some(deadline);
-        true
+        let mut fetch = || devices.iter().for_each(|device| device.poll());
+        event.wait_fetching(ticket, deadline, &mut fetch)
     }
 
     /// Whether something that was handed to the stack is left to the task of the clock. Where one thread drives kernels, as in
@@ -752,7 +789,7 @@ impl Inet {
             let now = stack.now;
             if stack.armed.is_none_or(|armed| armed <= now) {
                 stack.clock();
-                stack.armed = stack.deadline();
+                stack.armed = stack.deadline().map(at_tick);
             }
             stack.armed
         });
@@ -791,12 +828,37 @@ impl Inet {
 
 impl Upper for Inet {
     fn input(&self, _interface: &Arc<Ifnet>, frames: &mut Batch) {
-        self.inbox.put(frames);
-        if let Some(mut stack) = self.stack.try_lock() {
+        let mut free = self.stack.try_lock();
+        if free.is_none() {
+            self.inbox.put(frames);
+            free = self.stack.try_lock();
+        }
+        if let Some(mut stack) = free {
             stack.now = self.host.monotonic();
-            self.finish(stack);
+            self.finish_with(stack, frames);
         }
     }
+}
+
+/// Whether the task of the clock has to run earlier than it will. It may run too early: deadlines mostly move back.
+fn rearm(stack: &mut Stack) -> bool {
+    let Some(deadline) = stack.deadline() else {
+        return false;
+    };
+    if stack.armed.is_some_and(|armed| armed <= deadline) {
+        return false;
+    }
+    let deadline = at_tick(deadline);
+    if stack.armed.is_some_and(|armed| armed <= deadline) {
+        return false;
+    }
+    stack.armed = Some(deadline);
+    true
+}
+
+/// Thousands of connections have deadlines in each moment: those of a tick are dealt with at once.
+const fn at_tick(deadline: Instant) -> Instant {
+    Instant(deadline.0.div_ceil(TICK).saturating_mul(TICK))
 }
 
 /// Errors of a destination that cannot be reached.

@@ -183,11 +183,11 @@ impl Stack {
             tcb.send(Chain::from(Bytes::from_static(b"-")));
             return Err(Errno::EAGAIN);
         }
-        let data = copy(message.bufs, room);
-        let sent = if message.flags.contains(MsgFlags::OOB) && room == len {
-            tcb.send_urgent(data)
-        } else {
-            tcb.send(data)
+        let urgent = message.flags.contains(MsgFlags::OOB) && room == len;
+        let sent = match message.bufs {
+            [one] if !urgent => tcb.send_bytes(one.get(..room).unwrap_or(one)),
+            bufs if urgent => tcb.send_urgent(copy(bufs, room)),
+            bufs => tcb.send(copy(bufs, room)),
         };
         self.tcp.list(id);
         Ok(sent)
@@ -363,7 +363,8 @@ impl Endpoint for TcpSocket {
     }
 
     fn receive(&self, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
-        self.inet.with(|stack| stack.tcp_read(self.id, bufs, flags))
+        self.inet
+            .lightly(|stack| stack.tcp_read(self.id, bufs, flags))
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<()> {
@@ -527,7 +528,8 @@ impl Endpoint for TcpSocket {
     }
 
     fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
-        self.event().is_ok_and(|event| event.wait(ticket, deadline))
+        self.event()
+            .is_ok_and(|event| self.inet.wait(&*event, ticket, deadline))
     }
 
     fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {

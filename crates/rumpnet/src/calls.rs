@@ -5,7 +5,7 @@ use crate::{
     socket::{Control, Domain, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Socket},
 };
 use alloc::{sync::Arc, vec::Vec};
-use core::time::Duration;
+use core::{any::Any, time::Duration};
 use rumpkern::{Fd, OpenFile, OpenFlags, Passed, Proc};
 use rumpuser::{Errno, Result};
 
@@ -154,6 +154,12 @@ fn checked(flags: OpenFlags) -> Result<OpenFlags> {
     }
 }
 
+/// The socket that a descriptor refers to.
+fn socket_of(open: &OpenFile) -> Result<&Socket> {
+    let file: &dyn Any = &**open.file();
+    file.downcast_ref().ok_or(Errno::ENOTSOCK)
+}
+
 fn waits(open: &OpenFile) -> bool {
     !open.flags().contains(OpenFlags::NONBLOCK)
 }
@@ -285,8 +291,9 @@ impl SocketCalls for Proc {
 
     fn connect(&self, fd: Fd, address: &Address) -> Result<()> {
         self.enter(|| {
-            let (open, socket) = self.fd_socket(fd)?;
-            let found = find(self, &socket, address)?;
+            let open = self.fd_file(fd)?;
+            let socket = socket_of(&open)?;
+            let found = find(self, socket, address)?;
             let address = found.as_ref().unwrap_or(address);
             socket.connect(address, &self.cred(), !waits(&open))
         })
@@ -299,7 +306,8 @@ impl SocketCalls for Proc {
     fn accept(&self, fd: Fd, flags: OpenFlags) -> Result<(Fd, Address)> {
         self.enter(|| {
             let flags = checked(flags)?;
-            let (open, socket) = self.fd_socket(fd)?;
+            let open = self.fd_file(fd)?;
+            let socket = socket_of(&open)?;
             // The descriptor comes first: a connection that has been taken could not be put back.
             let place = self.fd_reserve()?;
             let (new, address) = socket.accept(!waits(&open))?;
@@ -309,7 +317,11 @@ impl SocketCalls for Proc {
 
     fn sendmsg(&self, fd: Fd, message: &Outgoing<'_>) -> Result<usize> {
         self.enter(|| {
-            let (open, socket) = self.fd_socket(fd)?;
+            let open = self.fd_file(fd)?;
+            let socket = socket_of(&open)?;
+            if message.control.is_empty() && !matches!(message.to, Some(Address::Local(_))) {
+                return socket.send(message, !waits(&open));
+            }
             let rights = message.control.iter().map(|control| match control {
                 Control::Rights(fds) => fds.len(),
                 _ => 0,
@@ -324,7 +336,7 @@ impl SocketCalls for Proc {
                 .collect();
             let control = control?;
             let found = match message.to {
-                Some(to) => find(self, &socket, to)?,
+                Some(to) => find(self, socket, to)?,
                 None => None,
             };
             let to = found.as_ref().or(message.to);
@@ -345,7 +357,8 @@ impl SocketCalls for Proc {
         most: usize,
     ) -> Result<Received> {
         self.enter(|| {
-            let (open, socket) = self.fd_socket(fd)?;
+            let open = self.fd_file(fd)?;
+            let socket = socket_of(&open)?;
             let mut received = socket.receive(bufs, flags, !waits(&open))?;
             if received.control.is_empty() {
                 return Ok(received);

@@ -1,6 +1,6 @@
 //! Payload: bytes in order, in pieces that nobody copies.
 
-use alloc::collections::VecDeque;
+use alloc::{boxed::Box, collections::VecDeque};
 use bytes::{Buf as _, Bytes};
 
 /// Bytes in order, in pieces that are shared and never changed. Most packets have one piece, and then nothing is allocated
@@ -9,7 +9,11 @@ use bytes::{Buf as _, Bytes};
 pub struct Chain {
     /// Empty only when the chain is.
     first: Bytes,
-    rest: VecDeque<Bytes>,
+    #[expect(
+        clippy::box_collection,
+        reason = "chains pass through many hands, and few have it"
+    )]
+    rest: Option<Box<VecDeque<Bytes>>>,
     len: usize,
 }
 
@@ -19,7 +23,7 @@ impl Chain {
     pub const fn new() -> Self {
         Self {
             first: Bytes::new(),
-            rest: VecDeque::new(),
+            rest: None,
             len: 0,
         }
     }
@@ -39,13 +43,15 @@ impl Chain {
     /// The pieces in order.
     pub fn pieces(&self) -> impl Iterator<Item = &Bytes> {
         let first = (!self.first.is_empty()).then_some(&self.first);
-        first.into_iter().chain(&self.rest)
+        let rest = self.rest.as_deref().into_iter().flatten();
+        first.into_iter().chain(rest)
     }
 
     /// The bytes in one piece, if they are.
     #[must_use]
     pub fn single(&self) -> Option<&[u8]> {
-        self.rest.is_empty().then_some(&self.first)
+        let whole = self.rest.as_ref().is_none_or(|rest| rest.is_empty());
+        whole.then_some(&self.first)
     }
 
     /// Adds a piece at the end.
@@ -57,7 +63,7 @@ impl Chain {
         if self.first.is_empty() {
             self.first = piece;
         } else {
-            self.rest.push_back(piece);
+            self.rest.get_or_insert_default().push_back(piece);
         }
     }
 
@@ -68,10 +74,17 @@ impl Chain {
             return;
         }
         self.push(other.first);
-        self.len = self
-            .len
-            .saturating_add(other.rest.iter().map(Bytes::len).sum());
-        self.rest.extend(other.rest);
+        if let Some(rest) = other.rest {
+            let len = rest.iter().map(Bytes::len).sum();
+            self.len = self.len.saturating_add(len);
+            self.rest.get_or_insert_default().extend(*rest);
+        }
+    }
+
+    /// Takes the piece after the first out; an empty one if there is none.
+    fn next(&mut self) -> Bytes {
+        let rest = self.rest.as_mut();
+        rest.and_then(|rest| rest.pop_front()).unwrap_or_default()
     }
 
     /// Takes the first `count` bytes away, all if there are fewer.
@@ -94,7 +107,7 @@ impl Chain {
                 break;
             }
             self.len = self.len.saturating_sub(self.first.len());
-            let next = self.rest.pop_front().unwrap_or_default();
+            let next = self.next();
             taken.push(core::mem::replace(&mut self.first, next));
         }
         taken
@@ -158,7 +171,7 @@ impl Chain {
                 self.first.copy_to_slice(space);
             }
             if self.first.is_empty() {
-                self.first = self.rest.pop_front().unwrap_or_default();
+                self.first = self.next();
             }
             self.len = self.len.saturating_sub(count);
             done = done.saturating_add(count);

@@ -45,6 +45,17 @@ pub fn of(bytes: &[u8]) -> [u8; 2] {
     sum.checksum()
 }
 
+/// The checksum of a header of IPv4 without options.
+#[inline]
+#[must_use]
+pub fn of_header(bytes: &[u8; 20]) -> [u8; 2] {
+    let (words, _) = bytes.as_chunks();
+    let sum = words.iter().fold(0_u64, |sum, word| {
+        sum.wrapping_add(u32::from_ne_bytes(*word).into())
+    });
+    (!fold(sum)).to_ne_bytes()
+}
+
 /// Sum of the 32-bit words of bytes, the last filled up with zeros. No number of bytes that fits into memory overflows it.
 #[inline]
 fn words(bytes: &[u8]) -> u64 {

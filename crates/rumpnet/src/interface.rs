@@ -11,11 +11,11 @@ use alloc::{
     string::String,
     sync::{Arc, Weak},
 };
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use rumpuser::{
-    Errno, Result,
-    sync::{Mutex, RwLock},
+use core::{
+    mem,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
 };
+use rumpuser::{Errno, Result, sync::Mutex};
 
 /// Packets in a row.
 pub type Batch = VecDeque<Packet>;
@@ -80,6 +80,15 @@ pub trait Device: Send + Sync + 'static {
     /// Sends frames, and empties the batch. What cannot be sent is lost; returns how many frames were.
     fn transmit(&self, frames: &mut Batch) -> usize;
 
+    /// Whether [`poll`](Self::poll) does something.
+    fn polls(&self) -> bool {
+        false
+    }
+
+    /// Hands the stack what has come, on this thread and not on one of the device's own: for a thread that waits for it anyway. No lock may be
+    /// held. A device whose frames are to be looked for would otherwise have to wake that thread by another one.
+    fn poll(&self) {}
+
     /// Whether a frame would reach anybody.
     fn link_up(&self) -> bool {
         true
@@ -123,19 +132,77 @@ pub struct Counters {
     pub out_dropped: u64,
 }
 
-#[derive(Default)]
-struct Direction {
-    packets: AtomicU64,
-    bytes: AtomicU64,
-    dropped: AtomicU64,
+/// Frames and bytes of one way.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    packets: u64,
+    bytes: u64,
 }
 
-impl Direction {
-    fn count(&self, frames: &Batch) {
+impl Count {
+    fn add(&mut self, frames: &Batch) {
         let bytes: usize = frames.iter().map(Packet::len).sum();
-        self.packets
-            .fetch_add(frames.len() as u64, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.packets = self.packets.wrapping_add(frames.len() as u64);
+        self.bytes = self.bytes.wrapping_add(bytes as u64);
+    }
+}
+
+/// The way in.
+struct Inward {
+    upper: Option<Arc<dyn Upper>>,
+    count: Count,
+}
+
+/// The way out.
+#[derive(Default)]
+struct Outward {
+    queue: Batch,
+    /// Some thread has the [`Turn`].
+    taken: bool,
+    count: Count,
+}
+
+/// A thread's turn to send what it has, and what others put into the queue meanwhile. There is one at a time, so that frames keep their order,
+/// and a frame that is answered on the same thread does not go round and round on its stack.
+#[must_use = "frames wait for it"]
+pub struct Turn {
+    ifnet: Arc<Ifnet>,
+    frames: Batch,
+    over: bool,
+}
+
+impl Turn {
+    /// Sends. No lock may be held.
+    pub fn send(mut self) {
+        let Self {
+            ifnet,
+            frames,
+            over,
+        } = &mut self;
+        loop {
+            ifnet.taps.see(frames, Way::Out);
+            let lost = ifnet.device.transmit(frames);
+            if lost > 0 {
+                ifnet.lose(&ifnet.lost_out, lost);
+            }
+            frames.clear();
+            let mut out = ifnet.outward.lock();
+            mem::swap(&mut out.queue, frames);
+            if frames.is_empty() {
+                (out.taken, *over) = (false, true);
+                return;
+            }
+            out.count.add(frames);
+        }
+    }
+}
+
+impl Drop for Turn {
+    /// After a panic of the device: the next one has its turn.
+    fn drop(&mut self) {
+        if !self.over {
+            self.ifnet.outward.lock().taken = false;
+        }
     }
 }
 
@@ -148,12 +215,11 @@ pub struct Ifnet {
     features: Features,
     mtu: AtomicU32,
     up: AtomicBool,
-    upper: RwLock<Option<Arc<dyn Upper>>>,
-    queue: Mutex<Batch>,
-    /// Held by the thread that sends what is in the queue; the batch is empty, and its memory is used again.
-    sending: Mutex<Batch>,
-    received: Direction,
-    sent: Direction,
+    inward: Mutex<Inward>,
+    outward: Mutex<Outward>,
+    /// Frames dropped.
+    lost_in: AtomicU64,
+    lost_out: AtomicU64,
     taps: Taps,
 }
 
@@ -172,11 +238,13 @@ impl Ifnet {
             mtu: AtomicU32::new(device.mtu()),
             device,
             up: AtomicBool::new(false),
-            upper: RwLock::new(upper),
-            queue: Mutex::default(),
-            sending: Mutex::default(),
-            received: Direction::default(),
-            sent: Direction::default(),
+            inward: Mutex::new(Inward {
+                upper,
+                count: Count::default(),
+            }),
+            outward: Mutex::default(),
+            lost_in: AtomicU64::new(0),
+            lost_out: AtomicU64::new(0),
             taps: Taps::default(),
         })
     }
@@ -249,17 +317,28 @@ impl Ifnet {
         self.is_up() && self.device.link_up()
     }
 
+    /// Whether [`poll`](Self::poll) does something.
+    #[must_use]
+    pub fn polls(&self) -> bool {
+        self.device.polls()
+    }
+
+    /// Has the device hand over what has come, on this thread ([`Device::poll`]).
+    pub fn poll(&self) {
+        self.device.poll();
+    }
+
     /// Its counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (received, sent) = (self.inward.lock().count, self.outward.lock().count);
         Counters {
-            in_packets: of(&self.received.packets),
-            in_bytes: of(&self.received.bytes),
-            in_dropped: of(&self.received.dropped),
-            out_packets: of(&self.sent.packets),
-            out_bytes: of(&self.sent.bytes),
-            out_dropped: of(&self.sent.dropped),
+            in_packets: received.packets,
+            in_bytes: received.bytes,
+            in_dropped: self.lost_in.load(Ordering::Relaxed),
+            out_packets: sent.packets,
+            out_bytes: sent.bytes,
+            out_dropped: self.lost_out.load(Ordering::Relaxed),
         }
     }
 
@@ -271,7 +350,7 @@ impl Ifnet {
 
     /// Has somebody else receive its frames, such as a bridge; returns who did.
     pub fn set_upper(&self, upper: Option<Arc<dyn Upper>>) -> Option<Arc<dyn Upper>> {
-        core::mem::replace(&mut *self.upper.write(), upper)
+        mem::replace(&mut self.inward.lock().upper, upper)
     }
 
     pub(crate) fn start(self: &Arc<Self>) -> Result<()> {
@@ -281,76 +360,99 @@ impl Ifnet {
     pub(crate) fn stop(&self) {
         self.set_up(false);
         self.device.stop();
-        *self.upper.write() = None;
-        self.queue.lock().clear();
+        let upper = self.inward.lock().upper.take();
+        drop(upper);
+        let left = mem::take(&mut self.outward.lock().queue);
+        drop(left);
     }
 
-    /// Puts a frame into the queue; [`flush`](Self::flush) sends it. What is left to the device and it does not do is done here.
+    fn lose(&self, counter: &AtomicU64, frames: usize) {
+        counter.fetch_add(frames as u64, Ordering::Relaxed);
+    }
+
+    /// Puts a frame into a batch as the device takes it: what is left to the device and it does not do is done here.
+    pub fn prepare(&self, frame: Packet, frames: &mut Batch) {
+        if frames.len() >= QUEUE {
+            self.lose(&self.lost_out, 1);
+        } else if offload::fits(&frame, self.features) {
+            frames.push_back(frame);
+        } else if offload::fit(frame, self.link.header(), self.features, frames).is_none() {
+            self.lose(&self.lost_out, 1);
+        }
+    }
+
+    /// Puts frames that are [prepared](Self::prepare) behind those that wait, and empties the batch. If no thread is sending, it is the
+    /// caller's turn; else the one that is sends these as well. This may be called with a lock held.
+    pub fn turn(self: &Arc<Self>, frames: &mut Batch) -> Option<Turn> {
+        let mut out = self.outward.lock();
+        let room = match self.is_up() {
+            true => QUEUE.saturating_sub(out.queue.len()),
+            false => 0,
+        };
+        if frames.len() > room {
+            self.lose(&self.lost_out, frames.len().saturating_sub(room));
+            frames.truncate(room);
+        }
+        if out.taken {
+            out.queue.append(frames);
+            return None;
+        }
+        if !out.queue.is_empty() {
+            out.queue.append(frames);
+        }
+        // Either is empty, and its memory is used again.
+        if frames.is_empty() {
+            mem::swap(&mut out.queue, frames);
+        }
+        if frames.is_empty() {
+            return None;
+        }
+        out.count.add(frames);
+        out.taken = true;
+        Some(Turn {
+            ifnet: self.clone(),
+            frames: mem::replace(frames, mem::take(&mut out.queue)),
+            over: false,
+        })
+    }
+
+    /// Puts a frame into the queue; [`flush`](Self::flush) sends it.
     pub fn enqueue(&self, frame: Packet) {
-        if offload::fits(&frame, self.features) {
-            self.put(core::iter::once(frame));
-        } else {
-            let mut frames = Batch::new();
-            if offload::fit(frame, self.link.header(), self.features, &mut frames).is_none() {
-                self.sent.dropped.fetch_add(1, Ordering::Relaxed);
-            }
-            self.put(frames.into_iter());
-        }
-    }
-
-    fn put(&self, frames: impl Iterator<Item = Packet>) {
-        let mut queue = self.queue.lock();
+        let mut frames = Batch::new();
+        self.prepare(frame, &mut frames);
+        let mut out = self.outward.lock();
         for frame in frames {
-            if !self.is_up() || queue.len() >= QUEUE {
-                self.sent.dropped.fetch_add(1, Ordering::Relaxed);
+            if !self.is_up() || out.queue.len() >= QUEUE {
+                self.lose(&self.lost_out, 1);
             } else {
-                queue.push_back(frame);
+                out.queue.push_back(frame);
             }
         }
     }
 
-    /// Sends what is in the queue. If a thread is sending already, that one sends it: frames keep their order, and a frame that
-    /// is answered on this same thread does not go round and round on its stack. No lock may be held.
-    pub fn flush(&self) {
-        loop {
-            if self.queue.lock().is_empty() {
-                return;
-            }
-            let Some(mut frames) = self.sending.try_lock() else {
-                return;
-            };
-            loop {
-                core::mem::swap(&mut *self.queue.lock(), &mut *frames);
-                if frames.is_empty() {
-                    break;
-                }
-                self.sent.count(&frames);
-                self.taps.see(&mut frames, Way::Out);
-                let lost = self.device.transmit(&mut frames);
-                if lost > 0 {
-                    self.sent.dropped.fetch_add(lost as u64, Ordering::Relaxed);
-                }
-                frames.clear();
-            }
-            // What comes between the last look and the unlock has been left to this thread.
+    /// Sends what is in the queue, if no other thread is sending. No lock may be held.
+    pub fn flush(self: &Arc<Self>) {
+        if let Some(turn) = self.turn(&mut Batch::new()) {
+            turn.send();
         }
     }
 
     fn input(self: &Arc<Self>, frames: &mut Batch) {
-        self.received.count(frames);
         self.taps.see(frames, Way::In);
+        let up = self.is_up();
+        let mut inward = self.inward.lock();
+        inward.count.add(frames);
+        let upper = inward.upper.clone().filter(|_| up);
+        drop(inward);
+        let Some(upper) = upper else {
+            self.lose(&self.lost_in, frames.len());
+            frames.clear();
+            return;
+        };
         join(frames, self.link.header());
         for frame in frames.iter_mut() {
             frame.meta.interface = self.index;
         }
-        let upper = self.is_up().then(|| self.upper.read().clone()).flatten();
-        match upper {
-            Some(upper) => upper.input(self, frames),
-            None => {
-                let lost = frames.len() as u64;
-                self.received.dropped.fetch_add(lost, Ordering::Relaxed);
-                frames.clear();
-            }
-        }
+        upper.input(self, frames);
     }
 }

@@ -166,12 +166,14 @@ impl Packet {
 
     /// The bytes in front of [`chain`](Self::chain): headers, and payload that is short.
     #[must_use]
+    #[inline]
     pub fn head(&self) -> &[u8] {
         let (start, end) = self.bounds();
         self.body.buf.get(start..end).unwrap_or_default()
     }
 
     /// The same to be changed.
+    #[inline]
     pub fn head_mut(&mut self) -> &mut [u8] {
         let (start, end) = self.bounds();
         self.body.buf.get_mut(start..end).unwrap_or_default()
@@ -184,6 +186,7 @@ impl Packet {
     }
 
     /// Makes room for `count` bytes in front and returns it, zeros or not. `None` without such room.
+    #[inline]
     pub fn prepend(&mut self, count: usize) -> Option<&mut [u8]> {
         let (old, end) = self.bounds();
         let start = old.checked_sub(count)?;
@@ -193,6 +196,7 @@ impl Packet {
 
     /// The first `count` bytes, moved together where necessary. `None` when there are fewer, or more than the headers of all layers
     /// may have.
+    #[inline]
     pub fn pull(&mut self, count: usize) -> Option<&mut [u8]> {
         let have = self.head_len();
         if have < count {
@@ -222,6 +226,7 @@ impl Packet {
     }
 
     /// Takes the first `count` bytes off, all if there are fewer.
+    #[inline]
     pub fn strip(&mut self, count: usize) {
         let head = self.head_len().min(count);
         let (start, end) = self.bounds();
@@ -271,12 +276,20 @@ impl Packet {
 
     /// All bytes as payload. What is in the buffer is copied.
     #[must_use]
-    pub fn into_chain(self) -> Chain {
+    pub fn into_chain(mut self) -> Chain {
+        self.take_chain()
+    }
+
+    /// The same; the packet is left empty.
+    #[must_use]
+    pub fn take_chain(&mut self) -> Chain {
+        let rest = core::mem::take(&mut self.body.chain);
         if self.start == self.end {
-            return self.body.chain;
+            return rest;
         }
         let mut chain = Chain::from(Bytes::copy_from_slice(self.head()));
-        chain.append(self.body.chain);
+        chain.append(rest);
+        self.end = self.start;
         chain
     }
 }

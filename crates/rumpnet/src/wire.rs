@@ -5,7 +5,11 @@ use crate::{
     interface::{Batch, Device, Features, Input, Link},
 };
 use alloc::sync::Arc;
-use rumpuser::{Errno, Result, sync::RwLock};
+use core::sync::atomic::{AtomicU64, Ordering};
+use rumpuser::{
+    Errno, Result,
+    sync::{Mutex, RwLock},
+};
 
 /// How a cable is made.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +34,15 @@ impl Default for Config {
 #[derive(Default)]
 struct Cable {
     inputs: [RwLock<Option<Input>>; 2],
+    /// How often they have changed.
+    changes: AtomicU64,
+}
+
+/// What an end knows of the other's input, and how often the inputs had changed by then.
+#[derive(Default)]
+struct Known {
+    changes: u64,
+    receiver: Option<Input>,
 }
 
 /// One end of a cable: a device.
@@ -39,6 +52,8 @@ pub struct End {
     cable: Arc<Cable>,
     /// Which of the two it is.
     second: bool,
+    /// Locked while it transmits.
+    known: Mutex<Known>,
 }
 
 /// Makes a cable between interfaces with these addresses.
@@ -51,6 +66,7 @@ pub fn pair(first: MacAddr, second: MacAddr, config: Config) -> (Arc<End>, Arc<E
             config,
             cable: cable.clone(),
             second,
+            known: Mutex::default(),
         })
     };
     (end(first, false), end(second, true))
@@ -94,15 +110,33 @@ impl Device for End {
             return Err(Errno::EBUSY);
         }
         *here = Some(input);
+        self.cable.changes.fetch_add(1, Ordering::Release);
         Ok(())
     }
 
     fn stop(&self) {
         *self.input().write() = None;
+        self.cable.changes.fetch_add(1, Ordering::Release);
     }
 
     fn transmit(&self, frames: &mut Batch) -> usize {
-        match self.receiver() {
+        let changes = self.cable.changes.load(Ordering::Acquire);
+        // One thread transmits at a time; another would look for itself.
+        let known = self.known.try_lock().map(|mut known| {
+            if known.changes != changes {
+                (known.changes, known.receiver) = (changes, self.receiver());
+            }
+            known
+        });
+        let other;
+        let receiver = match &known {
+            Some(known) => &known.receiver,
+            None => {
+                other = self.receiver();
+                &other
+            }
+        };
+        match receiver {
             Some(input) => {
                 input.receive(frames);
                 0

@@ -101,6 +101,15 @@ impl ByteQueue {
         }
     }
 
+    /// Appends a copy of bytes.
+    pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
+        if bytes.len() < COPY_BELOW {
+            self.push_copy(bytes);
+        } else {
+            self.push(Bytes::copy_from_slice(bytes).into());
+        }
+    }
+
     fn push_copy(&mut self, bytes: &[u8]) {
         let spare = self.tail.capacity().saturating_sub(self.tail.len());
         if spare < bytes.len() {

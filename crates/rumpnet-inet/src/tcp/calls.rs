@@ -65,6 +65,20 @@ impl Tcb {
         count
     }
 
+    /// The same with a copy of bytes; of few it is one copy alone.
+    pub fn send_bytes(&mut self, data: &[u8]) -> usize {
+        if self.check_send().is_err() {
+            return 0;
+        }
+        let room = self.send_room();
+        let data = data.get(..room).unwrap_or(data);
+        self.sending.push_bytes(data);
+        if data.len() == room {
+            self.bits.insert(Bits::SEND_FULL);
+        }
+        data.len()
+    }
+
     /// Queues data whose last byte is urgent (`MSG_OOB`; RFC 9293, section 3.8.5); returns how much of it there was room for.
     pub fn send_urgent(&mut self, data: Chain) -> usize {
         let count = self.send(data);

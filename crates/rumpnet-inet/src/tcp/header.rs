@@ -1,7 +1,7 @@
 //! The header as it is on the wire (RFC 9293, section 3.1).
 
 use super::{Flags, Options, Segment, Seq, options::OPTIONS_MAX};
-use rumpnet::{Chain, Packet};
+use rumpnet::Packet;
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
     byteorder::big_endian::{U16, U32},
@@ -77,11 +77,7 @@ pub fn parse(packet: &mut Packet) -> Result<(Ports, Segment), Malformed> {
         _ => Options::default(),
     };
     packet.strip(offset);
-    let payload = if packet.is_empty() {
-        Chain::new()
-    } else {
-        core::mem::take(packet).into_chain()
-    };
+    let payload = packet.take_chain();
     let ports = Ports {
         source: raw.source.get(),
         destination: raw.destination.get(),

@@ -25,6 +25,7 @@ use alloc::{
 };
 use core::{
     cmp::Reverse,
+    hash::{Hash, Hasher},
     net::{IpAddr, SocketAddr},
 };
 use hashbrown::HashMap;
@@ -32,10 +33,24 @@ use rumpuser::{Errno, Event, Host, Instant, Result};
 use slab::Slab;
 
 /// A connection's addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Pair {
     pub(crate) local: SocketAddr,
     pub(crate) peer: SocketAddr,
+}
+
+/// For each segment: those of IPv4 are hashed as two words, and not field by field.
+impl Hash for Pair {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        if let (SocketAddr::V4(local), SocketAddr::V4(peer)) = (self.local, self.peer) {
+            let addresses = u64::from(local.ip().to_bits()) << 32 | u64::from(peer.ip().to_bits());
+            state.write_u64(addresses);
+            state.write_u32(u32::from(local.port()) << 16 | u32::from(peer.port()));
+        } else {
+            self.local.hash(state);
+            self.peer.hash(state);
+        }
+    }
 }
 
 impl Pair {
@@ -183,6 +198,11 @@ impl Tcp {
             receive_lowat: 1,
             dont_route: false,
         })
+    }
+
+    /// Whether no connection may have something to send.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.output.is_empty()
     }
 
     /// Makes a socket a connection.

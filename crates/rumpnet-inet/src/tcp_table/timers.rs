@@ -1,7 +1,7 @@
 //! When connections have something to do.
 
 use super::{Role, Tcp};
-use crate::stack::Stack;
+use crate::stack::{Stack, earlier};
 use core::cmp::Reverse;
 use rumpuser::Instant;
 
@@ -11,7 +11,7 @@ const STALE: usize = 1_024;
 impl Tcp {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let timer = self.timers.peek().map(|Reverse((at, _))| *at);
-        timer.into_iter().chain(self.waiting.deadline()).min()
+        earlier(timer, self.waiting.deadline())
     }
 
     /// Notes when a connection has something to do next.
