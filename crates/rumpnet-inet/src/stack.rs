@@ -9,7 +9,7 @@ use crate::{icmp, igmp, ip, network::Network, raw::Raw, redirect, tcp_table::Tcp
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, Weak},
     vec::Vec,
 };
 use core::{
@@ -758,14 +758,19 @@ impl Inet {
 
     /// Waits for a socket's event. Meanwhile this thread fetches frames itself, of devices that let it.
     pub(crate) fn wait(&self, event: &dyn Event, ticket: u64, deadline: Option<Instant>) -> bool {
-        let devices: Vec<Arc<Ifnet>> = self.look(|stack| {
+        // Whoever waits keeps no device open that is taken away.
+        let devices: Vec<Weak<Ifnet>> = self.look(|stack| {
             let all = stack.interfaces.iter().map(|here| &here.ifnet);
-            all.filter(|ifnet| ifnet.polls()).cloned().collect()
+            let polls = all.filter(|ifnet| ifnet.polls());
+            polls.map(Arc::downgrade).collect()
         });
         if devices.is_empty() {
             return event.wait(ticket, deadline);
         }
-        let mut fetch = || devices.iter().for_each(|device| device.poll());
+        let mut fetch = || {
+            let there = devices.iter().filter_map(Weak::upgrade);
+            there.for_each(|device| device.poll());
+        };
         event.wait_fetching(ticket, deadline, &mut fetch)
     }
 

@@ -10,7 +10,7 @@ use rumpuser_posix::Patience;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::Duration,
@@ -20,6 +20,9 @@ use std::{
 const BATCH: usize = 64;
 /// How long a member that has nothing to read waits before it looks whether it should end.
 const WAIT: Duration = Duration::from_secs(1);
+
+/// How long its thread sleeps while others fetch what comes.
+const NAP: Duration = Duration::from_micros(200);
 
 /// A member of a bus.
 pub struct Shmif {
@@ -31,8 +34,26 @@ pub struct Shmif {
 }
 
 struct Reader {
-    ending: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     thread: JoinHandle<()>,
+}
+
+/// What the member's thread and those share that fetch what they wait for.
+struct Shared {
+    bus: Arc<Bus>,
+    number: u32,
+    /// Held by who reads; nobody waits for it.
+    reading: Mutex<Reading>,
+    /// Up to where has been read.
+    place: AtomicU64,
+    /// Somebody who waited for something has looked since this was cleared.
+    fetched: AtomicBool,
+    ending: AtomicBool,
+}
+
+struct Reading {
+    batch: Batch,
+    input: Input,
 }
 
 impl Shmif {
@@ -73,13 +94,22 @@ impl Device for Shmif {
         if reader.is_some() {
             return Err(Errno::EBUSY);
         }
-        let ending = Arc::new(AtomicBool::new(false));
-        let (bus, number, end) = (self.bus.clone(), self.number, ending.clone());
-        let place = bus.head();
+        let shared = Arc::new(Shared {
+            bus: self.bus.clone(),
+            number: self.number,
+            reading: Mutex::new(Reading {
+                batch: Batch::new(),
+                input,
+            }),
+            place: AtomicU64::new(self.bus.head()),
+            fetched: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+        });
         let builder = thread::Builder::new().name("shmif".into());
-        let run = move || receive(&bus, number, place, &input, &end);
-        let thread = builder.spawn(run).map_err(|_| Errno::EAGAIN)?;
-        *reader = Some(Reader { ending, thread });
+        let of_thread = shared.clone();
+        let thread = builder.spawn(move || of_thread.receive());
+        let thread = thread.map_err(|_| Errno::EAGAIN)?;
+        *reader = Some(Reader { shared, thread });
         Ok(())
     }
 
@@ -90,12 +120,29 @@ impl Device for Shmif {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(reader) = reader {
-            reader.ending.store(true, Ordering::SeqCst);
+            reader.shared.ending.store(true, Ordering::SeqCst);
             self.bus.nudge();
             // The reader may itself be the one that drops the last of a kernel; it ends anyway.
             if reader.thread.thread().id() != thread::current().id() {
                 let ended = reader.thread.join();
                 debug_assert!(ended.is_ok());
+            }
+        }
+    }
+
+    fn polls(&self) -> bool {
+        true
+    }
+
+    fn poll(&self) {
+        // Who starts and stops it does not wait for those who poll, nor they for him.
+        if let Ok(reader) = self.reader.try_lock()
+            && let Some(shared) = reader.as_ref().map(|reader| reader.shared.clone())
+        {
+            drop(reader);
+            shared.fetched.store(true, Ordering::Relaxed);
+            if shared.any() {
+                shared.fetch();
             }
         }
     }
@@ -111,28 +158,68 @@ impl Drop for Shmif {
     }
 }
 
-fn receive(bus: &Bus, number: u32, mut place: u64, input: &Input, ending: &AtomicBool) {
-    let (mut batch, patience) = (Batch::new(), Patience::default());
-    while !ending.load(Ordering::SeqCst) {
-        let head = bus.head();
+impl Shared {
+    /// Whether there is something that has not been read.
+    fn any(&self) -> bool {
+        self.bus.head() != self.place.load(Ordering::Acquire)
+    }
+
+    /// Hands what there is to the stack, a batch of it. `false`: there was nothing but the member's own, or another thread is at it.
+    fn fetch(&self) -> bool {
+        let Ok(mut reading) = self.reading.try_lock() else {
+            return false;
+        };
+        let Reading { batch, input } = &mut *reading;
+        let (head, mut place) = (self.bus.head(), self.place.load(Ordering::Relaxed));
         while place != head && batch.len() < BATCH {
-            if let Some(next) = bus.after_own(place, number) {
+            if let Some(next) = self.bus.after_own(place, self.number) {
                 place = next;
                 continue;
             }
-            match bus.read(place) {
+            match self.bus.read(place) {
                 Some(frame) => {
                     batch.push_back(frame.packet);
                     place = frame.next;
                 }
                 // Too slow: what there was is lost, and it goes on with what is new.
-                None => place = bus.head(),
+                None => place = self.bus.head(),
             }
         }
-        if !batch.is_empty() {
-            input.receive(&mut batch);
-        } else if place == head && !patience.look(None, || bus.head() != head) {
-            bus.wait(head, WAIT);
+        self.place.store(place, Ordering::Release);
+        if batch.is_empty() || self.ending.load(Ordering::SeqCst) {
+            return false;
+        }
+        input.receive(batch);
+        true
+    }
+
+    /// Whether others have looked since this was asked last.
+    fn others(&self) -> bool {
+        self.fetched.swap(false, Ordering::Relaxed)
+    }
+
+    /// The member's thread.
+    fn receive(&self) {
+        let patience = Patience::default();
+        // The last who fetched something was this thread.
+        let mut alone = true;
+        while !self.ending.load(Ordering::SeqCst) {
+            // Threads that wait for something fetch it themselves, without this one in between, which senders would have to wake. While they
+            // do something else, what comes waits for a moment.
+            if self.others() {
+                alone = false;
+                thread::sleep(NAP);
+                continue;
+            }
+            if self.fetch() {
+                alone = true;
+                continue;
+            }
+            let place = self.place.load(Ordering::Acquire);
+            let came = || self.any() || self.fetched.load(Ordering::Relaxed);
+            if !(alone && patience.look(None, came)) {
+                self.bus.wait(place, WAIT);
+            }
         }
     }
 }

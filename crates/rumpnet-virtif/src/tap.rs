@@ -9,20 +9,29 @@ use rumpnet::{
 use rumpuser::{Errno, Result};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
-    fd::{AsFd, AsRawFd as _, OwnedFd},
+    fd::{AsRawFd as _, OwnedFd},
     fs::{Mode, OFlags},
 };
 use std::{
     fmt,
     io::IoSlice,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 /// Largest frame with its header in front.
 const FRAME: usize = vnet::LEN + 14 + 65_535;
-/// Frames that are handed to the stack at once at most.
+/// Frames that are handed to the stack at once at most, and bytes: what is handed on is still in the processor's cache when it is read.
 const BATCH: usize = 64;
+const BATCH_BYTES: usize = 512 << 10;
+/// How long the device's thread sleeps while others fetch what comes.
+const NAP: Duration = Duration::from_micros(200);
+/// How long it waits for a host's end that is down.
+const DOWN: Duration = Duration::from_millis(100);
 /// Shorter frames are copied out of the buffer, longer ones keep it.
 const COPIED: usize = 16 << 10;
 
@@ -61,7 +70,28 @@ pub struct Tap {
     name: String,
     mac: MacAddr,
     features: Features,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    reader: Mutex<Option<Reader>>,
+}
+
+struct Reader {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+/// What the device's thread and those share that fetch what they wait for.
+struct Shared {
+    fd: Arc<OwnedFd>,
+    end: Arc<OwnedFd>,
+    /// Held by who reads; nobody waits for it.
+    reading: Mutex<Reading>,
+    /// Somebody who waited for something has looked since this was cleared.
+    fetched: AtomicBool,
+}
+
+struct Reading {
+    batch: Batch,
+    buffer: Vec<u8>,
+    input: Input,
 }
 
 impl Tap {
@@ -96,7 +126,7 @@ impl Tap {
             name: name.to_owned(),
             mac,
             features,
-            thread: Mutex::default(),
+            reader: Mutex::default(),
         }))
     }
 
@@ -159,30 +189,57 @@ impl Device for Tap {
     }
 
     fn start(&self, input: Input) -> Result<()> {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if thread.is_some() {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if reader.is_some() {
             return Err(Errno::EBUSY);
         }
-        let (fd, end) = (self.fd.clone(), self.end.clone());
+        let shared = Arc::new(Shared {
+            fd: self.fd.clone(),
+            end: self.end.clone(),
+            reading: Mutex::new(Reading {
+                batch: Batch::new(),
+                buffer: Vec::new(),
+                input,
+            }),
+            fetched: AtomicBool::new(false),
+        });
         let builder = thread::Builder::new().name(format!("tap {}", self.name));
-        let run = move || receive(&fd, &end, &input);
-        *thread = Some(builder.spawn(run).map_err(|_| Errno::EAGAIN)?);
+        let of_thread = shared.clone();
+        let thread = builder.spawn(move || of_thread.receive());
+        let thread = thread.map_err(|_| Errno::EAGAIN)?;
+        *reader = Some(Reader { shared, thread });
         Ok(())
     }
 
     fn stop(&self) {
-        let thread = self
-            .thread
+        let reader = self
+            .reader
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(thread) = thread {
+        if let Some(Reader { thread, .. }) = reader {
             // The thread may itself be the one that drops the last of a kernel; then it ends anyway.
             let told = rustix::io::write(&*self.end, &1_u64.to_ne_bytes()).is_ok();
             if told && thread.thread().id() != thread::current().id() && thread.join().is_err() {
                 // It panicked; there is nobody to tell.
             }
             let _ = rustix::io::read(&*self.end, &mut [0; 8]);
+        }
+    }
+
+    fn polls(&self) -> bool {
+        true
+    }
+
+    fn poll(&self) {
+        // Who starts and stops it does not wait for those who poll, nor they for him.
+        if let Ok(reader) = self.reader.try_lock()
+            && let Some(shared) = reader.as_ref().map(|reader| reader.shared.clone())
+        {
+            drop(reader);
+            shared.fetched.store(true, Ordering::Relaxed);
+            // The device's thread sees what is wrong.
+            let _ = shared.fetch();
         }
     }
 
@@ -219,58 +276,79 @@ impl Drop for Tap {
     }
 }
 
-/// Receives until told to end.
-fn receive(fd: &impl AsFd, end: &impl AsFd, input: &Input) {
-    let mut batch = Batch::new();
-    let mut buffer = Vec::new();
-    loop {
-        buffer.clear();
-        buffer.reserve(FRAME);
-        match rustix::io::read(fd, rustix::buffer::spare_capacity(&mut buffer)) {
-            Ok(_) => {
-                batch.extend(frame(&mut buffer));
-                if batch.len() < BATCH {
-                    continue;
+impl Shared {
+    /// Hands what there is to the stack, a batch of it. `false`: there was nothing, or another thread is at it.
+    ///
+    /// # Errors
+    /// The host's end is down (`EIO`) or gone (`EBADFD`).
+    fn fetch(&self) -> rustix::io::Result<bool> {
+        let Ok(mut reading) = self.reading.try_lock() else {
+            return Ok(false);
+        };
+        let Reading {
+            batch,
+            buffer,
+            input,
+        } = &mut *reading;
+        let (mut bytes, mut result) = (0, Ok(false));
+        while batch.len() < BATCH && bytes < BATCH_BYTES {
+            buffer.clear();
+            buffer.reserve(FRAME);
+            match rustix::io::read(&self.fd, rustix::buffer::spare_capacity(buffer)) {
+                Ok(_) => {
+                    bytes += buffer.len();
+                    batch.extend(frame(buffer));
                 }
-            }
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(rustix::io::Errno::AGAIN) => {}
-            // The host's end is down (EIO) or gone (EBADFD): it may come up again.
-            Err(_) => {
-                if !wait(fd, end, false) {
-                    return;
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => break,
+                Err(error) => {
+                    result = Err(error);
+                    break;
                 }
             }
         }
         if !batch.is_empty() {
-            input.receive(&mut batch);
-        } else if !wait(fd, end, true) {
-            return;
+            input.receive(batch);
+            return Ok(true);
+        }
+        result
+    }
+
+    /// The device's thread: receives until told to end.
+    fn receive(&self) {
+        loop {
+            // Threads that wait for something fetch it themselves, without this one in between, which the host would have to wake. While
+            // they do something else, what comes waits for a moment.
+            let on = if self.fetched.swap(false, Ordering::Relaxed) {
+                self.wait(false, Some(NAP))
+            } else {
+                match self.fetch() {
+                    Ok(fetched) => fetched || self.wait(true, None),
+                    // It may come up again.
+                    Err(_) => self.wait(false, Some(DOWN)),
+                }
+            };
+            if !on {
+                return;
+            }
         }
     }
-}
 
-/// Waits for a frame, or for a while when there is none to wait for. `false`: it is the end.
-fn wait(fd: &impl AsFd, end: &impl AsFd, readable: bool) -> bool {
-    let events = if readable {
-        PollFlags::IN
-    } else {
-        PollFlags::empty()
-    };
-    let mut fds = [PollFd::new(end, PollFlags::IN), PollFd::new(fd, events)];
-    let while_down = rustix::event::Timespec {
-        tv_sec: 0,
-        tv_nsec: 100_000_000,
-    };
-    let timeout = (!readable).then_some(&while_down);
-    let watched = if readable {
-        &mut fds[..]
-    } else {
-        &mut fds[..1]
-    };
-    match poll(watched, timeout) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => !fds[0].revents().contains(PollFlags::IN),
-        Err(_) => false,
+    /// Waits for the time, or for a frame if wanted. `false`: it is the end.
+    fn wait(&self, frame: bool, time: Option<Duration>) -> bool {
+        let mut fds = [
+            PollFd::new(&self.end, PollFlags::IN),
+            PollFd::new(&self.fd, PollFlags::IN),
+        ];
+        let time = time.map(|time| rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: time.subsec_nanos().into(),
+        });
+        let count = if frame { 2 } else { 1 };
+        match poll(&mut fds[..count], time.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => !fds[0].revents().contains(PollFlags::IN),
+            Err(_) => false,
+        }
     }
 }
 
