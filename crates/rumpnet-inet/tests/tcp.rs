@@ -271,6 +271,8 @@ fn a_low_water_mark() {
     let (one, two) = pair(wire::Config::default());
     let (a, b) = (one.init_proc(), two.init_proc());
     let (near, far) = connection(&a, &b, 80);
+    // What is written goes at once, and waits for no acknowledgment of what went before.
+    a.setsockopt(near, &SockOpt::NoDelay(true)).unwrap();
     let set = |bytes| b.setsockopt(far, &SockOpt::ReceiveLowat(bytes)).unwrap();
     let lowat = || b.getsockopt(far, &SockOpt::ReceiveLowat(0));
     assert_eq!(lowat(), Ok(SockOpt::ReceiveLowat(1)));
