@@ -183,7 +183,7 @@ impl<'a> Arena<'a> {
         if row.data != Data::Big {
             return Ok(());
         }
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             for (_, path, _) in self.images() {
                 remove(&path);
             }
