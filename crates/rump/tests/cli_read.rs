@@ -325,6 +325,80 @@ fn df_and_info_agree_with_dumpe2fs() {
     assert_eq!(json[0]["blocks_free"], number("Free blocks:"));
 }
 
+/// What `xorriso` says that can be booted from an image, in our words.
+fn bootable(image: &str) -> Vec<String> {
+    let report = tool("xorriso", &["-indev", image, "-report_el_torito", "plain"]);
+    let lines = report.lines().filter_map(|line| {
+        let fields = line.strip_prefix("El Torito boot img :")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let [_, platform, bootable, media, _, _, sectors, block] = fields[..] else {
+            panic!("{line}");
+        };
+        let platform = match platform {
+            "BIOS" => "80x86",
+            "UEFI" => "EFI",
+            other => panic!("{other}"),
+        };
+        let media = match media {
+            "none" => "no emulation",
+            "fd1.4" => "1.44 MB diskette",
+            other => panic!("{other}"),
+        };
+        let unit = if sectors == "1" { "sector" } else { "sectors" };
+        let byte = block.parse::<u64>().unwrap() * 2048;
+        let no = if bootable == "y" {
+            ""
+        } else {
+            ", not bootable"
+        };
+        Some(format!(
+            "{platform}, {media}, {sectors} {unit} at byte {byte}{no}"
+        ))
+    });
+    lines.collect()
+}
+
+#[test]
+fn what_can_be_booted_is_told() {
+    let scratch = Scratch::new();
+    let tree = scratch.path("tree");
+    fs::create_dir_all(tree.join("boot")).unwrap();
+    for (name, len) in [("loader", 3000), ("efi.img", 40_000), ("disk", 1_474_560)] {
+        fs::write(tree.join("boot").join(name), noise(len)).unwrap();
+    }
+    let tree = tree.to_str().unwrap();
+    let (bios, raw) = (["-c", "boot/catalog", "-b"], "-no-emul-boot");
+    let one = [&bios[..], &["boot/disk"]].concat();
+    let two = [
+        &bios[..],
+        &["boot/loader", raw, "-boot-load-size", "4"],
+        &["-eltorito-alt-boot", "-e", "boot/efi.img", raw],
+    ]
+    .concat();
+    let hidden = [&bios[..], &["boot/loader", raw, "-no-boot"]].concat();
+    for (program, options, count) in [
+        ("genisoimage", &one, 1),
+        ("genisoimage", &two, 2),
+        ("genisoimage", &hidden, 1),
+        ("xorrisofs", &two, 2),
+    ] {
+        let image = scratch.text("boot.iso");
+        let args = [&["-quiet", "-o", &image], &options[..], &[tree]].concat();
+        tool(program, &args);
+        let expected = bootable(&image);
+        assert_eq!(expected.len(), count, "{program}");
+        let expected = expected.join("; ");
+        let text = good(&["info", &image]);
+        assert!(
+            text.contains(&format!("El Torito:        {expected}\n")),
+            "{expected}: {text}"
+        );
+        let info: Value = serde_json::from_str(&good(&["info", "--json", &image])).unwrap();
+        assert_eq!(info[0]["file_system"]["facts"]["El_Torito"], expected);
+        fs::remove_file(&image).unwrap();
+    }
+}
+
 #[test]
 fn json_has_one_form_everywhere() {
     let scratch = Scratch::new();
