@@ -23,6 +23,9 @@ use rumpuser::{Errno, Event, Host, Result, sync::Mutex};
 
 /// Frames that wait for the thread at most.
 const QUEUE: usize = 64;
+/// How long the last message may wait for the address of a neighbour, and how often that is looked for.
+const FAREWELL: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(2);
 
 /// The client of an interface. It runs until it is released, or its kernel ends.
 pub struct Dhcp {
@@ -206,7 +209,11 @@ impl Runner {
                 self.client.release(now);
             }
             while let Some(step) = self.client.next(now) {
+                let unicast = matches!(step, Step::Unicast(..));
                 self.step(step);
+                if release && unicast {
+                    self.wait_for_neighbors();
+                }
             }
             // What comes to the port was seen as a frame already.
             while self
@@ -264,6 +271,20 @@ impl Runner {
                 *self.shared.lease.lock() = None;
                 self.shared.changed.notify();
             }
+        }
+    }
+
+    /// Waits until what was sent has left, which may have to know the address of its neighbour first: with the interface's own address it
+    /// would be gone.
+    fn wait_for_neighbors(&self) {
+        let end = self.host.monotonic().after(FAREWELL);
+        let unknown = |(interface, _, mac, _): &(u32, IpAddr, Option<_>, _)| {
+            *interface == self.ifnet.index() && mac.is_none()
+        };
+        while self.inet.neighbors().iter().any(unknown) && self.host.monotonic() < end {
+            let pause = self.host.event();
+            let ticket = pause.ticket();
+            pause.wait(ticket, Some(self.host.monotonic().after(LOOK)));
         }
     }
 
