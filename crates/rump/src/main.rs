@@ -167,7 +167,7 @@ commands! {
     "verify" => Verify(commands::mtree::Verify),
     "mount" => Mount(commands::mount::Mount),
     "shell" => Shell(commands::shell::Shell),
-    "net" => Net(net::NetCommand),
+    "net" => Net(Box<net::NetCommand>),
     "completions" => Completions(commands::docs::Completions),
     "man" => Man(commands::docs::Man),
 }

@@ -36,7 +36,7 @@ use view::View;
 
 /// A filter that was read.
 #[derive(Clone, Debug)]
-pub struct Expression(Option<Node>);
+pub struct Expression(Option<Box<Node>>);
 
 /// What is wrong with an expression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl FromStr for Expression {
 
     /// An empty text lets everything through.
     fn from_str(text: &str) -> Result<Self, SyntaxError> {
-        parse::expression(text).map(Self)
+        parse::expression(text).map(|node| Self(node.map(Box::new)))
     }
 }
 
