@@ -194,7 +194,7 @@ impl<'a> Arena<'a> {
         }
     }
 
-    /// Runs a command of [`Images`](super::suite::Images), if there is one, for the image at `path`.
+    /// Runs a command of [`Images`], if there is one, for the image at `path`.
     fn make_image(&self, command: &[&str], path: &Path) -> Result<()> {
         if command.is_empty() {
             return Ok(());
