@@ -271,8 +271,7 @@ impl Stack {
                 Owner::Other
             };
         }
-        let mut addresses = self.interfaces.iter().flat_map(|here| &here.addresses);
-        if addresses.any(|cidr| cidr.address() == destination) {
+        if self.is_ours(destination.into()) {
             return Owner::This(Cast::Unicast);
         }
         let here = self.attached(interface).into_iter();

@@ -173,8 +173,7 @@ impl Endpoint for RawSocket {
     fn bind(&self, address: &Address, _cred: &Cred) -> Result<()> {
         let ip = self.of(|socket| socket.speaks.address(address))??.ip();
         self.inet.with(|stack| {
-            let mut all = stack.interfaces.iter().flat_map(|here| &here.addresses);
-            if !ip.is_unspecified() && !all.any(|cidr| cidr.address() == ip) {
+            if !ip.is_unspecified() && !stack.is_ours(ip) {
                 return Err(Errno::EADDRNOTAVAIL);
             }
             stack.raw.get(self.id)?.local = Some(ip).filter(|ip| !ip.is_unspecified());

@@ -296,11 +296,8 @@ impl Endpoint for TcpSocket {
         port::allowed(address.port(), cred)?;
         self.inet.with(|stack| {
             let local = Some(address.ip()).filter(|ip| !ip.is_unspecified());
-            if let Some(ip) = local {
-                let mut all = stack.interfaces.iter().flat_map(|here| &here.addresses);
-                if !all.any(|cidr| cidr.address() == ip) {
-                    return Err(Errno::EADDRNOTAVAIL);
-                }
+            if local.is_some_and(|ip| !stack.is_ours(ip)) {
+                return Err(Errno::EADDRNOTAVAIL);
             }
             let socket = stack.tcp.get(self.id)?;
             if socket.port != 0 || !matches!(socket.role, Role::Fresh) {

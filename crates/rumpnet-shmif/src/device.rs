@@ -5,14 +5,14 @@ use rumpnet::{
     MacAddr,
     interface::{Batch, Device, Features, Input, Link},
 };
-use rumpuser::{Errno, Result};
-use rumpuser_posix::Patience;
+use rumpuser::{Errno, Result, sync::Mutex};
+use rumpuser_posix::{Patience, Worker};
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 
@@ -20,7 +20,6 @@ use std::{
 const BATCH: usize = 64;
 /// How long a member that has nothing to read waits before it looks whether it should end.
 const WAIT: Duration = Duration::from_secs(1);
-
 /// How long its thread sleeps while others fetch what comes.
 const NAP: Duration = Duration::from_micros(200);
 
@@ -30,12 +29,7 @@ pub struct Shmif {
     number: u32,
     mac: MacAddr,
     mtu: u32,
-    reader: Mutex<Option<Reader>>,
-}
-
-struct Reader {
-    shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    reader: Worker<Shared>,
 }
 
 /// What the member's thread and those share that fetch what they wait for.
@@ -70,7 +64,7 @@ impl Shmif {
             number: bus.join(),
             mac,
             mtu,
-            reader: Mutex::default(),
+            reader: Worker::default(),
         }))
     }
 }
@@ -90,11 +84,7 @@ impl Device for Shmif {
     }
 
     fn start(&self, input: Input) -> Result<()> {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        if reader.is_some() {
-            return Err(Errno::EBUSY);
-        }
-        let shared = Arc::new(Shared {
+        let shared = Shared {
             bus: self.bus.clone(),
             number: self.number,
             reading: Mutex::new(Reading {
@@ -104,30 +94,15 @@ impl Device for Shmif {
             place: AtomicU64::new(self.bus.head()),
             fetched: AtomicBool::new(false),
             ending: AtomicBool::new(false),
-        });
-        let builder = thread::Builder::new().name("shmif".into());
-        let of_thread = shared.clone();
-        let thread = builder.spawn(move || of_thread.receive());
-        let thread = thread.map_err(|_| Errno::EAGAIN)?;
-        *reader = Some(Reader { shared, thread });
-        Ok(())
+        };
+        self.reader.start("shmif".into(), shared, Shared::receive)
     }
 
     fn stop(&self) {
-        let reader = self
-            .reader
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(reader) = reader {
-            reader.shared.ending.store(true, Ordering::SeqCst);
-            self.bus.nudge();
-            // The reader may itself be the one that drops the last of a kernel; it ends anyway.
-            if reader.thread.thread().id() != thread::current().id() {
-                let ended = reader.thread.join();
-                debug_assert!(ended.is_ok());
-            }
-        }
+        self.reader.stop(|shared| {
+            shared.ending.store(true, Ordering::SeqCst);
+            shared.bus.nudge();
+        });
     }
 
     fn polls(&self) -> bool {
@@ -135,11 +110,7 @@ impl Device for Shmif {
     }
 
     fn poll(&self) {
-        // Who starts and stops it does not wait for those who poll, nor they for him.
-        if let Ok(reader) = self.reader.try_lock()
-            && let Some(shared) = reader.as_ref().map(|reader| reader.shared.clone())
-        {
-            drop(reader);
+        if let Some(shared) = self.reader.shared() {
             shared.fetched.store(true, Ordering::Relaxed);
             if shared.any() {
                 shared.fetch();
@@ -166,7 +137,7 @@ impl Shared {
 
     /// Hands what there is to the stack, a batch of it. `false`: there was nothing but the member's own, or another thread is at it.
     fn fetch(&self) -> bool {
-        let Ok(mut reading) = self.reading.try_lock() else {
+        let Some(mut reading) = self.reading.try_lock() else {
             return false;
         };
         let Reading { batch, input } = &mut *reading;

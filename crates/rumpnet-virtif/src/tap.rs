@@ -6,7 +6,8 @@ use rumpnet::{
     Chain, MacAddr, Packet,
     interface::{Batch, Device, Features, Input, Link},
 };
-use rumpuser::{Errno, Result};
+use rumpuser::{Errno, Result, sync::Mutex};
+use rumpuser_posix::Worker;
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
     fd::{AsRawFd as _, OwnedFd},
@@ -16,10 +17,9 @@ use std::{
     fmt,
     io::IoSlice,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -70,12 +70,7 @@ pub struct Tap {
     name: String,
     mac: MacAddr,
     features: Features,
-    reader: Mutex<Option<Reader>>,
-}
-
-struct Reader {
-    shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    reader: Worker<Shared>,
 }
 
 /// What the device's thread and those share that fetch what they wait for.
@@ -119,14 +114,15 @@ impl Tap {
             set_offload(&fd, wanted).map_err(fail("cannot turn offload on"))?;
             features = Features::CHECKSUM | Features::LARGE;
         }
-        let end = eventfd(0, EventfdFlags::CLOEXEC).map_err(fail("cannot make an event"))?;
+        let end = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(fail("cannot make an event"))?;
         Ok(Arc::new(Self {
             fd: Arc::new(fd),
             end: Arc::new(end),
             name: name.to_owned(),
             mac,
             features,
-            reader: Mutex::default(),
+            reader: Worker::default(),
         }))
     }
 
@@ -189,11 +185,7 @@ impl Device for Tap {
     }
 
     fn start(&self, input: Input) -> Result<()> {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        if reader.is_some() {
-            return Err(Errno::EBUSY);
-        }
-        let shared = Arc::new(Shared {
+        let shared = Shared {
             fd: self.fd.clone(),
             end: self.end.clone(),
             reading: Mutex::new(Reading {
@@ -202,29 +194,17 @@ impl Device for Tap {
                 input,
             }),
             fetched: AtomicBool::new(false),
-        });
-        let builder = thread::Builder::new().name(format!("tap {}", self.name));
-        let of_thread = shared.clone();
-        let thread = builder.spawn(move || of_thread.receive());
-        let thread = thread.map_err(|_| Errno::EAGAIN)?;
-        *reader = Some(Reader { shared, thread });
-        Ok(())
+        };
+        let name = format!("tap {}", self.name);
+        self.reader.start(name, shared, Shared::receive)
     }
 
     fn stop(&self) {
-        let reader = self
-            .reader
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(Reader { thread, .. }) = reader {
-            // The thread may itself be the one that drops the last of a kernel; then it ends anyway.
-            let told = rustix::io::write(&*self.end, &1_u64.to_ne_bytes()).is_ok();
-            if told && thread.thread().id() != thread::current().id() && thread.join().is_err() {
-                // It panicked; there is nobody to tell.
-            }
-            let _ = rustix::io::read(&*self.end, &mut [0; 8]);
-        }
+        self.reader.stop(|shared| {
+            // An event that has been told already says the same.
+            let _ = rustix::io::write(&*shared.end, &1_u64.to_ne_bytes());
+        });
+        let _ = rustix::io::read(&*self.end, &mut [0; 8]);
     }
 
     fn polls(&self) -> bool {
@@ -232,11 +212,7 @@ impl Device for Tap {
     }
 
     fn poll(&self) {
-        // Who starts and stops it does not wait for those who poll, nor they for him.
-        if let Ok(reader) = self.reader.try_lock()
-            && let Some(shared) = reader.as_ref().map(|reader| reader.shared.clone())
-        {
-            drop(reader);
+        if let Some(shared) = self.reader.shared() {
             shared.fetched.store(true, Ordering::Relaxed);
             // The device's thread sees what is wrong.
             let _ = shared.fetch();
@@ -282,7 +258,7 @@ impl Shared {
     /// # Errors
     /// The host's end is down (`EIO`) or gone (`EBADFD`).
     fn fetch(&self) -> rustix::io::Result<bool> {
-        let Ok(mut reading) = self.reading.try_lock() else {
+        let Some(mut reading) = self.reading.try_lock() else {
             return Ok(false);
         };
         let Reading {

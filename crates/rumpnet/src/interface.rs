@@ -385,14 +385,7 @@ impl Ifnet {
     /// caller's turn; else the one that is sends these as well. This may be called with a lock held.
     pub fn turn(self: &Arc<Self>, frames: &mut Batch) -> Option<Turn> {
         let mut out = self.outward.lock();
-        let room = match self.is_up() {
-            true => QUEUE.saturating_sub(out.queue.len()),
-            false => 0,
-        };
-        if frames.len() > room {
-            self.lose(&self.lost_out, frames.len().saturating_sub(room));
-            frames.truncate(room);
-        }
+        self.admit(&out.queue, frames);
         if out.taken {
             out.queue.append(frames);
             return None;
@@ -416,18 +409,25 @@ impl Ifnet {
         })
     }
 
+    /// Drops of frames what there is no room for behind those that wait.
+    fn admit(&self, waiting: &Batch, frames: &mut Batch) {
+        let room = match self.is_up() {
+            true => QUEUE.saturating_sub(waiting.len()),
+            false => 0,
+        };
+        if frames.len() > room {
+            self.lose(&self.lost_out, frames.len().saturating_sub(room));
+            frames.truncate(room);
+        }
+    }
+
     /// Puts a frame into the queue; [`flush`](Self::flush) sends it.
     pub fn enqueue(&self, frame: Packet) {
         let mut frames = Batch::new();
         self.prepare(frame, &mut frames);
         let mut out = self.outward.lock();
-        for frame in frames {
-            if !self.is_up() || out.queue.len() >= QUEUE {
-                self.lose(&self.lost_out, 1);
-            } else {
-                out.queue.push_back(frame);
-            }
-        }
+        self.admit(&out.queue, &mut frames);
+        out.queue.append(&mut frames);
     }
 
     /// Sends what is in the queue, if no other thread is sending. No lock may be held.

@@ -6,6 +6,7 @@
 //! | `event` | the event count on which kernel threads wait |
 //! | [`catch`](fn@catch) | catching panics, silently and with their place |
 //! | [`Patience`] | looking for a moment before one sleeps |
+//! | [`Worker`] | a device's thread, and what it shares with others |
 //! | `params` | what the host tells about itself |
 //! | [`file`](mod@file) | [`HostFile`]: a regular file or block device as the medium of a file system |
 //!
@@ -24,11 +25,13 @@ pub mod file;
 pub mod host;
 mod params;
 mod patience;
+mod worker;
 
 pub use catch::{catch, unwinding};
 pub use file::{Access, HostFile, OpenError};
 pub use host::{Host, threads};
 pub use patience::Patience;
+pub use worker::Worker;
 
 use rumpuser::Errno;
 use std::io;
