@@ -13,12 +13,12 @@ use rump_tests::{
     tools::{TempDir, run},
     tree::{self, Tree, list, read_file},
 };
-use rumpkern::{Errno, OpenFlags};
+use rumpkern::{Errno, OpenFlags, Timespec};
 use rumpuser_posix::{Access, HostFile};
 use rumpuser_sim::MemDisk;
 use rumpvfs::{
     Calls as _,
-    calls::{At, MountFlags, RenameFlags},
+    calls::{At, MountFlags, RenameFlags, SetTime},
 };
 use std::{fs, sync::Arc};
 
@@ -98,6 +98,61 @@ fn names(mounted: &Mounted, path: &str) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// With mirroring off (bit 7 of the flags at byte 40) one FAT counts and is kept; the other is left as it is.
+#[test]
+fn only_the_active_fat_is_kept() {
+    let (_dir, image) = with_volume("-F 32 -s 1", "40M", |mounted| {
+        put(mounted, "one", &[1; 100_000]);
+    });
+    let mut bytes = fs::read(&image).unwrap();
+    let reserved = usize::from(u16::from_le_bytes([bytes[14], bytes[15]])) * 512;
+    let len = u32::from_le_bytes(bytes[36..40].try_into().unwrap()) as usize * 512;
+    let (first, second) = (reserved..reserved + len, reserved + len..reserved + 2 * len);
+    bytes[40..42].copy_from_slice(&0x81_u16.to_le_bytes());
+    bytes[first.clone()].fill(0x55);
+    fs::write(&image, &bytes).unwrap();
+    let mounted = Mounted::new("msdosfs", &image, false);
+    assert_eq!(get(&mounted, "one"), [1; 100_000]);
+    put(&mounted, "two", &[2; 50_000]);
+    mounted.unmount();
+    let mut bytes = fs::read(&image).unwrap();
+    let kept = bytes[first.clone()].iter().position(|byte| *byte != 0x55);
+    assert_eq!(kept, None);
+    // Programs that keep both find nothing wrong when the active one is made both.
+    bytes.copy_within(second, first.start);
+    bytes[40..42].fill(0);
+    fs::write(&image, &bytes).unwrap();
+    fsck(&image);
+    let told = run("mtype", &["-i", &image, "::two"]);
+    assert_eq!(told.as_bytes(), [2; 50_000]);
+}
+
+/// A volume's clock may be ahead of Greenwich: what is on the medium is its time.
+#[test]
+fn times_are_those_of_the_volumes_clock() {
+    // 2026-01-02 03:04:06 UTC.
+    const MOMENT: i64 = 1_767_323_046;
+    let dir = TempDir::new();
+    let image = mkfs(&dir, "-F 16", "20M");
+    let mount = |minutes| {
+        let device = HostFile::open(&image, Access::ReadWrite).unwrap();
+        let options = [("time_offset", Some(minutes))];
+        Mounted::with_options("msdosfs", Arc::new(device), false, &options).unwrap()
+    };
+    let mounted = mount("90");
+    put(&mounted, "file", b"");
+    let to = SetTime::To(Timespec::from_secs(MOMENT));
+    mounted.proc.utimens(&at("file"), to, to).unwrap();
+    assert_eq!(mounted.proc.stat(at("file")).unwrap().mtime.sec, MOMENT);
+    mounted.unmount();
+    let told = run("mdir", &["-i", &image, "::"]);
+    assert!(told.contains("2026-01-02   4:34"), "{told}");
+    let mounted = mount("0");
+    let seen = mounted.proc.stat(at("file")).unwrap().mtime.sec;
+    assert_eq!(seen, MOMENT + 90 * 60);
+    mounted.unmount();
 }
 
 /// A short name as it is on the medium, in the host's conversion.

@@ -80,7 +80,7 @@ impl Boot {
     }
 
     /// The FATs that are written, by number; the first of them is read.
-    fn written_fats(&self) -> core::ops::Range<u8> {
+    pub(crate) fn written_fats(&self) -> core::ops::Range<u8> {
         match self.active {
             Some(active) => active..active.saturating_add(1),
             None => 0..self.fats,

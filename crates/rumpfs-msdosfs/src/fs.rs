@@ -166,7 +166,7 @@ impl Msdosfs {
             boot::Kind::Fat16 => (3, 0x80_u8),
             boot::Kind::Fat32 => (7, 0x08),
         };
-        for number in 0..self.boot.fats {
+        for number in self.boot.written_fats() {
             let sector = self.volume.read(self.boot.fat_sector(number));
             let sector = sector.map_err(at(Place::Fat(Cluster(1))))?;
             handle.modify(&sector, |data| {
