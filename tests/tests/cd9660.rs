@@ -254,6 +254,36 @@ fn broken_descriptors_are_refused() {
     }
 }
 
+/// A file recorded in units with gaps is there with all that is known of it; its bytes are not read.
+#[test]
+fn an_interleaved_file_is_listed_and_not_read() {
+    let dir = TempDir::new();
+    let (tree, image) = (dir.file("tree"), dir.file("image.iso"));
+    fs::create_dir(&tree).unwrap();
+    fs::write(format!("{tree}/file"), [7; 5000]).unwrap();
+    run("xorrisofs", &["-quiet", "-R", "-o", &image, &tree]);
+    let mut bytes = fs::read(&image).unwrap();
+    // The root's extent is told by its record in the first descriptor; the third record there is the file's.
+    let root = 32_768 + 156;
+    let block = u32::from_le_bytes(bytes[root + 2..root + 6].try_into().unwrap());
+    let mut record = block as usize * 2048;
+    for _ in 0..2 {
+        record += usize::from(bytes[record]);
+    }
+    let seen = |bytes: &[u8]| {
+        let disk = Arc::new(MemDisk::from_bytes(bytes));
+        let mounted = Mounted::on_device("cd9660", disk, true).unwrap();
+        let path = format!("{MOUNT_POINT}/file");
+        let stat = mounted.proc.lstat(&path).unwrap();
+        assert_eq!((stat.file_type, stat.size), (FileType::Regular, 5000));
+        read_file(&mounted.proc, path.as_bytes())
+    };
+    assert_eq!(seen(&bytes), Ok(vec![7; 5000]));
+    // 9.1.7 and 9.1.8: blocks of a unit and of a gap.
+    (bytes[record + 26], bytes[record + 27]) = (1, 1);
+    assert_eq!(seen(&bytes), Err(Errno::EOPNOTSUPP));
+}
+
 #[test]
 fn a_link_area_that_leads_to_itself_ends() {
     let mounted = changed(|bytes| {
