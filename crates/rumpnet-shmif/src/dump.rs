@@ -25,7 +25,7 @@ const SNAP: usize = 262_144;
 pub struct Dump<'a> {
     bus: &'a Bus,
     encoder: Encoder,
-    filter: Option<Expression>,
+    filter: Expression,
     place: u64,
     lost: bool,
 }
@@ -41,7 +41,7 @@ impl<'a> Dump<'a> {
         Ok(Self {
             bus,
             encoder,
-            filter: None,
+            filter: Expression::default(),
             place: bus.oldest(),
             lost: false,
         })
@@ -50,7 +50,7 @@ impl<'a> Dump<'a> {
     /// Leaves out frames that an expression does not match.
     #[must_use]
     pub fn filtered(mut self, filter: Expression) -> Self {
-        self.filter = Some(filter);
+        self.filter = filter;
         self
     }
 
@@ -70,17 +70,14 @@ impl<'a> Dump<'a> {
                 self.place = if oldest > self.place { oldest } else { head };
                 continue;
             };
-            self.place = frame.next;
-            let matches =
-                |filter: &Expression| filter.matches(LinkType::ETHERNET, None, &frame.packet);
-            if !self.filter.as_ref().is_none_or(matches) {
-                continue;
+            if self.filter.matches(LinkType::ETHERNET, None, &frame.packet) {
+                out.clear();
+                self.encoder
+                    .record(&mut out, None, &frame.packet, frame.time);
+                to.write_all(&out)?;
+                count += 1;
             }
-            out.clear();
-            self.encoder
-                .record(&mut out, None, &frame.packet, frame.time);
-            to.write_all(&out)?;
-            count += 1;
+            self.place = frame.next;
         }
         Ok(count)
     }

@@ -132,7 +132,7 @@ fn capture(topology: &Topology) -> Arc<Mutex<Vec<u8>>> {
         &topology.line_interface,
         host,
         usize::MAX,
-        None,
+        pcap::Expression::default(),
         Box::new(move |part| sink.lock().extend_from_slice(part)),
     );
     topology.line_interface.taps().add(writer);

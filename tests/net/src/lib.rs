@@ -284,8 +284,14 @@ pub fn capture(kernel: &Kernel, format: pcap::Format) -> Arc<Mutex<Vec<u8>>> {
     let bytes = Arc::new(Mutex::new(Vec::new()));
     let into = bytes.clone();
     let sink = Box::new(move |part: &[u8]| into.lock().unwrap().extend_from_slice(part));
-    let writer: Arc<dyn capture::Tap> =
-        pcap::Writer::new(format, &interface, kernel.host(), 1 << 17, None, sink);
+    let writer: Arc<dyn capture::Tap> = pcap::Writer::new(
+        format,
+        &interface,
+        kernel.host(),
+        1 << 17,
+        pcap::Expression::default(),
+        sink,
+    );
     interface.taps().add(writer);
     bytes
 }

@@ -167,7 +167,12 @@ impl Options {
         let capture = match (&self.pcap, first) {
             (Some(path), Some(first)) => {
                 let name = self.pcap_interface.as_ref().unwrap_or(&first);
-                let capture = capture(&net, name, path, self.pcap_filter.clone())?;
+                let capture = capture(
+                    &net,
+                    name,
+                    path,
+                    self.pcap_filter.clone().unwrap_or_default(),
+                )?;
                 Some((capture, path.display().to_string()))
             }
             _ => None,
@@ -223,7 +228,7 @@ fn capture(
     net: &Net,
     name: &str,
     path: &PathBuf,
-    expression: Option<pcap::Expression>,
+    filter: pcap::Expression,
 ) -> Outcome<Arc<Mutex<Capture>>> {
     let kernel = net.kernel();
     let interface = kernel.net().and_then(|net| net.interface(name));
@@ -243,10 +248,6 @@ fn capture(
         if let Err(error) = into.file.write_all(bytes) {
             into.error.get_or_insert(error);
         }
-    });
-    let link = interface.link().into();
-    let filter = expression.map(|expression| -> pcap::Filter {
-        Box::new(move |way, frame| expression.matches(link, Some(way), frame))
     });
     let snap = usize::from(u16::MAX) + 64;
     let writer: Arc<dyn Tap> =

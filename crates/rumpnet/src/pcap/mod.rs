@@ -17,7 +17,6 @@ pub use read::{Malformed, Reader, Record};
 pub use write::Encoder;
 
 use crate::{
-    Packet,
     capture::{Tap, Way},
     interface::{Batch, Ifnet, Link},
 };
@@ -64,34 +63,34 @@ pub enum Format {
 /// Where the bytes of a capture go.
 pub type Sink = Box<dyn FnMut(&[u8]) + Send>;
 
-/// Which frames are kept.
-pub type Filter = Box<dyn Fn(Way, &Packet) -> bool + Send + Sync>;
-
 /// Writes the frames of an interface as a capture.
 pub struct Writer {
     encoder: Encoder,
     host: Arc<dyn Host>,
-    filter: Option<Filter>,
+    link: LinkType,
+    filter: Expression,
     sink: Mutex<Sink>,
 }
 
 impl Writer {
     /// Begins a capture of an interface, with at most `snap` bytes of each frame; [`Taps::add`](crate::capture::Taps::add) makes
-    /// it run. The sink is called in the middle of the traffic: it should be quick.
+    /// it run. Frames that the filter does not match are left out. The sink is called in the middle of the traffic: it should be quick.
     #[must_use]
     pub fn new(
         format: Format,
         interface: &Ifnet,
         host: &Arc<dyn Host>,
         snap: usize,
-        filter: Option<Filter>,
+        filter: Expression,
         mut sink: Sink,
     ) -> Arc<Self> {
-        let encoder = Encoder::new(format, interface.link().into(), snap);
+        let link = interface.link().into();
+        let encoder = Encoder::new(format, link, snap);
         sink(&encoder.head(interface.name()));
         Arc::new(Self {
             encoder,
             host: host.clone(),
+            link,
             filter,
             sink: Mutex::new(sink),
         })
@@ -103,7 +102,7 @@ impl Tap for Writer {
         let time = self.host.wall();
         let mut out = Vec::new();
         for frame in frames.iter() {
-            if self.filter.as_ref().is_none_or(|filter| filter(way, frame)) {
+            if self.filter.matches(self.link, Some(way), frame) {
                 self.encoder.record(&mut out, Some(way), frame, time);
             }
         }

@@ -27,6 +27,7 @@
 
 mod parse;
 mod view;
+mod words;
 
 use super::LinkType;
 use crate::{Cidr, MacAddr, Packet, capture::Way, ethernet::EtherType};
@@ -34,8 +35,8 @@ use alloc::boxed::Box;
 use core::{fmt, net::IpAddr, ops::RangeInclusive, str::FromStr};
 use view::View;
 
-/// A filter that was read.
-#[derive(Clone, Debug)]
+/// A filter that was read. The default lets everything through.
+#[derive(Clone, Debug, Default)]
 pub struct Expression(Option<Box<Node>>);
 
 /// What is wrong with an expression.
