@@ -118,11 +118,7 @@ impl OpenOptions {
             .flags()
             .ok_or_else(|| Error::new(Errno::EINVAL, "open", path))?;
         let opened = fs.proc().openat(At::Cwd, bytes(path), flags, self.mode);
-        Ok(File {
-            fd: fs.check("open", path, opened)?,
-            fs: fs.clone(),
-            path: path.into(),
-        })
+        Ok(File::from_fd(fs, fs.check("open", path, opened)?, path))
     }
 
     /// `None`: makes no sense, by the rules of std.
@@ -188,6 +184,14 @@ impl File {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true);
         options.open(fs, path)
+    }
+
+    pub(crate) fn from_fd(fs: &Fs, fd: Fd, path: &Path) -> Self {
+        Self {
+            fs: fs.clone(),
+            fd,
+            path: path.into(),
+        }
     }
 
     /// The path that it was opened by.

@@ -1,8 +1,8 @@
 //! A mounted file system, and what is done by path.
 
 use crate::{
-    Error, File, FileTimes, Metadata, OpenOptions, Options, ReadDir, Result, Walk, image::Mounted,
-    tree,
+    Error, File, FileTimes, Metadata, OpenOptions, Options, ReadDir, Result, Walk,
+    copy::copy_content, image::Mounted, tree,
 };
 use rumpkern::{Kernel, Proc, Statvfs};
 use rumpuser::Errno;
@@ -196,7 +196,7 @@ impl Fs {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(mode);
         let target = options.open(self, to)?;
-        tree::copy_content(&source, &target, to)?;
+        copy_content((&source, from), (&target, to))?;
         target.set_permissions(metadata.permissions())?;
         Ok(metadata.len())
     }

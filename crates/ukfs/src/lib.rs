@@ -22,6 +22,7 @@
 //! | [`Options`] | how to open: for writing, a partition, a type, options of the driver, credentials, memory |
 //! | [`File`], [`OpenOptions`] | open files, with `Read`, `Write`, `Seek` and `FileExt` of std |
 //! | [`ReadDir`], [`Walk`] | directories, and trees |
+//! | [`Fs::copy_in`], [`Fs::copy_out`] | files and trees to and from the host |
 //! | [`Metadata`], [`FileType`], [`FileTimes`] | attributes |
 //! | [`Error`] | number, path, operation, and the kernel's own words; becomes an `io::Error` |
 //! | [`image`] | the same without `Fs`, for consumers that make system calls |
@@ -36,6 +37,7 @@
 //!   [`Fs::read`] believes them as `std::fs::read` does; read such a one through a [`File`].
 #![forbid(unsafe_code)]
 
+mod copy;
 mod dir;
 mod error;
 mod file;
@@ -46,6 +48,7 @@ mod options;
 mod tree;
 mod walk;
 
+pub use copy::Copied;
 pub use dir::{DirEntry, ReadDir};
 pub use error::{Error, Result};
 pub use file::{File, OpenOptions};

@@ -1,9 +1,9 @@
-//! What takes more than one system call: copies, removals of trees, canonical paths.
+//! What takes more than one system call: removals of trees, canonical paths.
 
 use crate::{
-    Error, File, Fs, Result,
+    Error, Fs, Result,
     dir::{BATCH, Dir},
-    fs::{bytes, ours},
+    fs::bytes,
 };
 use rumpkern::{FileType, OpenFlags};
 use rumpuser::Errno;
@@ -13,58 +13,12 @@ use rumpvfs::{
 };
 use std::{
     ffi::OsStr,
-    io,
-    os::unix::{ffi::OsStrExt as _, fs::FileExt},
+    os::unix::ffi::OsStrExt as _,
     path::{Component, Path, PathBuf},
 };
 
-/// Bytes that go through memory at a time.
-const CHUNK: usize = 256 << 10;
 /// Symbolic links that one path may lead through.
 const MOST_LINKS: usize = 40;
-
-/// What data is written to.
-pub(crate) trait Target: FileExt {
-    fn set_len(&self, size: u64) -> io::Result<()>;
-}
-
-impl Target for File {
-    fn set_len(&self, size: u64) -> io::Result<()> {
-        Ok(File::set_len(self, size)?)
-    }
-}
-
-/// Copies the content of a file to an empty one; holes stay holes. `to` is what that one is called. Returns the bytes that were data.
-pub(crate) fn copy_content(from: &File, to: &impl Target, name: &Path) -> Result<u64> {
-    let put = |error: io::Error| ours(error, "write", name);
-    let size = from.metadata()?.len();
-    let (mut at, mut copied) = (0, 0);
-    let mut buf = vec![0; usize::try_from(size).map_or(CHUNK, |size| size.min(CHUNK))];
-    while at < size {
-        let Some(start) = from.seek_data(at)? else {
-            break; // a hole to the end
-        };
-        let end = from.seek_hole(start)?.unwrap_or(size).min(size);
-        if end <= start {
-            break; // it shrank meanwhile
-        }
-        at = start;
-        while at < end {
-            let want = usize::try_from(end - at).map_or(CHUNK, |left| left.min(CHUNK));
-            let got = from
-                .read_at(&mut buf[..want], at)
-                .map_err(|error| ours(error, "read", from.path()))?;
-            if got == 0 {
-                return to.set_len(at).map_err(put).map(|()| copied);
-            }
-            to.write_all_at(&buf[..got], at).map_err(put)?;
-            at += got as u64;
-            copied += got as u64;
-        }
-    }
-    to.set_len(size).map_err(put)?;
-    Ok(copied)
-}
 
 /// A directory that is being removed.
 struct Doomed {
