@@ -21,7 +21,8 @@ pub(crate) struct Datagram {
     pub(crate) interface: u32,
     pub(crate) ttl: u8,
     pub(crate) tos: u8,
-    pub(crate) arrived: Instant,
+    /// If somebody wants to know.
+    pub(crate) arrived: Option<Instant>,
     pub(crate) payload: Packet,
 }
 
@@ -54,10 +55,11 @@ impl Telling {
     }
 }
 
-/// The wall time of a moment that is over.
-fn wall(then: Instant, host: &dyn Host) -> Timespec {
+/// The wall time of a moment that is over; now, if nobody wanted to know it then.
+fn wall(then: Option<Instant>, host: &dyn Host) -> Timespec {
     const SECOND: i128 = 1_000_000_000;
     let now = host.wall();
+    let Some(then) = then else { return now };
     let ago = i128::try_from(host.monotonic().since(then).as_nanos()).unwrap_or(0);
     let nanos = i128::from(now.sec)
         .saturating_mul(SECOND)
@@ -68,6 +70,9 @@ fn wall(then: Instant, host: &dyn Host) -> Timespec {
         nsec: u32::try_from(nanos.rem_euclid(SECOND)).unwrap_or(0),
     }
 }
+
+/// Payload of so many bytes is copied with the lock held: to let it go and take the datagram along takes longer.
+const FEW: usize = 256;
 
 /// Datagrams that wait for a receiver.
 pub(crate) struct Queue {
@@ -100,6 +105,28 @@ impl Queue {
         self.bytes = bytes;
         self.list.push_back(datagram);
         true
+    }
+
+    /// Copies the first one, if it is short, to its receiver, and takes it out unless it is only looked at. It is left in `spent`, to be
+    /// forgotten when the lock is free.
+    pub(crate) fn receive_few(
+        &mut self,
+        telling: Telling,
+        host: &dyn Host,
+        bufs: &mut [&mut [u8]],
+        flags: MsgFlags,
+        spent: &mut Option<Datagram>,
+    ) -> Option<Received> {
+        let first = self.list.front()?;
+        if first.payload.len() > FEW {
+            return None;
+        }
+        let received = copy_out(first, telling.control(first, host), bufs, flags);
+        if !flags.contains(MsgFlags::PEEK) {
+            self.bytes = self.bytes.saturating_sub(cost(first));
+            *spent = self.list.pop_front();
+        }
+        Some(received)
     }
 
     /// The first one: taken out, or a copy of it.

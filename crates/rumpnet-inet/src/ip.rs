@@ -439,8 +439,13 @@ impl Stack {
         let mtu = usize::try_from(path.mtu).unwrap_or(usize::MAX);
         let fits = packet.len().saturating_add(20) <= mtu;
         if fits || packet.meta.segment > 0 {
+            packet = match self.send_known_way(path, &header, packet) {
+                Ok(()) => return Ok(()),
+                Err(packet) => packet,
+            };
             header.write(&mut packet).ok_or(Errno::EMSGSIZE)?;
             self.path_output(path, packet);
+            self.remember_way(path, &header);
             return Ok(());
         }
         if sending.dont_fragment {

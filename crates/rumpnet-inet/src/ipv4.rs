@@ -87,7 +87,8 @@ impl Header {
     /// What is wrong.
     pub fn parse(packet: &mut Packet) -> Result<Self, Malformed> {
         let fixed = packet.pull(HEADER).ok_or(Malformed::Truncated)?;
-        let raw = RawHeader::read_from_bytes(fixed).map_err(|_| Malformed::Truncated)?;
+        let fixed: [u8; HEADER] = *fixed.first_chunk().ok_or(Malformed::Truncated)?;
+        let raw: RawHeader = zerocopy::transmute!(fixed);
         let header = Self::of(&raw).ok_or(Malformed::Header)?;
         let total = usize::from(raw.total.get());
         if total < header.len {
@@ -97,10 +98,10 @@ impl Header {
             return Err(Malformed::Truncated);
         }
         packet.truncate(total);
-        let bytes = packet.pull(header.len).ok_or(Malformed::Truncated)?;
-        let sum = match <&[u8; HEADER]>::try_from(&*bytes) {
-            Ok(fixed) => checksum::of_header(fixed),
-            Err(_) => checksum::of(bytes),
+        let sum = if header.len == HEADER {
+            checksum::of_header(&fixed)
+        } else {
+            checksum::of(packet.pull(header.len).ok_or(Malformed::Truncated)?)
         };
         if sum != [0, 0] {
             return Err(Malformed::Checksum);
@@ -139,16 +140,26 @@ impl Header {
 
     /// Puts it, without options, in front of a packet; `None` when the packet is too large or has no room.
     pub fn write(&self, packet: &mut Packet) -> Option<()> {
-        self.write_with(&[], packet)
+        let total = u16::try_from(packet.len().checked_add(HEADER)?).ok()?;
+        packet.prepend(HEADER)?.copy_from_slice(&self.bytes(total));
+        Some(())
     }
 
-    /// The same with options: a multiple of 4 bytes, at most 40.
-    pub fn write_with(&self, options: &[u8], packet: &mut Packet) -> Option<()> {
-        let len = options.len().checked_add(HEADER)?;
-        let words = u8::try_from(len / 4)
-            .ok()
-            .filter(|words| *words <= 15 && len % 4 == 0)?;
-        let total = u16::try_from(packet.len().checked_add(len)?).ok()?;
+    /// It without options, for a packet of `total` bytes with it.
+    #[inline]
+    #[must_use]
+    pub(crate) fn bytes(&self, total: u16) -> [u8; HEADER] {
+        let mut bytes: [u8; HEADER] = zerocopy::transmute!(self.raw(5, total));
+        let sum = checksum::of_header(&bytes);
+        if let Some(field) = bytes.get_mut(10..12) {
+            field.copy_from_slice(&sum);
+        }
+        bytes
+    }
+
+    /// It with a sum of zero; `words`: with options.
+    #[inline]
+    fn raw(&self, words: u8, total: u16) -> RawHeader {
         let mut fragment = self.offset / 8;
         if self.dont_fragment {
             fragment |= DONT_FRAGMENT;
@@ -156,7 +167,7 @@ impl Header {
         if self.more_fragments {
             fragment |= MORE_FRAGMENTS;
         }
-        let mut raw = RawHeader {
+        RawHeader {
             version_length: 0x40 | words,
             tos: self.tos,
             total: total.into(),
@@ -167,16 +178,21 @@ impl Header {
             checksum: [0, 0],
             source: self.source.octets(),
             destination: self.destination.octets(),
-        };
-        raw.checksum = match <&[u8; HEADER]>::try_from(raw.as_bytes()) {
-            Ok(fixed) if options.is_empty() => checksum::of_header(fixed),
-            _ => {
-                let mut sum = checksum::Sum::new();
-                sum.add_bytes(raw.as_bytes());
-                sum.add_bytes(options);
-                sum.checksum()
-            }
-        };
+        }
+    }
+
+    /// The same with options: a multiple of 4 bytes, at most 40.
+    pub fn write_with(&self, options: &[u8], packet: &mut Packet) -> Option<()> {
+        let len = options.len().checked_add(HEADER)?;
+        let words = u8::try_from(len / 4)
+            .ok()
+            .filter(|words| *words <= 15 && len % 4 == 0)?;
+        let total = u16::try_from(packet.len().checked_add(len)?).ok()?;
+        let mut raw = self.raw(words, total);
+        let mut sum = checksum::Sum::new();
+        sum.add_bytes(raw.as_bytes());
+        sum.add_bytes(options);
+        raw.checksum = sum.checksum();
         let (fixed, rest) = packet.prepend(len)?.split_at_mut_checked(HEADER)?;
         fixed.copy_from_slice(raw.as_bytes());
         rest.copy_from_slice(options);

@@ -48,6 +48,7 @@ mod tcp_table;
 mod udp;
 pub mod usage;
 mod waiting;
+mod way;
 
 pub use config::KernelInet;
 pub use rumpnet::checksum;

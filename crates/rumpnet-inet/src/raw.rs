@@ -83,7 +83,7 @@ impl Stack {
                 interface: arrival.interface,
                 ttl: arrival.ttl,
                 tos: arrival.tos,
-                arrived: self.now,
+                arrived: Some(self.now),
                 payload,
             });
             if queued {

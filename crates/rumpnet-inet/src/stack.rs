@@ -5,7 +5,9 @@
 //! go. The thread that sends a frame over a cable in the process so carries it through the other kernel's stack, and its answer
 //! back, without a switch of threads.
 
-use crate::{icmp, igmp, ip, network::Network, raw::Raw, redirect, tcp_table::Tcp, udp::Udp};
+use crate::{
+    icmp, igmp, ip, network::Network, raw::Raw, redirect, tcp_table::Tcp, udp::Udp, way::Ways,
+};
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, VecDeque},
@@ -117,8 +119,14 @@ impl<T> Few<T> {
         }
     }
 
-    fn each(self, visit: impl FnMut(T)) {
-        self.first.into_iter().chain(self.rest).for_each(visit);
+    #[inline]
+    fn each(self, mut visit: impl FnMut(T)) {
+        if let Some(first) = self.first {
+            visit(first);
+        }
+        if !self.rest.is_empty() {
+            self.rest.into_iter().for_each(visit);
+        }
     }
 }
 
@@ -170,7 +178,7 @@ pub struct Attached {
     /// Groups that are joined, with what each who joined wants.
     pub groups: BTreeMap<IpAddr, Vec<Filter>>,
     /// Frames to be sent when the lock is free.
-    out: Batch,
+    pub(crate) out: Batch,
 }
 
 impl Attached {
@@ -240,6 +248,7 @@ pub struct Stack {
     pub(crate) raw: Raw,
     pub(crate) udp: Udp,
     pub(crate) tcp: Tcp,
+    pub(crate) ways: Ways,
     /// What has happened.
     pub counters: Counters,
     addresses_changed: Arc<dyn Event>,
@@ -272,6 +281,7 @@ impl Stack {
             raw: Raw::default(),
             udp: Udp::new(host),
             tcp: Tcp::new(host),
+            ways: Ways::default(),
             counters: Counters::default(),
             local: VecDeque::new(),
             wakes: Few::default(),
@@ -569,6 +579,7 @@ impl Stack {
     /// What is due by time.
     fn clock(&mut self) {
         self.armed = None;
+        self.ways.expire(self.now);
         for due in self.neighbors.expire(self.now) {
             match due {
                 neighbor::Due::Ask { interface, address } => self.ask(interface, address, None),
@@ -605,6 +616,7 @@ impl Stack {
             self.neighbors.deadline(),
             self.ip.deadline(),
             self.igmp.deadline(),
+            self.ways.deadline(),
             self.network.and_then(|network| network.deadline(self)),
         ];
         for other in others {
@@ -615,7 +627,12 @@ impl Stack {
 
     /// Whether nothing is left to do when the lock is let go.
     fn is_quiet(&self) -> bool {
-        self.local.is_empty() && self.tcp.is_quiet() && !self.changed && self.wakes.first.is_none()
+        self.is_idle() && !self.changed && self.wakes.first.is_none()
+    }
+
+    /// Whether no packet waits, and no connection to be looked after.
+    fn is_idle(&self) -> bool {
+        self.local.is_empty() && self.tcp.is_quiet()
     }
 }
 
@@ -681,8 +698,38 @@ impl Inet {
         result
     }
 
+    /// Does something with the stack that may send, and takes no time if `swift` says so of it.
+    pub(crate) fn swiftly<R>(
+        &self,
+        swift: impl FnOnce(&Stack) -> bool,
+        body: impl FnOnce(&mut Stack) -> R,
+    ) -> R {
+        let mut stack = self.stack.lock();
+        let swift = swift(&stack);
+        if !swift {
+            stack.now = self.host.monotonic();
+        }
+        let result = body(&mut stack);
+        if !swift {
+            self.finish(stack);
+        } else if stack.is_idle() {
+            self.let_go(stack, false);
+            self.look_again();
+        } else {
+            stack.now = self.host.monotonic();
+            self.finish(stack);
+        }
+        result
+    }
+
     fn finish_if_left(&self, stack: MutexGuard<'_, Stack>) {
         drop(stack);
+        self.look_again();
+    }
+
+    /// After the lock was let go.
+    #[inline]
+    fn look_again(&self) {
         // A frame may have come in the meantime, and have been left to this thread.
         if self.inbox.any()
             && let Some(mut stack) = self.stack.try_lock()
@@ -701,23 +748,7 @@ impl Inet {
         loop {
             self.work_off(&mut stack, frames);
             let alarm = rearm(&mut stack);
-            let mut turns = Few::default();
-            for here in stack.interfaces.iter_mut().filter(|h| !h.out.is_empty()) {
-                if let Some(turn) = here.ifnet.turn(&mut here.out) {
-                    turns.push(turn);
-                }
-            }
-            let wakes = mem::take(&mut stack.wakes);
-            let changed = mem::take(&mut stack.changed);
-            drop(stack);
-            turns.each(Turn::send);
-            wakes.each(|event| event.notify());
-            if changed {
-                self.pollers.changed();
-            }
-            if alarm && let Some(clock) = &*self.clock.lock() {
-                clock.notify();
-            }
+            self.let_go(stack, alarm);
             if !self.inbox.any() {
                 return;
             }
@@ -730,6 +761,47 @@ impl Inet {
                 None => return,
             }
         }
+    }
+
+    /// Lets the lock go, sends and wakes.
+    fn let_go(&self, mut stack: MutexGuard<'_, Stack>, alarm: bool) {
+        let mut turns = Few::default();
+        for here in &mut stack.interfaces {
+            if !here.out.is_empty()
+                && let Some(turn) = here.ifnet.turn(&mut here.out)
+            {
+                turns.push(turn);
+            }
+        }
+        // Most packets wake nobody.
+        let some = stack.wakes.first.is_some();
+        let wakes = some.then(|| mem::take(&mut stack.wakes));
+        let changed = mem::take(&mut stack.changed);
+        drop(stack);
+        turns.each(Turn::send);
+        if let Some(wakes) = wakes {
+            wakes.each(|event| event.notify());
+        }
+        if changed {
+            self.pollers.changed();
+        }
+        if alarm && let Some(clock) = &*self.clock.lock() {
+            clock.notify();
+        }
+    }
+
+    /// Takes from the front of frames those that go a short way, which takes no time. Whether all did.
+    fn hear(&self, stack: &mut Stack, frames: &mut Batch) -> bool {
+        if !stack.is_idle() || self.inbox.seems_any() {
+            return false;
+        }
+        while let Some(frame) = frames.pop_front() {
+            if let Err(frame) = stack.udp_hear(frame) {
+                frames.push_front(frame);
+                return false;
+            }
+        }
+        true
     }
 
     /// Frames that wait came before `frames`.
@@ -839,6 +911,11 @@ impl Upper for Inet {
             free = self.stack.try_lock();
         }
         if let Some(mut stack) = free {
+            if self.hear(&mut stack, frames) {
+                self.let_go(stack, false);
+                self.look_again();
+                return;
+            }
             stack.now = self.host.monotonic();
             self.finish_with(stack, frames);
         }

@@ -1,5 +1,7 @@
 //! UDP (RFC 768, RFC 1122 section 4.1).
 
+mod short;
+
 use crate::{
     checksum,
     datagram::{Datagram, Queue, Telling, copy_in, copy_out},
@@ -39,6 +41,9 @@ pub(crate) struct Udp {
     /// By local port, those with a peer first.
     ports: HashMap<u16, Vec<usize>>,
     chooser: Chooser,
+    /// How often it has changed which socket gets what.
+    changes: u64,
+    flows: short::Flows,
 }
 
 /// A socket.
@@ -91,6 +96,8 @@ impl Udp {
             sockets: Slab::new(),
             ports: HashMap::new(),
             chooser: Chooser::new(host),
+            changes: 0,
+            flows: short::Flows::default(),
         }
     }
 
@@ -118,6 +125,7 @@ impl Udp {
         } else {
             return Err(Errno::EADDRINUSE);
         };
+        self.changed();
         self.ports.entry(port).or_default().push(id);
         let socket = self.get(id)?;
         (socket.local, socket.port) = (local, port);
@@ -130,6 +138,7 @@ impl Udp {
             return;
         };
         let port = core::mem::take(&mut socket.port);
+        self.changed();
         if let Some(users) = self.ports.get_mut(&port) {
             users.retain(|user| *user != id);
             if users.is_empty() {
@@ -229,6 +238,7 @@ impl Stack {
         match self.udp.find_one(from, to) {
             Some(id) => {
                 packet.strip(LEN);
+                self.udp_remember(arrival, from.port(), to.port(), id);
                 self.udp_queue(id, arrival, from, packet);
             }
             None => {
@@ -239,7 +249,7 @@ impl Stack {
     }
 
     fn udp_queue(&mut self, id: usize, arrival: &Arrival, from: SocketAddr, payload: Packet) {
-        let arrived = self.now;
+        let now = self.now;
         let Ok(socket) = self.udp.get(id) else { return };
         let datagram = Datagram {
             from: socket.speaks.told(from),
@@ -250,12 +260,16 @@ impl Stack {
             interface: arrival.interface,
             ttl: arrival.ttl,
             tos: arrival.tos,
-            arrived,
+            arrived: socket.options.telling.timestamp.then_some(now),
             payload,
         };
+        let first = socket.queue.is_empty();
         if !socket.closed_read && socket.queue.push(datagram) {
-            let event = socket.event.clone();
-            self.wake(event.as_ref());
+            // Pollers find the socket readable while something waits. Who watches it hears of each.
+            if first || socket.event.is_some() {
+                let event = socket.event.clone();
+                self.wake(event.as_ref());
+            }
         } else {
             bump(&mut self.counters.udp_full);
         }
@@ -488,6 +502,7 @@ impl Endpoint for UdpSocket {
 
     fn connect(&self, address: &Address, _cred: &Cred) -> Result<()> {
         self.inet.with(|stack| {
+            stack.udp.changed();
             if *address == Address::Unspecified {
                 stack.udp.get(self.id)?.peer = None;
                 return Ok(());
@@ -511,26 +526,38 @@ impl Endpoint for UdpSocket {
         }
         // Copied before the lock is taken.
         let payload = copy_in(message);
-        self.inet
-            .with(|stack| stack.udp_send(self.id, message, payload))
+        self.inet.swiftly(
+            |stack| stack.udp_goes_on(self.id, message),
+            |stack| stack.udp_send(self.id, message, payload),
+        )
     }
 
     fn receive(&self, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
         if flags.contains(MsgFlags::OOB) {
             return Err(Errno::EINVAL);
         }
+        let (mut received, mut spent) = (None, None);
         let taken = self.of(|socket| {
             if let Some(error) = socket.error.take() {
                 return Err(error);
             }
-            let telling = socket.options.telling;
+            let (telling, host) = (socket.options.telling, &*self.inet.host);
+            received = socket
+                .queue
+                .receive_few(telling, host, bufs, flags, &mut spent);
+            if received.is_some() {
+                return Ok(None);
+            }
             let peek = flags.contains(MsgFlags::PEEK);
-            match socket.queue.take(peek, telling, &*self.inet.host) {
+            match socket.queue.take(peek, telling, host) {
                 Some(taken) => Ok(Some(taken)),
                 None if socket.closed_read => Ok(None),
                 None => Err(Errno::EAGAIN),
             }
         })??;
+        if let Some(received) = received {
+            return Ok(received);
+        }
         Ok(taken.map_or_else(Received::default, |(datagram, control)| {
             copy_out(&datagram, control, bufs, flags)
         }))

@@ -41,10 +41,16 @@ impl Taps {
         self.any.store(!list.is_empty(), Ordering::Release);
     }
 
+    #[inline]
     pub(crate) fn see(&self, frames: &mut Batch, way: Way) {
         if self.any.load(Ordering::Acquire) {
-            let list = self.list.read().clone();
-            list.iter().for_each(|tap| tap.frames(way, frames));
+            self.show(frames, way);
         }
+    }
+
+    #[cold]
+    fn show(&self, frames: &mut Batch, way: Way) {
+        let list = self.list.read().clone();
+        list.iter().for_each(|tap| tap.frames(way, frames));
     }
 }

@@ -44,11 +44,17 @@ impl Header {
     /// Puts it in front of a packet; `None` when there is no room.
     pub fn write(&self, packet: &mut Packet) -> Option<()> {
         let room: &mut [u8; HEADER] = packet.prepend(HEADER)?.first_chunk_mut()?;
+        *room = self.bytes();
+        Some(())
+    }
+
+    /// It as it is on the wire.
+    #[must_use]
+    pub const fn bytes(&self) -> [u8; HEADER] {
         let [d0, d1, d2, d3, d4, d5] = self.destination.0;
         let [s0, s1, s2, s3, s4, s5] = self.source.0;
         let [t0, t1] = self.ethertype.0.to_be_bytes();
-        *room = [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1];
-        Some(())
+        [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1]
     }
 
     /// How it is addressed.

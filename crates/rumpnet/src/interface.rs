@@ -140,8 +140,12 @@ struct Count {
 }
 
 impl Count {
+    #[inline]
     fn add(&mut self, frames: &Batch) {
-        let bytes: usize = frames.iter().map(Packet::len).sum();
+        let bytes: usize = match frames.len() {
+            1 => frames.front().map_or(0, Packet::len),
+            _ => frames.iter().map(Packet::len).sum(),
+        };
         self.packets = self.packets.wrapping_add(frames.len() as u64);
         self.bytes = self.bytes.wrapping_add(bytes as u64);
     }
@@ -371,6 +375,7 @@ impl Ifnet {
     }
 
     /// Puts a frame into a batch as the device takes it: what is left to the device and it does not do is done here.
+    #[inline]
     pub fn prepare(&self, frame: Packet, frames: &mut Batch) {
         if frames.len() >= QUEUE {
             self.lose(&self.lost_out, 1);
@@ -442,7 +447,7 @@ impl Ifnet {
         let up = self.is_up();
         let mut inward = self.inward.lock();
         inward.count.add(frames);
-        let upper = inward.upper.clone().filter(|_| up);
+        let upper = if up { inward.upper.clone() } else { None };
         drop(inward);
         let Some(upper) = upper else {
             self.lose(&self.lost_in, frames.len());
@@ -450,8 +455,10 @@ impl Ifnet {
             return;
         };
         join(frames, self.link.header());
-        for frame in frames.iter_mut() {
-            frame.meta.interface = self.index;
+        for at in 0..frames.len() {
+            if let Some(frame) = frames.get_mut(at) {
+                frame.meta.interface = self.index;
+            }
         }
         upper.input(self, frames);
     }

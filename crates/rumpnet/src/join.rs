@@ -16,10 +16,14 @@ const PSH: u8 = 0x08;
 const DF: u16 = 0x4000;
 
 /// Joins what may be joined. `link`: bytes of the link's header.
+#[inline]
 pub(crate) fn join(frames: &mut Batch, link: usize) {
-    if frames.len() < 2 {
-        return;
+    if frames.len() > 1 {
+        join_all(frames, link);
     }
+}
+
+fn join_all(frames: &mut Batch, link: usize) {
     let mut last: Option<Run> = None;
     // Round once, so that the batch keeps its memory.
     for _ in 0..frames.len() {

@@ -82,11 +82,38 @@ pub struct Cache {
     map: BTreeMap<(u32, IpAddr), Neighbor>,
     /// Not after the time when the first one that was asked for is due. It is looked at for every packet.
     due: Option<Instant>,
+    changes: u64,
 }
 
 impl Cache {
     fn ask_at(&mut self, at: Instant) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+
+    /// How often something has changed: who keeps what [`settled`](Self::settled) said knows by it whether that is old.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    const fn changed(&mut self) {
+        self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// The address of a neighbour that is not to be asked for, and until when that is so if nothing changes.
+    #[must_use]
+    pub fn settled(
+        &self,
+        interface: u32,
+        address: IpAddr,
+        now: Instant,
+    ) -> Option<(MacAddr, Instant)> {
+        let neighbor = self.map.get(&(interface, address))?;
+        match neighbor.state {
+            State::Permanent => Some((neighbor.mac, Instant(u64::MAX))),
+            State::Reachable if neighbor.until > now => Some((neighbor.mac, neighbor.until)),
+            _ => None,
+        }
     }
 
     /// Finds the address for a packet, or keeps the packet until it is found.
@@ -163,6 +190,7 @@ impl Cache {
             }
             self.make_room();
         }
+        self.changed();
         let neighbor = self.map.entry(key).or_insert_with(|| Neighbor {
             mac,
             state: State::Stale,
@@ -235,6 +263,7 @@ impl Cache {
     }
 
     fn doubt(&mut self, key: (u32, IpAddr), now: Instant) {
+        self.changed();
         if let Some(neighbor) = self.map.get_mut(&key)
             && neighbor.state == State::Reachable
         {
@@ -244,6 +273,7 @@ impl Cache {
 
     /// Enters an address by hand.
     pub fn set(&mut self, interface: u32, address: IpAddr, mac: MacAddr, now: Instant) {
+        self.changed();
         let neighbor = Neighbor {
             mac,
             state: State::Permanent,
@@ -257,6 +287,7 @@ impl Cache {
 
     /// Removes those that `gone` chooses; returns how many.
     pub fn remove(&mut self, mut gone: impl FnMut(u32, IpAddr) -> bool) -> usize {
+        self.changed();
         let before = self.map.len();
         self.map
             .retain(|(interface, address), _| !gone(*interface, *address));
@@ -280,6 +311,7 @@ impl Cache {
 
     /// What time has brought. Forgets what was not used for long.
     pub fn expire(&mut self, now: Instant) -> Vec<Due> {
+        let before = self.map.len();
         let mut due = Vec::new();
         self.map.retain(|&(interface, address), neighbor| {
             if neighbor.state != State::Incomplete {
@@ -305,6 +337,9 @@ impl Cache {
         });
         let incomplete = self.map.values().filter(|n| n.state == State::Incomplete);
         self.due = incomplete.map(|neighbor| neighbor.until).min();
+        if self.map.len() != before {
+            self.changed();
+        }
         due
     }
 
@@ -313,6 +348,7 @@ impl Cache {
         if self.map.len() < MOST {
             return;
         }
+        self.changed();
         let mut loose = self.map.iter().filter(|(_, n)| n.state != State::Permanent);
         let first = loose.next().map(|(key, n)| (*key, n.used));
         let oldest = loose.fold(first, |oldest, (key, n)| match oldest {

@@ -18,6 +18,7 @@ const FIN_PSH: u8 = 0x09;
 
 /// Whether a device with these features takes a frame as it is.
 #[must_use]
+#[inline]
 pub fn fits(frame: &Packet, features: Features) -> bool {
     let large = frame.meta.segment > 0 && !features.contains(Features::LARGE);
     let partial = matches!(frame.meta.checksum, Checksum::Partial { .. });

@@ -154,6 +154,7 @@ impl Packet {
 
     /// Number of bytes.
     #[must_use]
+    #[inline]
     pub const fn len(&self) -> usize {
         self.head_len().saturating_add(self.body.chain.len())
     }
@@ -237,7 +238,14 @@ impl Packet {
     }
 
     /// Keeps the first `len` bytes.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
+        if len < self.len() {
+            self.cut(len);
+        }
+    }
+
+    fn cut(&mut self, len: usize) {
         let head = self.head_len();
         if len < head {
             let (start, _) = self.bounds();
