@@ -159,7 +159,8 @@ impl Filesystem for Front {
         let stat = self.call(request, |proc| proc.vop_getattr(&self.vnode(node)?));
         answer!(reply, stat, stat => {
             let number = if node == INodeNo::ROOT { stat.ino } else { node.0 };
-            reply.attr(&self.options.attr_timeout, &attributes(&stat, number));
+            let attributes = attributes(&stat, number);
+            reply.attr(&self.lifetime(&attributes), &attributes);
         });
     }
 
@@ -198,7 +199,8 @@ impl Filesystem for Front {
         });
         answer!(reply, stat, stat => {
             let number = if node == INodeNo::ROOT { stat.ino } else { node.0 };
-            reply.attr(&self.options.attr_timeout, &attributes(&stat, number));
+            let attributes = attributes(&stat, number);
+            reply.attr(&self.lifetime(&attributes), &attributes);
         });
     }
 
@@ -388,8 +390,8 @@ impl Filesystem for Front {
         });
         answer!(reply, made, (entry, file) => {
             let number = self.opens.put(file);
-            let timeout = self.options.attr_timeout.min(self.options.entry_timeout);
             let Entry { attributes, generation } = entry;
+            let timeout = self.lifetime(&attributes).min(self.options.entry_timeout);
             let number = FileHandle(number);
             reply.created(&timeout, &attributes, generation, number, FopenFlags::FOPEN_KEEP_CACHE);
         });

@@ -101,18 +101,22 @@ impl Server {
                     None => Err(Errno::ENOENT),
                 };
                 let counts = counted.is_ok();
-                let mut timeout = &self.options.entry_timeout;
+                let mut timeout = self.options.entry_timeout;
                 let (attr, generation) = match counted {
-                    Ok(entry) => (entry.attributes, entry.generation),
+                    Ok(entry) => {
+                        // One time for both.
+                        timeout = timeout.min(self.lifetime(&entry.attributes));
+                        (entry.attributes, entry.generation)
+                    }
                     // `.`, `..`, and what cannot be read: only listed. The host forgets a number that nobody counts, and looks it up when asked.
                     Err(error) => {
-                        timeout = &Duration::ZERO;
+                        timeout = Duration::ZERO;
                         let number = if error == Errno::ENOENT { entry.ino } else { entry.ino | UNREADABLE };
                         (bare(number, entry.file_type), Generation(0))
                     }
                 };
                 let name = OsStr::from_bytes(&entry.name);
-                if reply.add(attr.ino, entry.next, name, timeout, &attr, generation) {
+                if reply.add(attr.ino, entry.next, name, &timeout, &attr, generation) {
                     if counts {
                         self.forget(attr.ino.0, 1);
                     }

@@ -5,6 +5,7 @@ use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// The root directory's node id.
@@ -45,6 +46,8 @@ struct Node {
     vnode: Option<Vnode>,
     /// Lookups that the host has not forgotten.
     lookups: u64,
+    /// When it lost one of several names.
+    lost_name: Option<Instant>,
 }
 
 /// What a node id leads to.
@@ -164,8 +167,35 @@ impl Nodes {
 
     fn enter(&self, id: u64, vnode: Option<Vnode>) {
         let mut table = lock(self.table(id));
-        let node = table.entry(id).or_insert(Node { vnode, lookups: 0 });
+        let node = table.entry(id).or_insert(Node {
+            vnode,
+            lookups: 0,
+            lost_name: None,
+        });
         node.lookups += 1;
+    }
+
+    /// A file that has several names is about to lose one.
+    pub(crate) fn loses_name(&self, vnode: &Vnode) {
+        let id = self.swapped(vnode.ino());
+        if let Some(node) = lock(self.table(id)).get_mut(&id) {
+            node.lost_name = Some(Instant::now());
+        }
+    }
+
+    /// Whether a file has lost one of its names so shortly ago that the host may not have heard of it.
+    pub(crate) fn lost_name(&self, id: u64) -> bool {
+        /// Nobody waits longer for a processor.
+        const HEARD: Duration = Duration::from_secs(10);
+        let mut table = lock(self.table(id));
+        let Some(node) = table.get_mut(&id) else {
+            return false;
+        };
+        let lately = node.lost_name.is_some_and(|at| at.elapsed() < HEARD);
+        if !lately {
+            node.lost_name = None;
+        }
+        lately
     }
 
     fn id_by_vnode(&self, by_vnode: &mut ByVnode, vnode: &Vnode) -> u64 {

@@ -143,6 +143,12 @@ impl Server {
             return change();
         }
         let loser = proc.vop_lookup(dir, name.as_bytes());
+        if let Ok(loser) = &loser
+            && proc.vop_getattr(loser).is_ok_and(|stat| stat.nlink > 1)
+        {
+            // Before it happens: who asks right after it must not be told too much.
+            self.nodes.loses_name(loser);
+        }
         change()?;
         if let Ok(loser) = loser
             && !proc.vop_getattr(&loser).is_ok_and(|stat| stat.nlink > 0)
@@ -162,10 +168,21 @@ impl Server {
         })
     }
 
+    /// How long the host may use attributes without asking: those of a file that has just lost one of its names, not at all. The host takes one off
+    /// the count that it knows when it hears that the name is gone; another program may have asked meanwhile, and what it was told is right
+    /// already. One too low then, the count would stay so, and at 0 the file gets no further name (`ENOENT`).
+    pub(crate) fn lifetime(&self, attributes: &FileAttr) -> Duration {
+        if self.nodes.lost_name(attributes.ino.0) {
+            Duration::ZERO
+        } else {
+            self.options.attr_timeout
+        }
+    }
+
     pub(crate) fn reply_entry(&self, reply: ReplyEntry, entry: Result<Entry>) {
         answer!(reply, entry, entry => {
-            let Options { entry_timeout, attr_timeout, .. } = self.options;
-            reply.entry_with_ttls(&attr_timeout, &entry_timeout, &entry.attributes, entry.generation);
+            let (lifetime, names) = (self.lifetime(&entry.attributes), self.options.entry_timeout);
+            reply.entry_with_ttls(&lifetime, &names, &entry.attributes, entry.generation);
         });
     }
 

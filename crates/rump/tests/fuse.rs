@@ -245,6 +245,38 @@ fn a_signal_unmounts() {
     assert_eq!(good(&["cat", &format!("{image}:/busy")]), "late");
 }
 
+/// The host counts names itself, and must not count down a second time what a listing of another thread has just told.
+#[test]
+fn names_that_go_while_others_list_are_counted_once() {
+    const LONG: Duration = Duration::from_secs(6);
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 64, None);
+    let mount = Mount::new(&scratch, &image, &[]);
+    let (listed, other) = (mount.path("listed"), mount.path("other"));
+    fs::create_dir(&listed).unwrap();
+    fs::create_dir(&other).unwrap();
+    let file = listed.join("file");
+    File::create(&file).unwrap();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while start.elapsed() < LONG {
+                // A change, so that the host asks again.
+                File::create(listed.join("comes and goes")).unwrap();
+                fs::remove_file(listed.join("comes and goes")).unwrap();
+                assert_eq!(fs::read_dir(&listed).unwrap().count(), 1);
+            }
+        });
+        while start.elapsed() < LONG {
+            fs::hard_link(&file, other.join("second")).unwrap();
+            fs::remove_file(other.join("second")).unwrap();
+            assert_eq!(fs::metadata(&file).unwrap().nlink(), 1);
+        }
+    });
+    mount.unmount();
+    check(&image);
+}
+
 /// Kills servers under load. What was synced is there when the next one has replayed the journal, and nothing is wrong.
 fn loses_nothing_that_was_synced(volume: &Volume) {
     let rounds: u64 = std::env::var("RUMP_KILL_ROUNDS").map_or(3, |n| n.parse().unwrap());
