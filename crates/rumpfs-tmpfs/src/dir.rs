@@ -8,6 +8,7 @@
 use alloc::vec::Vec;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use rumpkern::FileType;
+use rumpuser::{Errno, Result};
 use rumpvfs::{
     fs::{DirSlot, Ino},
     name::{self, Name, NameBytes},
@@ -24,19 +25,59 @@ pub(crate) struct Dir {
     /// In order of `sequence`.
     entries: Vec<Entry>,
     /// Places in `entries`, by name.
-    table: HashTable<usize>,
+    table: HashTable<Place>,
     /// Of the next entry; the first is 1.
     next_sequence: u64,
 }
 
-/// An entry, or the gap where one was (the name is empty). With a short name it has 64 bytes.
+/// An entry, or the gap where one was (the name is empty). With a short name it has 56 bytes.
 #[derive(Debug)]
 pub(crate) struct Entry {
     name: NameBytes,
     pub(crate) ino: Ino,
     pub(crate) sequence: u64,
-    hash: u64,
     pub(crate) file_type: FileType,
+}
+
+/// Where an entry stands in the vector. What the table needs of its hash is here as well: a table that grows does not go to all entries.
+#[derive(Debug)]
+struct Place {
+    hash: u32,
+    at: u32,
+}
+
+impl Place {
+    /// `None` past the largest directory.
+    fn new(hash: u64, at: usize) -> Option<Self> {
+        let at = u32::try_from(at).ok()?;
+        Some(Self {
+            hash: Self::part(hash),
+            at,
+        })
+    }
+
+    fn at(&self) -> usize {
+        usize::try_from(self.at).unwrap_or(usize::MAX)
+    }
+
+    /// The bits of a hash that a table looks at: the top seven, and the lowest for where to look first.
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are wanted")]
+    fn part(hash: u64) -> u32 {
+        (hash as u32 & 0x1ff_ffff) | ((hash >> 57) as u32) << 25
+    }
+
+    fn whole(part: u32) -> u64 {
+        u64::from(part & 0x1ff_ffff) | u64::from(part >> 25) << 57
+    }
+
+    /// As the table of a directory takes a hash.
+    fn cut(hash: u64) -> u64 {
+        Self::whole(Self::part(hash))
+    }
+
+    fn hash(&self) -> u64 {
+        Self::whole(self.hash)
+    }
 }
 
 impl Entry {
@@ -75,46 +116,51 @@ impl Dir {
 
     /// The entry of a name and its slot.
     pub(crate) fn find(&self, hash: u64, name: Name<'_>) -> Option<(&Entry, DirSlot)> {
-        let place = *self.table.find(hash, |&place| self.is(place, name))?;
+        let place = self.place(hash, name)?;
         let entry = self.entries.get(place)?;
         Some((entry, slot(hash, place, entry.sequence)))
     }
 
-    fn is(&self, place: usize, name: Name<'_>) -> bool {
-        self.entries
-            .get(place)
-            .is_some_and(|e| e.name() == name.bytes())
+    fn place(&self, hash: u64, name: Name<'_>) -> Option<usize> {
+        let is = is(&self.entries, hash, name);
+        self.table.find(Place::cut(hash), is).map(Place::at)
     }
 
-    /// Puts a new name in.
+    /// Whether there is a place for one more name.
+    ///
+    /// # Errors
+    /// `ENOSPC`.
+    pub(crate) fn room(&self) -> Result<()> {
+        Place::new(0, self.entries.len())
+            .map(drop)
+            .ok_or(Errno::ENOSPC)
+    }
+
+    /// Puts a new name in, for which there is [room](Self::room).
     pub(crate) fn insert(&mut self, hash: u64, name: Name<'_>, ino: Ino, file_type: FileType) {
-        let place = self.entries.len();
+        let Some(place) = Place::new(hash, self.entries.len()) else {
+            return;
+        };
         self.entries.push(Entry {
             name: NameBytes::new(name.bytes()),
             ino,
             sequence: self.next_sequence,
-            hash,
             file_type,
         });
         self.next_sequence = self.next_sequence.wrapping_add(1);
-        let entries = &self.entries;
-        self.table.insert_unique(hash, place, |&place| {
-            entries.get(place).map_or(0, |e| e.hash)
-        });
+        self.table.insert_unique(place.hash(), place, Place::hash);
     }
 
     /// Takes a name out.
     pub(crate) fn remove(&mut self, hash: u64, name: Name<'_>) {
         let entries = &mut self.entries;
-        let is = |place: &usize| {
-            entries
-                .get(*place)
-                .is_some_and(|e| e.name() == name.bytes())
-        };
-        let Ok(found) = self.table.find_entry(hash, is) else {
+        let Ok(found) = self
+            .table
+            .find_entry(Place::cut(hash), is(entries, hash, name))
+        else {
             return;
         };
-        let place = *found.get();
+        let place = found.get().at();
         found.remove();
         if place.checked_add(1) == Some(entries.len()) {
             entries.pop();
@@ -129,10 +175,7 @@ impl Dir {
 
     /// Lets an existing name lead elsewhere.
     pub(crate) fn replace(&mut self, hash: u64, name: Name<'_>, ino: Ino, file_type: FileType) {
-        let place = self
-            .table
-            .find(hash, |&place| self.is(place, name))
-            .copied();
+        let place = self.place(hash, name);
         if let Some(entry) = place.and_then(|place| self.entries.get_mut(place)) {
             (entry.ino, entry.file_type) = (ino, file_type);
         }
@@ -144,15 +187,19 @@ impl Dir {
         if gaps <= self.table.len().max(GAPS_MIN) {
             return;
         }
+        let mut left = 0_u32;
+        let moved = self.entries.iter().map(|entry| {
+            let at = left;
+            left = left.saturating_add(u32::from(!entry.is_gap()));
+            at
+        });
+        let moved: Vec<u32> = moved.collect();
+        for place in &mut self.table {
+            place.at = moved.get(place.at()).copied().unwrap_or(u32::MAX);
+        }
         self.entries.retain(|e| !e.is_gap());
         self.entries.shrink_to(self.entries.len().saturating_mul(2));
-        self.table.clear();
-        let entries = &self.entries;
-        let hash = |&place: &usize| entries.get(place).map_or(0, |e: &Entry| e.hash);
-        self.table.shrink_to(entries.len(), hash);
-        for (place, entry) in entries.iter().enumerate() {
-            self.table.insert_unique(entry.hash, place, hash);
-        }
+        self.table.shrink_to(self.entries.len(), Place::hash);
     }
 
     /// The entries whose sequence number is `from` or more.
@@ -162,6 +209,17 @@ impl Dir {
             .iter()
             .skip(start)
             .filter(|entry| !entry.is_gap())
+    }
+}
+
+/// Whether a place is that of a name.
+fn is(entries: &[Entry], hash: u64, name: Name<'_>) -> impl Fn(&Place) -> bool {
+    let part = Place::part(hash);
+    move |place| {
+        place.hash == part
+            && entries
+                .get(place.at())
+                .is_some_and(|e| e.name() == name.bytes())
     }
 }
 

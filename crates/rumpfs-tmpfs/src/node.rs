@@ -3,7 +3,7 @@
 use crate::{dir::Dir, extents::Extents, options::BLOCK, xattr::Xattrs};
 use alloc::boxed::Box;
 use rumpkern::{FileType, types::DeviceNumber};
-use rumpuser::{Errno, Result, Timespec};
+use rumpuser::{Errno, PackedTime, Result, Timespec};
 use rumpvfs::fs::{Attributes, Ino, Protection, SetAttributes};
 
 /// The most names of an inode.
@@ -31,10 +31,10 @@ pub struct Node {
     pub(crate) gid: u32,
     pub(crate) flags: u32,
     pub(crate) nlink: u64,
-    pub(crate) atime: Timespec,
-    pub(crate) mtime: Timespec,
-    pub(crate) ctime: Timespec,
-    pub(crate) birthtime: Timespec,
+    pub(crate) atime: PackedTime,
+    pub(crate) mtime: PackedTime,
+    pub(crate) ctime: PackedTime,
+    pub(crate) birthtime: PackedTime,
     pub(crate) xattrs: Xattrs,
     pub(crate) kind: Kind,
 }
@@ -133,6 +133,7 @@ impl Node {
 
     /// Its content or its entries have changed.
     pub(crate) fn changed(&mut self, time: Timespec) {
+        let time = PackedTime::new(time);
         (self.mtime, self.ctime) = (time, time);
     }
 
@@ -163,10 +164,10 @@ impl Node {
             rdev,
             size,
             blocks: blocks.saturating_mul(BLOCK / 512),
-            atime: self.atime,
-            mtime: self.mtime,
-            ctime: self.ctime,
-            birthtime: Some(self.birthtime),
+            atime: self.atime.get(),
+            mtime: self.mtime.get(),
+            ctime: self.ctime.get(),
+            birthtime: Some(self.birthtime.get()),
             flags: self.flags,
             protection: Protection {
                 immutable: self.flags & (flag::UF_IMMUTABLE | flag::SF_IMMUTABLE) != 0,
@@ -187,10 +188,10 @@ impl Node {
         self.mode = change.mode.unwrap_or(self.mode);
         self.uid = change.uid.unwrap_or(self.uid);
         self.gid = change.gid.unwrap_or(self.gid);
-        self.atime = change.atime.unwrap_or(self.atime);
-        self.mtime = change.mtime.unwrap_or(self.mtime);
-        self.ctime = change.ctime.unwrap_or(self.ctime);
-        self.birthtime = change.birthtime.unwrap_or(self.birthtime);
+        self.atime = change.atime.map_or(self.atime, PackedTime::new);
+        self.mtime = change.mtime.map_or(self.mtime, PackedTime::new);
+        self.ctime = change.ctime.map_or(self.ctime, PackedTime::new);
+        self.birthtime = change.birthtime.map_or(self.birthtime, PackedTime::new);
         self.flags = change.flags.unwrap_or(self.flags);
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::{
     xattr::Xattrs,
 };
 use alloc::boxed::Box;
-use rumpuser::{Errno, Result, Timespec};
+use rumpuser::{Errno, PackedTime, Result, Timespec};
 use rumpvfs::{
     fs::{DirSlot, Ino, NewInode, NewKind, Rename, XattrMode},
     name::Name,
@@ -32,6 +32,7 @@ impl Tmpfs {
             xattrs.cost(name, value, XattrMode::Set)?;
             xattrs.set(name, value);
         }
+        let time = PackedTime::new(new.time);
         let node = Node {
             ino: self.inodes.take_new()?,
             mode: new.mode,
@@ -39,10 +40,10 @@ impl Tmpfs {
             gid: new.gid,
             flags: 0,
             nlink: 0,
-            atime: new.time,
-            mtime: new.time,
-            ctime: new.time,
-            birthtime: new.time,
+            atime: time,
+            mtime: time,
+            ctime: time,
+            birthtime: time,
             xattrs,
             kind,
         };
@@ -67,6 +68,7 @@ impl Tmpfs {
         let hash = self.hash(slot, name);
         let ino = dir.ino;
         let entries = dir.dir_mut()?;
+        entries.room()?;
         let mut node = self.make(new, Some(ino))?;
         node.nlink = if is_dir { 2 } else { 1 };
         entries.insert(hash, name, node.ino, node.file_type());
@@ -91,13 +93,14 @@ impl Tmpfs {
         let links = more_links(target, true)?;
         let hash = self.hash(slot, name);
         let entries = dir.dir_mut()?;
+        entries.room()?;
         // The first name came with the inode.
         if target.nlink > 0 {
             self.inodes.take()?;
         }
         entries.insert(hash, name, target.ino, target.file_type());
         target.nlink = links;
-        target.ctime = time;
+        target.ctime = PackedTime::new(time);
         dir.changed(time);
         Ok(())
     }
@@ -124,7 +127,7 @@ impl Tmpfs {
 
     /// An inode has lost a name.
     fn lose_name(&self, node: &mut Node, time: Timespec) {
-        node.ctime = time;
+        node.ctime = PackedTime::new(time);
         if node.is_dir() {
             node.nlink = 0;
             return;
@@ -166,6 +169,7 @@ impl Tmpfs {
             alive(to_dir)?;
             more_links(to_dir, inode.is_dir())?;
         }
+        to_dir.as_deref().unwrap_or(from_dir).dir()?.room()?;
         let entry = (inode.ino, inode.file_type());
         let target = to_dir.as_deref_mut().unwrap_or(from_dir);
         match replaced.is_some() {
@@ -184,7 +188,7 @@ impl Tmpfs {
             move_dir(inode, from_dir, to_dir)?;
             to_dir.changed(time);
         }
-        inode.ctime = time;
+        inode.ctime = PackedTime::new(time);
         Ok(())
     }
 
@@ -217,8 +221,8 @@ impl Tmpfs {
             move_dir(other, to_dir, from_dir)?;
             to_dir.changed(time);
         }
-        inode.ctime = time;
-        other.ctime = time;
+        inode.ctime = PackedTime::new(time);
+        other.ctime = PackedTime::new(time);
         Ok(())
     }
 }

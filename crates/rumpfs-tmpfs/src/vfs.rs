@@ -11,7 +11,7 @@ use crate::{
 use alloc::{sync::Arc, vec::Vec};
 use hashbrown::{DefaultHashBuilder, HashMap};
 use rumpuser::{
-    Errno, Host, Result, Timespec,
+    Errno, Host, PackedTime, Result, Timespec,
     sync::{CachePadded, Mutex},
 };
 use rumpvfs::{
@@ -349,14 +349,14 @@ impl FileSystem for Tmpfs {
         self.space.take(added.saturating_sub(freed))?;
         inode.xattrs.set(name, value);
         self.space.give(freed.saturating_sub(added));
-        inode.ctime = time;
+        inode.ctime = PackedTime::new(time);
         Ok(())
     }
 
     fn remove_xattr(&self, inode: &mut Node, name: &[u8], time: Timespec) -> Result<()> {
         let freed = inode.xattrs.remove(name)?;
         self.space.give(freed);
-        inode.ctime = time;
+        inode.ctime = PackedTime::new(time);
         Ok(())
     }
 

@@ -45,6 +45,29 @@ impl Timespec {
     }
 }
 
+/// A [`Timespec`] of 12 bytes, for those who keep many.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedTime([u32; 3]);
+
+impl PackedTime {
+    /// Packs.
+    #[must_use]
+    pub const fn new(time: Timespec) -> Self {
+        Self([time.sec as u32, (time.sec >> 32) as u32, time.nsec])
+    }
+
+    /// Unpacks.
+    #[inline]
+    #[must_use]
+    pub const fn get(self) -> Timespec {
+        let Self([low, high, nsec]) = self;
+        Timespec {
+            sec: ((high as u64) << 32 | low as u64).cast_signed(),
+            nsec,
+        }
+    }
+}
+
 /// The host's clocks.
 pub trait Clock {
     /// Monotonic time.

@@ -50,6 +50,7 @@ extern crate alloc;
 
 mod acl;
 mod attr;
+mod byhash;
 pub mod calls;
 mod counters;
 mod create;

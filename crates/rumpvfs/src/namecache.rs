@@ -4,7 +4,9 @@
 //! of a vnode that is gone are garbage but never wrong. `..` of a directory is a name like others.
 //!
 //! Two levels. The *table* holds all names, in shards by directory, so that changes in different directories do not meet; in a shard each
-//! directory has a hash table of its own, so that the names of one lie together and not among a million others. A *lane* is what a few threads keep for themselves: names that they use again and again, the crossings of mounts, and what they know
+//! directory has tables of its own, so that the names of one lie together and not among a million others. Nearly every vnode has one name: the vnode
+//! keeps its first, beside what `stat` looks at, and the table leads to the vnode alone. Further names, and those that lead to nothing, are entries that have the name
+//! themselves. A *lane* is what a few threads keep for themselves: names that they use again and again, the crossings of mounts, and what they know
 //! of their process. A walk takes its lane's inline lock once and goes along borrowed vnodes; where all names are in the lane it
 //! writes no memory that other lanes' walks touch, allocates nothing and counts no reference. What a lane lacks it gets
 //! from the table.
@@ -16,8 +18,9 @@
 //! change. Drivers never see the cache.
 
 use crate::{
+    byhash::ByHash,
     name::{self, NameBytes},
-    vnode::{COVERED, Vnode},
+    vnode::{COVERED, NAMED, Vnode},
 };
 use alloc::{collections::VecDeque, sync::Arc, vec::Vec};
 use core::{
@@ -74,12 +77,20 @@ struct Locked {
 
 #[derive(Default)]
 struct Shard {
-    /// The names of each directory that has some.
-    dirs: HashMap<u64, HashTable<Entry>>,
+    /// The names of each directory that has some, or had until lately.
+    dirs: HashMap<u64, DirNames>,
     /// Names of all of them.
     len: usize,
     /// Order of insertion, for the second chance before eviction: directory and hash.
     clock: VecDeque<(u64, u64)>,
+}
+
+/// The names of a directory.
+#[derive(Default)]
+struct DirNames {
+    /// Vnodes under their [first names](Vnode::first_name).
+    first: ByHash<Arc<Vnode>>,
+    other: HashTable<Entry>,
 }
 
 /// Where walks go from one mount to another.
@@ -198,9 +209,25 @@ impl Names {
     ) -> Option<(Target, Option<Wanted>)> {
         let shard = self.shard(dir.id).shard.read();
         let names = shard.dirs.get(&dir.id)?;
-        let entry = names.find(hash, |e| e.name.get() == name)?;
-        let target = entry.target.clone();
-        let touched = entry.touched.load(Ordering::Relaxed);
+        let is = |vnode: &Arc<Vnode>| {
+            // All lines that are looked at from here on come at once.
+            let place = Arc::as_ptr(vnode).cast();
+            self.host.will_read(place, Vnode::FRONT);
+            vnode.first_named(name)
+        };
+        let (target, touched) = match names.first.find(hash, is) {
+            Some(vnode) => (Target::Vnode(vnode.clone()), vnode.marked(NAMED)),
+            None => {
+                let entry = names.other.find(hash, |e| e.name.get() == name)?;
+                (
+                    entry.target.clone(),
+                    entry.touched.swap(true, Ordering::Relaxed),
+                )
+            }
+        };
+        if let (Target::Vnode(vnode), false) = (&target, touched) {
+            vnode.mark(NAMED);
+        }
         let wanted = if touched && takes() {
             Some(Wanted(LaneEntry {
                 hash,
@@ -213,9 +240,6 @@ impl Names {
         } else {
             None
         };
-        if !touched {
-            entry.touched.store(true, Ordering::Relaxed);
-        }
         Some((target, wanted))
     }
 
@@ -226,32 +250,47 @@ impl Names {
             return;
         }
         let hash = self.hash(dir.id, name);
-        if let Some(vnode) = target {
-            vnode.extra.lock().note_name((dir.id, hash));
-        }
+        let first = target.is_some_and(|vnode| {
+            let first = vnode.name_first((dir.id, hash), name);
+            if !first {
+                vnode.extra.lock().note_name((dir.id, hash));
+            }
+            first
+        });
         let target = target.map_or(Target::Nothing, |v| Target::Vnode(v.clone()));
         let locked = self.shard(dir.id);
         let mut shard = locked.shard.write();
         let shard = &mut *shard;
         let names = shard.dirs.entry(dir.id).or_default();
-        let old = if let Some(entry) = names.find_mut(hash, |e| e.name.get() == name) {
-            if entry.target.same(&target) {
-                return;
+        let is = |its: &[u8], _: Leads<'_>| its == name;
+        let old = match names.same(hash, name, &target) {
+            Some(true) => return,
+            Some(false) => names.remove(hash, is),
+            None => {
+                shard.len += 1;
+                shard.clock.push_back((dir.id, hash));
+                None
             }
-            Some(core::mem::replace(&mut entry.target, target))
-        } else {
-            let entry = Entry {
-                hash,
-                name: NameBytes::new(name),
-                target,
-                touched: AtomicBool::new(false),
-            };
-            names.insert_unique(hash, entry, |e| e.hash);
-            shard.len += 1;
-            shard.clock.push_back((dir.id, hash));
-            None
         };
+        match target {
+            Target::Vnode(vnode) if first => names.first.insert(hash, vnode),
+            target => {
+                let entry = Entry {
+                    hash,
+                    name: NameBytes::new(name),
+                    target,
+                    touched: AtomicBool::new(false),
+                };
+                names.other.insert_unique(hash, entry, |e| e.hash);
+            }
+        }
         dir.count_names_change();
+        self.age(locked, shard);
+        drop(old);
+    }
+
+    /// Has a shard give up what is too much of it.
+    fn age(&self, locked: &Locked, shard: &mut Shard) {
         locked.len.store(shard.len, Ordering::Relaxed);
         while self.too_many(shard.len) || shard.clock.len() > 2 * shard.len + 64 {
             if !shard.evict() {
@@ -259,24 +298,28 @@ impl Names {
             }
             locked.len.store(shard.len, Ordering::Relaxed);
         }
-        drop(old);
     }
 
     /// Forgets a name.
     pub(crate) fn forget(&self, dir: &Vnode, name: &[u8]) {
         let hash = self.hash(dir.id, name);
-        let mut shard = self.shard(dir.id).shard.write();
+        let locked = self.shard(dir.id);
+        let mut shard = locked.shard.write();
         dir.count_names_change();
-        shard.remove(dir.id, hash, |e| e.name.get() == name);
+        let old = shard.remove(dir.id, hash, |its, _| its == name);
+        self.age(locked, &mut shard);
+        drop(shard);
+        drop(old);
     }
 
     /// Forgets all names that lead to a vnode which ends. Lanes see that it does.
     pub(crate) fn forget_vnode(&self, vnode: &Arc<Vnode>) {
         let names = vnode.extra.lock().take_names();
-        for (dir, hash) in names {
-            let leads = |e: &Entry| matches!(&e.target, Target::Vnode(v) if Arc::ptr_eq(v, vnode));
-            let mut shard = self.shard(dir).shard.write();
-            while shard.remove(dir, hash, leads) {}
+        for (dir, hash) in vnode.first_place().into_iter().chain(names) {
+            let locked = self.shard(dir);
+            let mut shard = locked.shard.write();
+            while shard.remove(dir, hash, |_, to| leads(to, vnode)).is_some() {}
+            self.age(locked, &mut shard);
         }
     }
 
@@ -287,13 +330,16 @@ impl Names {
             let mut shard = locked.shard.write();
             let Shard { dirs, len, clock } = &mut *shard;
             dirs.retain(|_, names| {
-                names.retain(|e| matches!(&e.target, Target::Vnode(v) if v.mount.id != mount));
+                names.first.retain(|v| v.mount.id != mount);
+                let stays =
+                    |e: &mut Entry| matches!(&e.target, Target::Vnode(v) if v.mount.id != mount);
+                names.other.retain(stays);
                 !names.is_empty()
             });
-            *len = dirs.values().map(HashTable::len).sum();
+            *len = dirs.values().map(DirNames::len).sum();
             clock.retain(|(dir, hash)| {
                 let names = dirs.get(dir);
-                names.is_some_and(|names| names.find(*hash, |e| e.hash == *hash).is_some())
+                names.is_some_and(|names| names.has(*hash, |_, _| true))
             });
             locked.len.store(*len, Ordering::Relaxed);
         }
@@ -340,13 +386,22 @@ impl Names {
 
     /// A name of a vnode in a directory, if one is cached.
     pub(crate) fn name_of(&self, dir: u64, vnode: &Arc<Vnode>) -> Option<Vec<u8>> {
-        let names: Vec<_> = vnode.extra.lock().names().collect();
+        let names: Vec<_> = vnode.extra.lock().names.clone();
         let shard = self.shard(dir).shard.read();
         let cached = shard.dirs.get(&dir)?;
-        names.into_iter().find_map(|(d, hash)| {
-            let leads = |e: &Entry| matches!(&e.target, Target::Vnode(v) if Arc::ptr_eq(v, vnode));
-            let entry = cached.find(hash, leads)?;
-            (d == dir && entry.name.get() != b"..").then(|| entry.name.get().to_vec())
+        let first = vnode.first_place().into_iter();
+        first.chain(names).find_map(|(d, hash)| {
+            let mut name = None;
+            let named = (d == dir).then(|| {
+                cached.has(hash, |its, to| {
+                    let named = leads(to, vnode) && its != b"..";
+                    if named {
+                        name = Some(its.to_vec());
+                    }
+                    named
+                })
+            });
+            name.filter(|_| named == Some(true))
         })
     }
 
@@ -364,7 +419,68 @@ impl Names {
     }
 }
 
+/// What an entry leads to, if not to nothing.
+type Leads<'a> = Option<&'a Arc<Vnode>>;
+
+fn leads(to: Leads<'_>, vnode: &Arc<Vnode>) -> bool {
+    to.is_some_and(|to| Arc::ptr_eq(to, vnode))
+}
+
+impl DirNames {
+    fn len(&self) -> usize {
+        self.first.len() + self.other.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a name leads there already; `None` if there is no such name.
+    fn same(&self, hash: u64, name: &[u8], target: &Target) -> Option<bool> {
+        if let Some(first) = self.first.find(hash, |v| v.first_named(name)) {
+            return Some(leads(target.leads(), first));
+        }
+        let entry = self.other.find(hash, |e| e.name.get() == name)?;
+        Some(entry.target.same(target))
+    }
+
+    /// Whether there is such an entry.
+    fn has(&self, hash: u64, mut which: impl FnMut(&[u8], Leads<'_>) -> bool) -> bool {
+        let first = self.first.find(hash, |v| which(v.first_bytes(), Some(v)));
+        first.is_some() || {
+            let is = |e: &Entry| e.hash == hash && which(e.name.get(), e.target.leads());
+            self.other.find(hash, is).is_some()
+        }
+    }
+
+    /// Takes such an entry out. A table that is far too large for what is left of it shrinks.
+    fn remove(
+        &mut self,
+        hash: u64,
+        mut which: impl FnMut(&[u8], Leads<'_>) -> bool,
+    ) -> Option<Target> {
+        if let Some(vnode) = self.first.remove(hash, |v| which(v.first_bytes(), Some(v))) {
+            self.first.shrink();
+            return Some(Target::Vnode(vnode));
+        }
+        let other = &mut self.other;
+        let is = |e: &Entry| e.hash == hash && which(e.name.get(), e.target.leads());
+        let (entry, _) = other.find_entry(hash, is).ok()?.remove();
+        if other.capacity() > 64 && other.len() < other.capacity() / 8 {
+            other.shrink_to(other.len() * 2, |e| e.hash);
+        }
+        Some(entry.target)
+    }
+}
+
 impl Target {
+    fn leads(&self) -> Leads<'_> {
+        match self {
+            Self::Vnode(vnode) => Some(vnode),
+            Self::Nothing => None,
+        }
+    }
+
     fn same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Nothing, Self::Nothing) => true,
@@ -448,25 +564,21 @@ impl Crossings {
 }
 
 impl Shard {
-    /// Takes a name away, if it is there: whether it was. A table that is far too large for what is left of it shrinks.
-    fn remove(&mut self, dir: u64, hash: u64, which: impl FnMut(&Entry) -> bool) -> bool {
-        let Some(names) = self.dirs.get_mut(&dir) else {
-            return false;
-        };
-        let Ok(entry) = names.find_entry(hash, which) else {
-            return false;
-        };
-        entry.remove();
-        self.len -= 1;
-        if names.is_empty() {
-            self.dirs.remove(&dir);
-        } else if names.capacity() > 64 && names.len() < names.capacity() / 8 {
-            names.shrink_to(names.len() * 2, |e| e.hash);
-        }
-        true
+    /// Takes a name away, if it is there.
+    fn remove(
+        &mut self,
+        dir: u64,
+        hash: u64,
+        which: impl FnMut(&[u8], Leads<'_>) -> bool,
+    ) -> Option<Target> {
+        let removed = self.dirs.get_mut(&dir)?.remove(hash, which);
+        self.len -= usize::from(removed.is_some());
+        removed
     }
 
     /// Takes the oldest name away, or gives it a second chance if it was used; `false` if there is none.
+    ///
+    /// Each name was put into the clock, so tables that became empty are found here, and go.
     fn evict(&mut self) -> bool {
         let Some((dir, hash)) = self.clock.pop_front() else {
             return false;
@@ -474,13 +586,20 @@ impl Shard {
         let Some(names) = self.dirs.get_mut(&dir) else {
             return true;
         };
-        match names.find_mut(hash, |e| e.hash == hash) {
-            Some(entry) if entry.touched.swap(false, Ordering::Relaxed) => {
-                self.clock.push_back((dir, hash));
-            }
-            _ => {
-                self.remove(dir, hash, |e| e.hash == hash);
-            }
+        let mut used = false;
+        if let Some(vnode) = names.first.find(hash, |_| true) {
+            used = vnode.marked(NAMED);
+            vnode.unmark(NAMED);
+        } else if let Some(entry) = names.other.find(hash, |e| e.hash == hash) {
+            used = entry.touched.swap(false, Ordering::Relaxed);
+        }
+        if used {
+            self.clock.push_back((dir, hash));
+        } else if names.remove(hash, |_, _| true).is_some() {
+            self.len -= 1;
+        }
+        if names.is_empty() {
+            self.dirs.remove(&dir);
         }
         true
     }
@@ -503,8 +622,8 @@ mod tests {
                     target: Target::Nothing,
                     touched: AtomicBool::new(hash % 2 == 1),
                 };
-                let table = shard.dirs.entry(dir).or_default();
-                table.insert_unique(hash, entry, |e| e.hash);
+                let names = shard.dirs.entry(dir).or_default();
+                names.other.insert_unique(hash, entry, |e| e.hash);
                 shard.len += 1;
                 shard.clock.push_back((dir, hash));
             }
@@ -516,16 +635,21 @@ mod tests {
     fn tables_give_their_memory_back_as_names_go() {
         let mut shard = shard(2, 1000);
         for hash in 0..990 {
-            assert!(shard.remove(0, hash, |e| e.hash == hash));
-            assert!(!shard.remove(0, hash, |e| e.hash == hash));
+            assert!(shard.remove(0, hash, |_, _| true).is_some());
+            assert!(shard.remove(0, hash, |_, _| true).is_none());
         }
         assert_eq!((shard.len, shard.dirs[&0].len()), (1010, 10));
-        assert!(shard.dirs[&0].capacity() < 128 && shard.dirs[&1].capacity() >= 1000);
+        let capacity = |dir| shard.dirs[&dir].other.capacity();
+        assert!(capacity(0) < 128 && capacity(1) >= 1000);
         for hash in 990..1000 {
-            assert!(shard.remove(0, hash, |e| e.name.get() == format!("{hash}").as_bytes()));
+            let name = format!("{hash}");
+            let is = |its: &[u8], _: Option<&_>| its == name.as_bytes();
+            assert!(shard.remove(0, hash, is).is_some());
         }
-        assert!(!shard.dirs.contains_key(&0) && !shard.remove(0, 0, |_| true));
+        assert!(shard.remove(0, 0, |_, _| true).is_none());
         assert_eq!(shard.len, 1000);
+        // The directory goes with the first of them in the clock.
+        assert!(shard.dirs.contains_key(&0) && shard.evict() && !shard.dirs.contains_key(&0));
     }
 
     #[test]
@@ -539,7 +663,7 @@ mod tests {
         let left = |shard: &Shard| shard.clock.iter().copied().collect::<alloc::vec::Vec<_>>();
         assert_eq!(left(&shard), [(0, 1), (0, 3), (1, 1), (1, 3)]);
         // One that is gone already is passed over.
-        assert!(shard.remove(0, 1, |_| true));
+        assert!(shard.remove(0, 1, |_, _| true).is_some());
         assert!(shard.evict() && shard.evict());
         assert_eq!((shard.len, left(&shard)), (2, [(1, 1), (1, 3)].into()));
         assert!(shard.evict() && shard.evict() && !shard.evict());

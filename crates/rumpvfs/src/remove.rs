@@ -65,7 +65,7 @@ impl Ctx<'_> {
             target.mark(REMOVED);
             names.forget(&target, b"..");
         }
-        names.enter(dir, name.bytes(), None);
+        names.forget(dir, name.bytes());
         drop(inode);
         drop(dir_inode);
         // The last use of an unlinked file gives it back to the driver: without a lock.

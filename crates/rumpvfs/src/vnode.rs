@@ -5,6 +5,7 @@ use crate::{
     erased::{AnyFileSystem, AnyInode},
     fs::{Attributes, Ino, Protection, SetAttributes},
     mount::{Mount, MountRef},
+    name::NameBytes,
     pages::FilePages,
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
@@ -14,7 +15,7 @@ use core::{
 };
 use rumpkern::{FileType, Pipe, Stat, types::DeviceNumber};
 use rumpuser::{
-    BlockDevice, Errno, Result, Timespec,
+    BlockDevice, Errno, PackedTime, Result, Timespec,
     sleep::{SleepReadGuard, SleepRwLock, SleepWriteGuard},
     sync::{Mutex, MutexGuard, Once},
 };
@@ -49,17 +50,26 @@ pub(crate) struct Vnode {
     /// Marks for the caches; see the constants.
     marks: AtomicU8,
     pub(crate) file_type: FileType,
+    /// Open file descriptions that may write.
+    pub(crate) writers: AtomicU32,
+    /// The name that it was first found by.
+    first: Once<FirstName>,
     /// Other attributes.
     attr: Mutex<Attr>,
     pub(crate) body: SleepRwLock<Body>,
     /// The data of a regular file, from the first use of it on.
     pages: Once<FilePages>,
-    /// Open file descriptions that may write.
-    pub(crate) writers: AtomicU32,
     /// Changes of what the name cache has of this directory.
     names_changes: AtomicU64,
-    /// Names, and what few vnodes have.
+    /// What few vnodes have.
     pub(crate) extra: Mutex<Extra>,
+}
+
+/// A place in the name cache with its name.
+struct FirstName {
+    /// Directory and hash.
+    place: (u64, u64),
+    name: NameBytes,
 }
 
 /// `users` of a vnode on its way back to the driver.
@@ -83,6 +93,8 @@ pub(crate) const NAMELESS: u8 = 32;
 
 /// In `marks`: shows an object of the host.
 pub(crate) const HOST: u8 = 64;
+/// In `marks`: looked up in the name cache by a name since that was last looked through.
+pub(crate) const NAMED: u8 = 128;
 
 /// Attributes beside those that a vnode has outside, without gaps between them; times with what the driver has not been told yet.
 struct Attr {
@@ -90,36 +102,16 @@ struct Attr {
     nlink: u64,
     size: u64,
     blocks: u64,
-    rdev: DeviceNumber,
-    atime: Time,
-    mtime: Time,
-    ctime: Time,
-    birthtime: Time,
+    atime: PackedTime,
+    mtime: PackedTime,
+    ctime: PackedTime,
+    birthtime: PackedTime,
     flags: u32,
     has_birthtime: bool,
     protection: Protection,
     pending: Pending,
     /// The mount knows that there are pending times.
     noted: bool,
-}
-
-/// A [`Timespec`] of 12 bytes.
-#[derive(Clone, Copy)]
-struct Time([u32; 3]);
-
-impl Time {
-    fn new(time: Timespec) -> Self {
-        Self([time.sec as u32, (time.sec >> 32) as u32, time.nsec])
-    }
-
-    #[inline]
-    fn get(self) -> Timespec {
-        let Self([low, high, nsec]) = self;
-        Timespec {
-            sec: (u64::from(high) << 32 | u64::from(low)).cast_signed(),
-            nsec,
-        }
-    }
 }
 
 /// Times that the driver has not been told yet.
@@ -130,14 +122,9 @@ pub(crate) struct Pending {
     pub(crate) ctime: bool,
 }
 
-/// What the name cache notes of a vnode, and what few vnodes have: that is made when it is first changed, and reads as empty
-/// before.
+/// What few vnodes have: made when it is first changed, and reads as empty before.
 #[derive(Default)]
-pub(crate) struct Extra {
-    /// Where the name cache has this vnode: directory and hash. More such places are in `rare`.
-    name: Option<(u64, u64)>,
-    rare: Option<Box<Rare>>,
-}
+pub(crate) struct Extra(Option<Box<Rare>>);
 
 /// What few vnodes have.
 #[derive(Default)]
@@ -148,12 +135,14 @@ pub(crate) struct Rare {
     pub(crate) access: Option<Option<Arc<Acl>>>,
     /// Default ACL, once asked for.
     pub(crate) default: Option<Option<Arc<Acl>>>,
+    /// The number of a device.
+    rdev: DeviceNumber,
     /// The stream of a FIFO.
     pub(crate) pipe: Option<Arc<Pipe>>,
     /// The object of the host that a regular file shows.
     pub(crate) host: Option<(DeviceNumber, Arc<dyn BlockDevice>)>,
-    /// Places in the name cache after the first.
-    names: Vec<(u64, u64)>,
+    /// Places in the name cache, directory and hash, beside that of the first name.
+    pub(crate) names: Vec<(u64, u64)>,
 }
 
 impl Deref for Extra {
@@ -163,17 +152,18 @@ impl Deref for Extra {
             target: None,
             access: None,
             default: None,
+            rdev: DeviceNumber { major: 0, minor: 0 },
             pipe: None,
             host: None,
             names: Vec::new(),
         };
-        self.rare.as_deref().unwrap_or(&NONE)
+        self.0.as_deref().unwrap_or(&NONE)
     }
 }
 
 impl DerefMut for Extra {
     fn deref_mut(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
+        self.0.get_or_insert_default()
     }
 }
 
@@ -183,9 +173,7 @@ impl Extra {
 
     /// Notes a place in the name cache.
     pub(crate) fn note_name(&mut self, place: (u64, u64)) {
-        if self.name.is_none() && self.names.is_empty() {
-            self.name = Some(place);
-        } else if self.name != Some(place) && !self.names.contains(&place) {
+        if !self.names.contains(&place) {
             if self.names.len() >= Self::MOST_NAMES {
                 self.names.remove(0);
             }
@@ -193,24 +181,15 @@ impl Extra {
         }
     }
 
-    /// The places that were noted.
-    pub(crate) fn names(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.name.into_iter().chain(self.names.iter().copied())
-    }
-
     /// The places that were noted; none are afterwards.
     pub(crate) fn take_names(&mut self) -> Vec<(u64, u64)> {
-        let names = self.names().collect();
-        self.name = None;
-        if let Some(rare) = &mut self.rare {
-            rare.names = Vec::new();
-        }
-        names
+        let rare = self.0.as_mut();
+        rare.map_or_else(Vec::new, |rare| core::mem::take(&mut rare.names))
     }
 
     /// The ACLs are to be asked for again.
     pub(crate) fn forget_acls(&mut self) {
-        if let Some(rare) = &mut self.rare {
+        if let Some(rare) = &mut self.0 {
             (rare.access, rare.default) = (None, None);
         }
     }
@@ -223,11 +202,10 @@ impl Attr {
             nlink: a.nlink,
             size: a.size,
             blocks: a.blocks,
-            rdev: a.rdev,
-            atime: Time::new(a.atime),
-            mtime: Time::new(a.mtime),
-            ctime: Time::new(a.ctime),
-            birthtime: Time::new(a.birthtime.unwrap_or_default()),
+            atime: PackedTime::new(a.atime),
+            mtime: PackedTime::new(a.mtime),
+            ctime: PackedTime::new(a.ctime),
+            birthtime: PackedTime::new(a.birthtime.unwrap_or_default()),
             flags: a.flags,
             has_birthtime: a.birthtime.is_some(),
             protection: a.protection,
@@ -252,10 +230,11 @@ impl Vnode {
             search: AtomicU32::new(0),
             marks: AtomicU8::new(0),
             file_type: attributes.file_type,
+            writers: AtomicU32::new(0),
+            first: Once::new(),
             attr: Mutex::new(Attr::new(&attributes)),
             body: SleepRwLock::new(mount.caches.queues(), Body::Live(inode)),
             pages: Once::new(),
-            writers: AtomicU32::new(0),
             names_changes: AtomicU64::new(0),
             extra: Mutex::default(),
         };
@@ -282,6 +261,30 @@ impl Vnode {
         self.pages.get()
     }
 
+    /// The name becomes its first if it has none; whether it is its first.
+    pub(crate) fn name_first(&self, place: (u64, u64), name: &[u8]) -> bool {
+        let first = self.first.call_once(|| FirstName {
+            place,
+            name: NameBytes::new(name),
+        });
+        first.place == place && first.name.get() == name
+    }
+
+    /// Whether it is its first name.
+    pub(crate) fn first_named(&self, name: &[u8]) -> bool {
+        self.first_bytes() == name
+    }
+
+    /// Its first name; empty without one.
+    pub(crate) fn first_bytes(&self) -> &[u8] {
+        self.first.get().map_or(&[], |first| first.name.get())
+    }
+
+    /// Where the name cache has its first name, if at all: directory and hash.
+    pub(crate) fn first_place(&self) -> Option<(u64, u64)> {
+        self.first.get().map(|first| first.place)
+    }
+
     /// How often what the name cache has of this directory was changed.
     pub(crate) fn names_changes(&self) -> u64 {
         self.names_changes.load(Ordering::Acquire)
@@ -290,6 +293,19 @@ impl Vnode {
     /// Counts a change of the name cache, under its lock.
     pub(crate) fn count_names_change(&self) {
         self.names_changes.fetch_add(1, Ordering::Release);
+    }
+
+    fn is_device(&self) -> bool {
+        matches!(self.file_type, FileType::Block | FileType::Character)
+    }
+
+    #[inline]
+    fn rdev(&self) -> DeviceNumber {
+        if self.is_device() {
+            self.extra.lock().rdev
+        } else {
+            DeviceNumber::default()
+        }
     }
 
     pub(crate) fn is_dir(&self) -> bool {
@@ -345,6 +361,9 @@ impl Vnode {
         self.who.store(who, Ordering::Relaxed);
         self.search
             .store(attributes.mode & 0o7777 | acl, Ordering::Relaxed);
+        if self.is_device() {
+            self.extra.lock().rdev = attributes.rdev;
+        }
     }
 
     /// Takes the inode for reading.
@@ -399,7 +418,7 @@ impl Vnode {
             new.mtime = old.mtime;
         }
         if pending.ctime {
-            new.ctime = Time::new(fresh.ctime.max(old.ctime.get()));
+            new.ctime = PackedTime::new(fresh.ctime.max(old.ctime.get()));
         }
         *attr = new;
         self.publish(&fresh);
@@ -440,7 +459,7 @@ impl Vnode {
             nlink: attr.nlink,
             uid: owner.uid,
             gid: owner.gid,
-            rdev: attr.rdev,
+            rdev: self.rdev(),
             size: attr.size,
             blocks: attr.blocks,
             atime: attr.atime.get(),
@@ -503,8 +522,8 @@ impl Vnode {
     /// Data was changed: its times are kept here until the driver is told.
     pub(crate) fn data_changed(&self, now: Timespec) {
         let mut attr = self.attr.lock();
-        attr.mtime = Time::new(now);
-        attr.ctime = Time::new(now);
+        attr.mtime = PackedTime::new(now);
+        attr.ctime = PackedTime::new(now);
         attr.pending.mtime = true;
         attr.pending.ctime = true;
         self.note_pending(attr);
@@ -517,7 +536,7 @@ impl Vnode {
         // Once a day otherwise, so that what was not used for long can be told.
         let old = atime.sec.saturating_add(86_400) <= now.sec;
         if atime != now && (strict || atime <= mtime || atime <= ctime || old) {
-            attr.atime = Time::new(now);
+            attr.atime = PackedTime::new(now);
             attr.pending.atime = true;
             self.note_pending(attr);
         }

@@ -40,7 +40,7 @@ fn names_come_and_go() {
     let (fs, mut root) = mount(100);
     let mut a = create(&fs, &mut root, "a", NewKind::Regular).unwrap();
     assert_eq!(
-        (a.nlink, a.mode, a.uid, a.gid, a.mtime),
+        (a.nlink, a.mode, a.uid, a.gid, a.mtime.get()),
         (1, 0o644, 1, 2, T1)
     );
     let b = create(&fs, &mut root, "b", NewKind::Symlink(b"target".to_vec())).unwrap();
@@ -59,7 +59,7 @@ fn names_come_and_go() {
         T2,
     )
     .unwrap();
-    assert_eq!((a.nlink, a.ctime, root.mtime), (2, T2, T2));
+    assert_eq!((a.nlink, a.ctime.get(), root.mtime.get()), (2, T2, T2));
     assert_eq!(found(&fs, &root, "c"), Some(a.ino));
     assert_eq!(fs.statistics().unwrap().files_free, 100 - 4);
     assert_eq!(
@@ -126,7 +126,10 @@ fn renames_follow_links_and_parents() {
         (found(&fs, &d, "sub"), found(&fs, &e, "moved")),
         (None, Some(sub.ino))
     );
-    assert_eq!((sub.ctime, d.mtime, e.mtime), (T2, T2, T2));
+    assert_eq!(
+        (sub.ctime.get(), d.mtime.get(), e.mtime.get()),
+        (T2, T2, T2)
+    );
 
     // Over an empty directory and over one that is not.
     assert_eq!(
