@@ -33,7 +33,7 @@ fn below(input: &mut Unstructured<'_>, bound: u32) -> u32 {
 }
 
 fn config(input: &mut Unstructured<'_>) -> Config {
-    let bits = below(input, 1 << 10);
+    let bits = below(input, 1 << 11);
     let bit = |n: u32| bits & (1 << n) != 0;
     let buffer = 1 + below(input, 200_000) as usize;
     Config {
@@ -52,6 +52,7 @@ fn config(input: &mut Unstructured<'_>) -> Config {
         receive_buffer: buffer,
         receive_buffer_max: if bit(8) { buffer } else { 1 << 20 },
         keep_alive: bit(9).then(KeepAlive::default),
+        tell_user_timeout: bit(10),
         ..Config::default()
     }
 }

@@ -497,6 +497,7 @@ impl Endpoint for TcpSocket {
                 SockOpt::UserTimeout(_) => {
                     SockOpt::UserTimeout(config.user_timeout.unwrap_or_default())
                 }
+                SockOpt::TellUserTimeout(_) => SockOpt::TellUserTimeout(config.tell_user_timeout),
                 SockOpt::Congestion(_) => SockOpt::Congestion(config.congestion.name().to_string()),
                 SockOpt::SendBuffer(_) => match &socket.role {
                     Role::Connection(tcb) => SockOpt::SendBuffer(tcb.send_buffer()),
@@ -560,6 +561,7 @@ fn configure(config: &mut Config, option: &SockOpt) -> Result<()> {
         SockOpt::UserTimeout(time) => {
             config.user_timeout = Some(*time).filter(|time| !time.is_zero());
         }
+        SockOpt::TellUserTimeout(on) => config.tell_user_timeout = *on,
         SockOpt::Congestion(name) => {
             config.congestion = Congestion::by_name(name).ok_or(Errno::ENOENT)?;
         }
@@ -580,7 +582,9 @@ fn apply(tcb: &mut Tcb, config: &Config, option: &SockOpt, now: Instant) {
         SockOpt::NoDelay(on) => tcb.set_nodelay(*on),
         SockOpt::Cork(on) => tcb.set_cork(*on),
         SockOpt::OobInline(on) => tcb.set_urgent_inline(*on),
-        SockOpt::UserTimeout(_) => tcb.set_user_timeout(config.user_timeout),
+        SockOpt::UserTimeout(_) | SockOpt::TellUserTimeout(_) => {
+            tcb.set_user_timeout(config.user_timeout, config.tell_user_timeout);
+        }
         SockOpt::Congestion(_) => tcb.set_congestion(config.congestion),
         SockOpt::SendBuffer(size) => tcb.set_send_buffer(*size),
         SockOpt::ReceiveBuffer(size) => tcb.set_receive_buffer(*size),

@@ -314,9 +314,14 @@ impl Tcb {
         self.keep_alive.as_deref().copied()
     }
 
-    /// `TCP_USER_TIMEOUT` (RFC 5482).
-    pub fn set_user_timeout(&mut self, timeout: Option<Duration>) {
+    /// `TCP_USER_TIMEOUT`, and whether the peer is told (RFC 5482).
+    pub fn set_user_timeout(&mut self, timeout: Option<Duration>, tell: bool) {
         self.user_timeout = timeout.map_or(u64::MAX, nanos);
+        self.bits.set(Bits::TIMEOUT_FIXED, timeout.is_some());
+        self.bits.set(Bits::TELL_TIMEOUT, tell);
+        if tell && self.state.is_synchronized() {
+            self.bits.insert(Bits::TELL_TIMEOUT_NOW | Bits::ACK_NOW);
+        }
     }
 
     /// How long data may stay unacknowledged.

@@ -50,6 +50,8 @@ pub struct Config {
     pub keep_alive: Option<KeepAlive>,
     /// How long data may stay unacknowledged (RFC 5482).
     pub user_timeout: Option<Duration>,
+    /// Tell the peer how long that is, or five minutes, and do as it says if the user has said nothing (RFC 5482).
+    pub tell_user_timeout: bool,
     /// Time in TIME-WAIT: twice the maximum segment lifetime.
     pub time_wait: Duration,
     /// Time in FIN-WAIT-2 once nobody can read any more.
@@ -83,6 +85,7 @@ impl Default for Config {
             retries: 15,
             keep_alive: None,
             user_timeout: None,
+            tell_user_timeout: false,
             time_wait: Duration::from_secs(60),
             fin_timeout: Duration::from_secs(60),
             urgent_inline: false,

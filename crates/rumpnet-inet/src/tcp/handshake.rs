@@ -34,6 +34,7 @@ impl Tcb {
             self.rcv.ts_recent = timestamps.value;
             self.rcv.ts_time = now;
         }
+        self.take_user_timeout(options);
         let least = self.config.mss_min.max(1);
         self.snd.peer_mss = options.mss.unwrap_or(MSS_DEFAULT).max(least);
         self.set_mss(self.snd.mss.min(self.snd.peer_mss));
@@ -131,6 +132,8 @@ impl Tcb {
             self.rtt.measure(rtt, true, min, max);
         }
         self.start_window();
+        let tell = self.bits.contains(Bits::TELL_TIMEOUT);
+        self.bits.set(Bits::TELL_TIMEOUT_NOW, tell);
         self.retries = 0;
         self.timers.stop_retransmit();
         self.snd.una = ack;

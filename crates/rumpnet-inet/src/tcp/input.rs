@@ -49,6 +49,7 @@ impl Tcb {
             && !ce
             && segment.seq == self.rcv.nxt
             && segment.options.sack.is_empty()
+            && segment.options.user_timeout.is_none()
             && self.loss.is_calm()
             && self.board.sacked() == 0
             && self.reassembly.is_none()
@@ -129,6 +130,7 @@ impl Tcb {
             self.establish_passively(ack, now, changes);
         }
         self.heard(now);
+        self.take_user_timeout(&segment.options);
         if !self.take_ack(segment, ack, now, changes) {
             return;
         }

@@ -58,7 +58,7 @@ pub use congestion::Congestion;
 pub use header::{CHECKSUM_OFFSET, HEADER_LEN, Malformed, Ports};
 pub use icmp::NetworkError;
 pub use info::Info;
-pub use options::{Cookie, OPTIONS_MAX, Options, Sacks, Timestamps};
+pub use options::{Cookie, OPTIONS_MAX, Options, Sacks, Timestamps, UserTimeout};
 pub use output::{Outgoing, TransmitLimit};
 pub use segment::{Flags, Segment, reset_for};
 pub use seq::Seq;

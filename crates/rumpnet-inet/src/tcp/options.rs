@@ -1,5 +1,5 @@
 //! Options of the header: maximum segment size (RFC 9293, section 3.2), window scale and timestamps (RFC 7323), SACK (RFC 2018),
-//! fast open (RFC 7413).
+//! fast open (RFC 7413), user timeout (RFC 5482).
 
 use super::Seq;
 
@@ -10,6 +10,7 @@ const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
+const USER_TIMEOUT: u8 = 28;
 const FAST_OPEN: u8 = 34;
 
 /// Bytes of options that a header can have.
@@ -103,6 +104,46 @@ impl Cookie {
     }
 }
 
+/// A user timeout (RFC 5482, section 3): a granularity bit - minutes or seconds - and 15 bits, not zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserTimeout(core::num::NonZeroU16);
+
+impl UserTimeout {
+    const MINUTES: u16 = 1 << 15;
+
+    /// The nearest one that is no shorter; of the longest there are, the longest.
+    #[must_use]
+    pub fn of(time: core::time::Duration) -> Self {
+        let seconds = time
+            .as_secs()
+            .saturating_add((time.subsec_nanos() > 0).into());
+        let coded = match u16::try_from(seconds) {
+            Ok(seconds) if seconds < Self::MINUTES => seconds,
+            _ => {
+                let minutes = u16::try_from(seconds.div_ceil(60)).unwrap_or(u16::MAX);
+                Self::MINUTES | minutes.min(!Self::MINUTES)
+            }
+        };
+        Self(core::num::NonZeroU16::new(coded).unwrap_or(core::num::NonZeroU16::MIN))
+    }
+
+    /// `None` for zero, which says nothing.
+    fn read(bytes: [u8; 2]) -> Option<Self> {
+        let coded = u16::from_be_bytes(bytes);
+        (coded & !Self::MINUTES != 0)
+            .then(|| core::num::NonZeroU16::new(coded).map(Self))
+            .flatten()
+    }
+
+    /// How long it is, a second at least and 32,767 minutes at most.
+    #[must_use]
+    pub const fn time(self) -> core::time::Duration {
+        let coded = self.0.get();
+        let unit = if coded & Self::MINUTES == 0 { 1 } else { 60 };
+        core::time::Duration::from_secs(((coded & !Self::MINUTES) as u64).saturating_mul(unit))
+    }
+}
+
 /// All options that this engine knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -118,6 +159,8 @@ pub struct Options {
     pub timestamps: Option<Timestamps>,
     /// Fast open.
     pub fast_open: Option<Cookie>,
+    /// How long the sender lets data be unacknowledged.
+    pub user_timeout: Option<UserTimeout>,
 }
 
 impl Options {
@@ -162,6 +205,9 @@ impl Options {
                 }
             }
             (TIMESTAMPS, body) => self.timestamps = timestamps(body).or(self.timestamps),
+            (USER_TIMEOUT, &[high, low]) => {
+                self.user_timeout = UserTimeout::read([high, low]).or(self.user_timeout);
+            }
             (FAST_OPEN, body) => self.fast_open = Cookie::new(body).or(self.fast_open),
             _ => {}
         }
@@ -184,6 +230,7 @@ impl Options {
             && !self.sack_permitted
             && self.sack.is_empty()
             && self.fast_open.is_none()
+            && self.user_timeout.is_none()
     }
 
     /// Writes the options, padded to a multiple of four bytes; returns how many bytes that are. What does not fit, of SACK the last
@@ -215,6 +262,9 @@ impl Options {
                 &[NOP, NOP]
             };
             writer.put(&[padding, &[FAST_OPEN, len], cookie.bytes()]);
+        }
+        if let Some(UserTimeout(coded)) = self.user_timeout {
+            writer.put(&[&[USER_TIMEOUT, 4], &coded.get().to_be_bytes()]);
         }
         writer.put_sacks(&self.sack);
         writer.at

@@ -112,7 +112,15 @@ impl Tcb {
         } else {
             ranges.saturating_mul(8).saturating_add(4)
         };
-        self.full().saturating_sub(sacks).max(1)
+        let timeout = if self.bits.contains(Bits::TELL_TIMEOUT_NOW) {
+            4
+        } else {
+            0
+        };
+        self.full()
+            .saturating_sub(sacks)
+            .saturating_sub(timeout)
+            .max(1)
     }
 
     fn sack_count(&self) -> u32 {
@@ -371,6 +379,10 @@ impl Tcb {
             options
                 .sack
                 .truncate(u8::try_from(count).unwrap_or(u8::MAX));
+        }
+        if self.bits.contains(Bits::TELL_TIMEOUT_NOW) {
+            self.bits.remove(Bits::TELL_TIMEOUT_NOW);
+            options.user_timeout = Some(self.told_timeout());
         }
         options
     }

@@ -29,6 +29,9 @@ impl Tcb {
         if !resent {
             options.fast_open = self.path.as_deref().and_then(|path| path.fast_open);
         }
+        if self.bits.contains(Bits::TELL_TIMEOUT) {
+            options.user_timeout = Some(self.told_timeout());
+        }
         if self.bits.contains(Bits::ECN) && !resent {
             // RFC 3168, section 6.1.1; after a loss without, since something on the way may drop it (section 6.1.1.1).
             segment.flags |= if answer {

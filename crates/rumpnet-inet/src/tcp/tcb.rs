@@ -153,6 +153,12 @@ bitflags::bitflags! {
         const URGENT_RECEIVING = 1 << 27;
         /// Data of our SYN is in flight.
         const SYN_DATA = 1 << 28;
+        /// The peer is told the user timeout, and what it tells counts.
+        const TELL_TIMEOUT = 1 << 29;
+        /// The next segment tells it.
+        const TELL_TIMEOUT_NOW = 1 << 30;
+        /// The user has said how long it is.
+        const TIMEOUT_FIXED = 1 << 31;
     }
 }
 
@@ -357,6 +363,8 @@ impl Tcb {
         bits.set(Bits::NODELAY, config.nodelay);
         bits.set(Bits::CORK, config.cork);
         bits.set(Bits::URGENT_INLINE, config.urgent_inline);
+        bits.set(Bits::TELL_TIMEOUT, config.tell_user_timeout);
+        bits.set(Bits::TIMEOUT_FIXED, config.user_timeout.is_some());
         let first = iss.plus(1);
         let mut tcb = Self {
             state,

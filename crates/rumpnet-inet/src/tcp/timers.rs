@@ -1,6 +1,7 @@
 //! Timers: a connection has several and shows one deadline.
 
-use super::{Changes, State, Tcb, nanos, tcb::Bits};
+use super::{Changes, Options, State, Tcb, nanos, options::UserTimeout, tcb::Bits};
+use core::time::Duration;
 use rumpuser::{Errno, Instant};
 
 /// What the retransmission timer is for; one at a time.
@@ -170,7 +171,35 @@ impl Tcb {
         match kind {
             Retransmit::Syn if self.bits.contains(Bits::PASSIVE) => self.config.syn_ack_retries,
             Retransmit::Syn => self.config.syn_retries,
+            // Time alone counts where somebody has said how much.
+            _ if self.user_timeout != u64::MAX => u8::MAX,
             _ => self.config.retries,
+        }
+    }
+
+    /// ADV_UTO (RFC 5482, section 3.1): what the user has said, or what TCP has of itself (RFC 9293, section 3.9.1.1).
+    pub(super) fn told_timeout(&self) -> UserTimeout {
+        const DEFAULT: Duration = Duration::from_secs(300);
+        UserTimeout::of(if self.bits.contains(Bits::TIMEOUT_FIXED) {
+            Duration::from_nanos(self.user_timeout)
+        } else {
+            DEFAULT
+        })
+    }
+
+    /// RFC 5482, section 3.1: the longer of both user timeouts counts, within limits (section 3.2), unless the user has said how long it is.
+    pub(super) fn take_user_timeout(&mut self, options: &Options) {
+        /// At least this long data is sent again (RFC 9293, section 3.8.3, SHLD-10).
+        const LEAST: Duration = Duration::from_secs(100);
+        /// The longest that a peer may have data kept for it.
+        const MOST: Duration = Duration::from_secs(3600);
+        let Some(theirs) = options.user_timeout else {
+            return;
+        };
+        let heeds = self.bits & (Bits::TELL_TIMEOUT | Bits::TIMEOUT_FIXED) == Bits::TELL_TIMEOUT;
+        if heeds {
+            let longer = theirs.time().max(self.told_timeout().time());
+            self.user_timeout = nanos(longer.clamp(LEAST, MOST));
         }
     }
 

@@ -1,8 +1,12 @@
 //! Timers besides retransmission: probes of closed windows, keep-alive, the user timeout.
 
-use super::solo::{OURS, Solo, full_options, sack_only};
-use crate::tcp::{Changes, Config, Flags, KeepAlive, State};
-use alloc::{vec, vec::Vec};
+use super::{
+    pair::MS,
+    solo::{OURS, PEERS, Solo, full_options, path, sack_only},
+};
+use crate::tcp::{Changes, Config, Flags, KeepAlive, State, Tcb, TransmitLimit};
+use alloc::{sync::Arc, vec, vec::Vec};
+use bytes::Bytes;
 use core::time::Duration;
 use rumpuser::{Errno, Instant};
 
@@ -202,6 +206,72 @@ fn user_timeout() {
         (5_000_000_000, Some(Errno::ETIMEDOUT))
     );
     assert!(solo.changes.contains(Changes::TIMED_OUT));
+}
+
+/// RFC 5482, section 3: both sides tell theirs with SYN and with what comes after it; the longer one counts.
+#[test]
+fn user_timeouts_are_told() {
+    let seconds = Duration::from_secs;
+    let telling = |user_timeout| {
+        Arc::new(Config {
+            user_timeout,
+            tell_user_timeout: true,
+            ..Config::default()
+        })
+    };
+    let (now, limit) = (Instant(1000 * MS), TransmitLimit { max_payload: 1 });
+    let mut one = Tcb::connect(&telling(Some(seconds(900))), path(), OURS, now);
+    let syn = one.poll_transmit(now, limit).unwrap().segment;
+    assert_eq!(syn.options.user_timeout.unwrap().time(), seconds(900));
+    let mut other = Tcb::accept(&telling(None), path(), PEERS, &syn, now);
+    let answer = other.poll_transmit(now, limit).unwrap().segment;
+    assert_eq!(answer.options.user_timeout.unwrap().time(), seconds(300));
+    one.on_segment(answer, false, now);
+    // With the first segment after SYN, data or not, once.
+    one.send(Bytes::from(vec![1; 100_000]).into());
+    let mut told = 0;
+    while let Some(outgoing) = one.poll_transmit(now, limit) {
+        let options = outgoing.segment.options;
+        told += usize::from(options.user_timeout.is_some());
+        let len = outgoing.segment.payload.len() + options.encoded_len();
+        assert!(len <= usize::from(path().mss), "{len}");
+        other.on_segment(outgoing.segment, false, now);
+    }
+    assert_eq!(told, 1);
+    // Who has said how long it is keeps that; the other side takes the longer one.
+    assert_eq!(one.user_timeout(), Some(seconds(900)));
+    assert_eq!(other.user_timeout(), Some(seconds(900)));
+    // It may change, and has limits.
+    for (says, heard) in [(40_000, 3600), (1, 300), (7200, 3600)] {
+        one.set_user_timeout(Some(seconds(says)), true);
+        let told = one.poll_transmit(now, limit).unwrap().segment;
+        let coded = told.options.user_timeout.unwrap().time();
+        assert!(coded >= seconds(says) && coded < seconds(says + 60));
+        other.on_segment(told, false, now);
+        assert_eq!(other.user_timeout(), Some(seconds(heard)));
+    }
+    // Who does not tell is not told either.
+    let mut deaf = Tcb::accept(&Arc::new(Config::default()), path(), PEERS, &syn, now);
+    assert_eq!(deaf.user_timeout(), None);
+    let answer = deaf.poll_transmit(now, limit).unwrap().segment;
+    assert_eq!(answer.options.user_timeout, None);
+}
+
+/// RFC 5482, section 3: a time that somebody has said counts, however often data was sent again.
+#[test]
+fn a_long_user_timeout_counts_alone() {
+    let config = Config {
+        user_timeout: Some(Duration::from_secs(3600)),
+        ..Config::default()
+    };
+    let mut solo = Solo::established(config, sack_only());
+    solo.write(100);
+    let begin = solo.now;
+    while solo.state() != State::Closed {
+        solo.out();
+        solo.wait();
+    }
+    assert_eq!(solo.now - begin, 3_600_000_000_000);
 }
 
 /// RFC 9293, section 3.8.3: without it data is sent again for more than 100 seconds.
