@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What IPv4 keeps.
 pub(crate) struct State {
-    next_id: u16,
+    pub(crate) next_id: u16,
     reassembly: Reassembly<Header>,
     /// Packets for others are passed on.
     pub(crate) forwarding: bool,
@@ -177,10 +177,12 @@ impl Stack {
             }
         };
         // Source routes are for others to follow (RFC 7126 section 4.3): refused at the end as well.
-        let options = packet.pull(header.len).and_then(|bytes| bytes.get(20..));
-        if options.is_some_and(source_routed) {
-            bump(&mut self.counters.ip_malformed);
-            return;
+        if header.len > 20 {
+            let options = packet.pull(header.len).and_then(|bytes| bytes.get(20..));
+            if options.is_some_and(source_routed) {
+                bump(&mut self.counters.ip_malformed);
+                return;
+            }
         }
         packet.strip(header.len);
         let arrival = Arrival {

@@ -611,18 +611,14 @@ impl Stack {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let mut first = self.tcp.deadline();
-        let others = [
-            self.neighbors.deadline(),
-            self.ip.deadline(),
-            self.igmp.deadline(),
-            self.ways.deadline(),
-            self.network.and_then(|network| network.deadline(self)),
-        ];
-        for other in others {
-            first = earlier(first, other);
+        let mut first = earlier(self.tcp.deadline(), self.neighbors.deadline());
+        first = earlier(first, self.ip.deadline());
+        first = earlier(first, self.igmp.deadline());
+        first = earlier(first, self.ways.deadline());
+        match self.network {
+            Some(network) => earlier(first, network.deadline(self)),
+            None => first,
         }
-        first
     }
 
     /// Whether nothing is left to do when the lock is let go.
@@ -637,6 +633,7 @@ impl Stack {
 }
 
 /// The earlier of two deadlines.
+#[inline]
 pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
@@ -698,22 +695,42 @@ impl Inet {
         result
     }
 
-    /// Does something with the stack that may send, and takes no time if `swift` says so of it.
-    pub(crate) fn swiftly<R>(
+    /// Does something with an item and the stack, the swift way, which may send and takes no time, or the usual one if that gives the item
+    /// back.
+    pub(crate) fn swiftly<T, R>(
         &self,
-        swift: impl FnOnce(&Stack) -> bool,
-        body: impl FnOnce(&mut Stack) -> R,
+        item: T,
+        swift: impl FnOnce(&mut Stack, T) -> core::result::Result<R, T>,
+        usual: impl FnOnce(&mut Stack, T) -> R,
     ) -> R {
         let mut stack = self.stack.lock();
-        let swift = swift(&stack);
-        if !swift {
-            stack.now = self.host.monotonic();
+        match swift(&mut stack, item) {
+            Ok(result) if stack.is_idle() => {
+                self.let_go(stack, false);
+                self.look_again();
+                result
+            }
+            Ok(result) => {
+                stack.now = self.host.monotonic();
+                self.finish(stack);
+                result
+            }
+            Err(item) => {
+                stack.now = self.host.monotonic();
+                let result = usual(&mut stack, item);
+                self.finish(stack);
+                result
+            }
         }
+    }
+
+    /// Does something with the stack that takes no time and mostly sends nothing, but may set a deadline.
+    pub(crate) fn calmly<R>(&self, body: impl FnOnce(&mut Stack) -> R) -> R {
+        let mut stack = self.stack.lock();
         let result = body(&mut stack);
-        if !swift {
-            self.finish(stack);
-        } else if stack.is_idle() {
-            self.let_go(stack, false);
+        if stack.is_idle() {
+            let alarm = rearm(&mut stack);
+            self.let_go(stack, alarm);
             self.look_again();
         } else {
             stack.now = self.host.monotonic();
@@ -740,13 +757,13 @@ impl Inet {
     }
 
     fn finish<'a>(&'a self, stack: MutexGuard<'a, Stack>) {
-        self.finish_with(stack, &mut Batch::new());
+        self.finish_with(stack, None);
     }
 
     /// Works off what has come and these frames, lets the lock go, sends and wakes; again if frames came in the meantime.
-    fn finish_with<'a>(&'a self, mut stack: MutexGuard<'a, Stack>, frames: &mut Batch) {
+    fn finish_with<'a>(&'a self, mut stack: MutexGuard<'a, Stack>, mut frames: Option<&mut Batch>) {
         loop {
-            self.work_off(&mut stack, frames);
+            self.work_off(&mut stack, frames.take());
             let alarm = rearm(&mut stack);
             self.let_go(stack, alarm);
             if !self.inbox.any() {
@@ -765,12 +782,15 @@ impl Inet {
 
     /// Lets the lock go, sends and wakes.
     fn let_go(&self, mut stack: MutexGuard<'_, Stack>, alarm: bool) {
-        let mut turns = Few::default();
+        let (mut first, mut rest) = (None, Vec::new());
         for here in &mut stack.interfaces {
-            if !here.out.is_empty()
-                && let Some(turn) = here.ifnet.turn(&mut here.out)
-            {
-                turns.push(turn);
+            if here.out.is_empty() {
+                continue;
+            }
+            if first.is_none() {
+                first = here.ifnet.turn(&mut here.out);
+            } else {
+                rest.extend(here.ifnet.turn(&mut here.out));
             }
         }
         // Most packets wake nobody.
@@ -778,7 +798,12 @@ impl Inet {
         let wakes = some.then(|| mem::take(&mut stack.wakes));
         let changed = mem::take(&mut stack.changed);
         drop(stack);
-        turns.each(Turn::send);
+        if let Some(turn) = first {
+            turn.send();
+        }
+        if !rest.is_empty() {
+            rest.into_iter().for_each(Turn::send);
+        }
         if let Some(wakes) = wakes {
             wakes.each(|event| event.notify());
         }
@@ -805,7 +830,7 @@ impl Inet {
     }
 
     /// Frames that wait came before `frames`.
-    fn work_off(&self, stack: &mut Stack, frames: &mut Batch) {
+    fn work_off(&self, stack: &mut Stack, mut frames: Option<&mut Batch>) {
         loop {
             if self.inbox.seems_any() {
                 let mut waiting = mem::take(&mut stack.spare);
@@ -815,8 +840,10 @@ impl Inet {
                 }
                 stack.spare = waiting;
             }
-            while let Some(frame) = frames.pop_front() {
-                stack.input(frame);
+            if let Some(frames) = frames.take() {
+                while let Some(frame) = frames.pop_front() {
+                    stack.input(frame);
+                }
             }
             while let Some(packet) = stack.local.pop_front() {
                 stack.ip_input(packet.meta.interface, packet);
@@ -917,7 +944,7 @@ impl Upper for Inet {
                 return;
             }
             stack.now = self.host.monotonic();
-            self.finish_with(stack, frames);
+            self.finish_with(stack, Some(frames));
         }
     }
 }

@@ -29,7 +29,7 @@ struct TcpSocket {
 
 /// The family's sockets of this kind.
 pub(crate) fn socket(inet: &Arc<Inet>, domain: Domain) -> Box<dyn Endpoint> {
-    let id = inet.with(|stack| stack.tcp.create(Speaks::new(domain)));
+    let id = inet.quick(|stack| stack.tcp.create(Speaks::new(domain)));
     Box::new(TcpSocket {
         inet: inet.clone(),
         id,
@@ -133,6 +133,7 @@ impl Stack {
         }
         let tcb = Tcb::connect(&config, way, iss, now);
         self.tcp.establish(id, pair, tcb)?;
+        self.tcp_remember_path(id, &path);
         self.tcp.list(id);
         Err(Errno::EINPROGRESS)
     }
@@ -240,6 +241,7 @@ impl Stack {
     fn tcp_close(&mut self, id: usize) -> Result<()> {
         let now = self.now;
         let socket = self.tcp.get(id)?;
+        socket.closed = true;
         let abort = socket.linger == Some(core::time::Duration::ZERO);
         let event = socket.event.clone();
         match &mut socket.role {
@@ -308,9 +310,10 @@ impl Endpoint for TcpSocket {
     }
 
     fn connect(&self, address: &Address, _cred: &Cred) -> Result<()> {
-        let address = self.of(|socket| socket.speaks.address(address))??;
-        self.inet
-            .with(|stack| stack.tcp_connect(self.id, address, false))
+        self.inet.with(|stack| {
+            let address = stack.tcp.get(self.id)?.speaks.address(address)?;
+            stack.tcp_connect(self.id, address, false)
+        })
     }
 
     fn listen(&self, backlog: usize) -> Result<()> {
@@ -337,13 +340,9 @@ impl Endpoint for TcpSocket {
     }
 
     fn accept(&self) -> Result<(Box<dyn Endpoint>, Address)> {
-        let (id, peer) = self.inet.with(|stack| stack.tcp_accept(self.id))?;
-        let socket = Self {
-            inet: self.inet.clone(),
-            id,
-        };
-        let peer = socket.of(|socket| socket.speaks.told(peer))?;
-        Ok((Box::new(socket), peer.into()))
+        let (id, peer) = self.inet.quick(|stack| stack.tcp_accept(self.id))?;
+        let inet = self.inet.clone();
+        Ok((Box::new(Self { inet, id }), peer.into()))
     }
 
     fn send(&self, message: &Outgoing<'_>) -> Result<usize> {
@@ -594,10 +593,13 @@ fn apply(tcb: &mut Tcb, config: &Config, option: &SockOpt, now: Instant) {
 
 impl Drop for TcpSocket {
     fn drop(&mut self) {
-        self.inet.with(|stack| {
+        let closed = self.inet.calmly(|stack| stack.tcp_release_closed(self.id));
+        if !closed {
             // A socket that never got a descriptor was not closed.
-            let _ = stack.tcp_close(self.id);
-            stack.tcp_release(self.id);
-        });
+            self.inet.with(|stack| {
+                let _ = stack.tcp_close(self.id);
+                stack.tcp_release(self.id);
+            });
+        }
     }
 }

@@ -62,6 +62,7 @@ struct Udpcb {
     groups: Groups,
     /// The way to the peer, while routes and addresses stay as they are.
     path: Option<(u64, SocketAddr, Path)>,
+    prepared: Option<Box<short::Prepared>>,
 }
 
 #[derive(Clone, Copy)]
@@ -396,6 +397,9 @@ impl Stack {
             self.loop_back(&path, &how, to.ip(), packet.clone());
         }
         self.ip_output(&path, &how, to.ip(), packet)?;
+        if !group && message.control.is_empty() {
+            self.udp_prepare(id, message, &path, &how, to);
+        }
         Ok(len)
     }
 
@@ -430,7 +434,7 @@ pub(crate) struct UdpSocket {
 
 impl UdpSocket {
     pub(crate) fn new(inet: &Arc<Inet>, domain: Domain) -> Self {
-        let id = inet.with(|stack| {
+        let id = inet.quick(|stack| {
             stack.udp.sockets.insert(Udpcb {
                 speaks: Speaks::new(domain),
                 local: None,
@@ -456,6 +460,7 @@ impl UdpSocket {
                 },
                 groups: Groups::default(),
                 path: None,
+                prepared: None,
             })
         });
         Self {
@@ -503,6 +508,7 @@ impl Endpoint for UdpSocket {
     fn connect(&self, address: &Address, _cred: &Cred) -> Result<()> {
         self.inet.with(|stack| {
             stack.udp.changed();
+            stack.udp.get(self.id)?.prepared = None;
             if *address == Address::Unspecified {
                 stack.udp.get(self.id)?.peer = None;
                 return Ok(());
@@ -527,8 +533,9 @@ impl Endpoint for UdpSocket {
         // Copied before the lock is taken.
         let payload = copy_in(message);
         self.inet.swiftly(
-            |stack| stack.udp_goes_on(self.id, message),
-            |stack| stack.udp_send(self.id, message, payload),
+            payload,
+            |stack, payload| stack.udp_send_again(self.id, message, payload),
+            |stack, payload| stack.udp_send(self.id, message, payload),
         )
     }
 
@@ -595,10 +602,11 @@ impl Endpoint for UdpSocket {
             let index = interface.transpose()?.map(|interface| interface.index());
             return self.of(|socket| {
                 socket.options.interface = index;
-                socket.path = None;
+                (socket.path, socket.prepared) = (None, None);
             });
         }
         self.of(|socket| {
+            socket.prepared = None;
             match option {
                 SockOpt::V6Only(on) => return socket.speaks.set_only(*on, socket.port != 0),
                 SockOpt::DontRoute(_) => socket.path = None,

@@ -68,6 +68,8 @@ pub(crate) struct Ways {
     places: [Option<Way>; COUNT],
     /// When the time of the first of them is over, or earlier.
     until: Option<Instant>,
+    /// How often all were forgotten.
+    forgotten: u64,
 }
 
 impl Ways {
@@ -84,16 +86,30 @@ impl Ways {
 
     pub(crate) fn expire(&mut self, now: Instant) {
         if self.until.is_some_and(|until| until <= now) {
-            *self = Self::default();
+            *self = Self {
+                forgotten: self.forgotten.wrapping_add(1),
+                ..Self::default()
+            };
         }
     }
 }
 
 impl Stack {
-    /// Whether packets with the source of a path go a way that is known.
-    pub(crate) fn knows_way(&self, path: &Path, destination: IpAddr) -> bool {
+    /// The way of packets with the source of a path, if it is known: the place of the interface, and the header of the link. It counts while
+    /// [`way_changes`](Self::way_changes) is the same.
+    pub(crate) fn known_way(
+        &self,
+        path: &Path,
+        destination: IpAddr,
+    ) -> Option<(usize, [u8; ethernet::HEADER])> {
         let changes = self.neighbors.changes();
-        self.ways.find(path, destination, changes).is_some()
+        let way = self.ways.find(path, destination, changes)?;
+        Some((way.at, way.link))
+    }
+
+    /// How often neighbours have changed, and ways were forgotten.
+    pub(crate) const fn way_changes(&self) -> (u64, u64) {
+        (self.neighbors.changes(), self.ways.forgotten)
     }
 
     /// Sends a packet, which begins with its transport header and fits, a way that is known; gives it back if the way is not.

@@ -94,6 +94,7 @@ const fn fold(sum: u64) -> u16 {
 }
 
 /// Begins a transport checksum with the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1). `len` counts the transport header.
+#[inline]
 #[must_use]
 pub fn pseudo(source: IpAddr, destination: IpAddr, protocol: u8, len: usize) -> Sum {
     let len = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
@@ -123,6 +124,7 @@ pub fn add(sum: &mut Sum, packet: &Packet) {
 }
 
 /// The sum of a pseudo-header that a device completes: not inverted.
+#[inline]
 #[must_use]
 pub fn partial(sum: &Sum) -> [u8; 2] {
     let [a, b] = sum.checksum();

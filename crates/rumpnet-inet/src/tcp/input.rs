@@ -15,17 +15,30 @@ const CHALLENGE_INTERVAL: u64 = 1_000_000_000;
 impl Tcb {
     /// A segment of this connection arrived. `ce` tells that the packet was marked by congestion (RFC 3168).
     pub fn on_segment(&mut self, mut segment: Segment, ce: bool, now: Instant) -> Changes {
+        self.take_segment(&mut segment, ce, now)
+    }
+
+    /// The same; takes the data out of the segment.
+    pub(crate) fn take_segment(
+        &mut self,
+        segment: &mut Segment,
+        ce: bool,
+        now: Instant,
+    ) -> Changes {
         let now = now.0;
         let mut changes = Changes::empty();
         self.counters.received_segments = self.counters.received_segments.wrapping_add(1);
         match self.state {
             State::Closed => {}
-            State::SynSent => self.input_syn_sent(segment, now, &mut changes),
+            State::SynSent => {
+                let segment = core::mem::take(segment);
+                self.input_syn_sent(segment, now, &mut changes);
+            }
             _ => {
-                if self.is_predicted(&segment, ce) {
-                    self.input_predicted(&mut segment, now, &mut changes);
+                if self.is_predicted(segment, ce) {
+                    self.input_predicted(segment, now, &mut changes);
                 } else {
-                    self.input(&mut segment, ce, now, &mut changes);
+                    self.input(segment, ce, now, &mut changes);
                 }
             }
         }

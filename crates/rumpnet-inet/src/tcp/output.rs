@@ -84,6 +84,12 @@ impl Tcb {
             || self.needs_persist()
     }
 
+    /// Whether [`poll_transmit`](Self::poll_transmit) has nothing to give, and nothing to note of what holds it back.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        self.unsent() == 0 && !self.fin_pending() && !self.has_output()
+    }
+
     pub(super) fn may_send(&self) -> bool {
         self.state.sends()
             || (self.state == State::SynReceived

@@ -30,7 +30,7 @@ impl Stack {
             bump(&mut self.counters.tcp_malformed);
             return;
         }
-        let Ok((ports, segment)) = tcp::header::parse(&mut packet) else {
+        let Ok((ports, mut segment)) = tcp::header::parse(&mut packet) else {
             bump(&mut self.counters.tcp_malformed);
             return;
         };
@@ -39,7 +39,7 @@ impl Stack {
             peer: arrival.from(ports.source),
         };
         if let Some(&id) = self.tcp.pairs.get(&pair) {
-            self.tcp_segment(id, segment, arrival.tos);
+            self.tcp_segment(id, &mut segment, arrival.tos);
             return;
         }
         let mut after = None;
@@ -67,12 +67,12 @@ impl Stack {
     }
 
     /// A segment for a connection.
-    pub(super) fn tcp_segment(&mut self, id: usize, segment: Segment, tos: u8) {
+    pub(super) fn tcp_segment(&mut self, id: usize, segment: &mut Segment, tos: u8) {
         let now = self.now;
         if let Ok(socket) = self.tcp.get(id)
             && let Role::Connection(tcb) = &mut socket.role
         {
-            let changes = tcb.on_segment(segment, tos & 3 == 3, now);
+            let changes = tcb.take_segment(segment, tos & 3 == 3, now);
             self.tcp_changed(id, changes);
         }
     }

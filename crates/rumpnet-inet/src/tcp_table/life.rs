@@ -105,6 +105,25 @@ impl Stack {
         self.tcp.list(id);
     }
 
+    /// The same, of a socket that was closed before; `false` if it was not, and nothing is done. A connection that has nothing more to send is
+    /// forgotten at once, or waits without its weight.
+    pub(crate) fn tcp_release_closed(&mut self, id: usize) -> bool {
+        let Ok(socket) = self.tcp.get(id) else {
+            return true;
+        };
+        if !socket.closed {
+            return false;
+        }
+        match &socket.role {
+            Role::Connection(tcb) if !socket.listed && tcb.is_silent() => {
+                socket.owned = false;
+                self.tcp_reap(id);
+            }
+            _ => self.tcp_release(id),
+        }
+        true
+    }
+
     /// Nobody has a socket open any more.
     pub(crate) fn tcp_release(&mut self, id: usize) {
         let Ok(socket) = self.tcp.get(id) else { return };

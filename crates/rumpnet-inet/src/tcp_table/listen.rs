@@ -99,12 +99,13 @@ impl Stack {
             self.tcp.fast_open.pending = self.tcp.fast_open.pending.saturating_add(1);
         }
         if self.tcp.establish(id, pair, tcb).is_ok() {
+            self.tcp_remember_path(id, &path);
             if early {
                 // Its data may be read, and answered, before the handshake is over (RFC 7413 section 4.2).
                 self.tcp_accepted(id, listener);
             }
             if cookie.is_some() {
-                self.tcp_segment(id, segment.clone(), arrival.tos);
+                self.tcp_segment(id, &mut segment.clone(), arrival.tos);
             }
             self.tcp.list(id);
             self.tcp.arm(id);
@@ -125,7 +126,7 @@ impl Stack {
         }
     }
 
-    /// Takes a connection that waits for who accepts.
+    /// Takes a connection that waits for who accepts, and its peer as the caller sees it.
     pub(crate) fn tcp_accept(&mut self, id: usize) -> Result<(usize, SocketAddr)> {
         loop {
             let Role::Listener(queue) = &mut self.tcp.get(id)?.role else {
@@ -136,7 +137,7 @@ impl Stack {
                 && let Some(peer) = socket.peer
             {
                 (socket.parent, socket.owned) = (None, true);
-                return Ok((child, peer));
+                return Ok((child, socket.speaks.told(peer)));
             }
         }
     }

@@ -27,6 +27,7 @@ use core::{
     cmp::Reverse,
     hash::{Hash, Hasher},
     net::{IpAddr, SocketAddr},
+    ops::Deref,
 };
 use hashbrown::HashMap;
 use rumpuser::{Errno, Event, Host, Instant, Result};
@@ -55,16 +56,42 @@ impl Hash for Pair {
 
 impl Pair {
     /// Both addresses and ports.
-    fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(36);
+    fn bytes(&self) -> Bytes {
+        let mut bytes = Bytes {
+            all: [0; 36],
+            len: 0,
+        };
         for address in [self.local, self.peer] {
             match address.ip() {
-                IpAddr::V4(ip) => bytes.extend(ip.octets()),
-                IpAddr::V6(ip) => bytes.extend(ip.octets()),
+                IpAddr::V4(ip) => bytes.add(&ip.octets()),
+                IpAddr::V6(ip) => bytes.add(&ip.octets()),
             }
-            bytes.extend(address.port().to_be_bytes());
+            bytes.add(&address.port().to_be_bytes());
         }
         bytes
+    }
+}
+
+/// The bytes of a [`Pair`].
+struct Bytes {
+    all: [u8; 36],
+    len: usize,
+}
+
+impl Bytes {
+    fn add(&mut self, more: &[u8]) {
+        let end = self.len.saturating_add(more.len());
+        if let Some(space) = self.all.get_mut(self.len..end) {
+            space.copy_from_slice(more);
+            self.len = end;
+        }
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.all.get(..self.len).unwrap_or_default()
     }
 }
 
@@ -118,6 +145,8 @@ pub(crate) struct Socket {
     pub(crate) error: Option<Errno>,
     /// Somebody has it open.
     pub(crate) owned: bool,
+    /// Its last descriptor was closed.
+    pub(crate) closed: bool,
     /// The listener that it came by, until it is accepted.
     parent: Option<usize>,
     /// It is in the list of those that may have something to send.
@@ -182,6 +211,7 @@ impl Tcp {
             event: None,
             error: None,
             owned: true,
+            closed: false,
             parent: None,
             listed: false,
             armed: None,

@@ -27,6 +27,12 @@ impl Stack {
     }
 
     pub(super) fn tcp_flush(&mut self, id: usize) {
+        if let Ok(socket) = self.tcp.get(id)
+            && let Role::Connection(tcb) = &socket.role
+            && tcb.is_silent()
+        {
+            return;
+        }
         let Some((pair, path, how)) = self.tcp_way(id) else {
             return;
         };
@@ -54,6 +60,14 @@ impl Stack {
                 ..how
             };
             self.tcp_send(&pair, &path, &how, out.segment, out.mss);
+        }
+    }
+
+    /// A connection has been made on a path: its segments go there.
+    pub(crate) fn tcp_remember_path(&mut self, id: usize, path: &Path) {
+        let changes = self.routes.changes();
+        if let Ok(socket) = self.tcp.get(id) {
+            socket.path = Some((changes, *path));
         }
     }
 

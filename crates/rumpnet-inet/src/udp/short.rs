@@ -2,19 +2,22 @@
 //!
 //! Both do what the long ways do, without what these would find out again, and leave what is in the least unusual to them.
 
-use super::{LEN, Udp};
+use super::{LEN, MOST, Udp};
 use crate::{
     checksum,
-    ip::{Arrival, bump},
-    ipv4::{self, protocol},
-    stack::Stack,
+    ip::{Arrival, Sending, bump},
+    ipv4::{self, Header, protocol},
+    stack::{Path, Stack},
 };
+use alloc::boxed::Box;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use rumpnet::{
     Address, MacAddr, Packet, ethernet,
+    interface::Features,
     packet::{Cast, Checksum},
     socket::Outgoing,
 };
+use rumpuser::Result;
 
 /// Flows that are remembered: a power of two.
 const COUNT: usize = 16;
@@ -44,6 +47,24 @@ struct Heard {
     socket: usize,
     /// How often routes, addresses and sockets had changed.
     changes: (u64, u64),
+}
+
+/// The headers of datagrams to where the last one of a socket went.
+pub(super) struct Prepared {
+    /// The address as the caller gave it, or the peer.
+    given: Option<SocketAddr>,
+    /// How often routes and addresses, and the ways of links had changed.
+    changes: (u64, (u64, u64)),
+    /// Place of the interface among those of the stack.
+    at: usize,
+    /// Largest payload that goes in one piece.
+    most: usize,
+    /// The sum is left to the device.
+    partial: bool,
+    link: [u8; ethernet::HEADER],
+    /// But for the identification.
+    header: Header,
+    ports: [u8; 4],
 }
 
 /// Flows, each in the place that its ports say.
@@ -90,7 +111,7 @@ impl Stack {
 
     /// A frame has come. If it is a datagram of a flow that is known and nothing about it is unusual, its socket gets it; else the frame
     /// comes back as it was. Takes no time.
-    pub(crate) fn udp_hear(&mut self, mut frame: Packet) -> Result<(), Packet> {
+    pub(crate) fn udp_hear(&mut self, mut frame: Packet) -> core::result::Result<(), Packet> {
         let Some((socket, arrival, from)) = self.heard(&mut frame) else {
             return Err(frame);
         };
@@ -180,25 +201,127 @@ impl Stack {
         Some((socket, arrival, from.into()))
     }
 
-    /// Whether a datagram goes where the last one of its socket went and its way is known, so that sending it takes no time.
-    pub(super) fn udp_goes_on(&self, id: usize, message: &Outgoing<'_>) -> bool {
+    /// Prepares the headers of the next datagram to where one has just gone.
+    pub(super) fn udp_prepare(
+        &mut self,
+        id: usize,
+        message: &Outgoing<'_>,
+        path: &Path,
+        how: &Sending,
+        to: SocketAddr,
+    ) {
+        let (SocketAddr::V4(to), IpAddr::V4(source)) = (to, path.source) else {
+            return;
+        };
+        let Some((at, link)) = self.known_way(path, IpAddr::V4(*to.ip())) else {
+            return;
+        };
+        let partial = self.offloads(path, Features::CHECKSUM);
+        let changes = (self.routes.changes(), self.way_changes());
+        let Ok(socket) = self.udp.get(id) else { return };
+        let ([s0, s1], [d0, d1]) = (socket.port.to_be_bytes(), to.port().to_be_bytes());
+        let mtu = usize::try_from(path.mtu).unwrap_or(usize::MAX);
+        socket.prepared = Some(Box::new(Prepared {
+            given: match message.to {
+                Some(Address::Inet(given)) => Some(*given),
+                _ => None,
+            },
+            changes,
+            at,
+            most: mtu.saturating_sub(ipv4::HEADER + LEN).min(MOST),
+            partial,
+            link,
+            header: Header {
+                tos: how.tos,
+                id: 0,
+                dont_fragment: how.dont_fragment,
+                more_fragments: false,
+                offset: 0,
+                ttl: how.ttl,
+                protocol: protocol::UDP,
+                source,
+                destination: *to.ip(),
+                len: ipv4::HEADER,
+            },
+            ports: [s0, s1, d0, d1],
+        }));
+    }
+
+    /// Sends a datagram with prepared headers; gives it back if there are none for it. Takes no time.
+    pub(super) fn udp_send_again(
+        &mut self,
+        id: usize,
+        message: &Outgoing<'_>,
+        mut packet: Packet,
+    ) -> core::result::Result<Result<usize>, Packet> {
+        let changes = (self.routes.changes(), self.way_changes());
         let Some(socket) = self.udp.sockets.get(id) else {
-            return false;
+            return Err(packet);
         };
-        let to = match (message.to, socket.peer) {
-            (Some(Address::Inet(to)), _) => *to,
-            (None, Some(peer)) => peer,
-            _ => return false,
+        let Some(ready) = &socket.prepared else {
+            return Err(packet);
         };
-        let Some((changes, known, path)) = &socket.path else {
-            return false;
+        let same = match (message.to, &ready.given) {
+            (Some(Address::Inet(to)), Some(given)) => to == given,
+            (None, None) => true,
+            _ => false,
         };
-        let fits = message.len().saturating_add(28);
-        *changes == self.routes.changes()
-            && *known == to
-            && message.control.is_empty()
-            && u32::try_from(fits).is_ok_and(|len| len <= path.mtu)
-            && self.knows_way(path, to.ip())
+        let (len, troubled) = (packet.len(), socket.error.is_some() || socket.closed_write);
+        if !same
+            || troubled
+            || ready.changes != changes
+            || len > ready.most
+            || !message.control.is_empty()
+        {
+            return Err(packet);
+        }
+        let (Ok(total), Some(here)) = (
+            u16::try_from(len.saturating_add(ipv4::HEADER + LEN)),
+            self.interfaces.get_mut(ready.at),
+        ) else {
+            return Err(packet);
+        };
+        let [s0, s1, d0, d1] = ready.ports;
+        let [l0, l1] = total.saturating_sub(20).to_be_bytes();
+        let (source, destination) = (ready.header.source, ready.header.destination);
+        let whole = len.saturating_add(LEN);
+        let mut sum = checksum::pseudo(source.into(), destination.into(), protocol::UDP, whole);
+        let state = if ready.partial {
+            Checksum::Partial {
+                start: 20,
+                offset: 6,
+            }
+        } else {
+            sum.add_bytes(&[s0, s1, d0, d1, l0, l1]);
+            checksum::add(&mut sum, &packet);
+            Checksum::Valid
+        };
+        let [c0, c1] = match sum.checksum() {
+            [c0, c1] if ready.partial => [!c0, !c1],
+            [0, 0] => [0xff, 0xff],
+            sum => sum,
+        };
+        let Some((link, rest)) = packet
+            .prepend(HEADERS)
+            .and_then(<[u8]>::split_first_chunk_mut)
+        else {
+            return Err(packet);
+        };
+        *link = ready.link;
+        if let Some((ip, udp)) = rest.split_first_chunk_mut() {
+            self.ip.next_id = self.ip.next_id.wrapping_add(1);
+            let header = Header {
+                id: self.ip.next_id,
+                ..ready.header
+            };
+            *ip = header.bytes(total);
+            udp.copy_from_slice(&[s0, s1, d0, d1, l0, l1, c0, c1]);
+        }
+        packet.meta.checksum = state;
+        here.ifnet.prepare(packet, &mut here.out);
+        bump(&mut self.counters.udp_sent);
+        bump(&mut self.counters.ip_sent);
+        Ok(Ok(len))
     }
 }
 
