@@ -30,6 +30,7 @@ mod arp;
 pub mod config;
 mod datagram;
 mod fast_open;
+mod flow;
 mod groups;
 pub mod icmp;
 pub mod igmp;

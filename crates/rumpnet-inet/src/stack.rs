@@ -547,7 +547,14 @@ impl Stack {
     }
 
     /// A frame, or an IP packet where the link has no header.
-    fn input(&mut self, mut frame: Packet) {
+    fn input(&mut self, frame: Packet) {
+        if let Err(frame) = self.tcp_hear(frame) {
+            self.input_any(frame);
+        }
+    }
+
+    /// The same, the long way.
+    pub(crate) fn input_any(&mut self, mut frame: Packet) {
         let interface = frame.meta.interface;
         let Some(here) = self.attached(interface) else {
             return;

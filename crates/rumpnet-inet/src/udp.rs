@@ -5,6 +5,7 @@ mod short;
 use crate::{
     checksum,
     datagram::{Datagram, Queue, Telling, copy_in, copy_out},
+    flow::Flows,
     groups::{self, Groups},
     icmp::{Complaint, Unreachable},
     ip::{Arrival, DEFAULT_TTL, Sending, bump, scope, scoped},
@@ -43,7 +44,7 @@ pub(crate) struct Udp {
     chooser: Chooser,
     /// How often it has changed which socket gets what.
     changes: u64,
-    flows: short::Flows,
+    flows: Flows,
 }
 
 /// A socket.
@@ -98,7 +99,7 @@ impl Udp {
             ports: HashMap::new(),
             chooser: Chooser::new(host),
             changes: 0,
-            flows: short::Flows::default(),
+            flows: Flows::default(),
         }
     }
 

@@ -94,6 +94,28 @@ pub fn parse(packet: &mut Packet) -> Result<(Ports, Segment), Malformed> {
     Ok((ports, segment))
 }
 
+/// The header of nearly all segments, without options or with timestamps alone: its length, and the segment without its data. `options`: what
+/// follows after the fixed part. `None` for any other.
+#[inline]
+pub(crate) fn plain(fixed: [u8; HEADER_LEN], options: &[u8]) -> Option<(usize, Segment)> {
+    let raw: RawHeader = zerocopy::transmute!(fixed);
+    let options = match raw.offset >> 4 {
+        5 => Options::default(),
+        8 => Options::timestamps_only(options.first_chunk()?)?,
+        _ => return None,
+    };
+    let segment = Segment {
+        seq: Seq(raw.seq.get()),
+        ack: (raw.flags & ACK != 0).then_some(Seq(raw.ack.get())),
+        flags: Flags::from_bits_truncate(raw.flags),
+        window: raw.window.get(),
+        urgent: raw.urgent.get(),
+        options,
+        payload: rumpnet::Chain::new(),
+    };
+    Some((usize::from(raw.offset >> 4).saturating_mul(4), segment))
+}
+
 /// A packet of a segment: header with a checksum of 0, and payload.
 #[must_use]
 pub fn write(segment: Segment, ports: Ports) -> Packet {

@@ -191,6 +191,21 @@ impl Options {
         options
     }
 
+    /// Timestamps with their padding before them, as nearly all segments have them.
+    #[inline]
+    pub(super) fn timestamps_only(bytes: &[u8; 12]) -> Option<Self> {
+        let [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h] = *bytes else {
+            return None;
+        };
+        Some(Self {
+            timestamps: Some(Timestamps {
+                value: u32::from_be_bytes([a, b, c, d]),
+                echo: u32::from_be_bytes([e, f, g, h]),
+            }),
+            ..Self::default()
+        })
+    }
+
     fn set(&mut self, kind: u8, body: &[u8]) {
         match (kind, body) {
             (MSS, &[high, low]) => self.mss = Some(u16::from_be_bytes([high, low])),

@@ -39,6 +39,8 @@ impl Stack {
             peer: arrival.from(ports.source),
         };
         if let Some(&id) = self.tcp.pairs.get(&pair) {
+            let ports = [ports.source, ports.destination];
+            self.flow_remember(arrival, ports, id, 0, |stack| &mut stack.tcp.flows);
             self.tcp_segment(id, &mut segment, arrival.tos);
             return;
         }

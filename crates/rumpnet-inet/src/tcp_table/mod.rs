@@ -5,10 +5,12 @@ mod life;
 mod listen;
 mod output;
 mod ports;
+mod short;
 mod timers;
 
 use crate::{
     fast_open::FastOpen,
+    flow::Flows,
     port::{Bound, Chooser, Speaks},
     stack::{Inet, Path},
     tcp::{
@@ -109,6 +111,8 @@ pub(crate) struct Tcp {
     pub(crate) chooser: Chooser,
     pub(crate) secret: Secret,
     pub(crate) fast_open: FastOpen,
+    /// Connections by the headers of segments.
+    flows: Flows,
     /// Settings of new sockets.
     pub(crate) config: Arc<Config>,
 }
@@ -188,6 +192,7 @@ impl Tcp {
             chooser: Chooser::new(host),
             secret: Secret(secret),
             fast_open: FastOpen::default(),
+            flows: Flows::default(),
             config: Arc::new(Config::default()),
         }
     }

@@ -5,49 +5,23 @@
 use super::{LEN, MOST, Udp};
 use crate::{
     checksum,
+    flow::Plain,
     ip::{Arrival, Sending, bump},
     ipv4::{self, Header, protocol},
     stack::{Path, Stack},
 };
 use alloc::boxed::Box;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::net::{IpAddr, SocketAddr};
 use rumpnet::{
-    Address, MacAddr, Packet, ethernet,
+    Address, Packet, ethernet,
     interface::Features,
     packet::{Cast, Checksum},
     socket::Outgoing,
 };
 use rumpuser::Result;
 
-/// Flows that are remembered: a power of two.
-const COUNT: usize = 16;
 /// Bytes of all headers.
 const HEADERS: usize = ethernet::HEADER + ipv4::HEADER + LEN;
-
-/// What tells a flow from others.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Flow {
-    interface: u32,
-    /// Source, destination, and the ports of both, as in the headers.
-    ends: [u8; 12],
-}
-
-impl Flow {
-    const fn place(&self) -> usize {
-        let [.., high, low, _, other] = self.ends;
-        (high ^ low ^ other) as usize % COUNT
-    }
-}
-
-/// The socket that the datagrams of a flow are for, as the long way has found out.
-struct Heard {
-    flow: Flow,
-    /// The interface's own address.
-    mac: MacAddr,
-    socket: usize,
-    /// How often routes, addresses and sockets had changed.
-    changes: (u64, u64),
-}
 
 /// The headers of datagrams to where the last one of a socket went.
 pub(super) struct Prepared {
@@ -67,10 +41,6 @@ pub(super) struct Prepared {
     ports: [u8; 4],
 }
 
-/// Flows, each in the place that its ports say.
-#[derive(Default)]
-pub(super) struct Flows([Option<Heard>; COUNT]);
-
 impl Udp {
     /// Which socket gets what has changed.
     pub(super) const fn changed(&mut self) {
@@ -81,32 +51,10 @@ impl Udp {
 impl Stack {
     /// Remembers who gets the datagrams of a flow.
     pub(super) fn udp_remember(&mut self, arrival: &Arrival, from: u16, to: u16, socket: usize) {
-        let (IpAddr::V4(source), IpAddr::V4(destination)) = (arrival.source, arrival.destination)
-        else {
-            return;
-        };
-        let here = self.attached(arrival.interface);
-        let Some(mac) = here.and_then(|here| here.ifnet.mac()) else {
-            return;
-        };
-        // What comes to nobody's address is looked at each time.
-        if arrival.cast != Cast::Unicast || !self.is_ours(arrival.destination) {
-            return;
-        }
-        let ([a, b, c, d], [e, f, g, h]) = (source.octets(), destination.octets());
-        let ([i, j], [k, l]) = (from.to_be_bytes(), to.to_be_bytes());
-        let heard = Heard {
-            flow: Flow {
-                interface: arrival.interface,
-                ends: [a, b, c, d, e, f, g, h, i, j, k, l],
-            },
-            mac,
-            socket,
-            changes: (self.routes.changes(), self.udp.changes),
-        };
-        if let Some(place) = self.udp.flows.0.get_mut(heard.flow.place()) {
-            *place = Some(heard);
-        }
+        let changes = self.udp.changes;
+        self.flow_remember(arrival, [from, to], socket, changes, |stack| {
+            &mut stack.udp.flows
+        });
     }
 
     /// A frame has come. If it is a datagram of a flow that is known and nothing about it is unusual, its socket gets it; else the frame
@@ -126,78 +74,29 @@ impl Stack {
     /// The socket of such a datagram, and how it came. The headers of the link and of IP are off then.
     #[inline]
     fn heard(&self, frame: &mut Packet) -> Option<(usize, Arrival, SocketAddr)> {
-        let head: &[u8; HEADERS] = frame.head().first_chunk()?;
-        let (link, rest) = head.split_first_chunk::<{ ethernet::HEADER }>()?;
-        let (ip, udp) = rest.split_first_chunk::<{ ipv4::HEADER }>()?;
-        let [d0, d1, d2, d3, d4, d5, .., 0x08, 0x00] = *link else {
-            return None;
-        };
-        // No options, no fragment: only that there shall be none may be said.
-        let [
-            0x45,
-            tos,
-            t0,
-            t1,
-            _,
-            _,
-            0 | 0x40,
-            0,
-            ttl,
-            protocol::UDP,
-            _,
-            _,
-            addresses @ ..,
-        ] = *ip
-        else {
-            return None;
-        };
-        let [s0, s1, s2, s3, a0, a1, a2, a3] = addresses;
-        let &[p0, p1, q0, q1, l0, l1, c0, c1] = udp else {
-            return None;
-        };
-        let flow = Flow {
-            interface: frame.meta.interface,
-            ends: [s0, s1, s2, s3, a0, a1, a2, a3, p0, p1, q0, q1],
-        };
-        let heard = self.udp.flows.0.get(flow.place())?.as_ref()?;
-        if heard.flow != flow
-            || heard.changes != (self.routes.changes(), self.udp.changes)
-            || heard.mac != MacAddr([d0, d1, d2, d3, d4, d5])
-        {
+        let plain = Plain::<LEN>::of(frame, protocol::UDP)?;
+        let changes = (self.routes.changes(), self.udp.changes);
+        let socket = self.udp.flows.find(&plain, changes)?;
+        let [_, _, _, _, l0, l1, _, _] = plain.transport;
+        if usize::from(u16::from_be_bytes([l0, l1])) != plain.len {
             return None;
         }
-        let (total, len) = (u16::from_be_bytes([t0, t1]), u16::from_be_bytes([l0, l1]));
-        let whole = frame.len().checked_sub(ethernet::HEADER)? == usize::from(total);
-        let fills = total.checked_sub(20) == Some(len) && usize::from(len) >= LEN;
-        if !whole || !fills || checksum::of_header(ip) != [0, 0] {
-            return None;
-        }
-        let (source, destination) = (Ipv4Addr::new(s0, s1, s2, s3), Ipv4Addr::new(a0, a1, a2, a3));
-        let socket = heard.socket;
         // Who wants to know when each came is told the time.
         if self.udp.sockets.get(socket)?.options.telling.timestamp {
             return None;
         }
-        frame.strip(ethernet::HEADER + ipv4::HEADER);
-        if frame.meta.checksum == Checksum::InPacket
-            && [c0, c1] != [0, 0]
-            && !checksum::holds(source.into(), destination.into(), protocol::UDP, frame)
-        {
-            // The headers are where they were.
-            frame.prepend(ethernet::HEADER + ipv4::HEADER)?;
-            return None;
-        }
+        plain.open(frame, protocol::UDP)?;
+        let from = plain.flow.source();
         let arrival = Arrival {
-            interface: flow.interface,
-            source: source.into(),
-            destination: destination.into(),
-            ttl,
-            tos,
+            interface: plain.flow.interface,
+            source: IpAddr::V4(*from.ip()),
+            destination: IpAddr::V4(*plain.flow.destination().ip()),
+            ttl: plain.ttl,
+            tos: plain.tos,
             cast: Cast::Unicast,
             protocol: protocol::UDP,
             header: None,
         };
-        let from = SocketAddrV4::new(source, u16::from_be_bytes([p0, p1]));
         Some((socket, arrival, from.into()))
     }
 

@@ -3,8 +3,8 @@
 
 extern crate std;
 
-use super::{Flows, HEADERS};
-use crate::{KernelInet as _, ipv4::Header, stack::Counters};
+use super::HEADERS;
+use crate::{KernelInet as _, flow::Flows, ipv4::Header, stack::Counters};
 use alloc::{sync::Arc, vec::Vec};
 use core::net::{Ipv4Addr, SocketAddr};
 use proptest::prelude::*;

@@ -1,0 +1,192 @@
+//! Flows: which socket gets the packets between two addresses and ports, as the long way has found out; and the headers of packets that
+//! have nothing unusual about them. What the short ways of [UDP](crate::udp) and [TCP](crate::tcp_table) have in common.
+
+use crate::{
+    checksum,
+    ip::Arrival,
+    ipv4::{self, protocol},
+    stack::Stack,
+};
+use core::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use rumpnet::{
+    MacAddr, Packet, ethernet,
+    packet::{Cast, Checksum},
+};
+
+/// Flows of a protocol that are remembered: a power of two.
+const COUNT: usize = 16;
+/// Bytes of the headers of the link and of IP.
+pub(crate) const HEADERS: usize = ethernet::HEADER + ipv4::HEADER;
+
+/// What tells a flow from others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flow {
+    pub(crate) interface: u32,
+    /// Source, destination, and the ports of both, as in the headers.
+    ends: [u8; 12],
+}
+
+impl Flow {
+    const fn place(&self) -> usize {
+        let [.., high, low, _, other] = self.ends;
+        (high ^ low ^ other) as usize % COUNT
+    }
+
+    pub(crate) const fn source(&self) -> SocketAddrV4 {
+        let [a, b, c, d, _, _, _, _, high, low, ..] = self.ends;
+        SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low]))
+    }
+
+    pub(crate) const fn destination(&self) -> SocketAddrV4 {
+        let [_, _, _, _, a, b, c, d, _, _, high, low] = self.ends;
+        SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low]))
+    }
+}
+
+struct Known {
+    flow: Flow,
+    /// The interface's own address.
+    mac: MacAddr,
+    socket: usize,
+    /// How often routes and addresses, and what else matters to the protocol, had changed.
+    changes: (u64, u64),
+}
+
+/// Flows, each in the place that its ports say.
+#[derive(Default)]
+pub(crate) struct Flows([Option<Known>; COUNT]);
+
+impl Flows {
+    /// The socket of a flow, if nothing has changed.
+    #[inline]
+    pub(crate) fn find<const N: usize>(
+        &self,
+        plain: &Plain<N>,
+        changes: (u64, u64),
+    ) -> Option<usize> {
+        let known = self.0.get(plain.flow.place())?.as_ref()?;
+        let same = known.flow == plain.flow && known.changes == changes && known.mac == plain.mac;
+        same.then_some(known.socket)
+    }
+}
+
+/// Headers with nothing unusual: of the link, of IPv4 without options for a packet that is whole and no fragment, with a sum that
+/// holds; and the first bytes of the transport.
+pub(crate) struct Plain<const N: usize> {
+    pub(crate) flow: Flow,
+    mac: MacAddr,
+    pub(crate) tos: u8,
+    pub(crate) ttl: u8,
+    /// Bytes after the header of IP.
+    pub(crate) len: usize,
+    pub(crate) transport: [u8; N],
+}
+
+impl<const N: usize> Plain<N> {
+    /// Those of a frame; `None` when there is anything else about it.
+    #[inline]
+    pub(crate) fn of(frame: &Packet, protocol: u8) -> Option<Self> {
+        let (link, rest) = frame.head().split_first_chunk::<{ ethernet::HEADER }>()?;
+        let (ip, rest) = rest.split_first_chunk::<{ ipv4::HEADER }>()?;
+        let transport: &[u8; N] = rest.first_chunk()?;
+        let [d0, d1, d2, d3, d4, d5, .., 0x08, 0x00] = *link else {
+            return None;
+        };
+        // Of a fragment only that there shall be none may be said.
+        let [
+            0x45,
+            tos,
+            t0,
+            t1,
+            _,
+            _,
+            0 | 0x40,
+            0,
+            ttl,
+            said,
+            _,
+            _,
+            addresses @ ..,
+        ] = *ip
+        else {
+            return None;
+        };
+        let [s0, s1, s2, s3, a0, a1, a2, a3] = addresses;
+        let [p0, p1, q0, q1, ..] = *transport.first_chunk::<4>()?;
+        let len = usize::from(u16::from_be_bytes([t0, t1])).checked_sub(ipv4::HEADER)?;
+        let whole = frame.len().checked_sub(HEADERS) == Some(len);
+        if said != protocol || !whole || checksum::of_header(ip) != [0, 0] {
+            return None;
+        }
+        Some(Self {
+            flow: Flow {
+                interface: frame.meta.interface,
+                ends: [s0, s1, s2, s3, a0, a1, a2, a3, p0, p1, q0, q1],
+            },
+            mac: MacAddr([d0, d1, d2, d3, d4, d5]),
+            tos,
+            ttl,
+            len,
+            transport: *transport,
+        })
+    }
+
+    /// Takes the headers of the link and of IP off, if the sum of the transport holds or need not; else all stays as it is.
+    #[inline]
+    pub(crate) fn open(&self, frame: &mut Packet, protocol: u8) -> Option<()> {
+        frame.strip(HEADERS);
+        if frame.meta.checksum != Checksum::InPacket || self.is_without_sum(protocol) {
+            return Some(());
+        }
+        let (from, to) = (*self.flow.source().ip(), *self.flow.destination().ip());
+        if checksum::holds(from.into(), to.into(), protocol, frame) {
+            return Some(());
+        }
+        // They are where they were.
+        frame.prepend(HEADERS)?;
+        None
+    }
+
+    /// Of UDP over IPv4 (RFC 768).
+    fn is_without_sum(&self, protocol: u8) -> bool {
+        protocol == protocol::UDP && self.transport.get(6..8) == Some(&[0, 0])
+    }
+}
+
+impl Stack {
+    /// Remembers the socket of a packet's flow. What comes to nobody's address is looked at each time.
+    pub(crate) fn flow_remember(
+        &mut self,
+        arrival: &Arrival,
+        ports: [u16; 2],
+        socket: usize,
+        other_changes: u64,
+        flows: impl FnOnce(&mut Self) -> &mut Flows,
+    ) {
+        let (IpAddr::V4(source), IpAddr::V4(destination)) = (arrival.source, arrival.destination)
+        else {
+            return;
+        };
+        let here = self.attached(arrival.interface);
+        let Some(mac) = here.and_then(|here| here.ifnet.mac()) else {
+            return;
+        };
+        if arrival.cast != Cast::Unicast || !self.is_ours(arrival.destination) {
+            return;
+        }
+        let ([a, b, c, d], [e, f, g, h]) = (source.octets(), destination.octets());
+        let [[i, j], [k, l]] = ports.map(u16::to_be_bytes);
+        let known = Known {
+            flow: Flow {
+                interface: arrival.interface,
+                ends: [a, b, c, d, e, f, g, h, i, j, k, l],
+            },
+            mac,
+            socket,
+            changes: (self.routes.changes(), other_changes),
+        };
+        if let Some(place) = flows(self).0.get_mut(known.flow.place()) {
+            *place = Some(known);
+        }
+    }
+}

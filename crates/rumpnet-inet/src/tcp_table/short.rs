@@ -1,0 +1,61 @@
+//! The short way of segments over IPv4, to a connection that has been found before.
+//!
+//! It does what the long way does, without what that would find out again, and leaves to it what is in the least unusual.
+
+use super::Role;
+use crate::{
+    flow::{HEADERS, Plain},
+    ip::bump,
+    ipv4::protocol,
+    stack::Stack,
+    tcp::{HEADER_LEN, Segment, State, header},
+};
+use core::net::{IpAddr, SocketAddr};
+use rumpnet::Packet;
+
+impl Stack {
+    /// A frame has come. If it is a segment of a connection that is known and nothing about it is unusual, it is dealt with; else it comes back
+    /// as it was.
+    pub(crate) fn tcp_hear(&mut self, mut frame: Packet) -> Result<(), Packet> {
+        let Some((id, mut segment, tos)) = self.tcp_heard(&mut frame) else {
+            return Err(frame);
+        };
+        bump(&mut self.counters.ip_received);
+        bump(&mut self.counters.ip_delivered);
+        bump(&mut self.counters.tcp_received);
+        self.tcp_segment(id, &mut segment, tos);
+        Ok(())
+    }
+
+    /// The connection of such a segment, the segment, and the type of service that it came with.
+    #[inline]
+    pub(super) fn tcp_heard(&self, frame: &mut Packet) -> Option<(usize, Segment, u8)> {
+        let plain = Plain::<HEADER_LEN>::of(frame, protocol::TCP)?;
+        let id = self.tcp.flows.find(&plain, (self.routes.changes(), 0))?;
+        // Another may have its number meanwhile, or its addresses if it is over.
+        let socket = self.tcp.sockets.get(id)?;
+        let local = plain.flow.destination();
+        if socket.port != local.port()
+            || socket.local != Some(IpAddr::V4(*local.ip()))
+            || socket.peer != Some(SocketAddr::V4(plain.flow.source()))
+        {
+            return None;
+        }
+        match &socket.role {
+            Role::Connection(tcb) if tcb.state() != State::Closed => {}
+            _ => return None,
+        }
+        let options = frame.head().get(HEADERS + HEADER_LEN..)?;
+        let (len, segment) = header::plain(plain.transport, options)?;
+        if len > plain.len {
+            return None;
+        }
+        plain.open(frame, protocol::TCP)?;
+        frame.strip(len);
+        let payload = frame.take_chain();
+        Some((id, Segment { payload, ..segment }, plain.tos))
+    }
+}
+
+#[cfg(test)]
+mod tests;
