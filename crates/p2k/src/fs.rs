@@ -19,7 +19,7 @@ use rumpkern::FileType;
 use rumpuser::Errno;
 use rumpvfs::{
     VnodeCalls as _, calls,
-    calls::Access,
+    calls::{Access, SetTime},
     fs::XattrMode,
     vop::{NewKind, NewVnode, VnodeChange, WriteHow},
 };
@@ -95,13 +95,14 @@ impl Filesystem for Front {
             wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
         }
         server.writeback = wanted.intersects(InitFlags::FUSE_WRITEBACK_CACHE & offered);
-        if server.has_acls() {
+        if server.options.xattrs && server.has_acls() {
             wanted |= InitFlags::FUSE_POSIX_ACL;
         }
-        server.without_xattrs = matches!(
-            server.proc.vop_listxattr(server.nodes.root()),
-            Err(Errno::EOPNOTSUPP)
-        );
+        server.without_xattrs = !server.options.xattrs
+            || matches!(
+                server.proc.vop_listxattr(server.nodes.root()),
+                Err(Errno::EOPNOTSUPP)
+            );
         server.without_open = server.read_only && offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
         server.without_opendir = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
         // What this host does not know it does its own way.
@@ -194,6 +195,16 @@ impl Filesystem for Front {
         };
         let stat = self.call(request, |proc| {
             let vnode = self.vnode(node)?;
+            if self.writeback && only_kept_times(&change) {
+                let stat = proc.vop_getattr(&vnode)?;
+                if stat.nlink == 0 && stat.file_type == FileType::Regular {
+                    // The host tells when the file lost its last name, and keeps that itself; nobody will find it on the medium.
+                    return Ok(stat);
+                }
+            }
+            if size.is_some() || uid.is_some() || gid.is_some() {
+                self.drop_capabilities(&vnode)?;
+            }
             proc.vop_setattr(&vnode, &change)?;
             proc.vop_getattr(&vnode)
         });
@@ -352,7 +363,11 @@ impl Filesystem for Front {
             return reply.error(fuser::Errno::ENOSYS);
         }
         let opened = self.call(request, |proc| {
-            proc.vop_open(&self.vnode(node)?, Server::open_flags(flags.0))
+            let vnode = self.vnode(node)?;
+            if flags.0 & libc::O_TRUNC != 0 {
+                self.drop_capabilities(&vnode)?;
+            }
+            proc.vop_open(&vnode, Server::open_flags(flags.0))
         });
         answer!(reply, opened, file => {
             let number = self.opens.put(file);
@@ -449,6 +464,7 @@ impl Filesystem for Front {
         let write = || {
             let done = self.call(request, |proc| {
                 let file = self.open_file(proc, node, file)?;
+                self.drop_capabilities(&file.vnode())?;
                 proc.vop_write(&file, offset, data, how)
             });
             // No more than `data`, whose length the protocol has in 32 bits.
@@ -583,6 +599,9 @@ impl Filesystem for Front {
         reply: ReplyEmpty,
     ) {
         let _turn = self.turns.take();
+        if self.without_xattrs {
+            return reply.error(fuser::Errno::EOPNOTSUPP);
+        }
         let mode = match flags {
             0 => XattrMode::Set,
             libc::XATTR_CREATE => XattrMode::Create,
@@ -616,11 +635,10 @@ impl Filesystem for Front {
 
     fn listxattr(&self, request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
         let _turn = self.turns.take();
-        let names = self.call(request, |proc| proc.vop_listxattr(&self.vnode(node)?));
-        let names = match names {
-            // A file system without attributes lists none.
-            Err(Errno::EOPNOTSUPP) => Ok(Vec::new()),
-            names => names,
+        // A file system without attributes lists none.
+        let names = match self.without_xattrs {
+            true => Ok(Vec::new()),
+            false => self.call(request, |proc| proc.vop_listxattr(&self.vnode(node)?)),
         };
         answer!(reply, names, names => {
             let mut list = Vec::new();
@@ -636,6 +654,9 @@ impl Filesystem for Front {
 
     fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let _turn = self.turns.take();
+        if self.without_xattrs {
+            return reply.error(fuser::Errno::EOPNOTSUPP);
+        }
         let done = self.call(request, |proc| {
             proc.vop_removexattr(&self.vnode(node)?, name.as_bytes())
         });
@@ -667,6 +688,7 @@ impl Filesystem for Front {
         turn.hand_over();
         let done = self.call(request, |proc| {
             let file = self.open_file(proc, node, file)?;
+            self.drop_capabilities(&file.vnode())?;
             match mode {
                 0 => proc.vop_allocate(&file, (offset, len), false),
                 libc::FALLOC_FL_KEEP_SIZE => proc.vop_allocate(&file, (offset, len), true),
@@ -723,11 +745,30 @@ impl Filesystem for Front {
         let done = self.call(request, |proc| {
             let from = self.open_file(proc, from_node, from_file)?;
             let to = self.open_file(proc, to_node, to_file)?;
+            self.drop_capabilities(&to.vnode())?;
             Server::copy(proc, (&from, from_offset), (&to, to_offset), len)
         });
         // At most `COPY`.
         answer!(reply, done, done => reply.written(done as u32));
     }
+}
+
+/// Whether a change is what a host tells of a file whose times it keeps, and nothing else.
+fn only_kept_times(change: &VnodeChange) -> bool {
+    let VnodeChange {
+        size,
+        mode,
+        uid,
+        gid,
+        atime,
+        mtime,
+        ctime,
+    } = change;
+    let others = size.is_some() || mode.is_some() || uid.is_some() || gid.is_some();
+    !others
+        && ctime.is_some()
+        && matches!(atime, SetTime::Omit)
+        && matches!(mtime, SetTime::Omit | SetTime::To(_))
 }
 
 /// Answers with a value, its size if that is asked, or that the room is too small.

@@ -32,6 +32,9 @@ pub struct Options {
     pub negative_timeout: Duration,
     /// Whether the host may keep written data in its cache for a while.
     pub writeback_cache: bool,
+    /// Whether the host is told of extended attributes, access control lists among them. Without, it does not ask for capabilities of a file
+    /// that is written or given away, and they are taken away here.
+    pub xattrs: bool,
 }
 
 impl Default for Options {
@@ -43,6 +46,7 @@ impl Default for Options {
             attr_timeout: HOUR,
             negative_timeout: HOUR,
             writeback_cache: true,
+            xattrs: true,
         }
     }
 }
@@ -59,7 +63,7 @@ pub(crate) struct Server {
     /// What the host can do with this session.
     pub(crate) without_open: bool,
     pub(crate) without_opendir: bool,
-    /// The format has no extended attributes.
+    /// The format has no extended attributes, or the host is told so.
     pub(crate) without_xattrs: bool,
     /// The host keeps written data back.
     pub(crate) writeback: bool,
@@ -226,6 +230,19 @@ impl Server {
             let made = proc.vop_create(&dir, name.as_bytes(), new)?;
             self.entry(proc, &made)
         })
+    }
+
+    /// Takes the capabilities of a file away that is changed, where the host cannot see them and so does not do it.
+    pub(crate) fn drop_capabilities(&self, vnode: &Vnode) -> Result<()> {
+        const NAME: &[u8] = b"security.capability";
+        if self.options.xattrs {
+            return Ok(());
+        }
+        match self.proc.vop_getxattr(vnode, NAME) {
+            Ok(_) => self.proc.vop_removexattr(vnode, NAME),
+            Err(Errno::ENOATTR | Errno::EOPNOTSUPP) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the file system keeps access control lists: it then does not say that there are no such attributes.

@@ -483,6 +483,68 @@ fn idle_processors_stay_awake_while_requests_flow() {
 }
 
 #[test]
+fn without_extended_attributes_a_change_takes_capabilities_away() {
+    const CAPABILITY: &str = "security.capability";
+    // Its own version, an effective set of CAP_NET_RAW (linux/capability.h).
+    const VALUE: [u8; 20] = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    const FILES: [&str; 8] = [
+        "same", "written", "cut", "opened", "given", "reserved", "copied", "mode",
+    ];
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 32, None);
+    let mount = Mount::new(&scratch, &image, &[]);
+    for name in FILES {
+        let path = mount.path(name);
+        fs::write(&path, "text").unwrap();
+        let mut attributes = vec![("user.kept", &b"value"[..])];
+        if root() {
+            attributes.push((CAPABILITY, &VALUE));
+        }
+        for (name, value) in attributes {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(&path, name, value, flags).unwrap();
+        }
+    }
+    mount.unmount();
+    let mount = Mount::new(&scratch, &image, &["-o", "noxattr"]);
+    let open = |name: &str| {
+        let file = OpenOptions::new().write(true).open(mount.path(name));
+        file.unwrap()
+    };
+    open("written").write_all(b"T").unwrap();
+    open("cut").set_len(2).unwrap();
+    drop(File::create(mount.path("opened")).unwrap());
+    if root() {
+        std::os::unix::fs::chown(mount.path("given"), Some(1), None).unwrap();
+    }
+    let whole = rustix::fs::FallocateFlags::empty();
+    rustix::fs::fallocate(open("reserved"), whole, 0, 10_000).unwrap();
+    let same = File::open(mount.path("same")).unwrap();
+    rustix::fs::copy_file_range(same, None, open("copied"), None, 4).unwrap();
+    let mode = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(mount.path("mode"), mode).unwrap();
+    for name in FILES {
+        let path = mount.path(name);
+        let got = rustix::fs::getxattr(&path, "user.kept", &mut [0; 64][..]);
+        assert_eq!(got, Err(rustix::io::Errno::OPNOTSUPP));
+        let listed = rustix::fs::listxattr(&path, &mut [0; 64][..]);
+        assert_eq!(listed, Ok(0));
+        let flags = rustix::fs::XattrFlags::empty();
+        let set = rustix::fs::setxattr(&path, "user.new", b"", flags);
+        assert_eq!(set, Err(rustix::io::Errno::OPNOTSUPP));
+    }
+    mount.unmount();
+    check(&image);
+    for name in FILES {
+        let asked = format!("ea_list /{name}");
+        let list = tool("debugfs", &["-R", &asked, &image]);
+        assert!(list.contains("user.kept"), "{name}: {list}");
+        let kept = ["same", "mode"].contains(&name) && root();
+        assert_eq!(list.contains(CAPABILITY), kept, "{name}: {list}");
+    }
+}
+
+#[test]
 fn many_write_at_once() {
     let scratch = Scratch::new();
     let image = scratch.image("a.img", 256, None);

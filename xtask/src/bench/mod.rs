@@ -427,6 +427,10 @@ fn served<K>(
     }
     let (before, _) = session.used();
     let mut sample = measure::run(command, row.repeat)?;
+    if let Some(tells) = runner.by.tells {
+        let said = fs::read_to_string(arena.stdout()).map_err(|error| error.to_string())?;
+        sample.elapsed = tells(&said).ok_or("it does not tell how long it took")?;
+    }
     let (after, peak) = session.used();
     let looked = look()?;
     let (unmounting, _) = session.used();

@@ -155,6 +155,8 @@ pub(crate) struct Contestant {
     pub(crate) stdin: Option<&'static str>,
     /// How to read its listing.
     pub(crate) entry: Option<Entry>,
+    /// How to read on standard output how long it took, in seconds, where it does other things before.
+    pub(crate) tells: Option<fn(&str) -> Option<f64>>,
     /// What it gives, if not what the row wants.
     pub(crate) gives: Option<Check>,
     /// Makes `{volume}` or `{out}` itself, so that it must not be there before.
@@ -174,6 +176,7 @@ impl Contestant {
             command,
             stdin: None,
             entry: None,
+            tells: None,
             gives: None,
             makes: false,
             mounts: None,
@@ -218,6 +221,11 @@ impl Contestant {
 
     pub(crate) const fn entries(mut self, entry: Entry) -> Self {
         self.entry = Some(entry);
+        self
+    }
+
+    pub(crate) const fn telling(mut self, tells: fn(&str) -> Option<f64>) -> Self {
+        self.tells = Some(tells);
         self
     }
 

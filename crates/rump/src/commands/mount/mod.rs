@@ -59,9 +59,9 @@ pub(crate) struct Mount {
     #[arg(short = 't', long = "fs-type", value_name = "FS")]
     fs_type: Option<String>,
     /// Options with commas between: ro, allow_other, auto_unmount, noatime, noexec, sync, suid, dev, fsname=NAME, attr_timeout=SECONDS,
-    /// entry_timeout=SECONDS, negative_timeout=SECONDS, writeback_cache, nowriteback_cache, wakeful, nowakeful (whether idle processors stay
-    /// awake while requests come in numbers; as a rule where /dev/cpu_dma_latency can be opened); and those of the file system driver, such as
-    /// uid=N
+    /// entry_timeout=SECONDS, negative_timeout=SECONDS, writeback_cache, nowriteback_cache, noxattr (neither extended attributes nor access
+    /// control lists: files are unpacked faster), wakeful, nowakeful (whether idle processors stay awake while requests come in numbers; as a
+    /// rule where /dev/cpu_dma_latency can be opened); and those of the file system driver, such as uid=N
     #[arg(short = 'o', long = "options", value_name = "OPTIONS")]
     options: Vec<String>,
     /// Stay in the foreground

@@ -115,6 +115,8 @@ impl HostOptions {
             "dirsync" => flags.insert(MountFlags::SYNCHRONOUS),
             "writeback_cache" => self.serve.writeback_cache = true,
             "nowriteback_cache" => self.serve.writeback_cache = false,
+            "xattr" => self.serve.xattrs = true,
+            "noxattr" => self.serve.xattrs = false,
             "wakeful" => self.wakeful = Some(true),
             "nowakeful" => self.wakeful = Some(false),
             _ if name.starts_with("x-") => {}
@@ -172,6 +174,7 @@ mod tests {
         assert!(parse("suid,dev").point.suid);
         assert_eq!(parse("suid").wakeful, None);
         assert_eq!(parse("wakeful,nowakeful").wakeful, Some(false));
+        assert!(parse("noxattr,xattr").serve.xattrs && !parse("noxattr").serve.xattrs);
     }
 
     #[test]
