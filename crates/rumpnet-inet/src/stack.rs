@@ -31,7 +31,7 @@ use rumpnet::{
     route::{self, Origin, Route},
 };
 use rumpuser::{
-    Errno, Event, Host, Instant, Result, Rng, Task,
+    Errno, Event, Fetch, Host, Instant, Result, Rng, Task,
     sync::{Mutex, MutexGuard},
 };
 
@@ -873,9 +873,12 @@ impl Inet {
         if devices.is_empty() {
             return event.wait(ticket, deadline);
         }
-        let mut fetch = || {
+        let mut fetch = |fetch| {
             let there = devices.iter().filter_map(Weak::upgrade);
-            there.for_each(|device| device.poll());
+            there.for_each(|device| match fetch {
+                Fetch::Now => device.poll(),
+                Fetch::NoMore => device.leave(),
+            });
         };
         event.wait_fetching(ticket, deadline, &mut fetch)
     }

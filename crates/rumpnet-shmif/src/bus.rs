@@ -4,12 +4,13 @@
 //! |---|---|
 //! | 0 | magic number |
 //! | 8 | bytes of the ring, a power of two |
+//! | 16 | number of the next member |
 //! | 64 | process that holds the lock, 0 for none |
 //! | 128 | bytes that have been written ever |
-//! | 192 | bytes that will have been written when who holds the lock is done |
-//! | 256 | changes with every batch: readers wait on it; 260: readers that wait |
-//! | 320 | number of the next member |
-//! | 384 | place of the oldest frame that is still whole |
+//! | 136 | members that wait on the word at 192 |
+//! | 192 | changes with every batch that somebody waits for |
+//! | 256 | up to there may have been written, at least as far as will have been when who holds the lock is done |
+//! | 264 | place of the oldest frame that is still whole |
 //! | 4096 | the ring |
 //!
 //! A frame is a word with its length and its sender's number, a word with what is known of its checksum, a word with the time when it
@@ -17,7 +18,9 @@
 
 use rumpnet::{
     Packet,
+    interface::Batch,
     packet::{Checksum, Meta},
+    pool::{self, Buffer},
 };
 use rumpuser::{Errno, Result, Timespec};
 use rustix::{
@@ -27,32 +30,41 @@ use rustix::{
     process, thread,
 };
 use std::{
+    mem::MaybeUninit,
     path::Path,
     ptr,
     sync::atomic::{AtomicU32, AtomicU64, Ordering, fence},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use zerocopy::IntoBytes as _;
 
-const MAGIC: u64 = u64::from_be_bytes(*b"rumpshm2");
+const MAGIC: u64 = u64::from_be_bytes(*b"rumpshm3");
 /// Where the ring begins.
 const HEADER: usize = 4_096;
 /// Bytes of the ring of a new bus.
 const RING: usize = 16 << 20;
 /// The longest frame: Ethernet header and the largest packet of IP.
 pub const FRAME: usize = 14 + 65_535;
+const _: () = assert!(FRAME.next_multiple_of(8) <= pool::ROOM);
+/// Shorter frames have no buffer of their own.
+const SHORT: usize = 2_048;
 
 mod word {
     pub(super) const MAGIC: usize = 0;
     pub(super) const RING: usize = 1;
+    pub(super) const MEMBERS: usize = 2;
     pub(super) const LOCK: usize = 8;
     pub(super) const HEAD: usize = 16;
-    pub(super) const CLAIM: usize = 24;
-    pub(super) const WAKE: usize = 32;
-    pub(super) const MEMBERS: usize = 40;
-    pub(super) const TAIL: usize = 48;
+    pub(super) const WAITERS: usize = 17;
+    pub(super) const WAKE: usize = 24;
+    pub(super) const CLAIM: usize = 32;
+    pub(super) const TAIL: usize = 33;
 }
 
+/// What is claimed of the ring is claimed in steps of this.
+const STEP: u64 = 64 << 10;
+/// Bytes that are written while the lock is held, and that readers wait for, unless one frame is more.
+const HELD: u64 = 256 << 10;
+const SHOWN: u64 = 32 << 10;
 /// Bytes in front of a frame.
 const FRAME_HEADER: u64 = 24;
 
@@ -69,23 +81,13 @@ pub struct Frame {
     pub next: u64,
 }
 
-/// A frame's bytes, in the words that they were read by.
-struct Words {
-    words: Vec<u64>,
-    len: usize,
-}
-
-impl AsRef<[u8]> for Words {
-    fn as_ref(&self) -> &[u8] {
-        &self.words.as_bytes()[..self.len]
-    }
-}
-
 /// A bus, mapped.
 pub struct Bus {
     words: &'static [AtomicU64],
     /// Bytes of the ring, less one.
     mask: u64,
+    /// This process.
+    pid: u32,
     /// The file, as long as it is mapped.
     _file: OwnedFd,
 }
@@ -161,6 +163,7 @@ impl Bus {
         let bus = Self {
             words,
             mask: ring.wrapping_sub(1),
+            pid: process::getpid().as_raw_nonzero().get().unsigned_abs(),
             _file: file,
         };
         if !right || !fits || !ring.is_power_of_two() || ring < 4 * FRAME as u64 {
@@ -175,10 +178,11 @@ impl Bus {
         u32::try_from(number & 0xffff_ffff).unwrap_or(0)
     }
 
-    fn half(&self, word: usize, second: bool) -> &AtomicU32 {
+    /// The first half of a word.
+    fn half(&self, word: usize) -> &AtomicU32 {
         let place = ptr::from_ref(&self.words[word]).cast::<AtomicU32>();
-        // SAFETY: a word of 8 bytes is two of 4, aligned, and lives as long as the map; both are only used atomically.
-        unsafe { &*place.add(second.into()) }
+        // SAFETY: a word of 8 bytes is two of 4, aligned, and lives as long as the map; it is only used atomically.
+        unsafe { &*place }
     }
 
     /// The word of the ring at a place.
@@ -228,8 +232,8 @@ impl Bus {
     }
 
     fn lock(&self) {
-        let me = process::getpid().as_raw_nonzero().get().unsigned_abs();
-        let lock = self.half(word::LOCK, false);
+        let me = self.pid;
+        let lock = self.half(word::LOCK);
         let mut tries = 0_u32;
         loop {
             match lock.compare_exchange_weak(0, me, Ordering::Acquire, Ordering::Relaxed) {
@@ -253,30 +257,15 @@ impl Bus {
     }
 
     /// Sends frames as the member `sender`. Returns how many were too long.
-    pub(crate) fn send(&self, sender: u32, frames: &mut rumpnet::interface::Batch) -> usize {
+    pub(crate) fn send(&self, sender: u32, frames: &mut Batch) -> usize {
         let mut lost = 0;
         while !frames.is_empty() {
             self.lock();
-            let mut head = self.words[word::HEAD].load(Ordering::Relaxed);
-            // At most a quarter of the ring at once, so that readers are not overtaken by one batch.
-            let limit = head.saturating_add(self.mask / 4);
-            let fits = |frame: &Packet| size(frame.len());
-            let mut claim = head;
-            let mut count = 0;
-            for frame in frames.iter() {
-                let next = claim.saturating_add(fits(frame));
-                if next > limit && count > 0 {
-                    break;
-                }
-                (claim, count) = (next, count + 1);
-            }
-            let tail = self.tail(head, claim);
-            self.words[word::TAIL].store(tail, Ordering::Release);
-            // Readers that are still in this part of the ring find it claimed when they look afterwards.
-            self.words[word::CLAIM].store(claim, Ordering::Relaxed);
-            fence(Ordering::SeqCst);
             let time = SystemTime::now().duration_since(UNIX_EPOCH);
             let time = time.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+            let mut head = self.words[word::HEAD].load(Ordering::Relaxed);
+            let count = self.claim(head, frames);
+            let mut shown = head;
             for frame in frames.drain(..count) {
                 if frame.len() > FRAME {
                     lost += 1;
@@ -284,17 +273,55 @@ impl Bus {
                 }
                 self.write(head, sender, time, &frame);
                 head = head.saturating_add(size(frame.len()));
+                // Who reads copies the first frames while the next ones are written.
+                if head.saturating_sub(shown) >= SHOWN {
+                    self.show(head);
+                    shown = head;
+                }
             }
-            self.words[word::HEAD].store(head, Ordering::Release);
-            self.half(word::LOCK, false).store(0, Ordering::Release);
-            let wake = self.half(word::WAKE, false);
-            wake.fetch_add(1, Ordering::SeqCst);
-            if self.half(word::WAKE, true).load(Ordering::SeqCst) > 0 {
-                // Nobody there is not an error.
-                let _ = thread::futex::wake(wake, thread::futex::Flags::empty(), u32::MAX >> 1);
+            if head > shown {
+                self.show(head);
             }
+            self.half(word::LOCK).store(0, Ordering::Release);
+            self.wake();
         }
         lost
+    }
+
+    /// Claims room behind `head` for the first frames, and returns for how many.
+    fn claim(&self, head: u64, frames: &Batch) -> usize {
+        let (mut end, mut count) = (head, 0);
+        for frame in frames {
+            let next = end.saturating_add(size(frame.len().min(FRAME)));
+            if next > head.saturating_add(HELD) && count > 0 {
+                break;
+            }
+            (end, count) = (next, count + 1);
+        }
+        let claimed = self.words[word::CLAIM].load(Ordering::Relaxed);
+        // From a number that cannot be nothing is concluded.
+        if end > claimed || claimed > head.saturating_add(2 * HELD) {
+            let claim = end.checked_next_multiple_of(STEP).unwrap_or(u64::MAX);
+            let tail = self.tail(head, claim);
+            self.words[word::TAIL].store(tail, Ordering::Release);
+            // Readers that are still in this part of the ring find it claimed when they look afterwards.
+            self.words[word::CLAIM].store(claim, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+        }
+        count
+    }
+
+    /// Says that everything up to `head` is there.
+    fn show(&self, head: u64) {
+        self.words[word::HEAD].store(head, Ordering::Release);
+    }
+
+    /// Wakes those who wait.
+    fn wake(&self) {
+        fence(Ordering::SeqCst);
+        if self.words[word::WAITERS].load(Ordering::Relaxed) > 0 {
+            self.nudge();
+        }
     }
 
     fn write(&self, place: u64, sender: u32, time: u64, frame: &Packet) {
@@ -350,20 +377,19 @@ impl Bus {
             .ok()
             .filter(|len| *len <= FRAME)?;
         let sender = u32::try_from(first & 0xffff_ffff).unwrap_or(0);
-        let pieces = self.words(place.wrapping_add(FRAME_HEADER), len.div_ceil(8));
-        let mut words = Vec::with_capacity(len.div_ceil(8));
-        for piece in pieces {
-            words.extend(piece.iter().map(|word| word.load(Ordering::Relaxed)));
-        }
+        let mut packet = if len < SHORT {
+            let mut space = [MaybeUninit::uninit(); SHORT];
+            Packet::with_bytes(self.copy(place, len, &mut space))
+        } else {
+            let mut buffer = Buffer::new();
+            let count = self.copy(place, len, buffer.spare_capacity_mut()).len();
+            // SAFETY: so many bytes have been written behind the end, which is the begin.
+            unsafe { buffer.set_len(count) };
+            Packet::with_chain(buffer.freeze().into())
+        };
         if self.overtaken(place) {
             return None;
         }
-        let bytes = Words { words, len };
-        let mut packet = if len < 2_048 {
-            Packet::with_bytes(bytes.as_ref())
-        } else {
-            Packet::with_chain(bytes::Bytes::from_owner(bytes).into())
-        };
         packet.meta = unpack(meta, len);
         Some(Frame {
             sender,
@@ -374,6 +400,24 @@ impl Bus {
             packet,
             next: place.wrapping_add(size(len)),
         })
+    }
+
+    /// Copies the bytes of the frame at a place into a space for them and up to 7 more.
+    fn copy<'a>(&self, place: u64, len: usize, space: &'a mut [MaybeUninit<u8>]) -> &'a [u8] {
+        let (mut to, _) = space.as_chunks_mut::<8>();
+        for piece in self.words(place.wrapping_add(FRAME_HEADER), len.div_ceil(8)) {
+            let part = to.split_off_mut(..piece.len()).unwrap_or_default();
+            for (word, bytes) in piece.iter().zip(part) {
+                *bytes = word
+                    .load(Ordering::Relaxed)
+                    .to_ne_bytes()
+                    .map(MaybeUninit::new);
+            }
+        }
+        let left = 8 * to.len() + space.len() % 8;
+        let count = len.min(space.len() - left);
+        // SAFETY: all words before those that are left have been written.
+        unsafe { space[..count].assume_init_ref() }
     }
 
     /// Whether what was read at a place before this call may have been overwritten meanwhile.
@@ -393,8 +437,9 @@ impl Bus {
 
     /// Waits until more has been written than `head`, or for `time`.
     pub(crate) fn wait(&self, head: u64, time: Duration) {
-        let (wake, waiters) = (self.half(word::WAKE, false), self.half(word::WAKE, true));
+        let (wake, waiters) = (self.half(word::WAKE), &self.words[word::WAITERS]);
         waiters.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         let now = wake.load(Ordering::SeqCst);
         if self.head() == head {
             let timeout = rustix::thread::Timespec {
@@ -408,10 +453,11 @@ impl Bus {
         waiters.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Has a reader of this process look whether it should end.
+    /// Has all who wait look again: for frames, or whether they should end.
     pub(crate) fn nudge(&self) {
-        let wake = self.half(word::WAKE, false);
+        let wake = self.half(word::WAKE);
         wake.fetch_add(1, Ordering::SeqCst);
+        // Nobody there is not an error.
         let _ = thread::futex::wake(wake, thread::futex::Flags::empty(), u32::MAX >> 1);
     }
 }
@@ -586,7 +632,7 @@ mod tests {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();
         child.wait().unwrap();
-        bus.half(word::LOCK, false).store(pid, Ordering::Relaxed);
+        bus.half(word::LOCK).store(pid, Ordering::Relaxed);
         bus.send(1, &mut Batch::from([frame(10, 0)]));
         assert_eq!(bus.read(0).unwrap().packet.len(), 10);
     }

@@ -6,13 +6,12 @@ use rumpnet::{
     interface::{Batch, Device, Features, Input, Link},
 };
 use rumpuser::{Errno, Result, sync::Mutex};
-use rumpuser_posix::{Patience, Worker};
+use rumpuser_posix::{Patience, Relief, Worker};
 use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -20,8 +19,6 @@ use std::{
 const BATCH: usize = 64;
 /// How long a member that has nothing to read waits before it looks whether it should end.
 const WAIT: Duration = Duration::from_secs(1);
-/// How long its thread sleeps while others fetch what comes.
-const NAP: Duration = Duration::from_micros(200);
 
 /// A member of a bus.
 pub struct Shmif {
@@ -40,8 +37,7 @@ struct Shared {
     reading: Mutex<Reading>,
     /// Up to where has been read.
     place: AtomicU64,
-    /// Somebody who waited for something has looked since this was cleared.
-    fetched: AtomicBool,
+    relief: Relief,
     ending: AtomicBool,
 }
 
@@ -92,7 +88,7 @@ impl Device for Shmif {
                 input,
             }),
             place: AtomicU64::new(self.bus.head()),
-            fetched: AtomicBool::new(false),
+            relief: Relief::default(),
             ending: AtomicBool::new(false),
         };
         self.reader.start("shmif".into(), shared, Shared::receive)
@@ -102,6 +98,7 @@ impl Device for Shmif {
         self.reader.stop(|shared| {
             shared.ending.store(true, Ordering::SeqCst);
             shared.bus.nudge();
+            shared.relief.rouse();
         });
     }
 
@@ -111,10 +108,16 @@ impl Device for Shmif {
 
     fn poll(&self) {
         if let Some(shared) = self.reader.shared() {
-            shared.fetched.store(true, Ordering::Relaxed);
+            shared.relief.fetching();
             if shared.any() {
                 shared.fetch();
             }
+        }
+    }
+
+    fn leave(&self) {
+        if let Some(shared) = self.reader.shared() {
+            shared.relief.leave();
         }
     }
 
@@ -164,22 +167,14 @@ impl Shared {
         true
     }
 
-    /// Whether others have looked since this was asked last.
-    fn others(&self) -> bool {
-        self.fetched.swap(false, Ordering::Relaxed)
-    }
-
     /// The member's thread.
     fn receive(&self) {
         let patience = Patience::default();
         // The last who fetched something was this thread.
         let mut alone = true;
         while !self.ending.load(Ordering::SeqCst) {
-            // Threads that wait for something fetch it themselves, without this one in between, which senders would have to wake. While they
-            // do something else, what comes waits for a moment.
-            if self.others() {
+            if self.relief.nap() {
                 alone = false;
-                thread::sleep(NAP);
                 continue;
             }
             if self.fetch() {
@@ -187,7 +182,7 @@ impl Shared {
                 continue;
             }
             let place = self.place.load(Ordering::Acquire);
-            let came = || self.any() || self.fetched.load(Ordering::Relaxed);
+            let came = || self.any() || self.relief.is_fetched();
             if !(alone && patience.look(None, came)) {
                 self.bus.wait(place, WAIT);
             }

@@ -1,35 +1,26 @@
 //! The device: a descriptor of `/dev/net/tun`, and a thread that receives.
 
 use crate::vnet;
-use bytes::Bytes;
 use rumpnet::{
     Chain, MacAddr, Packet,
     interface::{Batch, Device, Features, Input, Link},
+    pool::{self, Buffer},
 };
 use rumpuser::{Errno, Result, sync::Mutex};
-use rumpuser_posix::Worker;
+use rumpuser_posix::{Relief, Worker};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, eventfd, poll},
     fd::{AsRawFd as _, OwnedFd},
     fs::{Mode, OFlags},
 };
-use std::{
-    fmt,
-    io::IoSlice,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, io::IoSlice, sync::Arc, time::Duration};
 
 /// Largest frame with its header in front.
 const FRAME: usize = vnet::LEN + 14 + 65_535;
+const _: () = assert!(FRAME <= pool::ROOM);
 /// Frames that are handed to the stack at once at most, and bytes: what is handed on is still in the processor's cache when it is read.
 const BATCH: usize = 64;
 const BATCH_BYTES: usize = 512 << 10;
-/// How long the device's thread sleeps while others fetch what comes.
-const NAP: Duration = Duration::from_micros(200);
 /// How long it waits for a host's end that is down.
 const DOWN: Duration = Duration::from_millis(100);
 /// Shorter frames are copied out of the buffer, longer ones keep it.
@@ -79,13 +70,12 @@ struct Shared {
     end: Arc<OwnedFd>,
     /// Held by who reads; nobody waits for it.
     reading: Mutex<Reading>,
-    /// Somebody who waited for something has looked since this was cleared.
-    fetched: AtomicBool,
+    relief: Relief,
 }
 
 struct Reading {
     batch: Batch,
-    buffer: Vec<u8>,
+    buffer: Buffer,
     input: Input,
 }
 
@@ -190,10 +180,10 @@ impl Device for Tap {
             end: self.end.clone(),
             reading: Mutex::new(Reading {
                 batch: Batch::new(),
-                buffer: Vec::new(),
+                buffer: Buffer::new(),
                 input,
             }),
-            fetched: AtomicBool::new(false),
+            relief: Relief::default(),
         };
         let name = format!("tap {}", self.name);
         self.reader.start(name, shared, Shared::receive)
@@ -203,6 +193,7 @@ impl Device for Tap {
         self.reader.stop(|shared| {
             // An event that has been told already says the same.
             let _ = rustix::io::write(&*shared.end, &1_u64.to_ne_bytes());
+            shared.relief.rouse();
         });
         let _ = rustix::io::read(&*self.end, &mut [0; 8]);
     }
@@ -213,9 +204,15 @@ impl Device for Tap {
 
     fn poll(&self) {
         if let Some(shared) = self.reader.shared() {
-            shared.fetched.store(true, Ordering::Relaxed);
+            shared.relief.fetching();
             // The device's thread sees what is wrong.
             let _ = shared.fetch();
+        }
+    }
+
+    fn leave(&self) {
+        if let Some(shared) = self.reader.shared() {
+            shared.relief.leave();
         }
     }
 
@@ -269,7 +266,6 @@ impl Shared {
         let (mut bytes, mut result) = (0, Ok(false));
         while batch.len() < BATCH && bytes < BATCH_BYTES {
             buffer.clear();
-            buffer.reserve(FRAME);
             match rustix::io::read(&self.fd, rustix::buffer::spare_capacity(buffer)) {
                 Ok(_) => {
                     bytes += buffer.len();
@@ -293,10 +289,8 @@ impl Shared {
     /// The device's thread: receives until told to end.
     fn receive(&self) {
         loop {
-            // Threads that wait for something fetch it themselves, without this one in between, which the host would have to wake. While
-            // they do something else, what comes waits for a moment.
-            let on = if self.fetched.swap(false, Ordering::Relaxed) {
-                self.wait(false, Some(NAP))
+            let on = if self.relief.nap() {
+                self.wait(false, Some(Duration::ZERO))
             } else {
                 match self.fetch() {
                     Ok(fetched) => fetched || self.wait(true, None),
@@ -329,15 +323,14 @@ impl Shared {
 }
 
 /// The frame in a buffer, whose memory it keeps if it is long.
-fn frame(buffer: &mut Vec<u8>) -> Option<Packet> {
+fn frame(buffer: &mut Buffer) -> Option<Packet> {
     let (header, bytes) = buffer.split_at_checked(vnet::LEN)?;
     let meta = vnet::read(header, bytes.len())?;
     let mut packet = if bytes.len() < COPIED {
         Packet::with_bytes(bytes)
     } else {
-        let mut all = Bytes::from(std::mem::take(buffer));
-        let bytes = all.split_off(vnet::LEN);
-        Packet::with_chain(Chain::from(bytes))
+        let all = std::mem::take(buffer).freeze();
+        Packet::with_chain(Chain::from(all.slice(vnet::LEN..)))
     };
     packet.meta = meta;
     Some(packet)

@@ -89,6 +89,9 @@ pub trait Device: Send + Sync + 'static {
     /// held. A device whose frames are to be looked for would otherwise have to wake that thread by another one.
     fn poll(&self) {}
 
+    /// Who [polled](Self::poll) goes to sleep: the device's own thread is to see to what comes.
+    fn leave(&self) {}
+
     /// Whether a frame would reach anybody.
     fn link_up(&self) -> bool {
         true
@@ -330,6 +333,11 @@ impl Ifnet {
     /// Has the device hand over what has come, on this thread ([`Device::poll`]).
     pub fn poll(&self) {
         self.device.poll();
+    }
+
+    /// Leaves that to the device again ([`Device::leave`]).
+    pub fn leave(&self) {
+        self.device.leave();
     }
 
     /// Its counters.

@@ -20,6 +20,7 @@
 //! | [`offload`] | what a device does not do for the stack |
 //! | [`checksum`](mod@checksum) | the sum of IP, UDP and TCP |
 //! | [`chain`] | payload that is not copied |
+//! | [`pool`] | large buffers that are used again |
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(
@@ -46,6 +47,7 @@ pub mod net;
 pub mod offload;
 pub mod packet;
 pub mod pcap;
+pub mod pool;
 pub mod route;
 pub mod socket;
 pub mod wire;

@@ -11,7 +11,7 @@ use rumpkern::{
     Cred, Fd, File, FileType, Passed, Position, Stat, file::Ready, poll::Pollers,
     types::DeviceNumber,
 };
-use rumpuser::{Errno, Event, Host, Instant, Result, Timespec};
+use rumpuser::{Errno, Event, Fetch, Host, Instant, Result, Timespec};
 
 /// A protocol family, as `socket` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -390,7 +390,7 @@ impl Event for Watched {
         &self,
         ticket: u64,
         deadline: Option<Instant>,
-        fetch: &mut dyn FnMut(),
+        fetch: &mut dyn FnMut(Fetch),
     ) -> bool {
         self.event.wait_fetching(ticket, deadline, fetch)
     }

@@ -1,7 +1,7 @@
 //! An event count over a mutex and a condition variable, which are touched only when somebody really waits.
 
 use crate::{Patience, host::monotonic};
-use rumpuser::Instant;
+use rumpuser::{Fetch, Instant};
 use std::sync::{
     Condvar, Mutex, PoisonError,
     atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
@@ -29,26 +29,27 @@ impl rumpuser::Event for Event {
     }
 
     fn wait(&self, ticket: u64, deadline: Option<Instant>) -> bool {
-        self.wait_fetching(ticket, deadline, &mut || ())
+        self.wait_fetching(ticket, deadline, &mut |_| ())
     }
 
     fn wait_fetching(
         &self,
         ticket: u64,
         deadline: Option<Instant>,
-        fetch: &mut dyn FnMut(),
+        fetch: &mut dyn FnMut(Fetch),
     ) -> bool {
         let came = || self.count.load(SeqCst) > ticket;
         if came() {
             return true;
         }
         let look = || {
-            fetch();
+            fetch(Fetch::Now);
             came()
         };
         if self.patience.look(deadline, look) {
             return true;
         }
+        fetch(Fetch::NoMore);
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.waiters.fetch_add(1, SeqCst);
         let passed = loop {

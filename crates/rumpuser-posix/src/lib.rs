@@ -6,6 +6,7 @@
 //! | `event` | the event count on which kernel threads wait |
 //! | [`catch`](fn@catch) | catching panics, silently and with their place |
 //! | [`Patience`] | looking for a moment before one sleeps |
+//! | [`Relief`] | a device's thread, relieved by those who wait for what it brings |
 //! | [`Worker`] | a device's thread, and what it shares with others |
 //! | `params` | what the host tells about itself |
 //! | [`file`](mod@file) | [`HostFile`]: a regular file or block device as the medium of a file system |
@@ -25,12 +26,14 @@ pub mod file;
 pub mod host;
 mod params;
 mod patience;
+mod relief;
 mod worker;
 
 pub use catch::{catch, unwinding};
 pub use file::{Access, HostFile, OpenError};
 pub use host::{Host, threads};
 pub use patience::Patience;
+pub use relief::Relief;
 pub use worker::Worker;
 
 use rumpuser::Errno;

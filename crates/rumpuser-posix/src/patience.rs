@@ -6,7 +6,7 @@ use std::{
     hint,
     sync::{
         LazyLock,
-        atomic::{AtomicI32, Ordering::Relaxed},
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
     thread,
     time::{Duration, Instant as HostInstant},
@@ -16,10 +16,10 @@ use std::{
 const SPIN: Duration = Duration::from_micros(50);
 /// Looks between two at the clock.
 const LOOKS: u32 = 32;
-/// How far it goes that waits which were short let the next ones look.
-const TRUST: i32 = 3;
-/// Waits that were too long to look for, until one looks again.
-const PAUSE: i32 = 64;
+/// Looks in vain, one after the other, that are forgiven: others may have had the processor.
+const TRUST: u32 = 3;
+/// So many waits sleep at once, at most, until one looks again: one after the next vain look, then twice as many after each.
+const PAUSE: u32 = 64;
 
 /// Whether whoever notifies can run while somebody looks.
 static PARALLEL: LazyLock<bool> =
@@ -30,16 +30,18 @@ static PARALLEL: LazyLock<bool> =
 /// processor.
 #[derive(Debug, Default)]
 pub struct Patience {
-    /// From 0 to [`TRUST`]: looking is worth it. Below: so many waits sleep at once, until one tries again.
-    short: AtomicI32,
+    /// Looks in vain, one after the other, and in the lower half waits that are to sleep at once. Threads that wait for the same may lose a
+    /// count to each other.
+    state: AtomicU32,
 }
 
 impl Patience {
     /// Looks for at most 50 microseconds; whether it came. With a deadline that is near it does not look: it would be missed.
     pub fn look(&self, deadline: Option<Instant>, mut came: impl FnMut() -> bool) -> bool {
-        let short = self.short.load(Relaxed);
-        if short < 0 {
-            self.short.store(short + 1, Relaxed);
+        let state = self.state.load(Relaxed);
+        let (vain, left) = (state >> 16, state & 0xffff);
+        if left > 0 {
+            self.state.store(state - 1, Relaxed);
             return false;
         }
         if !*PARALLEL || deadline.is_some_and(|deadline| deadline.since(monotonic()) <= SPIN) {
@@ -49,14 +51,20 @@ impl Patience {
         while start.elapsed() < SPIN {
             for _ in 0..LOOKS {
                 if came() {
-                    self.short.store(TRUST.min(short + 1), Relaxed);
+                    if vain > 0 {
+                        self.state.store(0, Relaxed);
+                    }
                     return true;
                 }
                 hint::spin_loop();
             }
         }
-        self.short
-            .store(if short == 0 { -PAUSE } else { short - 1 }, Relaxed);
+        let pause = match vain.checked_sub(TRUST) {
+            None => 0,
+            Some(over) => PAUSE.min(1 << over.min(16)),
+        };
+        self.state
+            .store((vain + 1).min(0xff) << 16 | pause, Relaxed);
         false
     }
 }

@@ -88,6 +88,15 @@ pub trait Console {
     fn message(&self, line: &str);
 }
 
+/// What a waiter that can fetch is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fetch {
+    /// Fetch what is there.
+    Now,
+    /// It sleeps from now on: somebody else has to fetch.
+    NoMore,
+}
+
 /// An event count, on which every blocking wait of a kernel is built.
 ///
 /// A waiter takes a [`ticket`](Self::ticket), checks its condition, and waits with that ticket; a notification after the
@@ -98,13 +107,14 @@ pub trait Event: Send + Sync {
     /// Waits until the count has passed `ticket` or `deadline` is over. `true` if the count has passed.
     fn wait(&self, ticket: u64, deadline: Option<Instant>) -> bool;
     /// As [`wait`](Self::wait), for a waiter that can itself fetch what it waits for: a host whose threads look for a moment before they sleep
-    /// has `fetch` called between two looks. It is called on the waiter's thread, any number of times.
+    /// has `fetch` called between two looks, and once before they sleep. It is called on the waiter's thread, any number of times.
     fn wait_fetching(
         &self,
         ticket: u64,
         deadline: Option<Instant>,
-        _fetch: &mut dyn FnMut(),
+        fetch: &mut dyn FnMut(Fetch),
     ) -> bool {
+        fetch(Fetch::NoMore);
         self.wait(ticket, deadline)
     }
     /// Advances the count and wakes every waiter.

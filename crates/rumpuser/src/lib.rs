@@ -35,7 +35,8 @@ pub mod task;
 pub use block::BlockDevice;
 pub use errno::{Errno, Result};
 pub use host::{
-    Clock, Console, Event, Host, Instant, PackedTime, Params, Random, Thread, Threads, Timespec,
+    Clock, Console, Event, Fetch, Host, Instant, PackedTime, Params, Random, Thread, Threads,
+    Timespec,
 };
 pub use rng::Rng;
 pub use task::Task;

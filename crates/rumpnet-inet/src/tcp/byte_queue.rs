@@ -106,7 +106,7 @@ impl ByteQueue {
         if bytes.len() < COPY_BELOW {
             self.push_copy(bytes);
         } else {
-            self.push(Bytes::copy_from_slice(bytes).into());
+            self.push(rumpnet::pool::copy(bytes));
         }
     }
 

@@ -1,0 +1,110 @@
+//! A device's thread, relieved by those who wait for what it brings.
+
+use std::{
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread::{self, Thread},
+    time::Duration,
+};
+
+/// How long the device's thread sleeps while others fetch what comes. While they do something else, what comes waits for no longer.
+const NAP: Duration = Duration::from_micros(200);
+
+/// Threads that wait for something fetch it themselves, without the device's own thread in between, which somebody would have to wake.
+/// That thread naps meanwhile.
+///
+/// It is not overlooked: who goes to sleep says so after having said that it fetches, and the device's thread says that it naps before it
+/// looks whether anybody fetches.
+#[derive(Debug, Default)]
+pub struct Relief {
+    /// Somebody has fetched since this was cleared.
+    fetched: AtomicBool,
+    napping: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+impl Relief {
+    /// Says that the caller fetches.
+    pub fn fetching(&self) {
+        // All who look say so at every look.
+        if !self.fetched.load(SeqCst) {
+            self.fetched.store(true, SeqCst);
+        }
+    }
+
+    /// Says that the caller does not any more. Others may.
+    pub fn leave(&self) {
+        self.fetched.store(false, SeqCst);
+        self.rouse();
+    }
+
+    /// Whether somebody has fetched since the device's thread last looked.
+    #[must_use]
+    pub fn is_fetched(&self) -> bool {
+        self.fetched.load(SeqCst)
+    }
+
+    /// Ends a nap.
+    pub fn rouse(&self) {
+        if self.napping.swap(false, SeqCst)
+            && let Some(thread) = self.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// For the device's thread: naps if somebody has fetched since the last time. Whether that was so.
+    pub fn nap(&self) -> bool {
+        self.thread.get_or_init(thread::current);
+        self.napping.store(true, SeqCst);
+        let relieved = self.fetched.swap(false, SeqCst);
+        if relieved {
+            thread::park_timeout(NAP);
+        }
+        self.napping.store(false, SeqCst);
+        relieved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Relief;
+    use std::sync::Arc;
+
+    #[test]
+    fn naps_while_others_fetch() {
+        let relief = Arc::new(Relief::default());
+        assert!(!relief.nap());
+        relief.fetching();
+        assert!(relief.is_fetched());
+        assert!(relief.nap());
+        assert!(!relief.nap());
+        relief.fetching();
+        relief.leave();
+        assert!(!relief.nap());
+    }
+
+    #[test]
+    fn who_sleeps_is_not_overlooked() {
+        let relief = Arc::new(Relief::default());
+        let other = relief.clone();
+        let thread = std::thread::spawn(move || {
+            let mut naps = 0;
+            while !other.fetched.load(super::SeqCst) {
+                std::thread::yield_now();
+            }
+            while other.nap() {
+                naps += 1;
+            }
+            naps
+        });
+        for _ in 0..1_000 {
+            relief.fetching();
+            std::thread::yield_now();
+        }
+        relief.leave();
+        assert!(thread.join().unwrap() >= 1);
+    }
+}
