@@ -15,8 +15,9 @@ use std::{
     time::Duration,
 };
 
-/// Frames that are handed to the stack at once at most.
+/// Frames that are handed to the stack at once at most, and bytes: what is handed on is still in the processor's cache when it is read.
 const BATCH: usize = 64;
+const BATCH_BYTES: usize = 256 << 10;
 /// How long a member that has nothing to read waits before it looks whether it should end.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -110,7 +111,7 @@ impl Device for Shmif {
         if let Some(shared) = self.reader.shared() {
             shared.relief.fetching();
             if shared.any() {
-                shared.fetch();
+                shared.fetch(|| false);
             }
         }
     }
@@ -138,22 +139,28 @@ impl Shared {
         self.bus.head() != self.place.load(Ordering::Acquire)
     }
 
-    /// Hands what there is to the stack, a batch of it. `false`: there was nothing but the member's own, or another thread is at it.
-    fn fetch(&self) -> bool {
+    /// Hands what there is to the stack, a batch of it, or the first frames when `enough`. `false`: there was nothing but the member's own, or
+    /// another thread is at it.
+    fn fetch(&self, enough: impl Fn() -> bool) -> bool {
         let Some(mut reading) = self.reading.try_lock() else {
             return false;
         };
         let Reading { batch, input } = &mut *reading;
         let (head, mut place) = (self.bus.head(), self.place.load(Ordering::Relaxed));
-        while place != head && batch.len() < BATCH {
+        let mut bytes = 0;
+        while place != head && batch.len() < BATCH && bytes < BATCH_BYTES {
             if let Some(next) = self.bus.after_own(place, self.number) {
                 place = next;
                 continue;
             }
             match self.bus.read(place) {
                 Some(frame) => {
+                    bytes += frame.packet.len();
                     batch.push_back(frame.packet);
                     place = frame.next;
+                    if enough() {
+                        break;
+                    }
                 }
                 // Too slow: what there was is lost, and it goes on with what is new.
                 None => place = self.bus.head(),
@@ -177,7 +184,8 @@ impl Shared {
                 alone = false;
                 continue;
             }
-            if self.fetch() {
+            // Whoever waits meanwhile shall see soon what is there, and then fetch itself.
+            if self.fetch(|| self.relief.is_fetched()) {
                 alone = true;
                 continue;
             }

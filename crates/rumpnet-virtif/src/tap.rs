@@ -25,6 +25,8 @@ const BATCH_BYTES: usize = 512 << 10;
 const DOWN: Duration = Duration::from_millis(100);
 /// Shorter frames are copied out of the buffer, longer ones keep it.
 const COPIED: usize = 16 << 10;
+/// The same for a buffer for short ones.
+const COPIED_SHORT: usize = 512;
 
 /// Why a tap device could not be opened.
 #[derive(Debug)]
@@ -71,10 +73,14 @@ struct Shared {
     /// Held by who reads; nobody waits for it.
     reading: Mutex<Reading>,
     relief: Relief,
+    /// Frames are as long as the host's packets, and not up to 64 KiB.
+    plain: bool,
 }
 
 struct Reading {
     batch: Batch,
+    /// Where the next frame goes, if it is short, and what of it has no room there.
+    short: Buffer,
     buffer: Buffer,
     input: Input,
 }
@@ -154,11 +160,12 @@ fn set_offload(fd: &OwnedFd, features: libc::c_uint) -> rustix::io::Result<()> {
 }
 
 fn checked(done: libc::c_int) -> rustix::io::Result<()> {
-    if done < 0 {
-        let error = std::io::Error::last_os_error();
-        return Err(rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO));
-    }
-    Ok(())
+    if done < 0 { Err(last_error()) } else { Ok(()) }
+}
+
+fn last_error() -> rustix::io::Errno {
+    let error = std::io::Error::last_os_error();
+    rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO)
 }
 
 impl Device for Tap {
@@ -180,10 +187,12 @@ impl Device for Tap {
             end: self.end.clone(),
             reading: Mutex::new(Reading {
                 batch: Batch::new(),
+                short: Buffer::short(),
                 buffer: Buffer::new(),
                 input,
             }),
             relief: Relief::default(),
+            plain: self.features.is_empty(),
         };
         let name = format!("tap {}", self.name);
         self.reader.start(name, shared, Shared::receive)
@@ -206,7 +215,7 @@ impl Device for Tap {
         if let Some(shared) = self.reader.shared() {
             shared.relief.fetching();
             // The device's thread sees what is wrong.
-            let _ = shared.fetch();
+            let _ = shared.fetch(|| false);
         }
     }
 
@@ -250,27 +259,18 @@ impl Drop for Tap {
 }
 
 impl Shared {
-    /// Hands what there is to the stack, a batch of it. `false`: there was nothing, or another thread is at it.
+    /// Hands what there is to the stack, a batch of it, or the first frames when `enough`. `false`: there was nothing, or another thread is at it.
     ///
     /// # Errors
     /// The host's end is down (`EIO`) or gone (`EBADFD`).
-    fn fetch(&self) -> rustix::io::Result<bool> {
+    fn fetch(&self, enough: impl Fn() -> bool) -> rustix::io::Result<bool> {
         let Some(mut reading) = self.reading.try_lock() else {
             return Ok(false);
         };
-        let Reading {
-            batch,
-            buffer,
-            input,
-        } = &mut *reading;
         let (mut bytes, mut result) = (0, Ok(false));
-        while batch.len() < BATCH && bytes < BATCH_BYTES {
-            buffer.clear();
-            match rustix::io::read(&self.fd, rustix::buffer::spare_capacity(buffer)) {
-                Ok(_) => {
-                    bytes += buffer.len();
-                    batch.extend(frame(buffer));
-                }
+        while reading.batch.len() < BATCH && bytes < BATCH_BYTES {
+            match reading.read(&self.fd, self.plain) {
+                Ok(count) => bytes += count,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => break,
                 Err(error) => {
@@ -278,7 +278,11 @@ impl Shared {
                     break;
                 }
             }
+            if enough() {
+                break;
+            }
         }
+        let Reading { batch, input, .. } = &mut *reading;
         if !batch.is_empty() {
             input.receive(batch);
             return Ok(true);
@@ -292,7 +296,7 @@ impl Shared {
             let on = if self.relief.nap() {
                 self.wait(false, Some(Duration::ZERO))
             } else {
-                match self.fetch() {
+                match self.fetch(|| self.relief.is_fetched()) {
                     Ok(fetched) => fetched || self.wait(true, None),
                     // It may come up again.
                     Err(_) => self.wait(false, Some(DOWN)),
@@ -322,14 +326,60 @@ impl Shared {
     }
 }
 
-/// The frame in a buffer, whose memory it keeps if it is long.
-fn frame(buffer: &mut Buffer) -> Option<Packet> {
+impl Reading {
+    /// Reads a frame into the batch, and returns its length.
+    fn read(&mut self, fd: &OwnedFd, plain: bool) -> rustix::io::Result<usize> {
+        let Self {
+            batch,
+            short,
+            buffer,
+            ..
+        } = self;
+        buffer.clear();
+        if !plain {
+            rustix::io::read(fd, rustix::buffer::spare_capacity(buffer))?;
+            let count = buffer.len();
+            batch.extend(frame(buffer, COPIED, Buffer::new));
+            return Ok(count);
+        }
+        short.clear();
+        let count = read_both(fd, short, buffer)?;
+        if !buffer.is_empty() {
+            short.append(buffer);
+        }
+        batch.extend(frame(short, COPIED_SHORT, Buffer::short));
+        Ok(count)
+    }
+}
+/// Reads into the space that one vector has left, and what does not fit there into that of another.
+fn read_both(fd: &OwnedFd, first: &mut Vec<u8>, second: &mut Vec<u8>) -> rustix::io::Result<usize> {
+    let spaces = [first.spare_capacity_mut(), second.spare_capacity_mut()];
+    let rooms = spaces.each_ref().map(|space| space.len());
+    let places = spaces.map(|space| libc::iovec {
+        iov_base: space.as_mut_ptr().cast(),
+        iov_len: space.len(),
+    });
+    // SAFETY: the places are memory that is borrowed here, and the call writes no more than that into them.
+    let count = unsafe { libc::readv(fd.as_raw_fd(), places.as_ptr(), 2) };
+    let count = usize::try_from(count).map_err(|_| last_error())?;
+    let in_first = count.min(rooms[0]);
+    let in_second = (count - in_first).min(rooms[1]);
+    // SAFETY: so many bytes have been written behind the end of each.
+    unsafe {
+        first.set_len(first.len() + in_first);
+        second.set_len(second.len() + in_second);
+    }
+    Ok(in_first + in_second)
+}
+
+/// The frame in a buffer. If it is not shorter than `copied` it keeps the buffer, and another one takes its place.
+fn frame(buffer: &mut Buffer, copied: usize, other: fn() -> Buffer) -> Option<Packet> {
     let (header, bytes) = buffer.split_at_checked(vnet::LEN)?;
     let meta = vnet::read(header, bytes.len())?;
-    let mut packet = if bytes.len() < COPIED {
+    let mut packet = if bytes.len() < copied {
         Packet::with_bytes(bytes)
     } else {
-        let all = std::mem::take(buffer).freeze();
+        let all = std::mem::replace(buffer, other()).freeze();
         Packet::with_chain(Chain::from(all.slice(vnet::LEN..)))
     };
     packet.meta = meta;

@@ -12,26 +12,57 @@ use rumpuser::sync::Mutex;
 
 /// Bytes that a buffer has room for: the largest packet with headers of devices in front.
 pub const ROOM: usize = 65_536 + 128;
-/// Buffers that wait to be used again at most: four megabytes for all kernels of a process.
-const KEPT: usize = 64;
+/// Bytes that a short one has room for: a frame of an Ethernet.
+pub const SHORT: usize = 2_048;
 /// Bytes of a [`copy`] that share a buffer.
 const PART: usize = 65_536;
 /// A buffer that is filled less than this is not worth its memory.
 const WORTH: usize = PART / 2;
 
-/// Those that wait.
-static FREE: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+/// Buffers of a size that wait to be used again.
+struct Free {
+    room: usize,
+    /// So many at most.
+    kept: usize,
+    waiting: Mutex<Vec<Vec<u8>>>,
+}
 
-/// A vector, empty at first, with room for [`ROOM`] bytes. Its memory is used again when it and what was made of it are gone.
+/// Four megabytes for all kernels of a process.
+static LONG: Free = Free::new(ROOM, 64);
+/// Two megabytes.
+static SHORTS: Free = Free::new(SHORT, 1_024);
+
+impl Free {
+    const fn new(room: usize, kept: usize) -> Self {
+        let waiting = Mutex::new(Vec::new());
+        Self {
+            room,
+            kept,
+            waiting,
+        }
+    }
+
+    fn take(&self) -> Buffer {
+        let used = self.waiting.lock().pop();
+        Buffer(used.unwrap_or_else(|| Vec::with_capacity(self.room)))
+    }
+}
+
+/// A vector, empty at first, with room for [`ROOM`] or [`SHORT`] bytes. Its memory is used again when it and what was made of it are gone.
 #[derive(Debug)]
 pub struct Buffer(Vec<u8>);
 
 impl Buffer {
-    /// One that has been used before if there is one.
+    /// One with room for [`ROOM`] bytes.
     #[must_use]
     pub fn new() -> Self {
-        let used = FREE.lock().pop();
-        Self(used.unwrap_or_else(|| Vec::with_capacity(ROOM)))
+        LONG.take()
+    }
+
+    /// One with room for [`SHORT`] bytes.
+    #[must_use]
+    pub fn short() -> Self {
+        SHORTS.take()
     }
 
     /// What is in it, to be shared.
@@ -51,13 +82,13 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         let mut buffer = mem::take(&mut self.0);
         buffer.clear();
-        // One that has grown is not kept.
-        if !(ROOM..2 * ROOM).contains(&buffer.capacity()) {
-            return;
-        }
-        let mut free = FREE.lock();
-        if free.len() < KEPT {
-            free.push(buffer);
+        // One that has grown or shrunk is not kept.
+        let fits = |free: &&Free| (free.room..2 * free.room).contains(&buffer.capacity());
+        if let Some(free) = [&SHORTS, &LONG].into_iter().find(fits) {
+            let mut waiting = free.waiting.lock();
+            if waiting.len() < free.kept {
+                waiting.push(buffer);
+            }
         }
     }
 }
@@ -99,22 +130,27 @@ pub fn copy(bytes: &[u8]) -> Chain {
 
 #[cfg(test)]
 mod tests {
-    use super::{Buffer, FREE, KEPT, ROOM, copy};
+    use super::{Buffer, LONG, ROOM, SHORT, SHORTS, copy};
     use alloc::vec::Vec;
 
     #[test]
     fn used_again_and_not_without_end() {
-        let all: Vec<Buffer> = (0..2 * KEPT).map(|_| Buffer::new()).collect();
-        assert!(
-            all.iter()
-                .all(|buffer| buffer.is_empty() && buffer.capacity() >= ROOM)
-        );
-        drop(all);
-        assert!(FREE.lock().len() <= KEPT);
-        let mut grown = Buffer::new();
-        grown.resize(3 * ROOM, 1);
-        drop(grown);
-        assert!(FREE.lock().iter().all(|free| free.capacity() < 2 * ROOM));
+        for (free, make) in [
+            (&LONG, Buffer::new as fn() -> Buffer),
+            (&SHORTS, Buffer::short),
+        ] {
+            let all: Vec<Buffer> = (0..2 * free.kept).map(|_| make()).collect();
+            let fresh = |buffer: &Buffer| buffer.is_empty() && buffer.capacity() >= free.room;
+            assert!(all.iter().all(fresh));
+            drop(all);
+            let mut grown = make();
+            grown.resize(3 * free.room, 1);
+            drop(grown);
+            let waiting = free.waiting.lock();
+            assert!((1..=free.kept).contains(&waiting.len()));
+            assert!(waiting.iter().all(|one| one.capacity() < 2 * free.room));
+        }
+        assert!(SHORT < ROOM);
     }
 
     #[test]
