@@ -14,8 +14,9 @@
 //! | 4096 | the ring |
 //!
 //! A frame is a word with its length and its sender's number, a word with what is known of its checksum, a word with the time when it
-//! was sent (nanoseconds since 1970), and its bytes, in words of 8 bytes. Words are read and written whole and atomically: a reader that is overtaken sees mixed words, and finds out afterwards.
+//! was sent (nanoseconds since 1970), and its bytes, in words of 8 bytes. A reader that is overtaken sees mixed bytes, and finds out afterwards.
 
+use crate::copy;
 use rumpnet::{
     Packet,
     interface::Batch,
@@ -352,9 +353,7 @@ impl Bus {
             let mut left = whole;
             for words in self.words(to, whole.len()) {
                 let part = left.split_off(..words.len()).unwrap_or_default();
-                for (word, bytes) in words.iter().zip(part) {
-                    word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
-                }
+                copy::to_shared(part, words);
             }
             to = to.wrapping_add(8 * whole.len() as u64);
             part[..rest.len()].copy_from_slice(rest);
@@ -407,12 +406,7 @@ impl Bus {
         let (mut to, _) = space.as_chunks_mut::<8>();
         for piece in self.words(place.wrapping_add(FRAME_HEADER), len.div_ceil(8)) {
             let part = to.split_off_mut(..piece.len()).unwrap_or_default();
-            for (word, bytes) in piece.iter().zip(part) {
-                *bytes = word
-                    .load(Ordering::Relaxed)
-                    .to_ne_bytes()
-                    .map(MaybeUninit::new);
-            }
+            copy::from_shared(piece, part);
         }
         let left = 8 * to.len() + space.len() % 8;
         let count = len.min(space.len() - left);

@@ -109,10 +109,7 @@ impl Device for Shmif {
 
     fn poll(&self) {
         if let Some(shared) = self.reader.shared() {
-            shared.relief.fetching();
-            if shared.any() {
-                shared.fetch(|| false);
-            }
+            shared.poll();
         }
     }
 
@@ -123,7 +120,10 @@ impl Device for Shmif {
     }
 
     fn transmit(&self, frames: &mut Batch) -> usize {
-        self.bus.send(self.number, frames)
+        let lost = self.bus.send(self.number, frames);
+        // What is answered meanwhile needs no thread of its own.
+        self.poll();
+        lost
     }
 }
 
@@ -137,6 +137,14 @@ impl Shared {
     /// Whether there is something that has not been read.
     fn any(&self) -> bool {
         self.bus.head() != self.place.load(Ordering::Acquire)
+    }
+
+    /// Fetches in place of the member's thread.
+    fn poll(&self) {
+        self.relief.fetching();
+        if self.any() {
+            self.fetch(|| false);
+        }
     }
 
     /// Hands what there is to the stack, a batch of it, or the first frames when `enough`. `false`: there was nothing but the member's own, or
@@ -189,6 +197,8 @@ impl Shared {
                 alone = true;
                 continue;
             }
+            // Somebody who sleeps is woken when something comes, and then needs the processor that this thread would look on.
+            alone &= !self.relief.has_left();
             let place = self.place.load(Ordering::Acquire);
             let came = || self.any() || self.relief.is_fetched();
             if !(alone && patience.look(None, came)) {

@@ -11,11 +11,13 @@
 //! | module | what |
 //! |---|---|
 //! | [`bus`] | the ring in its file |
+//! | `copy` | copies into and out of memory that others write at the same time |
 //! | [`device`] | a member of it: a device of a kernel |
 //! | [`dump`] | what has passed over it as a capture |
 //! | [`replay`](mod@replay) | a capture played onto it |
 
 pub mod bus;
+mod copy;
 pub mod device;
 pub mod dump;
 pub mod replay;

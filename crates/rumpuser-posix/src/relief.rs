@@ -21,6 +21,8 @@ const NAP: Duration = Duration::from_micros(200);
 pub struct Relief {
     /// Somebody has fetched since this was cleared.
     fetched: AtomicBool,
+    /// Somebody who fetched has gone to sleep since this was cleared.
+    left: AtomicBool,
     napping: AtomicBool,
     thread: OnceLock<Thread>,
 }
@@ -36,6 +38,7 @@ impl Relief {
 
     /// Says that the caller does not any more. Others may.
     pub fn leave(&self) {
+        self.left.store(true, SeqCst);
         self.fetched.store(false, SeqCst);
         self.rouse();
     }
@@ -44,6 +47,11 @@ impl Relief {
     #[must_use]
     pub fn is_fetched(&self) -> bool {
         self.fetched.load(SeqCst)
+    }
+
+    /// Whether somebody has gone to sleep since this was asked last, who needs the processor when something comes.
+    pub fn has_left(&self) -> bool {
+        self.left.swap(false, SeqCst)
     }
 
     /// Ends a nap.
@@ -84,6 +92,8 @@ mod tests {
         relief.fetching();
         relief.leave();
         assert!(!relief.nap());
+        assert!(relief.has_left());
+        assert!(!relief.has_left());
     }
 
     #[test]
