@@ -47,17 +47,11 @@ impl Patience {
         if !*PARALLEL || deadline.is_some_and(|deadline| deadline.since(monotonic()) <= SPIN) {
             return false;
         }
-        let start = HostInstant::now();
-        while start.elapsed() < SPIN {
-            for _ in 0..LOOKS {
-                if came() {
-                    if vain > 0 {
-                        self.state.store(0, Relaxed);
-                    }
-                    return true;
-                }
-                hint::spin_loop();
+        if looked(&mut came) {
+            if vain > 0 {
+                self.state.store(0, Relaxed);
             }
+            return true;
         }
         let pause = match vain.checked_sub(TRUST) {
             None => 0,
@@ -66,5 +60,29 @@ impl Patience {
         self.state
             .store((vain + 1).min(0xff) << 16 | pause, Relaxed);
         false
+    }
+}
+
+/// Whether it came while this looked.
+fn looked(came: &mut impl FnMut() -> bool) -> bool {
+    let start = HostInstant::now();
+    let mut turn = false;
+    loop {
+        // Looked at last, as others may have had the processor since.
+        let over = start.elapsed() >= SPIN;
+        for _ in 0..LOOKS {
+            if came() {
+                return true;
+            }
+            hint::spin_loop();
+        }
+        if over {
+            return false;
+        }
+        // Who brings it may wait for this processor.
+        if turn {
+            thread::yield_now();
+        }
+        turn = !turn;
     }
 }
