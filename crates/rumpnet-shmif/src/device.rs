@@ -147,11 +147,12 @@ impl Shared {
         }
     }
 
-    /// Hands what there is to the stack, a batch of it, or the first frames when `enough`. `false`: there was nothing but the member's own, or
-    /// another thread is at it.
+    /// Hands what there is to the stack, a batch of it, or the first frames when `enough`. `false`: there was nothing but the member's own.
     fn fetch(&self, enough: impl Fn() -> bool) -> bool {
         let Some(mut reading) = self.reading.try_lock() else {
-            return false;
+            // Another thread is at it.
+            self.relief.fetching();
+            return true;
         };
         let Reading { batch, input } = &mut *reading;
         let (head, mut place) = (self.bus.head(), self.place.load(Ordering::Relaxed));

@@ -259,13 +259,15 @@ impl Drop for Tap {
 }
 
 impl Shared {
-    /// Hands what there is to the stack, a batch of it, or the first frames when `enough`. `false`: there was nothing, or another thread is at it.
+    /// Hands what there is to the stack, a batch of it, or the first frames when `enough`. `false`: there was nothing.
     ///
     /// # Errors
     /// The host's end is down (`EIO`) or gone (`EBADFD`).
     fn fetch(&self, enough: impl Fn() -> bool) -> rustix::io::Result<bool> {
         let Some(mut reading) = self.reading.try_lock() else {
-            return Ok(false);
+            // Another thread is at it.
+            self.relief.fetching();
+            return Ok(true);
         };
         let (mut bytes, mut result) = (0, Ok(false));
         while reading.batch.len() < BATCH && bytes < BATCH_BYTES {
