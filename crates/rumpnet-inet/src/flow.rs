@@ -70,6 +70,14 @@ impl Flows {
     }
 }
 
+/// Whether a frame would be of this protocol if it has [plain](Plain) headers.
+#[inline]
+pub(crate) fn looks_like(frame: &Packet, protocol: u8) -> bool {
+    /// In a frame.
+    const PROTOCOL: usize = ethernet::HEADER + 9;
+    frame.head().get(PROTOCOL) == Some(&protocol)
+}
+
 /// Headers with nothing unusual: of the link, of IPv4 without options for a packet that is whole and no fragment, with a sum that
 /// holds; and the first bytes of the transport.
 pub(crate) struct Plain<const N: usize> {

@@ -6,7 +6,8 @@
 //! back, without a switch of threads.
 
 use crate::{
-    icmp, igmp, ip, network::Network, raw::Raw, redirect, tcp_table::Tcp, udp::Udp, way::Ways,
+    flow, icmp, igmp, ip, ipv4, network::Network, raw::Raw, redirect, tcp_table::Tcp, udp::Udp,
+    way::Ways,
 };
 use alloc::{
     boxed::Box,
@@ -827,13 +828,20 @@ impl Inet {
         if !stack.is_idle() || self.inbox.seems_any() {
             return false;
         }
-        while let Some(frame) = frames.pop_front() {
-            if let Err(frame) = stack.udp_hear(frame) {
+        let datagram = |frame: &Packet| flow::looks_like(frame, ipv4::protocol::UDP);
+        loop {
+            match frames.front() {
+                None => return true,
+                Some(frame) if !datagram(frame) => return false,
+                Some(_) => {}
+            }
+            if let Some(frame) = frames.pop_front()
+                && let Err(frame) = stack.udp_hear(frame)
+            {
                 frames.push_front(frame);
                 return false;
             }
         }
-        true
     }
 
     /// Frames that wait came before `frames`.
