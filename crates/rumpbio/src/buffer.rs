@@ -112,6 +112,12 @@ impl Buffer {
         self.content.read().clone()
     }
 
+    /// Where the content is now, for a hint; `None` while it changes.
+    pub(crate) fn place(&self, offset: usize) -> Option<*const u8> {
+        let content = self.content.try_read()?;
+        content.get(offset..).map(<[u8]>::as_ptr)
+    }
+
     /// Whether somebody has called [`set_verified`](Self::set_verified) since the block was read from the medium.
     #[must_use]
     pub fn verified(&self) -> bool {

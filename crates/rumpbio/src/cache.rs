@@ -67,6 +67,11 @@ impl Cache {
         Some(buf.clone())
     }
 
+    /// Looks at the buffer of `block` where it is, if it is there.
+    pub(crate) fn peek(&self, block: u64, look: impl FnOnce(&Buf)) {
+        self.shard(block).lock().buffers.get(&block).map(look);
+    }
+
     /// The buffer of `block`, made by `make` if there is none, and whether it was made.
     pub(crate) fn get_or_insert(&self, block: u64, make: impl FnOnce() -> Buffer) -> (Buf, bool) {
         let mut table = self.shard(block).lock();

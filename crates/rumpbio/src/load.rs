@@ -1,9 +1,9 @@
 //! How blocks come from the medium into the cache: each once, however many threads ask.
 
 use crate::{Buf, Buffer, Volume, buffer::Fill};
-use alloc::{vec, vec::Vec};
+use alloc::{sync::Arc, vec, vec::Vec};
 use core::sync::atomic::{Ordering, fence};
-use rumpuser::{Errno, Result};
+use rumpuser::{Errno, Result, Threads};
 
 impl Volume {
     /// The buffer of a block, read from the medium if it is not cached. Threads that ask for the same block at once wait for
@@ -31,6 +31,21 @@ impl Volume {
                 self.read(block)
             }
         }
+    }
+
+    /// A block is read soon: what leads to its content is brought from memory, if it is cached.
+    pub fn will_read(&self, threads: &dyn Threads, block: u64) {
+        let bring = |buf: &Buf| threads.will_read(Arc::as_ptr(buf).cast(), size_of::<Buffer>());
+        self.cache.peek(block, bring);
+    }
+
+    /// `len` bytes of a block are looked at soon, after [`will_read`](Self::will_read): they are brought from memory, if it is cached.
+    pub fn will_read_bytes(&self, threads: &dyn Threads, block: u64, offset: usize, len: usize) {
+        self.cache.peek(block, |buf| {
+            if let Some(place) = buf.place(offset) {
+                threads.will_read(place, len);
+            }
+        });
     }
 
     /// The buffer of a block if it is cached with its content.

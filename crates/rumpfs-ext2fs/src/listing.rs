@@ -33,32 +33,32 @@ const GATHER: usize = 2048;
 const LEAVES: usize = 16;
 
 /// A name with its place in the listing.
-struct Item {
+struct Item<'a> {
     position: u64,
-    name: Vec<u8>,
+    name: Cow<'a, [u8]>,
     ino: InodeNumber,
     file_type: Option<FileType>,
 }
 
-impl Ord for Item {
+impl Ord for Item<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
         (self.position, &self.name).cmp(&(other.position, &other.name))
     }
 }
 
-impl PartialOrd for Item {
+impl PartialOrd for Item<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Item {
+impl PartialEq for Item<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Item {}
+impl Eq for Item<'_> {}
 
 /// The first position of names with this hash.
 fn start_of(hash: u32) -> u64 {
@@ -171,14 +171,14 @@ impl Ext2fs {
     }
 
     /// The names of some leaves from `at` on, their positions kept within bounds, in order.
-    fn items(
+    fn items<'a>(
         &self,
         dir: &Inode,
         version: HashVersion,
-        leaves: &[(FileBlock, BufData)],
+        leaves: &'a [(FileBlock, BufData)],
         (first, last): (u64, u64),
         at: u64,
-    ) -> Result<Vec<Item>> {
+    ) -> Result<Vec<Item<'a>>> {
         let mut items = Vec::new();
         for (number, data) in leaves {
             for entry in self.dir_entries(dir, *number, data).entries() {
@@ -193,7 +193,7 @@ impl Ext2fs {
                 if position >= at {
                     items.push(Item {
                         position,
-                        name: entry.name.to_vec(),
+                        name: Cow::Borrowed(entry.name),
                         ino: entry.ino,
                         file_type: entry.file_type,
                     });
@@ -224,14 +224,14 @@ impl Ext2fs {
                 let full = nearest.len() >= GATHER;
                 let near = nearest
                     .peek()
-                    .is_none_or(|far: &Item| position < far.position);
+                    .is_none_or(|far: &Item<'_>| position < far.position);
                 if position >= at && (near || !full) {
                     if full {
                         nearest.pop();
                     }
                     nearest.push(Item {
                         position,
-                        name: listed.name.into_owned(),
+                        name: Cow::Owned(listed.name.into_owned()),
                         ino: listed.ino,
                         file_type: listed.file_type,
                     });
@@ -251,11 +251,11 @@ impl Ext2fs {
 }
 
 /// Emits names in order, each at a position of its own; `at` is after the last one taken. Whether to go on.
-fn emit_all(items: Vec<Item>, at: &mut u64, emit: &mut impl FnMut(Listed<'_>) -> bool) -> bool {
+fn emit_all(items: Vec<Item<'_>>, at: &mut u64, emit: &mut impl FnMut(Listed<'_>) -> bool) -> bool {
     for item in items {
         let next = item.position.max(*at).saturating_add(1);
         let taken = emit(Listed {
-            name: Cow::Owned(item.name),
+            name: item.name,
             ino: item.ino,
             file_type: item.file_type,
             next,
@@ -272,10 +272,10 @@ fn emit_all(items: Vec<Item>, at: &mut u64, emit: &mut impl FnMut(Listed<'_>) ->
 mod tests {
     use super::*;
 
-    fn items(positions: &[u64]) -> Vec<Item> {
+    fn items(positions: &[u64]) -> Vec<Item<'static>> {
         let item = |&position| Item {
             position,
-            name: Vec::new(),
+            name: Cow::Borrowed(&[]),
             ino: InodeNumber(1),
             file_type: None,
         };

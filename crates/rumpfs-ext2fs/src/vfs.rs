@@ -264,6 +264,12 @@ impl Mounted {
 
     /// An inode that a name or a file handle may lead to: not one of those that the volume keeps for itself.
     fn load_inode(&self, ino: Ino) -> FormatResult<Inode> {
+        let inode = self.fs.inode(self.own_number(ino)?)?;
+        Self::check_named(&inode)?;
+        Ok(inode)
+    }
+
+    fn own_number(&self, ino: Ino) -> FormatResult<InodeNumber> {
         let sb = self.fs.superblock();
         let number = u32::try_from(ino.0).unwrap_or(0);
         let ino = InodeNumber(number);
@@ -275,19 +281,22 @@ impl Mounted {
             // None that anybody has a name or a handle of.
             return Err(Error::Unallocated(ino));
         }
-        let inode = self.fs.inode(ino)?;
+        Ok(ino)
+    }
+
+    fn check_named(inode: &Inode) -> FormatResult<()> {
         if inode.links == 0 {
-            return Err(Error::Unallocated(ino));
+            return Err(Error::Unallocated(inode.ino));
         }
         if inode.flags.contains(InodeFlags::EA_INODE) {
             return Err(Error::words(
-                Where::Inode(ino),
+                Where::Inode(inode.ino),
                 "i_flags",
                 inode.flags.bits(),
                 "no value of an attribute",
             ));
         }
-        Ok(inode)
+        Ok(())
     }
 
     /// Whether the content can only be had through `read_pages`: in the inode, or encrypted and then not at all.
@@ -468,6 +477,17 @@ impl FileSystem for Mounted {
             },
             has_acl: inode.has_inode_xattrs || inode.file_acl.0 != 0,
         }
+    }
+
+    fn glance(&self, inodes: &[Ino], each: &mut dyn FnMut(usize, &Attributes)) {
+        // One that is not to be looked at has no place, and is left out.
+        let number = |ino: &Ino| self.own_number(*ino).unwrap_or(InodeNumber(0));
+        let inodes: Vec<InodeNumber> = inodes.iter().map(number).collect();
+        self.fs.glance(&*self.around.host, &inodes, |n, inode| {
+            if Self::check_named(inode).is_ok() {
+                each(n, &self.attributes(inode));
+            }
+        });
     }
 
     fn lookup(&self, dir: &Inode, name: Name<'_>) -> Result<Found> {

@@ -8,7 +8,6 @@ use crate::{
     mount::{Look, Mount},
     name::NameBytes,
     process::{Ctx, data},
-    slots::ROW,
     vnode::{REMOVED, VnodeRef},
     walk::{damaged, parent_on_mount},
 };
@@ -81,41 +80,8 @@ fn read<E: DirEmit>(
     if is_empty(to) { read } else { Ok(()) }
 }
 
-/// How many inodes ahead of what is looked at vnodes are brought from memory, and twice as many what leads to them.
-const AHEAD: usize = 12;
-
 /// Entries of a listing for which there is room from the start, at most.
 const MOST_ROOM: usize = 1024;
-
-/// What goes ahead of a listing, so that what is looked at next is brought from memory meanwhile.
-struct Ahead<'a, I: Iterator<Item = &'a [(u64, u32)]>> {
-    rows: I,
-    /// How many inodes it goes ahead, at least.
-    distance: usize,
-    /// How many it is ahead.
-    now: usize,
-}
-
-impl<'a, I: Iterator<Item = &'a [(u64, u32)]>> Ahead<'a, I> {
-    fn of(rows: I, distance: usize) -> Self {
-        Self {
-            rows,
-            distance,
-            now: 0,
-        }
-    }
-
-    /// The listing comes to the next `len` inodes.
-    fn advance(&mut self, len: usize, each: impl Fn(&[(u64, u32)])) {
-        while self.now < len + self.distance
-            && let Some(next) = self.rows.next()
-        {
-            each(next);
-            self.now += next.len();
-        }
-        self.now -= len;
-    }
-}
 
 /// As [`Gather`], with attributes where the driver has them at hand.
 struct GatherPlus<'a> {
@@ -161,20 +127,15 @@ impl GatherPlus<'_> {
         if !order.is_sorted() {
             order.sort_unstable();
         }
-        let rows = || order.chunk_by(|(one, _), (next, _)| one / ROW == next / ROW);
-        let mut finding = Ahead::of(rows(), 2 * AHEAD);
-        let mut looking = Ahead::of(rows(), AHEAD);
-        for row in rows() {
-            finding.advance(row.len(), |next| mount.will_find(next));
-            looking.advance(row.len(), |next| mount.will_look(next));
-            if !self.keep {
-                mount.look_live(row, |at, stat| shown[at as usize].stat = Ok(stat));
-            }
-            for &(ino, at) in row {
-                let entry = &mut shown[at as usize];
-                if entry.stat.is_err() {
-                    entry.stat = look(Ino(ino), &entry.name);
-                }
+        if self.keep {
+            mount.will_look(&order);
+        } else {
+            mount.look_many(&order, |at, stat| shown[at as usize].stat = stat);
+        }
+        for (ino, at) in order {
+            let entry = &mut shown[at as usize];
+            if entry.stat.is_err() {
+                entry.stat = look(Ino(ino), &entry.name);
             }
         }
         shown

@@ -50,6 +50,8 @@ pub trait AnyFileSystem: Send + Sync {
     fn load(&self, ino: Ino) -> Result<AnyInode>;
     /// See [`FileSystem::attributes`].
     fn attributes(&self, inode: &AnyInode) -> Attributes;
+    /// See [`FileSystem::glance`].
+    fn glance(&self, inodes: &[Ino], each: &mut dyn FnMut(usize, &Attributes));
     /// See [`FileSystem::lookup`].
     fn lookup(&self, dir: &AnyInode, name: Name<'_>) -> Result<Found>;
     /// See [`FileSystem::parent`].
@@ -175,6 +177,10 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
 
     fn attributes(&self, inode: &AnyInode) -> Attributes {
         self.0.attributes(shared::<F>(inode))
+    }
+
+    fn glance(&self, inodes: &[Ino], each: &mut dyn FnMut(usize, &Attributes)) {
+        self.0.glance(inodes, each);
     }
 
     fn lookup(&self, dir: &AnyInode, name: Name<'_>) -> Result<Found> {

@@ -401,6 +401,10 @@ pub trait FileSystem: Send + Sync + 'static {
     /// Attributes of an inode. Pure and quick.
     fn attributes(&self, inode: &Self::Inode) -> Attributes;
 
+    /// Calls `each` with what [`load`](Self::load) and [`attributes`](Self::attributes) would tell of inodes, by their place in `inodes`, for listings,
+    /// which need no more of most files. None of them is live now; their numbers rise. What is not told is loaded, and that is all unless overridden.
+    fn glance(&self, _inodes: &[Ino], _each: &mut dyn FnMut(usize, &Attributes)) {}
+
     /// Finds a name. Never called for `.` and `..`. Unless overridden, the directory is listed until the name comes: enough
     /// for a driver that only reads and whose directories have no index.
     ///

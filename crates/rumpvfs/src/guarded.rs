@@ -205,6 +205,14 @@ impl AnyFileSystem for Guarded {
             .unwrap_or(NO_ATTRIBUTES)
     }
 
+    fn glance(&self, inodes: &[Ino], each: &mut dyn FnMut(usize, &Attributes)) {
+        // What is not told is loaded, and that tells the error.
+        let _ = self.call(|fs| {
+            fs.glance(inodes, each);
+            Ok(())
+        });
+    }
+
     fn lookup(&self, dir: &AnyInode, name: Name<'_>) -> Result<Found> {
         self.call(|fs| fs.lookup(dir, name))
     }

@@ -9,7 +9,7 @@ use crate::{
     lock::LockManager,
     namecache::Names,
     pages::{MountPages, PagePool},
-    slots::{Row, Slot, Slots, TABLES, table_of},
+    slots::{ROW, Row, Slot, Slots, TABLES, table_of},
     vnode::{Body, COVERED, QUEUED, Vnode, VnodeRef},
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
@@ -21,7 +21,7 @@ use rumpkern::{FileType, Log, Stat, poll::Pollers, types::DeviceNumber};
 use rumpuser::{
     Errno, Event, Host, Result, Timespec,
     sleep::{SleepMutex, SleepQueues},
-    sync::{CachePadded, Lanes, Mutex},
+    sync::{CachePadded, Lanes, Mutex, MutexGuard},
 };
 
 /// What all mounts of a kernel share.
@@ -45,6 +45,8 @@ struct Table {
     slots: Slots,
     /// Threads that wait for a slot to change.
     waiters: usize,
+    /// How many slots were reserved.
+    loads: u64,
 }
 
 /// A slot that the holder loads or ends. Dropped it is free again, and who waits for it looks.
@@ -290,48 +292,104 @@ impl Mount {
         Ok(Look::Stat(self.stat_of(ino, &attributes)))
     }
 
-    /// What `stat` tells of live vnodes, without a use of them, for those where no more than a look is needed. The numbers are of one
-    /// row of the table.
-    pub(crate) fn look_live(&self, row: &[(u64, u32)], mut found: impl FnMut(u32, Stat)) {
-        let [(first, _), ..] = row else { return };
+    /// What `stat` tells of a few inodes, without a use of vnodes: of those that are live, and of others if the driver tells it at a glance. Those that
+    /// need more than a look are left out, or taken back: an error. The numbers rise; `at` of each goes to `found`.
+    ///
+    /// Where there are very many, each step from a number to its vnode waits for memory. So all make a step before any makes the next,
+    /// with all tables locked from the first to the last of a group, for no lock to stand between.
+    pub(crate) fn look_many(
+        &self,
+        inodes: &[(u64, u32)],
+        mut found: impl FnMut(u32, Result<Stat>),
+    ) {
         if self.limits.revalidate || self.closing.load(Ordering::Acquire) {
             return;
         }
-        let table = self.table(Ino(*first)).lock();
-        let Some(slots) = table.slots.row(*first) else {
+        let mut absent = Vec::new();
+        let mut loads = [None; TABLES as usize];
+        for group in inodes.chunks(GROUP) {
+            let tables = self.tables_of(group);
+            for (before, table) in loads.iter_mut().zip(&tables) {
+                *before = before.or(table.as_ref().map(|table| table.loads));
+            }
+            let rows = rows_of(&tables, group);
+            self.bring_rows(&rows);
+            let mut ahead = rows.iter().zip(group);
+            ahead.by_ref().take(AHEAD).for_each(|next| self.bring(next));
+            for (&(ino, at), row) in group.iter().zip(rows) {
+                if let Some(next) = ahead.next() {
+                    self.bring(next);
+                }
+                match row.and_then(|row| row.get(ino)) {
+                    None => absent.push((Ino(ino), at)),
+                    Some(Slot::Live(vnode))
+                        if !vnode.ending() && !vnode.marked(COVERED) && !vnode.is_dir() =>
+                    {
+                        found(at, vnode.stat());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if self.limits.memory || absent.is_empty() {
             return;
-        };
-        for &(ino, at) in row {
-            if let Some(vnode) = slots.live(ino)
-                && !vnode.ending()
-                && !vnode.marked(COVERED)
-                && !vnode.is_dir()
-                && let Ok(stat) = vnode.stat()
+        }
+        let inodes: Vec<Ino> = absent.iter().map(|(ino, _)| *ino).collect();
+        self.fs.glance(&inodes, &mut |n, attributes| {
+            // Who lists directories goes on into them.
+            if let Some(&(ino, at)) = absent.get(n)
+                && attributes.file_type != FileType::Directory
             {
-                found(at, stat);
+                found(at, Ok(self.stat_of(ino, attributes)));
+            }
+        });
+        // One that was loaded meanwhile may have been changed, and told half of it.
+        let loaded =
+            |n: usize| loads[n].is_some_and(|before| self.tables[n].lock().loads != before);
+        let loaded: [bool; TABLES as usize] = core::array::from_fn(loaded);
+        for (ino, at) in absent {
+            if loaded[table_of(ino.0)] {
+                found(at, Err(Errno::EIO));
             }
         }
     }
 
-    /// The row of the table that these inodes are in is looked at soon: it is brought from memory.
-    pub(crate) fn will_find(&self, row: &[(u64, u32)]) {
-        let [(first, _), ..] = row else { return };
-        if let Some(slots) = self.table(Ino(*first)).lock().slots.row(*first) {
-            let place = core::ptr::from_ref(slots).cast();
-            self.caches.host.will_read(place, size_of::<Row>());
+    /// A few inodes are looked at soon: their vnodes are brought from memory.
+    pub(crate) fn will_look(&self, inodes: &[(u64, u32)]) {
+        for group in inodes.chunks(GROUP) {
+            let tables = self.tables_of(group);
+            let rows = rows_of(&tables, group);
+            self.bring_rows(&rows);
+            rows.iter().zip(group).for_each(|next| self.bring(next));
         }
     }
 
-    /// The vnodes of these inodes, of one row of the table, are looked at soon: those that are live are brought from memory.
-    pub(crate) fn will_look(&self, row: &[(u64, u32)]) {
-        let [(first, _), ..] = row else { return };
-        let table = self.table(Ino(*first)).lock();
-        let Some(slots) = table.slots.row(*first) else {
-            return;
-        };
-        for vnode in row.iter().filter_map(|&(ino, _)| slots.live(ino)) {
+    /// The tables that a few inodes are in, all others left out.
+    fn tables_of(&self, inodes: &[(u64, u32)]) -> Locked<'_> {
+        let wanted = inodes
+            .iter()
+            .fold(0_u16, |wanted, (ino, _)| wanted | 1 << table_of(*ino));
+        // In order, as for each who locks more than one.
+        core::array::from_fn(|n| (wanted & 1 << n != 0).then(|| self.tables[n].lock()))
+    }
+
+    /// Has rows brought from memory.
+    fn bring_rows(&self, rows: &[Option<&Row>]) {
+        let mut last = core::ptr::null();
+        for row in rows.iter().flatten() {
+            let place = core::ptr::from_ref(*row).cast();
+            if place != last {
+                self.caches.host.will_read(place, size_of::<Row>());
+                last = place;
+            }
+        }
+    }
+
+    /// Has a vnode brought from memory, if there is one.
+    fn bring(&self, (row, (ino, _)): (&Option<&Row>, &(u64, u32))) {
+        if let Some(vnode) = row.and_then(|row| row.live(*ino)) {
             let place = Arc::as_ptr(vnode).cast();
-            self.caches.host.will_read(place, Vnode::FRONT);
+            self.caches.host.will_read(place, Vnode::STAT);
         }
     }
 
@@ -397,6 +455,7 @@ impl Mount {
                 Some(Slot::Busy) => {}
                 None => {
                     table.slots.set_busy(ino.0);
+                    table.loads = table.loads.wrapping_add(1);
                     return Err(Busy { mount: self, ino });
                 }
             }
@@ -646,6 +705,28 @@ impl Mount {
         let result = self.write_back();
         result.and(self.fs.sync())
     }
+}
+
+/// How many inodes of a listing are looked at together.
+const GROUP: usize = 128;
+/// How many of them ahead of what is looked at vnodes are brought from memory.
+const AHEAD: usize = 16;
+
+/// Some tables of a mount, locked.
+type Locked<'m> = [Option<MutexGuard<'m, Table>>; TABLES as usize];
+
+/// The rows of inodes.
+fn rows_of<'t>(tables: &'t Locked<'_>, inodes: &[(u64, u32)]) -> [Option<&'t Row>; GROUP] {
+    let mut rows = [None; GROUP];
+    let mut last = (None, None);
+    for (row, (ino, _)) in rows.iter_mut().zip(inodes) {
+        if last.0 != Some(ino / ROW) {
+            let table = tables[table_of(*ino)].as_ref();
+            last = (Some(ino / ROW), table.and_then(|t| t.slots.row(*ino)));
+        }
+        *row = last.1;
+    }
+    rows
 }
 
 /// Vnodes in the order in which they were made. That of a hash table differs from run to run; a simulated host's runs must not.

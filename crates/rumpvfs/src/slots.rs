@@ -22,8 +22,8 @@ pub(crate) const TABLES: u64 = 16;
 const RUN: u64 = 64;
 /// Numbers in a row that lie side by side; a power of two below [`RUN`], with a bit for each in a `u16`.
 pub(crate) const ROW: u64 = 16;
-/// Rows of a block.
-const BLOCK: u64 = 16;
+/// Rows of a block: so many that what leads to the blocks of a million numbers is small.
+const BLOCK: u64 = 64;
 
 /// Which table a number is in.
 pub(crate) fn table_of(ino: u64) -> usize {
@@ -37,7 +37,20 @@ fn row_of(ino: u64) -> (u64, usize) {
 }
 
 /// Rows side by side.
-type Block = [Option<Box<Row>>; BLOCK as usize];
+struct Block {
+    rows: [Option<Box<Row>>; BLOCK as usize],
+    /// How many there are.
+    used: usize,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self {
+            rows: [const { None }; BLOCK as usize],
+            used: 0,
+        }
+    }
+}
 
 /// Slots of numbers in a row.
 #[derive(Default)]
@@ -75,7 +88,8 @@ impl Row {
         self.live[place(ino)].as_ref()
     }
 
-    fn get(&self, ino: u64) -> Option<Slot<'_>> {
+    /// What is known of a number that is in this row.
+    pub(crate) fn get(&self, ino: u64) -> Option<Slot<'_>> {
         if self.busy & bit(ino) != 0 {
             return Some(Slot::Busy);
         }
@@ -97,14 +111,14 @@ impl Slots {
         let (block, row) = row_of(ino);
         let hash = self.hasher.hash_one(block);
         let (_, block) = self.blocks.find(hash, |b| b.0 == block)?;
-        block[row].as_deref()
+        block.rows[row].as_deref()
     }
 
     fn row_mut(&mut self, ino: u64) -> Option<&mut Row> {
         let (block, row) = row_of(ino);
         let hash = self.hasher.hash_one(block);
         let (_, block) = self.blocks.find_mut(hash, |b| b.0 == block)?;
-        block[row].as_deref_mut()
+        block.rows[row].as_deref_mut()
     }
 
     fn row_or_new(&mut self, ino: u64) -> &mut Row {
@@ -119,7 +133,11 @@ impl Slots {
         let entry = blocks.entry(hasher.hash_one(block), |b| b.0 == block, rehash);
         let found = entry.or_insert_with(|| (block, spare.1.take().unwrap_or_default()));
         let (_, block) = found.into_mut();
-        block[row].get_or_insert_with(|| spare.0.take().unwrap_or_default())
+        let Block { rows, used } = &mut **block;
+        rows[row].get_or_insert_with(|| {
+            *used += 1;
+            spare.0.take().unwrap_or_default()
+        })
     }
 
     /// Takes an empty row out, and its block if that is empty, too.
@@ -127,9 +145,12 @@ impl Slots {
         let (block, row) = row_of(ino);
         let hash = self.hasher.hash_one(block);
         if let Ok(mut found) = self.blocks.find_entry(hash, |b| b.0 == block) {
-            let (_, rows) = found.get_mut();
-            self.spare.0 = rows[row].take();
-            if rows.iter().all(Option::is_none) {
+            let (_, block) = found.get_mut();
+            if let Some(empty) = block.rows[row].take() {
+                self.spare.0 = Some(empty);
+                block.used -= 1;
+            }
+            if block.used == 0 {
                 self.spare.1 = Some(found.remove().0.1);
             }
         }
@@ -185,7 +206,10 @@ impl Slots {
 
     /// Live vnodes that were noted since they were last taken.
     pub(crate) fn take_noted(&mut self) -> impl Iterator<Item = Arc<Vnode>> {
-        let rows = self.blocks.iter_mut().flat_map(|(_, rows)| rows.iter_mut());
+        let rows = self
+            .blocks
+            .iter_mut()
+            .flat_map(|(_, block)| block.rows.iter_mut());
         let noted = rows.flatten().filter(|row| row.noted != 0);
         noted.flat_map(|row| {
             let noted = core::mem::take(&mut row.noted);
@@ -199,7 +223,7 @@ impl Slots {
         let rows = self
             .blocks
             .iter()
-            .flat_map(|(_, rows)| rows.iter().flatten());
+            .flat_map(|(_, block)| block.rows.iter().flatten());
         rows.flat_map(|row| row.live.iter().flatten())
     }
 }

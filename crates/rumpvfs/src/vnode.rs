@@ -52,10 +52,10 @@ pub(crate) struct Vnode {
     pub(crate) file_type: FileType,
     /// Open file descriptions that may write.
     pub(crate) writers: AtomicU32,
-    /// The name that it was first found by.
-    first: Once<FirstName>,
     /// Other attributes.
     attr: Mutex<Attr>,
+    /// The name that it was first found by.
+    first: Once<FirstName>,
     pub(crate) body: SleepRwLock<Body>,
     /// The data of a regular file, from the first use of it on.
     pages: Once<FilePages>,
@@ -216,7 +216,9 @@ impl Attr {
 }
 
 impl Vnode {
-    /// Bytes from the start on that `stat` looks at.
+    /// Bytes from the start on that say what `stat` tells.
+    pub(crate) const STAT: usize = core::mem::offset_of!(Self, first);
+    /// Bytes from the start on that `stat` of a name looks at.
     pub(crate) const FRONT: usize = core::mem::offset_of!(Self, body);
 
     pub(crate) fn new(mount: &Arc<Mount>, ino: Ino, inode: AnyInode) -> Self {

@@ -8,11 +8,19 @@ use crate::{
     layout::inode::RawInode,
     types::InodeNumber,
 };
+use alloc::vec::Vec;
 use rumpbio::Buf;
+use rumpuser::Threads;
 use zerocopy::FromBytes;
 
 /// Bytes of an inode table that are read at once: a power of two.
 const TABLE_READ_AHEAD: u32 = 128 << 10;
+
+/// How many blocks ahead of what is looked at their buffers are brought from memory, and inodes.
+const HEADS_AHEAD: usize = 8;
+const BYTES_AHEAD: usize = 4;
+/// Bytes of an inode that are looked at.
+const LOOKED_AT: usize = 160;
 
 impl Ext2fs {
     /// Reads an inode.
@@ -29,12 +37,100 @@ impl Ext2fs {
         Inode::parse(sb, ino, location, bytes)
     }
 
+    /// Calls `each` with inodes, by their place in `inodes`, whose numbers rise. What cannot be read is left out.
+    ///
+    /// Each block is looked for once for all that are wanted of it. In a large directory that is listed by hash that is hardly more than one, and each
+    /// step to it waits for memory: so what is needed next is brought meanwhile.
+    pub(crate) fn glance(
+        &self,
+        threads: &dyn Threads,
+        inodes: &[InodeNumber],
+        mut each: impl FnMut(usize, &Inode),
+    ) {
+        let sb = self.superblock();
+        let volume = self.volume();
+        let place = |ino: InodeNumber| {
+            let (group, n) = sb.inode_group(ino)?;
+            Some((group, n.checked_div(sb.inodes_per_block())?))
+        };
+        let mut blocks = Vec::with_capacity(inodes.len());
+        let mut before = 0_usize;
+        for inodes in inodes.chunk_by(|one, next| place(*one) == place(*next)) {
+            if let Some(first) = inodes.first()
+                && let Ok(location) = self.inode_location(*first)
+            {
+                blocks.push((location, before, inodes));
+            }
+            before = before.saturating_add(inodes.len());
+        }
+        let head = |(location, ..): &(DescLocation, usize, &[InodeNumber])| {
+            volume.will_read(threads, location.block.0);
+        };
+        let bytes = |(location, ..): &(DescLocation, usize, &[InodeNumber])| {
+            volume.will_read_bytes(threads, location.block.0, location.offset, LOOKED_AT);
+        };
+        let (mut heads, mut bodies) = (blocks.iter(), blocks.iter());
+        heads.by_ref().take(HEADS_AHEAD).for_each(head);
+        bodies.by_ref().take(BYTES_AHEAD).for_each(bytes);
+        for (location, before, inodes) in &blocks {
+            heads.next().map(head);
+            bodies.next().map(bytes);
+            self.glance_block(*location, inodes, |n, inode| {
+                each(before.saturating_add(n), inode);
+            });
+        }
+    }
+
+    /// As [`glance`](Self::glance), of one block, where the first of the inodes is at `location`.
+    fn glance_block(
+        &self,
+        location: DescLocation,
+        inodes: &[InodeNumber],
+        mut each: impl FnMut(usize, &Inode),
+    ) {
+        let sb = self.superblock();
+        let size = usize::from(sb.inode_size);
+        let first = inodes.first().map_or(0, |first| first.0);
+        let mut checked = None;
+        for (n, &ino) in inodes.iter().enumerate() {
+            let after = usize::try_from(ino.0.saturating_sub(first)).unwrap_or(0);
+            let location = DescLocation {
+                offset: location.offset.saturating_add(after.saturating_mul(size)),
+                ..location
+            };
+            let (buf, data) = match checked.take() {
+                Some(read) => read,
+                None => match self.inode_bytes_at(ino, location) {
+                    Ok((buf, _, data)) => (buf, data),
+                    Err(_) => continue,
+                },
+            };
+            let bytes = data.get(location.offset..location.offset.saturating_add(size));
+            if let Some(bytes) = bytes
+                && let Ok(inode) = Inode::parse(sb, ino, location, bytes)
+            {
+                each(n, &inode);
+            }
+            // A block that was not checked as a whole is checked for each.
+            if buf.verified() || !sb.features.metadata_csum() {
+                checked = Some((buf, data));
+            }
+        }
+    }
+
     /// The buffer that an inode lies in, its place, and the buffer's content, checked.
     pub(crate) fn inode_bytes(
         &self,
         ino: InodeNumber,
     ) -> Result<(Buf, DescLocation, rumpbio::BufData)> {
-        let location = self.inode_location(ino)?;
+        self.inode_bytes_at(ino, self.inode_location(ino)?)
+    }
+
+    fn inode_bytes_at(
+        &self,
+        ino: InodeNumber,
+        location: DescLocation,
+    ) -> Result<(Buf, DescLocation, rumpbio::BufData)> {
         let place = Place::Inode(ino);
         let (buf, alone) = self.read_table_block(ino, location, place)?;
         let data = buf.data();
