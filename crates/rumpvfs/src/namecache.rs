@@ -51,6 +51,9 @@ struct Entry {
 /// Shards of the table; a power of two.
 const SHARDS: usize = 16;
 
+/// Names that one new name has looked at, if the clock has too many that are gone.
+const OLD_STEPS: u32 = 8;
+
 /// Names in a lane at most: then those that were not used since the last time go.
 const LANE_NAMES: usize = 1024;
 /// Of how many names that it might take a lane takes one at least.
@@ -292,10 +295,13 @@ impl Names {
     /// Has a shard give up what is too much of it.
     fn age(&self, locked: &Locked, shard: &mut Shard) {
         locked.len.store(shard.len, Ordering::Relaxed);
-        while self.too_many(shard.len) || shard.clock.len() > 2 * shard.len + 64 {
+        // What the clock has of names that are gone goes a little at a time.
+        let mut steps = OLD_STEPS;
+        while self.too_many(shard.len) || steps > 0 && shard.clock.len() > 2 * shard.len + 64 {
             if !shard.evict() {
                 break;
             }
+            steps = steps.saturating_sub(1);
             locked.len.store(shard.len, Ordering::Relaxed);
         }
     }
@@ -307,7 +313,7 @@ impl Names {
         let mut shard = locked.shard.write();
         dir.count_names_change();
         let old = shard.remove(dir.id, hash, |its, _| its == name);
-        self.age(locked, &mut shard);
+        locked.len.store(shard.len, Ordering::Relaxed);
         drop(shard);
         drop(old);
     }
@@ -319,7 +325,7 @@ impl Names {
             let locked = self.shard(dir);
             let mut shard = locked.shard.write();
             while shard.remove(dir, hash, |_, to| leads(to, vnode)).is_some() {}
-            self.age(locked, &mut shard);
+            locked.len.store(shard.len, Ordering::Relaxed);
         }
     }
 
