@@ -1,8 +1,8 @@
 //! Ethernet interfaces over tap devices of the host.
 //!
-//! A tap device is an interface of the host's kernel; what the host sends by it is received here, and the other way round. Each frame
-//! has a header in front (that of virtio) with which large TCP packets and sums that are not computed pass: the host's stack cuts and
-//! sums only what goes on to a real wire.
+//! A tap device is an interface of the host's kernel; what the host sends by it is received here, and the other way round. If so
+//! wanted, each frame has a header in front (that of virtio) with which large TCP packets and sums that are not computed pass: the host's
+//! stack cuts and sums only what goes on to a real wire.
 //!
 //! | module | what |
 //! |---|---|

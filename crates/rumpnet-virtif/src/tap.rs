@@ -2,8 +2,9 @@
 
 use crate::vnet;
 use rumpnet::{
-    Chain, MacAddr, Packet,
+    MacAddr, Packet,
     interface::{Batch, Device, Features, Input, Link},
+    packet::Meta,
     pool::{self, Buffer},
 };
 use rumpuser::{Errno, Result, sync::Mutex};
@@ -25,7 +26,7 @@ const BATCH_BYTES: usize = 512 << 10;
 const DOWN: Duration = Duration::from_millis(100);
 /// Shorter frames are copied out of the buffer, longer ones keep it.
 const COPIED: usize = 16 << 10;
-/// The same for a buffer for short ones.
+/// Those from here on into a short buffer that is used again.
 const COPIED_SHORT: usize = 512;
 
 /// Why a tap device could not be opened.
@@ -73,14 +74,12 @@ struct Shared {
     /// Held by who reads; nobody waits for it.
     reading: Mutex<Reading>,
     relief: Relief,
-    /// Frames are as long as the host's packets, and not up to 64 KiB.
-    plain: bool,
+    /// Frames have a header in front.
+    headers: bool,
 }
 
 struct Reading {
     batch: Batch,
-    /// Where the next frame goes, if it is short, and what of it has no room there.
-    short: Buffer,
     buffer: Buffer,
     input: Input,
 }
@@ -102,14 +101,14 @@ impl Tap {
         let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fd = rustix::fs::open("/dev/net/tun", flags, Mode::empty())
             .map_err(fail("cannot open /dev/net/tun"))?;
-        attach(&fd, name).map_err(fail("cannot attach"))?;
-        let mut features = Features::empty();
+        attach(&fd, name, offload).map_err(fail("cannot attach"))?;
+        let (mut features, mut wanted) = (Features::empty(), 0);
         if offload {
-            let wanted =
-                libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
-            set_offload(&fd, wanted).map_err(fail("cannot turn offload on"))?;
             features = Features::CHECKSUM | Features::LARGE;
+            wanted = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
         }
+        // A device that stays keeps what who had it before has said.
+        set_offload(&fd, wanted).map_err(fail("cannot set offload"))?;
         let end = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(fail("cannot make an event"))?;
         Ok(Arc::new(Self {
@@ -129,8 +128,8 @@ impl Tap {
     }
 }
 
-/// Makes a descriptor the other end of the device `name`, with headers in front of frames.
-fn attach(fd: &OwnedFd, name: &str) -> rustix::io::Result<()> {
+/// Makes a descriptor the other end of the device `name`, with headers in front of frames if wanted.
+fn attach(fd: &OwnedFd, name: &str, headers: bool) -> rustix::io::Result<()> {
     // SAFETY: all bytes zero are a request without a name.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if name.is_empty() || name.len() >= request.ifr_name.len() {
@@ -139,7 +138,8 @@ fn attach(fd: &OwnedFd, name: &str) -> rustix::io::Result<()> {
     for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
         *to = libc::c_char::from_ne_bytes([from]);
     }
-    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+    let headers = if headers { libc::IFF_VNET_HDR } else { 0 };
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | headers;
     request.ifr_ifru.ifru_flags = libc::c_short::try_from(flags).unwrap_or_default();
     // SAFETY: the call reads and writes the request, which lives until it returns.
     let done = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
@@ -187,12 +187,11 @@ impl Device for Tap {
             end: self.end.clone(),
             reading: Mutex::new(Reading {
                 batch: Batch::new(),
-                short: Buffer::short(),
                 buffer: Buffer::new(),
                 input,
             }),
             relief: Relief::default(),
-            plain: self.features.is_empty(),
+            headers: !self.features.is_empty(),
         };
         let name = format!("tap {}", self.name);
         self.reader.start(name, shared, Shared::receive)
@@ -239,7 +238,8 @@ impl Device for Tap {
 impl Tap {
     fn send(&self, frame: &Packet) -> bool {
         let header = vnet::write(frame);
-        let pieces = std::iter::once(&header[..]).chain(frame.pieces());
+        let header = (!self.features.is_empty()).then_some(&header[..]);
+        let pieces = header.into_iter().chain(frame.pieces());
         let slices: Vec<IoSlice<'_>> = pieces.map(IoSlice::new).collect();
         loop {
             match rustix::io::writev(&*self.fd, &slices) {
@@ -271,7 +271,7 @@ impl Shared {
         };
         let (mut bytes, mut result) = (0, Ok(false));
         while reading.batch.len() < BATCH && bytes < BATCH_BYTES {
-            match reading.read(&self.fd, self.plain) {
+            match reading.read(&self.fd, self.headers) {
                 Ok(count) => bytes += count,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => break,
@@ -330,59 +330,37 @@ impl Shared {
 
 impl Reading {
     /// Reads a frame into the batch, and returns its length.
-    fn read(&mut self, fd: &OwnedFd, plain: bool) -> rustix::io::Result<usize> {
-        let Self {
-            batch,
-            short,
-            buffer,
-            ..
-        } = self;
+    fn read(&mut self, fd: &OwnedFd, headers: bool) -> rustix::io::Result<usize> {
+        let Self { batch, buffer, .. } = self;
         buffer.clear();
-        if !plain {
-            rustix::io::read(fd, rustix::buffer::spare_capacity(buffer))?;
-            let count = buffer.len();
-            batch.extend(frame(buffer, COPIED, Buffer::new));
-            return Ok(count);
-        }
-        short.clear();
-        let count = read_both(fd, short, buffer)?;
-        if !buffer.is_empty() {
-            short.append(buffer);
-        }
-        batch.extend(frame(short, COPIED_SHORT, Buffer::short));
+        let count = rustix::io::read(fd, rustix::buffer::spare_capacity(buffer))?;
+        batch.extend(frame(buffer, headers));
         Ok(count)
     }
 }
-/// Reads into the space that one vector has left, and what does not fit there into that of another.
-fn read_both(fd: &OwnedFd, first: &mut Vec<u8>, second: &mut Vec<u8>) -> rustix::io::Result<usize> {
-    let spaces = [first.spare_capacity_mut(), second.spare_capacity_mut()];
-    let rooms = spaces.each_ref().map(|space| space.len());
-    let places = spaces.map(|space| libc::iovec {
-        iov_base: space.as_mut_ptr().cast(),
-        iov_len: space.len(),
-    });
-    // SAFETY: the places are memory that is borrowed here, and the call writes no more than that into them.
-    let count = unsafe { libc::readv(fd.as_raw_fd(), places.as_ptr(), 2) };
-    let count = usize::try_from(count).map_err(|_| last_error())?;
-    let in_first = count.min(rooms[0]);
-    let in_second = (count - in_first).min(rooms[1]);
-    // SAFETY: so many bytes have been written behind the end of each.
-    unsafe {
-        first.set_len(first.len() + in_first);
-        second.set_len(second.len() + in_second);
-    }
-    Ok(in_first + in_second)
-}
 
-/// The frame in a buffer. If it is not shorter than `copied` it keeps the buffer, and another one takes its place.
-fn frame(buffer: &mut Buffer, copied: usize, other: fn() -> Buffer) -> Option<Packet> {
-    let (header, bytes) = buffer.split_at_checked(vnet::LEN)?;
-    let meta = vnet::read(header, bytes.len())?;
-    let mut packet = if bytes.len() < copied {
-        Packet::with_bytes(bytes)
-    } else {
-        let all = std::mem::replace(buffer, other()).freeze();
-        Packet::with_chain(Chain::from(all.slice(vnet::LEN..)))
+/// The frame in a buffer, whose memory it keeps if it is long.
+fn frame(buffer: &mut Buffer, headers: bool) -> Option<Packet> {
+    let mut meta = Meta::default();
+    let mut bytes = &buffer[..];
+    if headers {
+        let header;
+        (header, bytes) = bytes.split_at_checked(vnet::LEN)?;
+        meta = vnet::read(header, bytes.len())?;
+    }
+    let mut packet = match bytes.len() {
+        COPIED.. => {
+            let begin = buffer.len() - bytes.len();
+            let all = std::mem::take(buffer).freeze();
+            Packet::with_chain(all.slice(begin..).into())
+        }
+        // Most frames without offload: for the C library their lengths are neither short nor long.
+        COPIED_SHORT..=pool::SHORT => {
+            let mut short = Buffer::short();
+            short.extend_from_slice(bytes);
+            Packet::with_chain(short.freeze().into())
+        }
+        _ => Packet::with_bytes(bytes),
     };
     packet.meta = meta;
     Some(packet)
