@@ -17,6 +17,7 @@
 //! was sent (nanoseconds since 1970), and its bytes, in words of 8 bytes. A reader that is overtaken sees mixed bytes, and finds out afterwards.
 
 use crate::copy;
+use bytes::Bytes;
 use rumpnet::{
     Packet,
     interface::Batch,
@@ -48,6 +49,8 @@ pub const FRAME: usize = 14 + 65_535;
 const _: () = assert!(FRAME.next_multiple_of(8) <= pool::ROOM);
 /// Shorter frames have no buffer of their own.
 const SHORT: usize = 2_048;
+/// Those from here on keep a large one that is used again; others one of their length, as a frame may wait long for its reader.
+const LONG: usize = 16 << 10;
 
 mod word {
     pub(super) const MAGIC: usize = 0;
@@ -376,15 +379,21 @@ impl Bus {
             .ok()
             .filter(|len| *len <= FRAME)?;
         let sender = u32::try_from(first & 0xffff_ffff).unwrap_or(0);
-        let mut packet = if len < SHORT {
-            let mut space = [MaybeUninit::uninit(); SHORT];
-            Packet::with_bytes(self.copy(place, len, &mut space))
-        } else {
-            let mut buffer = Buffer::new();
-            let count = self.copy(place, len, buffer.spare_capacity_mut()).len();
-            // SAFETY: so many bytes have been written behind the end, which is the begin.
-            unsafe { buffer.set_len(count) };
-            Packet::with_chain(buffer.freeze().into())
+        let mut packet = match len {
+            ..SHORT => {
+                let mut space = [MaybeUninit::uninit(); SHORT];
+                Packet::with_bytes(self.copy(place, len, &mut space))
+            }
+            SHORT..LONG => {
+                let mut buffer = Vec::with_capacity(len.next_multiple_of(8));
+                self.append(place, len, &mut buffer);
+                Packet::with_chain(Bytes::from(buffer).into())
+            }
+            LONG.. => {
+                let mut buffer = Buffer::new();
+                self.append(place, len, &mut buffer);
+                Packet::with_chain(buffer.freeze().into())
+            }
         };
         if self.overtaken(place) {
             return None;
@@ -399,6 +408,13 @@ impl Bus {
             packet,
             next: place.wrapping_add(size(len)),
         })
+    }
+
+    /// Copies the bytes of the frame at a place into an empty buffer with room for them and up to 7 more.
+    fn append(&self, place: u64, len: usize, buffer: &mut Vec<u8>) {
+        let count = self.copy(place, len, buffer.spare_capacity_mut()).len();
+        // SAFETY: so many bytes have been written behind the end, which is the begin.
+        unsafe { buffer.set_len(count) };
     }
 
     /// Copies the bytes of the frame at a place into a space for them and up to 7 more.
