@@ -140,6 +140,7 @@ fn call(input: &mut Unstructured<'_>, tcb: &mut Tcb, now: Instant) {
         _ => {
             tcb.set_user_timeout(
                 flip(input).then(|| Duration::from_millis(u64::from(below(input, 10_000)))),
+                flip(input),
             );
             tcb.set_urgent_inline(flip(input));
             tcb.set_congestion(if flip(input) {
