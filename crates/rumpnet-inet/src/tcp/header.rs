@@ -1,7 +1,7 @@
 //! The header as it is on the wire (RFC 9293, section 3.1).
 
 use super::{Flags, Options, Segment, Seq, options::OPTIONS_MAX};
-use rumpnet::Packet;
+use rumpnet::{Chain, Packet};
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
     byteorder::big_endian::{U16, U32},
@@ -82,16 +82,21 @@ pub fn parse(packet: &mut Packet) -> Result<(Ports, Segment), Malformed> {
         source: raw.source.get(),
         destination: raw.destination.get(),
     };
-    let segment = Segment {
-        seq: Seq(raw.seq.get()),
-        ack: (raw.flags & ACK != 0).then_some(Seq(raw.ack.get())),
-        flags: Flags::from_bits_truncate(raw.flags),
-        window: raw.window.get(),
-        urgent: raw.urgent.get(),
-        options,
-        payload,
-    };
-    Ok((ports, segment))
+    Ok((ports, raw.segment(options, payload)))
+}
+
+impl RawHeader {
+    fn segment(&self, options: Options, payload: Chain) -> Segment {
+        Segment {
+            seq: Seq(self.seq.get()),
+            ack: (self.flags & ACK != 0).then_some(Seq(self.ack.get())),
+            flags: Flags::from_bits_truncate(self.flags),
+            window: self.window.get(),
+            urgent: self.urgent.get(),
+            options,
+            payload,
+        }
+    }
 }
 
 /// The header of nearly all segments, without options or with timestamps alone: its length, and the segment without its data. `options`: what
@@ -104,16 +109,8 @@ pub(crate) fn plain(fixed: [u8; HEADER_LEN], options: &[u8]) -> Option<(usize, S
         8 => Options::timestamps_only(options.first_chunk()?)?,
         _ => return None,
     };
-    let segment = Segment {
-        seq: Seq(raw.seq.get()),
-        ack: (raw.flags & ACK != 0).then_some(Seq(raw.ack.get())),
-        flags: Flags::from_bits_truncate(raw.flags),
-        window: raw.window.get(),
-        urgent: raw.urgent.get(),
-        options,
-        payload: rumpnet::Chain::new(),
-    };
-    Some((usize::from(raw.offset >> 4).saturating_mul(4), segment))
+    let len = usize::from(raw.offset >> 4).saturating_mul(4);
+    Some((len, raw.segment(options, Chain::new())))
 }
 
 /// A packet of a segment: header with a checksum of 0, and payload.
