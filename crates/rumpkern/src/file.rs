@@ -1,6 +1,6 @@
 //! What a descriptor refers to.
 
-use crate::Stat;
+use crate::{Proc, Stat};
 use alloc::sync::Arc;
 use core::any::Any;
 use rumpuser::{Errno, Result};
@@ -46,6 +46,20 @@ pub trait File: Any + Send + Sync {
     /// `EFBIG`, `ENOSPC`, `EDQUOT`, `EPIPE`, `EAGAIN`, `EIO`. An error after some bytes were written is reported by the
     /// next call; this one returns the short count.
     fn write(&self, at: Position, bufs: &[&[u8]], nonblock: bool) -> Result<(usize, u64)>;
+
+    /// The same in the name of a process: for what tells others who wrote.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    fn write_by(
+        &self,
+        _writer: &Proc,
+        at: Position,
+        bufs: &[&[u8]],
+        nonblock: bool,
+    ) -> Result<(usize, u64)> {
+        self.write(at, bufs, nonblock)
+    }
 
     /// Attributes.
     ///

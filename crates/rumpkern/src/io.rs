@@ -103,7 +103,7 @@ impl Proc {
             if open.file().seek().is_none() {
                 return open
                     .file()
-                    .write(Position::Append, bufs, nonblock)
+                    .write_by(self, Position::Append, bufs, nonblock)
                     .map(|(done, _)| done);
             }
             let mut offset = open.offset().lock();

@@ -11,9 +11,9 @@
 //! kernel has files ([`rumpkern::names`]) `bind` makes a socket there, which stays until it is removed, and `connect` asks for permission to
 //! write; where it has none, it is `EOPNOTSUPP`.
 //!
-//! **Credentials.** A connection knows who was at its other end when it was made ([`peer_cred`], as `getpeereid`). A
-//! message that is sent with [`Control::Cred`](rumpnet::socket::Control::Cred) carries who sent it: the numbers are those of the process that sends, whatever it says, unless it is the
-//! superuser's.
+//! **Credentials.** A connection knows who was at its other end when it was made ([`peer_cred`], as `getpeereid`). Who asks for it
+//! ([`SockOpt::PassCred`](rumpnet::socket::SockOpt::PassCred)) is told with each message who sent it, by [`Control::Cred`](rumpnet::socket::Control::Cred): the
+//! process that sends, whatever it says, unless it is the superuser's.
 //!
 //! **Descriptors.** A message may carry some ([`Control::Rights`](rumpnet::socket::Control::Rights)). They are open until they are received, or the message is dropped with
 //! the socket that it waits at. Sockets that can only be reached through messages in each other are found and closed (`flight`).

@@ -11,17 +11,64 @@ const LIMIT: usize = 208 << 10;
 /// What a message costs besides its bytes.
 const OVERHEAD: usize = 64;
 
+/// Who sent a message: process, user and group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sender {
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+impl Sender {
+    /// Nobody told: what was sent before the receiver wanted to know. The user and the group are those that nobody has, as on Linux.
+    const UNKNOWN: Self = Self {
+        pid: 0,
+        uid: 65_534,
+        gid: 65_534,
+    };
+
+    /// Takes the sender out of what goes with a message.
+    pub(crate) fn of(control: &mut Vec<Control>) -> Option<Self> {
+        let mut sender = None;
+        control.retain(|control| match *control {
+            Control::Cred { pid, uid, gid } => {
+                sender = Some(Self { pid, uid, gid });
+                false
+            }
+            _ => true,
+        });
+        sender
+    }
+
+    const fn control(self) -> Control {
+        let Self { pid, uid, gid } = self;
+        Control::Cred { pid, uid, gid }
+    }
+}
+
 /// A message, or a piece of a stream.
 #[derive(Clone)]
-struct Message {
-    data: Vec<u8>,
+pub(crate) struct Message {
+    pub(crate) data: Vec<u8>,
     /// Bytes of it that were received already.
     taken: usize,
-    from: Address,
-    control: Vec<Control>,
+    pub(crate) from: Address,
+    pub(crate) sender: Option<Sender>,
+    pub(crate) control: Vec<Control>,
 }
 
 impl Message {
+    /// With who sent it in `control`, or not.
+    pub(crate) fn new(data: Vec<u8>, from: Address, mut control: Vec<Control>) -> Self {
+        Self {
+            sender: Sender::of(&mut control),
+            data,
+            taken: 0,
+            from,
+            control,
+        }
+    }
+
     fn rest(&self) -> &[u8] {
         self.data.get(self.taken..).unwrap_or_default()
     }
@@ -33,6 +80,10 @@ pub(crate) struct Queue {
     /// What they cost.
     used: usize,
     pub(crate) limit: usize,
+    /// The receiver is told who sent each message (`SO_PASSCRED`): bytes of several senders do not come at once.
+    pub(crate) tells_sender: bool,
+    /// Who sent what was received last.
+    last: Option<Sender>,
 }
 
 impl Default for Queue {
@@ -41,6 +92,8 @@ impl Default for Queue {
             list: VecDeque::new(),
             used: 0,
             limit: LIMIT,
+            tells_sender: false,
+            last: None,
         }
     }
 }
@@ -67,25 +120,23 @@ impl Queue {
     }
 
     /// Adds a message; pieces of a stream that nothing parts become one.
-    pub(crate) fn push(&mut self, kind: Kind, data: Vec<u8>, from: Address, control: Vec<Control>) {
-        self.used = self.used.saturating_add(data.len());
+    pub(crate) fn push(&mut self, kind: Kind, message: Message) {
+        self.used = self.used.saturating_add(message.data.len());
         if kind == Kind::Stream {
             let last = self.list.back_mut();
             if let Some(last) = last.filter(|last| {
-                control.is_empty() && last.control.is_empty() && last.data.len() < 1 << 16
+                message.control.is_empty()
+                    && last.control.is_empty()
+                    && last.sender == message.sender
+                    && last.data.len() < 1 << 16
             }) {
-                last.data.extend_from_slice(&data);
+                last.data.extend_from_slice(&message.data);
                 return;
             }
         } else {
             self.used = self.used.saturating_add(OVERHEAD);
         }
-        self.list.push_back(Message {
-            data,
-            taken: 0,
-            from,
-            control,
-        });
+        self.list.push_back(message);
     }
 
     /// Drops the messages; what came with them is returned.
@@ -109,8 +160,8 @@ impl Queue {
         }
     }
 
-    /// Receives: of a stream all that there is room for, up to a message with something besides bytes; else one message. `None` if there is
-    /// nothing.
+    /// Receives: of a stream all that there is room for, up to a message with something besides bytes, or of another sender if who it was is
+    /// told; else one message. `None` if there is nothing.
     pub(crate) fn take(
         &mut self,
         kind: Kind,
@@ -118,7 +169,15 @@ impl Queue {
         flags: MsgFlags,
     ) -> Option<Received> {
         let peek = flags.contains(MsgFlags::PEEK);
+        let tells = self.tells_sender;
         let first = self.list.front_mut()?;
+        let sender = first.sender;
+        if kind == Kind::Stream
+            && flags.contains(MsgFlags::GOES_ON)
+            && (!first.control.is_empty() || tells && sender != self.last)
+        {
+            return Some(Received::default());
+        }
         let mut received = Received {
             from: Some(first.from.clone()),
             ..Received::default()
@@ -129,6 +188,11 @@ impl Queue {
             received.control.clone_from(&first.control);
         } else if consumes {
             received.control = core::mem::take(&mut first.control);
+            self.last = sender;
+        }
+        if tells {
+            let sender = sender.unwrap_or(Sender::UNKNOWN);
+            received.control.push(sender.control());
         }
         if kind != Kind::Stream {
             let mut done = 0_usize;
@@ -155,7 +219,8 @@ impl Queue {
         for buf in bufs.iter_mut() {
             let mut filled = 0_usize;
             while let Some(message) = self.list.get(at) {
-                if at > 0 && !message.control.is_empty() {
+                let parts = !message.control.is_empty() || tells && message.sender != sender;
+                if at > 0 && parts {
                     break;
                 }
                 let from = message.rest().get(place..).unwrap_or_default();
@@ -200,27 +265,85 @@ mod tests {
         }])
     }
 
+    fn push(queue: &mut Queue, bytes: &[u8], control: Vec<Control>) {
+        let message = Message::new(bytes.to_vec(), Address::Unspecified, control);
+        queue.push(Kind::Stream, message);
+    }
+
+    /// The bytes of a receive, and what came with it.
+    fn take(queue: &mut Queue, len: usize, flags: MsgFlags) -> (Vec<u8>, Vec<Control>) {
+        let mut buf = [0; 16];
+        let got = queue
+            .take(Kind::Stream, &mut [&mut buf[..len]], flags)
+            .unwrap();
+        (buf[..got.len].to_vec(), got.control)
+    }
+
+    /// The same with the number of the sender.
+    fn told(queue: &mut Queue, len: usize, flags: MsgFlags) -> (Vec<u8>, Option<u32>) {
+        let (bytes, control) = take(queue, len, flags);
+        let pid = |control: &Control| match control {
+            Control::Cred { pid, .. } => Some(*pid),
+            _ => None,
+        };
+        (bytes, control.iter().find_map(pid))
+    }
+
     #[test]
     fn a_stream_is_parted_only_by_what_comes_with_bytes() {
         let mut queue = Queue::default();
-        let none = || Address::Unspecified;
-        queue.push(Kind::Stream, b"ab".to_vec(), none(), Vec::new());
-        queue.push(Kind::Stream, b"cd".to_vec(), none(), Vec::new());
-        queue.push(Kind::Stream, b"ef".to_vec(), none(), cred(1));
-        queue.push(Kind::Stream, b"gh".to_vec(), none(), Vec::new());
+        push(&mut queue, b"ab", Vec::new());
+        push(&mut queue, b"cd", Vec::new());
+        push(&mut queue, b"ef", Vec::from([Control::Files(Vec::new())]));
+        push(&mut queue, b"gh", Vec::new());
         assert_eq!(queue.readable(Kind::Stream), 8);
         let mut take = |len: usize, flags| {
-            let mut buf = [0; 16];
-            let got = queue
-                .take(Kind::Stream, &mut [&mut buf[..len]], flags)
-                .unwrap();
-            (buf[..got.len].to_vec(), got.control.len())
+            let (bytes, control) = take(&mut queue, len, flags);
+            (bytes, control.len())
         };
         assert_eq!(take(3, MsgFlags::PEEK), (b"abc".to_vec(), 0));
         assert_eq!(take(3, MsgFlags::empty()), (b"abc".to_vec(), 0));
         assert_eq!(take(9, MsgFlags::empty()), (b"d".to_vec(), 0));
+        // What waits for more bytes does not go on with these, which have something with them.
+        assert_eq!(take(9, MsgFlags::GOES_ON), (Vec::new(), 0));
         assert_eq!(take(1, MsgFlags::empty()), (b"e".to_vec(), 1));
         assert_eq!(take(9, MsgFlags::empty()), (b"fgh".to_vec(), 0));
+        assert!(queue.is_empty() && queue.used == 0);
+    }
+
+    /// unix(7), `SO_PASSCRED`: each message received says who sent it; without the option none does, and nothing is parted.
+    #[test]
+    fn senders_are_told_to_who_asks_and_not_mixed() {
+        let mut queue = Queue::default();
+        let fill = |queue: &mut Queue| {
+            push(queue, b"ab", cred(1));
+            push(queue, b"cd", cred(1));
+            push(queue, b"ef", cred(2));
+            push(queue, b"gh", Vec::new());
+        };
+        fill(&mut queue);
+        let all = told(&mut queue, 16, MsgFlags::empty());
+        assert_eq!(all, (b"abcdefgh".to_vec(), None));
+        queue.tells_sender = true;
+        fill(&mut queue);
+        let mut told = |len: usize, flags| told(&mut queue, len, flags);
+        assert_eq!(told(16, MsgFlags::PEEK), (b"abcd".to_vec(), Some(1)));
+        assert_eq!(told(1, MsgFlags::empty()), (b"a".to_vec(), Some(1)));
+        assert_eq!(told(2, MsgFlags::GOES_ON), (b"bc".to_vec(), Some(1)));
+        assert_eq!(told(16, MsgFlags::empty()), (b"d".to_vec(), Some(1)));
+        assert_eq!(told(16, MsgFlags::GOES_ON), (Vec::new(), None));
+        assert_eq!(told(16, MsgFlags::empty()), (b"ef".to_vec(), Some(2)));
+        // Nobody told who sent it.
+        let (bytes, control) = take(&mut queue, 16, MsgFlags::empty());
+        assert_eq!(bytes, b"gh");
+        assert!(matches!(
+            control[..],
+            [Control::Cred {
+                pid: 0,
+                uid: 65_534,
+                gid: 65_534
+            }]
+        ));
         assert!(queue.is_empty() && queue.used == 0);
     }
 
@@ -233,9 +356,7 @@ mod tests {
         assert!(queue.takes(230));
         queue.push(
             Kind::Datagram,
-            [1; 100].to_vec(),
-            Address::Unspecified,
-            Vec::new(),
+            Message::new([1; 100].to_vec(), Address::Unspecified, Vec::new()),
         );
         assert!(!queue.takes(100) && queue.takes(0));
         let mut buf = [0; 10];

@@ -2,6 +2,7 @@
 
 use crate::{
     flight,
+    queue::Message,
     table::{Id, Key, Local, Role, Sock, Table},
 };
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
@@ -196,6 +197,7 @@ impl Endpoint for LocalSocket {
                 .get(&key(address)?)
                 .copied()
                 .ok_or(Errno::ECONNREFUSED)?;
+            table.name_if_asked(self.id)?;
             if self.kind != Kind::Datagram {
                 return self.connect_stream(table, other, cred);
             }
@@ -238,9 +240,11 @@ impl Endpoint for LocalSocket {
                 Role::Listener { waiting, .. } => waiting.pop_front().ok_or(Errno::EAGAIN)?,
                 _ => return Err(Errno::EINVAL),
             };
+            let tells = sock.queue.tells_sender;
             table.wake_senders(self.id);
             let end_sock = table.get(end)?;
             end_sock.waits_at = None;
+            end_sock.queue.tells_sender = tells;
             Ok((end, end_sock.peer_name.clone()))
         })?;
         let socket = Self::with(&self.local, self.kind, id);
@@ -260,6 +264,9 @@ impl Endpoint for LocalSocket {
         }
         let len = message.len();
         self.local.with(|table| {
+            if self.kind == Kind::Datagram {
+                table.name_if_asked(self.id)?;
+            }
             let to = self.target(table, message.to)?;
             let from = table.get(self.id)?.name.clone();
             let other = table.get(to).map_err(|_| Errno::ECONNREFUSED)?;
@@ -301,9 +308,8 @@ impl Endpoint for LocalSocket {
                 let left = room.saturating_sub(data.len()).min(buf.len());
                 data.extend_from_slice(buf.get(..left).unwrap_or(buf));
             }
-            other
-                .queue
-                .push(self.kind, data, from, message.control.to_vec());
+            let message = Message::new(data, from, message.control.to_vec());
+            other.queue.push(self.kind, message);
             table.wake(to);
             Ok(room)
         })
@@ -334,6 +340,27 @@ impl Endpoint for LocalSocket {
                 return Ok(Received::default());
             }
             Err(Errno::EAGAIN)
+        })
+    }
+
+    fn passes_cred(&self, to: Option<&Address>) -> bool {
+        self.local.with(|table| {
+            let Ok(sock) = table.get(self.id) else {
+                return false;
+            };
+            if sock.queue.tells_sender {
+                return true;
+            }
+            let peer = match (to, &sock.role) {
+                (Some(to), _) if self.kind == Kind::Datagram => {
+                    key(to).ok().and_then(|to| table.names.get(&to).copied())
+                }
+                (_, Role::Connected(peer)) => *peer,
+                _ => None,
+            };
+            // What who accepts the other end will want to know is not known yet.
+            let wants = |peer: &mut Sock| peer.queue.tells_sender || peer.waits_at.is_some();
+            peer.is_some_and(|peer| table.get(peer).is_ok_and(wants))
         })
     }
 
@@ -377,6 +404,10 @@ impl Endpoint for LocalSocket {
                 sock.queue.limit = (*bytes).max(2_048);
                 Ok(())
             }
+            SockOpt::PassCred(on) => {
+                sock.queue.tells_sender = *on;
+                Ok(())
+            }
             SockOpt::ReuseAddr(_) => Ok(()),
             _ => Err(Errno::ENOPROTOOPT),
         })?
@@ -391,6 +422,7 @@ impl Endpoint for LocalSocket {
                     SockOpt::AcceptConn(matches!(sock.role, Role::Listener { .. }))
                 }
                 SockOpt::ReceiveBuffer(_) => SockOpt::ReceiveBuffer(sock.queue.limit),
+                SockOpt::PassCred(_) => SockOpt::PassCred(sock.queue.tells_sender),
                 SockOpt::PeerCred(..) => {
                     let (uid, gid) = sock.peer_cred.ok_or(Errno::ENOTCONN)?;
                     SockOpt::PeerCred(uid, gid)

@@ -3,6 +3,7 @@
 use crate::{flight::Flights, queue::Queue};
 use alloc::{
     collections::{BTreeMap, VecDeque},
+    format,
     sync::Arc,
     vec::Vec,
 };
@@ -82,6 +83,8 @@ impl Local {
 #[derive(Default)]
 pub(crate) struct Table {
     last: Id,
+    /// Number of the last name that was given to a socket without one.
+    last_name: u32,
     sockets: BTreeMap<Id, Sock>,
     pub(crate) names: BTreeMap<Key, Id>,
     /// Descriptors in messages.
@@ -157,6 +160,29 @@ impl Table {
 
     pub(crate) fn get(&mut self, id: Id) -> Result<&mut Sock> {
         self.sockets.get_mut(&id).ok_or(Errno::EBADF)
+    }
+
+    /// Gives a socket a name of its own if it wants to know who sends to it and has none (unix(7), "Autobind feature": a zero byte and five
+    /// digits).
+    pub(crate) fn name_if_asked(&mut self, id: Id) -> Result<()> {
+        const NAMES: u32 = 1 << 20;
+        let sock = self.get(id)?;
+        if !sock.queue.tells_sender || sock.name != Address::Unspecified {
+            return Ok(());
+        }
+        for _ in 0..NAMES {
+            self.last_name = self.last_name.wrapping_add(1) % NAMES;
+            let name = format!("\0{:05x}", self.last_name).into_bytes();
+            let key = Key::Abstract(name.clone());
+            if self.names.contains_key(&key) {
+                continue;
+            }
+            self.names.insert(key.clone(), id);
+            let sock = self.get(id)?;
+            (sock.key, sock.name) = (Some(key), Address::Local(name));
+            return Ok(());
+        }
+        Err(Errno::ENOSPC)
     }
 
     /// Readiness of a socket has changed.

@@ -232,6 +232,7 @@ fn who_sent_it_is_told_truly() {
         gid: 0,
     };
     assert_eq!(send(&user, &[lie]), Err(Errno::EPERM));
+    user.setsockopt(two, &SockOpt::PassCred(true)).unwrap();
     let truth = Control::Cred {
         pid: user.getpid(),
         uid: 7,

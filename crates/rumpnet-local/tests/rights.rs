@@ -6,7 +6,7 @@ use common::{NOW, kernel, pair, send};
 use rumpkern::{Errno, OpenFlags, Proc, proc::Limits};
 use rumpnet::{
     Address, SocketCalls as _,
-    socket::{Control, Domain, Kind, MsgFlags, Received},
+    socket::{Control, Domain, Kind, MsgFlags, Received, SockOpt},
 };
 use rumpvfs::{Calls as _, calls::At};
 
@@ -51,6 +51,7 @@ fn a_file_goes_to_another_process_with_its_offset() {
     let (sender, receiver) = (kernel.init_proc().fork(), kernel.init_proc().fork());
     for (n, kind) in KINDS.into_iter().enumerate() {
         let (one, two) = pair(&sender, kind);
+        sender.setsockopt(two, &SockOpt::PassCred(true)).unwrap();
         let (me, you) = (sender.fork(), receiver.fork());
         // The receiver has its end from a message, as a process that was never related to the sender would.
         let flags = OpenFlags::RDWR | OpenFlags::CREAT;

@@ -214,7 +214,7 @@ fn departing(proc: &Proc, control: &Control) -> Result<Control> {
         }
         Control::Cred { pid, uid, gid } => {
             let cred = proc.cred();
-            let truth = *pid == proc.getpid() && *uid == cred.uid && cred.in_group(*gid);
+            let truth = *pid == proc.getpid() && *uid == cred.uid && *gid == cred.gid;
             // Only the superuser says that somebody else sends.
             if truth || cred.is_root() {
                 Ok(control.clone())
@@ -319,7 +319,8 @@ impl SocketCalls for Proc {
         self.enter(|| {
             let open = self.fd_file(fd)?;
             let socket = socket_of(&open)?;
-            if message.control.is_empty() && !matches!(message.to, Some(Address::Local(_))) {
+            let local = socket.domain() == Domain::Local;
+            if message.control.is_empty() && !local {
                 return socket.send(message, !waits(&open));
             }
             let rights = message.control.iter().map(|control| match control {
@@ -334,12 +335,16 @@ impl SocketCalls for Proc {
                 .iter()
                 .map(|control| departing(self, control))
                 .collect();
-            let control = control?;
+            let mut control = control?;
             let found = match message.to {
                 Some(to) => find(self, socket, to)?,
                 None => None,
             };
             let to = found.as_ref().or(message.to);
+            let says = |control: &Control| matches!(control, Control::Cred { .. });
+            if local && !control.iter().any(says) && socket.endpoint().passes_cred(to) {
+                control.push(Control::sender(self));
+            }
             let message = Outgoing {
                 to,
                 control: &control,

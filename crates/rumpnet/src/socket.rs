@@ -8,7 +8,7 @@ use core::{
     time::Duration,
 };
 use rumpkern::{
-    Cred, Fd, File, FileType, Passed, Position, Stat, file::Ready, poll::Pollers,
+    Cred, Fd, File, FileType, Passed, Position, Proc, Stat, file::Ready, poll::Pollers,
     types::DeviceNumber,
 };
 use rumpuser::{Errno, Event, Fetch, Host, Instant, Result, Timespec};
@@ -90,6 +90,9 @@ bitflags::bitflags! {
         const FASTOPEN = 0x2000_0000;
         /// Descriptors that are received are closed on exec.
         const CMSG_CLOEXEC = 0x4000_0000;
+        /// Of the kernel alone: what is received goes on with what was received before. Of a local stream nothing is when something parts
+        /// the two.
+        const GOES_ON = 0x8000_0000;
     }
 }
 
@@ -122,6 +125,19 @@ pub enum Control {
     TrafficClass(u8),
     /// When it was received.
     Timestamp(Timespec),
+}
+
+impl Control {
+    /// Who sends: this process.
+    #[must_use]
+    pub fn sender(proc: &Proc) -> Self {
+        let cred = proc.cred();
+        Self::Cred {
+            pid: proc.getpid(),
+            uid: cred.uid,
+            gid: cred.gid,
+        }
+    }
 }
 
 /// A message to be sent.
@@ -186,6 +202,8 @@ pub enum SockOpt {
     AcceptConn(bool),
     /// User and group of who was at the other end when a local connection was made (`getpeereid`).
     PeerCred(u32, u32),
+    /// Receivers on a local socket are told who sent each message: [`Control::Cred`] (`SO_PASSCRED`).
+    PassCred(bool),
     /// Receivers of datagrams are told when each came: [`Control::Timestamp`].
     Timestamp(bool),
     BindToDevice(Option<alloc::string::String>),
@@ -296,6 +314,11 @@ pub trait Endpoint: Any + Send + Sync {
     /// # Errors
     /// `EAGAIN`, `ENOTCONN`, the pending error.
     fn receive(&self, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received>;
+
+    /// Whether who gets a message `to` that address, or the peer, wants to know who sends it.
+    fn passes_cred(&self, _to: Option<&Address>) -> bool {
+        false
+    }
 
     /// Ends a direction.
     ///
@@ -565,6 +588,12 @@ impl Socket {
         let mut done = self.patiently(Ready::OUT, nonblock, attempt)?;
         let len = message.len();
         while done < len && !nonblock && self.endpoint.kind() == Kind::Stream {
+            // Who sends stays the same; what else there was has gone with the first bytes.
+            let all = message.control.iter();
+            let cred: Vec<Control> = all
+                .filter(|control| matches!(control, Control::Cred { .. }))
+                .cloned()
+                .collect();
             let mut rest = Vec::new();
             let mut skip = done;
             for buf in message.bufs {
@@ -574,7 +603,7 @@ impl Socket {
             let attempt = || {
                 self.endpoint.send(&Outgoing {
                     bufs: &rest,
-                    control: &[],
+                    control: &cred,
                     ..*message
                 })
             };
@@ -598,6 +627,7 @@ impl Socket {
         nonblock: bool,
     ) -> Result<Received> {
         let nonblock = nonblock || flags.contains(MsgFlags::DONTWAIT);
+        let flags = flags.difference(MsgFlags::GOES_ON);
         let mut received =
             self.patiently(Ready::IN, nonblock, || self.endpoint.receive(bufs, flags))?;
         let least = if flags.contains(MsgFlags::WAITALL) {
@@ -616,6 +646,7 @@ impl Socket {
                     rest.push(buf.get_mut(from..).unwrap_or_default());
                     skip = skip.saturating_sub(count);
                 }
+                let flags = flags | MsgFlags::GOES_ON;
                 let more =
                     self.patiently(Ready::IN, false, || self.endpoint.receive(&mut rest, flags));
                 match more {
@@ -653,6 +684,25 @@ impl File for Socket {
             to: None,
             bufs,
             control: &[],
+            flags: MsgFlags::empty(),
+        };
+        self.send(&message, nonblock).map(|done| (done, 0))
+    }
+
+    fn write_by(
+        &self,
+        writer: &Proc,
+        at: Position,
+        bufs: &[&[u8]],
+        nonblock: bool,
+    ) -> Result<(usize, u64)> {
+        if self.domain != Domain::Local || !self.endpoint.passes_cred(None) {
+            return self.write(at, bufs, nonblock);
+        }
+        let message = Outgoing {
+            to: None,
+            bufs,
+            control: &[Control::sender(writer)],
             flags: MsgFlags::empty(),
         };
         self.send(&message, nonblock).map(|done| (done, 0))
