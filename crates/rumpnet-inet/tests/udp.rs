@@ -3,7 +3,7 @@
 mod common;
 
 use common::{address, pair};
-use rumpkern::{Errno, OpenFlags, Proc, file::Ready, poll::PollFd};
+use rumpkern::{Errno, Kernel, OpenFlags, Proc, file::Ready, poll::PollFd};
 use rumpnet::{
     SocketCalls as _,
     socket::{Control, Domain, Kind, MsgFlags, Shutdown, SockOpt},
@@ -319,42 +319,74 @@ fn groups_within_a_host() {
 }
 
 /// `SO_TIMESTAMP`: the wall time of the arrival, not that of the call which receives it.
+fn arrival_is_told(host: &Kernel, fd: u32, send: impl FnOnce()) {
+    let proc = host.init_proc();
+    let on = SockOpt::Timestamp(true);
+    assert_eq!(proc.getsockopt(fd, &on), Ok(SockOpt::Timestamp(false)));
+    proc.setsockopt(fd, &on).unwrap();
+    assert_eq!(proc.getsockopt(fd, &on), Ok(on));
+    let nanos = || {
+        let now = host.host().wall();
+        i128::from(now.sec) * 1_000_000_000 + i128::from(now.nsec)
+    };
+    let before = nanos();
+    send();
+    let mut fds = [PollFd {
+        fd,
+        events: Ready::IN,
+        ready: Ready::empty(),
+    }];
+    proc.poll(&mut fds, Some(Duration::from_secs(10))).unwrap();
+    let after = nanos();
+    thread::sleep(Duration::from_millis(300));
+    let mut buf = [0; 99];
+    let mut receive = |flags| proc.recvmsg(fd, &mut [&mut buf], flags).unwrap().control;
+    // Looked at or taken, it is the same message.
+    for flags in [MsgFlags::PEEK, MsgFlags::empty()] {
+        let control = receive(flags);
+        let [Control::Timestamp(told)] = control[..] else {
+            panic!("no time was told");
+        };
+        let told = i128::from(told.sec) * 1_000_000_000 + i128::from(told.nsec);
+        // The two clocks of the host are read one after the other: a little either way.
+        let little = 50_000_000;
+        assert!(
+            (before - little..=after + little).contains(&told),
+            "{before} {told} {after}"
+        );
+    }
+}
+
 #[test]
 fn when_a_datagram_came() {
     let (one, two) = pair(wire::Config::default());
     let (a, b) = (one.init_proc(), two.init_proc());
     let (s, t) = (udp(&a), udp(&b));
     b.bind(t, &address("0.0.0.0:7")).unwrap();
-    let on = SockOpt::Timestamp(true);
-    assert_eq!(b.getsockopt(t, &on), Ok(SockOpt::Timestamp(false)));
-    b.setsockopt(t, &on).unwrap();
-    assert_eq!(b.getsockopt(t, &on), Ok(on));
-    let nanos = || {
-        let now = two.host().wall();
-        i128::from(now.sec) * 1_000_000_000 + i128::from(now.nsec)
+    arrival_is_told(&two, t, || {
+        let to = address("10.0.0.2:7");
+        a.sendto(s, b"x", MsgFlags::empty(), Some(&to)).unwrap();
+    });
+}
+
+#[test]
+fn when_a_packet_came_to_a_raw_socket() {
+    let (one, two) = pair(wire::Config::default());
+    let (a, b) = (one.init_proc(), two.init_proc());
+    let [s, t] = [&a, &b].map(|proc| {
+        proc.socket(Domain::Inet, Kind::Raw, 1, OpenFlags::empty())
+            .unwrap()
+    });
+    let send = || {
+        let (request, to) = (echo_request(56), address("10.0.0.2:0"));
+        a.sendto(s, &request, MsgFlags::empty(), Some(&to)).unwrap();
     };
-    let to = address("10.0.0.2:7");
-    let before = nanos();
-    a.sendto(s, b"x", MsgFlags::empty(), Some(&to)).unwrap();
-    let mut fds = [PollFd {
-        fd: t,
-        events: Ready::IN,
-        ready: Ready::empty(),
-    }];
-    b.poll(&mut fds, Some(Duration::from_secs(10))).unwrap();
-    let after = nanos();
-    thread::sleep(Duration::from_millis(300));
-    let received = b.recvmsg(t, &mut [&mut [0; 9]], MsgFlags::empty()).unwrap();
-    let [Control::Timestamp(told)] = received.control[..] else {
-        panic!("no time was told");
-    };
-    let told = i128::from(told.sec) * 1_000_000_000 + i128::from(told.nsec);
-    // The two clocks of the host are read one after the other: a little either way.
-    let little = 50_000_000;
-    assert!(
-        (before - little..=after + little).contains(&told),
-        "{before} {told} {after}"
-    );
+    arrival_is_told(&two, t, send);
+    // Off again, nothing is told.
+    b.setsockopt(t, &SockOpt::Timestamp(false)).unwrap();
+    send();
+    let received = b.recvmsg(t, &mut [&mut [0; 99]], MsgFlags::empty());
+    assert!(received.unwrap().control.is_empty());
 }
 
 /// `SO_DONTROUTE`: only to the links. `IP_MTU`: of the way to the peer.
