@@ -21,6 +21,8 @@ struct Staged<const N: usize> {
     before: Option<BufData>,
     /// It became metadata in the transaction, and goes home before all steps as it is after the first.
     new: bool,
+    /// It is metadata no more, but goes home with steps before this one.
+    leaves: usize,
 }
 
 impl<const N: usize> Default for Staged<N> {
@@ -30,6 +32,7 @@ impl<const N: usize> Default for Staged<N> {
             after: array::from_fn(|_| None),
             before: None,
             new: false,
+            leaves: 0,
         }
     }
 }
@@ -218,6 +221,39 @@ impl<const N: usize> Order<N> {
         stages.blocks.insert(block, Staged::default());
     }
 
+    /// A block is metadata no more, but what leads to it is there until a later step: what has changed up to `step` goes home all the same.
+    /// The caller has it [held](Handle::hold). `now` tells its content, if that is needed.
+    ///
+    /// # Errors
+    /// Those of `now`.
+    pub fn leave<E>(
+        &self,
+        stages: &mut Stages<N>,
+        block: u64,
+        step: usize,
+        now: impl FnOnce() -> Result<BufData, E>,
+    ) -> Result<(), E> {
+        let staged = match stages.blocks.get(&block) {
+            Some(staged) => Some(staged.clone()),
+            None => self.running.lock().blocks.get(&block).cloned(),
+        };
+        let past = step.saturating_add(1);
+        let Some(mut staged) = staged.filter(|staged| staged.is_due(0..past)) else {
+            self.forget(stages, block);
+            return Ok(());
+        };
+        let content = match staged.after(step) {
+            Some(content) => content.clone(),
+            None => now()?,
+        };
+        if let Some(after) = staged.after.get_mut(step) {
+            *after = Some(content);
+        }
+        staged.leaves = past;
+        stages.blocks.insert(block, staged);
+        Ok(())
+    }
+
     /// The changes of a handle become those of the running transaction. To be called just before [`Handle::commit`].
     pub fn join(&self, stages: Stages<N>) {
         let mut running = self.running.lock();
@@ -234,9 +270,20 @@ impl<const N: usize> Order<N> {
         *self.closed.lock() = closed;
     }
 
-    /// The steps of the transaction that closed last but for the one that ends it; `records` are its blocks. The first of them has what goes
-    /// home before all steps. None if nothing is wanted apart.
-    pub fn steps(&self, records: &[LogRecord]) -> Vec<Vec<LogRecord>> {
+    /// Whether the transaction that closed last is to wait for a step in which nothing goes home: then only a flush of the device tells
+    /// that what was written before is there.
+    pub fn waits_for_nothing(&self, step: usize) -> bool {
+        let closed = self.closed.lock();
+        let past = step.saturating_add(1);
+        let wanted = closed.apart.get(step) == Some(&true);
+        wanted && !closed.blocks.values().any(|staged| staged.is_due(0..past))
+    }
+
+    /// The steps of the transaction that closed last but for the one that ends it; `records` are its blocks. None if nothing is wanted apart.
+    ///
+    /// `linked` is the step in which something may lead to blocks that became metadata. One that is wanted apart before it takes them along; else the
+    /// first of what is returned has what goes home before all steps, which may be nothing.
+    pub fn steps(&self, records: &[LogRecord], linked: usize) -> Vec<Vec<LogRecord>> {
         let Stages { blocks, apart } = core::mem::take(&mut *self.closed.lock());
         if !apart.contains(&true) && !blocks.values().any(|staged| staged.new) {
             return Vec::new();
@@ -249,7 +296,13 @@ impl<const N: usize> Order<N> {
             let staged = blocks.get(&record.block).filter(|staged| staged.new)?;
             Some(home(record, staged, 0))
         };
-        let mut steps = Vec::from([records.iter().filter_map(new).collect()]);
+        let before: Vec<_> = records.iter().filter_map(new).collect();
+        let along = before.is_empty() && apart.iter().take(linked).any(|apart| *apart);
+        let mut steps = if along {
+            Vec::new()
+        } else {
+            Vec::from([before])
+        };
         let mut first = 0;
         for (last, _) in apart.iter().enumerate().filter(|(_, apart)| **apart) {
             let past = last.saturating_add(1);
@@ -258,11 +311,31 @@ impl<const N: usize> Order<N> {
                 let due = staged.is_due(first..past);
                 due.then(|| home(record, staged, last))
             };
-            steps.push(records.iter().filter_map(due).collect());
+            let mut step: Vec<LogRecord> = records.iter().filter_map(due).collect();
+            let stay = step.len();
+            step.extend(leaving(&blocks, first..past));
+            if step.len() > stay {
+                step.sort_unstable_by_key(|record| record.block);
+                step.dedup_by_key(|record| record.block);
+            }
+            steps.push(step);
             first = past;
         }
         steps
     }
+}
+
+/// What goes home in these steps of the blocks that leave later.
+fn leaving<const N: usize>(
+    blocks: &HashMap<u64, Staged<N>>,
+    steps: Range<usize>,
+) -> impl Iterator<Item = LogRecord> {
+    let last = steps.end.saturating_sub(1);
+    blocks.iter().filter_map(move |(block, staged)| {
+        let due = last < staged.leaves && staged.is_due(steps.clone());
+        let (block, data) = (*block, staged.after(last).filter(|_| due)?.clone());
+        Some(LogRecord { block, data })
+    })
 }
 
 #[cfg(test)]
@@ -291,7 +364,7 @@ mod tests {
                 data: buf.data(),
             })
             .collect();
-        let steps = order.steps(&records).into_iter();
+        let steps = order.steps(&records, 0).into_iter();
         let plain = |step: Vec<LogRecord>| step.into_iter().map(|r| (r.block, r.data.to_vec()));
         steps.map(|step| plain(step).collect()).collect()
     }
@@ -375,6 +448,85 @@ mod tests {
                 _ => vec![first, vec![], both],
             };
             assert_eq!(steps(stages, &[&a, &b, &moved]), expected, "{apart:?}");
+        }
+    }
+
+    #[test]
+    fn what_leaves_goes_home_until_then() {
+        for apart in [&[][..], &[0], &[1], &[0, 1]] {
+            let (a, b) = (buf(7), buf(9));
+            let (order, mut stages) = (Order::default(), Stages::default());
+            change(&mut stages, &a, 0, 0);
+            change(&mut stages, &a, 1, 1);
+            change(&mut stages, &b, 0, 0);
+            let now = || Ok::<_, ()>(a.data());
+            order.leave(&mut stages, 7, 0, now).unwrap();
+            apart.iter().for_each(|step| stages.keep_apart(*step));
+            let (gone, stays) = ((7, vec![1, 0, 0]), (9, vec![1, 0, 0]));
+            let expected = match apart {
+                [] => vec![],
+                [0] => vec![vec![], vec![gone, stays]],
+                [1] => vec![vec![], vec![stays]],
+                _ => vec![vec![], vec![gone, stays], vec![]],
+            };
+            assert_eq!(steps(stages, &[&b]), expected, "{apart:?}");
+        }
+    }
+
+    #[test]
+    fn what_leaves_unchanged_is_forgotten() {
+        let (order, mut stages) = (Order::default(), Stages::default());
+        change(&mut stages, &buf(7), 1, 1);
+        let now = || Err::<BufData, _>("not asked for");
+        assert_eq!(order.leave(&mut stages, 7, 0, now), Ok(()));
+        assert_eq!(order.leave(&mut stages, 8, 0, now), Ok(()));
+        stages.keep_apart(0);
+        stages.keep_apart(1);
+        assert_eq!(steps(stages, &[]), [vec![], vec![], vec![]]);
+        let mut stages = Stages::default();
+        change(&mut stages, &buf(7), 0, 1);
+        assert_eq!(order.leave(&mut stages, 7, 0, now), Err("not asked for"));
+    }
+
+    #[test]
+    fn what_became_metadata_goes_along_where_nothing_leads_to_it() {
+        for (apart, linked, expected) in [
+            (&[][..], 1, 0),
+            (&[0], 0, 2),
+            (&[0], 1, 1),
+            (&[1], 1, 2),
+            (&[1], 2, 1),
+            (&[0, 1], 0, 3),
+            (&[0, 1], 1, 2),
+        ] {
+            let (order, mut stages) = (Order::<2>::default(), Stages::default());
+            apart.iter().for_each(|step| stages.keep_apart(*step));
+            order.join(stages);
+            order.close();
+            assert_eq!(order.steps(&[], linked).len(), expected, "{apart:?}");
+        }
+    }
+
+    #[test]
+    fn a_step_without_blocks_is_told_of() {
+        for (changes, apart, waits) in [
+            (Some(0), Some(0), false),
+            (Some(1), Some(0), true),
+            (None, Some(0), true),
+            (None, None, false),
+            (Some(1), Some(1), false),
+        ] {
+            let (order, mut stages) = (Order::<2>::default(), Stages::default());
+            if let Some(step) = changes {
+                change(&mut stages, &buf(7), step, 0);
+            }
+            if let Some(step) = apart {
+                stages.keep_apart(step);
+            }
+            order.join(stages);
+            assert!(!order.waits_for_nothing(0));
+            order.close();
+            assert_eq!(order.waits_for_nothing(0), waits, "{changes:?} {apart:?}");
         }
     }
 

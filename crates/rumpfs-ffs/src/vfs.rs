@@ -133,7 +133,9 @@ impl rumpbio::Hooks for CommitHooks {
 
     fn home_steps(&self, records: &[LogRecord]) -> Vec<Vec<LogRecord>> {
         match self.ffs.upgrade() {
-            Some(ffs) => ffs.order.steps(records),
+            Some(ffs) => ffs
+                .order
+                .steps(records, crate::order::Step::Inodes.number()),
             None => Vec::new(),
         }
     }

@@ -9,7 +9,7 @@ use crate::{
         LEAD_SIGNATURE, RawFsInfo, STATE_DIRTY, STRUCTURE_SIGNATURE, TRAIL_SIGNATURE, UNKNOWN,
     },
     options::Options,
-    order::Order,
+    order::Steps,
     space::Space,
     types::{Cluster, index},
 };
@@ -42,7 +42,7 @@ pub struct Msdosfs {
     /// Numbers of the entries that lead to first clusters, as far as they are known: see [`crate::firsts`].
     pub(crate) firsts: Mutex<HashMap<Cluster, u64>>,
     /// How the changes of a transaction follow each other home.
-    pub(crate) order: Order,
+    pub(crate) order: Steps,
     /// How many inodes have lost their places.
     displaced: AtomicU64,
     /// Whether there was a change since the last commit.
@@ -80,7 +80,7 @@ impl Msdosfs {
             nameless: Mutex::default(),
             directories: Mutex::default(),
             firsts: Mutex::default(),
-            order: Order::default(),
+            order: Steps::default(),
             displaced: AtomicU64::new(0),
             changed: AtomicBool::new(false),
         })

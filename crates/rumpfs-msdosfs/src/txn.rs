@@ -5,7 +5,7 @@ use crate::{
     fat::Link,
     fs::Msdosfs,
     layout::{DELETED, END},
-    order::{Stages, Step},
+    order::{Staged, Step},
     types::{Cluster, Run},
 };
 use alloc::vec::Vec;
@@ -18,8 +18,8 @@ pub(crate) const ROOM: usize = 512;
 /// An open transaction. Dropped without [`commit`](Self::commit), nothing has happened.
 pub(crate) struct Txn<'v> {
     pub(crate) fs: &'v Msdosfs,
-    pub(crate) stages: Stages,
-    handle: Option<Handle<'v>>,
+    pub(crate) stages: Staged,
+    pub(crate) handle: Option<Handle<'v>>,
     taken: Vec<Run>,
     freed: Vec<Run>,
 }
@@ -29,7 +29,7 @@ impl Msdosfs {
     pub(crate) fn begin(&self) -> Result<Txn<'_>> {
         Ok(Txn {
             fs: self,
-            stages: Stages::default(),
+            stages: Staged::default(),
             handle: Some(self.handle()?),
             taken: Vec::new(),
             freed: Vec::new(),
@@ -191,7 +191,7 @@ impl Txn<'_> {
     fn undo(&mut self) {
         // The medium first: the clusters are still in use there until it is put back.
         drop(self.handle.take());
-        self.stages = Stages::default();
+        self.stages = Staged::default();
         self.freed.clear();
         if self.taken.is_empty() {
             return;

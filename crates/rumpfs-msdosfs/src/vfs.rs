@@ -135,7 +135,7 @@ impl rumpbio::Hooks for CommitHooks {
 
     fn home_steps(&self, records: &[LogRecord]) -> Vec<Vec<LogRecord>> {
         match self.fs.upgrade() {
-            Some(fs) => fs.order.steps(records),
+            Some(fs) => fs.order.of_closed(records),
             None => Vec::new(),
         }
     }
