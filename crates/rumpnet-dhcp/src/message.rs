@@ -66,7 +66,7 @@ pub struct Outgoing<'a> {
     pub requested: Option<Ipv4Addr>,
     /// The server that it speaks to.
     pub server: Option<Ipv4Addr>,
-    /// Its name.
+    /// Its name, of at most 255 bytes.
     pub host_name: Option<&'a str>,
 }
 

@@ -85,8 +85,10 @@ impl Tap for Shared {
 /// Starts the client of an interface, and sets that up.
 ///
 /// # Errors
-/// `ENXIO` (no such interface), `EPROTONOSUPPORT` (it is no Ethernet), `EADDRINUSE` (somebody has the port of clients), `EAGAIN`.
+/// `EINVAL` (options that cannot be told), `ENXIO` (no such interface), `EPROTONOSUPPORT` (it is no Ethernet), `EADDRINUSE` (somebody has
+/// the port of clients), `EAGAIN`.
 pub fn start(kernel: &Kernel, interface: &str, options: Options) -> Result<Dhcp> {
+    options.check()?;
     let (net, inet) = (kernel.net()?, kernel.inet()?);
     let ifnet = net.interface(interface)?;
     let mac = ifnet.mac().ok_or(Errno::EPROTONOSUPPORT)?;

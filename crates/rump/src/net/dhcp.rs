@@ -26,8 +26,8 @@ pub(crate) struct Dhcp {
     /// How long a server has
     #[arg(short = 't', long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     timeout: Duration,
-    /// The name that the server is told
-    #[arg(short = 'h', long, value_name = "NAME")]
+    /// The name that the server is told, of at most 255 bytes
+    #[arg(short = 'h', long, value_name = "NAME", value_parser = host_name)]
     hostname: Option<String>,
     /// Do not look whether another host has the address
     #[arg(long)]
@@ -125,6 +125,14 @@ fn keep(path: &Path, lease: &serde_json::Value) -> Outcome<()> {
         let _ = std::fs::remove_file(&new);
         Failure::host(path, &error)
     })
+}
+
+/// A name that fits into its option.
+fn host_name(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=255 => Ok(text.into()),
+        _ => Err("a name has 1 to 255 bytes".into()),
+    }
 }
 
 fn seconds_of(time: Duration) -> String {

@@ -19,7 +19,7 @@ use core::{
     time::Duration,
 };
 use rumpnet::MacAddr;
-use rumpuser::{Instant, rng::Rng};
+use rumpuser::{Errno, Instant, rng::Rng};
 use state::{Retry, State};
 
 /// How often an offer is asked for before another is looked for.
@@ -36,7 +36,7 @@ const IN_A_ROW: usize = 4;
 /// How a client behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The name that it tells servers.
+    /// The name that it tells servers: 1 to 255 bytes.
     pub host_name: Option<String>,
     /// How often the link is asked for an address before it is used; 0 uses it at once.
     pub probes: u8,
@@ -53,6 +53,20 @@ impl Default for Options {
             probes: 3,
             last: None,
             keep: false,
+        }
+    }
+}
+
+impl Options {
+    /// Whether a client can behave so.
+    ///
+    /// # Errors
+    /// `EINVAL`: a name that does not fit into its option (RFC 2132 section 3.14).
+    pub(crate) fn check(&self) -> Result<(), Errno> {
+        let fits = |name: &String| (1..=usize::from(u8::MAX)).contains(&name.len());
+        match &self.host_name {
+            Some(name) if !fits(name) => Err(Errno::EINVAL),
+            _ => Ok(()),
         }
     }
 }

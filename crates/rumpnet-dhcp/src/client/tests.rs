@@ -57,6 +57,20 @@ fn bound(probes: u8) -> Client {
 }
 
 #[test]
+fn names_fit_into_their_option() {
+    let named = |len| Options {
+        host_name: Some("n".repeat(len)),
+        ..Options::default()
+    };
+    assert_eq!([1, 255].map(|len| named(len).check()), [Ok(()); 2]);
+    assert_eq!(
+        [0, 256].map(|len| named(len).check()),
+        [Err(Errno::EINVAL); 2]
+    );
+    assert_eq!(Options::default().check(), Ok(()));
+}
+
+#[test]
 fn a_lease_is_probed_bound_and_renewed() {
     let mut client = bound(2);
     assert_eq!(client.next(at(2.0)), Some(Step::Probe(IP)));
