@@ -17,7 +17,7 @@ use crate::{
 };
 use clap::Args;
 use std::{fmt, time::Duration};
-use test::{Test, default_len, longest};
+use test::{SHORTEST, Test, default_len, longest};
 
 /// How long the other side has for a step.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -108,7 +108,7 @@ impl Iperf {
     fn test(&self) -> Outcome<Test> {
         let len = self.len.unwrap_or(default_len(self.udp).into());
         let most = longest(self.udp);
-        if !(16..=most).contains(&len) {
+        if !(SHORTEST..=most).contains(&len) {
             return Err(Failure::Usage(format!(
                 "iperf: writes are from 16 to {most} bytes long"
             )));

@@ -275,14 +275,16 @@ fn receive_udp(test: &Test, shared: &Shared, socket: &UdpSocket) -> io::Result<(
     while !shared.stop.load(Relaxed) {
         match socket.recv(&mut buf) {
             Ok(count) => {
+                let head = buf[..count].get(8..).unwrap_or_default();
                 let number = if test.wide {
-                    buf[8..16]
-                        .first_chunk()
-                        .copied()
-                        .map_or(0, u64::from_be_bytes)
+                    head.first_chunk().copied().map(u64::from_be_bytes)
                 } else {
-                    let number = buf[8..12].first_chunk().copied();
-                    number.map_or(0, u32::from_be_bytes).into()
+                    let number = head.first_chunk().copied();
+                    number.map(u32::from_be_bytes).map(u64::from)
+                };
+                // What is too short for a number is nobody's datagram of this test.
+                let Some(number) = number else {
+                    continue;
                 };
                 received += 1;
                 shared.bytes.fetch_add(count as u64, Relaxed);

@@ -8,6 +8,9 @@ const PARALLEL: u64 = 128;
 /// Payload of a datagram unless told otherwise: it fits in a packet of 1500 bytes with any headers.
 const UDP_LEN: u32 = 1_432;
 
+/// Bytes of each write at least: the head of a datagram.
+pub(super) const SHORTEST: u64 = 16;
+
 /// What a test is to be, as the client tells the server.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Test {
@@ -64,6 +67,9 @@ impl Test {
         if parallel > PARALLEL || len > longest(udp) {
             return Err("more streams or longer writes than are done here");
         }
+        if udp && (1..SHORTEST).contains(&len) {
+            return Err("datagrams shorter than their heads");
+        }
         Ok(Self {
             udp,
             reverse: flag("reverse"),
@@ -115,6 +121,7 @@ mod tests {
             json!({"tcp": true, "bidirectional": true}),
             json!({"tcp": true, "parallel": 1_000}),
             json!({"udp": true, "len": 70_000}),
+            json!({"udp": true, "len": 15}),
             json!({"sctp": true}),
         ] {
             assert!(Test::of_json(&bad).is_err(), "{bad}");
