@@ -38,6 +38,26 @@ fn unsafe_on_terminal(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// A message without control characters, whoever its words are from. Lines stay lines.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    let is_bad = |c: char| unsafe_on_terminal(c) && !matches!(c, '\n' | '\t');
+    if !text.contains(is_bad) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_bad(c) {
+            let mut bytes = [0; 4];
+            c.encode_utf8(&mut bytes)
+                .bytes()
+                .for_each(|byte| octal(&mut out, byte));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
 fn octal(out: &mut String, byte: u8) {
     let written = write!(out, "\\{byte:03o}");
     debug_assert!(written.is_ok(), "writing to a string cannot fail");
@@ -50,7 +70,7 @@ pub(crate) fn shown_os(name: impl AsRef<std::ffi::OsStr>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::shown;
+    use super::{plain, shown};
 
     #[test]
     fn plain_names_stay_and_control_characters_do_not() {
@@ -60,5 +80,14 @@ mod tests {
         assert_eq!(shown(b"\xff\xfe"), "\\377\\376");
         assert_eq!(shown("\u{9b}".as_bytes()), "\\302\\233");
         assert_eq!(shown("a\u{202e}b".as_bytes()), "a\\342\\200\\256b");
+    }
+
+    #[test]
+    fn messages_keep_their_lines_and_backslashes() {
+        assert_eq!(plain("a\\b:\n\té"), "a\\b:\n\té");
+        assert_eq!(
+            plain("\x1b]0;x\x07 \\ \u{9b}"),
+            "\\033]0;x\\007 \\ \\302\\233"
+        );
     }
 }

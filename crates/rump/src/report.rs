@@ -1,6 +1,9 @@
 //! What goes wrong, and how it is said: one line on standard error for each thing, and the exit status.
 
-use crate::{commands::fsck::status, quote::shown};
+use crate::{
+    commands::fsck::status,
+    quote::{plain, shown},
+};
 use rumpuser::Errno;
 use std::{
     fmt,
@@ -179,7 +182,9 @@ impl Report {
     }
 }
 
-/// A line on standard error. That it cannot be written changes nothing.
+/// A line on standard error, without control characters: some of the words may be an image's or a server's. That it cannot be written
+/// changes nothing.
 pub(crate) fn say(text: impl fmt::Display) {
-    drop(writeln!(io::stderr().lock(), "rump: {text}"));
+    let text = text.to_string();
+    drop(writeln!(io::stderr().lock(), "rump: {}", plain(&text)));
 }

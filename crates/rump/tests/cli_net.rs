@@ -299,6 +299,11 @@ fn web() -> (u16, thread::JoinHandle<()>) {
                     "302 Found\r\nLocation: https://127.0.0.1/".into(),
                     Vec::new(),
                 ),
+                "/screen" => ("500 \x1b[2Jall gone".into(), Vec::new()),
+                "/soon" => {
+                    let soon = "100 Continue\r\n\r\nHTTP/1.1 ";
+                    (format!("{}404 Never", soon.repeat(100)), Vec::new())
+                }
                 "/end" => return,
                 _ => ("404 Not Found".into(), Vec::new()),
             };
@@ -339,6 +344,10 @@ fn pages_are_fetched_whole_or_not_at_all() {
     assert!(error(&fetch(&[&url("moved")])).contains("moved to /whole"));
     nothing(&file);
     assert!(error(&fetch(&["-L", &url("away")])).contains("without TLS"));
+    nothing(&file);
+    // What a server says does not move the cursor.
+    assert!(error(&fetch(&[&url("screen")])).contains("500 \\033[2Jall gone"));
+    assert!(error(&fetch(&[&url("soon")])).contains("too many answers"));
     nothing(&file);
     assert_eq!(fetch(&["https://127.0.0.1/"]).status.code(), Some(2));
     text(&fetch(&["-L", &url("moved")]));
@@ -458,6 +467,8 @@ fn dhcp_keeps_a_lease_in_a_file() {
         for n in $(seq 50); do grep -q 'DHCPRELEASE(' log && break; sleep 0.1; done
         counts > counts4
         echo nonsense > bad
+        ! dhcp -h "" 2> unnamed
+        grep -q "1 to 255 bytes" unnamed
         ! dhcp --lease bad 2> error
         cat bad
     "#;

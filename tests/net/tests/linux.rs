@@ -158,7 +158,7 @@ macro_rules! for_both {
 
 for_both! {
     bulk_both_ways_at_once();
-    short_connections(5_000);
+    short_connections(10_000);
     pings_of_every_size_and_datagrams();
 }
 

@@ -159,9 +159,9 @@ pub(super) fn body(
                 .ok_or_else(bad)?;
             exactly(from, size)?;
             // After each chunk an empty line; after the last fields, which nobody needs, and then that line.
+            let mut short = (&mut *from).take(HEADER);
             loop {
                 let mut line = Vec::new();
-                let mut short = (&mut *from).take(HEADER);
                 short
                     .read_until(b'\n', &mut line)
                     .map_err(|error| fail(&error))?;

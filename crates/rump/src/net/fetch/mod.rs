@@ -16,7 +16,7 @@ use rustix::fs::{Mode, OFlags};
 use std::{
     ffi::OsStr,
     fs::File,
-    io::{self, BufReader, Read, Write as _},
+    io::{self, BufRead, BufReader, Read, Write as _},
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     time::Duration,
@@ -26,6 +26,8 @@ use url::Url;
 
 /// Redirects that are followed at most.
 const REDIRECTS: usize = 10;
+/// Provisional answers that come before the real one at most.
+const PROVISIONAL: usize = 16;
 
 /// Fetch a page by HTTP/1.1, to standard output or a file
 ///
@@ -77,6 +79,18 @@ impl Read for Patient {
     }
 }
 
+/// The header of the answer: not of the provisional ones that come before it.
+fn final_header(from: &mut impl BufRead) -> io::Result<Header> {
+    for _ in 0..=PROVISIONAL {
+        let header = Header::read(from)?;
+        if !(100..200).contains(&header.status) {
+            return Ok(header);
+        }
+    }
+    let what = "too many answers before the real one";
+    Err(io::Error::new(io::ErrorKind::InvalidData, what))
+}
+
 impl Fetch {
     /// Runs it.
     ///
@@ -92,13 +106,7 @@ impl Fetch {
                 Ok(()) => Failure::at(&name, io_reason(error)),
             };
             let mut from = self.ask(context, &url).map_err(|error| fail(&error))?;
-            let header = loop {
-                let header = Header::read(&mut from).map_err(|error| fail(&error))?;
-                // A provisional answer comes before the real one.
-                if !(100..200).contains(&header.status) {
-                    break header;
-                }
-            };
+            let header = final_header(&mut from).map_err(|error| fail(&error))?;
             if matches!(header.status, 301 | 302 | 303 | 307 | 308) {
                 let to = header.get("location").unwrap_or_default();
                 if !self.location {
