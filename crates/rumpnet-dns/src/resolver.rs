@@ -334,6 +334,10 @@ impl<'a> Conversation<'a> {
 
     fn receive(&self, buf: &mut [u8]) -> Result<usize, Errno> {
         loop {
+            // Also where something comes all the time that is no answer.
+            if self.proc.kernel().host().monotonic() >= self.deadline {
+                return Err(Errno::ETIMEDOUT);
+            }
             match self.proc.recvfrom(self.fd, buf, MsgFlags::empty()) {
                 Err(Errno::EAGAIN) => self.wait(Ready::IN)?,
                 done => return done.map(|(len, _)| len),

@@ -131,6 +131,34 @@ fn lies_are_not_believed_and_answers_are_kept() {
 }
 
 #[test]
+fn a_flood_of_lies_ends_in_time() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    let fd = proc
+        .socket(Domain::Inet, Kind::Datagram, 0, OpenFlags::empty())
+        .unwrap();
+    proc.bind(fd, &address("127.0.0.1:53").into()).unwrap();
+    let over = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut buf = [0; 1_500];
+            let (len, from) = proc.recvfrom(fd, &mut buf, MsgFlags::empty()).unwrap();
+            let mut lie = answer(&buf[..len], 0, &[[6, 6, 6, 6]]);
+            lie[0] ^= 1;
+            while over.load(SeqCst) == 0 {
+                // Nobody may listen any more.
+                let _ = proc.sendto(fd, &lie, MsgFlags::empty(), from.as_ref());
+            }
+        });
+        let resolver = resolver(&["127.0.0.1:53"]);
+        let found = resolver.lookup_in(&proc, "www.example.org.", Families::V4);
+        over.store(1, SeqCst);
+        assert_eq!(found, Err(Error::TimedOut));
+    });
+    kernel.shutdown().unwrap();
+}
+
+#[test]
 fn silent_failing_and_absent_servers_are_passed_over() {
     let kernel = kernel();
     let proc = kernel.init_proc();
