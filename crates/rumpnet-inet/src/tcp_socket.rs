@@ -416,6 +416,8 @@ impl Endpoint for TcpSocket {
         self.inet.with(|stack| {
             let now = stack.now;
             let socket = stack.tcp.get(self.id)?;
+            // They may be others now.
+            socket.prepared = None;
             match option {
                 SockOpt::ReuseAddr(on) | SockOpt::ReusePort(on) => socket.reuse = *on,
                 SockOpt::Ttl(ttl) => socket.ttl = Some(*ttl),

@@ -4,6 +4,7 @@
 //! the neighbours, and its time is not over. The clock forgets those whose time is over, so that nobody looks at the time for it.
 
 use crate::{
+    ip::Sending,
     ipv4::{self, Header},
     stack::{Path, Stack, earlier},
 };
@@ -11,7 +12,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use rumpnet::{
     Packet,
     ethernet::{self, EtherType},
-    interface::Link,
+    interface::{Features, Link},
 };
 use rumpuser::Instant;
 
@@ -94,7 +95,85 @@ impl Ways {
     }
 }
 
+/// The headers of packets that go where others of a socket went.
+pub(crate) struct Prepared {
+    /// How often routes and addresses, and the ways of links had changed.
+    changes: Changes,
+    /// Place of the interface among those of the stack.
+    pub(crate) at: usize,
+    /// Largest packet, with the header of IP.
+    pub(crate) mtu: u32,
+    /// The sum of the transport is left to the device.
+    pub(crate) partial: bool,
+    link: [u8; ethernet::HEADER],
+    /// But for the identification.
+    pub(crate) header: Header,
+}
+
+/// How often what headers are prepared by has changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Changes {
+    routes: u64,
+    ways: (u64, u64),
+}
+
+impl Prepared {
+    /// Whether nothing has changed.
+    pub(crate) fn counts(&self, changes: Changes) -> bool {
+        self.changes == changes
+    }
+
+    /// Puts the headers of the link and of IP in front of a packet that begins with its transport header.
+    #[inline]
+    pub(crate) fn write(&self, id: u16, packet: &mut Packet) -> Option<()> {
+        let total = u16::try_from(packet.len().checked_add(ipv4::HEADER)?).ok()?;
+        let (link, ip) = packet.prepend(LEN)?.split_first_chunk_mut()?;
+        *link = self.link;
+        ip.copy_from_slice(&Header { id, ..self.header }.bytes(total));
+        Some(())
+    }
+}
+
 impl Stack {
+    pub(crate) fn prepared_changes(&self) -> Changes {
+        Changes {
+            routes: self.routes.changes(),
+            ways: self.way_changes(),
+        }
+    }
+
+    /// Prepares the headers of packets, if their way is known.
+    pub(crate) fn prepare(
+        &self,
+        path: &Path,
+        how: &Sending,
+        destination: IpAddr,
+    ) -> Option<Prepared> {
+        let (IpAddr::V4(source), IpAddr::V4(to)) = (path.source, destination) else {
+            return None;
+        };
+        let (at, link) = self.known_way(path, destination)?;
+        Some(Prepared {
+            changes: self.prepared_changes(),
+            at,
+            mtu: path.mtu,
+            partial: self.offloads(path, Features::CHECKSUM),
+            link,
+            header: Header {
+                tos: how.tos,
+                id: 0,
+                dont_fragment: how.dont_fragment,
+                more_fragments: false,
+                offset: 0,
+                ttl: how.ttl,
+                protocol: how.protocol,
+                source,
+                destination: to,
+                len: ipv4::HEADER,
+            },
+        })
+    }
+
     /// The way of packets with the source of a path, if it is known: the place of the interface, and the header of the link. It counts while
     /// [`way_changes`](Self::way_changes) is the same.
     pub(crate) fn known_way(

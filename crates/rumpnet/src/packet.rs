@@ -195,6 +195,18 @@ impl Packet {
         self.body.buf.get_mut(start..old)
     }
 
+    /// Makes room for `count` bytes behind those of the head and returns it, zeros or not. `None` without such room, or when the chain has bytes.
+    #[inline]
+    pub fn extend(&mut self, count: usize) -> Option<&mut [u8]> {
+        let (start, old) = self.bounds();
+        let end = old.checked_add(count)?;
+        if end > ROOM || !self.body.chain.is_empty() {
+            return None;
+        }
+        self.set_head(start, end);
+        self.body.buf.get_mut(old..end)
+    }
+
     /// The first `count` bytes, moved together where necessary. `None` when there are fewer, or more than the headers of all layers
     /// may have.
     #[inline]

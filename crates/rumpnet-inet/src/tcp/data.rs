@@ -73,6 +73,11 @@ impl Tcb {
     pub(super) fn take_next(&mut self, payload: Chain, now: u64, changes: &mut Changes) {
         let len = bytes_u32(payload.len());
         self.ready.push(payload);
+        self.took_next(len, now, changes);
+    }
+
+    /// The next `len` bytes are there.
+    pub(super) fn took_next(&mut self, len: u32, now: u64, changes: &mut Changes) {
         let mut moved = 0;
         if let Some(reassembly) = &mut self.reassembly {
             moved = reassembly.drain_into(&mut self.ready);

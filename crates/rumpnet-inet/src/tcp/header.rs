@@ -1,6 +1,6 @@
 //! The header as it is on the wire (RFC 9293, section 3.1).
 
-use super::{Flags, Options, Segment, Seq, options::OPTIONS_MAX};
+use super::{Flags, Options, Plain, Segment, Seq, options::OPTIONS_MAX};
 use rumpnet::{Chain, Packet};
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
@@ -111,6 +111,30 @@ pub(crate) fn plain(fixed: [u8; HEADER_LEN], options: &[u8]) -> Option<(usize, S
     };
     let len = usize::from(raw.offset >> 4).saturating_mul(4);
     Some((len, raw.segment(options, Chain::new())))
+}
+
+/// Puts the header of a segment in front of its data; with a checksum of 0.
+#[inline]
+pub(crate) fn write_plain(plain: &Plain, ports: Ports, packet: &mut Packet) -> Option<()> {
+    let words = if plain.timestamps.is_some() { 8 } else { 5 };
+    let raw = RawHeader {
+        source: ports.source.into(),
+        destination: ports.destination.into(),
+        seq: plain.seq.0.into(),
+        ack: plain.ack.0.into(),
+        offset: words << 4,
+        flags: plain.flags.bits() | ACK,
+        window: plain.window.into(),
+        checksum: 0.into(),
+        urgent: 0.into(),
+    };
+    let room = packet.prepend(usize::from(words).wrapping_mul(4))?;
+    let (fixed, options) = room.split_first_chunk_mut::<HEADER_LEN>()?;
+    *fixed = zerocopy::transmute!(raw);
+    if let Some(timestamps) = plain.timestamps {
+        *options.first_chunk_mut()? = timestamps.padded();
+    }
+    Some(())
 }
 
 /// A packet of a segment: header with a checksum of 0, and payload.

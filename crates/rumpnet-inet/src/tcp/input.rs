@@ -35,8 +35,13 @@ impl Tcb {
                 self.input_syn_sent(segment, now, &mut changes);
             }
             _ => {
-                if self.is_predicted(segment, ce) {
-                    self.input_predicted(segment, now, &mut changes);
+                let len = segment.payload.len();
+                if self.is_predicted(segment, len, ce) {
+                    self.input_predicted(segment, len, now, &mut changes);
+                    if len > 0 {
+                        let payload = core::mem::take(&mut segment.payload);
+                        self.take_next(payload, now, &mut changes);
+                    }
                 } else {
                     self.input(segment, ce, now, &mut changes);
                 }
@@ -45,12 +50,34 @@ impl Tcb {
         self.finish(changes)
     }
 
-    /// Whether a segment is what comes nearly always: the next data, or an acknowledgment of new data, when nothing is lost.
-    fn is_predicted(&self, segment: &Segment, ce: bool) -> bool {
+    /// A segment without its payload, and that apart, of few bytes, if it is what comes nearly always. Else nothing is done.
+    pub(crate) fn take_predicted(
+        &mut self,
+        segment: &Segment,
+        data: &[u8],
+        ce: bool,
+        now: Instant,
+    ) -> Option<Changes> {
+        let (len, now) = (data.len(), now.0);
+        if !self.is_predicted(segment, len, ce) {
+            return None;
+        }
+        let mut changes = Changes::empty();
+        self.counters.received_segments = self.counters.received_segments.wrapping_add(1);
+        self.input_predicted(segment, len, now, &mut changes);
+        if len > 0 {
+            self.ready.push_bytes(data);
+            self.took_next(super::bytes_u32(len), now, &mut changes);
+        }
+        Some(self.finish(changes))
+    }
+
+    /// Whether a segment is what comes nearly always: the next data, of `len` bytes, or an acknowledgment of new data, when nothing is lost.
+    fn is_predicted(&self, segment: &Segment, len: usize, ce: bool) -> bool {
         let Some(ack) = segment.ack else {
             return false;
         };
-        let len = super::bytes_u32(segment.payload.len());
+        let len = super::bytes_u32(len);
         let timestamp = match segment.options.timestamps {
             _ if !self.bits.contains(Bits::TIMESTAMPS) => true,
             Some(timestamps) => !ts_before(timestamps.value, self.rcv.ts_recent),
@@ -76,8 +103,8 @@ impl Tcb {
             && (len > 0 || ack != self.snd.una)
     }
 
-    /// The straight way for such a segment.
-    fn input_predicted(&mut self, segment: &mut Segment, now: u64, changes: &mut Changes) {
+    /// The straight way for such a segment, up to its data.
+    fn input_predicted(&mut self, segment: &Segment, len: usize, now: u64, changes: &mut Changes) {
         self.update_ts_recent(segment, now);
         self.heard(now);
         let ack = segment.ack.unwrap_or(self.snd.una);
@@ -88,10 +115,8 @@ impl Tcb {
             self.after_acknowledgment(&delivered, false, false, now);
             self.arm_retransmit(now);
         }
-        if !segment.payload.is_empty() {
-            self.measure_receiver(segment, now);
-            let payload = core::mem::take(&mut segment.payload);
-            self.take_next(payload, now, changes);
+        if len > 0 {
+            self.measure_receiver(segment, len, now);
         }
     }
 

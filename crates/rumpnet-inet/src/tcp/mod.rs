@@ -9,7 +9,7 @@
 //! | [`tcb`] | the state of a connection, how it begins |
 //! | `calls` | what a user does: send, receive, shut down, close, abort, options |
 //! | `input`, `handshake`, `acknowledgment`, `data` | segments that arrive (RFC 9293, section 3.10.7) |
-//! | `output`, `syn`, `probes` | segments that leave: data, Nagle, the silly window syndrome |
+//! | `output`, `plain`, `syn`, `probes` | segments that leave: data, Nagle, the silly window syndrome |
 //! | `offer` | the window that we offer |
 //! | `timers` | the one deadline and what is due at it |
 //! | `byte_queue`, `reassembly` | data that waits to be sent, to be read, for a gap to be filled |
@@ -37,6 +37,7 @@ mod loss;
 mod offer;
 pub mod options;
 mod output;
+mod plain;
 mod probes;
 mod prr;
 mod rack;
@@ -60,6 +61,7 @@ pub use icmp::NetworkError;
 pub use info::Info;
 pub use options::{Cookie, OPTIONS_MAX, Options, Sacks, Timestamps, UserTimeout};
 pub use output::{Outgoing, TransmitLimit};
+pub(crate) use plain::Plain;
 pub use segment::{Flags, Segment, reset_for};
 pub use seq::Seq;
 pub use tcb::{Changes, State, Tcb};

@@ -27,6 +27,15 @@ pub struct Timestamps {
     pub echo: u32,
 }
 
+impl Timestamps {
+    /// The option with its padding in front.
+    pub(super) const fn padded(self) -> [u8; 12] {
+        let [a, b, c, d] = self.value.to_be_bytes();
+        let [e, f, g, h] = self.echo.to_be_bytes();
+        [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h]
+    }
+}
+
 /// Up to four ranges of a SACK option, each from its first number to the one after its last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sacks {
@@ -251,14 +260,13 @@ impl Options {
     /// Writes the options, padded to a multiple of four bytes; returns how many bytes that are. What does not fit, of SACK the last
     /// ranges, is left out.
     pub fn encode(&self, out: &mut [u8]) -> usize {
-        if let Some(Timestamps { value, echo }) = self.timestamps
+        if let Some(timestamps) = self.timestamps
             && self.is_timestamps_only()
-            && let Some(space) = out.first_chunk_mut::<12>()
+            && let Some(space) = out.first_chunk_mut()
         {
             // Nearly all segments.
-            let ([a, b, c, d], [e, f, g, h]) = (value.to_be_bytes(), echo.to_be_bytes());
-            *space = [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h];
-            return 12;
+            *space = timestamps.padded();
+            return space.len();
         }
         let mut writer = Writer { out, at: 0 };
         if let Some(mss) = self.mss {

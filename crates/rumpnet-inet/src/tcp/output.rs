@@ -27,7 +27,7 @@ pub struct Outgoing {
 
 /// What is to be sent next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Plan {
+pub(super) enum Plan {
     /// Lost data again.
     Again { start: Seq, len: u32 },
     /// New data, and FIN.
@@ -146,7 +146,7 @@ impl Tcb {
         bytes_u32(ranges.saturating_add(duplicate).min(fit))
     }
 
-    fn plan(&self, max: u32) -> Option<Plan> {
+    pub(super) fn plan(&self, max: u32) -> Option<Plan> {
         if self.board.lost() == 0 && self.unsent() == 0 && !self.fin_pending() {
             return None;
         }
@@ -247,20 +247,31 @@ impl Tcb {
 
     /// New data.
     pub(super) fn fresh(&mut self, len: u32, fin: bool, now: u64) -> Outgoing {
-        if self.board.is_empty() {
-            self.snd.progress = now;
-            self.restart_after_idle(now);
-        }
+        self.before_sending(now);
         let start = self.snd.nxt;
         let mut outgoing = self.data_segment(start, len, fin, now);
-        let size = u32::from(outgoing.mss);
-        let end = start.plus(len).plus(fin.into());
         outgoing.ect = self.bits.contains(Bits::ECN) && len > 0;
         if self.bits.contains(Bits::CWR_QUEUED) && len > 0 {
             // RFC 3168, section 6.1.2: in the first new data after the reduction.
             self.bits.remove(Bits::CWR_QUEUED);
             outgoing.segment.flags.insert(Flags::CWR);
         }
+        self.note_sent(len, fin, outgoing.mss.into(), now);
+        outgoing
+    }
+
+    /// New data is to be sent.
+    pub(super) fn before_sending(&mut self, now: u64) {
+        if self.board.is_empty() {
+            self.snd.progress = now;
+            self.restart_after_idle(now);
+        }
+    }
+
+    /// The next data was sent, in segments of `size` bytes, and FIN.
+    pub(super) fn note_sent(&mut self, len: u32, fin: bool, size: u32, now: u64) {
+        let start = self.snd.nxt;
+        let end = start.plus(len).plus(fin.into());
         if whole_segments(len, size) != len {
             self.snd.small = end;
         }
@@ -278,7 +289,6 @@ impl Tcb {
             self.bits.insert(Bits::FIN_SENT);
         }
         self.arm_after_sending(now);
-        outgoing
     }
 
     /// Lost data again; it is not ECN-capable (RFC 3168, section 6.1.5).
@@ -351,12 +361,9 @@ impl Tcb {
 
     /// An acknowledgment of all that arrived, without data.
     pub(super) fn acknowledge(&mut self, seq: Seq, now: u64) -> Outgoing {
-        let window = self.offer();
         let size = self.segment_size();
         let options = self.options(now);
-        self.bits.remove(Bits::ACK_NOW);
-        self.timers.ack = u64::MAX;
-        self.rcv.acked = self.rcv.nxt;
+        let window = self.note_acknowledged();
         let mut flags = Flags::empty();
         flags.set(Flags::ECE, self.bits.contains(Bits::ECN | Bits::ECHO_CE));
         Outgoing {
@@ -372,6 +379,14 @@ impl Tcb {
             mss: u16::try_from(size).unwrap_or(u16::MAX),
             ect: false,
         }
+    }
+
+    /// All that arrived is acknowledged; the window to be said with that.
+    pub(super) fn note_acknowledged(&mut self) -> u16 {
+        self.bits.remove(Bits::ACK_NOW);
+        self.timers.ack = u64::MAX;
+        self.rcv.acked = self.rcv.nxt;
+        self.offer()
     }
 
     fn options(&mut self, now: u64) -> Options {

@@ -34,12 +34,12 @@ impl Tcb {
 
     /// Who only receives measures the round trip by the timestamps that come back: from an acknowledgment to the data that it let
     /// out. Those of less than a millisecond say nothing.
-    pub(super) fn measure_receiver(&mut self, segment: &Segment, now: u64) {
+    pub(super) fn measure_receiver(&mut self, segment: &Segment, len: usize, now: u64) {
         let Some(timestamps) = segment.options.timestamps else {
             return;
         };
         let echo = timestamps.echo;
-        if echo == 0 || echo == self.rcv.echo || segment.payload.len() < usize::from(self.rcv.mss) {
+        if echo == 0 || echo == self.rcv.echo || len < usize::from(self.rcv.mss) {
             return;
         }
         self.rcv.echo = echo;

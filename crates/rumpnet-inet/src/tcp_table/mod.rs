@@ -5,6 +5,7 @@ mod life;
 mod listen;
 mod output;
 mod ports;
+mod prepared;
 mod short;
 mod timers;
 
@@ -18,6 +19,7 @@ use crate::{
         cookie::{self, Secret},
     },
     waiting::Waiting,
+    way::Prepared,
 };
 use alloc::{
     boxed::Box,
@@ -166,6 +168,8 @@ pub(crate) struct Socket {
     /// `None`: close returns at once and data is sent on. Zero: it is thrown away.
     pub(crate) linger: Option<core::time::Duration>,
     path: Option<(u64, Path)>,
+    /// The headers of what it sends.
+    pub(crate) prepared: Option<Prepared>,
     /// Largest segment that it may send and be sent, if one is set.
     pub(crate) max_segment: Option<u16>,
     /// Connections with data in their SYN that a listener takes at once; 0: none.
@@ -227,6 +231,7 @@ impl Tcp {
             interface: None,
             linger: None,
             path: None,
+            prepared: None,
             max_segment: None,
             fast_open: 0,
             early: false,
@@ -253,6 +258,7 @@ impl Tcp {
         let socket = self.get(id)?;
         socket.local = Some(pair.local.ip());
         socket.peer = Some(pair.peer);
+        socket.prepared = None;
         socket.role = Role::Connection(Box::new(tcb));
         Ok(())
     }

@@ -27,11 +27,16 @@ impl Stack {
     }
 
     pub(super) fn tcp_flush(&mut self, id: usize) {
-        if let Ok(socket) = self.tcp.get(id)
-            && let Role::Connection(tcb) = &socket.role
-            && tcb.is_silent()
-        {
-            return;
+        loop {
+            let Ok(socket) = self.tcp.get(id) else { return };
+            if let Role::Connection(tcb) = &socket.role
+                && tcb.is_silent()
+            {
+                return;
+            }
+            if !self.tcp_send_plain(id) {
+                break;
+            }
         }
         let Some((pair, path, how)) = self.tcp_way(id) else {
             return;

@@ -23,11 +23,22 @@ impl Stack {
         bump(&mut self.counters.ip_received);
         bump(&mut self.counters.ip_delivered);
         bump(&mut self.counters.tcp_received);
+        if frame.chain().is_empty()
+            && let Some(socket) = self.tcp.sockets.get_mut(id)
+            && let Role::Connection(tcb) = &mut socket.role
+            && let Some(changes) =
+                tcb.take_predicted(&segment, frame.head(), tos & 3 == 3, self.now)
+        {
+            self.tcp_changed(id, changes);
+            return Ok(());
+        }
+        segment.payload = frame.take_chain();
         self.tcp_segment(id, &mut segment, tos);
         Ok(())
     }
 
-    /// The connection of such a segment, the segment, and the type of service that it came with.
+    /// The connection of such a segment, the segment without its data, which is what is left of the frame, and the type of service that it
+    /// came with.
     #[inline]
     pub(super) fn tcp_heard(&self, frame: &mut Packet) -> Option<(usize, Segment, u8)> {
         let plain = Plain::<HEADER_LEN>::of(frame, protocol::TCP)?;
@@ -52,8 +63,7 @@ impl Stack {
         }
         plain.open(frame, protocol::TCP)?;
         frame.strip(len);
-        let payload = frame.take_chain();
-        Some((id, Segment { payload, ..segment }, plain.tos))
+        Some((id, segment, plain.tos))
     }
 }
 

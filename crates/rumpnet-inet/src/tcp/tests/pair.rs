@@ -1,7 +1,8 @@
 //! Two connections and a network between them, in virtual time.
 
 use crate::tcp::{
-    Changes, Config, HEADER_LEN, Outgoing, Path, Segment, Seq, State, Tcb, TransmitLimit, reset_for,
+    Changes, Config, HEADER_LEN, Options, Outgoing, Path, Plain, Segment, Seq, State, Tcb,
+    TransmitLimit, reset_for,
 };
 use alloc::{collections::BTreeMap, sync::Arc, vec, vec::Vec};
 use bytes::Bytes;
@@ -37,6 +38,10 @@ pub(super) struct Pair {
     pub(super) limit: usize,
     /// Cut large segments, as a network does.
     pub(super) cut: bool,
+    /// What can goes the short ways.
+    pub(super) short: bool,
+    /// Segments that did, out and in.
+    pub(super) shortened: [usize; 2],
     pub(super) script: Script,
     wire: BTreeMap<(u64, u64), (usize, Segment, bool)>,
     count: u64,
@@ -57,6 +62,8 @@ impl Pair {
             delay: 5 * MS,
             limit: 1,
             cut: true,
+            short: false,
+            shortened: [0; 2],
             script: alloc::boxed::Box::new(|_, _, _| Fate::Deliver),
             wire: BTreeMap::new(),
             count: 0,
@@ -135,6 +142,14 @@ impl Pair {
             max_payload: self.limit,
         };
         while let Some(tcb) = &mut self.side[side] {
+            if self.short
+                && let Some(plain) = tcb.plain_segment(u32::MAX, Instant(self.now))
+            {
+                let outgoing = plain_outgoing(tcb, &plain);
+                self.shortened[0] += 1;
+                self.put(side, outgoing);
+                continue;
+            }
             let Some(outgoing) = tcb.poll_transmit(Instant(self.now), limit) else {
                 assert!(!tcb.has_output(), "{tcb:?}");
                 // What waits, waits for something.
@@ -200,7 +215,12 @@ impl Pair {
                 }
                 Changes::empty()
             }
-            Some(tcb) => tcb.on_segment(segment, mark, now),
+            Some(tcb) => {
+                let data = segment.payload.single().filter(|_| self.short);
+                let short = data.and_then(|data| tcb.take_predicted(&segment, data, mark, now));
+                self.shortened[1] += usize::from(short.is_some());
+                short.unwrap_or_else(|| tcb.on_segment(segment, mark, now))
+            }
             None => {
                 let path = self.path(side);
                 let tcb = Tcb::accept(&self.configs[side], path, Seq(5_000_000), &segment, now);
@@ -289,6 +309,31 @@ impl Pair {
             pair.received[1 - side].len() == begin + data.len()
         });
         assert!(self.received[1 - side][begin..] == *data);
+    }
+}
+
+/// A plain segment as one like all others.
+fn plain_outgoing(tcb: &mut Tcb, plain: &Plain) -> Outgoing {
+    let mut copy = vec![0; plain.len];
+    tcb.copy_plain(plain, &mut copy);
+    let payload = tcb.share_plain(plain);
+    assert!(payload.pieces().flatten().eq(&copy));
+    let segment = Segment {
+        seq: plain.seq,
+        ack: Some(plain.ack),
+        flags: plain.flags,
+        window: plain.window,
+        options: Options {
+            timestamps: plain.timestamps,
+            ..Options::default()
+        },
+        payload,
+        ..Segment::default()
+    };
+    Outgoing {
+        segment,
+        mss: u16::MAX,
+        ect: false,
     }
 }
 

@@ -1,0 +1,95 @@
+//! The short way of segments that leave: nothing unusual is about them, and their headers are prepared.
+
+use super::Role;
+use crate::{
+    checksum,
+    ip::bump,
+    ipv4::{self, protocol},
+    stack::Stack,
+    tcp::{CHECKSUM_OFFSET, HEADER_LEN, Plain, Ports, Tcb, header},
+    way::Prepared,
+};
+use rumpnet::{Packet, packet::Checksum};
+
+/// Bytes of the headers of IP and TCP, with timestamps.
+const HEADERS: u32 = 20 + 20 + 12;
+const _: () = assert!(ipv4::HEADER + HEADER_LEN + 12 == HEADERS as usize);
+
+impl Stack {
+    /// Sends the next segment of a connection if it is plain, and goes where headers can be prepared for. Whether it was.
+    pub(super) fn tcp_send_plain(&mut self, id: usize) -> bool {
+        let changes = self.prepared_changes();
+        let socket = self.tcp.sockets.get(id);
+        let ready = socket.and_then(|socket| socket.prepared.as_ref());
+        if !ready.is_some_and(|ready| ready.counts(changes)) && self.tcp_prepare(id).is_none() {
+            return false;
+        }
+        let Some(socket) = self.tcp.sockets.get_mut(id) else {
+            return false;
+        };
+        let (Some(ready), Role::Connection(tcb)) = (&socket.prepared, &mut socket.role) else {
+            return false;
+        };
+        let Some(here) = self.interfaces.get_mut(ready.at) else {
+            return false;
+        };
+        let most = ready.mtu.saturating_sub(HEADERS);
+        let Some(plain) = tcb.plain_segment(most, self.now) else {
+            return false;
+        };
+        bump(&mut self.counters.tcp_sent);
+        bump(&mut self.counters.ip_sent);
+        self.ip.next_id = self.ip.next_id.wrapping_add(1);
+        let ports = Ports {
+            source: socket.port,
+            destination: socket.peer.map_or(0, |peer| peer.port()),
+        };
+        // What cannot go is sent again later, like what is lost.
+        if let Some(packet) = packet(tcb, &plain, ports, ready, self.ip.next_id) {
+            here.ifnet.prepare(packet, &mut here.out);
+        }
+        true
+    }
+
+    /// Prepares the headers of a connection's segments.
+    fn tcp_prepare(&mut self, id: usize) -> Option<()> {
+        let socket = self.tcp.sockets.get(id)?;
+        let (_, path) = socket.path.as_ref()?;
+        if path.local || !path.source.is_ipv4() {
+            return None;
+        }
+        let (pair, path, how) = self.tcp_way(id)?;
+        let prepared = self.prepare(&path, &how, pair.peer.ip())?;
+        self.tcp.get(id).ok()?.prepared = Some(prepared);
+        Some(())
+    }
+}
+
+/// The packet of a segment.
+#[inline]
+fn packet(tcb: &mut Tcb, plain: &Plain, ports: Ports, ready: &Prepared, id: u16) -> Option<Packet> {
+    let mut packet = Packet::new();
+    match packet.extend(plain.len) {
+        Some(space) => tcb.copy_plain(plain, space),
+        None => packet = Packet::with_chain(tcb.share_plain(plain)),
+    }
+    header::write_plain(plain, ports, &mut packet)?;
+    let (source, destination) = (ready.header.source, ready.header.destination);
+    let len = packet.len();
+    let mut sum = checksum::pseudo(source.into(), destination.into(), protocol::TCP, len);
+    let bytes = if ready.partial {
+        packet.meta.checksum = Checksum::Partial {
+            start: 20,
+            offset: 16,
+        };
+        checksum::partial(&sum)
+    } else {
+        packet.meta.checksum = Checksum::Valid;
+        checksum::add(&mut sum, &packet);
+        sum.checksum()
+    };
+    let field = packet.head_mut().get_mut(CHECKSUM_OFFSET..)?;
+    *field.first_chunk_mut()? = bytes;
+    ready.write(id, &mut packet)?;
+    Some(packet)
+}
