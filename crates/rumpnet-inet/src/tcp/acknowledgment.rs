@@ -1,7 +1,8 @@
 //! The acknowledgment in a segment (RFC 9293, section 3.10.7.4, fifth check).
 
 use super::{
-    Changes, Flags, Segment, Seq, State, Tcb, scoreboard::Delivered, tcb::Bits, timers::Retransmit,
+    Changes, Flags, Numbers, Segment, Seq, State, Tcb, scoreboard::Delivered, tcb::Bits,
+    timers::Retransmit,
 };
 
 impl Tcb {
@@ -26,13 +27,13 @@ impl Tcb {
         let old_window = self.snd.wnd;
         let fresh = ack.from(self.snd.una);
         if fresh {
-            self.update_window(segment, ack);
+            self.update_window(&segment.numbers(), ack);
         }
         let outstanding = !self.board.is_empty();
         let advances = ack.after(self.snd.una);
         let mut delivered = Delivered::default();
         if advances {
-            self.advance(ack, &mut delivered, segment, now, changes);
+            self.advance(ack, &mut delivered, &segment.numbers(), now, changes);
         }
         let duplicate_seen = self.take_sacks(segment, ack, &mut delivered);
         // RFC 5681, section 2.
@@ -64,13 +65,13 @@ impl Tcb {
     }
 
     /// RFC 9293, section 3.10.7.4: SND.WND, SND.WL1 and SND.WL2.
-    pub(super) fn update_window(&mut self, segment: &Segment, ack: Seq) {
-        let newer = self.snd.wl1.before(segment.seq)
-            || (self.snd.wl1 == segment.seq && self.snd.wl2.up_to(ack));
+    pub(super) fn update_window(&mut self, numbers: &Numbers, ack: Seq) {
+        let newer = self.snd.wl1.before(numbers.seq)
+            || (self.snd.wl1 == numbers.seq && self.snd.wl2.up_to(ack));
         if newer {
-            self.snd.wnd = u32::from(segment.window) << self.snd.scale;
+            self.snd.wnd = u32::from(numbers.window) << self.snd.scale;
             self.snd.max_wnd = self.snd.max_wnd.max(self.snd.wnd);
-            self.snd.wl1 = segment.seq;
+            self.snd.wl1 = numbers.seq;
             self.snd.wl2 = ack;
         }
     }
@@ -80,7 +81,7 @@ impl Tcb {
         &mut self,
         ack: Seq,
         delivered: &mut Delivered,
-        segment: &Segment,
+        numbers: &Numbers,
         now: u64,
         changes: &mut Changes,
     ) {
@@ -95,7 +96,7 @@ impl Tcb {
         self.counters.acked_bytes = self.counters.acked_bytes.saturating_add(data.into());
         self.retries = 0;
         self.snd.progress = now;
-        self.measure(ack, delivered, segment, now);
+        self.measure(ack, delivered, numbers, now);
         if self.bits.contains(Bits::SEND_FULL) {
             self.tune_send();
             if self.send_room() >= self.send_low_water() {
@@ -108,8 +109,8 @@ impl Tcb {
     /// RFC 6298, section 3 (Karn): data sent once is measured; with timestamps (RFC 7323, section 4.1) also data sent again, when the
     /// echo is that of the last time. An older one may answer an earlier sending, or this one after the loss of an ACK, and then is no
     /// round trip. Without a measurement the timeout stays backed off (RFC 6298, section 5).
-    fn measure(&mut self, ack: Seq, delivered: &Delivered, segment: &Segment, now: u64) {
-        let rtt = match (delivered.once, delivered.newest, segment.options.timestamps) {
+    fn measure(&mut self, ack: Seq, delivered: &Delivered, numbers: &Numbers, now: u64) {
+        let rtt = match (delivered.once, delivered.newest, numbers.timestamps) {
             (Some(sent), ..) if !delivered.retransmitted => now.saturating_sub(sent),
             (_, Some(newest), Some(timestamps))
                 if self.bits.contains(Bits::TIMESTAMPS)

@@ -1,7 +1,7 @@
 //! The header as it is on the wire (RFC 9293, section 3.1).
 
-use super::{Flags, Options, Plain, Segment, Seq, options::OPTIONS_MAX};
-use rumpnet::{Chain, Packet};
+use super::{Flags, Numbers, Options, Segment, Seq, Timestamps, options::OPTIONS_MAX};
+use rumpnet::Packet;
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
     byteorder::big_endian::{U16, U32},
@@ -82,56 +82,68 @@ pub fn parse(packet: &mut Packet) -> Result<(Ports, Segment), Malformed> {
         source: raw.source.get(),
         destination: raw.destination.get(),
     };
-    Ok((ports, raw.segment(options, payload)))
+    let segment = Segment {
+        options,
+        ..raw.numbers(None).with(payload)
+    };
+    Ok((ports, segment))
 }
 
 impl RawHeader {
-    fn segment(&self, options: Options, payload: Chain) -> Segment {
-        Segment {
+    const fn numbers(&self, timestamps: Option<Timestamps>) -> Numbers {
+        Numbers {
             seq: Seq(self.seq.get()),
-            ack: (self.flags & ACK != 0).then_some(Seq(self.ack.get())),
+            ack: if self.flags & ACK != 0 {
+                Some(Seq(self.ack.get()))
+            } else {
+                None
+            },
             flags: Flags::from_bits_truncate(self.flags),
             window: self.window.get(),
             urgent: self.urgent.get(),
-            options,
-            payload,
+            timestamps,
+        }
+    }
+
+    /// With a checksum of 0.
+    fn of(numbers: &Numbers, ports: Ports, words: u8) -> Self {
+        let ack = if numbers.ack.is_some() { ACK } else { 0 };
+        Self {
+            source: ports.source.into(),
+            destination: ports.destination.into(),
+            seq: numbers.seq.0.into(),
+            ack: numbers.ack.unwrap_or_default().0.into(),
+            offset: words << 4,
+            flags: numbers.flags.bits() | ack,
+            window: numbers.window.into(),
+            checksum: 0.into(),
+            urgent: numbers.urgent.into(),
         }
     }
 }
 
-/// The header of nearly all segments, without options or with timestamps alone: its length, and the segment without its data. `options`: what
-/// follows after the fixed part. `None` for any other.
+/// The header of nearly all segments, without options or with timestamps alone: its length, and what it says. `options`: what follows after
+/// the fixed part. `None` for any other.
 #[inline]
-pub(crate) fn plain(fixed: [u8; HEADER_LEN], options: &[u8]) -> Option<(usize, Segment)> {
+pub(crate) fn read_plain(fixed: [u8; HEADER_LEN], options: &[u8]) -> Option<(usize, Numbers)> {
     let raw: RawHeader = zerocopy::transmute!(fixed);
-    let options = match raw.offset >> 4 {
-        5 => Options::default(),
-        8 => Options::timestamps_only(options.first_chunk()?)?,
+    let timestamps = match raw.offset >> 4 {
+        5 => None,
+        8 => Some(Timestamps::alone(options.first_chunk()?)?),
         _ => return None,
     };
-    let len = usize::from(raw.offset >> 4).saturating_mul(4);
-    Some((len, raw.segment(options, Chain::new())))
+    let len = usize::from(raw.offset >> 4).wrapping_mul(4);
+    Some((len, raw.numbers(timestamps)))
 }
 
-/// Puts the header of a segment in front of its data; with a checksum of 0.
+/// Puts such a header in front of the data of a segment, with a checksum of 0.
 #[inline]
-pub(crate) fn write_plain(plain: &Plain, ports: Ports, packet: &mut Packet) -> Option<()> {
-    let words = if plain.timestamps.is_some() { 8 } else { 5 };
-    let raw = RawHeader {
-        source: ports.source.into(),
-        destination: ports.destination.into(),
-        seq: plain.seq.0.into(),
-        ack: plain.ack.0.into(),
-        offset: words << 4,
-        flags: plain.flags.bits() | ACK,
-        window: plain.window.into(),
-        checksum: 0.into(),
-        urgent: 0.into(),
-    };
+pub(crate) fn write_plain(numbers: &Numbers, ports: Ports, packet: &mut Packet) -> Option<()> {
+    let words = if numbers.timestamps.is_some() { 8 } else { 5 };
     let room = packet.prepend(usize::from(words).wrapping_mul(4))?;
     let (fixed, options) = room.split_first_chunk_mut::<HEADER_LEN>()?;
-    *fixed = zerocopy::transmute!(raw);
-    if let Some(timestamps) = plain.timestamps {
+    *fixed = zerocopy::transmute!(RawHeader::of(numbers, ports, words));
+    if let Some(timestamps) = numbers.timestamps {
         *options.first_chunk_mut()? = timestamps.padded();
     }
     Some(())
@@ -143,17 +155,8 @@ pub fn write(segment: Segment, ports: Ports) -> Packet {
     let mut options = [0; OPTIONS_MAX];
     let options_len = segment.options.encode(&mut options);
     let len = HEADER_LEN.saturating_add(options_len);
-    let raw = RawHeader {
-        source: ports.source.into(),
-        destination: ports.destination.into(),
-        seq: segment.seq.0.into(),
-        ack: segment.ack.unwrap_or_default().0.into(),
-        offset: u8::try_from(len / 4).unwrap_or_default() << 4,
-        flags: segment.flags.bits() | if segment.ack.is_some() { ACK } else { 0 },
-        window: segment.window.into(),
-        checksum: 0.into(),
-        urgent: segment.urgent.into(),
-    };
+    let words = u8::try_from(len / 4).unwrap_or_default();
+    let raw = RawHeader::of(&segment.numbers(), ports, words);
     let mut packet = Packet::with_chain(segment.payload);
     // The headroom is made for this.
     if let Some(room) = packet.prepend(len)

@@ -1,8 +1,8 @@
 //! A segment arrives (RFC 9293, section 3.10.7.4).
 
 use super::{
-    Changes, Flags, Segment, Seq, State, Tcb, loss::Phase, scoreboard::Delivered, tcb::Bits,
-    timers::Retransmit,
+    Changes, Flags, Numbers, Segment, Seq, State, Tcb, loss::Phase, scoreboard::Delivered,
+    tcb::Bits, timers::Retransmit,
 };
 use rumpuser::{Errno, Instant};
 
@@ -35,9 +35,11 @@ impl Tcb {
                 self.input_syn_sent(segment, now, &mut changes);
             }
             _ => {
-                let len = segment.payload.len();
-                if self.is_predicted(segment, len, ce) {
-                    self.input_predicted(segment, len, now, &mut changes);
+                let (numbers, len) = (segment.numbers(), segment.payload.len());
+                let more =
+                    !segment.options.sack.is_empty() || segment.options.user_timeout.is_some();
+                if !more && self.is_predicted(&numbers, len, ce) {
+                    self.input_predicted(&numbers, len, now, &mut changes);
                     if len > 0 {
                         let payload = core::mem::take(&mut segment.payload);
                         self.take_next(payload, now, &mut changes);
@@ -50,21 +52,21 @@ impl Tcb {
         self.finish(changes)
     }
 
-    /// A segment without its payload, and that apart, of few bytes, if it is what comes nearly always. Else nothing is done.
+    /// A segment without other options and its data, of few bytes, if it is what comes nearly always. Else nothing is done.
     pub(crate) fn take_predicted(
         &mut self,
-        segment: &Segment,
+        numbers: &Numbers,
         data: &[u8],
         ce: bool,
         now: Instant,
     ) -> Option<Changes> {
         let (len, now) = (data.len(), now.0);
-        if !self.is_predicted(segment, len, ce) {
+        if !self.is_predicted(numbers, len, ce) {
             return None;
         }
         let mut changes = Changes::empty();
         self.counters.received_segments = self.counters.received_segments.wrapping_add(1);
-        self.input_predicted(segment, len, now, &mut changes);
+        self.input_predicted(numbers, len, now, &mut changes);
         if len > 0 {
             self.ready.push_bytes(data);
             self.took_next(super::bytes_u32(len), now, &mut changes);
@@ -73,23 +75,21 @@ impl Tcb {
     }
 
     /// Whether a segment is what comes nearly always: the next data, of `len` bytes, or an acknowledgment of new data, when nothing is lost.
-    fn is_predicted(&self, segment: &Segment, len: usize, ce: bool) -> bool {
-        let Some(ack) = segment.ack else {
+    fn is_predicted(&self, numbers: &Numbers, len: usize, ce: bool) -> bool {
+        let Some(ack) = numbers.ack else {
             return false;
         };
         let len = super::bytes_u32(len);
-        let timestamp = match segment.options.timestamps {
+        let timestamp = match numbers.timestamps {
             _ if !self.bits.contains(Bits::TIMESTAMPS) => true,
             Some(timestamps) => !ts_before(timestamps.value, self.rcv.ts_recent),
             None => false,
         };
         timestamp
             && self.state == State::Established
-            && (segment.flags | Flags::PSH) == Flags::PSH
+            && (numbers.flags | Flags::PSH) == Flags::PSH
             && !ce
-            && segment.seq == self.rcv.nxt
-            && segment.options.sack.is_empty()
-            && segment.options.user_timeout.is_none()
+            && numbers.seq == self.rcv.nxt
             && self.loss.is_calm()
             && self.board.sacked() == 0
             && self.reassembly.is_none()
@@ -104,19 +104,19 @@ impl Tcb {
     }
 
     /// The straight way for such a segment, up to its data.
-    fn input_predicted(&mut self, segment: &Segment, len: usize, now: u64, changes: &mut Changes) {
-        self.update_ts_recent(segment, now);
+    fn input_predicted(&mut self, numbers: &Numbers, len: usize, now: u64, changes: &mut Changes) {
+        self.update_ts_recent(numbers, now);
         self.heard(now);
-        let ack = segment.ack.unwrap_or(self.snd.una);
-        self.update_window(segment, ack);
+        let ack = numbers.ack.unwrap_or(self.snd.una);
+        self.update_window(numbers, ack);
         if ack != self.snd.una {
             let mut delivered = Delivered::default();
-            self.advance(ack, &mut delivered, segment, now, changes);
+            self.advance(ack, &mut delivered, numbers, now, changes);
             self.after_acknowledgment(&delivered, false, false, now);
             self.arm_retransmit(now);
         }
         if len > 0 {
-            self.measure_receiver(segment, len, now);
+            self.measure_receiver(numbers, len, now);
         }
     }
 
@@ -150,7 +150,7 @@ impl Tcb {
             }
             return;
         }
-        self.update_ts_recent(segment, now);
+        self.update_ts_recent(&segment.numbers(), now);
         // Fifth, ACK.
         let Some(ack) = segment.ack else {
             return;
@@ -237,10 +237,10 @@ impl Tcb {
     }
 
     /// RFC 7323, section 4.3, (2): only segments at the left edge count, so that a delayed ACK echoes the oldest.
-    fn update_ts_recent(&mut self, segment: &Segment, now: u64) {
-        if let Some(timestamps) = segment.options.timestamps
+    fn update_ts_recent(&mut self, numbers: &Numbers, now: u64) {
+        if let Some(timestamps) = numbers.timestamps
             && self.bits.contains(Bits::TIMESTAMPS)
-            && segment.seq.up_to(self.rcv.acked)
+            && numbers.seq.up_to(self.rcv.acked)
         {
             self.rcv.ts_recent = timestamps.value;
             self.rcv.ts_time = now;

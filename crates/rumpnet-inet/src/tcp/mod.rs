@@ -62,6 +62,7 @@ pub use info::Info;
 pub use options::{Cookie, OPTIONS_MAX, Options, Sacks, Timestamps, UserTimeout};
 pub use output::{Outgoing, TransmitLimit};
 pub(crate) use plain::Plain;
+pub(crate) use segment::Numbers;
 pub use segment::{Flags, Segment, reset_for};
 pub use seq::Seq;
 pub use tcb::{Changes, State, Tcb};

@@ -28,7 +28,19 @@ pub struct Timestamps {
 }
 
 impl Timestamps {
-    /// The option with its padding in front.
+    /// Those of a header that has no other options, with their padding in front.
+    #[inline]
+    pub(super) fn alone(bytes: &[u8; 12]) -> Option<Self> {
+        let [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h] = *bytes else {
+            return None;
+        };
+        Some(Self {
+            value: u32::from_be_bytes([a, b, c, d]),
+            echo: u32::from_be_bytes([e, f, g, h]),
+        })
+    }
+
+    /// The option so.
     pub(super) const fn padded(self) -> [u8; 12] {
         let [a, b, c, d] = self.value.to_be_bytes();
         let [e, f, g, h] = self.echo.to_be_bytes();
@@ -198,21 +210,6 @@ impl Options {
             }
         }
         options
-    }
-
-    /// Timestamps with their padding before them, as nearly all segments have them.
-    #[inline]
-    pub(super) fn timestamps_only(bytes: &[u8; 12]) -> Option<Self> {
-        let [NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h] = *bytes else {
-            return None;
-        };
-        Some(Self {
-            timestamps: Some(Timestamps {
-                value: u32::from_be_bytes([a, b, c, d]),
-                echo: u32::from_be_bytes([e, f, g, h]),
-            }),
-            ..Self::default()
-        })
     }
 
     fn set(&mut self, kind: u8, body: &[u8]) {

@@ -80,8 +80,13 @@ impl Tcb {
             .union(Bits::KEEP_ALIVE_NOW);
         self.bits.intersects(DUE)
             || self.reset.is_some()
-            || self.plan(u32::MAX).is_some()
-            || self.needs_persist()
+            || self.has_more() && (self.plan(u32::MAX).is_some() || self.needs_persist())
+    }
+
+    /// Whether data or FIN is left to be sent, or to be sent again.
+    #[inline]
+    fn has_more(&self) -> bool {
+        self.unsent() > 0 || self.board.lost() > 0 || self.fin_pending()
     }
 
     /// Whether [`poll_transmit`](Self::poll_transmit) has nothing to give, and nothing to note of what holds it back.
@@ -147,10 +152,7 @@ impl Tcb {
     }
 
     pub(super) fn plan(&self, max: u32) -> Option<Plan> {
-        if self.board.lost() == 0 && self.unsent() == 0 && !self.fin_pending() {
-            return None;
-        }
-        if !self.may_send() {
+        if !self.has_more() || !self.may_send() {
             return None;
         }
         let size = self.segment_size();

@@ -3,17 +3,13 @@
 //!
 //! What [`poll_transmit`](Tcb::poll_transmit) would give out is the same.
 
-use super::{Flags, Seq, Tcb, Timestamps, output::Plan, tcb::Bits};
+use super::{Flags, Numbers, Tcb, output::Plan, tcb::Bits};
 use rumpnet::Chain;
 use rumpuser::Instant;
 
 /// Such a segment.
 pub(crate) struct Plain {
-    pub(crate) seq: Seq,
-    pub(crate) ack: Seq,
-    pub(crate) flags: Flags,
-    pub(crate) window: u16,
-    pub(crate) timestamps: Option<Timestamps>,
+    pub(crate) numbers: Numbers,
     /// Bytes of data.
     pub(crate) len: usize,
     /// Where they are among those that are not acknowledged.
@@ -62,11 +58,14 @@ impl Tcb {
         let timestamps = self.bits.contains(Bits::TIMESTAMPS);
         let narrow = |len: u32| usize::try_from(len).unwrap_or(usize::MAX);
         let plain = Plain {
-            seq,
-            ack: self.rcv.nxt,
-            flags,
-            window: self.note_acknowledged(),
-            timestamps: timestamps.then(|| self.timestamps(now)),
+            numbers: Numbers {
+                seq,
+                ack: Some(self.rcv.nxt),
+                flags,
+                window: self.note_acknowledged(),
+                urgent: 0,
+                timestamps: timestamps.then(|| self.timestamps(now)),
+            },
             len: narrow(len),
             offset: narrow(seq.since_or_zero(self.snd.queued)),
         };

@@ -1,6 +1,6 @@
 //! A segment without its addresses.
 
-use super::{Options, Seq, bytes_u32};
+use super::{Options, Seq, Timestamps, bytes_u32};
 use rumpnet::Chain;
 
 bitflags::bitflags! {
@@ -44,7 +44,47 @@ pub struct Segment {
     pub payload: Chain,
 }
 
+/// What the header of a segment says, and of its options the timestamps. Nearly all segments have no more than this and data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    pub(crate) seq: Seq,
+    pub(crate) ack: Option<Seq>,
+    pub(crate) flags: Flags,
+    pub(crate) window: u16,
+    pub(crate) urgent: u16,
+    pub(crate) timestamps: Option<Timestamps>,
+}
+
+impl Numbers {
+    /// The segment with this data.
+    pub(crate) fn with(self, payload: Chain) -> Segment {
+        Segment {
+            seq: self.seq,
+            ack: self.ack,
+            flags: self.flags,
+            window: self.window,
+            urgent: self.urgent,
+            options: Options {
+                timestamps: self.timestamps,
+                ..Options::default()
+            },
+            payload,
+        }
+    }
+}
+
 impl Segment {
+    pub(crate) const fn numbers(&self) -> Numbers {
+        Numbers {
+            seq: self.seq,
+            ack: self.ack,
+            flags: self.flags,
+            window: self.window,
+            urgent: self.urgent,
+            timestamps: self.options.timestamps,
+        }
+    }
+
     /// Sequence numbers that it takes (SEG.LEN): data, SYN and FIN.
     #[must_use]
     pub fn len(&self) -> u32 {

@@ -1,7 +1,7 @@
 //! Buffers that grow with what the way can hold.
 
 use super::{
-    Segment, Tcb, bytes_u32,
+    Numbers, Tcb, bytes_u32,
     tcb::{BUFFER_MAX, Bits},
 };
 
@@ -34,8 +34,8 @@ impl Tcb {
 
     /// Who only receives measures the round trip by the timestamps that come back: from an acknowledgment to the data that it let
     /// out. Those of less than a millisecond say nothing.
-    pub(super) fn measure_receiver(&mut self, segment: &Segment, len: usize, now: u64) {
-        let Some(timestamps) = segment.options.timestamps else {
+    pub(super) fn measure_receiver(&mut self, numbers: &Numbers, len: usize, now: u64) {
+        let Some(timestamps) = numbers.timestamps else {
             return;
         };
         let echo = timestamps.echo;

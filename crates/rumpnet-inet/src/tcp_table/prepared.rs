@@ -73,7 +73,7 @@ fn packet(tcb: &mut Tcb, plain: &Plain, ports: Ports, ready: &Prepared, id: u16)
         Some(space) => tcb.copy_plain(plain, space),
         None => packet = Packet::with_chain(tcb.share_plain(plain)),
     }
-    header::write_plain(plain, ports, &mut packet)?;
+    header::write_plain(&plain.numbers, ports, &mut packet)?;
     let (source, destination) = (ready.header.source, ready.header.destination);
     let len = packet.len();
     let mut sum = checksum::pseudo(source.into(), destination.into(), protocol::TCP, len);

@@ -8,7 +8,7 @@ use crate::{
     ip::bump,
     ipv4::protocol,
     stack::Stack,
-    tcp::{HEADER_LEN, Segment, State, header},
+    tcp::{HEADER_LEN, Numbers, State, header},
 };
 use core::net::{IpAddr, SocketAddr};
 use rumpnet::Packet;
@@ -17,7 +17,7 @@ impl Stack {
     /// A frame has come. If it is a segment of a connection that is known and nothing about it is unusual, it is dealt with; else it comes back
     /// as it was.
     pub(crate) fn tcp_hear(&mut self, mut frame: Packet) -> Result<(), Packet> {
-        let Some((id, mut segment, tos)) = self.tcp_heard(&mut frame) else {
+        let Some((id, numbers, tos)) = self.tcp_heard(&mut frame) else {
             return Err(frame);
         };
         bump(&mut self.counters.ip_received);
@@ -27,20 +27,18 @@ impl Stack {
             && let Some(socket) = self.tcp.sockets.get_mut(id)
             && let Role::Connection(tcb) = &mut socket.role
             && let Some(changes) =
-                tcb.take_predicted(&segment, frame.head(), tos & 3 == 3, self.now)
+                tcb.take_predicted(&numbers, frame.head(), tos & 3 == 3, self.now)
         {
             self.tcp_changed(id, changes);
             return Ok(());
         }
-        segment.payload = frame.take_chain();
-        self.tcp_segment(id, &mut segment, tos);
+        self.tcp_segment(id, &mut numbers.with(frame.take_chain()), tos);
         Ok(())
     }
 
-    /// The connection of such a segment, the segment without its data, which is what is left of the frame, and the type of service that it
-    /// came with.
+    /// The connection of such a segment, what its header says, and the type of service that it came with. Its data is what is left of the frame.
     #[inline]
-    pub(super) fn tcp_heard(&self, frame: &mut Packet) -> Option<(usize, Segment, u8)> {
+    pub(super) fn tcp_heard(&self, frame: &mut Packet) -> Option<(usize, Numbers, u8)> {
         let plain = Plain::<HEADER_LEN>::of(frame, protocol::TCP)?;
         let id = self.tcp.flows.find(&plain, (self.routes.changes(), 0))?;
         // Another may have its number meanwhile, or its addresses if it is over.
@@ -57,13 +55,13 @@ impl Stack {
             _ => return None,
         }
         let options = frame.head().get(HEADERS + HEADER_LEN..)?;
-        let (len, segment) = header::plain(plain.transport, options)?;
+        let (len, numbers) = header::read_plain(plain.transport, options)?;
         if len > plain.len {
             return None;
         }
         plain.open(frame, protocol::TCP)?;
         frame.strip(len);
-        Some((id, segment, plain.tos))
+        Some((id, numbers, plain.tos))
     }
 }
 

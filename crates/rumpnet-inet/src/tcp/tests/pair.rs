@@ -1,8 +1,8 @@
 //! Two connections and a network between them, in virtual time.
 
 use crate::tcp::{
-    Changes, Config, HEADER_LEN, Options, Outgoing, Path, Plain, Segment, Seq, State, Tcb,
-    TransmitLimit, reset_for,
+    Changes, Config, HEADER_LEN, Outgoing, Path, Plain, Segment, Seq, State, Tcb, TransmitLimit,
+    reset_for,
 };
 use alloc::{collections::BTreeMap, sync::Arc, vec, vec::Vec};
 use bytes::Bytes;
@@ -216,8 +216,10 @@ impl Pair {
                 Changes::empty()
             }
             Some(tcb) => {
-                let data = segment.payload.single().filter(|_| self.short);
-                let short = data.and_then(|data| tcb.take_predicted(&segment, data, mark, now));
+                let numbers = segment.numbers();
+                let whole = numbers.with(segment.payload.clone()) == segment;
+                let data = segment.payload.single().filter(|_| self.short && whole);
+                let short = data.and_then(|data| tcb.take_predicted(&numbers, data, mark, now));
                 self.shortened[1] += usize::from(short.is_some());
                 short.unwrap_or_else(|| tcb.on_segment(segment, mark, now))
             }
@@ -318,18 +320,7 @@ fn plain_outgoing(tcb: &mut Tcb, plain: &Plain) -> Outgoing {
     tcb.copy_plain(plain, &mut copy);
     let payload = tcb.share_plain(plain);
     assert!(payload.pieces().flatten().eq(&copy));
-    let segment = Segment {
-        seq: plain.seq,
-        ack: Some(plain.ack),
-        flags: plain.flags,
-        window: plain.window,
-        options: Options {
-            timestamps: plain.timestamps,
-            ..Options::default()
-        },
-        payload,
-        ..Segment::default()
-    };
+    let segment = plain.numbers.with(payload);
     Outgoing {
         segment,
         mss: u16::MAX,

@@ -194,8 +194,8 @@ fn what_it_takes_is_what_the_long_way_reads() {
                 let id = plant(stack);
                 let before = bytes(&frame);
                 match stack.tcp_heard(&mut frame) {
-                    Some((found, mut segment, tos)) => {
-                        segment.payload = frame.take_chain();
+                    Some((found, numbers, tos)) => {
+                        let segment = numbers.with(frame.take_chain());
                         taken.set(taken.get() + 1);
                         let ports = Ports {
                             source: 5_000,
