@@ -21,7 +21,7 @@ use rumpnet::{
     interface::{Batch, Link},
     membership::Filter,
     neighbor::{self, Resolution},
-    packet::Cast,
+    packet::{Cast, Spares},
     route::{self, Origin, Route},
 };
 use rumpuser::{Errno, Event, Host, Instant, Result, Rng};
@@ -191,6 +191,8 @@ pub struct Stack {
     wakes: Few<Arc<dyn Event>>,
     /// An empty batch whose memory is used again.
     spare: Batch,
+    /// Packets too.
+    pub(crate) spares: Spares,
     /// Some socket's readiness has changed.
     changed: bool,
     /// When the task of the clock is due.
@@ -219,6 +221,7 @@ impl Stack {
             local: VecDeque::new(),
             wakes: Few::default(),
             spare: Batch::new(),
+            spares: Spares::default(),
             changed: false,
             armed: None,
         }

@@ -125,13 +125,12 @@ impl Stack {
         };
         let (config, most) = (socket.config.clone(), socket.max_segment);
         let now = self.now;
-        let iss = self.tcp.isn(&pair, now);
-        let mut way = self.tcp.way(&pair, &path);
+        let (mut way, iss) = self.tcp.begin(&pair, &path, now);
         way.mss = way.mss.min(most.unwrap_or(u16::MAX));
         if fast {
             way.fast_open = self.tcp.fast_open.cookie_for(to.ip());
         }
-        let tcb = Tcb::connect(&config, way, iss, now);
+        let tcb = Box::new(Tcb::connect(&config, way, iss, now));
         self.tcp.establish(id, pair, tcb)?;
         self.tcp_remember_path(id, &path);
         self.tcp.list(id);

@@ -1,7 +1,7 @@
 //! A packet on its way: headers in a small buffer of its own, payload as a [`Chain`].
 
 use crate::Chain;
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
 
 /// Room in front of the payload for the headers of all layers: Ethernet with a VLAN tag, IPv6 with options, TCP with options.
@@ -93,6 +93,33 @@ pub struct Packet {
 struct Body {
     buf: [u8; ROOM],
     chain: Chain,
+}
+
+/// Packets whose memory is used again: a few, for who gives one away about as often as he takes one.
+#[derive(Debug, Default)]
+pub struct Spares(Vec<Packet>);
+
+impl Spares {
+    /// So many are kept.
+    const MOST: usize = 16;
+
+    /// An empty packet.
+    #[inline]
+    pub fn take(&mut self) -> Packet {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// A packet that is not needed any more.
+    #[inline]
+    pub fn give(&mut self, mut packet: Packet) {
+        if self.0.len() < Self::MOST {
+            if !packet.body.chain.is_empty() {
+                packet.body.chain = Chain::new();
+            }
+            (packet.start, packet.end, packet.meta) = (BEGIN, BEGIN, Meta::default());
+            self.0.push(packet);
+        }
+    }
 }
 
 impl Default for Packet {
@@ -317,6 +344,7 @@ impl Packet {
 #[cfg(test)]
 mod tests {
     use super::Packet;
+    use super::{Checksum, Spares};
     use crate::Chain;
     use alloc::vec::Vec;
     use bytes::Bytes;
@@ -352,6 +380,25 @@ mod tests {
         assert_eq!(bytes(&packet), b"tcp pay");
         assert!(packet.prepend(1_000).is_none());
         assert!(packet.pull(8).is_none());
+    }
+
+    #[test]
+    fn a_packet_that_is_used_again_is_like_a_new_one() {
+        let mut spares = Spares::default();
+        let mut packet = Packet::with_chain(Bytes::from([7; 200].to_vec()).into());
+        packet.pull(40).unwrap();
+        packet.strip(3);
+        packet.meta.checksum = Checksum::Valid;
+        packet.meta.interface = 3;
+        spares.give(packet);
+        let mut again = spares.take();
+        assert_eq!((again.len(), again.meta), (0, Packet::new().meta));
+        again.extend(3).unwrap().copy_from_slice(b"few");
+        again.prepend(66).unwrap().fill(1);
+        assert_eq!(bytes(&again)[64..], *b"\x01\x01few");
+        assert!(spares.take().is_empty());
+        (0..100).for_each(|_| spares.give(Packet::new()));
+        assert_eq!(spares.0.len(), Spares::MOST);
     }
 
     proptest! {

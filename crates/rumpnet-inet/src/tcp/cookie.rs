@@ -20,10 +20,9 @@ const NO_SCALE: u8 = 15;
 #[derive(Clone, Copy)]
 enum Purpose {
     Isn = 1,
-    Timestamp = 2,
-    SynCookie = 3,
-    FastOpen = 4,
-    Other = 5,
+    SynCookie = 2,
+    FastOpen = 3,
+    Other = 4,
 }
 
 /// The initial sequence number of a connection (RFC 6528, section 3): a clock plus a hash of `tuple`, the bytes of both addresses and
@@ -31,15 +30,18 @@ enum Purpose {
 /// ends, and the next one with its ports would not have a later number. It goes round in 275 seconds, longer than a segment lives.
 #[must_use]
 pub fn isn(secret: &Secret, tuple: &[u8], now: Instant) -> Seq {
-    let clock = low(now.0 / 64);
-    Seq(clock.wrapping_add(low(hash(secret, Purpose::Isn, 0, tuple))))
+    beginning(secret, tuple, now).0
 }
 
-/// What to add to the clock of timestamps for a pair of addresses (RFC 7323, section 5.4 and appendix; see
-/// [`Path::timestamp_offset`]).
+/// The same, and what to add to the clock of timestamps for a pair of addresses (RFC 7323, section 5.4 and appendix; see
+/// [`Path::timestamp_offset`]): both from halves of one hash.
 #[must_use]
-pub fn timestamp_offset(secret: &Secret, addresses: &[u8]) -> u32 {
-    low(hash(secret, Purpose::Timestamp, 0, addresses))
+pub fn beginning(secret: &Secret, tuple: &[u8], now: Instant) -> (Seq, u32) {
+    let hash = hash(secret, Purpose::Isn, 0, tuple);
+    (
+        Seq(low(now.0 / 64).wrapping_add(low(hash))),
+        low(hash >> 32),
+    )
 }
 
 /// The fast open cookie of a client (RFC 7413, section 4.1.2). A client's is right when it equals this one.

@@ -10,6 +10,8 @@ use rumpuser::Instant;
 /// Such a segment.
 pub(crate) struct Plain {
     pub(crate) numbers: Numbers,
+    /// Nothing more is to be sent after it.
+    pub(crate) last: bool,
     /// Bytes of data.
     pub(crate) len: usize,
     /// Where they are among those that are not acknowledged.
@@ -66,6 +68,7 @@ impl Tcb {
                 urgent: 0,
                 timestamps: timestamps.then(|| self.timestamps(now)),
             },
+            last: len == unsent && fin == self.fin_pending() && self.board.lost() == 0,
             len: narrow(len),
             offset: narrow(seq.since_or_zero(self.snd.queued)),
         };

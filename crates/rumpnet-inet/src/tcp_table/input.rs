@@ -39,8 +39,7 @@ impl Stack {
             peer: arrival.from(ports.source),
         };
         if let Some(&id) = self.tcp.pairs.get(&pair) {
-            let ports = [ports.source, ports.destination];
-            self.flow_remember(arrival, ports, id, 0, |stack| &mut stack.tcp.flows);
+            self.tcp_remember_flow(id, arrival, &pair);
             self.tcp_segment(id, &mut segment, arrival.tos);
             return;
         }
@@ -66,6 +65,12 @@ impl Stack {
             bump(&mut self.counters.tcp_resets_sent);
             self.tcp_answer(&pair, reset);
         }
+    }
+
+    /// The segments of a connection come as this one did: they go the short way.
+    pub(super) fn tcp_remember_flow(&mut self, id: usize, arrival: &Arrival, pair: &Pair) {
+        let ports = [pair.peer.port(), pair.local.port()];
+        self.flow_remember(arrival, ports, id, 0, |stack| &mut stack.tcp.flows);
     }
 
     /// A segment for a connection.

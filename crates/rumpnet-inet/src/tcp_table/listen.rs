@@ -6,7 +6,7 @@ use crate::{
     stack::Stack,
     tcp::{self, Config, Segment, Seq, Tcb, cookie},
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::net::SocketAddr;
 use rumpuser::{Errno, Result};
 
@@ -41,8 +41,7 @@ impl Stack {
         let Ok(path) = self.path(arrival.source, Some(arrival.destination), by) else {
             return true;
         };
-        let mut way = self.tcp.way(&pair, &path);
-        let mut iss = self.tcp.isn(&pair, now);
+        let (mut way, mut iss) = self.tcp.begin(&pair, &path, now);
         if let Some(after) = after.filter(|after| !iss.after(*after)) {
             iss = after.plus(65_537);
         }
@@ -98,8 +97,9 @@ impl Stack {
         if early {
             self.tcp.fast_open.pending = self.tcp.fast_open.pending.saturating_add(1);
         }
-        if self.tcp.establish(id, pair, tcb).is_ok() {
+        if self.tcp.establish(id, pair, Box::new(tcb)).is_ok() {
             self.tcp_remember_path(id, &path);
+            self.tcp_remember_flow(id, arrival, &pair);
             if early {
                 // Its data may be read, and answered, before the handshake is over (RFC 7413 section 4.2).
                 self.tcp_accepted(id, listener);

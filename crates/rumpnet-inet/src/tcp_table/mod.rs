@@ -249,7 +249,7 @@ impl Tcp {
     ///
     /// # Errors
     /// `EADDRINUSE`: there is one between these addresses.
-    pub(crate) fn establish(&mut self, id: usize, pair: Pair, tcb: Tcb) -> Result<()> {
+    pub(crate) fn establish(&mut self, id: usize, pair: Pair, tcb: Box<Tcb>) -> Result<()> {
         if self.pairs.contains_key(&pair) {
             return Err(Errno::EADDRINUSE);
         }
@@ -259,7 +259,7 @@ impl Tcp {
         socket.local = Some(pair.local.ip());
         socket.peer = Some(pair.peer);
         socket.prepared = None;
-        socket.role = Role::Connection(Box::new(tcb));
+        socket.role = Role::Connection(tcb);
         Ok(())
     }
 
@@ -291,18 +291,15 @@ impl Tcp {
         }
     }
 
-    /// An initial sequence number (RFC 6528).
-    pub(crate) fn isn(&self, pair: &Pair, now: Instant) -> Seq {
-        cookie::isn(&self.secret, &pair.bytes(), now)
-    }
-
-    /// What a connection is told of its way to the peer.
-    pub(crate) fn way(&self, pair: &Pair, path: &Path) -> tcp::Path {
-        tcp::Path {
+    /// What a connection is told of its way to the peer, and its initial sequence number (RFC 6528).
+    pub(crate) fn begin(&self, pair: &Pair, path: &Path, now: Instant) -> (tcp::Path, Seq) {
+        let (isn, timestamp_offset) = cookie::beginning(&self.secret, &pair.bytes(), now);
+        let way = tcp::Path {
             mss: mss(path),
-            timestamp_offset: cookie::timestamp_offset(&self.secret, &pair.bytes()),
+            timestamp_offset,
             fast_open: None,
-        }
+        };
+        (way, isn)
     }
 
     /// Has a connection that nobody has open wait for old segments without its weight.

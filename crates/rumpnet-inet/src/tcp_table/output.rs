@@ -34,8 +34,10 @@ impl Stack {
             {
                 return;
             }
-            if !self.tcp_send_plain(id) {
-                break;
+            match self.tcp_send_plain(id) {
+                Some(false) => {}
+                Some(true) => return,
+                None => break,
             }
         }
         let Some((pair, path, how)) = self.tcp_way(id) else {

@@ -16,27 +16,22 @@ const HEADERS: u32 = 20 + 20 + 12;
 const _: () = assert!(ipv4::HEADER + HEADER_LEN + 12 == HEADERS as usize);
 
 impl Stack {
-    /// Sends the next segment of a connection if it is plain, and goes where headers can be prepared for. Whether it was.
-    pub(super) fn tcp_send_plain(&mut self, id: usize) -> bool {
+    /// Sends the next segment of a connection if it is plain, and goes where headers can be prepared for. `None` if it was not; whether it was the
+    /// last for now.
+    pub(super) fn tcp_send_plain(&mut self, id: usize) -> Option<bool> {
         let changes = self.prepared_changes();
         let socket = self.tcp.sockets.get(id);
         let ready = socket.and_then(|socket| socket.prepared.as_ref());
         if !ready.is_some_and(|ready| ready.counts(changes)) && self.tcp_prepare(id).is_none() {
-            return false;
+            return None;
         }
-        let Some(socket) = self.tcp.sockets.get_mut(id) else {
-            return false;
-        };
+        let socket = self.tcp.sockets.get_mut(id)?;
         let (Some(ready), Role::Connection(tcb)) = (&socket.prepared, &mut socket.role) else {
-            return false;
+            return None;
         };
-        let Some(here) = self.interfaces.get_mut(ready.at) else {
-            return false;
-        };
+        let here = self.interfaces.get_mut(ready.at)?;
         let most = ready.mtu.saturating_sub(HEADERS);
-        let Some(plain) = tcb.plain_segment(most, self.now) else {
-            return false;
-        };
+        let plain = tcb.plain_segment(most, self.now)?;
         bump(&mut self.counters.tcp_sent);
         bump(&mut self.counters.ip_sent);
         self.ip.next_id = self.ip.next_id.wrapping_add(1);
@@ -45,10 +40,11 @@ impl Stack {
             destination: socket.peer.map_or(0, |peer| peer.port()),
         };
         // What cannot go is sent again later, like what is lost.
-        if let Some(packet) = packet(tcb, &plain, ports, ready, self.ip.next_id) {
+        let packet = filled(self.spares.take(), tcb, &plain);
+        if let Some(packet) = with_headers(packet, &plain, ports, ready, self.ip.next_id) {
             here.ifnet.prepare(packet, &mut here.out);
         }
-        true
+        Some(plain.last)
     }
 
     /// Prepares the headers of a connection's segments.
@@ -65,14 +61,24 @@ impl Stack {
     }
 }
 
-/// The packet of a segment.
-#[inline]
-fn packet(tcb: &mut Tcb, plain: &Plain, ports: Ports, ready: &Prepared, id: u16) -> Option<Packet> {
-    let mut packet = Packet::new();
+/// A packet of the data of a segment.
+fn filled(mut packet: Packet, tcb: &mut Tcb, plain: &Plain) -> Packet {
     match packet.extend(plain.len) {
         Some(space) => tcb.copy_plain(plain, space),
         None => packet = Packet::with_chain(tcb.share_plain(plain)),
     }
+    packet
+}
+
+/// It with its headers.
+#[inline]
+fn with_headers(
+    mut packet: Packet,
+    plain: &Plain,
+    ports: Ports,
+    ready: &Prepared,
+    id: u16,
+) -> Option<Packet> {
     header::write_plain(&plain.numbers, ports, &mut packet)?;
     let (source, destination) = (ready.header.source, ready.header.destination);
     let len = packet.len();

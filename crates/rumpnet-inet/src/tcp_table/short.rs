@@ -30,9 +30,11 @@ impl Stack {
                 tcb.take_predicted(&numbers, frame.head(), tos & 3 == 3, self.now)
         {
             self.tcp_changed(id, changes);
+            self.spares.give(frame);
             return Ok(());
         }
         self.tcp_segment(id, &mut numbers.with(frame.take_chain()), tos);
+        self.spares.give(frame);
         Ok(())
     }
 

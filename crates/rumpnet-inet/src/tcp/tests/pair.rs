@@ -145,6 +145,7 @@ impl Pair {
             if self.short
                 && let Some(plain) = tcb.plain_segment(u32::MAX, Instant(self.now))
             {
+                assert!(!plain.last || tcb.is_silent(), "{tcb:?}");
                 let outgoing = plain_outgoing(tcb, &plain);
                 self.shortened[0] += 1;
                 self.put(side, outgoing);

@@ -11,7 +11,7 @@ use crate::{
     tcp::{self, Flags, Options, Ports, Segment, Seq, Tcb, Timestamps, header},
     tcp_table::Pair,
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::net::{Ipv4Addr, SocketAddr};
 use proptest::prelude::*;
 use rumpkern::Kernel;
@@ -49,9 +49,9 @@ fn pair() -> Pair {
 fn plant(stack: &mut Stack) -> usize {
     let id = stack.tcp.create(Speaks::V4);
     let path: Path = stack.path(pair().peer.ip(), None, None).unwrap();
-    let way = stack.tcp.way(&pair(), &path);
+    let (way, _) = stack.tcp.begin(&pair(), &path, stack.now);
     let config = stack.tcp.config.clone();
-    let tcb = Tcb::connect(&config, way, Seq(1), stack.now);
+    let tcb = Box::new(Tcb::connect(&config, way, Seq(1), stack.now));
     stack.tcp.establish(id, pair(), tcb).unwrap();
     stack.tcp.get(id).unwrap().port = 80;
     let arrival = crate::ip::Arrival {
