@@ -58,6 +58,15 @@ pub(crate) fn end_at_once() {
     }
 }
 
+/// Ends the process as the signal that came would have.
+pub(crate) fn die() -> ! {
+    let signal = CAUGHT.load(Ordering::Relaxed);
+    end_at_once();
+    // SAFETY: the action for the signal is the default one, which runs no code of ours.
+    unsafe { libc::raise(signal) };
+    std::process::exit(i32::from(128_u8.saturating_add(number())))
+}
+
 /// A safe point: nothing is half done here.
 ///
 /// # Errors

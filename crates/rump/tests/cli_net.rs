@@ -5,7 +5,7 @@ mod common;
 use common::Scratch;
 use std::{
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::Path,
     process::{Child, Command, Output, Stdio},
@@ -194,6 +194,94 @@ fn files_pass_whole_by_nc() {
         run(&[&own, "nc", "-z", "10.0.0.2", "7"]).status.code(),
         Some(1)
     );
+}
+
+/// Sends a signal.
+fn signal(child: &Child, name: &str) {
+    let id = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-s", name, &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+#[test]
+fn a_signal_ends_a_connection_and_a_capture_as_it_should() {
+    for name in ["INT", "TERM"] {
+        let folder = Scratch::new();
+        let mut listening = Background(
+            command(&[&interface(&folder, 1), "nc", "-v", "-l", "-d", "7000"])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        );
+        let mut line = String::new();
+        let said = listening.0.stderr.as_mut().unwrap();
+        BufReader::new(said).read_line(&mut line).unwrap();
+        assert!(line.contains("listening"), "{line}");
+        let capture = folder.text("frames.pcap");
+        let mut talking = command(&[&interface(&folder, 2), "--pcap", &capture, "nc", "10.0.0.1"])
+            .arg("7000")
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        talking.stdin.as_mut().unwrap().write_all(b"hello").unwrap();
+        let mut heard = [0; 5];
+        let out = listening.0.stdout.as_mut().unwrap();
+        out.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"hello");
+        signal(&talking, name);
+        let status = talking.wait().unwrap();
+        assert_eq!(status.code(), None, "{status}");
+        // The peer hears that it is over, and ends, too.
+        assert_eq!(listening.wait(), 0);
+        let read = Command::new("tcpdump")
+            .args(["-n", "-r", &capture, "tcp[tcpflags] & tcp-fin != 0"])
+            .output()
+            .unwrap();
+        let frames = String::from_utf8_lossy(&read.stdout).into_owned();
+        assert!(frames.contains("10.0.0.2"), "{read:?}");
+    }
+}
+
+#[test]
+fn ports_times_and_ends_of_nc_are_as_they_are_asked_for() {
+    let folder = Scratch::new();
+    let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = peer.local_addr().unwrap().port().to_string();
+    let mut asking = command(&["--sockin", "nc", "-u", "-q", "0.2", "127.0.0.1", &port])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    asking.stdin.take().unwrap().write_all(b"datagram").unwrap();
+    let mut buf = [0; 100];
+    assert_eq!(peer.recv(&mut buf).unwrap(), 8);
+    assert!(asking.wait().unwrap().success());
+    // Nobody is there: that is told and not waited for.
+    let own = interface(&folder, 1);
+    let start = Instant::now();
+    let words = [&own, "nc", "-w", "0.5", "-s", "10.0.0.1", "10.0.0.9", "7"];
+    assert_eq!(run(&words).status.code(), Some(1));
+    assert!(start.elapsed() < Duration::from_secs(10));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let from = free.port().to_string();
+    let asking = Background::start(
+        &["--sockin", "nc", "-d", "-p", &from, "127.0.0.1", &port],
+        Stdio::null(),
+    );
+    let (stream, peer) = listener.accept().unwrap();
+    assert_eq!(peer.port(), free.port());
+    drop(stream);
+    assert_eq!(asking.wait(), 0);
 }
 
 #[test]

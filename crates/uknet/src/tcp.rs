@@ -64,6 +64,22 @@ impl TcpStream {
         Ok(Self { socket })
     }
 
+    /// Connects from an address of one's own within a time. In std this is not there.
+    ///
+    /// # Errors
+    /// As [`connect_from`](Self::connect_from) and [`connect_timeout`](Self::connect_timeout).
+    pub fn connect_from_timeout(
+        net: &Net,
+        from: SocketAddr,
+        to: &SocketAddr,
+        timeout: Duration,
+    ) -> io::Result<Self> {
+        let socket = Socket::new(net, *to, Kind::Stream)?;
+        socket.bind(from)?;
+        socket.connect_timeout(*to, timeout)?;
+        Ok(Self { socket })
+    }
+
     /// Ends a direction.
     ///
     /// # Errors

@@ -107,7 +107,17 @@ struct Line {
 /// What a command works with.
 pub(crate) struct Context<'a> {
     net: &'a Net,
+    stack: &'a stack::Stack,
     report: &'a Report,
+}
+
+impl Context<'_> {
+    /// Runs a command.
+    fn run(&self, tool: &Tool) -> Outcome<()> {
+        let done = tool.run(self);
+        self.stack.leave();
+        done
+    }
 }
 
 /// The words of the first command, and of those after each `--`, if the words are those of `rump net`.
@@ -144,12 +154,12 @@ impl NetCommand {
         let stack = self.stack.boot()?;
         let context = Context {
             net: stack.net(),
+            stack: &stack,
             report: &session.report,
         };
-        for tool in std::iter::once(&self.command).chain(&self.then) {
-            session.report.step(tool.run(&context))?;
-        }
-        stack.end()
+        let mut tools = std::iter::once(&self.command).chain(&self.then);
+        let done = tools.try_for_each(|tool| session.report.step(context.run(tool)).map(drop));
+        done.and(stack.end())
     }
 }
 
@@ -219,7 +229,7 @@ impl Shell {
                         .report
                         .fail(&Failure::Message("shell: this is one".into()));
                 }
-                Ok(line) => match line.command.run(context) {
+                Ok(line) => match context.run(&line.command) {
                     Ok(()) => {}
                     Err(failure @ (Failure::BrokenPipe | Failure::Interrupted)) => {
                         return Err(failure);

@@ -1,21 +1,18 @@
 //! `rump net nc`.
 
 use super::{
-    Context, LINGER, at,
+    Context, LINGER, LOOK, at,
     host::{Family, any},
     seconds,
 };
-use crate::{
-    report::{Failure, Outcome},
-    signals,
-};
+use crate::report::{Failure, Outcome, io_reason};
 use clap::Args;
 use std::{
     io::{self, IsTerminal as _, Read, Write},
     net::{IpAddr, Shutdown, SocketAddr},
-    sync::mpsc,
+    sync::{Arc, OnceLock, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use uknet::{Net, TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
 
@@ -54,7 +51,7 @@ pub(crate) struct Nc {
     /// The address to send from
     #[arg(short = 's', value_name = "ADDRESS")]
     source: Option<IpAddr>,
-    /// With -l the port to wait at, as it may also stand alone
+    /// The port to send from; with -l the port to wait at, as it may also stand alone
     #[arg(short = 'p', value_name = "PORT")]
     port: Option<u16>,
     /// Say what happens
@@ -73,7 +70,7 @@ impl Nc {
     /// # Errors
     /// Nobody listens there; a connection breaks.
     pub(crate) fn run(&self, context: &Context<'_>) -> Outcome<()> {
-        signals::end_at_once();
+        context.stack.end_at_signal();
         let net = context.net;
         match (&self.words[..], self.listen) {
             (words, true) => self.serve(net, words),
@@ -102,12 +99,17 @@ impl Nc {
     }
 
     fn open(&self, net: &Net, to: SocketAddr) -> io::Result<TcpStream> {
-        match (self.source, self.timeout) {
-            (Some(source), _) => {
-                TcpStream::connect_from(net, (source, self.port.unwrap_or(0)).into(), to)
-            }
-            (None, Some(timeout)) => TcpStream::connect_timeout(net, &to, timeout),
-            (None, None) => TcpStream::connect(net, to),
+        if self.source.is_none() && self.port.is_none() {
+            return match self.timeout {
+                Some(timeout) => TcpStream::connect_timeout(net, &to, timeout),
+                None => TcpStream::connect(net, to),
+            };
+        }
+        let source = self.source.unwrap_or(any(to.is_ipv4()));
+        let from = SocketAddr::new(source, self.port.unwrap_or(0));
+        match self.timeout {
+            Some(timeout) => TcpStream::connect_from_timeout(net, from, &to, timeout),
+            None => TcpStream::connect_from(net, from, to),
         }
     }
 
@@ -251,35 +253,58 @@ impl Nc {
     }
 
     fn datagrams(&self, socket: UdpSocket, peer: SocketAddr) -> Outcome<()> {
-        socket.set_read_timeout(self.timeout).map_err(at(peer))?;
+        socket.set_read_timeout(Some(LOOK)).map_err(at(peer))?;
+        let over: Arc<OnceLock<io::Result<()>>> = Arc::default();
         if !self.no_input {
-            let sender = socket.try_clone().map_err(at(peer))?;
+            let (sender, over) = (socket.try_clone().map_err(at(peer))?, over.clone());
             let quit = self.quit;
             thread::spawn(move || {
-                let mut buf = vec![0; 16 << 10];
-                let mut input = io::stdin().lock();
-                while let Ok(count @ 1..) = input.read(&mut buf) {
-                    if sender.send(&buf[..count]).is_err() {
-                        break;
-                    }
+                let sent = send_all(&sender);
+                match (&sent, quit) {
+                    (Ok(()), None) => return,
+                    (Ok(()), Some(quit)) => thread::sleep(quit),
+                    (Err(_), _) => {}
                 }
-                if let Some(quit) = quit {
-                    thread::sleep(quit);
-                    std::process::exit(0);
-                }
+                let _ = over.set(sent);
             });
         }
         let mut buf = vec![0; 1 << 16];
+        let mut last = Instant::now();
         loop {
             match socket.recv(&mut buf) {
                 Ok(count) => {
                     let mut out = io::stdout().lock();
                     out.write_all(&buf[..count])?;
                     out.flush()?;
+                    last = Instant::now();
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let quiet = |most| last.elapsed() >= most;
+                    if self.timeout.is_some_and(quiet) {
+                        return Ok(());
+                    }
+                }
                 Err(error) => return Err(at(peer)(error)),
             }
+            match over.get() {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(error)) => return Err(Failure::at(peer, io_reason(error))),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Sends standard input, each read as a datagram.
+fn send_all(socket: &UdpSocket) -> io::Result<()> {
+    let mut buf = vec![0; 16 << 10];
+    let mut input = io::stdin().lock();
+    loop {
+        match input.read(&mut buf) {
+            Ok(0) => return Ok(()),
+            Ok(count) => socket.send(&buf[..count]).map(drop)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

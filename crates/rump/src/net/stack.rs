@@ -1,20 +1,32 @@
 //! The kernel that a command line describes.
 
 use super::at;
-use crate::report::{Failure, Outcome};
+use crate::{
+    report::{Failure, Outcome},
+    signals,
+};
 use clap::Args;
-use rumpnet::{KernelNet as _, capture::Tap, pcap};
+use rumpnet::{KernelNet as _, SocketCalls as _, capture::Tap, pcap, socket::Shutdown};
 use std::{
     fs::File,
     io::Write as _,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 use uknet::{Cidr, DhcpOptions, Interface, MacAddr, Net, Resolv};
 
 /// How long connections that are closed have for their last segments.
-const GOODBYE: std::time::Duration = std::time::Duration::from_secs(1);
+const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a signal may be missed.
+const LOOK: Duration = Duration::from_millis(50);
+/// Descriptors that the commands have at most.
+const DESCRIPTORS: u32 = 1_024;
 
 /// How the stack is made.
 #[derive(Args, Debug)]
@@ -119,10 +131,13 @@ fn domain(text: &str) -> Result<rumpnet_dns::Name, String> {
     text.parse().map_err(|_| "not a domain".into())
 }
 
-/// A stack that runs.
+/// A stack that runs. Clones are the same stack.
+#[derive(Clone)]
 pub(crate) struct Stack {
     net: Net,
     capture: Option<(Arc<Mutex<Capture>>, String)>,
+    /// A signal ends it and the process.
+    watched: Arc<AtomicBool>,
 }
 
 /// A file that frames are written to, and the first error.
@@ -143,7 +158,7 @@ impl Options {
             if !resolv.servers.is_empty() || self.hosts.is_some() {
                 net.resolver().set_config(resolv);
             }
-            return Ok(Stack { net, capture: None });
+            return Ok(Stack::new(net, None));
         }
         let mut builder = Net::builder()
             .resolv(resolv)
@@ -181,7 +196,7 @@ impl Options {
             let lease = net.dhcp(&name, DhcpOptions::default(), super::dhcp::PATIENCE);
             lease.map_err(at(format_args!("{name}: dhcp")))?;
         }
-        Ok(Stack { net, capture })
+        Ok(Stack::new(net, capture))
     }
 
     fn resolv(&self) -> Outcome<Resolv> {
@@ -257,6 +272,45 @@ fn capture(
 }
 
 impl Stack {
+    fn new(net: Net, capture: Option<(Arc<Mutex<Capture>>, String)>) -> Self {
+        let watched = Arc::default();
+        Self {
+            net,
+            capture,
+            watched,
+        }
+    }
+
+    /// Has a signal end the process from now on, in the middle of any wait. Peers are told as they would be if the host's kernel had the
+    /// sockets, and nothing that [`end`](Self::end) does is left out.
+    pub(crate) fn end_at_signal(&self) {
+        if self.watched.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let stack = self.clone();
+        thread::spawn(move || {
+            while signals::check().is_ok() {
+                thread::sleep(LOOK);
+            }
+            for fd in 0..DESCRIPTORS {
+                // Most of them are none.
+                let _ = stack.net.proc().shutdown(fd, Shutdown::Both);
+            }
+            if let Err(failure) = stack.end() {
+                crate::report::say(failure);
+            }
+            signals::die()
+        });
+    }
+
+    /// Waits for the end of the process, if a signal has come that means it. What a command says by then is of no interest: its sockets are
+    /// gone.
+    pub(crate) fn leave(&self) {
+        while self.watched.load(Ordering::Relaxed) && signals::check().is_err() {
+            thread::park();
+        }
+    }
+
     /// It.
     pub(crate) fn net(&self) -> &Net {
         &self.net
@@ -266,11 +320,11 @@ impl Stack {
     ///
     /// # Errors
     /// The capture could not be written.
-    pub(crate) fn end(self) -> Outcome<()> {
+    pub(crate) fn end(&self) -> Outcome<()> {
         // Commands that send data have seen to it; what is left is goodbyes, perhaps to who is gone already.
         let _ = self.net.settle(GOODBYE);
         self.net.release().map_err(at("dhcp"))?;
-        if let Some((capture, path)) = self.capture {
+        if let Some((capture, path)) = &self.capture {
             let mut capture = capture.lock().unwrap_or_else(PoisonError::into_inner);
             let flushed = capture.file.flush().err();
             if let Some(error) = capture.error.take().or(flushed) {

@@ -11,10 +11,7 @@ mod stream;
 mod test;
 
 use super::{Context, seconds};
-use crate::{
-    report::{Failure, Outcome},
-    signals,
-};
+use crate::report::{Failure, Outcome};
 use clap::Args;
 use std::{fmt, time::Duration};
 use test::{SHORTEST, Test, default_len, longest};
@@ -98,7 +95,7 @@ impl Iperf {
     /// # Errors
     /// There is no server; the other side breaks off.
     pub(crate) fn run(&self, context: &Context<'_>) -> Outcome<()> {
-        signals::end_at_once();
+        context.stack.end_at_signal();
         match &self.client {
             Some(host) => self.client(context, host),
             None => self.server(context),
