@@ -33,7 +33,7 @@ fn below(input: &mut Unstructured<'_>, bound: u32) -> u32 {
 }
 
 fn config(input: &mut Unstructured<'_>) -> Config {
-    let bits = below(input, 1 << 11);
+    let bits = below(input, 1 << 12);
     let bit = |n: u32| bits & (1 << n) != 0;
     let buffer = 1 + below(input, 200_000) as usize;
     Config {
@@ -42,10 +42,10 @@ fn config(input: &mut Unstructured<'_>) -> Config {
         sack: bit(2),
         ecn: bit(3),
         nodelay: bit(4),
-        congestion: if bit(5) {
-            Congestion::NewReno
-        } else {
-            Congestion::Cubic
+        congestion: match (bit(5), bit(11)) {
+            (true, _) => Congestion::NewReno,
+            (false, true) => Congestion::Bbr,
+            (false, false) => Congestion::Cubic,
         },
         fast_open: bit(6),
         urgent_inline: bit(7),

@@ -455,6 +455,7 @@ fn throughput_is_measured_by_both_sides() {
     for words in [
         &["-n", "20M"][..],
         &["-n", "20M", "-R", "-P", "3"],
+        &["-n", "20M", "-C", "bbr"],
         &["-t", "1", "-u", "-b", "5M"],
     ] {
         let server = Background::start(
@@ -492,7 +493,7 @@ fn iperf3_is_understood() {
     };
     for words in [
         &["-t", "1"][..],
-        &["-t", "1", "-R", "-P", "2"],
+        &["-t", "1", "-R", "-P", "2", "-C", "reno"],
         &["-t", "1", "-u", "-b", "5M"],
     ] {
         let port = free();

@@ -91,6 +91,14 @@ fn congestion(inet: &Arc<Inet>) -> Node {
     )
 }
 
+/// The names of all there are.
+fn congestions() -> Node {
+    Node::read_only(|| {
+        let names = Congestion::ALL.map(|(_, name)| name);
+        Value::Text(names.join(" "))
+    })
+}
+
 /// Puts them into the tree. What is set counts for sockets that are made afterwards.
 ///
 /// # Errors
@@ -124,6 +132,7 @@ pub(crate) fn add(kernel: &Kernel, inet: &Arc<Inet>) -> Result<()> {
         ("net.inet.icmp.rediraccept", accept),
         ("net.inet.ip.redirect", send),
         ("net.inet.ip.forwarding", forwarding),
+        ("net.inet.tcp.congctl.available", congestions()),
         ("net.inet.tcp.congctl.selected", congestion(inet)),
         (
             "net.inet.tcp.sack.enable",
@@ -166,7 +175,7 @@ mod tests {
             .boot()
             .unwrap();
         let names = kernel.sysctl_names("net.inet.");
-        assert_eq!(names.len(), 11, "{names:?}");
+        assert_eq!(names.len(), 12, "{names:?}");
         let set = |name: &str, value| kernel.sysctl_set(name, Value::Number(value));
         for name in ["net.inet.ip.forwarding", "net.inet.tcp.sack.enable"] {
             assert_eq!(set(name, 2), Err(Errno::EINVAL));
@@ -186,8 +195,12 @@ mod tests {
         let text = |text: &str| Value::Text(text.to_string());
         assert_eq!(kernel.sysctl(name), Ok(text("cubic")));
         assert_eq!(kernel.sysctl_set(name, text("none")), Err(Errno::EINVAL));
-        assert_eq!(kernel.sysctl_set(name, text("newreno")), Ok(()));
-        assert_eq!(inet.tcp_config().congestion, Congestion::NewReno);
+        let all = kernel.sysctl("net.inet.tcp.congctl.available");
+        assert_eq!(all, Ok(text("cubic newreno bbr")));
+        for (congestion, one) in Congestion::ALL {
+            assert_eq!(kernel.sysctl_set(name, text(one)), Ok(()));
+            assert_eq!(inet.tcp_config().congestion, congestion);
+        }
         kernel.shutdown().unwrap();
     }
 }

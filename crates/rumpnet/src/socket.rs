@@ -241,7 +241,7 @@ pub enum SockOpt {
     UserTimeout(Duration),
     /// The peer is told the user timeout, and what it tells of its own is heeded (RFC 5482).
     TellUserTimeout(bool),
-    /// By name: `cubic`, `newreno`.
+    /// By name: `cubic`, `newreno`, `bbr`.
     Congestion(alloc::string::String),
     /// Of a listener: connections at most that begin with data, and have not shown yet that somebody is there. 0 takes none.
     FastOpen(u32),

@@ -96,6 +96,14 @@ impl TcpStream {
         self.socket.set(&SockOpt::Linger(time))
     }
 
+    /// Chooses the congestion control by its name: `cubic`, `newreno`, `bbr`, or what the host has.
+    ///
+    /// # Errors
+    /// `NotFound`: there is none of that name.
+    pub fn set_congestion(&self, name: &str) -> io::Result<()> {
+        self.socket.set(&SockOpt::Congestion(name.into()))
+    }
+
     options! {
         /// Whether small segments go out at once.
         set_nodelay,

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`plan`] | what a seed decides: the cable, the settings, what both sides of each connection do |
 //! | [`side`] | one side of a connection, step by step |
+//! | [`race`] | flows that share a line, and what each gets |
 //! | [`flood`], [`siege`] | floods of SYNs, fragments, connections, malformed frames; against whom |
 //! | [`frames`] | malformed frames |
 //! | [`memory`] | an allocator that counts, as other tests have it |
@@ -14,6 +15,7 @@ pub mod frames;
 #[path = "../../src/memory.rs"]
 pub mod memory;
 pub mod plan;
+pub mod race;
 pub mod side;
 pub mod siege;
 

@@ -135,10 +135,10 @@ fn config(rng: &mut Rng, orderly: bool) -> Config {
         sack: rng.flip(),
         ecn: rng.flip(),
         nodelay: rng.flip(),
-        congestion: if rng.flip() {
-            Congestion::NewReno
-        } else {
-            Congestion::Cubic
+        congestion: match rng.below(3) {
+            0 => Congestion::NewReno,
+            1 => Congestion::Bbr,
+            _ => Congestion::Cubic,
         },
         receive_buffer: buffer,
         receive_buffer_max: if is_small { small } else { 1 << 20 },

@@ -25,6 +25,7 @@ impl Tcb {
             return false;
         }
         let old_window = self.snd.wnd;
+        let before = self.before_ack();
         let fresh = ack.from(self.snd.una);
         if fresh {
             self.update_window(&segment.numbers(), ack);
@@ -48,6 +49,9 @@ impl Tcb {
                 self.on_duplicate_report(now);
             }
             self.after_acknowledgment(&delivered, is_duplicate, duplicate_seen, now);
+            if let Some(before) = before {
+                self.update_model(&before, &delivered, now);
+            }
         }
         if self.timers.kind() == Retransmit::Persist {
             // RFC 9293, section 3.8.6.1, MUST-37: who answers probes lives.

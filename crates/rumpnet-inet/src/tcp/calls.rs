@@ -333,7 +333,7 @@ impl Tcb {
     /// `TCP_CONGESTION`.
     pub fn set_congestion(&mut self, congestion: Congestion) {
         if self.control.congestion() != congestion {
-            self.control = Control::new(congestion);
+            self.control = Control::new(congestion, self.snd.iss.0);
         }
     }
 

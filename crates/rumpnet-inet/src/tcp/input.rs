@@ -111,8 +111,12 @@ impl Tcb {
         self.update_window(numbers, ack);
         if ack != self.snd.una {
             let mut delivered = Delivered::default();
+            let before = self.before_ack();
             self.advance(ack, &mut delivered, numbers, now, changes);
             self.after_acknowledgment(&delivered, false, false, now);
+            if let Some(before) = before {
+                self.update_model(&before, &delivered, now);
+            }
             self.arm_retransmit(now);
         }
         if len > 0 {

@@ -98,7 +98,7 @@ impl Tcb {
         self.loss.rack.update(delivered, self.rtt.min(), now);
         if self.probe_answered(advances, report) {
             self.reduce(now);
-            self.window.size = self.window.threshold;
+            self.take_threshold();
             self.loss.reduced = self.snd.nxt;
         }
         let limited = self.bits.contains(Bits::WINDOW_LIMITED);
@@ -130,6 +130,8 @@ impl Tcb {
             self.begin_recovery(now);
         }
         match self.loss.phase {
+            // A model says how large the window is.
+            Phase::Recovery if self.control.is_bbr() => {}
             Phase::Recovery => {
                 let count = self.delivered_count(delivered, duplicate, before);
                 let (threshold, mss) = (self.window.threshold, self.window.mss);
@@ -218,6 +220,13 @@ impl Tcb {
         }
     }
 
+    /// The window is as large as the threshold, for algorithms that have one.
+    fn take_threshold(&mut self) {
+        if !self.control.is_bbr() {
+            self.window.size = self.window.threshold;
+        }
+    }
+
     fn begin_recovery(&mut self, now: u64) {
         if self.loss.phase != Phase::Reduced {
             self.reduce(now);
@@ -226,13 +235,20 @@ impl Tcb {
         self.loss.recover = self.snd.nxt;
         self.loss.prr = Prr::new(self.flight());
         self.loss.probe = None;
+        let pipe = self.pipe();
+        if let Some(bbr) = self.control.bbr() {
+            bbr.enter_recovery(&mut self.window, pipe);
+        }
     }
 
     fn end_recovery(&mut self) {
         if self.loss.phase == Phase::Recovery {
             // RFC 6937, section 3; RFC 6582, section 3.2, step 3.
-            self.window.size = self.window.threshold;
+            self.take_threshold();
             self.loss.rack.recovered();
+        }
+        if let Some(bbr) = self.control.bbr() {
+            bbr.exit_recovery(&mut self.window);
         }
         self.loss.phase = Phase::Open;
         self.loss.frto = Frto::Off;
@@ -242,8 +258,12 @@ impl Tcb {
 
     /// The peer was told of congestion by a mark (RFC 3168, section 6.1.2): as for a loss, but nothing is sent again.
     pub(super) fn reduce_for_mark(&mut self) {
+        if self.control.is_bbr() {
+            // Its data is not ECN-capable: this is left from another algorithm, or invented.
+            return;
+        }
         self.reduce(0);
-        self.window.size = self.window.threshold;
+        self.take_threshold();
         self.loss.phase = Phase::Reduced;
         self.loss.recover = self.snd.nxt;
         self.loss.reduced = self.snd.nxt;
@@ -255,7 +275,7 @@ impl Tcb {
         let first = self.loss.phase == Phase::Open || self.loss.phase == Phase::Reduced;
         if self.loss.phase != Phase::Timeout {
             self.reduce(now);
-            self.control.timed_out();
+            self.control.timed_out(&self.window);
         }
         let renege = self
             .board
@@ -318,7 +338,7 @@ impl Tcb {
         let (size, threshold) = self.loss.before;
         self.window.size = self.window.size.max(size);
         self.window.threshold = self.window.threshold.max(threshold);
-        self.control.undo();
+        self.control.undo(&mut self.window);
         self.loss.phase = Phase::Open;
         self.loss.frto = Frto::Off;
         self.loss.dup_acks = 0;
@@ -336,7 +356,7 @@ impl Tcb {
         if matches!(self.loss.phase, Phase::Open | Phase::Reduced) {
             self.begin_recovery(now);
         }
-        if self.loss.phase == Phase::Recovery {
+        if self.loss.phase == Phase::Recovery && !self.control.is_bbr() {
             let (threshold, mss) = (self.window.threshold, self.window.mss);
             self.window.size = self.loss.prr.window(0, self.pipe(), threshold, mss);
         }

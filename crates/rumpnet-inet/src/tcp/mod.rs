@@ -14,7 +14,7 @@
 //! | `timers` | the one deadline and what is due at it |
 //! | `byte_queue`, `reassembly` | data that waits to be sent, to be read, for a gap to be filled |
 //! | `scoreboard`, `loss`, `rack`, `prr` | what is in flight and what is lost (RFC 6675, 8985, 5682, 6582, 6937) |
-//! | `rtt`, [`congestion`] | round-trip times (RFC 6298), congestion control |
+//! | `rtt`, [`congestion`], `model` | round-trip times (RFC 6298), congestion control, what one with a model is told, pacing |
 //! | `tuning` | buffers that grow |
 //! | [`icmp`] | errors from the network |
 //! | [`time_wait`] | what is left of a closed connection |
@@ -34,6 +34,7 @@ pub mod icmp;
 pub mod info;
 mod input;
 mod loss;
+mod model;
 mod offer;
 pub mod options;
 mod output;

@@ -55,7 +55,10 @@ impl Tcb {
         {
             return Some(probe);
         }
-        if let Some(plan) = self.plan(bytes_u32(limit.max_payload)) {
+        let most = bytes_u32(limit.max_payload).min(self.control.quantum());
+        if let Some(plan) = self.plan(most)
+            && self.may_send_at(now)
+        {
             return Some(match plan {
                 Plan::Again { start, len } => self.again(start, len, now),
                 Plan::New { len, fin } => self.fresh(len, fin, now),
@@ -80,7 +83,9 @@ impl Tcb {
             .union(Bits::KEEP_ALIVE_NOW);
         self.bits.intersects(DUE)
             || self.reset.is_some()
-            || self.has_more() && (self.plan(u32::MAX).is_some() || self.needs_persist())
+            || self.has_more()
+                && (!self.control.is_held() && self.plan(u32::MAX).is_some()
+                    || self.needs_persist())
     }
 
     /// Whether data or FIN is left to be sent, or to be sent again.
@@ -219,6 +224,7 @@ impl Tcb {
 
     /// Nothing more can be sent: why not?
     fn note_limits(&mut self, now: u64) {
+        self.note_idleness();
         if (self.unsent() == 0 && !self.fin_pending()) || !self.may_send() {
             return;
         }
@@ -252,7 +258,7 @@ impl Tcb {
         self.before_sending(now);
         let start = self.snd.nxt;
         let mut outgoing = self.data_segment(start, len, fin, now);
-        outgoing.ect = self.bits.contains(Bits::ECN) && len > 0;
+        outgoing.ect = self.bits.contains(Bits::ECN) && len > 0 && !self.control.is_bbr();
         if self.bits.contains(Bits::CWR_QUEUED) && len > 0 {
             // RFC 3168, section 6.1.2: in the first new data after the reduction.
             self.bits.remove(Bits::CWR_QUEUED);
@@ -283,6 +289,7 @@ impl Tcb {
             Fate::empty()
         };
         let time = self.send_time(now);
+        self.tell_sent(self.board.is_empty(), time, len);
         self.board.sent(start, end, time, size, fate);
         self.snd.nxt = end;
         self.loss.prr.sent(len);
@@ -297,6 +304,7 @@ impl Tcb {
     pub(super) fn again(&mut self, start: Seq, len: u32, now: u64) -> Outgoing {
         let size = self.segment_size();
         let time = self.send_time(now);
+        self.tell_sent(false, time, len);
         self.board.resent(start, len, time);
         self.loss.prr.sent(len);
         self.counters.retransmitted = self.counters.retransmitted.wrapping_add(len.div_ceil(size));
@@ -354,7 +362,8 @@ impl Tcb {
     /// RFC 5681, section 4.1: after an idle time the window begins again.
     fn restart_after_idle(&mut self, now: u64) {
         let idle = now.saturating_sub(self.snd.last);
-        if idle > self.rtt.rto(self.times.max_rto) {
+        // A model remembers what the path can take, and paces.
+        if !self.control.is_bbr() && idle > self.rtt.rto(self.times.max_rto) {
             let restart = initial_window(self.window.mss, self.config.initial_window.max(1));
             self.window.size = self.window.size.min(restart);
             self.control.idle(self.snd.last, now);

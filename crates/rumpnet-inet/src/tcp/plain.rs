@@ -54,6 +54,9 @@ impl Tcb {
         flags.set(Flags::PSH, len > 0 && len == unsent);
         flags.set(Flags::FIN, fin);
         let sends = len > 0 || fin;
+        if sends && !self.may_send_at(now) {
+            return None;
+        }
         if sends {
             self.before_sending(now);
         }

@@ -83,6 +83,8 @@ pub(super) struct Scoreboard {
     parts: VecDeque<Part>,
     sacked: u32,
     lost: u32,
+    /// Bytes that have been taken for lost since the beginning, modulo 2^32.
+    losses: u32,
     /// No lost part is before it.
     lost_from: Seq,
     /// The highest number known to have arrived (RACK.fack).
@@ -110,6 +112,11 @@ impl Scoreboard {
     /// Bytes that are lost and not yet sent again.
     pub(super) const fn lost(&self) -> u32 {
         self.lost
+    }
+
+    /// Bytes that have been taken for lost, ever: differences count.
+    pub(super) const fn losses(&self) -> u32 {
+        self.losses
     }
 
     pub(super) fn first(&self) -> Option<&Part> {
@@ -243,7 +250,9 @@ impl Scoreboard {
             part.fate.insert(Fate::LOST);
             self.lost = self.lost.saturating_add(part.len());
         }
-        self.lost.saturating_sub(before)
+        let lost = self.lost.saturating_sub(before);
+        self.losses = self.losses.wrapping_add(lost);
+        lost
     }
 
     /// Takes the first `len` bytes for lost, unless they are already; returns how many bytes that were.

@@ -419,7 +419,7 @@ impl Tcb {
             ready: ByteQueue::default(),
             reassembly: None,
             loss: Loss::new(iss),
-            control: Control::new(config.congestion),
+            control: Control::new(config.congestion, iss.0),
             config: Arc::clone(config),
             times: Times {
                 min_rto: nanos(config.min_rto),

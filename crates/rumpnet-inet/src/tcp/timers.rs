@@ -93,7 +93,7 @@ impl Tcb {
     }
 
     pub(super) fn next_deadline(&self) -> u64 {
-        let deadline = self.timers.deadline();
+        let deadline = self.timers.deadline().min(self.control.deadline());
         if self.user_timeout != u64::MAX && self.timers.kind != Retransmit::None {
             return deadline.min(self.snd.progress.saturating_add(self.user_timeout));
         }
@@ -120,6 +120,9 @@ impl Tcb {
         if self.timers.ack <= now {
             self.timers.ack = u64::MAX;
             self.bits.insert(Bits::ACK_NOW);
+        }
+        if let Some(bbr) = self.control.bbr() {
+            bbr.pacer().look(now);
         }
         if self.timers.life <= now {
             self.finish_with(None, &mut changes);

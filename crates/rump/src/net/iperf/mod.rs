@@ -63,6 +63,9 @@ pub(crate) struct Iperf {
     /// Small segments go out at once
     #[arg(short = 'N', long)]
     no_delay: bool,
+    /// The congestion control: cubic, newreno, bbr (with --sockin what the host has)
+    #[arg(short = 'C', long, value_name = "NAME", conflicts_with = "udp")]
+    congestion: Option<String>,
     /// A JSON object
     #[arg(short = 'J', long)]
     json: bool,
@@ -119,6 +122,7 @@ impl Iperf {
             len: len as usize,
             rate: self.bitrate.unwrap_or(if self.udp { 1_000_000 } else { 0 }),
             no_delay: self.no_delay,
+            congestion: self.congestion.clone(),
             wide: true,
         })
     }

@@ -18,6 +18,15 @@ use uknet::{Net, TcpListener, TcpStream, UdpSocket};
 const HELLO: [u8; 4] = 0x3637_3839_u32.to_le_bytes();
 const WELCOME: [u8; 4] = 0x3938_3736_u32.to_le_bytes();
 
+/// Sets what the test says of a stream.
+fn prepare(stream: &TcpStream, test: &Test) -> io::Result<()> {
+    stream.set_nodelay(test.no_delay)?;
+    match &test.congestion {
+        Some(name) => stream.set_congestion(name),
+        None => Ok(()),
+    }
+}
+
 pub(super) struct Stream {
     number: usize,
     socket: Socket,
@@ -38,7 +47,7 @@ impl Stream {
     ) -> io::Result<Self> {
         if !test.udp {
             let mut stream = TcpStream::connect_timeout(net, &to, PATIENCE)?;
-            stream.set_nodelay(test.no_delay)?;
+            prepare(&stream, test)?;
             stream.write_all(&cookie.0)?;
             return Ok(Self {
                 number,
@@ -80,7 +89,7 @@ impl Stream {
             stream.write_all(&[0xff])?;
             return Ok(None);
         }
-        stream.set_nodelay(test.no_delay)?;
+        prepare(&stream, test)?;
         Ok(Some(Self {
             number,
             socket: Socket::Tcp(stream),

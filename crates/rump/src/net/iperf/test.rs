@@ -22,6 +22,8 @@ pub(super) struct Test {
     pub(super) len: usize,
     pub(super) rate: u64,
     pub(super) no_delay: bool,
+    /// The congestion control of who sends; `None` for the usual one.
+    pub(super) congestion: Option<String>,
     /// Datagrams have numbers of 64 bits.
     pub(super) wide: bool,
 }
@@ -48,6 +50,9 @@ impl Test {
         }
         if self.no_delay {
             object["nodelay"] = true.into();
+        }
+        if let Some(name) = &self.congestion {
+            object["congestion"] = name.as_str().into();
         }
         object
     }
@@ -83,6 +88,7 @@ impl Test {
             },
             rate: number("bandwidth"),
             no_delay: flag("nodelay"),
+            congestion: object["congestion"].as_str().map(str::to_owned),
             wide: number("udp_counters_64bit") == 1,
         })
     }
@@ -113,6 +119,7 @@ mod tests {
             len: 4_096,
             rate: 5,
             no_delay: true,
+            congestion: Some("bbr".into()),
             wide: false,
         };
         assert_eq!(Test::of_json(&test.to_json()), Ok(test));

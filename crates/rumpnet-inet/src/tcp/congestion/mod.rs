@@ -1,11 +1,21 @@
 //! Congestion control: how large the window of data in flight is (RFC 5681). An algorithm sees acknowledgments and losses;
 //! which data is lost is for others to say.
 
+mod bandwidth;
+mod bbr;
 mod cubic;
 mod newreno;
+mod pacer;
+mod rate;
 
+use alloc::boxed::Box;
 use cubic::Cubic;
 use newreno::NewReno;
+
+pub(super) use bbr::{Ack, Bbr};
+
+/// A second in nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 
 /// The algorithm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,10 +25,18 @@ pub enum Congestion {
     Cubic,
     /// NewReno (RFC 5681, RFC 6582).
     NewReno,
+    /// BBR (draft-cardwell-iccrg-bbr-congestion-control-00), which paces what it sends and does not take each loss for congestion. Its data
+    /// is not ECN-capable, as it would not heed marks.
+    Bbr,
 }
 
 impl Congestion {
-    const ALL: [(Self, &'static str); 2] = [(Self::Cubic, "cubic"), (Self::NewReno, "newreno")];
+    /// All, with their names.
+    pub const ALL: [(Self, &'static str); 3] = [
+        (Self::Cubic, "cubic"),
+        (Self::NewReno, "newreno"),
+        (Self::Bbr, "bbr"),
+    ];
 
     /// Its name, as `TCP_CONGESTION` has it.
     #[must_use]
@@ -76,17 +94,20 @@ trait Algorithm {
 }
 
 /// An algorithm with its state.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Control {
     Cubic(Cubic),
     NewReno(NewReno),
+    Bbr(Box<Bbr>),
 }
 
 impl Control {
-    pub(super) fn new(congestion: Congestion) -> Self {
+    /// `seed`: a number that differs between connections.
+    pub(super) fn new(congestion: Congestion, seed: u32) -> Self {
         match congestion {
             Congestion::Cubic => Self::Cubic(Cubic::default()),
             Congestion::NewReno => Self::NewReno(NewReno::default()),
+            Congestion::Bbr => Self::Bbr(Box::new(Bbr::new(seed))),
         }
     }
 
@@ -94,10 +115,55 @@ impl Control {
         match self {
             Self::Cubic(_) => Congestion::Cubic,
             Self::NewReno(_) => Congestion::NewReno,
+            Self::Bbr(_) => Congestion::Bbr,
+        }
+    }
+
+    /// The algorithm that keeps a model and paces, if it is that one.
+    #[inline]
+    pub(super) fn bbr(&mut self) -> Option<&mut Bbr> {
+        match self {
+            Self::Bbr(bbr) => Some(bbr),
+            Self::Cubic(_) | Self::NewReno(_) => None,
+        }
+    }
+
+    #[inline]
+    pub(super) const fn is_bbr(&self) -> bool {
+        matches!(self, Self::Bbr(_))
+    }
+
+    /// Whether what there is to send waits for its time.
+    #[inline]
+    pub(super) fn is_held(&self) -> bool {
+        match self {
+            Self::Bbr(bbr) => bbr.paced().is_held(),
+            Self::Cubic(_) | Self::NewReno(_) => false,
+        }
+    }
+
+    /// That time; `u64::MAX` if nothing waits for one.
+    #[inline]
+    pub(super) fn deadline(&self) -> u64 {
+        match self {
+            Self::Bbr(bbr) => bbr.paced().deadline(),
+            Self::Cubic(_) | Self::NewReno(_) => u64::MAX,
+        }
+    }
+
+    /// Most that is sent at once.
+    #[inline]
+    pub(super) const fn quantum(&self) -> u32 {
+        match self {
+            Self::Bbr(bbr) => bbr.quantum(),
+            Self::Cubic(_) | Self::NewReno(_) => u32::MAX,
         }
     }
 
     pub(super) fn acked(&mut self, window: &mut Window, acked: u32, now: u64, srtt: u64) {
+        if self.is_bbr() {
+            return;
+        }
         let acked = if window.in_slow_start() {
             window.slow_start(acked)
         } else {
@@ -107,30 +173,46 @@ impl Control {
             match self {
                 Self::Cubic(cubic) => cubic.acked(window, acked, now, srtt),
                 Self::NewReno(newreno) => newreno.acked(window, acked, now, srtt),
+                Self::Bbr(_) => {}
             }
         }
     }
 
     pub(super) fn threshold(&mut self, window: &Window, in_flight: u32) -> u32 {
-        self.get().threshold(window, in_flight)
+        match self.get() {
+            Some(algorithm) => algorithm.threshold(window, in_flight),
+            None => window.threshold,
+        }
     }
 
-    pub(super) fn timed_out(&mut self) {
-        self.get().timed_out();
+    pub(super) fn timed_out(&mut self, window: &Window) {
+        match self {
+            Self::Bbr(bbr) => bbr.timed_out(window),
+            Self::Cubic(cubic) => cubic.timed_out(),
+            Self::NewReno(newreno) => newreno.timed_out(),
+        }
     }
 
-    pub(super) fn undo(&mut self) {
-        self.get().undo();
+    pub(super) fn undo(&mut self, window: &mut Window) {
+        match self {
+            Self::Bbr(bbr) => bbr.exit_recovery(window),
+            Self::Cubic(cubic) => cubic.undo(),
+            Self::NewReno(newreno) => newreno.undo(),
+        }
     }
 
     pub(super) fn idle(&mut self, since: u64, now: u64) {
-        self.get().idle(since, now);
+        if let Some(algorithm) = self.get() {
+            algorithm.idle(since, now);
+        }
     }
 
-    fn get(&mut self) -> &mut dyn Algorithm {
+    /// What knows a threshold.
+    fn get(&mut self) -> Option<&mut dyn Algorithm> {
         match self {
-            Self::Cubic(cubic) => cubic,
-            Self::NewReno(newreno) => newreno,
+            Self::Cubic(cubic) => Some(cubic),
+            Self::NewReno(newreno) => Some(newreno),
+            Self::Bbr(_) => None,
         }
     }
 }
@@ -164,7 +246,7 @@ mod tests {
     #[test]
     fn slow_start() {
         for congestion in [Congestion::Cubic, Congestion::NewReno] {
-            let mut control = Control::new(congestion);
+            let mut control = Control::new(congestion, 0);
             let mut window = Window {
                 size: 10_000,
                 threshold: 35_000,

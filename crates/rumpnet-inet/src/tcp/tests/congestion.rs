@@ -54,7 +54,7 @@ fn after_idle() {
 /// The algorithm can be chosen for each connection.
 #[test]
 fn chosen() {
-    for congestion in [Congestion::Cubic, Congestion::NewReno] {
+    for (congestion, _) in Congestion::ALL {
         let mut pair = Pair::established(
             Config {
                 congestion,
@@ -185,4 +185,81 @@ fn ecn_capable() {
     solo.give_data(1, 10);
     solo.wait();
     assert!(!solo.outgoing()[0].ect);
+}
+
+/// draft-cardwell-iccrg-bbr-congestion-control-00, section 4.2.1: BBR sends at a rate, and what waits for its time has a deadline. The
+/// others send what the window lets them, and have none for it.
+#[test]
+fn pacing() {
+    let config = |congestion| Config {
+        congestion,
+        ..quick()
+    };
+    let mut solo = Solo::established(config(Congestion::Bbr), sack_only());
+    solo.write(100_000);
+    let begin = solo.now;
+    let (mut sent, mut times) = (solo.sent().len(), 1);
+    assert!((2..10).contains(&sent), "{sent}");
+    while sent < 10 {
+        assert!(!solo.has_output());
+        // Nothing is heard: it is time alone that lets the next go.
+        let at = solo.deadline().expect("a deadline").0;
+        assert!(at > solo.now && at < begin + 10 * MS, "{at}");
+        solo.now = at;
+        let _ = solo.tcb.on_timer(Instant(at));
+        let more = solo.sent().len();
+        assert!(more > 0);
+        sent += more;
+        times += 1;
+    }
+    assert!(times > 2 && sent == 10, "{times} {sent}");
+    for congestion in [Congestion::Cubic, Congestion::NewReno] {
+        let mut solo = Solo::established(config(congestion), sack_only());
+        solo.write(100_000);
+        assert_eq!(solo.sent().len(), 10);
+        assert!(solo.deadline().expect("a deadline").0 >= solo.now + 10 * MS);
+    }
+}
+
+/// RFC 3168, section 6.1: who does not heed marks does not say that it does.
+#[test]
+fn bbr_is_not_ecn_capable() {
+    for (congestion, capable) in [(Congestion::Cubic, true), (Congestion::Bbr, false)] {
+        let config = Config {
+            congestion,
+            ..ecn()
+        };
+        let mut pair = Pair::established(config, ecn());
+        assert!(pair.tcb(0).info().ecn);
+        let now = pair.now();
+        let _ = pair.tcb(0).send_bytes(&[1; 500]);
+        let limit = TransmitLimit { max_payload: 1 };
+        let out = pair.tcb(0).poll_transmit(now, limit).expect("data");
+        assert_eq!(out.ect, capable, "{congestion:?}");
+    }
+}
+
+/// An algorithm may be exchanged for another while data is under way.
+#[test]
+fn exchanged_under_way() {
+    let mut pair = Pair::established(quick(), quick());
+    let mut count = 0;
+    pair.script = Box::new(move |_, _, _| {
+        count += 1;
+        if count % 23 == 0 {
+            Fate::Drop
+        } else {
+            Fate::Deliver
+        }
+    });
+    let data = bytes(100_000);
+    for round in 0..9 {
+        let (next, _) = Congestion::ALL[round % Congestion::ALL.len()];
+        let sent = pair.send(0, &data);
+        pair.run(3 * MS);
+        pair.tcb(0).set_congestion(next);
+        let begin = pair.received[1].len();
+        pair.run_until(|pair| pair.tcb(0).unacknowledged() == 0);
+        assert!(pair.received[1].len() >= begin && sent > 0);
+    }
 }

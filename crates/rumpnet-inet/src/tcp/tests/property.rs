@@ -61,10 +61,10 @@ fn host() -> impl Strategy<Value = Host> {
             sack: flag(2),
             ecn: flag(3),
             nodelay: flag(4),
-            congestion: if flag(5) {
-                Congestion::NewReno
-            } else {
-                Congestion::Cubic
+            congestion: match (flag(5), flag(7)) {
+                (true, _) => Congestion::NewReno,
+                (false, true) => Congestion::Bbr,
+                (false, false) => Congestion::Cubic,
             },
             receive_buffer: if flag(6) { buffer } else { 128 << 10 },
             receive_buffer_max: if flag(6) { buffer } else { 1 << 20 },
