@@ -23,6 +23,8 @@ pub(crate) struct Datagram {
     pub(crate) tos: u8,
     /// If somebody wants to know.
     pub(crate) arrived: Option<Instant>,
+    /// Bytes of each of the datagrams that it stands for; 0 when it is one.
+    pub(crate) segment: u16,
     pub(crate) payload: Packet,
 }
 
@@ -33,11 +35,14 @@ pub(crate) struct Telling {
     pub(crate) ttl: bool,
     pub(crate) tos: bool,
     pub(crate) timestamp: bool,
+    /// That a datagram stands for several.
+    pub(crate) segment: bool,
 }
 
 impl Telling {
     fn control(self, datagram: &Datagram, host: &dyn Host) -> Vec<Control> {
-        if !(self.packet_info || self.ttl || self.tos || self.timestamp) {
+        let segment = self.segment && datagram.segment > 0;
+        if !(self.packet_info || self.ttl || self.tos || self.timestamp || segment) {
             return Vec::new();
         }
         let info = || Control::PacketInfo {
@@ -50,6 +55,7 @@ impl Telling {
             self.tos.then_some(Control::TrafficClass(datagram.tos)),
             self.timestamp
                 .then(|| Control::Timestamp(wall(datagram.arrived, host))),
+            segment.then_some(Control::Segment(datagram.segment)),
         ];
         all.into_iter().flatten().collect()
     }

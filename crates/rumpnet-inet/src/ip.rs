@@ -486,7 +486,7 @@ impl Stack {
         self.redirect_output(&header, &packet, &path);
         let mtu = usize::try_from(path.mtu).unwrap_or(usize::MAX);
         bump(&mut self.counters.ip_forwarded);
-        // A large packet of TCP leaves in segments, if its device does not take it whole.
+        // A large packet leaves in segments or datagrams, if its device does not take it whole.
         let len = match packet.meta.segment {
             0 => packet.len(),
             segment => large_len(&mut packet, header.len, segment),
@@ -526,9 +526,12 @@ impl Stack {
     }
 }
 
-/// Bytes of each segment that a large packet of TCP stands for, with its headers.
+/// Bytes of each segment or datagram that a large packet stands for, with its headers.
 #[must_use]
 pub fn large_len(packet: &mut Packet, header: usize, segment: u16) -> usize {
+    if packet.meta.datagrams {
+        return header.saturating_add(8).saturating_add(segment.into());
+    }
     let offset = header.saturating_add(12);
     let bytes = packet.pull(offset.saturating_add(1));
     let tcp = bytes.and_then(|bytes| bytes.get(offset)).copied();

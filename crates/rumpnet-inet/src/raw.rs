@@ -84,6 +84,7 @@ impl Stack {
                 ttl: arrival.ttl,
                 tos: arrival.tos,
                 arrived: Some(self.now),
+                segment: 0,
                 payload,
             });
             if queued {

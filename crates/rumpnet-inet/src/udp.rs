@@ -1,5 +1,6 @@
 //! UDP (RFC 768, RFC 1122 section 4.1).
 
+mod segments;
 mod short;
 
 use crate::{
@@ -81,6 +82,8 @@ struct Options {
     /// Gateways are not used.
     dont_route: bool,
     interface: Option<u32>,
+    /// What is longer is sent as several datagrams; 0 for none of that.
+    segment: u16,
 }
 
 impl Udpcb {
@@ -251,6 +254,21 @@ impl Stack {
     }
 
     fn udp_queue(&mut self, id: usize, arrival: &Arrival, from: SocketAddr, payload: Packet) {
+        if payload.meta.segment > 0 {
+            self.udp_queue_large(id, arrival, from, payload);
+        } else {
+            self.udp_queue_one(id, arrival, from, payload, 0);
+        }
+    }
+
+    fn udp_queue_one(
+        &mut self,
+        id: usize,
+        arrival: &Arrival,
+        from: SocketAddr,
+        payload: Packet,
+        segment: u16,
+    ) {
         let now = self.now;
         let Ok(socket) = self.udp.get(id) else { return };
         let datagram = Datagram {
@@ -263,6 +281,7 @@ impl Stack {
             ttl: arrival.ttl,
             tos: arrival.tos,
             arrived: socket.options.telling.timestamp.then_some(now),
+            segment,
             payload,
         };
         let first = socket.queue.is_empty();
@@ -381,12 +400,14 @@ impl Stack {
             match control {
                 Control::HopLimit(ttl) => how.ttl = *ttl,
                 Control::TrafficClass(tos) => how.tos = *tos,
-                Control::PacketInfo { .. } => {}
+                Control::PacketInfo { .. } | Control::Segment(_) => {}
                 _ => return Err(Errno::EINVAL),
             }
         }
         let mut packet = payload;
-        let [s0, s1] = socket.port.to_be_bytes();
+        let port = socket.port;
+        segments::mark(&mut packet, message, options.segment, &path)?;
+        let [s0, s1] = port.to_be_bytes();
         let [d0, d1] = to.port().to_be_bytes();
         let total = u16::try_from(len.saturating_add(LEN)).map_err(|_| Errno::EMSGSIZE)?;
         let [l0, l1] = total.to_be_bytes();
@@ -458,6 +479,7 @@ impl UdpSocket {
                     dont_fragment: false,
                     dont_route: false,
                     interface: None,
+                    segment: 0,
                 },
                 groups: Groups::default(),
                 path: None,
@@ -629,6 +651,8 @@ impl Endpoint for UdpSocket {
                 SockOpt::MtuDiscover(on) => options.dont_fragment = *on,
                 SockOpt::Timestamp(on) => options.telling.timestamp = *on,
                 SockOpt::DontRoute(on) => options.dont_route = *on,
+                SockOpt::UdpSegment(bytes) => options.segment = *bytes,
+                SockOpt::UdpGro(on) => options.telling.segment = *on,
                 _ => return Err(Errno::ENOPROTOOPT),
             }
             Ok(())
@@ -670,6 +694,8 @@ impl Endpoint for UdpSocket {
                 SockOpt::MtuDiscover(_) => SockOpt::MtuDiscover(options.dont_fragment),
                 SockOpt::Timestamp(_) => SockOpt::Timestamp(options.telling.timestamp),
                 SockOpt::DontRoute(_) => SockOpt::DontRoute(options.dont_route),
+                SockOpt::UdpSegment(_) => SockOpt::UdpSegment(options.segment),
+                SockOpt::UdpGro(_) => SockOpt::UdpGro(options.telling.segment),
                 _ => return Err(Errno::ENOPROTOOPT),
             })
         })?

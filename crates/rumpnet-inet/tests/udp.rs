@@ -6,7 +6,7 @@ use common::{address, pair};
 use rumpkern::{Errno, Kernel, OpenFlags, Proc, file::Ready, poll::PollFd};
 use rumpnet::{
     SocketCalls as _,
-    socket::{Control, Domain, Kind, MsgFlags, Shutdown, SockOpt},
+    socket::{Control, Domain, Kind, MsgFlags, Outgoing, Shutdown, SockOpt},
     wire,
 };
 use rumpnet_inet::KernelInet as _;
@@ -422,4 +422,100 @@ fn ways_without_gateways_and_their_mtu() {
         a.connect(t, &address("192.0.2.1:7")),
         Err(Errno::ENETUNREACH)
     );
+}
+
+/// udp(7), `UDP_SEGMENT` and `UDP_GRO`: what is longer goes as several datagrams, and who wants them whole gets them so, over cables that
+/// can take large packets and those that cannot, and within a host.
+#[test]
+fn several_datagrams_at_once() {
+    for features in [rumpnet::interface::Features::all(), Default::default()] {
+        let (one, two) = pair(wire::Config {
+            mtu: 1_500,
+            features,
+        });
+        let (a, b) = (one.init_proc(), two.init_proc());
+        for (receiver, to) in [(&b, "10.0.0.2:7"), (&a, "10.0.0.1:7")] {
+            datagrams_of_one_message(&a, receiver, &address(to), !features.is_empty());
+        }
+        one.shutdown().unwrap();
+        two.shutdown().unwrap();
+    }
+}
+
+fn datagrams_of_one_message(a: &Proc, b: &Proc, to: &rumpnet::Address, whole: bool) {
+    let (s, t) = (udp(a), udp(b));
+    b.bind(t, &address("0.0.0.0:7")).unwrap();
+    let data: Vec<u8> = (0..50_000_u32).map(|n| n.to_le_bytes()[0] ^ 0x5a).collect();
+    let send = |len: usize, control: &[Control]| {
+        let message = Outgoing {
+            to: Some(to),
+            bufs: &[&data[..len]],
+            control,
+            flags: MsgFlags::empty(),
+        };
+        a.sendmsg(s, &message)
+    };
+    // The bytes of a message, and how long each datagram was that it stands for.
+    let receive = |flags| {
+        let mut buf = vec![0; 70_000];
+        let got = b.recvmsg(t, &mut [&mut buf], flags)?;
+        buf.truncate(got.len);
+        let told = got.control.iter().find_map(|control| match control {
+            Control::Segment(bytes) => Some(*bytes),
+            _ => None,
+        });
+        Ok::<_, Errno>((buf, told))
+    };
+    let several = |len: usize, each: usize| {
+        for part in data[..len].chunks(each) {
+            assert_eq!(receive(MsgFlags::empty()), Ok((part.to_vec(), None)));
+        }
+        assert_eq!(receive(MsgFlags::DONTWAIT), Err(Errno::EAGAIN));
+    };
+    // One as before: from now on the short ways are known.
+    send(1_400, &[]).unwrap();
+    several(1_400, 1_400);
+    let segment = |bytes| a.setsockopt(s, &SockOpt::UdpSegment(bytes)).unwrap();
+    let get = || a.getsockopt(s, &SockOpt::UdpSegment(9));
+    assert_eq!(get(), Ok(SockOpt::UdpSegment(0)));
+    segment(1_000);
+    assert_eq!(get(), Ok(SockOpt::UdpSegment(1_000)));
+    // Shorter ones between, on their short way; what is just as long is one.
+    for len in [1_000, 1_400, 900, 1_001, 50_000, 2_000, 1] {
+        assert_eq!(send(len, &[]), Ok(len));
+        several(len, 1_000);
+    }
+    // A message says it for itself.
+    assert_eq!(send(5_000, &[Control::Segment(700)]), Ok(5_000));
+    several(5_000, 700);
+    segment(0);
+    assert_eq!(send(5_000, &[Control::Segment(1_400)]), Ok(5_000));
+    several(5_000, 1_400);
+    // One must fit the link, and 128 are the most.
+    if to == &address("10.0.0.2:7") {
+        assert_eq!(send(5_000, &[Control::Segment(1_473)]), Err(Errno::EINVAL));
+        assert_eq!(send(1_472, &[Control::Segment(1_472)]), Ok(1_472));
+        several(1_472, 1_472);
+    }
+    assert_eq!(send(1_281, &[Control::Segment(10)]), Err(Errno::EINVAL));
+    assert_eq!(send(1_280, &[Control::Segment(10)]), Ok(1_280));
+    several(1_280, 10);
+    // Who wants them whole gets them so, if they came so.
+    assert_eq!(
+        b.getsockopt(t, &SockOpt::UdpGro(true)),
+        Ok(SockOpt::UdpGro(false))
+    );
+    b.setsockopt(t, &SockOpt::UdpGro(true)).unwrap();
+    segment(1_200);
+    for len in [1_200, 1_000, 20_000, 256, 1_201] {
+        assert_eq!(send(len, &[]), Ok(len));
+        if whole || to == &address("10.0.0.1:7") {
+            let told = (len > 1_200).then_some(1_200);
+            assert_eq!(receive(MsgFlags::empty()), Ok((data[..len].to_vec(), told)));
+        } else {
+            several(len, 1_200);
+        }
+    }
+    a.close(s).unwrap();
+    b.close(t).unwrap();
 }

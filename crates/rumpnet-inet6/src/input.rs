@@ -297,9 +297,9 @@ fn forward(stack: &mut Stack, interface: u32, header: &Header, mut packet: Packe
         return;
     }
     let mtu = output::mtu(stack, path.interface, destination).max(LEAST_MTU);
-    // A large packet of TCP leaves in segments, if its device does not take it whole.
+    // A large packet leaves in segments or datagrams, if its device does not take it whole.
     let len = match packet.meta.segment {
-        segment if segment > 0 && header.next == protocol::TCP => {
+        segment if segment > 0 && matches!(header.next, protocol::TCP | protocol::UDP) => {
             rumpnet_inet::ip::large_len(&mut packet, HEADER, segment)
         }
         _ => packet.len(),

@@ -515,7 +515,12 @@ fn pack(meta: &Meta) -> u64 {
         Checksum::Valid => (1, 0, 0),
         Checksum::Partial { start, offset } => (2, start, offset),
     };
-    let words = [state, start, offset, meta.segment];
+    let words = [
+        state | u16::from(meta.datagrams) << 2,
+        start,
+        offset,
+        meta.segment,
+    ];
     words
         .iter()
         .fold(0, |all, word| all << 16 | u64::from(*word))
@@ -526,7 +531,8 @@ fn unpack(packed: u64, len: usize) -> Meta {
     let (start, offset) = (word(2), word(1));
     let inside = 14 + usize::from(start) + usize::from(offset) + 2 <= len;
     Meta {
-        checksum: match word(3) {
+        datagrams: word(3) & 4 != 0,
+        checksum: match word(3) & 3 {
             1 => Checksum::Valid,
             2 if inside => Checksum::Partial { start, offset },
             _ => Checksum::InPacket,

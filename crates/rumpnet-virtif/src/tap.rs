@@ -107,8 +107,14 @@ impl Tap {
             features = Features::CHECKSUM | Features::LARGE;
             wanted = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
         }
-        // A device that stays keeps what who had it before has said.
-        set_offload(&fd, wanted).map_err(fail("cannot set offload"))?;
+        // Linux knows large packets of UDP since 6.2, and takes the two versions of IP together.
+        let datagrams = wanted | libc::TUN_F_USO4 | libc::TUN_F_USO6;
+        if offload && set_offload(&fd, datagrams).is_ok() {
+            features |= Features::LARGE_UDP;
+        } else {
+            // A device that stays keeps what who had it before has said.
+            set_offload(&fd, wanted).map_err(fail("cannot set offload"))?;
+        }
         let end = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(fail("cannot make an event"))?;
         Ok(Arc::new(Self {
@@ -346,7 +352,7 @@ fn frame(buffer: &mut Buffer, headers: bool) -> Option<Packet> {
     if headers {
         let header;
         (header, bytes) = bytes.split_at_checked(vnet::LEN)?;
-        meta = vnet::read(header, bytes.len())?;
+        meta = vnet::read(header, bytes)?;
     }
     let mut packet = match bytes.len() {
         COPIED.. => {

@@ -52,6 +52,8 @@ bitflags::bitflags! {
         const CHECKSUM = 1;
         /// Takes TCP packets larger than its MTU (`Meta::segment`), over IPv4 and IPv6.
         const LARGE = 2;
+        /// Takes packets of UDP larger than its MTU, which stand for several datagrams (`Meta::datagrams`), over IPv4 and IPv6.
+        const LARGE_UDP = 4;
     }
 }
 

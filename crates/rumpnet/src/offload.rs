@@ -1,17 +1,25 @@
-//! What is left to devices, done for those that do not: sums, and large packets of TCP cut into segments.
+//! What is left to devices, done for those that do not: sums, and large packets cut into the segments of TCP or datagrams of UDP that they
+//! stand for.
 //!
 //! A frame that came by one interface may leave by another that can do less: over a bridge, through a router.
 
 use crate::{
     Packet, checksum,
     interface::{Batch, Features},
-    packet::Checksum,
+    packet::{Checksum, Meta},
 };
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(crate) const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// Bytes of a header of UDP.
+const UDP_LEN: usize = 8;
+/// Datagrams at most that a large packet stands for.
+pub const DATAGRAMS: usize = 128;
 /// Place of the sum in a header of TCP.
 pub(crate) const TCP_SUM: usize = 16;
+/// The same of UDP.
+const UDP_SUM: usize = 6;
 /// Flags of TCP: those that only the first and the last of several segments have.
 const CWR: u8 = 0x80;
 const FIN_PSH: u8 = 0x09;
@@ -20,14 +28,25 @@ const FIN_PSH: u8 = 0x09;
 #[must_use]
 #[inline]
 pub fn fits(frame: &Packet, features: Features) -> bool {
-    let large = frame.meta.segment > 0 && !features.contains(Features::LARGE);
+    let large = is_too_large(&frame.meta, features);
     let partial = matches!(frame.meta.checksum, Checksum::Partial { .. });
     !large && (!partial || features.contains(Features::CHECKSUM))
 }
 
+/// Whether a device with these features does not cut a packet itself.
+#[inline]
+fn is_too_large(meta: &Meta, features: Features) -> bool {
+    let takes = if meta.datagrams {
+        Features::LARGE_UDP
+    } else {
+        Features::LARGE
+    };
+    meta.segment > 0 && !features.contains(takes)
+}
+
 /// Makes frames of one that does not fit. `link`: bytes of the link's header. `None`: it is not what it says it is.
 pub fn fit(mut frame: Packet, link: usize, features: Features, frames: &mut Batch) -> Option<()> {
-    if frame.meta.segment > 0 && !features.contains(Features::LARGE) {
+    if is_too_large(&frame.meta, features) {
         return cut(frame, link, frames);
     }
     complete(&mut frame, link)?;
@@ -65,25 +84,16 @@ pub(crate) struct Layout {
     pub(crate) version: u8,
     /// Begin of the header of IP.
     pub(crate) ip: usize,
-    /// Begin of the header of TCP.
+    /// Begin of the header of TCP, or UDP.
     pub(crate) tcp: usize,
     /// Begin of the payload.
     pub(crate) payload: usize,
 }
 
 impl Layout {
+    /// Of a segment of TCP.
     pub(crate) fn of(frame: &mut Packet, ip: usize) -> Option<Self> {
-        let bytes = frame.pull(ip.checked_add(20)?)?.get(ip..)?;
-        let (first, protocol) = (*bytes.first()?, *bytes.get(9)?);
-        let (header, is_tcp) = match first >> 4 {
-            4 => (usize::from(first & 15).checked_mul(4)?, protocol == TCP),
-            6 => (40, *bytes.get(6)? == TCP),
-            _ => return None,
-        };
-        if header < 20 || !is_tcp {
-            return None;
-        }
-        let tcp = ip.checked_add(header)?;
+        let (version, tcp) = Self::transport(frame, ip, TCP)?;
         let offset = *frame
             .pull(tcp.checked_add(20)?)?
             .get(tcp.checked_add(12)?)?;
@@ -94,11 +104,39 @@ impl Layout {
         let payload = tcp.checked_add(len)?;
         frame.pull(payload)?;
         Some(Self {
-            version: first >> 4,
+            version,
             ip,
             tcp,
             payload,
         })
+    }
+
+    /// Of a datagram of UDP.
+    fn of_datagram(frame: &mut Packet, ip: usize) -> Option<Self> {
+        let (version, udp) = Self::transport(frame, ip, UDP)?;
+        let payload = udp.checked_add(UDP_LEN)?;
+        frame.pull(payload)?;
+        Some(Self {
+            version,
+            ip,
+            tcp: udp,
+            payload,
+        })
+    }
+
+    /// The version of IP, and where the header of the transport begins if it is of this protocol.
+    fn transport(frame: &mut Packet, ip: usize, protocol: u8) -> Option<(u8, usize)> {
+        let bytes = frame.pull(ip.checked_add(20)?)?.get(ip..)?;
+        let first = *bytes.first()?;
+        let (header, said) = match first >> 4 {
+            4 => (usize::from(first & 15).checked_mul(4)?, *bytes.get(9)?),
+            6 => (40, *bytes.get(6)?),
+            _ => return None,
+        };
+        if header < 20 || said != protocol {
+            return None;
+        }
+        Some((first >> 4, ip.checked_add(header)?))
     }
 
     /// Source and destination.
@@ -114,20 +152,29 @@ impl Layout {
     }
 }
 
-/// Cuts a large packet into segments, each with headers of its own.
+/// Cuts a large packet into segments or datagrams, each with headers of its own.
 fn cut(mut frame: Packet, link: usize, frames: &mut Batch) -> Option<()> {
-    let layout = Layout::of(&mut frame, link)?;
+    let datagrams = frame.meta.datagrams;
+    let layout = if datagrams {
+        Layout::of_datagram(&mut frame, link)?
+    } else {
+        Layout::of(&mut frame, link)?
+    };
     let segment = usize::from(frame.meta.segment);
     let mut headers = [0; 192];
     let headers = headers.get_mut(..layout.payload)?;
     frame.copy_to(0, headers);
-    let meta = crate::packet::Meta {
+    let meta = Meta {
         segment: 0,
+        datagrams: false,
         checksum: Checksum::Valid,
         ..frame.meta
     };
     frame.strip(layout.payload);
     let mut rest = frame.into_chain();
+    if datagrams && rest.len().div_ceil(segment) > DATAGRAMS {
+        return None;
+    }
     let mut number = 0_u16;
     loop {
         let offset = usize::from(number).checked_mul(segment)?;
@@ -135,7 +182,12 @@ fn cut(mut frame: Packet, link: usize, frames: &mut Batch) -> Option<()> {
         part.meta = meta;
         let room = part.prepend(headers.len())?;
         room.copy_from_slice(headers);
-        adapt(&mut part, &layout, number, offset, rest.is_empty())?;
+        adapt_ip(&mut part, &layout, number)?;
+        if datagrams {
+            adapt_udp(&mut part, &layout)?;
+        } else {
+            adapt_tcp(&mut part, &layout, number, offset, rest.is_empty())?;
+        }
         frames.push_back(part);
         if rest.is_empty() {
             return Some(());
@@ -144,10 +196,9 @@ fn cut(mut frame: Packet, link: usize, frames: &mut Batch) -> Option<()> {
     }
 }
 
-/// Makes the headers those of segment `number`, whose payload begins at `offset`.
-fn adapt(part: &mut Packet, layout: &Layout, number: u16, offset: usize, last: bool) -> Option<()> {
+/// Makes the header of IP that of part `number`.
+fn adapt_ip(part: &mut Packet, layout: &Layout, number: u16) -> Option<()> {
     let len = part.len().checked_sub(layout.ip)?;
-    let transport = part.len().checked_sub(layout.tcp)?;
     let head = part.head_mut();
     let ip = head.get_mut(layout.ip..layout.tcp)?;
     if layout.version == 4 {
@@ -164,6 +215,18 @@ fn adapt(part: &mut Packet, layout: &Layout, number: u16, offset: usize, last: b
         let len = u16::try_from(len.checked_sub(40)?).ok()?;
         ip.get_mut(4..6)?.copy_from_slice(&len.to_be_bytes());
     }
+    Some(())
+}
+
+/// Makes the header of TCP that of segment `number`, whose payload begins at `offset`.
+fn adapt_tcp(
+    part: &mut Packet,
+    layout: &Layout,
+    number: u16,
+    offset: usize,
+    last: bool,
+) -> Option<()> {
+    let head = part.head_mut();
     let tcp = head.get_mut(layout.tcp..)?;
     let seq: &mut [u8; 4] = tcp.get_mut(4..)?.first_chunk_mut()?;
     let moved = u32::try_from(offset).ok()?;
@@ -175,15 +238,34 @@ fn adapt(part: &mut Packet, layout: &Layout, number: u16, offset: usize, last: b
     if !last {
         *flags &= !FIN_PSH;
     }
-    let place = TCP_SUM..TCP_SUM.saturating_add(2);
-    tcp.get_mut(place.clone())?.fill(0);
+    sum_up(part, layout, TCP, TCP_SUM)
+}
+
+/// Makes the header of UDP that of a datagram of this length.
+fn adapt_udp(part: &mut Packet, layout: &Layout) -> Option<()> {
+    let len = u16::try_from(part.len().checked_sub(layout.tcp)?).ok()?;
+    let udp = part.head_mut().get_mut(layout.tcp..)?;
+    udp.get_mut(4..6)?.copy_from_slice(&len.to_be_bytes());
+    sum_up(part, layout, UDP, UDP_SUM)
+}
+
+/// Puts the sum of the transport in its place.
+fn sum_up(part: &mut Packet, layout: &Layout, protocol: u8, place: usize) -> Option<()> {
+    let transport = part.len().checked_sub(layout.tcp)?;
+    let place = place..place.checked_add(2)?;
+    let head = part.head_mut();
+    head.get_mut(layout.tcp..)?.get_mut(place.clone())?.fill(0);
     let (source, destination) = layout.addresses(head)?;
-    let mut sum = checksum::pseudo(source, destination, TCP, transport);
+    let mut sum = checksum::pseudo(source, destination, protocol, transport);
     sum.add_bytes(part.head().get(layout.tcp..)?);
     part.chain().pieces().for_each(|piece| sum.add_bytes(piece));
-    let sum = sum.checksum();
-    let tcp = part.head_mut().get_mut(layout.tcp..)?;
-    tcp.get_mut(place)?.copy_from_slice(&sum);
+    let sum = match sum.checksum() {
+        // UDP says with zero that there is no sum (RFC 768).
+        [0, 0] if protocol == UDP => [0xff, 0xff],
+        sum => sum,
+    };
+    let head = part.head_mut().get_mut(layout.tcp..)?;
+    head.get_mut(place)?.copy_from_slice(&sum);
     Some(())
 }
 
@@ -232,6 +314,37 @@ pub(crate) mod tests {
         let mut packet = Packet::with_chain(chain);
         packet.meta.segment = segment;
         packet.meta.checksum = Checksum::Partial { start, offset: 16 };
+        packet
+    }
+
+    /// The same, of UDP.
+    fn large_udp(version: u8, payload: usize, segment: u16) -> Packet {
+        let mut frame = large(version, payload, segment);
+        let ip_len = if version == 4 { 20 } else { 40 };
+        let mut head = frame.pull(14 + ip_len).unwrap().to_vec();
+        frame.strip(14 + ip_len + 32);
+        let udp_len = u16::try_from(8 + payload).unwrap();
+        if version == 4 {
+            head[16..18].copy_from_slice(&(udp_len + 20).to_be_bytes());
+            head[23] = 17;
+            head[24..26].fill(0);
+            let sum = internet_checksum::checksum(&head[14..]);
+            head[24..26].copy_from_slice(&sum);
+        } else {
+            head[18..20].copy_from_slice(&udp_len.to_be_bytes());
+            head[20] = 17;
+        }
+        let [l0, l1] = udp_len.to_be_bytes();
+        head.extend([0, 53, 1, 0, l0, l1, 0, 0]);
+        let mut chain = Chain::from(Bytes::from(head));
+        chain.append(frame.into_chain());
+        let mut packet = Packet::with_chain(chain);
+        packet.meta.segment = segment;
+        packet.meta.datagrams = true;
+        packet.meta.checksum = Checksum::Partial {
+            start: if version == 4 { 20 } else { 40 },
+            offset: 6,
+        };
         packet
     }
 
@@ -286,11 +399,53 @@ pub(crate) mod tests {
             prop_assert!(data.into_iter().eq(all));
         }
 
+        /// Each datagram is one of its own: lengths, identification, sum.
+        #[test]
+        fn datagrams_are_whole_and_in_order(
+            version in prop_oneof![Just(4_u8), Just(6)],
+            payload in 0_usize..60_000,
+            segment in 1_u16..9_000,
+        ) {
+            let segment = segment.max(u16::try_from(payload / 100).unwrap());
+            let frame = large_udp(version, payload, segment);
+            let features = Features::CHECKSUM | Features::LARGE;
+            prop_assert!(!fits(&frame, features) && fits(&frame, Features::all()));
+            let mut frames = Batch::new();
+            fit(frame, 14, features, &mut frames).unwrap();
+            prop_assert_eq!(frames.len(), payload.div_ceil(segment.into()).max(1));
+            let mut data: Vec<u8> = Vec::new();
+            for (n, frame) in frames.into_iter().enumerate() {
+                prop_assert!(fits(&frame, Features::empty()));
+                let bytes: Vec<u8> = frame.pieces().flatten().copied().collect();
+                let (udp, from, to) = if version == 4 {
+                    let ip = &bytes[14..];
+                    prop_assert_eq!(internet_checksum::checksum(&ip[..20]), [0, 0]);
+                    prop_assert_eq!(usize::from(u16::from_be_bytes([ip[2], ip[3]])), ip.len());
+                    let id = u16::from_be_bytes([ip[4], ip[5]]);
+                    prop_assert_eq!(usize::from(id), (0xffff + n) & 0xffff);
+                    (&bytes[34..], &ip[12..16], &ip[16..20])
+                } else {
+                    let len = usize::from(u16::from_be_bytes([bytes[18], bytes[19]]));
+                    prop_assert_eq!(len, bytes.len() - 54);
+                    (&bytes[54..], &bytes[22..38], &bytes[38..54])
+                };
+                prop_assert_eq!(&udp[..4], [0, 53, 1, 0]);
+                prop_assert_eq!(usize::from(u16::from_be_bytes([udp[4], udp[5]])), udp.len());
+                prop_assert_ne!(&udp[6..8], [0, 0]);
+                prop_assert!(udp.len() <= 8 + usize::from(segment));
+                prop_assert!(checksum::holds(address(from), address(to), 17, &Packet::with_bytes(udp)));
+                data.extend(&udp[8..]);
+            }
+            let all = (0..payload).map(|n| n.to_le_bytes()[0]);
+            prop_assert!(data.into_iter().eq(all));
+        }
+
         /// What only says that it is large does no harm.
         #[test]
-        fn nonsense(bytes in prop::collection::vec(any::<u8>(), 0..200), segment in any::<u16>(), start in any::<u16>(), offset in any::<u16>()) {
+        fn nonsense(bytes in prop::collection::vec(any::<u8>(), 0..200), segment in any::<u16>(), start in any::<u16>(), offset in any::<u16>(), datagrams in any::<bool>()) {
             let mut frame = Packet::with_bytes(&bytes);
             frame.meta.segment = segment;
+            frame.meta.datagrams = datagrams;
             frame.meta.checksum = Checksum::Partial { start, offset };
             let mut frames = Batch::new();
             let _ = fit(frame, 14, Features::empty(), &mut frames);

@@ -69,8 +69,10 @@ pub enum Cast {
 pub struct Meta {
     /// The state of its transport checksum.
     pub checksum: Checksum,
-    /// Payload bytes of each TCP segment that a large packet stands for; 0 when it is one.
+    /// Payload bytes of each segment of TCP, or datagram of UDP, that a large packet stands for (the last may have fewer); 0 when it is one.
     pub segment: u16,
+    /// A large packet stands for datagrams of UDP, and not for segments of TCP.
+    pub datagrams: bool,
     /// Index of the interface that it came from; 0 for none.
     pub interface: u32,
     /// How it was addressed on the link.

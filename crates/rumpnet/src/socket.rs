@@ -125,6 +125,9 @@ pub enum Control {
     TrafficClass(u8),
     /// When it was received.
     Timestamp(Timespec),
+    /// Payload bytes of each datagram that a message stands for (UDP; the last may have fewer): when sending as [`SockOpt::UdpSegment`], when
+    /// receiving because of [`SockOpt::UdpGro`].
+    Segment(u16),
 }
 
 impl Control {
@@ -231,6 +234,11 @@ pub enum SockOpt {
     /// All at once (`MCAST_MSFILTER`); a filter that wants nothing leaves the group.
     SourceFilter(core::net::IpAddr, u32, crate::membership::Filter),
     V6Only(bool),
+    // UDP.
+    /// What is longer is sent as datagrams with so many bytes each (`UDP_SEGMENT`, udp(7)); 0 for none of that.
+    UdpSegment(u16),
+    /// Datagrams that came as one are received as one, and [`Control::Segment`] tells how long they were (`UDP_GRO`).
+    UdpGro(bool),
     // TCP.
     NoDelay(bool),
     Cork(bool),

@@ -120,6 +120,11 @@ impl Stack {
         let Ok(socket) = self.udp.get(id) else { return };
         let ([s0, s1], [d0, d1]) = (socket.port.to_be_bytes(), to.port().to_be_bytes());
         let mtu = usize::try_from(path.mtu).unwrap_or(usize::MAX);
+        // What is longer is several.
+        let whole = match socket.options.segment {
+            0 => MOST,
+            segment => segment.into(),
+        };
         socket.prepared = Some(Box::new(Prepared {
             given: match message.to {
                 Some(Address::Inet(given)) => Some(*given),
@@ -127,7 +132,7 @@ impl Stack {
             },
             changes,
             at,
-            most: mtu.saturating_sub(ipv4::HEADER + LEN).min(MOST),
+            most: mtu.saturating_sub(ipv4::HEADER + LEN).min(whole),
             partial,
             link,
             header: Header {
