@@ -13,7 +13,8 @@ use core::{
 };
 use rumpnet::{
     Packet,
-    interface::{Features, Link},
+    interface::{Batch, Features, Link},
+    offload,
     packet::{Cast, Checksum},
 };
 use rumpuser::{Errno, Host, Instant, Result};
@@ -497,21 +498,39 @@ impl Stack {
                 self.icmp_forward_error(&header, &packet, icmp::Unreachable::TooBig(next));
                 return;
             }
-            packet.strip(header.len);
-            let header = Header {
-                ttl: header.ttl.wrapping_sub(1),
-                len: 20,
-                ..header
-            };
-            for fragment in fragments(&header, packet, mtu) {
-                self.path_output(&path, fragment);
-            }
+            self.forward_fragments(&path, packet, mtu);
             return;
         }
         if let Some(bytes) = packet.pull(header.len) {
             decrement_ttl(bytes);
         }
         self.path_output(&path, packet);
+    }
+
+    /// Passes a packet on in fragments. What stands for several is cut into these first, and what has no sum yet gets it: fragments are those of
+    /// one packet, and no sum is theirs.
+    fn forward_fragments(&mut self, path: &Path, packet: Packet, mtu: usize) {
+        let mut parts = Batch::new();
+        let none = Features::empty();
+        if offload::fits(&packet, none) {
+            parts.push_back(packet);
+        } else if offload::fit(packet, 0, none, &mut parts).is_none() {
+            return;
+        }
+        for mut part in parts {
+            let Ok(header) = Header::parse(&mut part) else {
+                continue;
+            };
+            part.strip(header.len);
+            let header = Header {
+                ttl: header.ttl.wrapping_sub(1),
+                len: 20,
+                ..header
+            };
+            for fragment in fragments(&header, part, mtu) {
+                self.path_output(path, fragment);
+            }
+        }
     }
 
     /// Gives up packets whose fragments did not all come, and tells their senders.

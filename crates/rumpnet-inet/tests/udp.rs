@@ -5,7 +5,7 @@ mod common;
 use common::{address, pair};
 use rumpkern::{Errno, Kernel, OpenFlags, Proc, file::Ready, poll::PollFd};
 use rumpnet::{
-    SocketCalls as _,
+    KernelNet as _, MacAddr, SocketCalls as _,
     socket::{Control, Domain, Kind, MsgFlags, Outgoing, Shutdown, SockOpt},
     wire,
 };
@@ -518,4 +518,53 @@ fn datagrams_of_one_message(a: &Proc, b: &Proc, to: &rumpnet::Address, whole: bo
     }
     a.close(s).unwrap();
     b.close(t).unwrap();
+}
+
+/// A router whose next link takes less cuts what stands for several datagrams, and sums up what has no sum yet, before it makes fragments.
+#[test]
+fn large_packets_through_a_router() {
+    let large = wire::Config::default();
+    let (one, router) = pair(large);
+    let (_, two) = pair(large);
+    let macs = (MacAddr([2, 0, 0, 0, 1, 1]), MacAddr([2, 0, 0, 0, 1, 2]));
+    let (near, far) = wire::pair(macs.0, macs.1, wire::Config { mtu: 700, ..large });
+    let inet = router.inet().unwrap();
+    for (kernel, device, own) in [(&router, near, "10.1.0.1/24"), (&two, far, "10.1.0.2/24")] {
+        kernel.net().unwrap().attach("wire1", device).unwrap();
+        let inet = kernel.inet().unwrap();
+        inet.add_address("wire1", own.parse().unwrap()).unwrap();
+    }
+    inet.set_forwarding(true);
+    let any = rumpnet::Cidr::ANY_V4;
+    for (kernel, gateway) in [(&one, "10.0.0.2"), (&two, "10.1.0.1")] {
+        let gateway = Some(gateway.parse().unwrap());
+        let inet = kernel.inet().unwrap();
+        inet.add_route(any, gateway, None, 0).unwrap();
+    }
+    let (a, b) = (one.init_proc(), two.init_proc());
+    let (s, t) = (udp(&a), udp(&b));
+    b.bind(t, &address("0.0.0.0:7")).unwrap();
+    b.set_receive_timeout(t, Some(Duration::from_secs(5)))
+        .unwrap();
+    let data: Vec<u8> = (0..20_000_u32).map(|n| n.to_le_bytes()[0] ^ 0xa5).collect();
+    for (segment, len) in [
+        (0, 600),
+        (0, 1_200),
+        (500, 20_000),
+        (1_200, 20_000),
+        (0, 9_000),
+    ] {
+        a.setsockopt(s, &SockOpt::UdpSegment(segment)).unwrap();
+        let to = address("10.1.0.2:7");
+        let sent = a.sendto(s, &data[..len], MsgFlags::empty(), Some(&to));
+        assert_eq!(sent, Ok(len));
+        let each = if segment == 0 { len } else { segment.into() };
+        for part in data[..len].chunks(each) {
+            let mut buf = vec![0; 10_000];
+            let count = b.read(t, &mut buf);
+            assert_eq!(count, Ok(part.len()), "{len} by {segment}");
+            assert!(buf[..part.len()] == *part);
+        }
+    }
+    assert_eq!(two.inet().unwrap().counters().udp_malformed, 0);
 }
