@@ -13,8 +13,7 @@ use crate::{
     fs::Ext2fs,
     inode::{FileType, Inode, InodeFlags},
     layout::dir_entry::{
-        DIR_ENTRY_HEADER, DIR_TAIL_SIZE, EXT4_FT_DIR_CSUM, EXT4_NAME_LEN, RawDirEntry,
-        RawDirEntryTail,
+        DIR_ENTRY_HEADER, DIR_TAIL_SIZE, EXT4_FT_DIR_CSUM, RawDirEntry, RawDirEntryTail,
     },
     layout::inode::I_BLOCK_SIZE,
     map::Mapping,
@@ -50,12 +49,53 @@ pub struct RawEntry<'a> {
     pub file_type: Option<FileType>,
 }
 
+/// What an entry begins with, checked as the whole entry.
+pub(crate) struct Head<'a> {
+    ino: u32,
+    rec_len: usize,
+    name_len: u8,
+    file_type: u8,
+    /// The block from the name on.
+    names: &'a [u8],
+}
+
+/// The head of an entry and where it lies in its block.
+pub(crate) struct Placed<'a> {
+    pub(crate) head: Head<'a>,
+    pub(crate) offset: usize,
+    /// Offset of the entry before it.
+    previous: Option<u32>,
+}
+
+impl<'a> Head<'a> {
+    /// Empty in an unused entry.
+    fn name(&self) -> &'a [u8] {
+        let len = match self.ino {
+            0 => 0,
+            _ => usize::from(self.name_len),
+        };
+        self.names.get(..len).unwrap_or_default()
+    }
+
+    /// Bytes that it needs; of an unused one none.
+    pub(crate) fn used(&self) -> usize {
+        match self.ino {
+            0 => 0,
+            _ => entry_size(usize::from(self.name_len)),
+        }
+    }
+
+    /// Bytes that it has and does not need.
+    pub(crate) fn spare(&self) -> usize {
+        self.rec_len.saturating_sub(self.used())
+    }
+}
+
 /// Bytes that an entry with a name of `name_len` bytes needs.
 #[must_use]
 pub fn entry_size(name_len: usize) -> usize {
-    DIR_ENTRY_HEADER
-        .saturating_add(name_len)
-        .next_multiple_of(4)
+    // Rounded up to a multiple of 4.
+    name_len.saturating_add(DIR_ENTRY_HEADER + 3) & !3
 }
 
 /// `rec_len` in bytes. 64 KiB do not fit in 16 bits: there, and only there, 0 and 65535 mean the whole block. With larger
@@ -101,86 +141,83 @@ impl<'a> Block<'a> {
     /// # Errors
     /// [`Error::Value`].
     pub fn entry(&self, offset: usize) -> Result<RawEntry<'a>> {
+        let head = self.head(offset).ok_or_else(|| self.fault(offset))?;
+        Ok(RawEntry {
+            ino: InodeNumber(head.ino),
+            rec_len: head.rec_len,
+            name: head.name(),
+            file_type: self.file_type(&head),
+        })
+    }
+
+    fn file_type(&self, head: &Head<'_>) -> Option<FileType> {
+        let kept = self.filetype && head.ino != 0;
+        kept.then(|| FileType::from_entry(head.file_type & 0xF))?
+    }
+
+    /// What the entry at `offset` begins with, if nothing is wrong with it. Small, as names are looked for among hundreds: what is wrong is
+    /// [found out](Self::fault) apart.
+    #[inline]
+    fn head(&self, offset: usize) -> Option<Head<'a>> {
+        let rest = self.bytes.get(offset..)?;
+        let (raw, names) = RawDirEntry::ref_from_prefix(rest).ok()?;
+        let head = Head {
+            ino: raw.inode.get(),
+            rec_len: rec_len(raw.rec_len.get(), self.block_size),
+            name_len: raw.name_len,
+            file_type: raw.file_type,
+            names,
+        };
+        let left = rest.len().checked_sub(head.rec_len)?;
+        let hash = if self.hashed && head.name_len > 2 {
+            8
+        } else {
+            0
+        };
+        let least = match head.ino {
+            0 => entry_size(usize::from(head.name_len)),
+            _ => entry_size(usize::from(head.name_len).saturating_add(hash)),
+        };
+        let used = head.ino == 0 || head.name_len > 0 && head.ino <= self.inodes;
+        let sound = used
+            && head.rec_len >= least.max(MIN_ENTRY)
+            && head.rec_len & 3 == 0
+            && (left == 0 || left >= MIN_ENTRY);
+        sound.then_some(head)
+    }
+
+    /// What is wrong with the entry at `offset`, which has no sound [`head`](Self::head).
+    #[cold]
+    fn fault(&self, offset: usize) -> Error {
         let rest = self.bytes.get(offset..).unwrap_or_default();
-        let Ok((raw, names)) = RawDirEntry::ref_from_prefix(rest) else {
-            return Err(self.wrong(
-                offset,
-                "rec_len",
-                number(rest.len()),
-                "an entry inside the block",
-            ));
+        let Ok((raw, _)) = RawDirEntry::ref_from_prefix(rest) else {
+            let found = number(rest.len());
+            return self.wrong(offset, "rec_len", found, "an entry inside the block");
         };
         let len = rec_len(raw.rec_len.get(), self.block_size);
-        let name_len = usize::from(raw.name_len);
-        let suffix = if self.hashed && name_len > 2 { 8 } else { 0 };
-        let ino = raw.inode.get();
-        if len
-            < entry_size(name_len.max(1)).max(if ino == 0 {
-                MIN_ENTRY
-            } else {
-                entry_size(name_len)
-            })
-            || len & 3 != 0
-        {
-            return Err(self.wrong(
-                offset,
-                "rec_len",
-                number(len),
-                "a multiple of 4 with room for the name",
-            ));
+        let (ino, name_len) = (raw.inode.get(), usize::from(raw.name_len));
+        if len < entry_size(name_len.max(1)) || len & 3 != 0 {
+            let expected = "a multiple of 4 with room for the name";
+            return self.wrong(offset, "rec_len", number(len), expected);
         }
-        if len > rest.len() || (len < rest.len() && rest.len().saturating_sub(len) < MIN_ENTRY) {
-            return Err(self.wrong(
-                offset,
-                "rec_len",
-                number(len),
-                "an end at another entry or the block's end",
-            ));
-        }
-        if ino == 0 {
-            return Ok(RawEntry {
-                ino: InodeNumber(0),
-                rec_len: len,
-                name: &[],
-                file_type: None,
-            });
+        if len > rest.len() || (1..MIN_ENTRY).contains(&rest.len().saturating_sub(len)) {
+            let expected = "an end at another entry or the block's end";
+            return self.wrong(offset, "rec_len", number(len), expected);
         }
         if ino > self.inodes {
-            let place = Place::Directory {
-                ino: self.dir,
-                block: self.number,
-                offset: place_offset(offset),
-            };
-            return Err(Error::value(
-                place,
-                "inode",
-                ino,
-                Expected::Range(1, u64::from(self.inodes)),
-            ));
+            let expected = Expected::Range(1, u64::from(self.inodes));
+            return Error::value(self.place(offset), "inode", ino, expected);
         }
-        if name_len == 0
-            || name_len > EXT4_NAME_LEN
-            || entry_size(name_len.saturating_add(suffix)) > len
-        {
-            return Err(self.wrong(
-                offset,
-                "name_len",
-                number(name_len),
-                "1 to 255, inside the entry",
-            ));
+        let expected = "1 to 255, inside the entry";
+        self.wrong(offset, "name_len", number(name_len), expected)
+    }
+
+    fn place(&self, offset: usize) -> Place {
+        Place::Directory {
+            ino: self.dir,
+            block: self.number,
+            offset: place_offset(offset),
         }
-        let name = names.get(..name_len).unwrap_or_default();
-        let file_type = if self.filetype {
-            FileType::from_entry(raw.file_type & 0xF)
-        } else {
-            None
-        };
-        Ok(RawEntry {
-            ino: InodeNumber(ino),
-            rec_len: len,
-            name,
-            file_type,
-        })
     }
 
     fn wrong(
@@ -190,12 +227,7 @@ impl<'a> Block<'a> {
         found: u64,
         expected: &'static str,
     ) -> Error {
-        let place = Place::Directory {
-            ino: self.dir,
-            block: self.number,
-            offset: place_offset(offset),
-        };
-        Error::words(place, field, found, expected)
+        Error::words(self.place(offset), field, found, expected)
     }
 
     /// All entries with their offsets, unused ones too, until the end or the first damaged one.
@@ -213,29 +245,51 @@ impl<'a> Block<'a> {
         })
     }
 
+    /// The first entry, unused ones too, of which `is` says so.
+    ///
+    /// # Errors
+    /// [`Error::Value`] for a damaged entry before it.
+    #[inline]
+    pub(crate) fn first(&self, is: impl Fn(&Head<'a>) -> bool) -> Result<Option<Placed<'a>>> {
+        let (mut offset, mut previous) = (0_usize, None);
+        while offset < self.bytes.len() {
+            let Some(head) = self.head(offset) else {
+                return Err(self.fault(offset));
+            };
+            if is(&head) {
+                return Ok(Some(Placed {
+                    head,
+                    offset,
+                    previous,
+                }));
+            }
+            previous = Some(place_offset(offset));
+            offset = offset.saturating_add(head.rec_len);
+        }
+        Ok(None)
+    }
+
     /// Looks for a name.
     ///
     /// # Errors
     /// [`Error::Value`] for a damaged entry before it.
     pub fn find(&self, wanted: &Wanted<'_>) -> Result<Option<Located>> {
-        let mut previous = None;
-        for entry in self.entries() {
-            let (offset, entry) = entry?;
-            if entry.ino.0 != 0 && wanted.is(entry.name) {
-                let position = Position {
+        let found = self.first(|head| head.ino != 0 && wanted.is(head.name()))?;
+        Ok(found.map(
+            |Placed {
+                 head,
+                 offset,
+                 previous,
+             }| Located {
+                ino: InodeNumber(head.ino),
+                file_type: self.file_type(&head),
+                position: Position {
                     block: self.number,
                     offset: place_offset(offset),
                     previous,
-                };
-                return Ok(Some(Located {
-                    ino: entry.ino,
-                    file_type: entry.file_type,
-                    position,
-                }));
-            }
-            previous = Some(place_offset(offset));
-        }
-        Ok(None)
+                },
+            },
+        ))
     }
 }
 
@@ -262,7 +316,8 @@ impl<'n> Wanted<'n> {
 
     fn is(&self, name: &[u8]) -> bool {
         if !self.encrypted || name == b"." || name == b".." {
-            return name == self.name;
+            // Names of a directory that are of one length differ at the end rather than at the beginning.
+            return name.last() == self.name.last() && name == self.name;
         }
         crypt::presented(name) == self.name
     }

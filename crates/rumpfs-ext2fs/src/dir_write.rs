@@ -4,7 +4,9 @@
 //! its block, or unused if it is the first.
 
 use crate::{
-    dir::{Block, Located, MIN_ENTRY, Position, entry_size, rec_len_to_raw, update_checksum},
+    dir::{
+        Block, Located, MIN_ENTRY, Placed, Position, entry_size, rec_len_to_raw, update_checksum,
+    },
     error::{Error, Place, Result},
     features::{Compat, Incompat},
     inode::{FileType, Inode, InodeFlags},
@@ -37,19 +39,12 @@ pub(crate) struct Room {
 
 /// Room for `need` bytes among the entries of a block.
 pub(crate) fn room(block: Block<'_>, need: usize) -> Result<Option<Room>> {
-    for entry in block.entries() {
-        let (offset, entry) = entry?;
-        let used = if entry.ino.0 == 0 {
-            0
-        } else {
-            entry_size(entry.name.len())
-        };
-        let len = entry.rec_len.saturating_sub(used);
-        if len >= need {
-            return Ok(Some(Room { offset, used, len }));
-        }
-    }
-    Ok(None)
+    let found = block.first(|head| head.spare() >= need)?;
+    Ok(found.map(|Placed { head, offset, .. }| Room {
+        offset,
+        used: head.used(),
+        len: head.spare(),
+    }))
 }
 
 /// Writes an entry of `rec_len` bytes at `offset`.
