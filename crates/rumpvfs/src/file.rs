@@ -4,7 +4,7 @@ use crate::{
     calls::{FileExtent, MountFlags},
     erased::AnyFileSystem,
     fs::{SetAttributes, Space},
-    pages::{ErrorCursor, FilePages},
+    pages::{ErrorCursor, FilePages, Keep},
     perm,
     vnode::{Exclusive, LOCKED, Pending, VnodeRef},
 };
@@ -186,10 +186,17 @@ impl VnodeFile {
         mount.changed()?;
         Ok((done, offset + done as u64))
     }
-}
 
-impl File for VnodeFile {
-    fn read(&self, at: Position, bufs: &mut [&mut [u8]], _nonblock: bool) -> Result<usize> {
+    /// Reads; whether what is read goes into the cache `keep` says.
+    ///
+    /// # Errors
+    /// Those of [`FilePages::read`].
+    pub(crate) fn read_data(
+        &self,
+        at: Position,
+        bufs: &mut [&mut [u8]],
+        keep: Keep,
+    ) -> Result<usize> {
         let pages = self.pages()?;
         // POSIX read(): nothing asked for, nothing happens, not even to the access time.
         if bufs.iter().all(|b| b.is_empty()) {
@@ -201,10 +208,16 @@ impl File for VnodeFile {
             Position::At(offset) => offset,
             Position::Append => size,
         };
-        let done = pages.read(&self.vnode.mount.fs, &inode, size, offset, bufs)?;
+        let done = pages.read(&self.vnode.mount.fs, &inode, size, offset, bufs, keep)?;
         drop(inode);
         self.note_read();
         Ok(done)
+    }
+}
+
+impl File for VnodeFile {
+    fn read(&self, at: Position, bufs: &mut [&mut [u8]], _nonblock: bool) -> Result<usize> {
+        self.read_data(at, bufs, Keep::Pages)
     }
 
     fn write(&self, at: Position, bufs: &[&[u8]], _nonblock: bool) -> Result<(usize, u64)> {

@@ -16,6 +16,7 @@ use crate::{
     file::VnodeFile,
     fs::{Ino, SetAttributes, XattrMode},
     mount::Look,
+    pages::Keep,
     perm,
     process::{Ctx, Start},
     vnode::VnodeRef,
@@ -245,7 +246,8 @@ pub trait VnodeCalls {
     /// # Errors
     /// `EIO`, `ENOSPC` of delayed writes.
     fn vop_close(&self, open: &OpenVnode) -> Result<()>;
-    /// Reads into a buffer; fewer bytes at the end of the file alone.
+    /// Reads into a buffer; fewer bytes at the end of the file alone. Who asks keeps what it gets, so that does not go into the cache here;
+    /// what is read ahead of a file that is read in sequence does.
     ///
     /// # Errors
     /// `EISDIR`.
@@ -416,7 +418,7 @@ impl VnodeCalls for Proc {
     }
 
     fn vop_read(&self, open: &OpenVnode, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        self.enter(|| open.0.read(Position::At(offset), &mut [buf], false))
+        self.enter(|| (open.0).read_data(Position::At(offset), &mut [buf], Keep::Ahead))
     }
 
     fn vop_write(

@@ -7,7 +7,7 @@ use rumpuser::{Errno, sleep::SleepQueues};
 use rumpvfs::{
     erased::AnyInode,
     fs::{AnyFileSystem, erase},
-    pages::{FilePages, MountPages, PagePool},
+    pages::{FilePages, Keep, MountPages, PagePool},
 };
 
 struct Bench {
@@ -50,6 +50,7 @@ impl Bench {
                 self.size(),
                 offset,
                 &mut [&mut data],
+                Keep::Pages,
             )
             .unwrap();
         data.truncate(n);

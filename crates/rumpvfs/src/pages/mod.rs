@@ -64,3 +64,4 @@ mod tests;
 pub use file::{ErrorCursor, FilePages};
 pub use mount::MountPages;
 pub use pool::PagePool;
+pub use read::Keep;

@@ -17,6 +17,15 @@ use rumpuser::{Errno, Result};
 /// From this many bytes on that lie together on the device and are not cached, a read goes straight to the caller's
 /// buffers: one copy and a page of memory less each, for data that is seldom read twice.
 const DIRECT_MIN: u64 = 128 << 10;
+/// Whether what a read brings is to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Pages that are not cached go into the cache.
+    Pages,
+    /// Those that are read ahead alone: the caller keeps what it asks for and will hardly ask again.
+    Ahead,
+}
+
 /// First and largest window of read-ahead, in bytes.
 const WINDOW_MIN: u64 = 64 << 10;
 const WINDOW_MAX: u64 = 1 << 20;
@@ -59,7 +68,7 @@ struct Transfer {
 
 impl FilePages {
     /// Reads from `offset` on into consecutive buffers; returns the bytes read, 0 from `size` on. The inode is locked
-    /// shared, and `size` is its size.
+    /// shared, and `size` is its size. Whether what is read goes into the cache `keep` says.
     ///
     /// # Errors
     /// `EIO`, and what [`FileSystem::read_pages`](crate::fs::FileSystem::read_pages) gives; an error behind bytes that
@@ -71,6 +80,7 @@ impl FilePages {
         size: u64,
         offset: u64,
         bufs: &mut [&mut [u8]],
+        keep: Keep,
     ) -> Result<usize> {
         let size = size.min(i64::MAX as u64);
         let wanted = iovec::total(bufs.iter().map(|b| b.len())) as u64;
@@ -84,7 +94,7 @@ impl FilePages {
             if at == end {
                 break;
             }
-            match self.read_missing(target, at, end, &mut sink) {
+            match self.read_missing(target, at, end, &mut sink, keep) {
                 Ok(next) => at = next,
                 Err(error) if at == offset => return Err(error),
                 Err(_) => break,
@@ -121,6 +131,7 @@ impl FilePages {
         at: u64,
         end: u64,
         sink: &mut Sink<'_, '_>,
+        keep: Keep,
     ) -> Result<u64> {
         let g = &self.inner.geometry;
         let gap_end = self.gap_end(at, end);
@@ -141,24 +152,37 @@ impl FilePages {
                 Ok(piece_end)
             }
             Place::Device(device) if len >= DIRECT_MIN => {
-                let device = device.checked_add(at - from).ok_or(Errno::EIO)?;
-                self.inner
-                    .mount
-                    .device()?
-                    .read_vectored_at(device, &mut sink.next(len as usize))?;
-                sink.skip(len as usize);
-                self.inner
-                    .ahead
-                    .next
-                    .store(g.page(piece_end), Ordering::Relaxed);
+                self.read_direct(device, at - from, len, sink)?;
+                let next = g.page(piece_end);
+                self.inner.ahead.next.store(next, Ordering::Relaxed);
                 Ok(piece_end)
             }
-            Place::Device(_) | Place::Opaque => {
+            place @ (Place::Device(_) | Place::Opaque) => {
                 let need = gap_end.min(at.saturating_add(WINDOW_MAX));
                 let pages = self.read_ahead(target.size, at, need);
-                self.read_run(target, at, need, pages, sink)
+                match place {
+                    Place::Device(device)
+                        if keep == Keep::Ahead && g.page(at) + pages == g.page(need - 1) + 1 =>
+                    {
+                        self.read_direct(device, at - from, len, sink)?;
+                        Ok(piece_end)
+                    }
+                    _ => self.read_run(target, at, need, pages, sink),
+                }
             }
         }
+    }
+
+    /// Reads `len` bytes, `skip` behind `device`, into the caller's buffers alone.
+    fn read_direct(&self, device: u64, skip: u64, len: u64, sink: &mut Sink<'_, '_>) -> Result<()> {
+        let from = device.checked_add(skip).ok_or(Errno::EIO)?;
+        let mut slices = sink.next(len as usize);
+        self.inner
+            .mount
+            .device()?
+            .read_vectored_at(from, &mut slices)?;
+        sink.skip(len as usize);
+        Ok(())
     }
 
     /// End of the bytes from `at` on of which no page is in the cache.

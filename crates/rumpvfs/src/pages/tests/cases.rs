@@ -4,7 +4,7 @@ use super::fake::{Bench, GARBAGE};
 use crate::{
     calls::FileExtent,
     fs::{Space, WriteOrdered as _},
-    pages::FilePages,
+    pages::{FilePages, Keep},
 };
 use alloc::{sync::Arc, vec, vec::Vec};
 use core::sync::atomic::Ordering::SeqCst;
@@ -58,6 +58,39 @@ fn a_sequential_reader_is_read_ahead_of() {
     }
     assert!(random.pool.used() < 80 * 4096, "{:?}", random.pool);
     assert!(reads(&random) - before <= 70);
+}
+
+#[test]
+fn what_the_caller_keeps_is_not_kept_here_too() {
+    let bench = cold(4096, 4 << 20, 64 << 20);
+    let before = reads(&bench);
+    let read = |at, len| bench.read_with(Keep::Ahead, at, len).unwrap();
+    for n in 0..64 {
+        let at = (n * 37 % 1024) * 4096 + 4096;
+        assert_eq!(read(at, 4096), [1; 4096]);
+        assert_eq!(read(at + 5, 100), [1; 100]);
+    }
+    assert_eq!(bench.pool.used(), 0, "{:?}", bench.pool);
+    assert!(reads(&bench) - before <= 2 * 70);
+    // All of a file at once, to its end, which is not that of a block.
+    let mut small = Bench::new(1024, 64, 64 << 20);
+    small.write(0, &[2; 20_000]).unwrap();
+    small.pages.flush().unwrap();
+    small.pages.drop_clean();
+    let read = |at, len| small.read_with(Keep::Ahead, at, len).unwrap();
+    assert_eq!(read(0, 20_480), [2; 20_000]);
+    assert_eq!(small.pool.used(), 0, "{:?}", small.pool);
+    // What is read ahead is.
+    assert_eq!(read(0, 4096), [2; 4096]);
+    let before = reads(&small);
+    assert_eq!(read(4096, 16_384), [2; 15_904]);
+    assert_eq!(reads(&small), before);
+    // And what is dirty is newer than the device.
+    small.pages.drop_clean();
+    small.write(9000, &[3; 10]).unwrap();
+    let data = small.read_with(Keep::Ahead, 0, 20_000).unwrap();
+    assert_eq!(data[9000..9010], [3; 10]);
+    assert_eq!(data.iter().filter(|b| **b == 2).count(), 19_990);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
         Place, Placed, Protection, SetAttributes, Space, WriteOrdered,
     },
     name::Name,
-    pages::{FilePages, MountPages, PagePool},
+    pages::{FilePages, Keep, MountPages, PagePool},
 };
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec, vec::Vec};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -479,11 +479,15 @@ impl Bench {
     }
 
     pub(super) fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        self.read_with(Keep::Pages, offset, len)
+    }
+
+    pub(super) fn read_with(&self, keep: Keep, offset: u64, len: usize) -> Result<Vec<u8>> {
         let mut data = vec![0x55; len];
         let (a, b) = data.split_at_mut(len / 3);
-        let n = self
-            .pages
-            .read(&*self.fs, &self.inode, self.size(), offset, &mut [a, b])?;
+        let (fs, bufs) = (&*self.fs, &mut [a, b]);
+        let size = self.size();
+        let n = self.pages.read(fs, &self.inode, size, offset, bufs, keep)?;
         data.truncate(n);
         Ok(data)
     }

@@ -1,7 +1,10 @@
 //! Random operations against a vector of bytes.
 
 use super::fake::{Bench, GARBAGE};
-use crate::{fs::Space, pages::FilePages};
+use crate::{
+    fs::Space,
+    pages::{FilePages, Keep},
+};
 use alloc::{vec, vec::Vec};
 use core::sync::atomic::Ordering::SeqCst;
 use proptest::prelude::*;
@@ -108,7 +111,12 @@ impl Run {
         match *op {
             Op::Write { at, len, seed } => self.write(at, &data(seed, len)),
             Op::Read { at, len } => {
-                let got = self.bench.read(at, len).unwrap();
+                let keep = if len % 2 == 0 {
+                    Keep::Ahead
+                } else {
+                    Keep::Pages
+                };
+                let got = self.bench.read_with(keep, at, len).unwrap();
                 assert!(got == self.expect(at, len), "read {at} {len}");
             }
             Op::Truncate(size) => match self.bench.truncate(size) {
