@@ -77,6 +77,15 @@ impl Ctx<'_> {
         found.map(|vnode| walker.top(vnode))
     }
 
+    /// Whether the cache knows that a name is not there, as whoever makes a file has mostly looked for it before. The directory is locked
+    /// exclusively.
+    fn known_absent(&self, dir: &VnodeRef, name: Name<'_>) -> bool {
+        let names = &self.vfs.caches.names;
+        let hash = names.hash(dir.id, name.bytes());
+        let found = names.get(dir, hash, name.bytes(), || false);
+        !dir.marked(REMOVED) && matches!(found, Some((Target::Nothing, _)))
+    }
+
     /// Makes a file, or finds the one that is there (the inner error). The caller has checked that it may be made.
     ///
     /// # Errors
@@ -91,7 +100,11 @@ impl Ctx<'_> {
     ) -> Result<core::result::Result<VnodeRef, VnodeRef>> {
         let default = default_acl(dir)?;
         let mut inode = dir.exclusive()?;
-        let slot = match look_under_lock(dir, &inode, name)? {
+        let looked = match self.known_absent(dir, name) {
+            true => Under::Absent(DirSlot::default()),
+            false => look_under_lock(dir, &inode, name)?,
+        };
+        let slot = match looked {
             Under::Absent(slot) => slot,
             Under::Entry(found, _) => {
                 let names = &self.vfs.caches.names;
