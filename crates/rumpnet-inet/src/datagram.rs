@@ -5,6 +5,8 @@ use bytes::{Bytes, BytesMut};
 use core::net::{IpAddr, SocketAddr};
 use rumpnet::{
     Address, Packet,
+    interface::Batch,
+    packet,
     socket::{Control, MsgFlags, Outgoing, Received},
 };
 use rumpuser::{Host, Instant, Timespec};
@@ -40,11 +42,16 @@ pub(crate) struct Telling {
 }
 
 impl Telling {
-    fn control(self, datagram: &Datagram, host: &dyn Host) -> Vec<Control> {
+    #[inline]
+    pub(crate) fn control(self, datagram: &Datagram, host: &dyn Host) -> Vec<Control> {
         let segment = self.segment && datagram.segment > 0;
         if !(self.packet_info || self.ttl || self.tos || self.timestamp || segment) {
             return Vec::new();
         }
+        self.all_control(datagram, host)
+    }
+
+    fn all_control(self, datagram: &Datagram, host: &dyn Host) -> Vec<Control> {
         let info = || Control::PacketInfo {
             address: datagram.to,
             interface: datagram.interface,
@@ -55,7 +62,7 @@ impl Telling {
             self.tos.then_some(Control::TrafficClass(datagram.tos)),
             self.timestamp
                 .then(|| Control::Timestamp(wall(datagram.arrived, host))),
-            segment.then_some(Control::Segment(datagram.segment)),
+            (self.segment && datagram.segment > 0).then_some(Control::Segment(datagram.segment)),
         ];
         all.into_iter().flatten().collect()
     }
@@ -153,6 +160,18 @@ impl Queue {
         Some((datagram, control))
     }
 
+    /// Takes the first ones out, `most` at most, by way of an empty list.
+    pub(crate) fn take_many(&mut self, most: usize, taken: &mut VecDeque<Datagram>) {
+        if self.list.len() <= most {
+            core::mem::swap(&mut self.list, taken);
+            self.bytes = 0;
+            return;
+        }
+        taken.extend(self.list.drain(..most));
+        let cost: usize = taken.iter().map(cost).sum();
+        self.bytes = self.bytes.saturating_sub(cost);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
@@ -187,6 +206,18 @@ pub(crate) fn copy_out(
         flags: told,
         control,
     }
+}
+
+/// Copies of what is to be sent.
+pub(crate) fn copy_in_many(messages: &[Outgoing<'_>]) -> Batch {
+    let mut packets = packet::several(messages.len());
+    for (packet, message) in packets.iter_mut().zip(messages) {
+        match message.bufs {
+            [one] => packet.fill(one),
+            _ => *packet = copy_in(message),
+        }
+    }
+    packets.into()
 }
 
 /// A copy of what is to be sent.

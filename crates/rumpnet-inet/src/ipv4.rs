@@ -157,6 +157,25 @@ impl Header {
         bytes
     }
 
+    /// What [`bytes`](Self::bytes) has made for a length and an identification of zero, with others: only the sum is computed again
+    /// (RFC 1624).
+    #[inline]
+    #[must_use]
+    pub(crate) fn completed(bytes: &[u8; HEADER], total: u16, id: u16) -> [u8; HEADER] {
+        let [a, b, _, _, _, _, f0, f1, ttl, protocol, c0, c1, ends @ ..] = *bytes;
+        let mut sum = u32::from(!u16::from_be_bytes([c0, c1]))
+            .wrapping_add(total.into())
+            .wrapping_add(id.into());
+        sum = (sum & 0xffff).wrapping_add(sum >> 16);
+        sum = (sum & 0xffff).wrapping_add(sum >> 16);
+        let ([t0, t1], [i0, i1]) = (total.to_be_bytes(), id.to_be_bytes());
+        let [_, _, c0, c1] = (!sum).to_be_bytes();
+        let [s0, s1, s2, s3, d0, d1, d2, d3] = ends;
+        [
+            a, b, t0, t1, i0, i1, f0, f1, ttl, protocol, c0, c1, s0, s1, s2, s3, d0, d1, d2, d3,
+        ]
+    }
+
     /// It with a sum of zero; `words`: with options.
     #[inline]
     fn raw(&self, words: u8, total: u16) -> RawHeader {
@@ -234,6 +253,17 @@ mod tests {
         packet.meta.segment = 1;
         assert_eq!(Header::parse(&mut packet), Ok(header()));
         assert_eq!(packet.len(), 60);
+    }
+
+    #[test]
+    fn completed_it_is_the_same() {
+        let empty = Header { id: 0, ..header() }.bytes(0);
+        for total in (20..=u16::MAX).step_by(977) {
+            for id in (0..=u16::MAX).step_by(1_021).chain([u16::MAX]) {
+                let whole = Header { id, ..header() }.bytes(total);
+                assert_eq!(Header::completed(&empty, total, id), whole);
+            }
+        }
     }
 
     #[test]

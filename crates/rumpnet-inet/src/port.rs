@@ -124,11 +124,21 @@ impl Speaks {
     }
 
     /// An address as the caller sees it.
+    #[inline]
     pub(crate) fn told(self, address: SocketAddr) -> SocketAddr {
         match (self, address.ip()) {
-            (Self::Both | Self::V6, IpAddr::V4(four)) => {
-                SocketAddr::new(four.to_ipv6_mapped().into(), address.port())
+            (Self::Both | Self::V6, four @ IpAddr::V4(_)) => {
+                SocketAddr::new(self.told_ip(four), address.port())
             }
+            _ => address,
+        }
+    }
+
+    /// The same of an address without a port.
+    #[inline]
+    pub(crate) fn told_ip(self, address: IpAddr) -> IpAddr {
+        match (self, address) {
+            (Self::Both | Self::V6, IpAddr::V4(four)) => four.to_ipv6_mapped().into(),
             _ => address,
         }
     }

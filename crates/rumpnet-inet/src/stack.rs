@@ -52,6 +52,10 @@ impl<T> Few<T> {
         }
     }
 
+    fn last(&self) -> Option<&T> {
+        self.rest.last().or(self.first.as_ref())
+    }
+
     #[inline]
     fn each(self, mut visit: impl FnMut(T)) {
         if let Some(first) = self.first {
@@ -379,7 +383,11 @@ impl Stack {
     pub(crate) fn wake(&mut self, event: Option<&Arc<dyn Event>>) {
         self.changed = true;
         if let Some(event) = event {
-            self.wakes.push(event.clone());
+            // Datagrams of a batch are mostly for the same socket.
+            let last = self.wakes.last();
+            if !last.is_some_and(|last| Arc::ptr_eq(last, event)) {
+                self.wakes.push(event.clone());
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! UDP (RFC 768, RFC 1122 section 4.1).
 
+mod many;
 mod segments;
 mod short;
 
@@ -22,8 +23,8 @@ use rumpnet::{
     Address, Packet,
     packet::{Cast, Checksum},
     socket::{
-        Control, Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Watched,
-        Watcher,
+        Control, Domain, Endpoint, Incoming, Kind, MsgFlags, Outgoing, Received, Sent, Shutdown,
+        SockOpt, Watched, Watcher,
     },
 };
 use rumpuser::{Errno, Event, Host, Instant, Result};
@@ -273,10 +274,7 @@ impl Stack {
         let Ok(socket) = self.udp.get(id) else { return };
         let datagram = Datagram {
             from: socket.speaks.told(from),
-            to: socket
-                .speaks
-                .told(SocketAddr::new(arrival.destination, 0))
-                .ip(),
+            to: socket.speaks.told_ip(arrival.destination),
             interface: arrival.interface,
             ttl: arrival.ttl,
             tos: arrival.tos,
@@ -284,6 +282,13 @@ impl Stack {
             segment,
             payload,
         };
+        self.udp_deliver(id, datagram);
+    }
+
+    /// A socket gets a datagram.
+    #[inline]
+    fn udp_deliver(&mut self, id: usize, datagram: Datagram) {
+        let Ok(socket) = self.udp.get(id) else { return };
         let first = socket.queue.is_empty();
         if !socket.closed_read && socket.queue.push(datagram) {
             // Pollers find the socket readable while something waits. Who watches it hears of each.
@@ -591,6 +596,18 @@ impl Endpoint for UdpSocket {
         Ok(taken.map_or_else(Received::default, |(datagram, control)| {
             copy_out(&datagram, control, bufs, flags)
         }))
+    }
+
+    fn send_many(&self, messages: &[Outgoing<'_>]) -> (Sent, Option<Errno>) {
+        many::send(self, messages)
+    }
+
+    fn receive_many(
+        &self,
+        messages: &mut [Incoming<'_, '_>],
+        flags: MsgFlags,
+    ) -> (usize, Option<Errno>) {
+        many::receive(self, messages, flags)
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<()> {

@@ -6,7 +6,7 @@ use common::{NOW, kernel, pair, send};
 use rumpkern::{Cred, Errno, FileType, Kernel, OpenFlags, Proc, file::Ready, poll::PollFd};
 use rumpnet::{
     Address, SocketCalls as _,
-    socket::{Control, Domain, Kind, MsgFlags, Shutdown, SockOpt},
+    socket::{Control, Domain, Incoming, Kind, MsgFlags, Outgoing, Shutdown, SockOpt},
 };
 use rumpvfs::{Calls as _, calls::At};
 use std::{thread, time::Duration};
@@ -271,4 +271,105 @@ fn without_files_there_are_no_paths() {
     assert_eq!(proc.bind(fd, &name(&"\0".repeat(200))), Err(Errno::EINVAL));
     proc.bind(fd, &name("\0s")).unwrap();
     kernel.shutdown().unwrap();
+}
+
+#[test]
+fn many_records_in_one_call() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    let (one, two) = pair(&proc, Kind::SeqPacket);
+    let message = |bufs, control| Outgoing {
+        to: None,
+        bufs,
+        control,
+        flags: NOW,
+    };
+    // With a descriptor, without, and with one that is none.
+    let sent = proc.sendmmsg(
+        one,
+        &[
+            message(&[b"with"], &[Control::Rights([one].into())]),
+            message(&[b"with", b"out"], &[]),
+            message(&[b"x"], &[Control::Rights([77].into())]),
+            message(&[b"never"], &[]),
+        ],
+    );
+    assert_eq!(sent.map(|sent| (sent.messages, sent.last)), Ok((2, 7)));
+    let mut space = [[0; 8]; 4];
+    let mut bufs = space.each_mut().map(|buf| [&mut buf[..]]);
+    let mut messages = bufs.each_mut().map(|bufs| Incoming::new(bufs));
+    let got = proc.recvmmsg(two, &mut messages, NOW, None);
+    assert_eq!(got, Ok(2));
+    let [first, second, ..] = messages.map(|message| message.received);
+    assert_eq!((first.len, second.len), (4, 7));
+    let [Control::Rights(fds)] = &first.control[..] else {
+        panic!("no descriptor");
+    };
+    assert!(second.control.is_empty());
+    assert_eq!(
+        (&space[0][..4], &space[1][..7]),
+        (&b"with"[..], &b"without"[..])
+    );
+    proc.close(fds[0]).unwrap();
+}
+
+/// What ends a call that has received something is told by the next one, whichever it is.
+#[test]
+fn an_error_after_some_messages_is_kept() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    let next: [&dyn Fn(u32) -> Result<usize, Errno>; 3] = [
+        &|fd| proc.read(fd, &mut [0; 8]),
+        &|fd| proc.write(fd, b"x"),
+        &|fd| match proc.getsockopt(fd, &SockOpt::Error(None))? {
+            SockOpt::Error(Some(error)) => Err(error),
+            other => panic!("{other:?}"),
+        },
+    ];
+    for next in next {
+        let (one, two) = pair(&proc, Kind::SeqPacket);
+        proc.write(one, b"hello").unwrap();
+        proc.write(two, b"unread").unwrap();
+        proc.close(one).unwrap();
+        let mut space = [[0; 8]; 4];
+        let mut bufs = space.each_mut().map(|buf| [&mut buf[..]]);
+        let mut messages = bufs.each_mut().map(|bufs| Incoming::new(bufs));
+        let got = proc.recvmmsg(two, &mut messages, MsgFlags::empty(), None);
+        assert_eq!(got, Ok(1));
+        let mut fds = [PollFd {
+            fd: two,
+            events: Ready::IN,
+            ready: Ready::empty(),
+        }];
+        proc.poll(&mut fds, None).unwrap();
+        assert!(fds[0].ready.contains(Ready::ERR));
+        assert_eq!(next(two), Err(Errno::ECONNRESET));
+        assert_eq!(proc.read(two, &mut [0; 8]), Ok(0));
+    }
+}
+
+/// Of a stream a message that is not sent whole is the last.
+#[test]
+fn many_pieces_of_a_stream() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    let (one, two) = pair(&proc, Kind::Stream);
+    let large = vec![7; 150_000];
+    let message = Outgoing {
+        to: None,
+        bufs: &[&large],
+        control: &[],
+        flags: NOW,
+    };
+    let sent = proc.sendmmsg(one, &[message; 3]).unwrap();
+    assert_eq!(sent.messages, 2);
+    assert!(sent.last < large.len());
+    let mut space = [vec![0; 150_000], vec![0; 150_000]];
+    let mut bufs = space.each_mut().map(|buf| [&mut buf[..]]);
+    let mut messages = bufs.each_mut().map(|bufs| Incoming::new(bufs));
+    assert_eq!(proc.recvmmsg(two, &mut messages, NOW, None), Ok(2));
+    let lens = messages.map(|message| message.received.len);
+    assert_eq!(lens, [150_000, sent.last]);
+    assert!(space[0] == large && space[1][..sent.last] == large[..sent.last]);
+    assert_eq!(proc.recvfrom(two, &mut [0], NOW), Err(Errno::EAGAIN));
 }

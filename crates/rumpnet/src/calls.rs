@@ -2,7 +2,10 @@
 
 use crate::{
     Address, KernelNet as _,
-    socket::{Control, Domain, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Socket},
+    socket::{
+        Control, Domain, Incoming, Kind, MsgFlags, Outgoing, Received, Sent, Shutdown, SockOpt,
+        Socket,
+    },
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::{any::Any, time::Duration};
@@ -11,6 +14,8 @@ use rumpuser::{Errno, Result};
 
 /// Descriptors that a message may carry (`SCM_MAX_FD`).
 pub const RIGHTS: usize = 253;
+/// Messages that one call sends or receives at most (`UIO_MAXIOV`).
+pub const MESSAGES: usize = 1_024;
 
 /// System calls on sockets, for `Proc`. None raises a signal.
 pub trait SocketCalls {
@@ -75,6 +80,27 @@ pub trait SocketCalls {
         flags: MsgFlags,
         most: usize,
     ) -> Result<Received>;
+    /// Sends messages in order, as by a [`sendmsg`](Self::sendmsg) each, the first [`MESSAGES`] of them at most. It ends with the one that fails, or
+    /// that is not sent whole, which only a stream does. Many datagrams cost less so: what is done for a call, a socket and an
+    /// interface is done once for all.
+    ///
+    /// # Errors
+    /// As [`sendmsg`](Self::sendmsg), if nothing was sent. An error after that is not told: whoever sends the rest hears of it then.
+    fn sendmmsg(&self, fd: Fd, messages: &[Outgoing<'_>]) -> Result<Sent>;
+    /// Receives messages in order, as by a [`recvmsg`](Self::recvmsg) each, the first [`MESSAGES`] of them at most; returns how many there were. A
+    /// socket that waits does so until all are there, with [`MsgFlags::WAITFORONE`] until the first is, and no longer than
+    /// `timeout`. (On Linux the timeout is looked at only when a message comes; here it is over when it is over.)
+    ///
+    /// # Errors
+    /// As [`recvmsg`](Self::recvmsg), `EAGAIN` also for the timeout, if nothing was received. Another error after that is kept: the next
+    /// call that sends or receives on the socket, or asks for [`SockOpt::Error`], has it.
+    fn recvmmsg(
+        &self,
+        fd: Fd,
+        messages: &mut [Incoming<'_, '_>],
+        flags: MsgFlags,
+        timeout: Option<Duration>,
+    ) -> Result<usize>;
     /// Sends bytes, to an address if given.
     ///
     /// # Errors
@@ -226,6 +252,72 @@ fn departing(proc: &Proc, control: &Control) -> Result<Control> {
     }
 }
 
+/// Whether the endpoint gets a message as it is.
+fn is_plain(socket: &Socket, message: &Outgoing<'_>) -> bool {
+    message.control.is_empty() && socket.domain() != Domain::Local
+}
+
+/// Sends a message to a name, or with something besides bytes.
+fn send_with(
+    proc: &Proc,
+    socket: &Socket,
+    message: &Outgoing<'_>,
+    nonblock: bool,
+) -> Result<usize> {
+    let rights = message.control.iter().map(|control| match control {
+        Control::Rights(fds) => fds.len(),
+        _ => 0,
+    });
+    if rights.sum::<usize>() > RIGHTS {
+        return Err(Errno::EINVAL);
+    }
+    let control: Result<Vec<_>> = message
+        .control
+        .iter()
+        .map(|control| departing(proc, control))
+        .collect();
+    let mut control = control?;
+    let found = match message.to {
+        Some(to) => find(proc, socket, to)?,
+        None => None,
+    };
+    let to = found.as_ref().or(message.to);
+    let says = |control: &Control| matches!(control, Control::Cred { .. });
+    let local = socket.domain() == Domain::Local;
+    if local && !control.iter().any(says) && socket.endpoint().passes_cred(to) {
+        control.push(Control::sender(proc));
+    }
+    let message = Outgoing {
+        to,
+        control: &control,
+        ..*message
+    };
+    socket.send(&message, nonblock)
+}
+
+/// Puts at most so many descriptors that came with a message into the process, and tells if there were more.
+fn take_rights(proc: &Proc, received: &mut Received, flags: MsgFlags, most: usize) {
+    if received.control.is_empty() {
+        return;
+    }
+    let close_on_exec = flags.contains(MsgFlags::CMSG_CLOEXEC);
+    let mut room = most;
+    for control in core::mem::take(&mut received.control) {
+        let Control::Files(files) = control else {
+            received.control.push(control);
+            continue;
+        };
+        let (rights, all) = arrive(proc, files, room, close_on_exec);
+        if let Some(Control::Rights(fds)) = &rights {
+            room = room.saturating_sub(fds.len());
+        }
+        received.control.extend(rights);
+        if !all {
+            received.flags.insert(MsgFlags::CTRUNC);
+        }
+    }
+}
+
 /// Gives descriptors that came with a message to the process; whether it got all.
 fn arrive(
     proc: &Proc,
@@ -319,38 +411,30 @@ impl SocketCalls for Proc {
         self.enter(|| {
             let open = self.fd_file(fd)?;
             let socket = socket_of(&open)?;
-            let local = socket.domain() == Domain::Local;
-            if message.control.is_empty() && !local {
+            if is_plain(socket, message) {
                 return socket.send(message, !waits(&open));
             }
-            let rights = message.control.iter().map(|control| match control {
-                Control::Rights(fds) => fds.len(),
-                _ => 0,
-            });
-            if rights.sum::<usize>() > RIGHTS {
-                return Err(Errno::EINVAL);
+            send_with(self, socket, message, !waits(&open))
+        })
+    }
+
+    fn sendmmsg(&self, fd: Fd, messages: &[Outgoing<'_>]) -> Result<Sent> {
+        self.enter(|| {
+            let open = self.fd_file(fd)?;
+            let socket = socket_of(&open)?;
+            let messages = messages.get(..MESSAGES).unwrap_or(messages);
+            if messages.iter().all(|message| is_plain(socket, message)) {
+                return socket.send_many(messages, !waits(&open));
             }
-            let control: Result<Vec<_>> = message
-                .control
-                .iter()
-                .map(|control| departing(self, control))
-                .collect();
-            let mut control = control?;
-            let found = match message.to {
-                Some(to) => find(self, socket, to)?,
-                None => None,
-            };
-            let to = found.as_ref().or(message.to);
-            let says = |control: &Control| matches!(control, Control::Cred { .. });
-            if local && !control.iter().any(says) && socket.endpoint().passes_cred(to) {
-                control.push(Control::sender(self));
+            let mut sent = Sent::default();
+            for message in messages {
+                match send_with(self, socket, message, !waits(&open)) {
+                    Ok(bytes) if sent.add(message, bytes) => {}
+                    Err(error) if sent.messages == 0 => return Err(error),
+                    _ => break,
+                }
             }
-            let message = Outgoing {
-                to,
-                control: &control,
-                ..*message
-            };
-            socket.send(&message, !waits(&open))
+            Ok(sent)
         })
     }
 
@@ -365,26 +449,28 @@ impl SocketCalls for Proc {
             let open = self.fd_file(fd)?;
             let socket = socket_of(&open)?;
             let mut received = socket.receive(bufs, flags, !waits(&open))?;
-            if received.control.is_empty() {
-                return Ok(received);
-            }
-            let close_on_exec = flags.contains(MsgFlags::CMSG_CLOEXEC);
-            let mut room = most;
-            for control in core::mem::take(&mut received.control) {
-                let Control::Files(files) = control else {
-                    received.control.push(control);
-                    continue;
-                };
-                let (rights, all) = arrive(self, files, room, close_on_exec);
-                if let Some(Control::Rights(fds)) = &rights {
-                    room = room.saturating_sub(fds.len());
-                }
-                received.control.extend(rights);
-                if !all {
-                    received.flags.insert(MsgFlags::CTRUNC);
-                }
-            }
+            take_rights(self, &mut received, flags, most);
             Ok(received)
+        })
+    }
+
+    fn recvmmsg(
+        &self,
+        fd: Fd,
+        messages: &mut [Incoming<'_, '_>],
+        flags: MsgFlags,
+        timeout: Option<Duration>,
+    ) -> Result<usize> {
+        self.enter(|| {
+            let open = self.fd_file(fd)?;
+            let socket = socket_of(&open)?;
+            let most = messages.len().min(MESSAGES);
+            let messages = messages.get_mut(..most).unwrap_or_default();
+            let count = socket.receive_many(messages, flags, timeout, !waits(&open))?;
+            for Incoming { received, .. } in messages.iter_mut().take(count) {
+                take_rights(self, received, flags, usize::MAX);
+            }
+            Ok(count)
         })
     }
 
@@ -405,7 +491,7 @@ impl SocketCalls for Proc {
     }
 
     fn getsockopt(&self, fd: Fd, which: &SockOpt) -> Result<SockOpt> {
-        self.enter(|| self.fd_socket(fd)?.1.endpoint().option(which))
+        self.enter(|| self.fd_socket(fd)?.1.option(which))
     }
 
     fn set_receive_timeout(&self, fd: Fd, timeout: Option<Duration>) -> Result<()> {

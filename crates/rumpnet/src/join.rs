@@ -18,8 +18,19 @@ const DF: u16 = 0x4000;
 /// Joins what may be joined. `link`: bytes of the link's header.
 #[inline]
 pub(crate) fn join(frames: &mut Batch, link: usize) {
-    if frames.len() > 1 {
+    // Batches of datagrams are left as they are.
+    if frames.len() > 1 && frames.iter().any(|frame| may_be_tcp(frame, link)) {
         join_all(frames, link);
+    }
+}
+
+/// Whether one of the bytes that may name a protocol in a header of IP names TCP, or the header is not in the first bytes.
+fn may_be_tcp(frame: &Packet, link: usize) -> bool {
+    const V4: usize = 9;
+    const V6: usize = 6;
+    match frame.head().get(link..link.saturating_add(10)) {
+        Some(ip) => ip.get(V4) == Some(&TCP) || ip.get(V6) == Some(&TCP),
+        None => true,
     }
 }
 

@@ -3,6 +3,8 @@
 use crate::Chain;
 use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
+use core::mem;
+use rumpuser::sync::Mutex;
 
 /// Room in front of the payload for the headers of all layers: Ethernet with a VLAN tag, IPv6 with options, TCP with options.
 const HEADROOM: usize = BEGIN as usize;
@@ -113,13 +115,9 @@ impl Spares {
 
     /// A packet that is not needed any more.
     #[inline]
-    pub fn give(&mut self, mut packet: Packet) {
+    pub fn give(&mut self, packet: Packet) {
         if self.0.len() < Self::MOST {
-            if !packet.body.chain.is_empty() {
-                packet.body.chain = Chain::new();
-            }
-            (packet.start, packet.end, packet.meta) = (BEGIN, BEGIN, Meta::default());
-            self.0.push(packet);
+            self.0.push(packet.cleared());
         }
     }
 }
@@ -128,6 +126,33 @@ impl Default for Packet {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Packets that are used again: half a megabyte at most for all kernels of a process. Those of a [batch](several) are more than the C
+/// library keeps at hand.
+static SPARE: Mutex<Vec<Packet>> = Mutex::new(Vec::new());
+const KEPT: usize = 2_048;
+
+/// So many empty packets.
+#[must_use]
+pub fn several(count: usize) -> Vec<Packet> {
+    let mut all = Vec::with_capacity(count);
+    let mut spare = SPARE.lock();
+    let used = spare.len().saturating_sub(count);
+    all.extend(spare.drain(used..));
+    drop(spare);
+    all.resize_with(count, Packet::new);
+    all
+}
+
+/// Gives the memory of packets to those that are made by [`several`].
+pub fn spend(packets: impl ExactSizeIterator<Item = Packet>) {
+    // What the payload is freed by may take locks itself.
+    let mut empty = Vec::with_capacity(packets.len());
+    empty.extend(packets.map(Packet::cleared));
+    let mut spare = SPARE.lock();
+    let room = KEPT.saturating_sub(spare.len()).min(empty.len());
+    spare.extend(empty.drain(..room));
 }
 
 impl Packet {
@@ -155,14 +180,29 @@ impl Packet {
     #[must_use]
     pub fn with_bytes(bytes: &[u8]) -> Self {
         let mut packet = Self::new();
-        let end = HEADROOM.saturating_add(bytes.len());
-        if let Some(space) = packet.body.buf.get_mut(HEADROOM..end) {
-            space.copy_from_slice(bytes);
-            packet.set_head(HEADROOM, end);
-        } else {
-            packet.body.chain.push(Bytes::copy_from_slice(bytes));
-        }
+        packet.fill(bytes);
         packet
+    }
+
+    /// Puts a copy of these bytes into it, which is empty.
+    #[inline]
+    pub fn fill(&mut self, bytes: &[u8]) {
+        let end = HEADROOM.saturating_add(bytes.len());
+        if let Some(space) = self.body.buf.get_mut(HEADROOM..end) {
+            space.copy_from_slice(bytes);
+            self.set_head(HEADROOM, end);
+        } else {
+            self.body.chain.push(Bytes::copy_from_slice(bytes));
+        }
+    }
+
+    /// Makes it as if it were new, but for bytes that nobody sees.
+    fn cleared(mut self) -> Self {
+        if !self.body.chain.is_empty() {
+            self.body.chain = Chain::new();
+        }
+        (self.start, self.end, self.meta) = (BEGIN, BEGIN, Meta::default());
+        self
     }
 
     /// Where in the buffer the head is.
@@ -332,7 +372,7 @@ impl Packet {
     /// The same; the packet is left empty.
     #[must_use]
     pub fn take_chain(&mut self) -> Chain {
-        let rest = core::mem::take(&mut self.body.chain);
+        let rest = mem::take(&mut self.body.chain);
         if self.start == self.end {
             return rest;
         }
@@ -345,8 +385,7 @@ impl Packet {
 
 #[cfg(test)]
 mod tests {
-    use super::Packet;
-    use super::{Checksum, Spares};
+    use super::{Checksum, Meta, Packet, Spares, several, spend};
     use crate::Chain;
     use alloc::vec::Vec;
     use bytes::Bytes;
@@ -401,6 +440,26 @@ mod tests {
         assert!(spares.take().is_empty());
         (0..100).for_each(|_| spares.give(Packet::new()));
         assert_eq!(spares.0.len(), Spares::MOST);
+    }
+
+    #[test]
+    fn packets_that_are_used_again_are_empty() {
+        let mut all = several(100);
+        for (n, packet) in (0..).zip(&mut all) {
+            packet.fill(&alloc::vec![n; usize::from(n)]);
+            packet.prepend(40).unwrap().fill(n);
+            packet.meta.segment = 1;
+        }
+        spend(all.into_iter());
+        let again = several(150);
+        assert_eq!(again.len(), 150);
+        for mut packet in again {
+            assert_eq!((packet.len(), packet.meta), (0, Meta::default()));
+            packet.fill(b"new");
+            packet.prepend(128).unwrap().fill(0);
+            assert!(packet.prepend(1).is_none());
+            assert_eq!(packet.len(), 131);
+        }
     }
 
     proptest! {

@@ -1,10 +1,12 @@
 //! Sockets: what stands behind the descriptor, and what a protocol family provides.
 
+mod many;
+
 use crate::Address;
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     any::Any,
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 use rumpkern::{
@@ -12,6 +14,8 @@ use rumpkern::{
     types::DeviceNumber,
 };
 use rumpuser::{Errno, Event, Fetch, Host, Instant, Result, Timespec};
+
+pub use many::{Incoming, Sent};
 
 /// A protocol family, as `socket` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,6 +90,8 @@ bitflags::bitflags! {
         const NOSIGNAL = 0x4000;
         /// More is coming.
         const MORE = 0x8000;
+        /// Of many messages wait for the first alone.
+        const WAITFORONE = 0x1_0000;
         /// Connects with the data (TCP): it may go with the SYN.
         const FASTOPEN = 0x2000_0000;
         /// Descriptors that are received are closed on exec.
@@ -328,6 +334,38 @@ pub trait Endpoint: Any + Send + Sync {
         false
     }
 
+    /// Sends messages in order, as by a [`send`](Self::send) each, until one of them fails or is not sent whole. Returns what was sent, and
+    /// the error.
+    fn send_many(&self, messages: &[Outgoing<'_>]) -> (Sent, Option<Errno>) {
+        let mut sent = Sent::default();
+        for message in messages {
+            match self.send(message) {
+                Ok(bytes) if sent.add(message, bytes) => {}
+                Ok(_) => break,
+                Err(error) => return (sent, Some(error)),
+            }
+        }
+        (sent, None)
+    }
+
+    /// Receives messages, as by a [`receive`](Self::receive) each, until one of them fails. Returns how many there were, and the error
+    /// if the endpoint does not tell it the next time.
+    fn receive_many(
+        &self,
+        messages: &mut [Incoming<'_, '_>],
+        flags: MsgFlags,
+    ) -> (usize, Option<Errno>) {
+        let mut count = 0_usize;
+        for Incoming { bufs, received } in messages {
+            match self.receive(bufs, flags) {
+                Ok(new) => *received = new,
+                Err(error) => return (count, Some(error)),
+            }
+            count = count.saturating_add(1);
+        }
+        (count, None)
+    }
+
     /// Ends a direction.
     ///
     /// # Errors
@@ -442,6 +480,8 @@ pub struct Socket {
     receive_timeout: AtomicU64,
     send_timeout: AtomicU64,
     receive_lowat: AtomicUsize,
+    /// An error that ended a call which had done something, for the next one; 0 for none.
+    kept: AtomicI32,
 }
 
 impl Socket {
@@ -461,6 +501,7 @@ impl Socket {
             receive_timeout: AtomicU64::new(u64::MAX),
             send_timeout: AtomicU64::new(u64::MAX),
             receive_lowat: AtomicUsize::new(1),
+            kept: AtomicI32::new(0),
         })
     }
 
@@ -502,11 +543,47 @@ impl Socket {
         }
     }
 
+    /// Tells of an error that was kept, once.
+    fn tell_kept(&self) -> Result<()> {
+        // Nearly always there is none: this writes nothing then.
+        if self.kept.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        match self.kept.swap(0, Ordering::Relaxed) {
+            0 => Ok(()),
+            number => Err(Errno::from_number(number)),
+        }
+    }
+
+    /// The value of an option.
+    ///
+    /// # Errors
+    /// As [`Endpoint::option`].
+    pub fn option(&self, which: &SockOpt) -> Result<SockOpt> {
+        if let SockOpt::Error(_) = which
+            && let Err(error) = self.tell_kept()
+        {
+            return Ok(SockOpt::Error(Some(error)));
+        }
+        self.endpoint.option(which)
+    }
+
     /// Tries until it is not `EAGAIN`, and waits in between.
     fn patiently<R>(
         &self,
         interest: Ready,
         nonblock: bool,
+        attempt: impl FnMut() -> Result<R>,
+    ) -> Result<R> {
+        self.patiently_until(interest, nonblock, None, attempt)
+    }
+
+    /// The same, and no longer than until `over`.
+    fn patiently_until<R>(
+        &self,
+        interest: Ready,
+        nonblock: bool,
+        over: Option<Instant>,
         mut attempt: impl FnMut() -> Result<R>,
     ) -> Result<R> {
         // Most calls find what they need: these touch no event.
@@ -519,7 +596,7 @@ impl Socket {
         } else {
             &self.send_timeout
         };
-        let deadline = self.deadline(timeout);
+        let deadline = earlier(self.deadline(timeout), over);
         loop {
             let ticket = self.endpoint.ticket();
             match attempt() {
@@ -587,6 +664,11 @@ impl Socket {
     /// # Errors
     /// As [`Endpoint::send`]. After some bytes of a stream were sent, their number is returned instead.
     pub fn send(&self, message: &Outgoing<'_>, nonblock: bool) -> Result<usize> {
+        self.tell_kept()?;
+        self.send_all(message, nonblock)
+    }
+
+    fn send_all(&self, message: &Outgoing<'_>, nonblock: bool) -> Result<usize> {
         let nonblock = nonblock || message.flags.contains(MsgFlags::DONTWAIT);
         let attempt = || match self.endpoint.send(message) {
             // It connects first.
@@ -634,10 +716,23 @@ impl Socket {
         flags: MsgFlags,
         nonblock: bool,
     ) -> Result<Received> {
+        self.tell_kept()?;
+        self.receive_until(bufs, flags, nonblock, None)
+    }
+
+    /// The same; nothing is waited for after `over`.
+    fn receive_until(
+        &self,
+        bufs: &mut [&mut [u8]],
+        flags: MsgFlags,
+        nonblock: bool,
+        over: Option<Instant>,
+    ) -> Result<Received> {
         let nonblock = nonblock || flags.contains(MsgFlags::DONTWAIT);
         let flags = flags.difference(MsgFlags::GOES_ON);
-        let mut received =
-            self.patiently(Ready::IN, nonblock, || self.endpoint.receive(bufs, flags))?;
+        let mut received = self.patiently_until(Ready::IN, nonblock, over, || {
+            self.endpoint.receive(bufs, flags)
+        })?;
         let least = if flags.contains(MsgFlags::WAITALL) {
             usize::MAX
         } else {
@@ -655,8 +750,9 @@ impl Socket {
                     skip = skip.saturating_sub(count);
                 }
                 let flags = flags | MsgFlags::GOES_ON;
-                let more =
-                    self.patiently(Ready::IN, false, || self.endpoint.receive(&mut rest, flags));
+                let more = self.patiently_until(Ready::IN, false, over, || {
+                    self.endpoint.receive(&mut rest, flags)
+                });
                 match more {
                     Ok(more) if more.len > 0 => {
                         received.len = received.len.saturating_add(more.len);
@@ -673,6 +769,10 @@ impl Socket {
     pub const fn domain(&self) -> Domain {
         self.domain
     }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }
 
 fn nanos(timeout: Option<Duration>) -> u64 {
@@ -739,7 +839,11 @@ impl File for Socket {
     }
 
     fn poll(&self) -> Ready {
-        self.endpoint.poll()
+        let mut ready = self.endpoint.poll();
+        if self.kept.load(Ordering::Relaxed) != 0 {
+            ready |= Ready::ERR | Ready::IN;
+        }
+        ready
     }
 
     fn closing(&self, _pid: u32) {

@@ -4,7 +4,8 @@
 
 use super::{LEN, MOST, Udp};
 use crate::{
-    checksum,
+    checksum::{self, Sum},
+    datagram::Datagram,
     flow::Plain,
     ip::{Arrival, Sending, bump},
     ipv4::{self, Header, protocol},
@@ -12,12 +13,7 @@ use crate::{
 };
 use alloc::boxed::Box;
 use core::net::{IpAddr, SocketAddr};
-use rumpnet::{
-    Address, Packet, ethernet,
-    interface::Features,
-    packet::{Cast, Checksum},
-    socket::Outgoing,
-};
+use rumpnet::{Address, Packet, ethernet, interface::Features, packet::Checksum, socket::Outgoing};
 use rumpuser::Result;
 
 /// Bytes of all headers.
@@ -36,8 +32,10 @@ pub(super) struct Prepared {
     /// The sum is left to the device.
     partial: bool,
     link: [u8; ethernet::HEADER],
-    /// But for the identification.
-    header: Header,
+    /// With the sum that it has without length and identification, which are zero.
+    ip: [u8; ipv4::HEADER],
+    /// Of the pseudo-header without the length.
+    sum: Sum,
     ports: [u8; 4],
 }
 
@@ -60,20 +58,34 @@ impl Stack {
     /// A frame has come. If it is a datagram of a flow that is known and nothing about it is unusual, its socket gets it; else the frame
     /// comes back as it was. Takes no time.
     pub(crate) fn udp_hear(&mut self, mut frame: Packet) -> core::result::Result<(), Packet> {
-        let Some((socket, arrival, from)) = self.heard(&mut frame) else {
+        let Some((socket, plain)) = self.heard(&mut frame) else {
             return Err(frame);
         };
         bump(&mut self.counters.ip_received);
         bump(&mut self.counters.ip_delivered);
         bump(&mut self.counters.udp_received);
         frame.strip(LEN);
-        self.udp_queue(socket, &arrival, from, frame);
+        let Ok(pcb) = self.udp.get(socket) else {
+            return Ok(());
+        };
+        let (from, to) = (plain.flow.source(), *plain.flow.destination().ip());
+        let datagram = Datagram {
+            from: pcb.speaks.told(from.into()),
+            to: pcb.speaks.told_ip(to.into()),
+            interface: plain.flow.interface,
+            ttl: plain.ttl,
+            tos: plain.tos,
+            arrived: None,
+            segment: 0,
+            payload: frame,
+        };
+        self.udp_deliver(socket, datagram);
         Ok(())
     }
 
-    /// The socket of such a datagram, and how it came. The headers of the link and of IP are off then.
+    /// The socket of such a datagram. The headers of the link and of IP are off then.
     #[inline]
-    fn heard(&self, frame: &mut Packet) -> Option<(usize, Arrival, SocketAddr)> {
+    fn heard(&self, frame: &mut Packet) -> Option<(usize, Plain<LEN>)> {
         let plain = Plain::<LEN>::of(frame, protocol::UDP)?;
         let changes = (self.routes.changes(), self.udp.changes);
         let socket = self.udp.flows.find(&plain, changes)?;
@@ -81,23 +93,16 @@ impl Stack {
         if usize::from(u16::from_be_bytes([l0, l1])) != plain.len {
             return None;
         }
+        // What stands for several is cut, or told.
+        if frame.meta.segment > 0 {
+            return None;
+        }
         // Who wants to know when each came is told the time.
         if self.udp.sockets.get(socket)?.options.telling.timestamp {
             return None;
         }
         plain.open(frame, protocol::UDP)?;
-        let from = plain.flow.source();
-        let arrival = Arrival {
-            interface: plain.flow.interface,
-            source: IpAddr::V4(*from.ip()),
-            destination: IpAddr::V4(*plain.flow.destination().ip()),
-            ttl: plain.ttl,
-            tos: plain.tos,
-            cast: Cast::Unicast,
-            protocol: protocol::UDP,
-            header: None,
-        };
-        Some((socket, arrival, from.into()))
+        Some((socket, plain))
     }
 
     /// Prepares the headers of the next datagram to where one has just gone.
@@ -125,6 +130,18 @@ impl Stack {
             0 => MOST,
             segment => segment.into(),
         };
+        let header = Header {
+            tos: how.tos,
+            id: 0,
+            dont_fragment: how.dont_fragment,
+            more_fragments: false,
+            offset: 0,
+            ttl: how.ttl,
+            protocol: protocol::UDP,
+            source,
+            destination: *to.ip(),
+            len: ipv4::HEADER,
+        };
         socket.prepared = Some(Box::new(Prepared {
             given: match message.to {
                 Some(Address::Inet(given)) => Some(*given),
@@ -135,18 +152,8 @@ impl Stack {
             most: mtu.saturating_sub(ipv4::HEADER + LEN).min(whole),
             partial,
             link,
-            header: Header {
-                tos: how.tos,
-                id: 0,
-                dont_fragment: how.dont_fragment,
-                more_fragments: false,
-                offset: 0,
-                ttl: how.ttl,
-                protocol: protocol::UDP,
-                source,
-                destination: *to.ip(),
-                len: ipv4::HEADER,
-            },
+            ip: header.bytes(0),
+            sum: checksum::pseudo(source.into(), (*to.ip()).into(), protocol::UDP, 0),
             ports: [s0, s1, d0, d1],
         }));
     }
@@ -187,16 +194,17 @@ impl Stack {
         };
         let [s0, s1, d0, d1] = ready.ports;
         let [l0, l1] = total.saturating_sub(20).to_be_bytes();
-        let (source, destination) = (ready.header.source, ready.header.destination);
-        let whole = len.saturating_add(LEN);
-        let mut sum = checksum::pseudo(source.into(), destination.into(), protocol::UDP, whole);
+        let mut sum = ready.sum;
+        sum.add_word([l0, l1]);
         let state = if ready.partial {
             Checksum::Partial {
                 start: 20,
                 offset: 6,
             }
         } else {
-            sum.add_bytes(&[s0, s1, d0, d1, l0, l1]);
+            for word in [[s0, s1], [d0, d1], [l0, l1]] {
+                sum.add_word(word);
+            }
             checksum::add(&mut sum, &packet);
             Checksum::Valid
         };
@@ -214,11 +222,7 @@ impl Stack {
         *link = ready.link;
         if let Some((ip, udp)) = rest.split_first_chunk_mut() {
             self.ip.next_id = self.ip.next_id.wrapping_add(1);
-            let header = Header {
-                id: self.ip.next_id,
-                ..ready.header
-            };
-            *ip = header.bytes(total);
+            *ip = Header::completed(&ready.ip, total, self.ip.next_id);
             udp.copy_from_slice(&[s0, s1, d0, d1, l0, l1, c0, c1]);
         }
         packet.meta.checksum = state;
