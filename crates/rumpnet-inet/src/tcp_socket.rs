@@ -1,5 +1,7 @@
 //! The sockets of TCP.
 
+mod shared;
+
 use crate::{
     ip::{scope, scoped},
     port::{self, Speaks},
@@ -158,12 +160,13 @@ impl Stack {
         Ok(tcb.send(copy(message.bufs, room)))
     }
 
-    fn tcp_write(&mut self, id: usize, message: &Outgoing<'_>) -> Result<usize> {
+    /// How many of `len` bytes can be sent now; `None` if there are none to send.
+    fn tcp_room(&mut self, id: usize, len: usize, flags: MsgFlags) -> Result<Option<usize>> {
         let socket = self.tcp.get(id)?;
         if let Some(error) = socket.error.take() {
             return Err(error);
         }
-        let more = message.flags.contains(MsgFlags::MORE);
+        let more = flags.contains(MsgFlags::MORE);
         let cork = socket.config.cork || more;
         let tcb = socket.tcb()?;
         if tcb.state() == State::SynSent {
@@ -173,9 +176,8 @@ impl Stack {
         if tcb.cork() != cork {
             tcb.set_cork(cork);
         }
-        let len = message.len();
         if len == 0 {
-            return Ok(0);
+            return Ok(None);
         }
         let room = tcb.send_room().min(len);
         if room == 0 {
@@ -183,6 +185,15 @@ impl Stack {
             tcb.send(Chain::from(Bytes::from_static(b"-")));
             return Err(Errno::EAGAIN);
         }
+        Ok(Some(room))
+    }
+
+    fn tcp_write(&mut self, id: usize, message: &Outgoing<'_>) -> Result<usize> {
+        let len = message.len();
+        let Some(room) = self.tcp_room(id, len, message.flags)? else {
+            return Ok(0);
+        };
+        let tcb = self.tcp.get(id)?.tcb()?;
         let urgent = message.flags.contains(MsgFlags::OOB) && room == len;
         let sent = match message.bufs {
             [one] if !urgent => tcb.send_bytes(one.get(..room).unwrap_or(one)),
@@ -194,9 +205,7 @@ impl Stack {
     }
 
     fn tcp_read(&mut self, id: usize, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
-        let socket = self.tcp.get(id)?;
-        let error = socket.error;
-        let tcb = socket.tcb()?;
+        let tcb = self.tcp.get(id)?.tcb()?;
         let mut received = Received::default();
         if flags.contains(MsgFlags::OOB) {
             let byte = tcb.receive_urgent()?;
@@ -221,20 +230,27 @@ impl Stack {
             }
         }
         let empty = bufs.iter().all(|buf| buf.is_empty());
-        if received.len > 0 || empty {
+        self.tcp_has_read(id, received.len > 0 || empty)?;
+        Ok(received)
+    }
+
+    /// Says what a call comes to that has read something, or found nothing: `Ok` without bytes is the end.
+    fn tcp_has_read(&mut self, id: usize, something: bool) -> Result<()> {
+        let socket = self.tcp.get(id)?;
+        let error = socket.error;
+        let tcb = socket.tcb()?;
+        if something {
             if tcb.has_output() {
                 self.tcp.list(id);
             }
-            return Ok(received);
+            return Ok(());
         }
+        let ended = tcb.at_end() || tcb.state() == State::Closed;
         if let Some(error) = error {
             socket.error = None;
             return Err(error);
         }
-        if tcb.at_end() || tcb.state() == State::Closed {
-            return Ok(received);
-        }
-        Err(Errno::EAGAIN)
+        if ended { Ok(()) } else { Err(Errno::EAGAIN) }
     }
 
     fn tcp_close(&mut self, id: usize) -> Result<()> {
@@ -360,6 +376,14 @@ impl Endpoint for TcpSocket {
     fn receive(&self, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
         self.inet
             .lightly(|stack| stack.tcp_read(self.id, bufs, flags))
+    }
+
+    fn send_bytes(&self, data: &mut Chain, to: Option<&Address>, flags: MsgFlags) -> Result<usize> {
+        shared::send(self, data, to, flags)
+    }
+
+    fn receive_bytes(&self, most: usize, flags: MsgFlags) -> Result<(Chain, Received)> {
+        shared::receive(self, most, flags)
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<()> {

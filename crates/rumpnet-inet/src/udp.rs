@@ -2,6 +2,7 @@
 
 mod many;
 mod segments;
+mod shared;
 mod short;
 
 use crate::{
@@ -20,7 +21,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use hashbrown::HashMap;
 use rumpkern::{Cred, file::Ready};
 use rumpnet::{
-    Address, Packet,
+    Address, Chain, Packet,
     packet::{Cast, Checksum},
     socket::{
         Control, Domain, Endpoint, Incoming, Kind, MsgFlags, Outgoing, Received, Sent, Shutdown,
@@ -501,6 +502,15 @@ impl UdpSocket {
         self.inet.quick(|stack| stack.udp.get(self.id).map(body))
     }
 
+    /// Sends a datagram of which only the payload is not taken from the message.
+    fn send_packet(&self, message: &Outgoing<'_>, payload: Packet) -> Result<usize> {
+        self.inet.swiftly(
+            payload,
+            |stack, payload| stack.udp_send_again(self.id, message, payload),
+            |stack, payload| stack.udp_send(self.id, message, payload),
+        )
+    }
+
     fn event(&self) -> Result<Arc<dyn Event>> {
         self.of(|socket| {
             let new = || self.inet.host.event();
@@ -559,12 +569,7 @@ impl Endpoint for UdpSocket {
             return Err(Errno::EOPNOTSUPP);
         }
         // Copied before the lock is taken.
-        let payload = copy_in(message);
-        self.inet.swiftly(
-            payload,
-            |stack, payload| stack.udp_send_again(self.id, message, payload),
-            |stack, payload| stack.udp_send(self.id, message, payload),
-        )
+        self.send_packet(message, copy_in(message))
     }
 
     fn receive(&self, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
@@ -596,6 +601,14 @@ impl Endpoint for UdpSocket {
         Ok(taken.map_or_else(Received::default, |(datagram, control)| {
             copy_out(&datagram, control, bufs, flags)
         }))
+    }
+
+    fn send_bytes(&self, data: &mut Chain, to: Option<&Address>, flags: MsgFlags) -> Result<usize> {
+        shared::send(self, data, to, flags)
+    }
+
+    fn receive_bytes(&self, most: usize, flags: MsgFlags) -> Result<(Chain, Received)> {
+        shared::receive(self, most, flags)
     }
 
     fn send_many(&self, messages: &[Outgoing<'_>]) -> (Sent, Option<Errno>) {

@@ -1,10 +1,10 @@
 //! The system calls on sockets.
 
 use crate::{
-    Address, KernelNet as _,
+    Address, Chain, KernelNet as _,
     socket::{
         Control, Domain, Incoming, Kind, MsgFlags, Outgoing, Received, Sent, Shutdown, SockOpt,
-        Socket,
+        Socket, message,
     },
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -129,6 +129,31 @@ pub trait SocketCalls {
         let received = self.recvmsg_rights(fd, &mut [buf], flags, 0)?;
         Ok((received.len, received.from))
     }
+    /// Sends the bytes of a chain ([`Chain::from`] a `Bytes`), and takes out of it what was sent: all, unless the socket does not wait, or an
+    /// error came in between. TCP and UDP keep the pieces and copy nothing; the memory of a piece is free when the peer has
+    /// acknowledged its last byte, or when nobody else has it. Others copy, as `send` does.
+    ///
+    /// What is kept counts in the send buffer with its bytes and a little for each piece. Pieces of less than a kibibyte are copied, so that a small
+    /// one does not hold a large buffer; behind a larger one may be more memory than is counted, at the caller's expense, who made it.
+    ///
+    /// # Errors
+    /// As [`sendmsg`](Self::sendmsg); the chain is as it was then.
+    fn send_bytes(
+        &self,
+        fd: Fd,
+        data: &mut Chain,
+        flags: MsgFlags,
+        to: Option<&Address>,
+    ) -> Result<usize>;
+    /// Receives at most `most` bytes of a stream, all that are there, or a message, in the pieces in which the socket has them. What is
+    /// told of them is that of [`recvmsg`](Self::recvmsg). No bytes of a stream: it has ended.
+    ///
+    /// What was received no longer counts in the receive buffer, whose window opens: its memory is the caller's, as long as he holds any of the
+    /// pieces. Of a larger buffer no piece of less than a kibibyte is given, but a copy.
+    ///
+    /// # Errors
+    /// As [`recvmsg`](Self::recvmsg).
+    fn recv_bytes(&self, fd: Fd, most: usize, flags: MsgFlags) -> Result<(Chain, Received)>;
     /// Ends a direction.
     ///
     /// # Errors
@@ -471,6 +496,38 @@ impl SocketCalls for Proc {
                 take_rights(self, received, flags, usize::MAX);
             }
             Ok(count)
+        })
+    }
+
+    fn send_bytes(
+        &self,
+        fd: Fd,
+        data: &mut Chain,
+        flags: MsgFlags,
+        to: Option<&Address>,
+    ) -> Result<usize> {
+        self.enter(|| {
+            let open = self.fd_file(fd)?;
+            let socket = socket_of(&open)?;
+            if socket.domain() != Domain::Local {
+                return socket.send_bytes(data, to, flags, !waits(&open));
+            }
+            // A name is looked up, and who sends it may have to be told.
+            let sent = message(data, to, flags, |message| {
+                send_with(self, socket, message, !waits(&open))
+            })?;
+            data.advance(sent);
+            Ok(sent)
+        })
+    }
+
+    fn recv_bytes(&self, fd: Fd, most: usize, flags: MsgFlags) -> Result<(Chain, Received)> {
+        self.enter(|| {
+            let open = self.fd_file(fd)?;
+            let socket = socket_of(&open)?;
+            let (data, mut received) = socket.receive_bytes(most, flags, !waits(&open))?;
+            take_rights(self, &mut received, flags, usize::MAX);
+            Ok((data, received))
         })
     }
 

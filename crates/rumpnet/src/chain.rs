@@ -67,6 +67,34 @@ impl Chain {
         }
     }
 
+    /// Takes the first piece out.
+    pub fn pop(&mut self) -> Option<Bytes> {
+        if self.first.is_empty() {
+            return None;
+        }
+        let next = self.next();
+        let first = core::mem::replace(&mut self.first, next);
+        self.len = self.len.saturating_sub(first.len());
+        Some(first)
+    }
+
+    /// The same bytes. Pieces of less than `below` are copied: a small one may hold a large buffer in memory.
+    #[must_use]
+    pub fn detached(mut self, below: usize) -> Self {
+        if self.pieces().all(|piece| piece.len() >= below) {
+            return self;
+        }
+        let mut own = Self::new();
+        while let Some(piece) = self.pop() {
+            own.push(if piece.len() < below {
+                Bytes::copy_from_slice(&piece)
+            } else {
+                piece
+            });
+        }
+        own
+    }
+
     /// Adds all pieces of `other` at the end.
     pub fn append(&mut self, other: Self) {
         if self.is_empty() {
@@ -208,6 +236,19 @@ mod tests {
 
     fn bytes(chain: &Chain) -> Vec<u8> {
         chain.pieces().flatten().copied().collect()
+    }
+
+    #[test]
+    fn small_pieces_are_copied() {
+        let large = Bytes::from([1; 100].to_vec());
+        let mut chain = Chain::from(large.slice(3..13));
+        chain.push(large.clone());
+        let own = chain.clone().detached(11);
+        assert_eq!(own, chain);
+        let mut own = own;
+        assert_ne!(own.pop().unwrap().as_ptr(), large[3..].as_ptr());
+        assert_eq!(own.pop().unwrap().as_ptr(), large.as_ptr());
+        assert_eq!((own.pop(), own.len()), (None, 0));
     }
 
     proptest! {

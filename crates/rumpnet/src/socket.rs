@@ -1,9 +1,11 @@
 //! Sockets: what stands behind the descriptor, and what a protocol family provides.
 
 mod many;
+mod shared;
 
-use crate::Address;
+use crate::{Address, Chain};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use bytes::Bytes;
 use core::{
     any::Any,
     sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering},
@@ -16,6 +18,7 @@ use rumpkern::{
 use rumpuser::{Errno, Event, Fetch, Host, Instant, Result, Timespec};
 
 pub use many::{Incoming, Sent};
+pub(crate) use shared::message;
 
 /// A protocol family, as `socket` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -364,6 +367,31 @@ pub trait Endpoint: Any + Send + Sync {
             count = count.saturating_add(1);
         }
         (count, None)
+    }
+
+    /// Sends bytes of a chain as [`send`](Self::send), and takes them out of it. Where the protocol can, it keeps the pieces and copies nothing.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    fn send_bytes(&self, data: &mut Chain, to: Option<&Address>, flags: MsgFlags) -> Result<usize> {
+        let sent = shared::message(data, to, flags, |message| self.send(message))?;
+        data.advance(sent);
+        Ok(sent)
+    }
+
+    /// Receives as [`receive`](Self::receive), at most `most` bytes. Where the protocol can, it gives the pieces that it has and copies nothing.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    fn receive_bytes(&self, most: usize, flags: MsgFlags) -> Result<(Chain, Received)> {
+        let room = match self.kind() {
+            Kind::Stream => self.readable().max(1),
+            _ => shared::MESSAGE,
+        };
+        let mut buf = alloc::vec![0; most.min(room)];
+        let received = self.receive(&mut [&mut buf], flags)?;
+        buf.truncate(received.len);
+        Ok((Chain::from(Bytes::from(buf)), received))
     }
 
     /// Ends a direction.

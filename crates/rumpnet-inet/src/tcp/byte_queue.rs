@@ -83,20 +83,20 @@ impl ByteQueue {
     }
 
     /// Appends `data`.
-    pub(super) fn push(&mut self, data: Chain) {
+    pub(super) fn push(&mut self, mut data: Chain) {
         if let Some(bytes) = data.single()
             && bytes.len() < COPY_BELOW
         {
             return self.push_copy(bytes);
         }
-        for piece in data.pieces() {
-            if piece.len() < COPY_BELOW {
-                self.push_copy(piece);
+        while let Some(bytes) = data.pop() {
+            if bytes.len() < COPY_BELOW {
+                self.push_copy(&bytes);
             } else {
                 self.seal();
-                let (start, bytes) = (self.end, piece.clone());
+                let start = self.end;
+                self.end = self.end.saturating_add(wide(bytes.len()));
                 self.pieces.push_back(Piece { start, bytes });
-                self.end = self.end.saturating_add(wide(piece.len()));
             }
         }
     }

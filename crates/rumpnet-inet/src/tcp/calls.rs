@@ -168,6 +168,12 @@ impl Tcb {
             .map_or(0, |space| self.ready.copy_to(0, space))
     }
 
+    /// The same as pieces that are shared, of which there are at most `max` bytes.
+    pub fn peek_shared(&mut self, max: usize) -> Chain {
+        let span = self.span(max);
+        self.ready.slice(0, span)
+    }
+
     fn mark(&self) -> Option<u64> {
         self.path.as_deref().and_then(|rare| rare.mark)
     }
