@@ -30,6 +30,8 @@
 //! |---|---|
 //! | [`Net`], [`Builder`] | a stack: over devices of one's own ([`Interface`]), or the host's sockets ([`Net::host`]) |
 //! | [`TcpStream`], [`TcpListener`], [`UdpSocket`] | as those of std |
+//! | [`UdpSocket::send_many`], [`recv_many`](UdpSocket::recv_many) | many datagrams in one call |
+//! | [`TcpStream::send_bytes`], [`recv_bytes`](TcpStream::recv_bytes) | data that is not copied, as a [`Chain`] of shared pieces |
 //! | [`ToSocketAddrs`] | addresses, and names that the stack's own resolver looks up |
 //! | `tokio` | the same for tasks, behind the feature `tokio` |
 //!
@@ -67,11 +69,11 @@ mod udp;
 pub use builder::{Builder, Interface, cable, new_mac};
 pub use net::Net;
 pub use resolve::ToSocketAddrs;
-pub use rumpnet::{Cidr, MacAddr};
+pub use rumpnet::{Chain, Cidr, MacAddr};
 #[cfg(feature = "inet")]
 pub use rumpnet_dhcp::{Lease, Options as DhcpOptions};
 pub use rumpnet_dns::Config as Resolv;
 pub use rumpuser::Errno;
 pub use std::net::Shutdown;
 pub use tcp::{Incoming, TcpListener, TcpStream};
-pub use udp::UdpSocket;
+pub use udp::{Slot, UdpSocket};

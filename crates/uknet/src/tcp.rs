@@ -1,7 +1,7 @@
 //! TCP.
 
 use crate::{
-    Net, ToSocketAddrs,
+    Chain, Net, ToSocketAddrs,
     macros::{common, options, with_peer},
     resolve::each,
     socket::Socket,
@@ -102,6 +102,54 @@ impl TcpStream {
     /// `NotFound`: there is none of that name.
     pub fn set_congestion(&self, name: &str) -> io::Result<()> {
         self.socket.set(&SockOpt::Congestion(name.into()))
+    }
+
+    /// Sends a chain of bytes without copying it, and takes out of it what was sent: all, unless it is [non-blocking](Self::set_nonblocking) or an
+    /// error came in between. The memory of a piece is free when the peer has acknowledged its last byte. In std this is not there.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use uknet::{Chain, Interface, Net, TcpListener, TcpStream};
+    ///
+    /// # let (one, two) = uknet::cable();
+    /// # let server = Net::builder().interface(Interface::device("wire0", one).address("10.0.0.1/24".parse()?)).boot()?;
+    /// # let client = Net::builder().interface(Interface::device("wire0", two).address("10.0.0.2/24".parse()?)).boot()?;
+    /// let listener = TcpListener::bind(&server, "0.0.0.0:80")?;
+    /// let stream = TcpStream::connect(&client, "10.0.0.1:80")?;
+    /// let (accepted, _) = listener.accept()?;
+    ///
+    /// let page = Bytes::from(vec![7; 50_000]);
+    /// let mut rest = Chain::from(page.clone());
+    /// stream.send_bytes(&mut rest)?;
+    /// assert!(rest.is_empty());
+    ///
+    /// let mut got = 0;
+    /// while got < page.len() {
+    ///     // Pieces of what was sent; a proxy would send the chain on as it is.
+    ///     let data = accepted.recv_bytes(usize::MAX)?;
+    ///     got += data.pieces().map(|piece| piece.len()).sum::<usize>();
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As writing; the chain is as it was then.
+    pub fn send_bytes(&self, data: &mut Chain) -> io::Result<usize> {
+        self.socket
+            .call(|proc, fd| proc.send_bytes(fd, data, MsgFlags::empty(), None))
+    }
+
+    /// Receives at most `most` bytes, all that are there, in the pieces in which the stack has them; none at the end. Whoever keeps a piece keeps the
+    /// memory behind it, which may be that of a frame of 64 KiB. In std this is not there.
+    ///
+    /// # Errors
+    /// As reading.
+    pub fn recv_bytes(&self, most: usize) -> io::Result<Chain> {
+        let flags = MsgFlags::empty();
+        let received = self
+            .socket
+            .call(|proc, fd| proc.recv_bytes(fd, most, flags))?;
+        Ok(received.0)
     }
 
     options! {

@@ -6,12 +6,48 @@ use crate::{
     resolve::each,
     socket::{Socket, narrow},
 };
-use rumpnet::socket::{Kind, MsgFlags, SockOpt};
+use rumpnet::{
+    Address, SocketCalls as _,
+    calls::MESSAGES,
+    socket::{Incoming, Kind, MsgFlags, Outgoing, Received, SockOpt},
+};
 use std::{
     fmt, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
+
+/// Room for one of many datagrams, and what was received into it.
+#[derive(Debug)]
+pub struct Slot<'a> {
+    buf: &'a mut [u8],
+    len: usize,
+    from: Option<SocketAddr>,
+}
+
+impl<'a> Slot<'a> {
+    /// Room in a buffer.
+    #[must_use]
+    pub const fn new(buf: &'a mut [u8]) -> Self {
+        Self {
+            buf,
+            len: 0,
+            from: None,
+        }
+    }
+
+    /// The bytes that were received.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        self.buf.get(..self.len).unwrap_or_default()
+    }
+
+    /// Who sent them; `None` before something was received.
+    #[must_use]
+    pub const fn from(&self) -> Option<SocketAddr> {
+        self.from
+    }
+}
 
 /// A socket of datagrams, as [`std::net::UdpSocket`].
 pub struct UdpSocket {
@@ -83,6 +119,73 @@ impl UdpSocket {
     /// As [`recv_from`](Self::recv_from).
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.receive(buf, MsgFlags::empty())
+    }
+
+    /// Sends many datagrams, each to an address or, without one, to the peer, as by a [`send_to`](Self::send_to) each; returns how many were sent. One
+    /// that cannot be sent ends it: of less than all the next one is worth a call of its own, which says why. Datagrams cost a fraction of what they
+    /// cost with a call each (`sendmmsg`). Of more than 1,024 the first 1,024 are sent. In std this is not there.
+    ///
+    /// ```
+    /// use uknet::{Interface, Net, Slot, UdpSocket};
+    ///
+    /// # let (one, two) = uknet::cable();
+    /// # let here = Net::builder().interface(Interface::device("wire0", one).address("10.0.0.1/24".parse()?)).boot()?;
+    /// # let there = Net::builder().interface(Interface::device("wire0", two).address("10.0.0.2/24".parse()?)).boot()?;
+    /// let sender = UdpSocket::bind(&here, "0.0.0.0:0")?;
+    /// let receiver = UdpSocket::bind(&there, "10.0.0.2:7")?;
+    /// let to = Some(receiver.local_addr()?);
+    /// assert_eq!(sender.send_many(&[(b"one", to), (b"two", to), (b"three", to)])?, 3);
+    ///
+    /// let mut space = [[0; 1_500]; 8];
+    /// let mut slots = space.each_mut().map(|buf| Slot::new(buf));
+    /// assert_eq!(receiver.recv_many(&mut slots)?, 3);
+    /// assert_eq!(slots[2].data(), b"three");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`send_to`](Self::send_to), of the first one.
+    pub fn send_many(&self, datagrams: &[(&[u8], Option<SocketAddr>)]) -> io::Result<usize> {
+        let most = datagrams.len().min(MESSAGES);
+        let datagrams = datagrams.get(..most).unwrap_or_default();
+        let to: Vec<Option<Address>> = datagrams.iter().map(|(_, to)| to.map(Into::into)).collect();
+        let bufs: Vec<[&[u8]; 1]> = datagrams.iter().map(|(data, _)| [*data]).collect();
+        let message = |(to, bufs)| Outgoing {
+            to: Option::as_ref(to),
+            bufs,
+            control: &[],
+            flags: MsgFlags::empty(),
+        };
+        let messages: Vec<Outgoing<'_>> = to
+            .iter()
+            .zip(bufs.iter().map(|bufs| &bufs[..]))
+            .map(message)
+            .collect();
+        let sent = self.socket.call(|proc, fd| proc.sendmmsg(fd, &messages))?;
+        Ok(sent.messages)
+    }
+
+    /// Receives datagrams into slots, in order; returns how many. It waits for the first one alone, and takes the others that are there. What
+    /// does not fit into the buffer of one is lost. In std this is not there.
+    ///
+    /// # Errors
+    /// As [`recv_from`](Self::recv_from); one that comes after a datagram is that of the next call.
+    pub fn recv_many(&self, slots: &mut [Slot<'_>]) -> io::Result<usize> {
+        let most = slots.len().min(MESSAGES);
+        let slots = slots.get_mut(..most).unwrap_or_default();
+        let mut bufs: Vec<[&mut [u8]; 1]> = slots.iter_mut().map(|slot| [&mut *slot.buf]).collect();
+        let mut messages: Vec<Incoming<'_, '_>> =
+            bufs.iter_mut().map(|bufs| Incoming::new(bufs)).collect();
+        let flags = MsgFlags::WAITFORONE;
+        let count = self
+            .socket
+            .call(|proc, fd| proc.recvmmsg(fd, &mut messages, flags, None))?;
+        let got: Vec<Received> = messages.into_iter().map(|one| one.received).collect();
+        for (slot, received) in slots.iter_mut().zip(got).take(count) {
+            slot.len = received.len;
+            slot.from = received.from.and_then(|from| from.inet().ok());
+        }
+        Ok(count)
     }
 
     options! {
