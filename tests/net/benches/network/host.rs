@@ -6,8 +6,10 @@ use crate::{
 };
 use std::{
     io::{Read as _, Write as _},
+    mem,
     net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    thread,
+    os::fd::AsRawFd as _,
+    ptr, thread,
     time::Duration,
 };
 
@@ -105,7 +107,33 @@ impl Datagrams {
         Self { client, server, to }
     }
 
+    /// All in one call.
     pub(crate) fn batch(&self) {
+        let SocketAddr::V4(to) = self.to else {
+            panic!("{}: not as it was bound", self.to);
+        };
+        let to = libc::sockaddr_in {
+            sin_family: libc::AF_INET as libc::sa_family_t,
+            sin_port: to.port().to_be(),
+            sin_addr: libc::in_addr {
+                s_addr: u32::from_ne_bytes(to.ip().octets()),
+            },
+            sin_zero: [0; 8],
+        };
+        let count = messages(&mut [[7; DATAGRAM]; BATCH], Some(to), |all| {
+            // SAFETY: the headers, and what they point to, live as long as the call.
+            unsafe { libc::sendmmsg(self.client.as_raw_fd(), all.as_mut_ptr(), BATCH as u32, 0) }
+        });
+        assert_eq!(count, BATCH as i32);
+        let count = messages(&mut [[0; DATAGRAM]; BATCH], None, |all| {
+            let (fd, none) = (self.server.as_raw_fd(), ptr::null_mut());
+            // SAFETY: the same.
+            unsafe { libc::recvmmsg(fd, all.as_mut_ptr(), BATCH as u32, 0, none) }
+        });
+        assert_eq!(count, BATCH as i32);
+    }
+
+    pub(crate) fn one_by_one(&self) {
         let (data, mut buf) = ([7; DATAGRAM], [0; DATAGRAM]);
         for _ in 0..BATCH {
             assert_eq!(self.client.send_to(&data, self.to).expect("send"), DATAGRAM);
@@ -114,4 +142,27 @@ impl Datagrams {
             assert_eq!(self.server.recv(&mut buf).expect("receive"), DATAGRAM);
         }
     }
+}
+
+/// Does something with headers of messages that have these bytes, or room for them.
+fn messages(
+    space: &mut [[u8; DATAGRAM]; BATCH],
+    mut to: Option<libc::sockaddr_in>,
+    call: impl FnOnce(&mut [libc::mmsghdr; BATCH]) -> i32,
+) -> i32 {
+    let mut parts = space.each_mut().map(|part| libc::iovec {
+        iov_base: part.as_mut_ptr().cast(),
+        iov_len: DATAGRAM,
+    });
+    let mut all = parts.each_mut().map(|part| {
+        // SAFETY: a header of zeros is one with no address and no data.
+        let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
+        (message.msg_hdr.msg_iov, message.msg_hdr.msg_iovlen) = (part, 1);
+        if let Some(to) = &mut to {
+            message.msg_hdr.msg_name = ptr::from_mut(to).cast();
+            message.msg_hdr.msg_namelen = size_of_val(to) as libc::socklen_t;
+        }
+        message
+    });
+    call(&mut all)
 }

@@ -12,7 +12,9 @@
 //! | `bulk-MTU-offload` | the same; frames need no sums, and ours may be larger than the MTU |
 //! | `ping-pong` | one byte there and one back |
 //! | `connect` | a connection that is opened, accepted, and closed by both ends |
-//! | `udp-64` | a datagram of 64 bytes sent and received, 32 at a time |
+//! | `bulk-..., no copies` | a bit of data that is sent and received by reference; of smoltcp the buffers themselves are sent and looked at |
+//! | `udp-64` | a datagram of 64 bytes sent and received, 32 in a call (of smoltcp, between two polls) |
+//! | `udp-64, a call each` | the same with a call for each, 32 times sent and then 32 times received |
 //! | `..., two threads` | the same with an end in each thread, which wait for each other |
 //! | `10,000 connections` | a bit over each in turn; the peer is one connection |
 //! | `idle connections` | so many of 100,000 fit into a GiB, with both ends; the peer is the goal |
@@ -72,6 +74,12 @@ fn in_one_thread(report: &mut Report) {
             ours,
             &[smoltcp(2.0), peer("host", 1.0, &host::bulk)],
         );
+        report.row(
+            &format!("{name}, no copies"),
+            "bit/s",
+            |time| ours::bulk_shared(mtu, features, time),
+            &[smoltcp(2.0)],
+        );
     }
     let peers = |job| [smoltcp(1.0), peer("host", 5.0, job)];
     report.row(
@@ -109,6 +117,18 @@ fn in_one_thread(report: &mut Report) {
             let ends = host::Datagrams::new();
             rate(time, || ends.batch()) * BATCH as f64
         }),
+    );
+    report.row(
+        "udp-64, a call each",
+        "/s",
+        |time| {
+            let ends = ours::Datagrams::new();
+            rate(time, || ends.one_by_one()) * BATCH as f64
+        },
+        &[peer("host", 5.0, &|time| {
+            let ends = host::Datagrams::new();
+            rate(time, || ends.one_by_one()) * BATCH as f64
+        })],
     );
 }
 

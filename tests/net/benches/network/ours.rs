@@ -1,11 +1,12 @@
 //! Two kernels on a cable.
 
 use crate::{BATCH, DATAGRAM, PART, report::rate};
+use bytes::Bytes;
 use rumpkern::{Errno, Kernel, OpenFlags, Proc};
 use rumpnet::{
-    Address, KernelNet as _, MacAddr, SocketCalls as _,
+    Address, Chain, KernelNet as _, MacAddr, SocketCalls as _,
     interface::Features,
-    socket::{Domain, Kind, MsgFlags, Shutdown, SockOpt},
+    socket::{Domain, Incoming, Kind, MsgFlags, Outgoing, Shutdown, SockOpt},
     wire,
 };
 use rumpnet_inet::KernelInet as _;
@@ -190,6 +191,32 @@ pub(crate) fn bulk(mtu: u32, features: Features, time: Duration) -> f64 {
     bytes as f64 * 8.0 / start.elapsed().as_secs_f64()
 }
 
+/// The same with data that is passed on and not copied.
+pub(crate) fn bulk_shared(mtu: u32, features: Features, time: Duration) -> f64 {
+    let ends = Connection::on(wire::Config { mtu, features });
+    let Ends { client, server, .. } = &ends.listener.ends;
+    let data = Bytes::from(vec![7; PART]);
+    let (mut rest, mut bytes) = (Chain::new(), 0);
+    let start = Instant::now();
+    while start.elapsed() < time {
+        if rest.is_empty() {
+            rest.push(data.clone());
+        }
+        match client.send_bytes(ends.client, &mut rest, MsgFlags::DONTWAIT, None) {
+            Ok(_) | Err(Errno::EAGAIN) => {}
+            Err(error) => panic!("{error}"),
+        }
+        loop {
+            match server.recv_bytes(ends.server, PART, MsgFlags::DONTWAIT) {
+                Ok((data, _)) => bytes += data.len(),
+                Err(Errno::EAGAIN) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    bytes as f64 * 8.0 / start.elapsed().as_secs_f64()
+}
+
 /// Round trips per second with an end in each thread.
 pub(crate) fn ping_pong_of_two(time: Duration) -> f64 {
     let ends = Connection::new();
@@ -237,7 +264,27 @@ impl Datagrams {
         }
     }
 
+    /// All in one call.
     pub(crate) fn batch(&self) {
+        let data = [7; DATAGRAM];
+        let message = Outgoing {
+            to: Some(&self.to),
+            bufs: &[&data],
+            control: &[],
+            flags: MsgFlags::empty(),
+        };
+        let sent = self.ends.client.sendmmsg(self.client, &[message; BATCH]);
+        assert_eq!(sent.map(|sent| sent.messages), Ok(BATCH));
+        let mut space = [[0; DATAGRAM]; BATCH];
+        let mut bufs = space.each_mut().map(|buf| [&mut buf[..]]);
+        let mut messages = bufs.each_mut().map(|bufs| Incoming::new(bufs));
+        let server = &self.ends.server;
+        let got = server.recvmmsg(self.server, &mut messages, MsgFlags::empty(), None);
+        assert_eq!(got, Ok(BATCH));
+        assert!(messages.iter().all(|one| one.received.len == DATAGRAM));
+    }
+
+    pub(crate) fn one_by_one(&self) {
         let (data, mut buf) = ([7; DATAGRAM], [0; DATAGRAM]);
         for _ in 0..BATCH {
             let sent =

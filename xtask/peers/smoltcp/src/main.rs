@@ -39,11 +39,15 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let time = Duration::from_millis(ms);
-    let rate = match row.as_str() {
-        "bulk-1514" => bulk(1_514, Sums::Computed, time),
-        "bulk-1514-offload" => bulk(1_514, Sums::LeftOut, time),
-        "bulk-65535" => bulk(65_535, Sums::Computed, time),
-        "bulk-65535-offload" => bulk(65_535, Sums::LeftOut, time),
+    let (row, copies) = match row.strip_suffix(", no copies") {
+        Some(row) => (row, Copies::None),
+        None => (row.as_str(), Copies::InAndOut),
+    };
+    let rate = match row {
+        "bulk-1514" => bulk(1_514, Sums::Computed, copies, time),
+        "bulk-1514-offload" => bulk(1_514, Sums::LeftOut, copies, time),
+        "bulk-65535" => bulk(65_535, Sums::Computed, copies, time),
+        "bulk-65535-offload" => bulk(65_535, Sums::LeftOut, copies, time),
         "ping-pong" => Stack::new(1_514, Sums::Computed).ping_pong(time),
         "connect" => Stack::new(1_514, Sums::Computed).connect(time),
         "udp-64" => Stack::new(1_514, Sums::Computed).datagrams(time),
@@ -64,6 +68,14 @@ fn main() -> ExitCode {
 enum Sums {
     Computed,
     LeftOut,
+}
+
+/// Whether the program's data is copied into the socket's buffer and out of it. Without that it is where it is: the buffer is sent as it is, and
+/// what is received is looked at there.
+#[derive(Clone, Copy, PartialEq)]
+enum Copies {
+    InAndOut,
+    None,
 }
 
 /// Frames that have been sent and not yet received, and buffers to use again.
@@ -277,14 +289,14 @@ impl Stack {
     }
 }
 
-fn bulk(mtu: usize, sums: Sums, time: Duration) -> f64 {
+fn bulk(mtu: usize, sums: Sums, copies: Copies, time: Duration) -> f64 {
     let sizes = [65_535, 262_144, 1 << 20];
-    let each = sizes.map(|buffer| bulk_with(Stack::new(mtu, sums), buffer, time / 3));
+    let each = sizes.map(|buffer| bulk_with(Stack::new(mtu, sums), buffer, copies, time / 3));
     each.into_iter().fold(0.0, f64::max)
 }
 
 /// Bits per second.
-fn bulk_with(mut stack: Stack, buffer: usize, time: Duration) -> f64 {
+fn bulk_with(mut stack: Stack, buffer: usize, copies: Copies, time: Duration) -> f64 {
     let (client, server) = stack.pair(buffer);
     let (data, mut got) = (vec![7; DATA], vec![0; DATA]);
     let mut bytes = 0;
@@ -292,12 +304,20 @@ fn bulk_with(mut stack: Stack, buffer: usize, time: Duration) -> f64 {
     while start.elapsed() < time {
         let socket = stack.sockets.get_mut::<tcp::Socket<'_>>(client);
         if socket.can_send() {
-            socket.send_slice(&data).expect("open");
+            match copies {
+                Copies::InAndOut => socket.send_slice(&data),
+                Copies::None => socket.send(|space| (space.len(), space.len())),
+            }
+            .expect("open");
         }
         stack.poll_in_bulk();
         let socket = stack.sockets.get_mut::<tcp::Socket<'_>>(server);
         while socket.can_recv() {
-            bytes += socket.recv_slice(&mut got).expect("open");
+            bytes += match copies {
+                Copies::InAndOut => socket.recv_slice(&mut got),
+                Copies::None => socket.recv(|data| (data.len(), data.len())),
+            }
+            .expect("open");
         }
     }
     bytes as f64 * 8.0 / start.elapsed().as_secs_f64()
