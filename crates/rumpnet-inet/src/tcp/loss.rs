@@ -130,10 +130,12 @@ impl Tcb {
             self.begin_recovery(now);
         }
         match self.loss.phase {
-            // A model says how large the window is.
-            Phase::Recovery if self.control.is_bbr() => {}
             Phase::Recovery => {
                 let count = self.delivered_count(delivered, duplicate, before);
+                if self.control.is_bbr() {
+                    // Its model says how large the window is.
+                    return;
+                }
                 let (threshold, mss) = (self.window.threshold, self.window.mss);
                 self.window.size = self.loss.prr.window(count, self.pipe(), threshold, mss);
             }
@@ -259,7 +261,9 @@ impl Tcb {
     /// The peer was told of congestion by a mark (RFC 3168, section 6.1.2): as for a loss, but nothing is sent again.
     pub(super) fn reduce_for_mark(&mut self) {
         if self.control.is_bbr() {
-            // Its data is not ECN-capable: this is left from another algorithm, or invented.
+            // Its data is not ECN-capable: this is left from another algorithm, and the peer is told that it was seen.
+            self.bits.insert(Bits::CWR_QUEUED);
+            self.loss.reduced = self.snd.nxt;
             return;
         }
         self.reduce(0);

@@ -239,6 +239,31 @@ fn bbr_is_not_ecn_capable() {
     }
 }
 
+/// RFC 3168, section 6.1.3: a peer that saw a mark of what was sent before is told, and stops saying so.
+#[test]
+fn marks_from_before_bbr() {
+    let mut pair = Pair::established(ecn(), ecn());
+    pair.script = Box::new(|side, segment, _| {
+        if side == 0 && !segment.payload.is_empty() {
+            Fate::Mark
+        } else {
+            Fate::Deliver
+        }
+    });
+    pair.send(0, &bytes(1000));
+    pair.tcb(0).set_congestion(Congestion::Bbr);
+    pair.run(20 * MS);
+    let window = pair.tcb(0).info().congestion_window;
+    let said = |pair: &Pair| pair.sent[1].last().map(|s| s.flags.contains(Flags::ECE));
+    assert_eq!(said(&pair), Some(true));
+    let before = pair.sent[0].len();
+    pair.transfer(0, &bytes(50_000));
+    let cwr = |segment: &Segment| segment.flags.contains(Flags::CWR);
+    let told = pair.sent[0][before..].iter().filter(|s| cwr(s)).count();
+    assert_eq!((told, said(&pair)), (1, Some(false)));
+    assert!(pair.tcb(0).info().congestion_window >= window);
+}
+
 /// An algorithm may be exchanged for another while data is under way.
 #[test]
 fn exchanged_under_way() {
