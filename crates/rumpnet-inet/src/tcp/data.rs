@@ -141,8 +141,11 @@ impl Tcb {
     /// time of the delayed ACK.
     fn delay_ack(&mut self, len: u32, now: u64) {
         if len > u32::from(self.rcv.mss) {
-            let seen = u16::try_from(len).unwrap_or(u16::MAX);
-            self.rcv.mss = seen.min(self.rcv.mss_said).max(self.rcv.mss);
+            // What is longer is several segments that came joined. Of two of them it would take a third to be acknowledged if the options that
+            // each has were counted.
+            let most = self.payload_of(self.rcv.mss_said);
+            let seen = u16::try_from(len.min(most)).unwrap_or(u16::MAX);
+            self.rcv.mss = seen.max(self.rcv.mss);
         }
         let pending = self.rcv.nxt.since(self.rcv.acked);
         if pending >= u32::from(self.rcv.mss).saturating_mul(2) {

@@ -445,12 +445,17 @@ impl Tcb {
 
     /// Payload of a full segment, with the options that each has.
     pub(super) fn full(&self) -> u32 {
+        self.payload_of(self.snd.mss)
+    }
+
+    /// The same of a segment of another size.
+    pub(super) fn payload_of(&self, mss: u16) -> u32 {
         let options = if self.bits.contains(Bits::TIMESTAMPS) {
             super::options::TIMESTAMPS_LEN
         } else {
             0
         };
-        u32::from(self.snd.mss).saturating_sub(options).max(1)
+        u32::from(mss).saturating_sub(options).max(1)
     }
 
     /// A segment of another size: the window counts in it.

@@ -1,6 +1,6 @@
 //! Acknowledgments that we send: when, and what is in them.
 
-use super::solo::{Solo, ack_of, plain, sack_only, sacks_of};
+use super::solo::{Solo, ack_of, full_options, plain, sack_only, sacks_of};
 use crate::tcp::{Config, Flags};
 use alloc::vec;
 
@@ -18,6 +18,16 @@ fn delayed() {
     solo.give_data(3001, 4000);
     assert_eq!(ack_of(&solo.one()), 7001);
     assert_eq!(solo.deadline(), None);
+}
+
+/// Two full segments that come joined are two, though each has less than a kilobyte beside its timestamps.
+#[test]
+fn of_two_that_came_joined() {
+    let mut solo = Solo::established(Config::default(), full_options());
+    solo.give_data(1, 2 * 988);
+    assert_eq!(ack_of(&solo.one()), 1977);
+    solo.give_data(1977, 988);
+    assert_eq!(solo.out(), vec![]);
 }
 
 /// RFC 9293, section 3.8.6.3: data takes the acknowledgment along.
