@@ -10,6 +10,7 @@ use alloc::{
     collections::VecDeque,
     string::String,
     sync::{Arc, Weak},
+    vec::Vec,
 };
 use core::{
     mem,
@@ -120,6 +121,81 @@ impl Input {
     }
 }
 
+impl Input {
+    /// For a device that hands frames over in one place at a time. `None`: the interface is gone.
+    #[must_use]
+    pub fn receiver(&self) -> Option<Receiver> {
+        let ifnet = self.0.upgrade()?;
+        let lane = Arc::<Lane>::default();
+        let mut inward = ifnet.inward.lock();
+        inward.lanes.push(lane.clone());
+        let upper = inward.upper.clone();
+        let changes = ifnet.upper_changes.load(Ordering::Acquire);
+        drop(inward);
+        Some(Receiver {
+            ifnet,
+            upper,
+            changes,
+            lane,
+        })
+    }
+}
+
+/// As [`Input`], and remembers what that looks for each time. It keeps the interface: to be dropped when the device is stopped.
+pub struct Receiver {
+    ifnet: Arc<Ifnet>,
+    upper: Option<Arc<dyn Upper>>,
+    /// How often who receives had changed.
+    changes: u64,
+    lane: Arc<Lane>,
+}
+
+impl Receiver {
+    /// Hands frames to the stack, and empties the batch.
+    pub fn receive(&mut self, frames: &mut Batch) {
+        let changes = self.ifnet.upper_changes.load(Ordering::Acquire);
+        if self.changes != changes {
+            let upper = self.ifnet.inward.lock().upper.clone();
+            (self.changes, self.upper) = (changes, upper);
+        }
+        self.lane.add(frames);
+        self.ifnet.hand_up(self.upper.as_ref(), frames);
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let mut inward = self.ifnet.inward.lock();
+        inward.lanes.retain(|lane| !Arc::ptr_eq(lane, &self.lane));
+        let count = self.lane.count();
+        inward.count.add_count(count);
+    }
+}
+
+/// What a [`Receiver`] has counted. It alone writes it.
+#[derive(Default)]
+struct Lane {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Lane {
+    #[inline]
+    fn add(&self, frames: &Batch) {
+        let mut count = self.count();
+        count.add(frames);
+        self.packets.store(count.packets, Ordering::Relaxed);
+        self.bytes.store(count.bytes, Ordering::Relaxed);
+    }
+
+    fn count(&self) -> Count {
+        Count {
+            packets: self.packets.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
 /// Counters of an interface, since it was attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -154,12 +230,19 @@ impl Count {
         self.packets = self.packets.wrapping_add(frames.len() as u64);
         self.bytes = self.bytes.wrapping_add(bytes as u64);
     }
+
+    fn add_count(&mut self, other: Self) {
+        self.packets = self.packets.wrapping_add(other.packets);
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+    }
 }
 
 /// The way in.
 struct Inward {
     upper: Option<Arc<dyn Upper>>,
+    /// Without what receivers count.
     count: Count,
+    lanes: Vec<Arc<Lane>>,
 }
 
 /// The way out.
@@ -225,6 +308,8 @@ pub struct Ifnet {
     mtu: AtomicU32,
     up: AtomicBool,
     inward: Mutex<Inward>,
+    /// How often who receives has changed; written with that locked.
+    upper_changes: AtomicU64,
     outward: Mutex<Outward>,
     /// Frames dropped.
     lost_in: AtomicU64,
@@ -250,7 +335,9 @@ impl Ifnet {
             inward: Mutex::new(Inward {
                 upper,
                 count: Count::default(),
+                lanes: Vec::new(),
             }),
+            upper_changes: AtomicU64::new(0),
             outward: Mutex::default(),
             lost_in: AtomicU64::new(0),
             lost_out: AtomicU64::new(0),
@@ -345,7 +432,12 @@ impl Ifnet {
     /// Its counters.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        let (received, sent) = (self.inward.lock().count, self.outward.lock().count);
+        let inward = self.inward.lock();
+        let mut received = inward.count;
+        let lanes = inward.lanes.iter();
+        lanes.for_each(|lane| received.add_count(lane.count()));
+        drop(inward);
+        let sent = self.outward.lock().count;
         Counters {
             in_packets: received.packets,
             in_bytes: received.bytes,
@@ -364,7 +456,9 @@ impl Ifnet {
 
     /// Has somebody else receive its frames, such as a bridge; returns who did.
     pub fn set_upper(&self, upper: Option<Arc<dyn Upper>>) -> Option<Arc<dyn Upper>> {
-        mem::replace(&mut self.inward.lock().upper, upper)
+        let mut inward = self.inward.lock();
+        self.upper_changes.fetch_add(1, Ordering::Release);
+        mem::replace(&mut inward.upper, upper)
     }
 
     pub(crate) fn start(self: &Arc<Self>) -> Result<()> {
@@ -374,8 +468,7 @@ impl Ifnet {
     pub(crate) fn stop(&self) {
         self.set_up(false);
         self.device.stop();
-        let upper = self.inward.lock().upper.take();
-        drop(upper);
+        drop(self.set_upper(None));
         let left = mem::take(&mut self.outward.lock().queue);
         drop(left);
     }
@@ -453,13 +546,18 @@ impl Ifnet {
     }
 
     fn input(self: &Arc<Self>, frames: &mut Batch) {
-        self.taps.see(frames, Way::In);
-        let up = self.is_up();
         let mut inward = self.inward.lock();
         inward.count.add(frames);
-        let upper = if up { inward.upper.clone() } else { None };
+        let upper = inward.upper.clone();
         drop(inward);
-        let Some(upper) = upper else {
+        self.hand_up(upper.as_ref(), frames);
+    }
+
+    /// Hands frames that are counted to who receives them.
+    #[inline]
+    fn hand_up(self: &Arc<Self>, upper: Option<&Arc<dyn Upper>>, frames: &mut Batch) {
+        self.taps.see(frames, Way::In);
+        let Some(upper) = upper.filter(|_| self.is_up()) else {
             self.lose(&self.lost_in, frames.len());
             frames.clear();
             return;
