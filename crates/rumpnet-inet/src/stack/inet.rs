@@ -408,14 +408,12 @@ fn rearm(stack: &mut Stack) -> bool {
     let Some(deadline) = stack.deadline() else {
         return false;
     };
-    if stack.armed.is_some_and(|armed| armed <= deadline) {
+    // What it is armed for is the end of a tick, and that of the deadline's is no earlier.
+    let latest = Instant(deadline.0.saturating_add(TICK.saturating_sub(1)));
+    if stack.armed.is_some_and(|armed| armed <= latest) {
         return false;
     }
-    let deadline = at_tick(deadline);
-    if stack.armed.is_some_and(|armed| armed <= deadline) {
-        return false;
-    }
-    stack.armed = Some(deadline);
+    stack.armed = Some(at_tick(deadline));
     true
 }
 

@@ -33,7 +33,7 @@ use core::{
     net::{IpAddr, SocketAddr},
     ops::Deref,
 };
-use hashbrown::HashMap;
+use hashbrown::{HashMap, hash_map::Entry};
 use rumpuser::{Errno, Event, Host, Instant, Result};
 use slab::Slab;
 
@@ -250,11 +250,11 @@ impl Tcp {
     /// # Errors
     /// `EADDRINUSE`: there is one between these addresses.
     pub(crate) fn establish(&mut self, id: usize, pair: Pair, tcb: Box<Tcb>) -> Result<()> {
-        if self.pairs.contains_key(&pair) {
-            return Err(Errno::EADDRINUSE);
-        }
+        match self.pairs.entry(pair) {
+            Entry::Occupied(_) => return Err(Errno::EADDRINUSE),
+            Entry::Vacant(place) => place.insert(id),
+        };
         self.waiting.remove(&pair);
-        self.pairs.insert(pair, id);
         let socket = self.get(id)?;
         socket.local = Some(pair.local.ip());
         socket.peer = Some(pair.peer);
@@ -275,8 +275,10 @@ impl Tcp {
         if let (Some(ip), Some(peer)) = (socket.local, socket.peer) {
             let local = SocketAddr::new(ip, socket.port);
             let pair = Pair { local, peer };
-            if self.pairs.get(&pair) == Some(&id) {
-                self.pairs.remove(&pair);
+            if let Entry::Occupied(place) = self.pairs.entry(pair)
+                && *place.get() == id
+            {
+                place.remove();
             }
         }
     }
