@@ -240,7 +240,7 @@ fn alone(input: &mut Unstructured<'_>) {
 }
 
 struct Side {
-    tcb: Tcb,
+    tcb: Box<Tcb>,
     limit: TransmitLimit,
     /// On the way to this side.
     wire: Vec<(Segment, bool)>,

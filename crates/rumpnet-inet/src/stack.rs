@@ -29,7 +29,8 @@ use rumpuser::{Errno, Event, Host, Instant, Result, Rng};
 pub use inet::Inet;
 
 /// A list that is mostly of one: that one needs no memory.
-struct Few<T> {
+pub(crate) struct Few<T> {
+    /// `None` only when it is empty.
     first: Option<T>,
     rest: Vec<T>,
 }
@@ -44,7 +45,23 @@ impl<T> Default for Few<T> {
 }
 
 impl<T> Few<T> {
-    fn push(&mut self, item: T) {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.first.iter().chain(&self.rest)
+    }
+
+    /// Keeps the items of which `keep` says so. They may have another order then.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        self.rest.retain(&keep);
+        if !self.first.as_ref().is_some_and(keep) {
+            self.first = self.rest.pop();
+        }
+    }
+
+    pub(crate) fn push(&mut self, item: T) {
         if self.first.is_none() {
             self.first = Some(item);
         } else {
@@ -578,7 +595,7 @@ impl Stack {
 
     /// Whether nothing is left to do when the lock is let go.
     fn is_quiet(&self) -> bool {
-        self.is_idle() && !self.changed && self.wakes.first.is_none()
+        self.is_idle() && !self.changed && self.wakes.is_empty()
     }
 
     /// Whether no packet waits, and no connection to be looked after.
@@ -599,3 +616,35 @@ pub(crate) fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<In
 
 /// Errors of a destination that cannot be reached.
 pub(crate) const NO_ROUTE: Errno = Errno::ENETUNREACH;
+
+#[cfg(test)]
+mod tests {
+    use super::Few;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn few_are_like_many(steps in prop::collection::vec((any::<bool>(), 0_u8..8), 0..30)) {
+            let (mut few, mut all) = (Few::default(), Vec::new());
+            for (add, item) in steps {
+                if add {
+                    few.push(item);
+                    all.push(item);
+                } else {
+                    few.retain(|other| *other != item);
+                    all.retain(|other| *other != item);
+                }
+                let mut items: Vec<u8> = few.iter().copied().collect();
+                items.sort_unstable();
+                all.sort_unstable();
+                prop_assert_eq!(&items, &all);
+                prop_assert_eq!(few.is_empty(), all.is_empty());
+            }
+            let mut items = Vec::new();
+            few.each(|item| items.push(item));
+            items.sort_unstable();
+            prop_assert_eq!(items, all);
+        }
+    }
+}

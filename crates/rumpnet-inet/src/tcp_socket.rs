@@ -132,7 +132,7 @@ impl Stack {
         if fast {
             way.fast_open = self.tcp.fast_open.cookie_for(to.ip());
         }
-        let tcb = Box::new(Tcb::connect(&config, way, iss, now));
+        let tcb = Tcb::connect(&config, way, iss, now);
         self.tcp.establish(id, pair, tcb)?;
         self.tcp_remember_path(id, &path);
         self.tcp.list(id);

@@ -238,7 +238,7 @@ impl Inet {
             }
         }
         // Most packets wake nobody.
-        let some = stack.wakes.first.is_some();
+        let some = !stack.wakes.is_empty();
         let wakes = some.then(|| mem::take(&mut stack.wakes));
         let changed = mem::take(&mut stack.changed);
         drop(stack);

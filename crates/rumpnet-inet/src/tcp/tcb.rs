@@ -293,7 +293,7 @@ pub(super) struct Counters {
 impl Tcb {
     /// Begins a connection: SYN-SENT. `iss` is from [`cookie::isn`](super::cookie::isn).
     #[must_use]
-    pub fn connect(config: &Arc<Config>, path: Path, iss: Seq, now: Instant) -> Self {
+    pub fn connect(config: &Arc<Config>, path: Path, iss: Seq, now: Instant) -> Box<Self> {
         let mut tcb = Self::new(config, path, iss, State::SynSent, now);
         tcb.bits.insert(Bits::SYN_NOW);
         tcb.bits.set(Bits::TIMESTAMPS, config.timestamps);
@@ -310,7 +310,13 @@ impl Tcb {
     /// Answers the SYN that a listener received: SYN-RECEIVED. With [`Config::fast_open`] its data counts, and `path.fast_open` is
     /// the cookie that the answer carries.
     #[must_use]
-    pub fn accept(config: &Arc<Config>, path: Path, iss: Seq, syn: &Segment, now: Instant) -> Self {
+    pub fn accept(
+        config: &Arc<Config>,
+        path: Path,
+        iss: Seq,
+        syn: &Segment,
+        now: Instant,
+    ) -> Box<Self> {
         let mut tcb = Self::new(config, path, iss, State::SynReceived, now);
         tcb.bits.insert(Bits::SYN_NOW | Bits::PASSIVE);
         tcb.take_syn(syn, now.0);
@@ -336,7 +342,7 @@ impl Tcb {
         ack: &Segment,
         options: &Options,
         now: Instant,
-    ) -> Self {
+    ) -> Box<Self> {
         let iss = ack.ack.unwrap_or_default().minus(1);
         let mut tcb = Self::new(config, path, iss, State::SynReceived, now);
         tcb.bits.insert(Bits::PASSIVE);
@@ -357,7 +363,8 @@ impl Tcb {
         tcb
     }
 
-    fn new(config: &Arc<Config>, path: Path, iss: Seq, state: State, now: Instant) -> Self {
+    /// It is large, and stays where it is.
+    fn new(config: &Arc<Config>, path: Path, iss: Seq, state: State, now: Instant) -> Box<Self> {
         let mss = path.mss.max(config.mss_min).max(1);
         let mut bits = Bits::empty();
         bits.set(Bits::NODELAY, config.nodelay);
@@ -366,7 +373,7 @@ impl Tcb {
         bits.set(Bits::TELL_TIMEOUT, config.tell_user_timeout);
         bits.set(Bits::TIMEOUT_FIXED, config.user_timeout.is_some());
         let first = iss.plus(1);
-        let mut tcb = Self {
+        let mut tcb = Box::new(Self {
             state,
             bits,
             snd: SendSpace {
@@ -438,7 +445,7 @@ impl Tcb {
             challenge_time: now.0,
             counters: Counters::default(),
             path: None,
-        };
+        });
         tcb.arm_keep_alive(now.0);
         tcb
     }

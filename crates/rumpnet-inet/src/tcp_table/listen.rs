@@ -6,7 +6,7 @@ use crate::{
     stack::Stack,
     tcp::{self, Config, Segment, Seq, Tcb, cookie},
 };
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::net::SocketAddr;
 use rumpuser::{Errno, Result};
 
@@ -97,7 +97,7 @@ impl Stack {
         if early {
             self.tcp.fast_open.pending = self.tcp.fast_open.pending.saturating_add(1);
         }
-        if self.tcp.establish(id, pair, Box::new(tcb)).is_ok() {
+        if self.tcp.establish(id, pair, tcb).is_ok() {
             self.tcp_remember_path(id, &path);
             self.tcp_remember_flow(id, arrival, &pair);
             if early {

@@ -13,7 +13,7 @@ use crate::{
     fast_open::FastOpen,
     flow::Flows,
     port::{Bound, Chooser, Speaks},
-    stack::{Inet, Path},
+    stack::{Few, Inet, Path},
     tcp::{
         self, Config, HEADER_LEN, Seq, State, Tcb, TimeWait,
         cookie::{self, Secret},
@@ -105,7 +105,7 @@ pub(crate) struct Tcp {
     pairs: HashMap<Pair, usize>,
     waiting: Waiting,
     /// Sockets by local port: bound, listening, connected.
-    ports: HashMap<u16, Vec<usize>>,
+    ports: HashMap<u16, Few<usize>>,
     /// When connections have something to do; an entry may be too early.
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     /// Connections that may have something to send.

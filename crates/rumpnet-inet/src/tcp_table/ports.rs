@@ -1,7 +1,10 @@
 //! Ports of sockets, and which listener a port belongs to.
 
 use super::{Pair, Role, Tcp};
-use crate::port::{self, Bound};
+use crate::{
+    port::{self, Bound},
+    stack::Few,
+};
 use core::net::{IpAddr, SocketAddr};
 use rumpuser::{Errno, Result};
 
@@ -13,7 +16,7 @@ impl Tcp {
         let (reuse, speaks) = (socket.reuse, socket.speaks);
         let (ports, sockets) = (&self.ports, &self.sockets);
         let free = |port: u16| {
-            let users = ports.get(&port).into_iter().flatten();
+            let users = ports.get(&port).into_iter().flat_map(Few::iter);
             let mut users = users.filter_map(|id| sockets.get(*id));
             users.all(|user| {
                 let listens = matches!(user.role, Role::Listener(_));
@@ -46,7 +49,7 @@ impl Tcp {
             let pair = Pair { local, peer };
             let taken = pairs.contains_key(&pair) || waiting.contains_key(&pair);
             // A port that was asked for by its number stays whole.
-            let mut users = ports.get(&port).into_iter().flatten();
+            let mut users = ports.get(&port).into_iter().flat_map(Few::iter);
             let bound = users.any(|id| sockets.get(*id).is_some_and(|user| user.peer.is_none()));
             !taken && !bound
         })?;
@@ -68,7 +71,7 @@ impl Tcp {
     pub(super) fn listener(&self, to: SocketAddr) -> Option<usize> {
         let users = self.ports.get(&to.port())?;
         let mut any = None;
-        for &id in users {
+        for &id in users.iter() {
             let socket = self.sockets.get(id)?;
             if !matches!(socket.role, Role::Listener(_)) {
                 continue;

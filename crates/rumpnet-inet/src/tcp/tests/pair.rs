@@ -4,7 +4,7 @@ use crate::tcp::{
     Changes, Config, HEADER_LEN, Outgoing, Path, Plain, Segment, Seq, State, Tcb, TransmitLimit,
     reset_for,
 };
-use alloc::{collections::BTreeMap, sync::Arc, vec, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec, vec::Vec};
 use bytes::Bytes;
 use core::time::Duration;
 use rumpuser::Instant;
@@ -25,11 +25,11 @@ pub(super) enum Fate {
     Mark,
 }
 
-type Script = alloc::boxed::Box<dyn FnMut(usize, &Segment, u64) -> Fate>;
+type Script = Box<dyn FnMut(usize, &Segment, u64) -> Fate>;
 
 /// Side 0 connects, side 1 accepts.
 pub(super) struct Pair {
-    pub(super) side: [Option<Tcb>; 2],
+    pub(super) side: [Option<Box<Tcb>>; 2],
     pub(super) configs: [Arc<Config>; 2],
     pub(super) mss: [u16; 2],
     pub(super) now: u64,
@@ -64,7 +64,7 @@ impl Pair {
             cut: true,
             short: false,
             shortened: [0; 2],
-            script: alloc::boxed::Box::new(|_, _, _| Fate::Deliver),
+            script: Box::new(|_, _, _| Fate::Deliver),
             wire: BTreeMap::new(),
             count: 0,
             sent: [vec![], vec![]],
@@ -109,7 +109,9 @@ impl Pair {
     }
 
     pub(super) fn state(&self, side: usize) -> State {
-        self.side[side].as_ref().map_or(State::Closed, Tcb::state)
+        self.side[side]
+            .as_ref()
+            .map_or(State::Closed, |tcb| tcb.state())
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -247,7 +249,11 @@ impl Pair {
     /// The time of what happens next.
     pub(super) fn next(&self) -> Option<u64> {
         let wire = self.wire.keys().next().map(|(time, _)| *time);
-        let timer = |tcb: &Option<Tcb>| tcb.as_ref().and_then(Tcb::deadline).map(|time| time.0);
+        let timer = |tcb: &Option<Box<Tcb>>| {
+            tcb.as_ref()
+                .and_then(|tcb| tcb.deadline())
+                .map(|time| time.0)
+        };
         let [one, two] = &self.side;
         [wire, timer(one), timer(two)].into_iter().flatten().min()
     }

@@ -5,7 +5,7 @@ use crate::tcp::{
     Changes, Config, Flags, Options, Outgoing, Path, Segment, Seq, State, Tcb, Timestamps,
     TransmitLimit,
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use bytes::Bytes;
 use core::ops::{Deref, DerefMut};
 use rumpuser::Instant;
@@ -14,7 +14,7 @@ pub(super) const OURS: Seq = Seq(u32::MAX - 5000);
 pub(super) const PEERS: Seq = Seq(u32::MAX - 70_000);
 
 pub(super) struct Solo {
-    pub(super) tcb: Tcb,
+    pub(super) tcb: Box<Tcb>,
     pub(super) now: u64,
     /// The window that the peer says next.
     pub(super) window: u16,
@@ -83,7 +83,7 @@ pub(super) fn syn(options: Options) -> Segment {
 }
 
 impl Solo {
-    pub(super) fn with(tcb: Tcb) -> Self {
+    pub(super) fn with(tcb: Box<Tcb>) -> Self {
         Self {
             tcb,
             now: 1000 * MS,

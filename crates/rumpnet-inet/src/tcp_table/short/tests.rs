@@ -11,7 +11,7 @@ use crate::{
     tcp::{self, Flags, Options, Ports, Segment, Seq, Tcb, Timestamps, header},
     tcp_table::Pair,
 };
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::net::{Ipv4Addr, SocketAddr};
 use proptest::prelude::*;
 use rumpkern::Kernel;
@@ -51,7 +51,7 @@ fn plant(stack: &mut Stack) -> usize {
     let path: Path = stack.path(pair().peer.ip(), None, None).unwrap();
     let (way, _) = stack.tcp.begin(&pair(), &path, stack.now);
     let config = stack.tcp.config.clone();
-    let tcb = Box::new(Tcb::connect(&config, way, Seq(1), stack.now));
+    let tcb = Tcb::connect(&config, way, Seq(1), stack.now);
     stack.tcp.establish(id, pair(), tcb).unwrap();
     stack.tcp.get(id).unwrap().port = 80;
     let arrival = crate::ip::Arrival {
