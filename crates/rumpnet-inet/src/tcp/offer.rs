@@ -28,8 +28,8 @@ impl Tcb {
             wanted
         } else {
             // Rounded up, so that the edge stays.
-            let window = current.checked_next_multiple_of(1 << scale);
-            window.unwrap_or(current).min(0xffff << scale)
+            let unit = (1_u32 << scale).wrapping_sub(1);
+            (current.saturating_add(unit) & !unit).min(0xffff << scale)
         };
         self.rcv.edge = self.rcv.edge.max(self.rcv.nxt.plus(window));
         u16::try_from(window >> scale).unwrap_or(u16::MAX)

@@ -469,6 +469,10 @@ fn reset_segment(seq: Seq, ack: Option<Seq>) -> Segment {
 
 /// The most whole segments of `size` in `len`.
 const fn whole_segments(len: u32, size: u32) -> u32 {
+    // Most data is less, and to divide takes longer than all the rest.
+    if len < size {
+        return 0;
+    }
     match len.checked_rem(size) {
         Some(rest) => len.saturating_sub(rest),
         None => len,
