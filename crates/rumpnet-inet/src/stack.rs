@@ -13,6 +13,7 @@ use alloc::{
 };
 use core::{
     any::Any,
+    mem,
     net::{IpAddr, Ipv4Addr},
 };
 use rumpnet::{
@@ -591,6 +592,13 @@ impl Stack {
         let never = Instant(u64::MAX);
         let first = all.map(|time| time.unwrap_or(never)).into_iter().min();
         first.filter(|first| *first != never)
+    }
+
+    /// Keeps the memory of an empty batch: the next frames go out in it.
+    fn spare(&mut self, frames: &mut Batch) {
+        if self.spare.capacity() == 0 {
+            mem::swap(&mut self.spare, frames);
+        }
     }
 
     /// Whether nothing is left to do when the lock is let go.

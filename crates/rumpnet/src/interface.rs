@@ -14,7 +14,7 @@ use alloc::{
 };
 use core::{
     mem,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
 use rumpuser::{Errno, Result, sync::Mutex};
 
@@ -172,7 +172,7 @@ impl Drop for Receiver {
     }
 }
 
-/// What a [`Receiver`] has counted. It alone writes it.
+/// What one at a time counts, and writes without asking others.
 #[derive(Default)]
 struct Lane {
     packets: AtomicU64,
@@ -245,13 +245,44 @@ struct Inward {
     lanes: Vec<Arc<Lane>>,
 }
 
-/// The way out.
+/// Some thread has the [`Turn`].
+const TAKEN: u8 = 1;
+/// Frames wait in the queue.
+const QUEUED: u8 = 2;
+
+/// The way out. Who finds nobody there needs no lock.
 #[derive(Default)]
 struct Outward {
-    queue: Batch,
-    /// Some thread has the [`Turn`].
-    taken: bool,
-    count: Count,
+    /// [`TAKEN`] and [`QUEUED`]; the latter is changed with the queue locked.
+    state: AtomicU8,
+    queue: Mutex<Batch>,
+    /// Written by who has the turn.
+    lane: Lane,
+}
+
+impl Outward {
+    /// The turn if nobody has it and no frames wait.
+    fn take(&self) -> bool {
+        let taken = self
+            .state
+            .compare_exchange(0, TAKEN, Ordering::Acquire, Ordering::Relaxed);
+        taken.is_ok()
+    }
+
+    /// Ends a turn, unless frames wait.
+    fn end(&self) -> bool {
+        let ended = self
+            .state
+            .compare_exchange(TAKEN, 0, Ordering::Release, Ordering::Relaxed);
+        ended.is_ok()
+    }
+
+    /// Exchanges the frames that wait for those of an empty batch. For who has the turn.
+    fn fetch(&self, frames: &mut Batch) {
+        let mut queue = self.queue.lock();
+        mem::swap(&mut *queue, frames);
+        self.state.fetch_and(!QUEUED, Ordering::AcqRel);
+    }
 }
 
 /// A thread's turn to send what it has, and what others put into the queue meanwhile. There is one at a time, so that frames keep their order,
@@ -278,13 +309,12 @@ impl Turn {
                 ifnet.lose(&ifnet.lost_out, lost);
             }
             frames.clear();
-            let mut out = ifnet.outward.lock();
-            mem::swap(&mut out.queue, frames);
-            if frames.is_empty() {
-                (out.taken, *over) = (false, true);
+            if ifnet.outward.end() {
+                *over = true;
                 return;
             }
-            out.count.add(frames);
+            ifnet.outward.fetch(frames);
+            ifnet.outward.lane.add(frames);
         }
     }
 }
@@ -293,7 +323,8 @@ impl Drop for Turn {
     /// After a panic of the device: the next one has its turn.
     fn drop(&mut self) {
         if !self.over {
-            self.ifnet.outward.lock().taken = false;
+            let state = &self.ifnet.outward.state;
+            state.fetch_and(!TAKEN, Ordering::Release);
         }
     }
 }
@@ -310,7 +341,7 @@ pub struct Ifnet {
     inward: Mutex<Inward>,
     /// How often who receives has changed; written with that locked.
     upper_changes: AtomicU64,
-    outward: Mutex<Outward>,
+    outward: Outward,
     /// Frames dropped.
     lost_in: AtomicU64,
     lost_out: AtomicU64,
@@ -338,7 +369,7 @@ impl Ifnet {
                 lanes: Vec::new(),
             }),
             upper_changes: AtomicU64::new(0),
-            outward: Mutex::default(),
+            outward: Outward::default(),
             lost_in: AtomicU64::new(0),
             lost_out: AtomicU64::new(0),
             taps: Taps::default(),
@@ -437,7 +468,7 @@ impl Ifnet {
         let lanes = inward.lanes.iter();
         lanes.for_each(|lane| received.add_count(lane.count()));
         drop(inward);
-        let sent = self.outward.lock().count;
+        let sent = self.outward.lane.count();
         Counters {
             in_packets: received.packets,
             in_bytes: received.bytes,
@@ -469,8 +500,8 @@ impl Ifnet {
         self.set_up(false);
         self.device.stop();
         drop(self.set_upper(None));
-        let left = mem::take(&mut self.outward.lock().queue);
-        drop(left);
+        let mut left = Batch::new();
+        self.outward.fetch(&mut left);
     }
 
     fn lose(&self, counter: &AtomicU64, frames: usize) {
@@ -492,35 +523,42 @@ impl Ifnet {
     /// Puts frames that are [prepared](Self::prepare) behind those that wait, and empties the batch. If no thread is sending, it is the
     /// caller's turn; else the one that is sends these as well. This may be called with a lock held.
     pub fn turn(self: &Arc<Self>, frames: &mut Batch) -> Option<Turn> {
-        let mut out = self.outward.lock();
-        self.admit(&out.queue, frames);
-        if out.taken {
-            out.queue.append(frames);
-            return None;
+        let out = &self.outward;
+        if out.take() {
+            self.admit(0, frames);
+            if frames.is_empty() {
+                if out.end() {
+                    return None;
+                }
+                // Somebody has put some into the queue meanwhile.
+                out.fetch(frames);
+            }
+        } else {
+            let mut queue = out.queue.lock();
+            self.admit(queue.len(), frames);
+            queue.append(frames);
+            if queue.is_empty() {
+                return None;
+            }
+            let before = out.state.fetch_or(TAKEN | QUEUED, Ordering::AcqRel);
+            drop(queue);
+            if before & TAKEN != 0 {
+                return None;
+            }
+            out.fetch(frames);
         }
-        if !out.queue.is_empty() {
-            out.queue.append(frames);
-        }
-        // Either is empty, and its memory is used again.
-        if frames.is_empty() {
-            mem::swap(&mut out.queue, frames);
-        }
-        if frames.is_empty() {
-            return None;
-        }
-        out.count.add(frames);
-        out.taken = true;
+        out.lane.add(frames);
         Some(Turn {
             ifnet: self.clone(),
-            frames: mem::replace(frames, mem::take(&mut out.queue)),
+            frames: mem::take(frames),
             over: false,
         })
     }
 
     /// Drops of frames what there is no room for behind those that wait.
-    fn admit(&self, waiting: &Batch, frames: &mut Batch) {
+    fn admit(&self, waiting: usize, frames: &mut Batch) {
         let room = match self.is_up() {
-            true => QUEUE.saturating_sub(waiting.len()),
+            true => QUEUE.saturating_sub(waiting),
             false => 0,
         };
         if frames.len() > room {
@@ -533,9 +571,12 @@ impl Ifnet {
     pub fn enqueue(&self, frame: Packet) {
         let mut frames = Batch::new();
         self.prepare(frame, &mut frames);
-        let mut out = self.outward.lock();
-        self.admit(&out.queue, &mut frames);
-        out.queue.append(&mut frames);
+        let mut queue = self.outward.queue.lock();
+        self.admit(queue.len(), &mut frames);
+        queue.append(&mut frames);
+        if !queue.is_empty() {
+            self.outward.state.fetch_or(QUEUED, Ordering::AcqRel);
+        }
     }
 
     /// Sends what is in the queue, if no other thread is sending. No lock may be held.
@@ -569,5 +610,97 @@ impl Ifnet {
             }
         }
         upper.input(self, frames);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::{Batch, Device, Ifnet, Input, Link};
+    use crate::Packet;
+    use alloc::{string::ToString, sync::Arc, vec::Vec};
+    use core::sync::atomic::{AtomicBool, Ordering};
+    use rumpuser::{Result, sync::Mutex};
+
+    const THREADS: u8 = 4;
+    const FRAMES: u16 = 5_000;
+
+    /// Keeps the frames that it sends, and whether two threads did so at a time.
+    #[derive(Default)]
+    struct Kept {
+        frames: Mutex<Vec<(u8, u16)>>,
+        busy: AtomicBool,
+    }
+
+    impl Device for Kept {
+        fn link(&self) -> Link {
+            Link::Point
+        }
+
+        fn mtu(&self) -> u32 {
+            1_500
+        }
+
+        fn start(&self, _input: Input) -> Result<()> {
+            Ok(())
+        }
+
+        fn stop(&self) {}
+
+        fn transmit(&self, frames: &mut Batch) -> usize {
+            assert!(!frames.is_empty() && !self.busy.swap(true, Ordering::SeqCst));
+            for frame in frames.iter() {
+                let [thread, high, low] = *frame.head().first_chunk().unwrap();
+                let number = u16::from_be_bytes([high, low]);
+                self.frames.lock().push((thread, number));
+            }
+            self.busy.store(false, Ordering::SeqCst);
+            0
+        }
+    }
+
+    /// No frame is lost, doubled or passed by another of its thread, and one thread sends at a time.
+    #[test]
+    fn turns() {
+        let device = Arc::<Kept>::default();
+        let ifnet = Ifnet::new(1, "if1".to_string(), device.clone(), None);
+        ifnet.set_up(true);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let ifnet = &ifnet;
+                scope.spawn(move || {
+                    for number in 0..FRAMES {
+                        let [high, low] = number.to_be_bytes();
+                        let frame = Packet::with_bytes(&[thread, high, low]);
+                        if number % 3 == 0 {
+                            ifnet.enqueue(frame);
+                            continue;
+                        }
+                        let mut frames = Batch::from([frame]);
+                        if let Some(turn) = ifnet.turn(&mut frames) {
+                            turn.send();
+                        }
+                        // Fewer wait than there is room for.
+                        while ifnet.outward.queue.lock().len() > 1_000 {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+        });
+        ifnet.flush();
+        let sent = device.frames.lock();
+        for thread in 0..THREADS {
+            let of_thread = sent.iter().filter(|(by, _)| *by == thread);
+            assert!(of_thread.map(|(_, number)| *number).eq(0..FRAMES));
+        }
+        let count = u64::from(THREADS) * u64::from(FRAMES);
+        let counters = ifnet.counters();
+        assert_eq!(
+            (counters.out_packets, counters.out_bytes),
+            (count, 3 * count)
+        );
+        assert_eq!(counters.out_dropped, 0);
     }
 }

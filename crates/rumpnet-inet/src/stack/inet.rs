@@ -227,14 +227,21 @@ impl Inet {
     /// Lets the lock go, sends and wakes.
     fn let_go(&self, mut stack: MutexGuard<'_, Stack>, alarm: bool) {
         let (mut first, mut rest) = (None, Vec::new());
-        for here in &mut stack.interfaces {
+        let Stack {
+            interfaces, spare, ..
+        } = &mut *stack;
+        for here in interfaces {
             if here.out.is_empty() {
                 continue;
             }
+            let turn = here.ifnet.turn(&mut here.out);
+            if here.out.capacity() == 0 {
+                mem::swap(&mut here.out, spare);
+            }
             if first.is_none() {
-                first = here.ifnet.turn(&mut here.out);
+                first = turn;
             } else {
-                rest.extend(here.ifnet.turn(&mut here.out));
+                rest.extend(turn);
             }
         }
         // Most packets wake nobody.
@@ -267,7 +274,10 @@ impl Inet {
         let datagram = |frame: &Packet| flow::looks_like(frame, ipv4::protocol::UDP);
         loop {
             match frames.front() {
-                None => return true,
+                None => {
+                    stack.spare(frames);
+                    return true;
+                }
                 Some(frame) if !datagram(frame) => return false,
                 Some(_) => {}
             }
@@ -295,6 +305,7 @@ impl Inet {
                 while let Some(frame) = frames.pop_front() {
                     stack.input(frame);
                 }
+                stack.spare(frames);
             }
             while let Some(packet) = stack.local.pop_front() {
                 stack.ip_input(packet.meta.interface, packet);
