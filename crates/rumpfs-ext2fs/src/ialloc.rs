@@ -73,19 +73,49 @@ impl Txn<'_> {
     /// # Errors
     /// `ENOSPC`; what is wrong with the first bad group if all groups that could have had one are bad.
     pub(crate) fn allocate_inode(&mut self, parent: &Inode, dir: bool) -> Result<InodeNumber> {
-        let sb = self.sb();
         let start = if dir {
             self.directory_group(parent)?
         } else {
             self.parent_group(parent)
         };
         let mut first_error = None;
-        for step in 0..sb.groups {
+        let mut passed_over = false;
+        if let Some(ino) = self.search_groups(start, dir, &mut first_error, &mut passed_over)? {
+            return Ok(ino);
+        }
+        if passed_over {
+            // They may have room all the same: the transaction that took the last inode of one may have been undone.
+            self.writer().notes.lock().forget_full_inodes();
+            if let Some(ino) = self.search_groups(start, dir, &mut first_error, &mut passed_over)? {
+                return Ok(ino);
+            }
+        }
+        Err(first_error.unwrap_or(Error::Refused(Errno::ENOSPC)))
+    }
+
+    /// Allocates an inode in `start` or the next group that has one. Those that are known to be full are passed over; `first_error` gets
+    /// what is wrong with the first bad one.
+    fn search_groups(
+        &mut self,
+        start: GroupNumber,
+        dir: bool,
+        first_error: &mut Option<Error>,
+        passed_over: &mut bool,
+    ) -> Result<Option<InodeNumber>> {
+        let groups = self.sb().groups;
+        let mut step = 0_u32;
+        while step < groups {
             let number = u64::from(start.0).saturating_add(u64::from(step));
-            let number = number.checked_rem(u64::from(sb.groups)).unwrap_or(0);
+            let number = number.checked_rem(u64::from(groups)).unwrap_or(0);
             let group = GroupNumber(u32::try_from(number).unwrap_or(0));
+            let full = self.writer().notes.lock().full_inodes(group);
+            if full > 0 {
+                *passed_over = true;
+                step = step.saturating_add(full);
+                continue;
+            }
+            step = step.saturating_add(1);
             match self.allocate_inode_in(group, dir) {
-                Ok(Some(ino)) => return Ok(ino),
                 Ok(None) => {}
                 Err(error) if error.is_corruption() => {
                     // What cannot be read now may be readable later: only what is wrong stays out of use.
@@ -95,10 +125,10 @@ impl Txn<'_> {
                     self.count_error(&error)?;
                     first_error.get_or_insert(error);
                 }
-                Err(error) => return Err(error),
+                found => return found,
             }
         }
-        Err(first_error.unwrap_or(Error::Refused(Errno::ENOSPC)))
+        Ok(None)
     }
 
     fn parent_group(&self, parent: &Inode) -> GroupNumber {
@@ -170,6 +200,7 @@ impl Txn<'_> {
         };
         let mut desc = self.fs().group(group)?;
         if desc.free_inodes == 0 {
+            self.writer().notes.lock().set_full_inodes(group, true);
             return Ok(None);
         }
         let buf = self.inode_bitmap(group, &mut desc)?;
@@ -324,6 +355,7 @@ impl Txn<'_> {
             raw.s_free_inodes_count.set(free);
         })?;
         let mut notes = self.writer().notes.lock();
+        notes.set_full_inodes(group, false);
         let hint = notes.last_inode.entry(group).or_insert(n);
         *hint = (*hint).min(n);
         Ok(())

@@ -22,7 +22,7 @@ use alloc::{
 };
 use core::ops::Range;
 use hashbrown::HashMap;
-use rumpbio::{Buf, Handle, Hooks, Space};
+use rumpbio::{Buf, Handle, Hooks, Space, bitmap};
 use rumpuser::{Errno, Timespec, sync::Mutex};
 use zerocopy::FromBytes;
 
@@ -70,6 +70,8 @@ pub(crate) struct Notes {
     pub(crate) bad_inodes: BTreeSet<GroupNumber>,
     /// Where the last file of a group's inodes got its last block: the next one goes behind it.
     pub(crate) streams: HashMap<GroupNumber, FsBlock>,
+    /// Groups that had no free inode when they were looked at, by number. Groups past its end are not known.
+    full_inodes: Vec<u8>,
     /// Where in a group the last inode was allocated.
     pub(crate) last_inode: HashMap<GroupNumber, u32>,
     /// The blocks of a group that hold metadata of fixed place.
@@ -88,6 +90,25 @@ pub(crate) struct Notes {
 const MOST_DIR_ROOMS: usize = 1024;
 
 impl Notes {
+    /// How many groups in a row from this one on have no free inode, as far as is known.
+    pub(crate) fn full_inodes(&self, from: GroupNumber) -> u32 {
+        bitmap::run_at(&self.full_inodes, true, from.0, u32::MAX, u32::MAX).count
+    }
+
+    /// A group has no free inode, or has one again.
+    pub(crate) fn set_full_inodes(&mut self, group: GroupNumber, full: bool) {
+        let bytes = index(group.0 / 8).saturating_add(1);
+        if full && bytes > self.full_inodes.len() {
+            self.full_inodes.resize(bytes, 0);
+        }
+        bitmap::set(&mut self.full_inodes, group.0, full);
+    }
+
+    /// Any group may have a free inode.
+    pub(crate) fn forget_full_inodes(&mut self) {
+        self.full_inodes.clear();
+    }
+
     /// The first block of a directory that may have room.
     pub(crate) fn dir_room(&self, dir: InodeNumber) -> u32 {
         self.dir_room.get(&dir).copied().unwrap_or(0)
@@ -525,4 +546,27 @@ pub(crate) fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Notes;
+    use crate::types::GroupNumber;
+
+    #[test]
+    fn full_groups_are_passed_over_in_runs() {
+        let mut notes = Notes::default();
+        assert_eq!(notes.full_inodes(GroupNumber(7)), 0);
+        for group in [3, 4, 5, 7, 8, 100_000] {
+            notes.set_full_inodes(GroupNumber(group), true);
+        }
+        notes.set_full_inodes(GroupNumber(4), false);
+        // Past the end, where nothing is known.
+        notes.set_full_inodes(GroupNumber(u32::MAX), false);
+        let runs =
+            [2, 3, 4, 5, 6, 7, 9, 100_000, u32::MAX].map(|g| notes.full_inodes(GroupNumber(g)));
+        assert_eq!(runs, [0, 1, 0, 1, 0, 2, 0, 1, 0]);
+        notes.forget_full_inodes();
+        assert_eq!(notes.full_inodes(GroupNumber(3)), 0);
+    }
 }

@@ -90,6 +90,34 @@ fn a_full_volume_refuses_and_recovers() {
 }
 
 #[test]
+fn an_inode_freed_in_a_group_that_was_full_is_found_again() {
+    let disk = Disk::make(&["-t", "ext4", "-b", "1024", "-N", "128"], "32M");
+    let sb = disk.fs.superblock();
+    assert!(sb.groups >= 3, "{} groups", sb.groups);
+    let mut dir = disk.root();
+    let mut made = Vec::new();
+    loop {
+        let name = format!("file {}", made.len());
+        match disk.try_create(&mut dir, name.as_bytes(), FILE) {
+            Ok(inode) => made.push((name, inode.ino)),
+            Err(error) => break assert_eq!(refused::<()>(Err(error)), Some(Errno::ENOSPC)),
+        }
+    }
+    let of = |ino| sb.inode_group(ino).unwrap().0;
+    let groups: std::collections::BTreeSet<_> = made.iter().map(|(_, ino)| of(*ino)).collect();
+    assert_eq!(groups.len() as u32, sb.groups);
+    // One of each group, the last group first: the directory's own is asked first and has one.
+    for (name, ino) in made.iter().rev().step_by(20) {
+        disk.try_unlink(&mut dir, name.as_bytes()).unwrap();
+        let again = disk.try_create(&mut dir, name.as_bytes(), FILE).unwrap();
+        assert_eq!(of(again.ino), of(*ino));
+        let more = disk.try_create(&mut dir, b"one more", FILE);
+        assert_eq!(refused(more), Some(Errno::ENOSPC));
+    }
+    disk.check();
+}
+
+#[test]
 fn twenty_thousand_names() {
     let disk = Disk::make(&["-t", "ext4", "-b", "1024", "-N", "21000"], "32M");
     let mut dir = disk.mkdir("d");
