@@ -8,7 +8,17 @@ use rumpuser::{Errno, sync::RwLock};
 pub type Buf = Arc<Buffer>;
 
 /// The content of a block at one moment. Changes made later do not show in it.
-pub type BufData = Arc<Vec<u8>>;
+///
+/// Count and bytes lie together: of a block that is in no cache of the processor, one line less is waited for.
+pub type BufData = Arc<[u8]>;
+
+/// As long as the largest block.
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+/// A block of zeros, at most 65,536 bytes.
+pub(crate) fn zeros(block_size: u32) -> BufData {
+    ZEROS[..block_size as usize].into()
+}
 
 /// Whether a buffer has its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,10 +76,10 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    fn with(block: u64, content: Vec<u8>, fill: Fill) -> Self {
+    fn with(block: u64, content: BufData, fill: Fill) -> Self {
         Self {
             block,
-            content: RwLock::new(Arc::new(content)),
+            content: RwLock::new(content),
             verified: AtomicBool::new(false),
             referenced: AtomicBool::new(false),
             detached: AtomicBool::new(false),
@@ -82,13 +92,13 @@ impl Buffer {
     }
 
     /// A buffer with its content.
-    pub(crate) fn new(block: u64, content: Vec<u8>) -> Self {
+    pub(crate) fn new(block: u64, content: BufData) -> Self {
         Self::with(block, content, Fill::Ready)
     }
 
     /// A buffer whose content is on its way.
     pub(crate) fn loading(block: u64) -> Self {
-        Self::with(block, Vec::new(), Fill::Loading)
+        Self::with(block, BufData::default(), Fill::Loading)
     }
 
     pub(crate) fn set_created(&self, created: bool) {
@@ -149,8 +159,7 @@ impl Buffer {
                 None => spares.put(before),
             }
         }
-        let bytes: &mut Vec<u8> = Arc::make_mut(&mut content);
-        f(bytes)
+        f(Arc::make_mut(&mut content))
     }
 
     /// Puts earlier content back.
@@ -161,8 +170,8 @@ impl Buffer {
     }
 
     /// Ends the loading: the content is there.
-    pub(crate) fn fill(&self, content: Vec<u8>) {
-        *Arc::make_mut(&mut *self.content.write()) = content;
+    pub(crate) fn fill(&self, content: BufData) {
+        *self.content.write() = content;
         self.set_filled(Fill::Ready);
     }
 
@@ -244,7 +253,7 @@ impl Spares {
             bytes.copy_from_slice(content);
             return spare;
         }
-        Arc::new(Vec::clone(content))
+        content[..].into()
     }
 
     /// Takes content that is no longer needed.

@@ -1,7 +1,10 @@
 //! How blocks come from the medium into the cache: each once, however many threads ask.
 
-use crate::{Buf, Buffer, Volume, buffer::Fill};
-use alloc::{sync::Arc, vec, vec::Vec};
+use crate::{
+    Buf, BufData, Buffer, Volume,
+    buffer::{Fill, zeros},
+};
+use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{Ordering, fence};
 use rumpuser::{Errno, Result, Threads};
 
@@ -74,10 +77,11 @@ impl Volume {
 
     fn load(&self, buf: Buf) -> Result<Buf> {
         let loading = Loading::new(self, buf);
-        let mut content = vec![0; self.block_size() as usize];
+        let mut content = zeros(self.block_size());
+        let bytes = Arc::make_mut(&mut content);
         match self
             .device()
-            .read_at(self.offset(loading.buf.block()), &mut content)
+            .read_at(self.offset(loading.buf.block()), bytes)
         {
             Ok(()) => Ok(loading.done(content)),
             Err(errno) => {
@@ -112,11 +116,8 @@ impl Volume {
     fn load_run(&self, run: &mut Vec<Loading<'_>>) {
         let Some(first) = run.first() else { return };
         let offset = self.offset(first.buf.block());
-        let mut contents: Vec<Vec<u8>> = run
-            .iter()
-            .map(|_| vec![0; self.block_size() as usize])
-            .collect();
-        let mut parts: Vec<&mut [u8]> = contents.iter_mut().map(Vec::as_mut_slice).collect();
+        let mut contents: Vec<BufData> = run.iter().map(|_| zeros(self.block_size())).collect();
+        let mut parts: Vec<&mut [u8]> = contents.iter_mut().map(Arc::make_mut).collect();
         if self.device().read_vectored_at(offset, &mut parts).is_ok() {
             for (loading, content) in run.drain(..).zip(contents) {
                 loading.done(content);
@@ -134,9 +135,9 @@ impl Volume {
             return Err(Errno::EIO);
         }
         loop {
-            let (buf, new) = self.cache.get_or_insert(block, || {
-                Buffer::new(block, vec![0; self.block_size() as usize])
-            });
+            let (buf, new) = self
+                .cache
+                .get_or_insert(block, || Buffer::new(block, zeros(self.block_size())));
             if new || self.wait_filled(&buf) == Fill::Ready {
                 return Ok((buf, new));
             }
@@ -180,7 +181,7 @@ impl<'v> Loading<'v> {
         Self { volume, buf }
     }
 
-    fn done(self, content: Vec<u8>) -> Buf {
+    fn done(self, content: BufData) -> Buf {
         self.buf.fill(content);
         self.buf.clone()
     }

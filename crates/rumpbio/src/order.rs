@@ -52,7 +52,7 @@ impl<const N: usize> Staged<N> {
     }
 
     /// Notes that a change of `buf` in a step is to come; gives the kept contents that it is to be made in too.
-    fn change(&mut self, buf: &Buf, step: usize) -> impl Iterator<Item = &mut Vec<u8>> {
+    fn change(&mut self, buf: &Buf, step: usize) -> impl Iterator<Item = &mut [u8]> {
         let (before, from) = self.after.split_at_mut(step.min(N));
         if let Some(last @ None) = before.last_mut() {
             *last = Some(
@@ -348,7 +348,7 @@ mod tests {
     fn change(stages: &mut Stages<2>, buf: &Buf, step: usize, at: usize) {
         let staged = stages.blocks.entry(buf.block()).or_default();
         let set = |data: &mut [u8]| data[at] = 1;
-        staged.change(buf, step).for_each(|data| set(data));
+        staged.change(buf, step).for_each(set);
         let mut spares = crate::buffer::Spares::default();
         buf.change(&mut spares, None::<fn(BufData)>, set);
     }
@@ -370,7 +370,7 @@ mod tests {
     }
 
     fn buf(block: u64) -> Buf {
-        Arc::new(Buffer::new(block, vec![0; 3]))
+        Arc::new(Buffer::new(block, [0; 3].into()))
     }
 
     #[test]

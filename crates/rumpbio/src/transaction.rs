@@ -153,7 +153,7 @@ mod tests {
     use alloc::{sync::Arc, vec};
 
     fn buf(block: u64) -> Buf {
-        Arc::new(Buffer::new(block, vec![0; 8]))
+        Arc::new(Buffer::new(block, [0; 8].into()))
     }
 
     #[test]

@@ -179,7 +179,7 @@ impl Hooks for SteppingHooks {
     fn home_steps(&self, records: &[LogRecord]) -> Vec<Vec<LogRecord>> {
         let with = |block, byte| LogRecord {
             block,
-            data: Arc::new(vec![byte; BLOCK]),
+            data: [byte; BLOCK].into(),
         };
         let second = records.iter().find(|record| record.block == 2).unwrap();
         let steps = [

@@ -69,7 +69,7 @@ impl Medium {
         let mut block = vec![0; index(size)];
         let first = byte & !size.wrapping_sub(1);
         self.device.read_at(first, &mut block).map_err(at(place))?;
-        Ok((Arc::new(block), within(size)))
+        Ok((block.into(), within(size)))
     }
 
     /// Appends `len` bytes from `byte` on to `to`.

@@ -29,7 +29,7 @@ fn options(metadata_csum: bool, bit64: bool) -> LogOptions {
 fn record(block: u64, data: Vec<u8>) -> LogRecord {
     LogRecord {
         block,
-        data: Arc::new(data),
+        data: data.into(),
     }
 }
 

@@ -286,7 +286,7 @@ impl Wapbl {
             parts.push(Cow::Owned(list));
             let count = index(bytes.wrapping_shr(self.frag_bits));
             let images = images.by_ref().take(count);
-            parts.extend(images.map(|record| Cow::Borrowed(&**record.data)));
+            parts.extend(images.map(|record| Cow::Borrowed(&*record.data)));
             if padded > bytes {
                 parts.push(Cow::Owned(vec![0; index(padded.saturating_sub(bytes))]));
             }

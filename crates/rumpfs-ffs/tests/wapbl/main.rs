@@ -116,7 +116,7 @@ fn content(rng: &mut Rng, len: u32) -> Vec<u8> {
 fn record(block: u64, data: &[u8]) -> LogRecord {
     LogRecord {
         block,
-        data: Arc::new(data.to_vec()),
+        data: data.into(),
     }
 }
 
