@@ -122,10 +122,12 @@ impl Buffer {
         self.content.read().clone()
     }
 
-    /// Where the content is now, for a hint; `None` while it changes.
-    pub(crate) fn place(&self, offset: usize) -> Option<*const u8> {
+    /// Where the content's counts of references and its bytes from `offset` on are now, for a hint; `None` while it changes.
+    pub(crate) fn places(&self, offset: usize) -> Option<(*const u8, *const u8)> {
         let content = self.content.try_read()?;
-        content.get(offset..).map(<[u8]>::as_ptr)
+        // Two counts stand in front of the bytes.
+        let counts = content.as_ptr().wrapping_sub(2 * size_of::<usize>());
+        content.get(offset..).map(|bytes| (counts, bytes.as_ptr()))
     }
 
     /// Whether somebody has called [`set_verified`](Self::set_verified) since the block was read from the medium.

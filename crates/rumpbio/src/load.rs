@@ -45,7 +45,8 @@ impl Volume {
     /// `len` bytes of a block are looked at soon, after [`will_read`](Self::will_read): they are brought from memory, if it is cached.
     pub fn will_read_bytes(&self, threads: &dyn Threads, block: u64, offset: usize, len: usize) {
         self.cache.peek(block, |buf| {
-            if let Some(place) = buf.place(offset) {
+            if let Some((counts, place)) = buf.places(offset) {
+                threads.will_read(counts, 1);
                 threads.will_read(place, len);
             }
         });

@@ -351,7 +351,7 @@ impl Ext2fs {
     }
 
     /// Where a group's inode table starts. Asked for with every inode, so nothing else of the descriptor is looked at.
-    fn inode_table(&self, group: GroupNumber) -> Result<FsBlock> {
+    pub(crate) fn inode_table(&self, group: GroupNumber) -> Result<FsBlock> {
         self.with_descriptor(group, |bytes| {
             let sb = self.superblock();
             if let Ok((low, rest)) = RawGroupDesc::ref_from_prefix(bytes) {
@@ -410,14 +410,18 @@ impl Ext2fs {
             let range = Expected::Range(1, u64::from(sb.inodes));
             return Err(Error::value(Place::Inode(ino), "number", ino, range));
         };
-        let table = self.inode_table(group)?;
+        Ok(self.location_in(self.inode_table(group)?, n))
+    }
+
+    /// Where the inode of index `n` lies in a table.
+    pub(crate) fn location_in(&self, table: FsBlock, n: u32) -> DescLocation {
+        let sb = self.superblock();
         let per_block = sb.inodes_per_block();
         let block = u64::from(n.checked_div(per_block).unwrap_or(0));
         let within = index(n.checked_rem(per_block).unwrap_or(0));
-        let block = FsBlock(table.0.saturating_add(block));
-        Ok(DescLocation {
-            block,
+        DescLocation {
+            block: FsBlock(table.0.saturating_add(block)),
             offset: within.saturating_mul(usize::from(sb.inode_size)),
-        })
+        }
     }
 }

@@ -55,11 +55,18 @@ impl Ext2fs {
         };
         let mut blocks = Vec::with_capacity(inodes.len());
         let mut before = 0_usize;
+        // The group of the last block, and its table.
+        let mut last = None;
         for inodes in inodes.chunk_by(|one, next| place(*one) == place(*next)) {
-            if let Some(first) = inodes.first()
-                && let Ok(location) = self.inode_location(*first)
+            if let Some(&first) = inodes.first()
+                && let Some((group, n)) = sb.inode_group(first)
+                && let Ok(table) = match last {
+                    Some((same, table)) if same == group => Ok(table),
+                    _ => self.inode_table(group),
+                }
             {
-                blocks.push((location, before, inodes));
+                last = Some((group, table));
+                blocks.push((self.location_in(table, n), before, inodes));
             }
             before = before.saturating_add(inodes.len());
         }
