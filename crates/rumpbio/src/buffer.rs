@@ -240,15 +240,23 @@ impl Buffer {
 }
 
 /// Blocks' memory kept for the next copy, so that changing a block allocates nothing as a rule.
-#[derive(Default)]
-pub(crate) struct Spares(Vec<BufData>);
+pub(crate) struct Spares {
+    blocks: Vec<BufData>,
+    most: usize,
+}
 
 impl Spares {
-    const MOST: usize = 64;
+    /// Keeps no more than `most` blocks.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            blocks: Vec::new(),
+            most,
+        }
+    }
 
     /// A copy of `content` that nobody else has.
     fn copy(&mut self, content: &BufData) -> BufData {
-        if let Some(mut spare) = self.0.pop()
+        if let Some(mut spare) = self.blocks.pop()
             && let Some(bytes) = Arc::get_mut(&mut spare)
             && bytes.len() == content.len()
         {
@@ -260,8 +268,49 @@ impl Spares {
 
     /// Takes content that is no longer needed.
     pub(crate) fn put(&mut self, mut content: BufData) {
-        if self.0.len() < Self::MOST && Arc::get_mut(&mut content).is_some() {
-            self.0.push(content);
+        if self.blocks.len() < self.most && Arc::get_mut(&mut content).is_some() {
+            self.blocks.push(content);
         }
+    }
+
+    /// Takes what others have, as far as there is room.
+    pub(crate) fn put_all(&mut self, others: &mut Self) {
+        let room = self.most.saturating_sub(self.blocks.len());
+        let left = others.blocks.len().saturating_sub(room);
+        self.blocks.extend(others.blocks.drain(left..));
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.blocks = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Arc, BufData, Spares, zeros};
+
+    #[test]
+    fn spares_are_used_again_and_are_not_more_than_wanted() {
+        let (mut some, mut more) = (Spares::new(2), Spares::new(5));
+        let blocks: [BufData; 6] = core::array::from_fn(|_| zeros(512));
+        let places = blocks.each_ref().map(|block| block.as_ptr());
+        let [shared, blocks @ ..] = blocks;
+        more.put(shared.clone());
+        assert!(more.blocks.is_empty(), "somebody else has it");
+        blocks.into_iter().for_each(|block| more.put(block));
+        more.put(zeros(512));
+        assert_eq!(more.blocks.len(), 5);
+        some.put_all(&mut more);
+        assert_eq!((some.blocks.len(), more.blocks.len()), (2, 3));
+        some.put_all(&mut more);
+        assert_eq!((some.blocks.len(), more.blocks.len()), (2, 3));
+
+        let content: BufData = [7; 512].into();
+        let mut copies: [BufData; 3] = core::array::from_fn(|_| some.copy(&content));
+        assert!(copies.iter().all(|copy| *copy == content));
+        // Two in memory that was there, the third in memory of its own, which nobody else has either.
+        let known = |copy: &&BufData| places.contains(&copy.as_ptr());
+        assert_eq!(copies.iter().take(2).filter(known).count(), 2);
+        assert!(copies.iter_mut().all(|copy| Arc::get_mut(copy).is_some()));
     }
 }

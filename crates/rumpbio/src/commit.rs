@@ -1,12 +1,13 @@
 //! How a transaction becomes durable and goes home.
 
-use crate::{Buf, BufData, Handle, Hooks, Log, LogRecord, Volume, transaction::Frozen};
+use crate::{
+    Buf, BufData, Handle, Hooks, Log, LogRecord, Volume, buffer::Spares, transaction::Frozen,
+};
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 use rumpuser::{Errno, Result};
 
 /// What the commit lock guards.
-#[derive(Default)]
 pub(crate) struct Committer {
     /// The checkpoint list: the newest durable content of each block that is in the log and not known to be home.
     logged: BTreeMap<u64, Logged>,
@@ -14,6 +15,9 @@ pub(crate) struct Committer {
     log_used: bool,
     /// Number of the last close that is durable.
     durable: u64,
+    /// Contents that left the checkpoint list and are no buffer's any more, for the next handle. Where each transaction changes thousands of
+    /// blocks, to have malloc look for them again costs more than to copy them.
+    spares: Spares,
 }
 
 /// A block on the checkpoint list.
@@ -25,15 +29,24 @@ struct Logged {
 }
 
 impl Committer {
+    pub(crate) fn new(spares: Spares) -> Self {
+        Self {
+            logged: BTreeMap::new(),
+            log_used: false,
+            durable: 0,
+            spares,
+        }
+    }
+
     fn add(&mut self, frozen: Frozen) {
         for (buf, record) in frozen.bufs.into_iter().zip(frozen.records) {
-            self.logged.insert(
-                record.block,
-                Logged {
-                    _buf: buf,
-                    data: record.data,
-                },
-            );
+            let logged = Logged {
+                _buf: buf,
+                data: record.data,
+            };
+            if let Some(older) = self.logged.insert(record.block, logged) {
+                self.spares.put(older.data);
+            }
         }
     }
 }
@@ -76,13 +89,15 @@ impl Volume {
     /// as aborted (without a call of [`Hooks::aborted`]). Dropping a volume never writes either.
     pub fn discard_all(&self) {
         let mut committer = self.committer.lock();
-        let desk = self.handle.lock();
+        let mut desk = self.handle.lock();
+        desk.spares.clear();
         let running = self.transactions.lock().close();
         self.transactions.lock().release_held();
         if !running.is_empty() || !committer.logged.is_empty() {
             self.aborted.store(true, Ordering::SeqCst);
         }
         committer.logged.clear();
+        committer.spares.clear();
         self.cache.clear();
         let owners = (self.log.lock().take(), self.hooks.lock().take());
         drop(desk);
@@ -99,7 +114,7 @@ impl Volume {
             return Err(Errno::EIO);
         }
         let hooks = self.hooks();
-        let (frozen, number) = self.close_running(hooks.as_deref())?;
+        let (frozen, number) = self.close_running(committer, hooks.as_deref())?;
         // What cannot be made durable stays on the checkpoint list: that keeps it in the cache, and an aborted volume never
         // writes it.
         if let Some(hooks) = &hooks
@@ -118,8 +133,13 @@ impl Volume {
     }
 
     /// Runs the last handle and closes the transaction while the handle lock is still taken.
-    fn close_running(&self, hooks: Option<&dyn Hooks>) -> Result<(Frozen, u64)> {
+    fn close_running(
+        &self,
+        committer: &mut Committer,
+        hooks: Option<&dyn Hooks>,
+    ) -> Result<(Frozen, u64)> {
         let mut handle = Handle::new(self, self.handle.lock());
+        handle.put_spares(&mut committer.spares);
         if let Some(hooks) = hooks {
             hooks.before_commit(&mut handle)?;
         }
@@ -239,7 +259,9 @@ impl Volume {
         self.check_alive()?;
         log.checkpointed()?;
         committer.log_used = false;
-        committer.logged.clear();
+        for (_, logged) in core::mem::take(&mut committer.logged) {
+            committer.spares.put(logged.data);
+        }
         Ok(())
     }
 

@@ -6,7 +6,6 @@ use hashbrown::HashSet;
 use rumpuser::{Result, sleep::SleepMutexGuard};
 
 /// What the handle lock guards: the open handle's notes, kept from one handle to the next for their memory.
-#[derive(Default)]
 pub(crate) struct Desk {
     /// Names the open handle; grows with each.
     id: u64,
@@ -14,7 +13,18 @@ pub(crate) struct Desk {
     undo: Vec<Undo>,
     /// Blocks that it forgot and has not changed since.
     forgotten: HashSet<u64>,
-    spares: Spares,
+    pub(crate) spares: Spares,
+}
+
+impl Desk {
+    pub(crate) fn new(spares: Spares) -> Self {
+        Self {
+            id: 0,
+            undo: Vec::new(),
+            forgotten: HashSet::new(),
+            spares,
+        }
+    }
 }
 
 struct Undo {
@@ -50,6 +60,11 @@ impl<'v> Handle<'v> {
     #[must_use]
     pub fn volume(&self) -> &'v Volume {
         self.volume
+    }
+
+    /// Takes the memory of blocks that nobody needs any more.
+    pub(crate) fn put_spares(&mut self, spares: &mut Spares) {
+        self.desk.spares.put_all(spares);
     }
 
     /// Number of blocks that this handle has changed so far.

@@ -349,7 +349,7 @@ mod tests {
         let staged = stages.blocks.entry(buf.block()).or_default();
         let set = |data: &mut [u8]| data[at] = 1;
         staged.change(buf, step).for_each(set);
-        let mut spares = crate::buffer::Spares::default();
+        let mut spares = crate::buffer::Spares::new(1);
         buf.change(&mut spares, None::<fn(BufData)>, set);
     }
 
@@ -433,7 +433,7 @@ mod tests {
             change(&mut stages, &a, 1, 1);
             change(&mut stages, &b, 0, 0);
             order.relocate(&mut stages, 7, 9);
-            let mut spares = crate::buffer::Spares::default();
+            let mut spares = crate::buffer::Spares::new(1);
             let whole = a.data();
             moved.change(&mut spares, None::<fn(BufData)>, |data| {
                 data.copy_from_slice(&whole);

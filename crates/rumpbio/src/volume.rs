@@ -38,6 +38,7 @@
 
 use crate::{
     Handle, Hooks, Log,
+    buffer::Spares,
     cache::Cache,
     commit::Committer,
     handle::Desk,
@@ -95,6 +96,9 @@ pub struct Volume {
 impl Volume {
     /// One write is no longer than this.
     pub(crate) const TRANSFER_BYTES: usize = 1 << 20;
+    /// What part of the cache's size may lie ready for copies of blocks, in two places each.
+    const SPARE_PART: usize = 32;
+    const LEAST_SPARES: usize = 64;
     /// A read-ahead is no longer than this.
     pub(crate) const AHEAD_BYTES: usize = 4 << 20;
 
@@ -112,6 +116,7 @@ impl Volume {
             return Err(Errno::EINVAL);
         }
         let cache = Cache::new(options.cache_bytes / size as usize);
+        let spares = || Spares::new((cache.limit() / Self::SPARE_PART).max(Self::LEAST_SPARES));
         Ok(Arc::new(Self {
             blocks: device.len() / u64::from(size),
             device,
@@ -121,8 +126,11 @@ impl Volume {
             reserve: AtomicUsize::new(0),
             aborted: AtomicBool::new(false),
             closes: AtomicU64::new(0),
-            committer: SleepMutex::new(&SleepQueues::single(threads.event()), Committer::default()),
-            handle: SleepMutex::new(&SleepQueues::single(threads.event()), Desk::default()),
+            committer: SleepMutex::new(
+                &SleepQueues::single(threads.event()),
+                Committer::new(spares()),
+            ),
+            handle: SleepMutex::new(&SleepQueues::single(threads.event()), Desk::new(spares())),
             transactions: Mutex::default(),
             cache,
             log: Mutex::default(),
