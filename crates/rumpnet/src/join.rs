@@ -5,8 +5,9 @@ use crate::{
     Packet, checksum,
     interface::Batch,
     offload::{Layout, TCP, TCP_SUM},
-    packet::Checksum,
+    packet::{self, Checksum},
 };
+use alloc::vec::Vec;
 
 /// Largest packet of IP.
 const PACKET: usize = 65_535;
@@ -36,6 +37,7 @@ fn may_be_tcp(frame: &Packet, link: usize) -> bool {
 
 fn join_all(frames: &mut Batch, link: usize) {
     let mut last: Option<Run> = None;
+    let mut spent = Vec::with_capacity(frames.len());
     // Round once, so that the batch keeps its memory.
     for _ in 0..frames.len() {
         let Some(mut frame) = frames.pop_front() else {
@@ -45,7 +47,7 @@ fn join_all(frames: &mut Batch, link: usize) {
         if let (Some(run), Some(segment)) = (&mut last, &segment)
             && run.takes(&frame, segment)
         {
-            run.add(frame, segment);
+            spent.push(run.add(frame, segment));
             continue;
         }
         frames.extend(last.take().and_then(Run::end));
@@ -55,6 +57,9 @@ fn join_all(frames: &mut Batch, link: usize) {
         }
     }
     frames.extend(last.and_then(Run::end));
+    if !spent.is_empty() {
+        packet::spend(spent.into_iter());
+    }
 }
 
 /// What a frame must have to be joined with others: a segment with data, an acknowledgment, and nothing special.
@@ -171,13 +176,15 @@ impl Run {
         first.verified
     }
 
-    fn add(&mut self, mut frame: Packet, segment: &Segment) {
+    /// Adds the payload of a frame, and gives the rest back.
+    fn add(&mut self, mut frame: Packet, segment: &Segment) -> Packet {
         frame.strip(segment.layout.payload);
-        self.frame.append(frame.into_chain());
+        self.frame.append(frame.take_chain());
         self.next = self.next.wrapping_add(length(segment.payload));
         self.count = self.count.saturating_add(1);
         self.ended = segment.push || segment.payload < self.first.payload;
         self.first.push |= segment.push;
+        frame
     }
 
     /// The packet, with headers that say what it has become.

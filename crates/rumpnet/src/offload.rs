@@ -6,7 +6,7 @@
 use crate::{
     Packet, checksum,
     interface::{Batch, Features},
-    packet::{Checksum, Meta},
+    packet::{self, Checksum, Meta},
 };
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -175,10 +175,13 @@ fn cut(mut frame: Packet, link: usize, frames: &mut Batch) -> Option<()> {
     if datagrams && rest.len().div_ceil(segment) > DATAGRAMS {
         return None;
     }
+    let count = rest.len().div_ceil(segment).max(1);
+    let mut parts = packet::several(count).into_iter();
     let mut number = 0_u16;
     loop {
         let offset = usize::from(number).checked_mul(segment)?;
-        let mut part = Packet::with_chain(rest.split_to(segment));
+        let mut part = parts.next()?;
+        part.append(rest.split_to(segment));
         part.meta = meta;
         let room = part.prepend(headers.len())?;
         room.copy_from_slice(headers);
