@@ -131,7 +131,8 @@ impl Default for Packet {
 /// Packets that are used again: half a megabyte at most for all kernels of a process. Those of a [batch](several), datagrams or the parts of
 /// a large packet, are more than the C library keeps at hand.
 static SPARE: Mutex<Vec<Packet>> = Mutex::new(Vec::new());
-const KEPT: usize = 2_048;
+/// So many are kept.
+pub const KEPT: usize = 2_048;
 
 /// So many empty packets.
 #[must_use]
