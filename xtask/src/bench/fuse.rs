@@ -153,7 +153,7 @@ pub(crate) const SUITE: Suite = Suite {
         },
         Row {
             name: "random-warm",
-            job: "read 65,536 random blocks of 4 KiB that the server has in memory",
+            job: "read 65,536 random blocks of 4 KiB, past the cache that the host has of the mount",
             data: Data::Big,
             check: Check::Status,
             goal: Some(2.0),
