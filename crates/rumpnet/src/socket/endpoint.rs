@@ -1,0 +1,243 @@
+//! What a protocol family provides.
+
+use super::{Incoming, Kind, MsgFlags, Outgoing, Received, Sent, Shutdown, SockOpt, shared};
+use crate::{Address, Chain};
+use alloc::{boxed::Box, sync::Arc};
+use bytes::Bytes;
+use core::any::Any;
+use rumpkern::{Cred, file::Ready};
+use rumpuser::{Errno, Event, Fetch, Instant, Result};
+
+/// A protocol family.
+pub trait Family: Send + Sync {
+    /// Makes a socket.
+    ///
+    /// # Errors
+    /// `EPROTONOSUPPORT`, `EPROTOTYPE` (kind and protocol do not go together), `EACCES` (raw, not root), `ENOBUFS`.
+    fn socket(&self, kind: Kind, protocol: u8, cred: &Cred) -> Result<Box<dyn Endpoint>>;
+
+    /// Makes two sockets that are connected.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where the family has none; as [`socket`](Self::socket).
+    fn pair(
+        &self,
+        _kind: Kind,
+        _protocol: u8,
+        _cred: &Cred,
+    ) -> Result<(Box<dyn Endpoint>, Box<dyn Endpoint>)> {
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
+/// The protocol's side of a socket. No call waits: what cannot be done at once is `EAGAIN` (a connection under way:
+/// `EINPROGRESS`), and [`Socket`] waits for readiness.
+pub trait Endpoint: Any + Send + Sync {
+    /// What it carries.
+    fn kind(&self) -> Kind;
+
+    /// Gives it an address.
+    ///
+    /// # Errors
+    /// `EADDRINUSE`, `EADDRNOTAVAIL`, `EACCES`, `EINVAL` (has one), `EAFNOSUPPORT`.
+    fn bind(&self, address: &Address, cred: &Cred) -> Result<()>;
+
+    /// Connects, or begins to.
+    ///
+    /// # Errors
+    /// `EINPROGRESS`; `EISCONN`, `EALREADY`, `ECONNREFUSED`, `ENETUNREACH`, `EADDRNOTAVAIL`, ...
+    fn connect(&self, address: &Address, cred: &Cred) -> Result<()>;
+
+    /// Accepts connections; at most `backlog` wait.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`, `EINVAL`, `EADDRINUSE`.
+    fn listen(&self, _backlog: usize) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Takes a connection that waits, and its peer's address.
+    ///
+    /// # Errors
+    /// `EAGAIN`; `EINVAL` when it does not listen; `EOPNOTSUPP`, `ECONNABORTED`.
+    fn accept(&self) -> Result<(Box<dyn Endpoint>, Address)> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Sends what there is room for; a datagram goes whole.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `EMSGSIZE`, `EPIPE`, `ENOTCONN`, `EDESTADDRREQ`, `EISCONN`, the pending error.
+    fn send(&self, message: &Outgoing<'_>) -> Result<usize>;
+
+    /// Receives what is there, at most one datagram.
+    ///
+    /// # Errors
+    /// `EAGAIN`, `ENOTCONN`, the pending error.
+    fn receive(&self, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received>;
+
+    /// Whether who gets a message `to` that address, or the peer, wants to know who sends it.
+    fn passes_cred(&self, _to: Option<&Address>) -> bool {
+        false
+    }
+
+    /// Sends messages in order, as by a [`send`](Self::send) each, until one of them fails or is not sent whole. Returns what was sent, and
+    /// the error.
+    fn send_many(&self, messages: &[Outgoing<'_>]) -> (Sent, Option<Errno>) {
+        let mut sent = Sent::default();
+        for message in messages {
+            match self.send(message) {
+                Ok(bytes) if sent.add(message, bytes) => {}
+                Ok(_) => break,
+                Err(error) => return (sent, Some(error)),
+            }
+        }
+        (sent, None)
+    }
+
+    /// Receives messages, as by a [`receive`](Self::receive) each, until one of them fails. Returns how many there were, and the error
+    /// if the endpoint does not tell it the next time.
+    fn receive_many(
+        &self,
+        messages: &mut [Incoming<'_, '_>],
+        flags: MsgFlags,
+    ) -> (usize, Option<Errno>) {
+        let mut count = 0_usize;
+        for Incoming { bufs, received } in messages {
+            match self.receive(bufs, flags) {
+                Ok(new) => *received = new,
+                Err(error) => return (count, Some(error)),
+            }
+            count = count.saturating_add(1);
+        }
+        (count, None)
+    }
+
+    /// Sends bytes of a chain as [`send`](Self::send), and takes them out of it. Where the protocol can, it keeps the pieces and copies nothing.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    fn send_bytes(&self, data: &mut Chain, to: Option<&Address>, flags: MsgFlags) -> Result<usize> {
+        let sent = shared::message(data, to, flags, |message| self.send(message))?;
+        data.advance(sent);
+        Ok(sent)
+    }
+
+    /// Receives as [`receive`](Self::receive), at most `most` bytes. Where the protocol can, it gives the pieces that it has and copies nothing.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    fn receive_bytes(&self, most: usize, flags: MsgFlags) -> Result<(Chain, Received)> {
+        let room = match self.kind() {
+            Kind::Stream => self.readable().max(1),
+            _ => shared::MESSAGE,
+        };
+        let mut buf = alloc::vec![0; most.min(room)];
+        let received = self.receive(&mut [&mut buf], flags)?;
+        buf.truncate(received.len);
+        Ok((Chain::from(Bytes::from(buf)), received))
+    }
+
+    /// Ends a direction.
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    fn shutdown(&self, how: Shutdown) -> Result<()>;
+
+    /// Its own address.
+    ///
+    /// # Errors
+    /// `EINVAL` when it is shut down.
+    fn local(&self) -> Result<Address>;
+
+    /// Its peer's address.
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    fn peer(&self) -> Result<Address>;
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT`, `EINVAL`, `EDOM`.
+    fn set_option(&self, option: &SockOpt) -> Result<()>;
+
+    /// The value of an option.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT`.
+    fn option(&self, which: &SockOpt) -> Result<SockOpt>;
+
+    /// Readiness now.
+    fn poll(&self) -> Ready;
+
+    /// Bytes that can be read (`FIONREAD`).
+    fn readable(&self) -> usize;
+
+    /// A number that changes with each change of readiness, for [`wait`](Self::wait).
+    fn ticket(&self) -> u64;
+
+    /// Waits until readiness may have changed since `ticket`, or `deadline`. `false` when it is over.
+    fn wait(&self, ticket: u64, interest: Ready, deadline: Option<Instant>) -> bool;
+
+    /// Tells `watcher` as well, from now on, each time that readiness may have changed. There is no way back: once for each socket.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`; what the host says.
+    fn watch(&self, _watcher: Arc<dyn Watcher>) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// A descriptor of it was closed; others may be in messages.
+    fn released(&self) {}
+
+    /// The last descriptor is closed. `linger`: how long what is not sent may take; zero aborts.
+    ///
+    /// # Errors
+    /// What the protocol says; the socket is gone all the same.
+    fn close(&self) -> Result<()>;
+}
+
+/// Who wants to hear of a socket without a thread that waits for it: an executor of asynchronous tasks.
+pub trait Watcher: Send + Sync {
+    /// Readiness may have changed. Called by any thread, with no lock of a stack held; should be quick.
+    fn changed(&self);
+}
+
+/// An event that tells a [`Watcher`], too: what a family whose sockets have events keeps for a socket that is watched.
+pub struct Watched {
+    event: Arc<dyn Event>,
+    watcher: Arc<dyn Watcher>,
+}
+
+impl Watched {
+    /// Around the event that the socket had: who waits for it goes on.
+    #[must_use]
+    pub fn around(event: Arc<dyn Event>, watcher: Arc<dyn Watcher>) -> Arc<dyn Event> {
+        Arc::new(Self { event, watcher })
+    }
+}
+
+impl Event for Watched {
+    fn ticket(&self) -> u64 {
+        self.event.ticket()
+    }
+
+    fn wait(&self, ticket: u64, deadline: Option<Instant>) -> bool {
+        self.event.wait(ticket, deadline)
+    }
+
+    fn wait_fetching(
+        &self,
+        ticket: u64,
+        deadline: Option<Instant>,
+        fetch: &mut dyn FnMut(Fetch),
+    ) -> bool {
+        self.event.wait_fetching(ticket, deadline, fetch)
+    }
+
+    fn notify(&self) {
+        self.event.notify();
+        self.watcher.changed();
+    }
+}
