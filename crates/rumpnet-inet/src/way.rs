@@ -4,6 +4,7 @@
 //! the neighbours, and its time is not over. The clock forgets those whose time is over, so that nobody looks at the time for it.
 
 use crate::{
+    checksum::{self, Sum},
     ip::Sending,
     ipv4::{self, Header},
     stack::{Path, Stack, earlier},
@@ -106,8 +107,10 @@ pub(crate) struct Prepared {
     /// The sum of the transport is left to the device.
     pub(crate) partial: bool,
     link: [u8; ethernet::HEADER],
-    /// But for the identification.
-    pub(crate) header: Header,
+    /// With the sum that it has without length and identification, which are zero.
+    ip: [u8; ipv4::HEADER],
+    /// Of the pseudo-header without the length.
+    sum: Sum,
 }
 
 /// How often what headers are prepared by has changed.
@@ -123,13 +126,30 @@ impl Prepared {
         self.changes == changes
     }
 
-    /// Puts the headers of the link and of IP in front of a packet that begins with its transport header.
+    /// The sum of the pseudo-header of a packet with so many bytes behind the header of IP.
     #[inline]
-    pub(crate) fn write(&self, id: u16, packet: &mut Packet) -> Option<()> {
-        let total = u16::try_from(packet.len().checked_add(ipv4::HEADER)?).ok()?;
-        let (link, ip) = packet.prepend(LEN)?.split_first_chunk_mut()?;
+    pub(crate) const fn pseudo(&self, len: u16) -> Sum {
+        let mut sum = self.sum;
+        sum.add_word(len.to_be_bytes());
+        sum
+    }
+
+    /// Puts the headers of the link and of IP in front of a packet, and behind them those bytes of the transport header that it does not
+    /// begin with. `None` when it is too large or has no room: it is as it was then.
+    #[inline]
+    pub(crate) fn write<const N: usize>(
+        &self,
+        id: u16,
+        transport: &[u8; N],
+        packet: &mut Packet,
+    ) -> Option<()> {
+        let total = packet.len().checked_add(const { ipv4::HEADER + N })?;
+        let total = u16::try_from(total).ok()?;
+        let (link, rest) = packet.prepend(const { LEN + N })?.split_first_chunk_mut()?;
+        let (ip, rest) = rest.split_first_chunk_mut()?;
         *link = self.link;
-        ip.copy_from_slice(&Header { id, ..self.header }.bytes(total));
+        *ip = Header::completed(&self.ip, total, id);
+        rest.copy_from_slice(transport);
         Some(())
     }
 }
@@ -153,30 +173,32 @@ impl Stack {
             return None;
         };
         let (at, link) = self.known_way(path, destination)?;
+        let header = Header {
+            tos: how.tos,
+            id: 0,
+            dont_fragment: how.dont_fragment,
+            more_fragments: false,
+            offset: 0,
+            ttl: how.ttl,
+            protocol: how.protocol,
+            source,
+            destination: to,
+            len: ipv4::HEADER,
+        };
         Some(Prepared {
             changes: self.prepared_changes(),
             at,
             mtu: path.mtu,
             partial: self.offloads(path, Features::CHECKSUM),
             link,
-            header: Header {
-                tos: how.tos,
-                id: 0,
-                dont_fragment: how.dont_fragment,
-                more_fragments: false,
-                offset: 0,
-                ttl: how.ttl,
-                protocol: how.protocol,
-                source,
-                destination: to,
-                len: ipv4::HEADER,
-            },
+            ip: header.bytes(0),
+            sum: checksum::pseudo(path.source, destination, how.protocol, 0),
         })
     }
 
     /// The way of packets with the source of a path, if it is known: the place of the interface, and the header of the link. It counts while
     /// [`way_changes`](Self::way_changes) is the same.
-    pub(crate) fn known_way(
+    fn known_way(
         &self,
         path: &Path,
         destination: IpAddr,
@@ -187,7 +209,7 @@ impl Stack {
     }
 
     /// How often neighbours have changed, and ways were forgotten.
-    pub(crate) const fn way_changes(&self) -> (u64, u64) {
+    const fn way_changes(&self) -> (u64, u64) {
         (self.neighbors.changes(), self.ways.forgotten)
     }
 

@@ -4,7 +4,7 @@ use super::Role;
 use crate::{
     checksum,
     ip::bump,
-    ipv4::{self, protocol},
+    ipv4,
     stack::Stack,
     tcp::{CHECKSUM_OFFSET, HEADER_LEN, Plain, Ports, Tcb, header},
     way::Prepared,
@@ -80,9 +80,7 @@ fn with_headers(
     id: u16,
 ) -> Option<Packet> {
     header::write_plain(&plain.numbers, ports, &mut packet)?;
-    let (source, destination) = (ready.header.source, ready.header.destination);
-    let len = packet.len();
-    let mut sum = checksum::pseudo(source.into(), destination.into(), protocol::TCP, len);
+    let mut sum = ready.pseudo(u16::try_from(packet.len()).ok()?);
     let bytes = if ready.partial {
         packet.meta.checksum = Checksum::Partial {
             start: 20,
@@ -96,6 +94,6 @@ fn with_headers(
     };
     let field = packet.head_mut().get_mut(CHECKSUM_OFFSET..)?;
     *field.first_chunk_mut()? = bytes;
-    ready.write(id, &mut packet)?;
+    ready.write(id, &[], &mut packet)?;
     Some(packet)
 }

@@ -4,39 +4,27 @@
 
 use super::{LEN, MOST, Udp};
 use crate::{
-    checksum::{self, Sum},
+    checksum,
     datagram::Datagram,
     flow::Plain,
     ip::{Arrival, Sending, bump},
-    ipv4::{self, Header, protocol},
+    ipv4::{self, protocol},
     stack::{Path, Stack},
+    way,
 };
 use alloc::boxed::Box;
-use core::net::{IpAddr, SocketAddr};
-use rumpnet::{Address, Packet, ethernet, interface::Features, packet::Checksum, socket::Outgoing};
+use core::net::SocketAddr;
+use rumpnet::{Address, Packet, packet::Checksum, socket::Outgoing};
 use rumpuser::Result;
 
-/// Bytes of all headers.
-const HEADERS: usize = ethernet::HEADER + ipv4::HEADER + LEN;
-
-/// The headers of datagrams to where the last one of a socket went.
+/// Datagrams to where the last one of a socket went.
 pub(super) struct Prepared {
     /// The address as the caller gave it, or the peer.
     given: Option<SocketAddr>,
-    /// How often routes and addresses, and the ways of links had changed.
-    changes: (u64, (u64, u64)),
-    /// Place of the interface among those of the stack.
-    at: usize,
     /// Largest payload that goes in one piece.
     most: usize,
-    /// The sum is left to the device.
-    partial: bool,
-    link: [u8; ethernet::HEADER],
-    /// With the sum that it has without length and identification, which are zero.
-    ip: [u8; ipv4::HEADER],
-    /// Of the pseudo-header without the length.
-    sum: Sum,
     ports: [u8; 4],
+    headers: way::Prepared,
 }
 
 impl Udp {
@@ -114,47 +102,25 @@ impl Stack {
         how: &Sending,
         to: SocketAddr,
     ) {
-        let (SocketAddr::V4(to), IpAddr::V4(source)) = (to, path.source) else {
+        let Some(headers) = self.prepare(path, how, to.ip()) else {
             return;
         };
-        let Some((at, link)) = self.known_way(path, IpAddr::V4(*to.ip())) else {
-            return;
-        };
-        let partial = self.offloads(path, Features::CHECKSUM);
-        let changes = (self.routes.changes(), self.way_changes());
         let Ok(socket) = self.udp.get(id) else { return };
         let ([s0, s1], [d0, d1]) = (socket.port.to_be_bytes(), to.port().to_be_bytes());
-        let mtu = usize::try_from(path.mtu).unwrap_or(usize::MAX);
+        let mtu = usize::try_from(headers.mtu).unwrap_or(usize::MAX);
         // What is longer is several.
         let whole = match socket.options.segment {
             0 => MOST,
             segment => segment.into(),
-        };
-        let header = Header {
-            tos: how.tos,
-            id: 0,
-            dont_fragment: how.dont_fragment,
-            more_fragments: false,
-            offset: 0,
-            ttl: how.ttl,
-            protocol: protocol::UDP,
-            source,
-            destination: *to.ip(),
-            len: ipv4::HEADER,
         };
         socket.prepared = Some(Box::new(Prepared {
             given: match message.to {
                 Some(Address::Inet(given)) => Some(*given),
                 _ => None,
             },
-            changes,
-            at,
             most: mtu.saturating_sub(ipv4::HEADER + LEN).min(whole),
-            partial,
-            link,
-            ip: header.bytes(0),
-            sum: checksum::pseudo(source.into(), (*to.ip()).into(), protocol::UDP, 0),
             ports: [s0, s1, d0, d1],
+            headers,
         }));
     }
 
@@ -165,13 +131,14 @@ impl Stack {
         message: &Outgoing<'_>,
         mut packet: Packet,
     ) -> core::result::Result<Result<usize>, Packet> {
-        let changes = (self.routes.changes(), self.way_changes());
+        let changes = self.prepared_changes();
         let Some(socket) = self.udp.sockets.get(id) else {
             return Err(packet);
         };
         let Some(ready) = &socket.prepared else {
             return Err(packet);
         };
+        let headers = &ready.headers;
         let same = match (message.to, &ready.given) {
             (Some(Address::Inet(to)), Some(given)) => to == given,
             (None, None) => true,
@@ -180,51 +147,44 @@ impl Stack {
         let (len, troubled) = (packet.len(), socket.error.is_some() || socket.closed_write);
         if !same
             || troubled
-            || ready.changes != changes
+            || !headers.counts(changes)
             || len > ready.most
             || !message.control.is_empty()
         {
             return Err(packet);
         }
         let (Ok(total), Some(here)) = (
-            u16::try_from(len.saturating_add(ipv4::HEADER + LEN)),
-            self.interfaces.get_mut(ready.at),
+            u16::try_from(len.saturating_add(LEN)),
+            self.interfaces.get_mut(headers.at),
         ) else {
             return Err(packet);
         };
         let [s0, s1, d0, d1] = ready.ports;
-        let [l0, l1] = total.saturating_sub(20).to_be_bytes();
-        let mut sum = ready.sum;
-        sum.add_word([l0, l1]);
-        let state = if ready.partial {
-            Checksum::Partial {
+        let [l0, l1] = total.to_be_bytes();
+        let mut sum = headers.pseudo(total);
+        let (state, [c0, c1]) = if headers.partial {
+            let state = Checksum::Partial {
                 start: 20,
                 offset: 6,
-            }
+            };
+            (state, checksum::partial(&sum))
         } else {
             for word in [[s0, s1], [d0, d1], [l0, l1]] {
                 sum.add_word(word);
             }
             checksum::add(&mut sum, &packet);
-            Checksum::Valid
+            let sum = match sum.checksum() {
+                [0, 0] => [0xff, 0xff],
+                sum => sum,
+            };
+            (Checksum::Valid, sum)
         };
-        let [c0, c1] = match sum.checksum() {
-            [c0, c1] if ready.partial => [!c0, !c1],
-            [0, 0] => [0xff, 0xff],
-            sum => sum,
-        };
-        let Some((link, rest)) = packet
-            .prepend(HEADERS)
-            .and_then(<[u8]>::split_first_chunk_mut)
-        else {
+        let id = self.ip.next_id.wrapping_add(1);
+        let udp = [s0, s1, d0, d1, l0, l1, c0, c1];
+        if headers.write(id, &udp, &mut packet).is_none() {
             return Err(packet);
-        };
-        *link = ready.link;
-        if let Some((ip, udp)) = rest.split_first_chunk_mut() {
-            self.ip.next_id = self.ip.next_id.wrapping_add(1);
-            *ip = Header::completed(&ready.ip, total, self.ip.next_id);
-            udp.copy_from_slice(&[s0, s1, d0, d1, l0, l1, c0, c1]);
         }
+        self.ip.next_id = id;
         packet.meta.checksum = state;
         here.ifnet.prepare(packet, &mut here.out);
         bump(&mut self.counters.udp_sent);

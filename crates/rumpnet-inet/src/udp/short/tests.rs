@@ -3,8 +3,13 @@
 
 extern crate std;
 
-use super::HEADERS;
-use crate::{KernelInet as _, flow::Flows, ipv4::Header, stack::Counters};
+use super::LEN;
+use crate::{
+    KernelInet as _,
+    flow::Flows,
+    ipv4::{self, Header},
+    stack::Counters,
+};
 use alloc::{sync::Arc, vec::Vec};
 use core::net::{Ipv4Addr, SocketAddr};
 use proptest::prelude::*;
@@ -18,6 +23,8 @@ use rumpnet::{
 };
 use std::sync::Mutex;
 
+/// Bytes of all headers.
+const HEADERS: usize = ethernet::HEADER + ipv4::HEADER + LEN;
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 const PEER: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
 
