@@ -6,8 +6,8 @@ use core::net::{IpAddr, SocketAddr};
 use rumpnet::{
     Address, Packet,
     interface::Batch,
-    packet,
     socket::{Control, MsgFlags, Outgoing, Received},
+    spares,
 };
 use rumpuser::{Host, Instant, Timespec};
 
@@ -210,7 +210,7 @@ pub(crate) fn copy_out(
 
 /// Copies of what is to be sent.
 pub(crate) fn copy_in_many(messages: &[Outgoing<'_>]) -> Batch {
-    let mut packets = packet::several(messages.len());
+    let mut packets = spares::take(messages.len());
     for (packet, message) in packets.iter_mut().zip(messages) {
         match message.bufs {
             [one] => packet.fill(one),

@@ -22,12 +22,16 @@ use rumpnet::{
     interface::{Batch, Link},
     membership::Filter,
     neighbor::{self, Resolution},
-    packet::{Cast, Spares},
+    packet::Cast,
     route::{self, Origin, Route},
+    spares::Spares,
 };
 use rumpuser::{Errno, Event, Host, Instant, Result, Rng};
 
 pub use inet::Inet;
+
+/// Packets that a stack keeps to use them again.
+const SPARES: usize = 16;
 
 /// A list that is mostly of one: that one needs no memory.
 pub(crate) struct Few<T> {
@@ -243,7 +247,7 @@ impl Stack {
             local: VecDeque::new(),
             wakes: Few::default(),
             spare: Batch::new(),
-            spares: Spares::default(),
+            spares: Spares::new(SPARES),
             changed: false,
             armed: None,
         }

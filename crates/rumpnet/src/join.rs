@@ -5,7 +5,8 @@ use crate::{
     Packet, checksum,
     interface::Batch,
     offload::{Layout, TCP, TCP_SUM},
-    packet::{self, Checksum},
+    packet::Checksum,
+    spares,
 };
 use alloc::vec::Vec;
 
@@ -58,7 +59,7 @@ fn join_all(frames: &mut Batch, link: usize) {
     }
     frames.extend(last.and_then(Run::end));
     if !spent.is_empty() {
-        packet::spend(spent.into_iter());
+        spares::give(spent.into_iter());
     }
 }
 

@@ -50,6 +50,7 @@ pub mod pcap;
 pub mod pool;
 pub mod route;
 pub mod socket;
+pub mod spares;
 pub mod wire;
 
 pub use address::{Address, Cidr, MacAddr};

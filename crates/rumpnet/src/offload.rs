@@ -6,7 +6,8 @@
 use crate::{
     Packet, checksum,
     interface::{Batch, Features},
-    packet::{self, Checksum, Meta},
+    packet::{Checksum, Meta},
+    spares,
 };
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -176,7 +177,7 @@ fn cut(mut frame: Packet, link: usize, frames: &mut Batch) -> Option<()> {
         return None;
     }
     let count = rest.len().div_ceil(segment).max(1);
-    let mut parts = packet::several(count).into_iter();
+    let mut parts = spares::take(count).into_iter();
     let mut number = 0_u16;
     loop {
         let offset = usize::from(number).checked_mul(segment)?;

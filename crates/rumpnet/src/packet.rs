@@ -1,10 +1,9 @@
 //! A packet on its way: headers in a small buffer of its own, payload as a [`Chain`].
 
 use crate::Chain;
-use alloc::{boxed::Box, vec::Vec};
+use alloc::boxed::Box;
 use bytes::Bytes;
 use core::mem;
-use rumpuser::sync::Mutex;
 
 /// Room in front of the payload for the headers of all layers: Ethernet with a VLAN tag, IPv6 with options, TCP with options.
 const HEADROOM: usize = BEGIN as usize;
@@ -99,61 +98,10 @@ struct Body {
     chain: Chain,
 }
 
-/// Packets whose memory is used again: a few, for who gives one away about as often as he takes one.
-#[derive(Debug, Default)]
-pub struct Spares(Vec<Packet>);
-
-impl Spares {
-    /// So many are kept.
-    const MOST: usize = 16;
-
-    /// An empty packet.
-    #[inline]
-    pub fn take(&mut self) -> Packet {
-        self.0.pop().unwrap_or_default()
-    }
-
-    /// A packet that is not needed any more.
-    #[inline]
-    pub fn give(&mut self, packet: Packet) {
-        if self.0.len() < Self::MOST {
-            self.0.push(packet.cleared());
-        }
-    }
-}
-
 impl Default for Packet {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Packets that are used again: half a megabyte at most for all kernels of a process. Those of a [batch](several), datagrams or the parts of
-/// a large packet, are more than the C library keeps at hand.
-static SPARE: Mutex<Vec<Packet>> = Mutex::new(Vec::new());
-/// So many are kept.
-pub const KEPT: usize = 2_048;
-
-/// So many empty packets.
-#[must_use]
-pub fn several(count: usize) -> Vec<Packet> {
-    let mut all = Vec::with_capacity(count);
-    let mut spare = SPARE.lock();
-    let used = spare.len().saturating_sub(count);
-    all.extend(spare.drain(used..));
-    drop(spare);
-    all.resize_with(count, Packet::new);
-    all
-}
-
-/// Gives the memory of packets to those that are made by [`several`].
-pub fn spend(packets: impl ExactSizeIterator<Item = Packet>) {
-    // What the payload is freed by may take locks itself.
-    let mut empty = Vec::with_capacity(packets.len());
-    empty.extend(packets.map(Packet::cleared));
-    let mut spare = SPARE.lock();
-    let room = KEPT.saturating_sub(spare.len()).min(empty.len());
-    spare.extend(empty.drain(..room));
 }
 
 impl Packet {
@@ -198,7 +146,7 @@ impl Packet {
     }
 
     /// Makes it as if it were new, but for bytes that nobody sees.
-    fn cleared(mut self) -> Self {
+    pub(crate) fn cleared(mut self) -> Self {
         if !self.body.chain.is_empty() {
             self.body.chain = Chain::new();
         }
@@ -386,7 +334,7 @@ impl Packet {
 
 #[cfg(test)]
 mod tests {
-    use super::{Checksum, Meta, Packet, Spares, several, spend};
+    use super::Packet;
     use crate::Chain;
     use alloc::vec::Vec;
     use bytes::Bytes;
@@ -422,45 +370,6 @@ mod tests {
         assert_eq!(bytes(&packet), b"tcp pay");
         assert!(packet.prepend(1_000).is_none());
         assert!(packet.pull(8).is_none());
-    }
-
-    #[test]
-    fn a_packet_that_is_used_again_is_like_a_new_one() {
-        let mut spares = Spares::default();
-        let mut packet = Packet::with_chain(Bytes::from([7; 200].to_vec()).into());
-        packet.pull(40).unwrap();
-        packet.strip(3);
-        packet.meta.checksum = Checksum::Valid;
-        packet.meta.interface = 3;
-        spares.give(packet);
-        let mut again = spares.take();
-        assert_eq!((again.len(), again.meta), (0, Packet::new().meta));
-        again.extend(3).unwrap().copy_from_slice(b"few");
-        again.prepend(66).unwrap().fill(1);
-        assert_eq!(bytes(&again)[64..], *b"\x01\x01few");
-        assert!(spares.take().is_empty());
-        (0..100).for_each(|_| spares.give(Packet::new()));
-        assert_eq!(spares.0.len(), Spares::MOST);
-    }
-
-    #[test]
-    fn packets_that_are_used_again_are_empty() {
-        let mut all = several(100);
-        for (n, packet) in (0..).zip(&mut all) {
-            packet.fill(&alloc::vec![n; usize::from(n)]);
-            packet.prepend(40).unwrap().fill(n);
-            packet.meta.segment = 1;
-        }
-        spend(all.into_iter());
-        let again = several(150);
-        assert_eq!(again.len(), 150);
-        for mut packet in again {
-            assert_eq!((packet.len(), packet.meta), (0, Meta::default()));
-            packet.fill(b"new");
-            packet.prepend(128).unwrap().fill(0);
-            assert!(packet.prepend(1).is_none());
-            assert_eq!(packet.len(), 131);
-        }
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use rump_netsim::{
     flood::{self, Flood},
     memory::{self, Counting},
 };
-use rumpnet::packet;
+use rumpnet::spares;
 use std::{
     env,
     process::ExitCode,
@@ -59,7 +59,7 @@ fn floods(count: u64, seed: u64) -> ExitCode {
 
 /// Has all packets there that a process keeps to use them again: so many before and after.
 fn fill_spares() {
-    packet::spend(packet::several(packet::KEPT).into_iter());
+    spares::give(spares::take(spares::KEPT).into_iter());
 }
 
 fn networks(seeds: u64, first: u64) -> ExitCode {

@@ -8,8 +8,8 @@ use crate::{
 use alloc::collections::VecDeque;
 use rumpnet::{
     interface::Batch,
-    packet,
     socket::{Endpoint as _, Incoming, MsgFlags, Outgoing, Received, Sent},
+    spares,
 };
 use rumpuser::{Errno, Result};
 
@@ -153,7 +153,7 @@ pub(super) fn receive(
         *received = copy_out(datagram, telling.control(datagram, host), bufs, flags);
         count = count.saturating_add(1);
     }
-    packet::spend(list.into_iter().map(|datagram| datagram.payload));
+    spares::give(list.into_iter().map(|datagram| datagram.payload));
     if ended {
         // As each call that finds nothing says.
         for Incoming { received, .. } in messages {
