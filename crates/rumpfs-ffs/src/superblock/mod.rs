@@ -94,7 +94,7 @@ pub struct Superblock {
     pub quota: bool,
     /// How it was left.
     pub clean: u8,
-    /// See [`volume_flag`].
+    /// See [`volume_flag`](crate::layout::volume_flag).
     pub flags: u32,
     /// The time of making and a random number.
     pub id: [u32; 2],
