@@ -31,7 +31,7 @@ pub trait Family: Send + Sync {
 }
 
 /// The protocol's side of a socket. No call waits: what cannot be done at once is `EAGAIN` (a connection under way:
-/// `EINPROGRESS`), and [`Socket`] waits for readiness.
+/// `EINPROGRESS`), and [`Socket`](super::Socket) waits for readiness.
 pub trait Endpoint: Any + Send + Sync {
     /// What it carries.
     fn kind(&self) -> Kind;

@@ -70,8 +70,8 @@ pub enum Control {
     TrafficClass(u8),
     /// When it was received.
     Timestamp(Timespec),
-    /// Payload bytes of each datagram that a message stands for (UDP; the last may have fewer): when sending as [`SockOpt::UdpSegment`], when
-    /// receiving because of [`SockOpt::UdpGro`].
+    /// Payload bytes of each datagram that a message stands for (UDP; the last may have fewer): when sending as [`SockOpt::UdpSegment`](super::SockOpt::UdpSegment), when
+    /// receiving because of [`SockOpt::UdpGro`](super::SockOpt::UdpGro).
     Segment(u16),
 }
 

@@ -26,9 +26,9 @@ pub enum SockOpt {
     AcceptConn(bool),
     /// User and group of who was at the other end when a local connection was made (`getpeereid`).
     PeerCred(u32, u32),
-    /// Receivers on a local socket are told who sent each message: [`Control::Cred`] (`SO_PASSCRED`).
+    /// Receivers on a local socket are told who sent each message: [`Control::Cred`](super::Control::Cred) (`SO_PASSCRED`).
     PassCred(bool),
-    /// Receivers of datagrams are told when each came: [`Control::Timestamp`].
+    /// Receivers of datagrams are told when each came: [`Control::Timestamp`](super::Control::Timestamp).
     Timestamp(bool),
     BindToDevice(Option<alloc::string::String>),
     // IP level.
@@ -58,7 +58,7 @@ pub enum SockOpt {
     // UDP.
     /// What is longer is sent as datagrams with so many bytes each (`UDP_SEGMENT`, udp(7)); 0 for none of that.
     UdpSegment(u16),
-    /// Datagrams that came as one are received as one, and [`Control::Segment`] tells how long they were (`UDP_GRO`).
+    /// Datagrams that came as one are received as one, and [`Control::Segment`](super::Control::Segment) tells how long they were (`UDP_GRO`).
     UdpGro(bool),
     // TCP.
     NoDelay(bool),
