@@ -229,7 +229,9 @@ fn a_signal_ends_a_connection_and_a_capture_as_it_should() {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        talking.stdin.as_mut().unwrap().write_all(b"hello").unwrap();
+        // Open until the signal has done its work: its end would be one as well.
+        let mut stdin = talking.stdin.take().unwrap();
+        stdin.write_all(b"hello").unwrap();
         let mut heard = [0; 5];
         let out = listening.0.stdout.as_mut().unwrap();
         out.read_exact(&mut heard).unwrap();
@@ -237,6 +239,7 @@ fn a_signal_ends_a_connection_and_a_capture_as_it_should() {
         signal(&talking, name);
         let status = talking.wait().unwrap();
         assert_eq!(status.code(), None, "{status}");
+        drop(stdin);
         // The peer hears that it is over, and ends, too.
         assert_eq!(listening.wait(), 0);
         let read = Command::new("tcpdump")

@@ -137,4 +137,6 @@ pub(crate) fn wait_for_release(image: &Path) {
         assert!(start.elapsed() < PATIENCE, "the server does not end");
         std::thread::sleep(Duration::from_millis(10));
     }
+    // Not just closed: a process that another test is starting may have a copy for a moment.
+    file.unlock().unwrap();
 }
