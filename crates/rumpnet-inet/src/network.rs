@@ -71,7 +71,7 @@ pub trait Network: Send + Sync + 'static {
     /// Does what is due by time.
     fn clock(&self, stack: &mut Stack);
 
-    /// When that is.
+    /// When that is. It depends on the layer's state alone ([`Stack::state_mut`]).
     fn deadline(&self, stack: &Stack) -> Option<Instant>;
 }
 
@@ -90,8 +90,17 @@ impl Stack {
     /// # Errors
     /// `EAFNOSUPPORT`.
     pub fn state_mut<T: Any>(&mut self) -> Result<&mut T> {
+        self.state_deadline = None;
         let state = self.state.as_mut().and_then(|state| state.downcast_mut());
         state.ok_or(Errno::EAFNOSUPPORT)
+    }
+
+    /// When the network layer has something to do. It looks through all that it keeps, and is asked only when that may have changed.
+    pub(crate) fn state_deadline(&mut self) -> Option<Instant> {
+        if self.state_deadline.is_none() {
+            self.state_deadline = Some(self.network.and_then(|network| network.deadline(self)));
+        }
+        self.state_deadline.flatten()
     }
 
     /// The address of IPv6 to speak with.
@@ -118,6 +127,7 @@ impl Inet {
                 return Err(Errno::EEXIST);
             }
             (stack.network, stack.state) = (Some(network), Some(state));
+            stack.state_deadline = None;
             let up = stack.interfaces.iter().filter(|here| here.ifnet.is_up());
             let up: alloc::vec::Vec<u32> = up.map(|here| here.ifnet.index()).collect();
             up.iter().for_each(|index| network.up(stack, *index));

@@ -200,6 +200,8 @@ pub struct Stack {
     /// IPv6, if there is any, and what it keeps.
     pub(crate) network: Option<&'static dyn Network>,
     pub(crate) state: Option<Box<dyn Any + Send>>,
+    /// When the network layer has something to do; `None`: its state may have changed since that was asked.
+    pub(crate) state_deadline: Option<Option<Instant>>,
     pub(crate) ip: ip::State,
     pub(crate) icmp: icmp::Limit,
     pub(crate) redirects: redirect::Policy,
@@ -231,6 +233,7 @@ impl Stack {
             addresses_changed: addresses_changed.clone(),
             network: None,
             state: None,
+            state_deadline: None,
             now: host.monotonic(),
             interfaces: Vec::new(),
             routes: route::Table::default(),
@@ -583,14 +586,14 @@ impl Stack {
         self.tcp_timers();
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    fn deadline(&mut self) -> Option<Instant> {
         let all = [
             self.tcp.deadline(),
             self.neighbors.deadline(),
             self.ip.deadline(),
             self.igmp.deadline(),
             self.ways.deadline(),
-            self.network.and_then(|network| network.deadline(self)),
+            self.state_deadline(),
         ];
         // Often asked: numbers are compared faster than what may not be there.
         let never = Instant(u64::MAX);
