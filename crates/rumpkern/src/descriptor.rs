@@ -1,6 +1,6 @@
 //! Open file descriptions and the table of descriptors that refer to them.
 
-use crate::{Fd, File, OpenFlags, border::Border};
+use crate::{Fd, File, OpenFlags, border::Border, held::Shelf};
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use rumpuser::{
@@ -21,12 +21,12 @@ pub struct OpenFile {
     file: Arc<dyn File>,
     flags: AtomicU32,
     offset: SleepMutex<u64>,
-    /// Descriptors that refer to it, in all processes and in messages.
+    /// Descriptors that refer to it, in all processes and in messages, and [`Held`](crate::Held) ones.
     descriptors: AtomicUsize,
 }
 
 impl OpenFile {
-    fn new(file: Arc<dyn File>, flags: OpenFlags, queues: &Arc<SleepQueues>) -> Self {
+    pub(crate) fn new(file: Arc<dyn File>, flags: OpenFlags, queues: &Arc<SleepQueues>) -> Self {
         Self {
             file,
             flags: AtomicU32::new(flags.bits()),
@@ -60,7 +60,7 @@ impl OpenFile {
         &self.offset
     }
 
-    /// Descriptors that refer to it: in all processes, and in messages.
+    /// Descriptors that refer to it: in all processes, and in messages. One that is [`Held`](crate::Held) counts as one.
     #[must_use]
     pub fn descriptors(&self) -> usize {
         self.descriptors.load(Ordering::Acquire)
@@ -68,6 +68,14 @@ impl OpenFile {
 
     pub(crate) fn retain(&self) {
         self.descriptors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One more descriptor that refers to it, unless the last one is closed: then there is none to come.
+    pub(crate) fn retain_open(&self) -> bool {
+        let more = |count: usize| (count > 0).then_some(count + 1);
+        self.descriptors
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
     }
 
     /// One descriptor less; the last one closes the file.
@@ -105,6 +113,8 @@ pub(crate) struct Table {
     numbers: CachePadded<Numbers>,
     /// Descriptor `fd` is in stripe `fd % STRIPES`, at `fd / STRIPES`.
     stripes: [CachePadded<RwLock<Stripe>>; STRIPES],
+    /// What is open without a descriptor.
+    pub(crate) shelf: Mutex<Shelf>,
 }
 
 /// Every sixteenth descriptor. The first of them stands beside the lock, on its cache line.

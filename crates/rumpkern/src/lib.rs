@@ -9,6 +9,7 @@
 //! | [`lwp`] | [`Lwp`]: threads of a process, with credentials of their own |
 //! | [`file`](mod@file) | [`File`], what a descriptor refers to |
 //! | [`descriptor`] | open file descriptions and the descriptor table |
+//! | [`held`] | files that are open without a descriptor |
 //! | [`io`] | the system calls on descriptors |
 //! | [`passed`] | descriptors in messages |
 //! | [`pipe`] | pipes, also behind FIFOs |
@@ -39,6 +40,7 @@ pub mod callout;
 pub mod component;
 pub mod descriptor;
 pub mod file;
+pub mod held;
 pub mod io;
 pub mod kernel;
 pub mod kthread;
@@ -55,6 +57,7 @@ pub mod types;
 pub use component::{Component, Phase};
 pub use descriptor::OpenFile;
 pub use file::{File, Position};
+pub use held::Held;
 pub use kernel::{Builder, Kernel};
 pub use lwp::Lwp;
 pub use message::Log;

@@ -132,14 +132,22 @@ impl Inner {
         self.open_files.load(Ordering::Relaxed)
     }
 
+    fn closer(&self) -> Closer<'_> {
+        Closer {
+            pid: self.pid,
+            border: &self.border,
+        }
+    }
+
+    /// Closes the descriptors that `which` picks by their close-on-exec flag, and what is open without one.
+    fn close_where(&self, which: impl Fn(bool) -> bool) -> Result<()> {
+        let closer = self.closer();
+        let result = self.table.close_where(which, &closer);
+        result.and(self.table.close_shelf(&closer))
+    }
+
     pub(crate) fn exit(&self) -> Result<()> {
-        self.table.close_where(
-            |_| true,
-            &Closer {
-                pid: self.pid,
-                border: &self.border,
-            },
-        )
+        self.close_where(|_| true)
     }
 }
 
@@ -251,7 +259,7 @@ impl Proc {
         }
     }
 
-    /// Closes every descriptor.
+    /// Closes every descriptor, and what is open without one.
     ///
     /// # Errors
     /// The first error of a file's close: `EIO`, `ENOSPC` of delayed writes. All are closed all the same.
@@ -259,18 +267,12 @@ impl Proc {
         self.inner.exit()
     }
 
-    /// Closes the descriptors marked close-on-exec.
+    /// Closes the descriptors marked close-on-exec, and what is open without one.
     ///
     /// # Errors
     /// As [`exit`](Self::exit).
     pub fn exec(&self) -> Result<()> {
-        self.inner.table.close_where(
-            |on| on,
-            &Closer {
-                pid: self.inner.pid,
-                border: &self.inner.border,
-            },
-        )
+        self.inner.close_where(|on| on)
     }
 
     /// What a faction keeps for this process.
@@ -317,6 +319,10 @@ impl Proc {
     /// `EMFILE`.
     pub fn fd_alloc(&self, file: Arc<dyn File>, flags: OpenFlags) -> Result<Fd> {
         Ok(self.fd_reserve()?.fill(file, flags))
+    }
+
+    pub(crate) fn closer(&self) -> Closer<'_> {
+        self.inner.closer()
     }
 
     /// The open file description behind a descriptor.

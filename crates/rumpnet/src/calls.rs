@@ -189,6 +189,11 @@ pub trait SocketCalls {
     /// # Errors
     /// `ENOTSOCK`.
     fn set_send_timeout(&self, fd: Fd, timeout: Option<Duration>) -> Result<()>;
+    /// Makes a socket that has no descriptor: [`Proc::hold`] opens it without one.
+    ///
+    /// # Errors
+    /// As [`socket`](Self::socket), without `EMFILE`.
+    fn new_socket(&self, domain: Domain, kind: Kind, protocol: u8) -> Result<Arc<Socket>>;
     /// The socket behind a descriptor.
     ///
     /// # Errors
@@ -365,10 +370,8 @@ fn arrive(
 impl SocketCalls for Proc {
     fn socket(&self, domain: Domain, kind: Kind, protocol: u8, flags: OpenFlags) -> Result<Fd> {
         self.enter(|| {
-            let (flags, kernel) = (checked(flags)?, self.kernel());
-            let family = kernel.net()?.family(domain)?;
-            let endpoint = family.socket(kind, protocol, &self.cred())?;
-            let socket = Socket::new(domain, endpoint, kernel.host(), &self.pollers());
+            let flags = checked(flags)?;
+            let socket = self.new_socket(domain, kind, protocol)?;
             self.fd_alloc(socket, flags)
         })
     }
@@ -559,6 +562,16 @@ impl SocketCalls for Proc {
     fn set_send_timeout(&self, fd: Fd, timeout: Option<Duration>) -> Result<()> {
         self.fd_socket(fd)?.1.set_send_timeout(timeout);
         Ok(())
+    }
+
+    fn new_socket(&self, domain: Domain, kind: Kind, protocol: u8) -> Result<Arc<Socket>> {
+        self.enter(|| {
+            let kernel = self.kernel();
+            let family = kernel.net()?.family(domain)?;
+            let endpoint = family.socket(kind, protocol, &self.cred())?;
+            let pollers = self.pollers();
+            Ok(Socket::new(domain, endpoint, kernel.host(), &pollers))
+        })
     }
 
     fn fd_socket(&self, fd: Fd) -> Result<(Arc<OpenFile>, Arc<Socket>)> {

@@ -28,9 +28,11 @@ pub(crate) use options;
 /// What all sockets have as those of std.
 macro_rules! common {
     () => {
-        /// Its descriptor, for system calls that have no word here.
-        #[must_use]
-        pub fn fd(&self) -> rumpkern::Fd {
+        /// Its descriptor, for system calls that have no word here: it gets one when this is called first. It is closed with the socket.
+        ///
+        /// # Errors
+        /// `EMFILE`; `EBADF` when the stack is shut down.
+        pub fn fd(&self) -> io::Result<rumpkern::Fd> {
             self.socket.fd()
         }
 
@@ -133,7 +135,7 @@ macro_rules! with_peer {
         /// # Errors
         /// None; it is as std has it.
         pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-            Ok(self.socket.timeouts().0)
+            Ok(self.socket.read_timeout())
         }
 
         /// How long sending waits.
@@ -141,7 +143,7 @@ macro_rules! with_peer {
         /// # Errors
         /// None; it is as std has it.
         pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-            Ok(self.socket.timeouts().1)
+            Ok(self.socket.write_timeout())
         }
     };
 }

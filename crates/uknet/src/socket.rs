@@ -1,16 +1,16 @@
-//! What the sockets have in common: a descriptor of the stack's process.
+//! What the sockets have in common: a socket of the kernel, which they hold without a descriptor.
 
 use crate::{Net, net::error};
-use rumpkern::{Fd, OpenFlags, Proc, file::Ready, poll::PollFd};
+use rumpkern::{Fd, Held, OpenFlags};
 use rumpnet::{
     Address, SocketCalls as _,
-    socket::{Domain, Kind, MsgFlags, SockOpt},
+    socket::{self, Domain, Endpoint, Kind, MsgFlags, Outgoing, SockOpt},
 };
 use rumpuser::{Errno, Result};
 use std::{
     fmt, io,
     net::{Shutdown, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -20,21 +20,31 @@ pub(crate) struct Socket(Arc<Inner>);
 
 struct Inner {
     net: Net,
-    fd: Fd,
-    /// As they were set: a kernel's socket cannot be asked.
-    timeouts: Mutex<Timeouts>,
+    socket: Arc<socket::Socket>,
+    /// The same as an open file of the stack's process.
+    held: Held,
+    rest: Mutex<Rest>,
 }
 
+/// What few ask for.
 #[derive(Clone, Copy, Default)]
-struct Timeouts {
-    read: Option<Duration>,
-    write: Option<Duration>,
+struct Rest {
+    /// As they were set: a kernel's socket cannot be asked.
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+    /// Its descriptor, if somebody wanted one.
+    fd: Option<Fd>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        let proc = self.net.proc();
+        let rest = self.rest.get_mut().unwrap_or_else(PoisonError::into_inner);
         // As std: nobody is there to hear of it.
-        let _ = self.net.proc().close(self.fd);
+        if let Some(fd) = rest.fd {
+            let _ = proc.close(fd);
+        }
+        let _ = proc.close_held(&self.held);
     }
 }
 
@@ -45,15 +55,17 @@ impl Socket {
         } else {
             Domain::Inet6
         };
-        let fd = net.proc().socket(domain, kind, 0, OpenFlags::CLOEXEC);
-        Ok(Self::with(net, fd.map_err(error)?))
+        let socket = net.proc().new_socket(domain, kind, 0).map_err(error)?;
+        Ok(Self::with(net, socket, OpenFlags::empty()))
     }
 
-    fn with(net: &Net, fd: Fd) -> Self {
+    fn with(net: &Net, socket: Arc<socket::Socket>, flags: OpenFlags) -> Self {
+        let held = net.proc().hold(socket.clone(), flags | OpenFlags::RDWR);
         Self(Arc::new(Inner {
             net: net.clone(),
-            fd,
-            timeouts: Mutex::default(),
+            socket,
+            held,
+            rest: Mutex::default(),
         }))
     }
 
@@ -61,63 +73,91 @@ impl Socket {
         &self.0.net
     }
 
-    pub(crate) fn fd(&self) -> Fd {
-        self.0.fd
+    fn rest(&self) -> MutexGuard<'_, Rest> {
+        self.0.rest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a system call.
-    pub(crate) fn call<T>(&self, call: impl FnOnce(&Proc, Fd) -> Result<T>) -> io::Result<T> {
-        call(self.0.net.proc(), self.0.fd).map_err(error)
+    /// Its descriptor; it gets one when it is first asked for.
+    pub(crate) fn fd(&self) -> io::Result<Fd> {
+        let mut rest = self.rest();
+        if let Some(fd) = rest.fd {
+            return Ok(fd);
+        }
+        let fd = self.net().proc().fd_of_held(&self.0.held).map_err(error)?;
+        rest.fd = Some(fd);
+        Ok(fd)
+    }
+
+    /// Makes a system call, which is told whether it may wait.
+    #[inline]
+    pub(crate) fn call<T>(
+        &self,
+        call: impl FnOnce(&socket::Socket, bool) -> Result<T>,
+    ) -> io::Result<T> {
+        let Inner {
+            net, socket, held, ..
+        } = &*self.0;
+        let entered = net.proc().enter(|| {
+            let nonblock = held.open()?.flags().contains(OpenFlags::NONBLOCK);
+            call(socket, nonblock)
+        });
+        entered.map_err(error)
+    }
+
+    /// The same for one that never waits.
+    pub(crate) fn ask<T>(&self, call: impl FnOnce(&dyn Endpoint) -> Result<T>) -> io::Result<T> {
+        self.call(|socket, _| call(socket.endpoint()))
     }
 
     pub(crate) fn bind(&self, address: SocketAddr) -> io::Result<()> {
-        self.call(|proc, fd| proc.bind(fd, &address.into()))
+        let cred = self.net().proc().cred();
+        self.ask(|endpoint| endpoint.bind(&address.into(), &cred))
+    }
+
+    pub(crate) fn listen(&self, backlog: usize) -> io::Result<()> {
+        self.ask(|endpoint| endpoint.listen(backlog))
     }
 
     pub(crate) fn connect(&self, address: SocketAddr) -> io::Result<()> {
-        self.call(|proc, fd| proc.connect(fd, &address.into()))
+        let cred = self.net().proc().cred();
+        self.call(|socket, nonblock| socket.connect(&address.into(), &cred, nonblock))
     }
 
     /// Connects within a time.
     pub(crate) fn connect_timeout(&self, address: SocketAddr, time: Duration) -> io::Result<()> {
-        if time.is_zero() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a timeout of zero",
-            ));
-        }
-        self.set_nonblocking(true)?;
-        match self.call(|proc, fd| proc.connect(fd, &address.into())) {
-            Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS.number()) => {
-                let mut fds = [PollFd {
-                    fd: self.fd(),
-                    events: Ready::OUT,
-                    ready: Ready::empty(),
-                }];
-                if self.call(|proc, _| proc.poll(&mut fds, Some(time)))? == 0 {
-                    return Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        "connection timed out",
-                    ));
-                }
-                if let Some(error) = self.take_error()? {
-                    return Err(error);
-                }
+        self.set_write_timeout(Some(time))?;
+        let late = Errno::EINPROGRESS.number();
+        match self.connect(address) {
+            Err(error) if error.raw_os_error() == Some(late) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "connection timed out",
+            )),
+            done => {
+                done?;
+                self.set_write_timeout(None)
             }
-            done => done?,
         }
-        self.set_nonblocking(false)
     }
 
+    /// Accepts a connection, which is opened with these flags.
     pub(crate) fn accept(&self, flags: OpenFlags) -> io::Result<(Self, SocketAddr)> {
-        let accepted = self.call(|proc, fd| proc.accept(fd, flags | OpenFlags::CLOEXEC))?;
-        let this = Self::with(self.net(), accepted.0);
-        Ok((this, accepted.1.inet().map_err(error)?))
+        let (socket, peer) = self.call(|socket, nonblock| socket.accept(nonblock))?;
+        let this = Self::with(self.net(), socket, flags);
+        Ok((this, peer.inet().map_err(error)?))
     }
 
+    #[inline]
     pub(crate) fn receive(&self, buf: &mut [u8], flags: MsgFlags) -> io::Result<usize> {
-        let received = self.call(|proc, fd| proc.recvmsg(fd, &mut [buf], flags))?;
-        Ok(received.len)
+        self.receive_into(&mut [buf], flags)
+    }
+
+    #[inline]
+    pub(crate) fn receive_into(
+        &self,
+        bufs: &mut [&mut [u8]],
+        flags: MsgFlags,
+    ) -> io::Result<usize> {
+        self.call(|socket, nonblock| Ok(socket.receive(bufs, flags, nonblock)?.len))
     }
 
     pub(crate) fn receive_from(
@@ -125,27 +165,34 @@ impl Socket {
         buf: &mut [u8],
         flags: MsgFlags,
     ) -> io::Result<(usize, SocketAddr)> {
-        let (len, from) = self.call(|proc, fd| proc.recvfrom(fd, buf, flags))?;
-        let from = from.unwrap_or(Address::Unspecified);
-        Ok((len, from.inet().map_err(error)?))
+        let received = self.call(|socket, nonblock| socket.receive(&mut [buf], flags, nonblock))?;
+        let from = received.from.unwrap_or(Address::Unspecified);
+        Ok((received.len, from.inet().map_err(error)?))
     }
 
-    pub(crate) fn send(
-        &self,
-        data: &[u8],
-        flags: MsgFlags,
-        to: Option<SocketAddr>,
-    ) -> io::Result<usize> {
+    #[inline]
+    pub(crate) fn send(&self, data: &[u8], to: Option<SocketAddr>) -> io::Result<usize> {
+        self.send_from(&[data], to)
+    }
+
+    #[inline]
+    pub(crate) fn send_from(&self, bufs: &[&[u8]], to: Option<SocketAddr>) -> io::Result<usize> {
         let to = to.map(Address::from);
-        self.call(|proc, fd| proc.sendto(fd, data, flags, to.as_ref()))
+        let message = Outgoing {
+            to: to.as_ref(),
+            bufs,
+            control: &[],
+            flags: MsgFlags::empty(),
+        };
+        self.call(|socket, nonblock| socket.send(&message, nonblock))
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.call(|proc, fd| proc.getsockname(fd)?.inet())
+        self.ask(|endpoint| endpoint.local()?.inet())
     }
 
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.call(|proc, fd| proc.getpeername(fd)?.inet())
+        self.ask(|endpoint| endpoint.peer()?.inet())
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
@@ -155,15 +202,15 @@ impl Socket {
             Shutdown::Write => Ours::Write,
             Shutdown::Both => Ours::Both,
         };
-        self.call(|proc, fd| proc.shutdown(fd, how))
+        self.ask(|endpoint| endpoint.shutdown(how))
     }
 
     pub(crate) fn set(&self, option: &SockOpt) -> io::Result<()> {
-        self.call(|proc, fd| proc.setsockopt(fd, option))
+        self.call(|socket, _| socket.set_option(option))
     }
 
     pub(crate) fn get(&self, which: &SockOpt) -> io::Result<SockOpt> {
-        self.call(|proc, fd| proc.getsockopt(fd, which))
+        self.call(|socket, _| socket.option(which))
     }
 
     pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
@@ -185,55 +232,41 @@ impl Socket {
     }
 
     pub(crate) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
-        self.call(|proc, fd| {
-            let mut flags = proc.status_flags(fd)?;
-            flags.set(OpenFlags::NONBLOCK, on);
-            proc.set_status_flags(fd, flags)
-        })
-    }
-
-    /// Changes one of the timeouts, of which zero is none.
-    fn set_timeout(
-        &self,
-        time: Option<Duration>,
-        change: impl FnOnce(&mut Timeouts),
-    ) -> io::Result<()> {
-        if time.is_some_and(|time| time.is_zero()) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a timeout of zero",
-            ));
-        }
-        let mut timeouts = self
-            .0
-            .timeouts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut new = *timeouts;
-        change(&mut new);
-        self.call(|proc, fd| {
-            proc.set_receive_timeout(fd, new.read)?;
-            proc.set_send_timeout(fd, new.write)
-        })?;
-        *timeouts = new;
+        let open = self.0.held.open().map_err(error)?;
+        let mut flags = open.flags();
+        flags.set(OpenFlags::NONBLOCK, on);
+        open.set_flags(flags);
         Ok(())
     }
 
     pub(crate) fn set_read_timeout(&self, time: Option<Duration>) -> io::Result<()> {
-        self.set_timeout(time, |timeouts| timeouts.read = time)
+        let time = checked(time)?;
+        let mut rest = self.rest();
+        self.call(|socket, _| {
+            socket.set_receive_timeout(time);
+            Ok(())
+        })?;
+        rest.read_timeout = time;
+        Ok(())
     }
 
     pub(crate) fn set_write_timeout(&self, time: Option<Duration>) -> io::Result<()> {
-        self.set_timeout(time, |timeouts| timeouts.write = time)
+        let time = checked(time)?;
+        let mut rest = self.rest();
+        self.call(|socket, _| {
+            socket.set_send_timeout(time);
+            Ok(())
+        })?;
+        rest.write_timeout = time;
+        Ok(())
     }
 
-    pub(crate) fn timeouts(&self) -> (Option<Duration>, Option<Duration>) {
-        let timeouts = self
-            .0
-            .timeouts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        (timeouts.read, timeouts.write)
+    pub(crate) fn read_timeout(&self) -> Option<Duration> {
+        self.rest().read_timeout
+    }
+
+    pub(crate) fn write_timeout(&self) -> Option<Duration> {
+        self.rest().write_timeout
     }
 
     pub(crate) fn debug(&self, name: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -244,8 +277,22 @@ impl Socket {
         if let Ok(peer) = self.peer_addr() {
             out.field("peer", &peer);
         }
-        out.field("fd", &self.fd()).finish()
+        if let Some(fd) = self.rest().fd {
+            out.field("fd", &fd);
+        }
+        out.finish()
     }
+}
+
+/// A timeout, of which zero is none.
+fn checked(time: Option<Duration>) -> io::Result<Option<Duration>> {
+    if time.is_some_and(|time| time.is_zero()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a timeout of zero",
+        ));
+    }
+    Ok(time)
 }
 
 /// A time to live as std has it.

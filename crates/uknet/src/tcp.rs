@@ -7,10 +7,7 @@ use crate::{
     socket::Socket,
 };
 use rumpkern::OpenFlags;
-use rumpnet::{
-    SocketCalls as _,
-    socket::{Kind, MsgFlags, SockOpt},
-};
+use rumpnet::socket::{Kind, MsgFlags, SockOpt};
 use std::{
     fmt,
     io::{self, IoSlice, IoSliceMut, Read, Write},
@@ -136,7 +133,7 @@ impl TcpStream {
     /// As writing; the chain is as it was then.
     pub fn send_bytes(&self, data: &mut Chain) -> io::Result<usize> {
         self.socket
-            .call(|proc, fd| proc.send_bytes(fd, data, MsgFlags::empty(), None))
+            .call(|socket, nonblock| socket.send_bytes(data, None, MsgFlags::empty(), nonblock))
     }
 
     /// Receives at most `most` bytes, all that are there, in the pieces in which the stack has them; none at the end. Whoever keeps a piece keeps the
@@ -148,7 +145,7 @@ impl TcpStream {
         let flags = MsgFlags::empty();
         let received = self
             .socket
-            .call(|proc, fd| proc.recv_bytes(fd, most, flags))?;
+            .call(|socket, nonblock| socket.receive_bytes(most, flags, nonblock))?;
         Ok(received.0)
     }
 
@@ -167,22 +164,18 @@ impl Read for &TcpStream {
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let mut bufs: Vec<&mut [u8]> = bufs.iter_mut().map(|buf| &mut **buf).collect();
-        let flags = MsgFlags::empty();
-        let received = self
-            .socket
-            .call(|proc, fd| proc.recvmsg(fd, &mut bufs, flags))?;
-        Ok(received.len)
+        self.socket.receive_into(&mut bufs, MsgFlags::empty())
     }
 }
 
 impl Write for &TcpStream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.socket.send(data, MsgFlags::empty(), None)
+        self.socket.send(data, None)
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         let bufs: Vec<&[u8]> = bufs.iter().map(|buf| &**buf).collect();
-        self.socket.call(|proc, fd| proc.writev(fd, &bufs))
+        self.socket.send_from(&bufs, None)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -237,7 +230,7 @@ impl TcpListener {
             let socket = Socket::new(net, address, Kind::Stream)?;
             socket.set(&SockOpt::ReuseAddr(true))?;
             socket.bind(address)?;
-            socket.call(|proc, fd| proc.listen(fd, BACKLOG))?;
+            socket.listen(BACKLOG)?;
             Ok(Self { socket })
         })
     }
@@ -245,7 +238,7 @@ impl TcpListener {
     /// Waits for a connection.
     ///
     /// # Errors
-    /// `WouldBlock`, `ConnectionAborted`, `EMFILE`.
+    /// `WouldBlock`, `ConnectionAborted`.
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (socket, peer) = self.socket.accept(OpenFlags::empty())?;
         Ok((TcpStream { socket }, peer))

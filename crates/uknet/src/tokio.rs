@@ -33,10 +33,7 @@
 
 use crate::{Net, net::error, socket::Socket};
 use rumpkern::OpenFlags;
-use rumpnet::{
-    SocketCalls as _,
-    socket::{Kind, MsgFlags, SockOpt, Watcher},
-};
+use rumpnet::socket::{Kind, MsgFlags, SockOpt, Watcher};
 use rumpuser::Errno;
 use std::{
     fmt,
@@ -82,7 +79,7 @@ impl Watched {
     fn new(socket: Socket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let waiting = Arc::new(Waiting::default());
-        socket.call(|proc, fd| proc.fd_socket(fd)?.1.endpoint().watch(waiting.clone()))?;
+        socket.ask(|endpoint| endpoint.watch(waiting.clone()))?;
         Ok(Self { socket, waiting })
     }
 
@@ -165,7 +162,7 @@ impl TcpStream {
 /// Whether a connection that was begun is there.
 fn connected(socket: &Socket) -> io::Result<()> {
     use rumpkern::file::Ready;
-    let ready = socket.call(|proc, fd| Ok(proc.fd_socket(fd)?.1.endpoint().poll()))?;
+    let ready = socket.ask(|endpoint| Ok(endpoint.poll()))?;
     if !ready.intersects(Ready::OUT | Ready::ERR | Ready::HUP) {
         return Err(error(Errno::EAGAIN));
     }
@@ -192,8 +189,7 @@ impl AsyncWrite for TcpStream {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0
-            .attempt(context, |socket| socket.send(data, MsgFlags::empty(), None))
+        self.0.attempt(context, |socket| socket.send(data, None))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -217,7 +213,7 @@ impl TcpListener {
         let socket = Socket::new(net, at, Kind::Stream)?;
         socket.set(&SockOpt::ReuseAddr(true))?;
         socket.bind(at)?;
-        socket.call(|proc, fd| proc.listen(fd, BACKLOG))?;
+        socket.listen(BACKLOG)?;
         Watched::new(socket).map(Self)
     }
 
@@ -232,7 +228,7 @@ impl TcpListener {
     /// Waits for a connection.
     ///
     /// # Errors
-    /// `ConnectionAborted`, `EMFILE`.
+    /// `ConnectionAborted`.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         poll_fn(|context| self.poll_accept(context)).await
     }
@@ -307,7 +303,7 @@ impl UdpSocket {
     /// # Errors
     /// `NetworkUnreachable`, `EMSGSIZE`.
     pub async fn send_to(&self, data: &[u8], to: SocketAddr) -> io::Result<usize> {
-        let send = |socket: &Socket| socket.send(data, MsgFlags::empty(), Some(to));
+        let send = |socket: &Socket| socket.send(data, Some(to));
         poll_fn(|context| self.0.attempt(context, send)).await
     }
 
@@ -316,7 +312,7 @@ impl UdpSocket {
     /// # Errors
     /// `EDESTADDRREQ` without one.
     pub async fn send(&self, data: &[u8]) -> io::Result<usize> {
-        let send = |socket: &Socket| socket.send(data, MsgFlags::empty(), None);
+        let send = |socket: &Socket| socket.send(data, None);
         poll_fn(|context| self.0.attempt(context, send)).await
     }
 }

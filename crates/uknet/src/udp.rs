@@ -7,7 +7,7 @@ use crate::{
     socket::{Socket, narrow},
 };
 use rumpnet::{
-    Address, SocketCalls as _,
+    Address,
     calls::MESSAGES,
     socket::{Incoming, Kind, MsgFlags, Outgoing, Received, SockOpt},
 };
@@ -94,7 +94,7 @@ impl UdpSocket {
         let all = to.to_socket_addrs(self.net())?;
         let none = || io::Error::new(io::ErrorKind::InvalidInput, "no address to send to");
         let first = all.first().ok_or_else(none)?;
-        self.socket.send(data, MsgFlags::empty(), Some(*first))
+        self.socket.send(data, Some(*first))
     }
 
     /// Makes the first of the addresses that will do the peer: it alone is heard.
@@ -110,7 +110,7 @@ impl UdpSocket {
     /// # Errors
     /// `EDESTADDRREQ` without one; as [`send_to`](Self::send_to).
     pub fn send(&self, data: &[u8]) -> io::Result<usize> {
-        self.socket.send(data, MsgFlags::empty(), None)
+        self.socket.send(data, None)
     }
 
     /// Receives a datagram from the peer.
@@ -161,7 +161,9 @@ impl UdpSocket {
             .zip(bufs.iter().map(|bufs| &bufs[..]))
             .map(message)
             .collect();
-        let sent = self.socket.call(|proc, fd| proc.sendmmsg(fd, &messages))?;
+        let sent = self
+            .socket
+            .call(|socket, nonblock| socket.send_many(&messages, nonblock))?;
         Ok(sent.messages)
     }
 
@@ -179,7 +181,7 @@ impl UdpSocket {
         let flags = MsgFlags::WAITFORONE;
         let count = self
             .socket
-            .call(|proc, fd| proc.recvmmsg(fd, &mut messages, flags, None))?;
+            .call(|socket, nonblock| socket.receive_many(&mut messages, flags, None, nonblock))?;
         let got: Vec<Received> = messages.into_iter().map(|one| one.received).collect();
         for (slot, received) in slots.iter_mut().zip(got).take(count) {
             slot.len = received.len;

@@ -6,7 +6,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use uknet::{Interface, Net, Resolv, TcpListener, TcpStream, UdpSocket};
+use uknet::{Errno, Interface, Net, Resolv, TcpListener, TcpStream, UdpSocket};
 
 fn two() -> (Net, Net) {
     let (one, two) = uknet::cable();
@@ -114,6 +114,51 @@ fn what_would_wait_and_what_fails() {
         let error = TcpStream::connect(&client, bad).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{bad}");
     }
+}
+
+/// A handle needs no descriptor, but may have one, and ends with its stack.
+#[test]
+fn handles_and_descriptors() {
+    let (server, client) = two();
+    let listener = TcpListener::bind(&server, "10.0.0.1:7").unwrap();
+    let mut near = TcpStream::connect(&client, "10.0.0.1:7").unwrap();
+    let (mut far, _) = listener.accept().unwrap();
+    assert!(!format!("{far:?}").contains("fd"));
+    let fd = far.fd().unwrap();
+    assert_eq!(far.fd().unwrap(), fd);
+    assert!(format!("{far:?}").contains(&format!("fd: {fd}")));
+    // Both are the same open file.
+    far.set_nonblocking(true).unwrap();
+    let proc = server.proc().clone();
+    assert_eq!(proc.read(fd, &mut [0]), Err(Errno::EAGAIN));
+    near.write_all(b"both").unwrap();
+    let mut byte = [0];
+    assert_eq!((proc.read(fd, &mut byte), &byte), (Ok(1), b"b"));
+    assert_eq!((far.read(&mut byte).unwrap(), &byte), (1, b"o"));
+    let again = far.try_clone().unwrap();
+    drop(far);
+    assert_eq!(proc.read(fd, &mut byte), Ok(1));
+    drop(again);
+    assert_eq!(proc.read(fd, &mut byte), Err(Errno::EBADF));
+    // It was closed with a byte that nobody had read (RFC 1122 section 4.2.2.13).
+    assert_eq!(
+        near.read(&mut byte).unwrap_err().kind(),
+        ErrorKind::ConnectionReset
+    );
+
+    let mut near = TcpStream::connect(&client, "10.0.0.1:7").unwrap();
+    let (mut far, _) = listener.accept().unwrap();
+    let waits = thread::spawn(move || listener.accept().map(drop));
+    server.kernel().shutdown().unwrap();
+    assert_eq!(near.read(&mut byte).unwrap(), 0);
+    let closed = Some(Errno::EBADF.number());
+    assert_eq!(far.read(&mut byte).unwrap_err().raw_os_error(), closed);
+    assert_eq!(far.fd().unwrap_err().raw_os_error(), closed);
+    assert_eq!(
+        far.set_nonblocking(true).unwrap_err().raw_os_error(),
+        closed
+    );
+    assert!(waits.join().unwrap().is_err());
 }
 
 #[test]

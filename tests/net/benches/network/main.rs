@@ -10,8 +10,9 @@
 //! |---|---|
 //! | `bulk-MTU` | a bit of one connection's data; frames as on a wire, with sums computed and verified |
 //! | `bulk-MTU-offload` | the same; frames need no sums, and ours may be larger than the MTU |
-//! | `ping-pong` | one byte there and one back |
-//! | `connect` | a connection that is opened, accepted, and closed by both ends |
+//! | `ping-pong` | one byte there and one back, by `uknet` |
+//! | `connect` | a connection that is opened, accepted, and closed by both ends, by `uknet` |
+//! | `..., system calls` | the same by the system calls of a process, which has descriptors |
 //! | `bulk-..., no copies` | a bit of data that is sent and received by reference; of smoltcp the buffers themselves are sent and looked at |
 //! | `udp-64` | a datagram of 64 bytes sent and received, 32 in a call (of smoltcp, between two polls) |
 //! | `udp-64, a call each` | the same with a call for each, 32 times sent and then 32 times received |
@@ -25,6 +26,7 @@
 mod bus;
 mod ends;
 mod host;
+mod library;
 mod many;
 mod ours;
 mod report;
@@ -81,31 +83,48 @@ fn in_one_thread(report: &mut Report) {
             &[smoltcp(2.0)],
         );
     }
-    let peers = |job| [smoltcp(1.0), peer("host", 5.0, job)];
-    report.row(
-        "ping-pong",
-        "/s",
-        |time| {
-            let mut ends = ours::Connection::new();
-            rate(time, || ends.ping_pong())
-        },
-        &peers(&|time| {
-            let mut ends = host::Connection::new();
-            rate(time, || ends.ping_pong())
-        }),
-    );
-    report.row(
-        "connect",
-        "/s",
-        |time| {
-            let ends = ours::Listener::new();
-            rate(time, || ends.connect())
-        },
-        &peers(&|time| {
-            let ends = host::Listener::new();
-            rate(time, || ends.connect())
-        }),
-    );
+    small(report);
+    datagrams(report);
+}
+
+/// What smoltcp and the host are meant to be beside ours.
+fn peers<'a>(host: report::Job<'a>) -> [report::Peer<'a>; 2] {
+    [smoltcp(1.0), peer("host", 5.0, host)]
+}
+
+/// Round trips and connections.
+fn small(report: &mut Report) {
+    let host = |time| {
+        let mut ends = host::Connection::new();
+        rate(time, || ends.ping_pong())
+    };
+    let library = |time| {
+        let mut ends = library::Connection::new();
+        rate(time, || ends.ping_pong())
+    };
+    let calls = |time| {
+        let mut ends = ours::Connection::new();
+        rate(time, || ends.ping_pong())
+    };
+    report.row("ping-pong", "/s", library, &peers(&host));
+    report.row("ping-pong, system calls", "/s", calls, &peers(&host));
+    let host = |time| {
+        let ends = host::Listener::new();
+        rate(time, || ends.connect())
+    };
+    let library = |time| {
+        let ends = library::Listener::new();
+        rate(time, || ends.connect())
+    };
+    let calls = |time| {
+        let ends = ours::Listener::new();
+        rate(time, || ends.connect())
+    };
+    report.row("connect", "/s", library, &peers(&host));
+    report.row("connect, system calls", "/s", calls, &peers(&host));
+}
+
+fn datagrams(report: &mut Report) {
     report.row(
         "udp-64",
         "/s",

@@ -1,7 +1,6 @@
 //! The control connection.
 
 use super::PATIENCE;
-use rumpkern::Fd;
 use serde_json::Value;
 use std::{
     io::{self, Read as _, Write as _},
@@ -160,7 +159,9 @@ impl Control {
 
     /// Whether the other side has gone.
     pub(super) fn is_closed(&self) -> bool {
-        let fd: Fd = self.stream.fd();
+        let Ok(fd) = self.stream.fd() else {
+            return true;
+        };
         use rumpnet::SocketCalls as _;
         let proc = self.stream.net().proc();
         let ready = proc
