@@ -240,7 +240,7 @@ pub trait Calls {
     /// Gives a file one more name.
     ///
     /// # Errors
-    /// `EEXIST`, `EXDEV`, `EPERM` (a directory), `EMLINK`, `EROFS`, `ENOSPC`.
+    /// `EEXIST`, `EXDEV`, `EPERM` (a directory), `EMLINK`, `EROFS`, `ENOSPC`, `EOPNOTSUPP` (not in this format).
     fn linkat(&self, from: (At, &[u8]), to: (At, &[u8]), follow: Follow) -> Result<()>;
     /// Makes a symbolic link.
     ///
@@ -344,7 +344,7 @@ pub trait Calls {
     /// Whether the process may access a file that way.
     ///
     /// # Errors
-    /// `EACCES`, `EROFS`, `ETXTBSY`.
+    /// `EACCES`, `EROFS`, `ETXTBSY`, `EINVAL` (a bit that means nothing).
     fn faccessat(
         &self,
         at: At,

@@ -302,8 +302,11 @@ impl Ctx<'_> {
         let mut inode = target.exclusive()?;
         let now = target.attributes_locked(&inode);
         perm::changeable(now.protection)?;
-        if now.nlink >= mount.limits.link_max {
-            return Err(Errno::EMLINK);
+        match mount.limits.link_max {
+            // There are no links at all.
+            ..=1 => return Err(Errno::EOPNOTSUPP),
+            most if now.nlink >= most => return Err(Errno::EMLINK),
+            _ => {}
         }
         // Only a file made without a name may get its first one.
         if now.nlink == 0 && !target.marked(crate::vnode::NAMELESS) {

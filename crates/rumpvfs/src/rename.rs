@@ -46,7 +46,8 @@ impl Ctx<'_> {
         (to_start, to_path): (&Start, &[u8]),
         flags: RenameFlags,
     ) -> Result<()> {
-        if flags.contains(RenameFlags::NOREPLACE | RenameFlags::EXCHANGE) {
+        let both = RenameFlags::NOREPLACE | RenameFlags::EXCHANGE;
+        if flags.contains(both) || !both.contains(flags) {
             return Err(Errno::EINVAL);
         }
         let from = self.parent(from_start, from_path)?;

@@ -226,6 +226,9 @@ impl Calls for Proc {
         follow: Follow,
     ) -> Result<()> {
         self.enter(|| {
+            if !Access::all().contains(access) {
+                return Err(Errno::EINVAL);
+            }
             let start = process::start(self, at)?;
             Ctx::new(self)?.access(&start, path.as_ref(), access, follow)
         })

@@ -2,7 +2,7 @@
 
 use super::{Cap, Image, Numbers, Ram, Shorthand as _, Volume, refused::assert_refused};
 use crate::mounted::boot;
-use rumpkern::{Cred, Kernel, Proc};
+use rumpkern::{Cred, FileType, Kernel, Proc};
 use rumpuser::Errno;
 use rumpvfs::{
     Calls as _, KernelVfs as _,
@@ -113,6 +113,27 @@ impl Fixture {
     #[must_use]
     pub fn numbers(&self) -> Numbers {
         self.volume.numbers()
+    }
+
+    /// Kinds of files that the format can have, each with a name for one.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<(&'static str, FileType)> {
+        let mut kinds = vec![
+            ("regular", FileType::Regular),
+            ("directory", FileType::Directory),
+        ];
+        if self.caps().contains(Cap::SYMLINKS) {
+            kinds.push(("symlink", FileType::Symlink));
+        }
+        if self.caps().contains(Cap::NODES) {
+            kinds.extend([
+                ("fifo", FileType::Fifo),
+                ("socket", FileType::Socket),
+                ("block", FileType::Block),
+                ("character", FileType::Character),
+            ]);
+        }
+        kinds
     }
 
     /// The type that the volume is mounted as.

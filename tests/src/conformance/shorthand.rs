@@ -84,6 +84,14 @@ pub trait Shorthand: Calls {
         };
         self.mknodat(At::Cwd, path, kind, mode, device)
     }
+    /// Something of this kind with mode 644; a symbolic link leads to `nowhere`.
+    fn make(&self, path: &str, kind: FileType) -> Result<()> {
+        match kind {
+            FileType::Directory => self.mkdir(path, 0o644),
+            FileType::Symlink => self.symlink("nowhere", path),
+            kind => self.mknod(path, kind, 0o644),
+        }
+    }
     /// `chmod(2)`.
     fn chmod(&self, path: &str, mode: u32) -> Result<()> {
         self.fchmodat(At::Cwd, path, mode, Follow::Yes)

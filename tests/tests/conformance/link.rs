@@ -18,6 +18,7 @@ for_each_fs! {
     many_names needs LINKS,
     too_many_names_are_emlink needs LINKS,
     an_unlinked_file_gets_no_name_back needs LINKS,
+    anybody_links_a_file_of_another needs LINKS OWNERS,
     existence_comes_before_permission needs LINKS OWNERS,
 }
 
@@ -177,6 +178,16 @@ fn an_unlinked_file_gets_no_name_back(t: &Fixture) {
     let link = p.linkat((At::Fd(fd), b""), (At::Cwd, b"back"), Follow::No);
     fails!(link, ENOENT);
     assert!(p.names(".").is_empty());
+}
+
+/// What NetBSD does unless told otherwise, and POSIX.
+fn anybody_links_a_file_of_another(t: &Fixture) {
+    t.user(100).create("file", 0o600).unwrap();
+    t.user(101).link("file", "second").unwrap();
+    t.root.link("file", "third").unwrap();
+    let stat = t.root.stat("second").unwrap();
+    assert_eq!((stat.uid, stat.nlink), (100, 3));
+    fails!(t.user(101).open("second", O::RDONLY, 0), EACCES);
 }
 
 fn existence_comes_before_permission(t: &Fixture) {

@@ -27,6 +27,7 @@ macro_rules! groups {
 }
 
 groups! {
+    everywhere,
     open,
     access,
     sticky,

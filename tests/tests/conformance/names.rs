@@ -13,6 +13,7 @@ for_each_fs! {
     dotdot_above_a_mount_leads_out_of_it,
     dotdot_follows_a_moved_directory,
     names_are_bytes needs BYTES,
+    every_byte_is_a_name_or_refused,
     names_differ_by_case needs CASE,
     similar_names_are_different_names,
     deep_trees_work,
@@ -158,6 +159,31 @@ fn names_are_bytes(t: &Fixture) {
     for name in names {
         p.unlinkat(At::Cwd, name, false).unwrap();
     }
+}
+
+fn every_byte_is_a_name_or_refused(t: &Fixture) {
+    let p = &t.root;
+    for byte in 0..=u8::MAX {
+        let name = [byte];
+        let made = p.open(name, O::CREAT | O::EXCL | O::WRONLY, 0o644);
+        match (byte, made) {
+            (0, made) => fails!(made, EINVAL),
+            (b'/' | b'.', made) => fails!(made, EEXIST | EISDIR),
+            (_, Ok(fd)) => {
+                p.close(fd).unwrap();
+                let dir = p.open(".", O::DIRECTORY, 0).unwrap();
+                let listed = p.getdents(dir, 10).unwrap();
+                assert!(listed.iter().any(|entry| entry.name == name), "{byte}: {listed:?}");
+                p.close(dir).unwrap();
+                p.unlinkat(At::Cwd, name, false).unwrap();
+            }
+            (_, made) => {
+                assert!(!t.caps().contains(Cap::BYTES), "{byte}: {made:?}");
+                fails!(made, EINVAL | EILSEQ);
+            }
+        }
+    }
+    assert!(p.names(".").is_empty());
 }
 
 fn names_differ_by_case(t: &Fixture) {

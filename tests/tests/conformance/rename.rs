@@ -1,6 +1,7 @@
 //! `rename` of files, and its errors.
 
 use crate::prelude::*;
+use rumpkern::Stat;
 
 for_each_fs! {
     a_file_gets_another_name,
@@ -32,6 +33,9 @@ for_each_fs! {
     renaming_in_a_big_directory,
     a_name_grows_and_shrinks,
     replacing_needs_both_directories_writable needs OWNERS,
+    every_kind_keeps_what_it_is,
+    every_kind_but_a_directory_replaces_every_other,
+    no_kind_replaces_a_directory_nor_a_directory_it,
 }
 
 fn a_file_gets_another_name(t: &Fixture) {
@@ -380,4 +384,70 @@ fn replacing_needs_both_directories_writable(t: &Fixture) {
     fails!(user.rename("open/file", "closed/file"), EACCES);
     fails!(user.rename("closed/file", "open/file"), EACCES);
     assert!(p.exists("open/file") && p.exists("closed/file"));
+}
+
+fn every_kind_keeps_what_it_is(t: &Fixture) {
+    let p = &t.root;
+    p.mkdir("dir", 0o755).unwrap();
+    for (name, kind) in t.kinds() {
+        p.make(name, kind).unwrap();
+        if t.caps().contains(Cap::OWNERS) {
+            p.lchown(name, Some(100), Some(200)).unwrap();
+        }
+        let before = p.lstat(name).unwrap();
+        t.tick();
+        for to in ["renamed", "dir/moved"] {
+            p.rename(name, to).unwrap();
+            assert!(!p.exists(name));
+            let after = p.lstat(to).unwrap();
+            // POSIX leaves to the format whether the inode change time moves.
+            let mut expected = Stat {
+                ctime: after.ctime,
+                ..before
+            };
+            if !t.caps().contains(Cap::NUMBERS) {
+                expected.ino = after.ino;
+            }
+            assert_eq!(after, expected, "{name} as {to}");
+            p.rename(to, name).unwrap();
+        }
+    }
+}
+
+fn every_kind_but_a_directory_replaces_every_other(t: &Fixture) {
+    let p = &t.root;
+    let mut kinds = t.kinds();
+    kinds.retain(|(_, kind)| *kind != FileType::Directory);
+    for &(_, from) in &kinds {
+        for &(_, to) in &kinds {
+            p.make("from", from).unwrap();
+            p.make("to", to).unwrap();
+            let ino = p.ino("from").unwrap();
+            p.rename("from", "to").unwrap();
+            assert!(!p.exists("from"));
+            let stat = p.lstat("to").unwrap();
+            assert_eq!((stat.file_type, stat.nlink), (from, 1));
+            if t.caps().contains(Cap::NUMBERS) {
+                assert_eq!(stat.ino, ino);
+            }
+            p.unlink("to").unwrap();
+        }
+    }
+    assert!(p.names(".").is_empty());
+}
+
+fn no_kind_replaces_a_directory_nor_a_directory_it(t: &Fixture) {
+    let p = &t.root;
+    for (name, kind) in t.kinds() {
+        if kind != FileType::Directory {
+            p.make(name, kind).unwrap();
+            p.mkdir("dir", 0o755).unwrap();
+            let both = || [name, "dir"].map(|path| p.lstat(path).unwrap());
+            let before = both();
+            fails!(p.rename(name, "dir"), EISDIR);
+            fails!(p.rename("dir", name), ENOTDIR);
+            assert_eq!(both(), before, "{name}");
+            p.rmdir("dir").unwrap();
+        }
+    }
 }

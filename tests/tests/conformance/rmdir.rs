@@ -6,6 +6,7 @@ for_each_fs! {
     an_empty_directory_goes,
     the_parent_loses_a_link_and_gets_new_times,
     a_full_directory_is_enotempty,
+    anything_in_a_directory_keeps_it,
     a_file_is_enotdir,
     a_link_to_a_directory_is_enotdir needs SYMLINKS,
     missing_is_enoent,
@@ -16,6 +17,7 @@ for_each_fs! {
     trailing_slashes_are_allowed,
     an_open_directory_stays_usable_and_empty,
     a_current_directory_can_be_removed,
+    dotdot_of_a_removed_directory_is_enoent,
     a_directory_is_empty_again_when_its_files_are_gone,
     a_removed_directory_cannot_be_removed_again,
     nothing_is_left_of_a_big_directory,
@@ -139,6 +141,34 @@ fn a_current_directory_can_be_removed(t: &Fixture) {
     fails!(p.mkdir("sub", 0o755), ENOENT);
     fails!(p.rename("/mnt/work", "x"), ENOENT | EINVAL);
     p.chdir(MOUNT_POINT).unwrap();
+}
+
+/// NetBSD PR kern/44657.
+fn dotdot_of_a_removed_directory_is_enoent(t: &Fixture) {
+    let p = t.root.fork();
+    p.mkdir("dir", 0o755).unwrap();
+    p.mkdir("dir/sub", 0o755).unwrap();
+    p.chdir("dir/sub").unwrap();
+    t.root.rmdir("dir/sub").unwrap();
+    t.root.rmdir("dir").unwrap();
+    fails!(p.chdir(".."), ENOENT);
+    fails!(p.stat(".."), ENOENT);
+    fails!(p.stat("../none"), ENOENT);
+    assert_eq!(p.stat(".").unwrap().nlink, 0);
+    p.chdir(MOUNT_POINT).unwrap();
+}
+
+fn anything_in_a_directory_keeps_it(t: &Fixture) {
+    let p = &t.root;
+    for (name, kind) in t.kinds() {
+        let inside = format!("dir/{name}");
+        p.mkdir("dir", 0o755).unwrap();
+        p.make(&inside, kind).unwrap();
+        fails!(p.rmdir("dir"), ENOTEMPTY | EEXIST);
+        assert_eq!(p.names("dir"), [name]);
+        p.unlinkat(At::Cwd, &inside, kind == FileType::Directory).unwrap();
+        p.rmdir("dir").unwrap();
+    }
 }
 
 fn a_directory_is_empty_again_when_its_files_are_gone(t: &Fixture) {
