@@ -78,6 +78,19 @@ impl Server {
         Ok(done)
     }
 
+    /// Makes a range zeros that have their space (`FALLOC_FL_ZERO_RANGE`), where the format can reserve.
+    pub(crate) fn zero(
+        proc: &Proc,
+        file: &OpenVnode,
+        (offset, len): (u64, u64),
+        keep_size: bool,
+    ) -> Result<()> {
+        // First of all, so that nothing is lost where that cannot be done.
+        proc.vop_allocate(file, (offset, len), keep_size)?;
+        proc.vop_deallocate(file, offset, len)?;
+        proc.vop_allocate(file, (offset, len), true)
+    }
+
     /// Makes an open file durable.
     pub(crate) fn sync(
         &self,

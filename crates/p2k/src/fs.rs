@@ -1,7 +1,7 @@
 //! The operations of FUSE, each by one of the vnode interface.
 
 use crate::{
-    attr::{attributes, decode_device, from_system, set_time},
+    attr::{decode_device, from_system, set_time},
     data::{TRANSFER, with_buffer},
     flow::{Flow, Guide, Means},
     list::bare,
@@ -160,7 +160,7 @@ impl Filesystem for Front {
         let stat = self.call(request, |proc| proc.vop_getattr(&self.vnode(node)?));
         answer!(reply, stat, stat => {
             let number = if node == INodeNo::ROOT { stat.ino } else { node.0 };
-            let attributes = attributes(&stat, number);
+            let attributes = self.attributes(&stat, number);
             reply.attr(&self.lifetime(&attributes), &attributes);
         });
     }
@@ -210,7 +210,7 @@ impl Filesystem for Front {
         });
         answer!(reply, stat, stat => {
             let number = if node == INodeNo::ROOT { stat.ino } else { node.0 };
-            let attributes = attributes(&stat, number);
+            let attributes = self.attributes(&stat, number);
             reply.attr(&self.lifetime(&attributes), &attributes);
         });
     }
@@ -245,7 +245,7 @@ impl Filesystem for Front {
         };
         let mode = mode & 0o7777;
         let made = self.make(request, parent, name, NewVnode { kind, mode, umask });
-        self.reply_entry(reply, made);
+        self.reply_entry(reply, made.map_err(not_in_this_format));
     }
 
     fn mkdir(
@@ -298,7 +298,7 @@ impl Filesystem for Front {
             umask: 0,
         };
         let made = self.make(request, parent, name, new);
-        self.reply_entry(reply, made);
+        self.reply_entry(reply, made.map_err(not_in_this_format));
     }
 
     fn rename(
@@ -350,11 +350,7 @@ impl Filesystem for Front {
             proc.vop_link(&dir, new_name.as_bytes(), &vnode)?;
             self.entry(proc, &vnode)
         });
-        match linked {
-            // link(2): the file system has no hard links.
-            Err(Errno::EOPNOTSUPP) => reply.error(fuser::Errno::EPERM),
-            linked => self.reply_entry(reply, linked),
-        }
+        self.reply_entry(reply, linked.map_err(not_in_this_format));
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -684,6 +680,7 @@ impl Filesystem for Front {
         reply: ReplyEmpty,
     ) {
         const HOLE: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        const KEPT_ZEROS: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
         let mut turn = self.turns.take();
         turn.hand_over();
         let done = self.call(request, |proc| {
@@ -693,6 +690,8 @@ impl Filesystem for Front {
                 0 => proc.vop_allocate(&file, (offset, len), false),
                 libc::FALLOC_FL_KEEP_SIZE => proc.vop_allocate(&file, (offset, len), true),
                 HOLE => proc.vop_deallocate(&file, offset, len),
+                libc::FALLOC_FL_ZERO_RANGE => Server::zero(proc, &file, (offset, len), false),
+                KEPT_ZEROS => Server::zero(proc, &file, (offset, len), true),
                 _ => Err(Errno::EOPNOTSUPP),
             }
         });
@@ -750,6 +749,14 @@ impl Filesystem for Front {
         });
         // At most `COPY`.
         answer!(reply, done, done => reply.written(done as u32));
+    }
+}
+
+/// link(2), symlink(2) and mknod(2) have an error of their own for what the file system does not have.
+fn not_in_this_format(error: Errno) -> Errno {
+    match error {
+        Errno::EOPNOTSUPP => Errno::EPERM,
+        error => error,
     }
 }
 

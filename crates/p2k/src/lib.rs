@@ -36,7 +36,7 @@ mod server;
 mod turns;
 mod wakeful;
 
-pub use server::Options;
+pub use server::{Options, Shown};
 pub use wakeful::Wakeful;
 
 use flow::Means;

@@ -8,7 +8,7 @@ use crate::{
     opens::Opens,
 };
 use fuser::{FileAttr, FileHandle, Generation, INodeNo, ReplyEntry, Request};
-use rumpkern::Proc;
+use rumpkern::{Proc, Stat};
 use rumpuser::{Errno, Result};
 use rumpvfs::{
     VnodeCalls as _,
@@ -35,6 +35,29 @@ pub struct Options {
     /// Whether the host is told of extended attributes, access control lists among them. Without, it does not ask for capabilities of a file
     /// that is written or given away, and they are taken away here.
     pub xattrs: bool,
+    /// Owner, group and permissions that all files have for the host, whatever the medium says.
+    pub shown: Shown,
+}
+
+/// What is shown in place of what the medium says, as with mount.fuse(8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// `uid=`: the owner.
+    pub uid: Option<u32>,
+    /// `gid=`: the group.
+    pub gid: Option<u32>,
+    /// `umask=`: permission bits that are missing; all others are there.
+    pub umask: Option<u32>,
+}
+
+impl Shown {
+    fn apply(&self, attributes: &mut FileAttr) {
+        attributes.uid = self.uid.unwrap_or(attributes.uid);
+        attributes.gid = self.gid.unwrap_or(attributes.gid);
+        if let Some(umask) = self.umask {
+            attributes.perm = (0o777 & !umask) as u16;
+        }
+    }
 }
 
 impl Default for Options {
@@ -47,6 +70,7 @@ impl Default for Options {
             negative_timeout: HOUR,
             writeback_cache: true,
             xattrs: true,
+            shown: Shown::default(),
         }
     }
 }
@@ -167,9 +191,16 @@ impl Server {
         let stat = proc.vop_getattr(vnode)?;
         let number = self.nodes.count(vnode);
         Ok(Entry {
-            attributes: attributes(&stat, number),
+            attributes: self.attributes(&stat, number),
             generation: Generation(stat.generation),
         })
+    }
+
+    /// Attributes for the host, of the file that it knows as `number`.
+    pub(crate) fn attributes(&self, stat: &Stat, number: u64) -> FileAttr {
+        let mut attributes = attributes(stat, number);
+        self.options.shown.apply(&mut attributes);
+        attributes
     }
 
     /// How long the host may use attributes without asking: those of a file that has just lost one of its names, not at all. The host takes one off
@@ -245,8 +276,12 @@ impl Server {
         }
     }
 
-    /// Whether the file system keeps access control lists: it then does not say that there are no such attributes.
+    /// Whether the host is to look at access control lists. A file system that keeps them does not say that there are no such attributes; where
+    /// owners or permissions are shown that are not the medium's, its lists tell nothing either.
     pub(crate) fn has_acls(&self) -> bool {
+        if self.options.shown != Shown::default() {
+            return false;
+        }
         let asked = self
             .proc
             .vop_getxattr(self.nodes.root(), b"system.posix_acl_access");

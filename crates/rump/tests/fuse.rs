@@ -424,7 +424,9 @@ fn whoever_has_no_privileges_mounts_too() {
         ! \"$0\" mount -o wakeful u.img m 2>e; grep -q wakeful: e; \"$0\" mount u.img m; \
         echo text >m/f; test \"$(cat m/f)\" = text; test $(stat -c %u m/f) = $(id -u); chmod 600 m/f; ! chown 1 m/f 2>/dev/null; \
         ! test -w m/lost+found; cp -a m/f m/g; fusermount3 -u m; i=0; while ! flock -n u.img true; do sleep 0.1; i=$((i+1)); test $i -lt 600; done; \
-        e2fsck -fn u.img >/dev/null 2>&1; echo fine";
+        e2fsck -fn u.img >/dev/null 2>&1; \
+        truncate -s 40M f.img; mkfs.fat -F 32 -s 1 f.img >/dev/null; \"$0\" mount f.img m; echo text >m/f; test $(stat -c %u m/f) = $(id -u); fusermount3 -u m; \
+        echo fine";
     let copy = scratch.text("rump");
     common::copy_of_rump(Path::new(&copy));
     let home = scratch.text("home");

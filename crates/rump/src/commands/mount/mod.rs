@@ -14,7 +14,7 @@ use crate::{
 use clap::Args;
 use options::HostOptions;
 use p2k::{
-    Wakeful, contain,
+    Shown, Wakeful, contain,
     mount::{MountPoint, Mounter},
 };
 use rumpkern::{Kernel, Proc};
@@ -59,14 +59,17 @@ pub(crate) struct Mount {
     #[arg(short = 't', long = "fs-type", value_name = "FS")]
     fs_type: Option<String>,
     /// Options with commas between: ro, allow_other, auto_unmount, noatime, noexec, sync, suid, dev, fsname=NAME, attr_timeout=SECONDS,
-    /// entry_timeout=SECONDS, negative_timeout=SECONDS, writeback_cache, nowriteback_cache, noxattr (neither extended attributes nor access
+    /// entry_timeout=SECONDS, negative_timeout=SECONDS, uid=N, gid=N, umask=MODE (in place of what the medium says), writeback_cache, nowriteback_cache, noxattr (neither extended attributes nor access
     /// control lists: files are unpacked faster), wakeful, nowakeful (whether idle processors stay awake while requests come in numbers; as a
-    /// rule where /dev/cpu_dma_latency can be opened); and those of the file system driver, such as uid=N
+    /// rule where /dev/cpu_dma_latency can be opened); and those of the file system driver, such as codepage=437
     #[arg(short = 'o', long = "options", value_name = "OPTIONS")]
     options: Vec<String>,
     /// Stay in the foreground
     #[arg(short = 'f', long)]
     foreground: bool,
+    /// Do all but mount: what `mount -f` asks of its helper
+    #[arg(long, hide = true)]
+    fake: bool,
     /// Do not give up the right to open files, make connections and start programs
     #[arg(long)]
     no_sandbox: bool,
@@ -86,6 +89,8 @@ struct Mounted {
     kernel: Kernel,
     proc: Proc,
     read_only: bool,
+    /// Owners and permissions in place of the medium's.
+    shown: Shown,
 }
 
 impl Mount {
@@ -128,6 +133,9 @@ impl Mount {
         if !dir.is_dir() {
             return Err(Failure::at(shown_os(&dir), Errno::ENOTDIR));
         }
+        if self.fake {
+            return Ok(());
+        }
         let up = if self.foreground {
             None
         } else {
@@ -169,8 +177,11 @@ impl Mount {
             contain::enter(limits).map_err(|failed| Failure::at("sandbox", failed))?;
         }
         let mounted = mount(session, options, medium)?;
-        let serve =
-            |root, device| p2k::Session::new(&mounted.proc, root, device, options.serve, wakeful);
+        let how = p2k::Options {
+            shown: mounted.shown,
+            ..options.serve
+        };
+        let serve = |root, device| p2k::Session::new(&mounted.proc, root, device, how, wakeful);
         let served = self.attend(&mounted, mounter, serve, &dir, (up, null));
         // Dirty data goes to the device, and the volume is marked clean.
         let mark = mounted.kernel.log().mark();
@@ -276,6 +287,10 @@ fn mount(session: &Session, options: &HostOptions, medium: Option<Medium>) -> Ou
         }
     };
     args.options.clone_from(&session.options().driver);
+    let shown = HostOptions::sort(&fs_type, &mut args.options).map_err(Failure::Usage)?;
+    if fs_type == "msdosfs" {
+        belong_to_whoever_mounts(&mut args.options);
+    }
     args.flags = options.flags;
     args.flags.set(MountFlags::RDONLY, options.read_only);
     let mark = kernel.log().mark();
@@ -298,9 +313,20 @@ fn mount(session: &Session, options: &HostOptions, medium: Option<Medium>) -> Ou
     proc.umask(0);
     Ok(Mounted {
         read_only: args.flags.contains(MountFlags::RDONLY),
+        shown,
         kernel,
         proc,
     })
+}
+
+/// What has no owners on the medium is whose who mounts it, unless options say otherwise.
+fn belong_to_whoever_mounts(driver: &mut Vec<(String, Option<String>)>) {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    for (name, id) in [("uid", uid.as_raw()), ("gid", gid.as_raw())] {
+        if !driver.iter().any(|(given, _)| given == name) {
+            driver.push((name.into(), Some(id.to_string())));
+        }
+    }
 }
 
 /// Goes on as a process of its own, in the background. The first one waits until that says that it is up, by a byte into the pipe that is

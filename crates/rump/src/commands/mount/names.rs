@@ -44,8 +44,10 @@ fn helper(rest: &[OsString]) -> Vec<OsString> {
     while let Some(word) = rest.next() {
         match word.as_bytes() {
             b"-o" => {
-                out.push("-o".into());
-                out.extend(rest.next().cloned());
+                if let Some(list) = rest.next() {
+                    out.push("-o".into());
+                    out.push(without_rw(list));
+                }
             }
             b"-t" => {
                 let fs_type = rest.next().map(|t| t.as_bytes()).unwrap_or_default();
@@ -59,12 +61,28 @@ fn helper(rest: &[OsString]) -> Vec<OsString> {
                 }
             }
             b"-N" => drop(rest.next()),
-            // Sloppy, no entry in mtab, verbose: nothing that would be different. A dry run is not asked of a helper by mount(8).
-            b"-s" | b"-n" | b"-v" | b"-sn" | b"-nv" | b"-sv" | b"-snv" => {}
+            // Sloppy, no entry in mtab, verbose: nothing that would be different.
+            [b'-', letters @ ..] if only(letters, b"sfnv") => {
+                if letters.contains(&b'f') {
+                    out.push("--fake".into());
+                }
+            }
             _ => operands.push(word.clone()),
         }
     }
     finish(out, operands)
+}
+
+/// Whether there are letters, and these alone.
+fn only(letters: &[u8], known: &[u8]) -> bool {
+    !letters.is_empty() && letters.iter().all(|letter| known.contains(letter))
+}
+
+/// mount(8) says `rw` of all that is not to be read-only, asked for or not; what can only be read is then mounted for that, with a warning.
+fn without_rw(list: &OsStr) -> OsString {
+    let words = list.as_bytes().split(|&byte| byte == b',');
+    let rest: Vec<&[u8]> = words.filter(|word| *word != b"rw").collect();
+    OsString::from_vec(rest.join(&b','))
 }
 
 fn finish(mut out: Vec<OsString>, operands: Vec<OsString>) -> Vec<OsString> {
@@ -150,6 +168,12 @@ mod tests {
                 "/sbin/mount.rump a.img /mnt -o ro,uid=1",
                 "rump mount -o ro,uid=1 -- a.img /mnt",
             ),
+            (
+                "mount.rump a.iso /m -v -o rw,noexec",
+                "rump mount -o noexec -- a.iso /m",
+            ),
+            ("mount.rump a /m -f -n", "rump mount --fake -- a /m"),
+            ("mount.rump a /m -sfv", "rump mount --fake -- a /m"),
             (
                 "mount.fuse.rump a /m -sn -t fuse.rump.ext2fs",
                 "rump mount -t ext2fs -- a /m",

@@ -1,6 +1,6 @@
 //! The options of `-o`, as mount(8) writes them: the host's, fstab's, and the driver's.
 
-use p2k::{Options, mount::MountPoint};
+use p2k::{Options, Shown, mount::MountPoint};
 use rumpvfs::calls::MountFlags;
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -21,7 +21,7 @@ pub(crate) struct HostOptions {
     /// Whether idle processors stay awake while requests flow; `None`: if that can be had.
     pub(crate) wakeful: Option<bool>,
     pub(crate) fs_type: Option<String>,
-    /// What the driver is to be told.
+    /// What the driver is to be told; `uid`, `gid` and `umask` are [sorted out](Self::sort) when it is known.
     pub(crate) driver: Vec<(String, Option<String>)>,
 }
 
@@ -64,6 +64,40 @@ impl HostOptions {
             }
         }
         Ok(options)
+    }
+
+    /// Takes those of `uid`, `gid` and `umask` from the driver's options that the driver of this type does not follow by itself.
+    ///
+    /// # Errors
+    /// What is wrong with one.
+    pub(crate) fn sort(
+        fs_type: &str,
+        driver: &mut Vec<(String, Option<String>)>,
+    ) -> Result<Shown, String> {
+        // Formats without owners and permissions, or whose media need not have them.
+        let own: &[&str] = match fs_type {
+            "msdosfs" => &["uid", "gid", "umask"],
+            "cd9660" | "tmpfs" => &["uid", "gid"],
+            _ => &[],
+        };
+        let mut shown = Shown::default();
+        let mut wrong = None;
+        driver.retain(|(name, value)| {
+            let (field, radix, most) = match name.as_str() {
+                name if own.contains(&name) => return true,
+                "uid" => (&mut shown.uid, 10, u32::MAX - 1),
+                "gid" => (&mut shown.gid, 10, u32::MAX - 1),
+                "umask" => (&mut shown.umask, 8, 0o777),
+                _ => return true,
+            };
+            let number = u32::from_str_radix(value.as_deref().unwrap_or(""), radix);
+            *field = number.ok().filter(|number| *number <= most);
+            if field.is_none() {
+                wrong = Some(format!("mount option {name}: wrong value"));
+            }
+            false
+        });
+        wrong.map_or(Ok(shown), Err)
     }
 
     fn word(&mut self, name: &str) {
@@ -165,6 +199,37 @@ mod tests {
             ("norecovery".into(), None),
         ];
         assert_eq!(options.driver, driver);
+    }
+
+    #[test]
+    fn owners_are_the_drivers_or_shown() {
+        let sorted = |fs_type: &str, text: &str| {
+            let mut driver = parse(text).driver;
+            let shown = HostOptions::sort(fs_type, &mut driver);
+            (driver.len(), shown)
+        };
+        let none = Shown::default();
+        assert_eq!(sorted("msdosfs", "uid=7,umask=77"), (2, Ok(none)));
+        let umask = Some(0o77);
+        assert_eq!(
+            sorted("cd9660", "uid=7,umask=77"),
+            (1, Ok(Shown { umask, ..none }))
+        );
+        let (uid, gid) = (Some(7), Some(8));
+        assert_eq!(
+            sorted("ext2fs", "uid=7,gid=8,umask=077,norecovery"),
+            (1, Ok(Shown { uid, gid, umask }))
+        );
+        for text in [
+            "uid",
+            "uid=x",
+            "gid=-1",
+            "gid=4294967295",
+            "umask=8",
+            "umask=1777",
+        ] {
+            assert!(sorted("ffs", text).1.is_err(), "{text}");
+        }
     }
 
     #[test]
