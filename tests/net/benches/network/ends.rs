@@ -112,7 +112,7 @@ pub(crate) fn bulk(time: Duration, from: &dyn End, to: &dyn End) -> f64 {
     report::bits(
         time,
         || from.send(&data),
-        || to.receive(&mut [0; PART]),
+        |buf| to.receive(buf),
         || from.finish(),
     )
 }

@@ -68,7 +68,7 @@ pub(crate) fn bulk(time: Duration) -> f64 {
     bits(
         time,
         || (&client).write_all(&data).expect("write"),
-        || (&server).read(&mut [0; PART]).expect("read"),
+        |buf| (&server).read(buf).expect("read"),
         || client.shutdown(Shutdown::Write).expect("shutdown"),
     )
 }

@@ -154,7 +154,12 @@ fn datagrams(report: &mut Report) {
 /// Between two kernels on a cable.
 fn bulk_of_two(time: Duration) -> f64 {
     let ends = ours::Connection::new();
-    bits(time, || ends.send(), || ends.receive(), || ends.close())
+    bits(
+        time,
+        || ends.send(),
+        |buf| ends.receive(buf),
+        || ends.close(),
+    )
 }
 
 fn in_two_threads(report: &mut Report) {

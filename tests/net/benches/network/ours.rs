@@ -155,10 +155,9 @@ impl Connection {
         client.write(self.client, &self.data).expect("write");
     }
 
-    pub(crate) fn receive(&self) -> usize {
-        let mut buf = [0; PART];
+    pub(crate) fn receive(&self, buf: &mut [u8]) -> usize {
         let server = &self.listener.ends.server;
-        server.read(self.server, &mut buf).expect("read")
+        server.read(self.server, buf).expect("read")
     }
 
     pub(crate) fn close(&self) {

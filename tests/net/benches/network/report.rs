@@ -1,5 +1,6 @@
 //! Measuring and printing.
 
+use crate::PART;
 use std::{
     env,
     process::Command,
@@ -174,7 +175,7 @@ pub(crate) fn rate(time: Duration, mut job: impl FnMut()) -> f64 {
 pub(crate) fn bits(
     time: Duration,
     send: impl Fn() + Sync,
-    receive: impl Fn() -> usize + Sync,
+    receive: impl Fn(&mut [u8]) -> usize + Sync,
     close: impl Fn() + Sync,
 ) -> f64 {
     let (stop, bytes) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -187,8 +188,9 @@ pub(crate) fn bits(
             close();
         });
         scope.spawn(|| {
+            let mut buf = vec![0; PART];
             loop {
-                let count = receive();
+                let count = receive(&mut buf);
                 if count == 0 {
                     break;
                 }
