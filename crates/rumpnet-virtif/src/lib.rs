@@ -7,9 +7,13 @@
 //! | module | what |
 //! |---|---|
 //! | [`tap`] | the device |
+//! | `reading` | frames that come, and the memory that they lie in |
+//! | `writing` | frames that leave, by whom has time |
 //! | [`vnet`] | the header in front of frames |
 
+mod reading;
 pub mod tap;
 pub mod vnet;
+mod writing;
 
 pub use tap::{OpenError, Tap};

@@ -1,11 +1,9 @@
 //! The device: a descriptor of `/dev/net/tun`, and a thread that receives.
 
-use crate::vnet;
+use crate::{reading::Reading, writing::Writing};
 use rumpnet::{
-    MacAddr, Packet,
+    MacAddr,
     interface::{Batch, Device, Features, Input, Link},
-    packet::Meta,
-    pool::{self, Buffer},
 };
 use rumpuser::{Errno, Result, sync::Mutex};
 use rumpuser_posix::{Relief, Worker};
@@ -14,20 +12,18 @@ use rustix::{
     fd::{AsRawFd as _, OwnedFd},
     fs::{Mode, OFlags},
 };
-use std::{fmt, io::IoSlice, sync::Arc, time::Duration};
+use std::{cell::Cell, fmt, sync::Arc, time::Duration};
 
-/// Largest frame with its header in front.
-const FRAME: usize = vnet::LEN + 14 + 65_535;
-const _: () = assert!(FRAME <= pool::ROOM);
-/// Frames that are handed to the stack at once at most, and bytes: what is handed on is still in the processor's cache when it is read.
-const BATCH: usize = 64;
-const BATCH_BYTES: usize = 512 << 10;
 /// How long it waits for a host's end that is down.
 const DOWN: Duration = Duration::from_millis(100);
-/// Shorter frames are copied out of the buffer, longer ones keep it.
-const COPIED: usize = 16 << 10;
-/// Those from here on into a short buffer that is used again.
-const COPIED_SHORT: usize = 512;
+/// Frames that come at once from here on are many. What is to be sent because of them - acknowledgments, in whose writing the host sends on - is left to the
+/// device's thread if that has time, and the one that they came to goes on reading.
+const MANY: usize = 16;
+
+thread_local! {
+    /// This thread hands many frames to the stack.
+    static MANY_CAME: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Why a tap device could not be opened.
 #[derive(Debug)]
@@ -64,6 +60,7 @@ pub struct Tap {
     name: String,
     mac: MacAddr,
     features: Features,
+    writing: Arc<Writing>,
     reader: Worker<Shared>,
 }
 
@@ -72,15 +69,16 @@ struct Shared {
     fd: Arc<OwnedFd>,
     end: Arc<OwnedFd>,
     /// Held by who reads; nobody waits for it.
-    reading: Mutex<Reading>,
+    receiving: Mutex<Receiving>,
+    writing: Arc<Writing>,
     relief: Relief,
     /// Frames have a header in front.
     headers: bool,
 }
 
-struct Reading {
-    batch: Batch,
-    buffer: Buffer,
+/// What is read, and who gets it.
+struct Receiving {
+    reading: Reading,
     input: Input,
 }
 
@@ -117,8 +115,10 @@ impl Tap {
         }
         let end = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(fail("cannot make an event"))?;
+        let fd = Arc::new(fd);
         Ok(Arc::new(Self {
-            fd: Arc::new(fd),
+            writing: Arc::new(Writing::new(fd.clone(), offload)),
+            fd,
             end: Arc::new(end),
             name: name.to_owned(),
             mac,
@@ -191,11 +191,11 @@ impl Device for Tap {
         let shared = Shared {
             fd: self.fd.clone(),
             end: self.end.clone(),
-            reading: Mutex::new(Reading {
-                batch: Batch::new(),
-                buffer: Buffer::new(),
+            receiving: Mutex::new(Receiving {
+                reading: Reading::new(),
                 input,
             }),
+            writing: self.writing.clone(),
             relief: Relief::default(),
             headers: !self.features.is_empty(),
         };
@@ -220,7 +220,10 @@ impl Device for Tap {
         if let Some(shared) = self.reader.shared() {
             shared.relief.fetching();
             // The device's thread sees what is wrong.
-            let _ = shared.fetch(|| false);
+            if let Ok(false) = shared.fetch(true, || false) {
+                // There is time for what was left to that thread.
+                self.writing.flush();
+            }
         }
     }
 
@@ -231,30 +234,15 @@ impl Device for Tap {
     }
 
     fn transmit(&self, frames: &mut Batch) -> usize {
-        let mut lost = 0;
-        for frame in frames.drain(..) {
-            if !self.send(&frame) {
-                lost += 1;
-            }
+        // A device's thread that does not nap may not look for long.
+        if MANY_CAME.get()
+            && let Some(shared) = self.reader.shared()
+            && self.writing.leave(frames)
+            && shared.relief.rouse()
+        {
+            return 0;
         }
-        lost
-    }
-}
-
-impl Tap {
-    fn send(&self, frame: &Packet) -> bool {
-        let header = vnet::write(frame);
-        let header = (!self.features.is_empty()).then_some(&header[..]);
-        let pieces = header.into_iter().chain(frame.pieces());
-        let slices: Vec<IoSlice<'_>> = pieces.map(IoSlice::new).collect();
-        loop {
-            match rustix::io::writev(&*self.fd, &slices) {
-                Ok(_) => return true,
-                Err(rustix::io::Errno::INTR) => {}
-                // A full queue of the host: it drops as well.
-                Err(_) => return false,
-            }
-        }
+        self.writing.write(frames)
     }
 }
 
@@ -265,20 +253,22 @@ impl Drop for Tap {
 }
 
 impl Shared {
-    /// Hands what there is to the stack, a batch of it, or the first frames when `enough`. `false`: there was nothing.
+    /// Hands what there is to the stack, a batch of it, or the first frames when `enough`. `false`: there was nothing. `helped`: the device's
+    /// thread may send what comes of many frames.
     ///
     /// # Errors
     /// The host's end is down (`EIO`) or gone (`EBADFD`).
-    fn fetch(&self, enough: impl Fn() -> bool) -> rustix::io::Result<bool> {
-        let Some(mut reading) = self.reading.try_lock() else {
+    fn fetch(&self, helped: bool, enough: impl Fn() -> bool) -> rustix::io::Result<bool> {
+        let Some(mut receiving) = self.receiving.try_lock() else {
             // Another thread is at it.
             self.relief.fetching();
             return Ok(true);
         };
-        let (mut bytes, mut result) = (0, Ok(false));
-        while reading.batch.len() < BATCH && bytes < BATCH_BYTES {
+        let Receiving { reading, input } = &mut *receiving;
+        let mut result = Ok(false);
+        while !reading.is_full() {
             match reading.read(&self.fd, self.headers) {
-                Ok(count) => bytes += count,
+                Ok(()) => {}
                 Err(rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::AGAIN) => break,
                 Err(error) => {
@@ -290,21 +280,26 @@ impl Shared {
                 break;
             }
         }
-        let Reading { batch, input, .. } = &mut *reading;
-        if !batch.is_empty() {
-            input.receive(batch);
-            return Ok(true);
+        let frames = reading.frames();
+        if frames.is_empty() {
+            return result;
         }
-        result
+        MANY_CAME.set(helped && frames.len() >= MANY);
+        input.receive(frames);
+        MANY_CAME.set(false);
+        Ok(true)
     }
 
     /// The device's thread: receives until told to end.
     fn receive(&self) {
         loop {
-            let on = if self.relief.nap() {
+            let napped = self.relief.nap();
+            // Who left frames to it has ended the nap, or has seen that there was none.
+            self.writing.flush();
+            let on = if napped {
                 self.wait(false, Some(Duration::ZERO))
             } else {
-                match self.fetch(|| self.relief.is_fetched()) {
+                match self.fetch(false, || self.relief.is_fetched()) {
                     Ok(fetched) => fetched || self.wait(true, None),
                     // It may come up again.
                     Err(_) => self.wait(false, Some(DOWN)),
@@ -332,42 +327,4 @@ impl Shared {
             Err(_) => false,
         }
     }
-}
-
-impl Reading {
-    /// Reads a frame into the batch, and returns its length.
-    fn read(&mut self, fd: &OwnedFd, headers: bool) -> rustix::io::Result<usize> {
-        let Self { batch, buffer, .. } = self;
-        buffer.clear();
-        let count = rustix::io::read(fd, rustix::buffer::spare_capacity(buffer))?;
-        batch.extend(frame(buffer, headers));
-        Ok(count)
-    }
-}
-
-/// The frame in a buffer, whose memory it keeps if it is long.
-fn frame(buffer: &mut Buffer, headers: bool) -> Option<Packet> {
-    let mut meta = Meta::default();
-    let mut bytes = &buffer[..];
-    if headers {
-        let header;
-        (header, bytes) = bytes.split_at_checked(vnet::LEN)?;
-        meta = vnet::read(header, bytes)?;
-    }
-    let mut packet = match bytes.len() {
-        COPIED.. => {
-            let begin = buffer.len() - bytes.len();
-            let all = std::mem::take(buffer).freeze();
-            Packet::with_chain(all.slice(begin..).into())
-        }
-        // Most frames without offload: for the C library their lengths are neither short nor long.
-        COPIED_SHORT..=pool::SHORT => {
-            let mut short = Buffer::short();
-            short.extend_from_slice(bytes);
-            Packet::with_chain(short.freeze().into())
-        }
-        _ => Packet::with_bytes(bytes),
-    };
-    packet.meta = meta;
-    Some(packet)
 }

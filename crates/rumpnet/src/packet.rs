@@ -308,7 +308,7 @@ impl Packet {
     }
 
     /// Puts more payload behind it.
-    pub(crate) fn append(&mut self, more: Chain) {
+    pub fn append(&mut self, more: Chain) {
         self.body.chain.append(more);
     }
 

@@ -12,8 +12,10 @@ use rumpuser::sync::Mutex;
 
 /// Bytes that a buffer has room for: the largest packet with headers of devices in front.
 pub const ROOM: usize = 65_536 + 128;
-/// Bytes that a short one has room for: a frame of an Ethernet.
-pub const SHORT: usize = 2_048;
+/// A block is full with so many bytes: some frames of an Ethernet.
+pub const FILLED: usize = 16_384;
+/// Bytes that it has room for: behind those, the largest packet. It is mostly memory that nobody touches.
+pub const BLOCK: usize = FILLED + ROOM;
 /// Bytes of a [`copy`] that share a buffer.
 const PART: usize = 65_536;
 /// A buffer that is filled less than this is not worth its memory.
@@ -29,8 +31,8 @@ struct Free {
 
 /// Four megabytes for all kernels of a process.
 static LONG: Free = Free::new(ROOM, 64);
-/// Two megabytes.
-static SHORTS: Free = Free::new(SHORT, 1_024);
+/// One to five megabytes.
+static BLOCKS: Free = Free::new(BLOCK, 64);
 
 impl Free {
     const fn new(room: usize, kept: usize) -> Self {
@@ -48,7 +50,7 @@ impl Free {
     }
 }
 
-/// A vector, empty at first, with room for [`ROOM`] or [`SHORT`] bytes. Its memory is used again when it and what was made of it are gone.
+/// A vector, empty at first, with room for [`ROOM`] or [`BLOCK`] bytes. Its memory is used again when it and what was made of it are gone.
 #[derive(Debug)]
 pub struct Buffer(Vec<u8>);
 
@@ -59,10 +61,10 @@ impl Buffer {
         LONG.take()
     }
 
-    /// One with room for [`SHORT`] bytes.
+    /// One with room for [`BLOCK`] bytes.
     #[must_use]
-    pub fn short() -> Self {
-        SHORTS.take()
+    pub fn block() -> Self {
+        BLOCKS.take()
     }
 
     /// What is in it, to be shared.
@@ -83,9 +85,10 @@ impl Drop for Buffer {
         let mut buffer = mem::take(&mut self.0);
         buffer.clear();
         // One that has grown or shrunk is not kept.
-        let fits =
-            |free: &&Free| (free.room..free.room.saturating_mul(2)).contains(&buffer.capacity());
-        if let Some(free) = [&SHORTS, &LONG].into_iter().find(fits) {
+        let fits = |free: &&Free| {
+            (free.room..free.room.saturating_add(FILLED)).contains(&buffer.capacity())
+        };
+        if let Some(free) = [&LONG, &BLOCKS].into_iter().find(fits) {
             let mut waiting = free.waiting.lock();
             if waiting.len() < free.kept {
                 waiting.push(buffer);
@@ -133,14 +136,14 @@ pub fn copy(bytes: &[u8]) -> Chain {
 mod tests {
     #![allow(clippy::arithmetic_side_effects, reason = "numbers of a test")]
 
-    use super::{Buffer, LONG, SHORTS, copy};
+    use super::{BLOCKS, Buffer, FILLED, LONG, copy};
     use alloc::vec::Vec;
 
     #[test]
     fn used_again_and_not_without_end() {
         for (free, make) in [
             (&LONG, Buffer::new as fn() -> Buffer),
-            (&SHORTS, Buffer::short),
+            (&BLOCKS, Buffer::block),
         ] {
             let all: Vec<Buffer> = (0..2 * free.kept).map(|_| make()).collect();
             let fresh = |buffer: &Buffer| buffer.is_empty() && buffer.capacity() >= free.room;
@@ -151,7 +154,11 @@ mod tests {
             drop(grown);
             let waiting = free.waiting.lock();
             assert!((1..=free.kept).contains(&waiting.len()));
-            assert!(waiting.iter().all(|one| one.capacity() < 2 * free.room));
+            assert!(
+                waiting
+                    .iter()
+                    .all(|one| one.capacity() < free.room + FILLED)
+            );
         }
     }
 

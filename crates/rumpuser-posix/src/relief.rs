@@ -54,13 +54,15 @@ impl Relief {
         self.left.swap(false, SeqCst)
     }
 
-    /// Ends a nap.
-    pub fn rouse(&self) {
+    /// Ends a nap. Whether there was one: then the device's thread is about to look for work.
+    pub fn rouse(&self) -> bool {
         if self.napping.swap(false, SeqCst)
             && let Some(thread) = self.thread.get()
         {
             thread.unpark();
+            return true;
         }
+        false
     }
 
     /// For the device's thread: naps if somebody has fetched since the last time. Whether that was so.
