@@ -52,6 +52,10 @@ impl Inner {
         self.queues.of(self.host.current())
     }
 
+    pub(crate) const fn host(&self) -> &Arc<dyn Host> {
+        &self.host
+    }
+
     pub(crate) fn border(&self) -> &Border {
         &self.border
     }

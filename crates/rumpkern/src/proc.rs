@@ -15,7 +15,7 @@ use core::{
     sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 use rumpuser::{
-    Errno, Result,
+    Errno, Host, Result,
     sync::{Once, RwLock},
 };
 
@@ -178,6 +178,12 @@ impl Proc {
         Kernel {
             inner: self.kernel.clone(),
         }
+    }
+
+    /// The host of its kernel.
+    #[must_use]
+    pub fn host(&self) -> &Arc<dyn Host> {
+        self.kernel.host()
     }
 
     /// The credentials that its calls are made with: those of the process, unless the [`Lwp`](crate::Lwp) has its own.

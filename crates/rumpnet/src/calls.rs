@@ -1,7 +1,7 @@
 //! The system calls on sockets.
 
 use crate::{
-    Address, Chain, KernelNet as _,
+    Address, Chain, KernelNet as _, Net,
     socket::{
         Control, Domain, Incoming, Kind, MsgFlags, Outgoing, Received, Sent, Shutdown, SockOpt,
         Socket, message,
@@ -189,11 +189,18 @@ pub trait SocketCalls {
     /// # Errors
     /// `ENOTSOCK`.
     fn set_send_timeout(&self, fd: Fd, timeout: Option<Duration>) -> Result<()>;
-    /// Makes a socket that has no descriptor: [`Proc::hold`] opens it without one.
+    /// Makes a socket that has no descriptor, in the network of the kernel: [`Proc::hold`] opens it without one. To be [entered](Proc::enter)
+    /// for, as all that is done with it.
     ///
     /// # Errors
     /// As [`socket`](Self::socket), without `EMFILE`.
-    fn new_socket(&self, domain: Domain, kind: Kind, protocol: u8) -> Result<Arc<Socket>>;
+    fn new_socket(
+        &self,
+        net: &Net,
+        domain: Domain,
+        kind: Kind,
+        protocol: u8,
+    ) -> Result<Arc<Socket>>;
     /// The socket behind a descriptor.
     ///
     /// # Errors
@@ -371,7 +378,7 @@ impl SocketCalls for Proc {
     fn socket(&self, domain: Domain, kind: Kind, protocol: u8, flags: OpenFlags) -> Result<Fd> {
         self.enter(|| {
             let flags = checked(flags)?;
-            let socket = self.new_socket(domain, kind, protocol)?;
+            let socket = self.new_socket(&*self.kernel().net()?, domain, kind, protocol)?;
             self.fd_alloc(socket, flags)
         })
     }
@@ -387,7 +394,7 @@ impl SocketCalls for Proc {
             let (flags, kernel) = (checked(flags)?, self.kernel());
             let family = kernel.net()?.family(domain)?;
             let (one, two) = family.pair(kind, protocol, &self.cred())?;
-            let socket = |end| Socket::new(domain, end, kernel.host(), &self.pollers());
+            let socket = |end| Socket::new(domain, end, kernel.host());
             let one = self.fd_alloc(socket(one), flags)?;
             match self.fd_alloc(socket(two), flags) {
                 Ok(two) => Ok((one, two)),
@@ -564,14 +571,16 @@ impl SocketCalls for Proc {
         Ok(())
     }
 
-    fn new_socket(&self, domain: Domain, kind: Kind, protocol: u8) -> Result<Arc<Socket>> {
-        self.enter(|| {
-            let kernel = self.kernel();
-            let family = kernel.net()?.family(domain)?;
-            let endpoint = family.socket(kind, protocol, &self.cred())?;
-            let pollers = self.pollers();
-            Ok(Socket::new(domain, endpoint, kernel.host(), &pollers))
-        })
+    fn new_socket(
+        &self,
+        net: &Net,
+        domain: Domain,
+        kind: Kind,
+        protocol: u8,
+    ) -> Result<Arc<Socket>> {
+        let family = net.family(domain)?;
+        let endpoint = family.socket(kind, protocol, &self.cred())?;
+        Ok(Socket::new(domain, endpoint, self.host()))
     }
 
     fn fd_socket(&self, fd: Fd) -> Result<(Arc<OpenFile>, Arc<Socket>)> {

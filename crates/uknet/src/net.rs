@@ -1,7 +1,9 @@
 //! A stack.
 
 use rumpkern::{Kernel, Proc};
+use rumpnet::KernelNet as _;
 use rumpnet_dns::{Config, Families, Resolver};
+use rumpuser::{Errno, Result};
 use std::{fmt, io, net::IpAddr, sync::Arc};
 
 /// A network stack. Cloning gives another handle of the same one.
@@ -12,6 +14,8 @@ pub struct Net {
 
 struct Inner {
     proc: Proc,
+    /// That of the kernel, if it has one.
+    network: Option<Arc<rumpnet::Net>>,
     resolver: Resolver,
     #[cfg(feature = "inet")]
     dhcp: std::sync::Mutex<Vec<rumpnet_dhcp::Dhcp>>,
@@ -29,6 +33,7 @@ impl Net {
     pub fn with(kernel: &Kernel, resolv: Config) -> Self {
         let inner = Inner {
             proc: kernel.init_proc(),
+            network: kernel.net().ok(),
             resolver: Resolver::new(resolv),
             #[cfg(feature = "inet")]
             dhcp: std::sync::Mutex::default(),
@@ -130,6 +135,11 @@ impl Net {
     #[must_use]
     pub fn proc(&self) -> &Proc {
         &self.inner.proc
+    }
+
+    /// The network of its kernel.
+    pub(crate) fn network(&self) -> Result<&rumpnet::Net> {
+        self.inner.network.as_deref().ok_or(Errno::EAFNOSUPPORT)
     }
 
     /// Who looks up names.

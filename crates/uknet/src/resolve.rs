@@ -13,6 +13,11 @@ pub trait ToSocketAddrs {
     /// # Errors
     /// `InvalidInput`; of the resolver, as [`Net::lookup`].
     fn to_socket_addrs(&self, net: &Net) -> io::Result<Vec<SocketAddr>>;
+
+    /// The address if it is one: then there is nothing to look up, and no list.
+    fn to_one(&self) -> Option<SocketAddr> {
+        None
+    }
 }
 
 macro_rules! addresses {
@@ -20,6 +25,10 @@ macro_rules! addresses {
         impl ToSocketAddrs for $type {
             fn to_socket_addrs(&self, _net: &Net) -> io::Result<Vec<SocketAddr>> {
                 Ok(vec![SocketAddr::from(*self)])
+            }
+
+            fn to_one(&self) -> Option<SocketAddr> {
+                Some(SocketAddr::from(*self))
             }
         }
     )*};
@@ -83,6 +92,10 @@ impl<T: ToSocketAddrs + ?Sized> ToSocketAddrs for &T {
     fn to_socket_addrs(&self, net: &Net) -> io::Result<Vec<SocketAddr>> {
         (**self).to_socket_addrs(net)
     }
+
+    fn to_one(&self) -> Option<SocketAddr> {
+        (**self).to_one()
+    }
 }
 
 /// Tries one address after the other; the last error if none will do.
@@ -91,8 +104,10 @@ pub(crate) fn each<T>(
     to: impl ToSocketAddrs,
     mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
 ) -> io::Result<T> {
-    let none = || io::Error::new(io::ErrorKind::InvalidInput, "no address to try");
-    let mut last = none();
+    if let Some(address) = to.to_one() {
+        return attempt(address);
+    }
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "no address to try");
     for address in to.to_socket_addrs(net)? {
         match attempt(address) {
             Err(error) => last = error,

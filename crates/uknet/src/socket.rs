@@ -55,8 +55,9 @@ impl Socket {
         } else {
             Domain::Inet6
         };
-        let socket = net.proc().new_socket(domain, kind, 0).map_err(error)?;
-        Ok(Self::with(net, socket, OpenFlags::empty()))
+        let proc = net.proc();
+        let socket = proc.enter(|| proc.new_socket(net.network()?, domain, kind, 0));
+        Ok(Self::with(net, socket.map_err(error)?, OpenFlags::empty()))
     }
 
     fn with(net: &Net, socket: Arc<socket::Socket>, flags: OpenFlags) -> Self {

@@ -13,9 +13,7 @@ use core::{
     sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
-use rumpkern::{
-    Cred, File, FileType, Position, Proc, Stat, file::Ready, poll::Pollers, types::DeviceNumber,
-};
+use rumpkern::{Cred, File, FileType, Position, Proc, Stat, file::Ready, types::DeviceNumber};
 use rumpuser::{Errno, Host, Instant, Result, Timespec};
 
 pub use endpoint::{Endpoint, Family, Watched, Watcher};
@@ -78,7 +76,6 @@ pub struct Socket {
     endpoint: Box<dyn Endpoint>,
     domain: Domain,
     host: Arc<dyn Host>,
-    pollers: Arc<Pollers>,
     /// Nanoseconds; `u64::MAX` for ever.
     receive_timeout: AtomicU64,
     send_timeout: AtomicU64,
@@ -90,17 +87,11 @@ pub struct Socket {
 impl Socket {
     /// Around a protocol's endpoint.
     #[must_use]
-    pub fn new(
-        domain: Domain,
-        endpoint: Box<dyn Endpoint>,
-        host: &Arc<dyn Host>,
-        pollers: &Arc<Pollers>,
-    ) -> Arc<Self> {
+    pub fn new(domain: Domain, endpoint: Box<dyn Endpoint>, host: &Arc<dyn Host>) -> Arc<Self> {
         Arc::new(Self {
             endpoint,
             domain,
             host: host.clone(),
-            pollers: pollers.clone(),
             receive_timeout: AtomicU64::new(u64::MAX),
             send_timeout: AtomicU64::new(u64::MAX),
             receive_lowat: AtomicUsize::new(1),
@@ -258,7 +249,7 @@ impl Socket {
     pub fn accept(&self, nonblock: bool) -> Result<(Arc<Self>, Address)> {
         let attempt = || self.endpoint.accept();
         let (endpoint, address) = self.patiently(Ready::IN, nonblock, attempt)?;
-        let socket = Self::new(self.domain, endpoint, &self.host, &self.pollers);
+        let socket = Self::new(self.domain, endpoint, &self.host);
         Ok((socket, address))
     }
 
