@@ -22,6 +22,17 @@ impl Pollers {
         })
     }
 
+    /// Some file has become ready, which was noted under a lock that its [`File::poll`](crate::File::poll) takes. Called after that lock was
+    /// taken, it costs a load when nobody polls.
+    ///
+    /// It needs no fence. Who polls counts himself and then looks at the file. If he took the lock before the change was made, he had counted himself
+    /// by then, which is seen here, as the same lock was taken after him; if he took it later, he sees the change.
+    pub fn changed_under_lock(&self) {
+        if self.waiting.load(Ordering::Relaxed) != 0 {
+            self.event.notify();
+        }
+    }
+
     /// Some file has become ready. Costs a fence and a load when nobody polls.
     pub fn changed(&self) {
         fence(Ordering::SeqCst);

@@ -19,7 +19,7 @@ use core::{
 use rumpnet::{
     Cidr, Ifnet, MacAddr, Packet,
     ethernet::{self, EtherType},
-    interface::{Batch, Link},
+    interface::{Batch, Link, Look},
     membership::Filter,
     neighbor::{self, Resolution},
     packet::Cast,
@@ -191,6 +191,8 @@ pub struct Path {
 pub struct Stack {
     /// The time.
     pub now: Instant,
+    /// That this was looked up for the call under way, and no frame has come since.
+    pub(crate) look: Option<Look>,
     /// The interfaces that are or were up.
     pub interfaces: Vec<Attached>,
     /// The routes.
@@ -235,6 +237,7 @@ impl Stack {
             state: None,
             state_deadline: None,
             now: host.monotonic(),
+            look: None,
             interfaces: Vec::new(),
             routes: route::Table::default(),
             neighbors: neighbor::Cache::default(),

@@ -16,7 +16,7 @@ use core::{
     mem,
     sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
-use rumpuser::{Errno, Result, sync::Mutex};
+use rumpuser::{Errno, Instant, Result, sync::Mutex};
 
 /// Packets in a row.
 pub type Batch = VecDeque<Packet>;
@@ -58,6 +58,16 @@ bitflags::bitflags! {
     }
 }
 
+/// That somebody has looked at a clock, and has done nothing since but send what he had to. Whoever gets his frames on the same thread takes the
+/// time from it and does not look again. Who answers frames does not pass it on: a round trip would take no time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// What it said.
+    pub at: Instant,
+    /// Which clock it was ([`Clock::clock`](rumpuser::Clock::clock)).
+    pub clock: u32,
+}
+
 /// A device under an interface. The stack calls it from any thread, but transmits from one at a time.
 pub trait Device: Send + Sync + 'static {
     /// What it connects to.
@@ -83,6 +93,11 @@ pub trait Device: Send + Sync + 'static {
     /// Sends frames, and empties the batch. What cannot be sent is lost; returns how many frames were.
     fn transmit(&self, frames: &mut Batch) -> usize;
 
+    /// The same for a device that hands frames over at once, on this thread, and the look at the clock with them.
+    fn transmit_at(&self, frames: &mut Batch, _look: Option<Look>) -> usize {
+        self.transmit(frames)
+    }
+
     /// Whether [`poll`](Self::poll) does something.
     fn polls(&self) -> bool {
         false
@@ -105,6 +120,11 @@ pub trait Device: Send + Sync + 'static {
 pub trait Upper: Send + Sync {
     /// Takes frames, and empties the batch. Called by any thread, with no lock held.
     fn input(&self, interface: &Arc<Ifnet>, frames: &mut Batch);
+
+    /// The same with a look at the clock, from which it may take the time.
+    fn input_at(&self, interface: &Arc<Ifnet>, frames: &mut Batch, _look: Option<Look>) {
+        self.input(interface, frames);
+    }
 }
 
 /// Where a device puts the frames that it receives.
@@ -153,13 +173,18 @@ pub struct Receiver {
 impl Receiver {
     /// Hands frames to the stack, and empties the batch.
     pub fn receive(&mut self, frames: &mut Batch) {
+        self.receive_at(frames, None);
+    }
+
+    /// The same with the look at the clock of who sends them now.
+    pub fn receive_at(&mut self, frames: &mut Batch, look: Option<Look>) {
         let changes = self.ifnet.upper_changes.load(Ordering::Acquire);
         if self.changes != changes {
             let upper = self.ifnet.inward.lock().upper.clone();
             (self.changes, self.upper) = (changes, upper);
         }
         self.lane.add(frames);
-        self.ifnet.hand_up(self.upper.as_ref(), frames);
+        self.ifnet.hand_up(self.upper.as_ref(), frames, look);
     }
 }
 
@@ -291,6 +316,7 @@ impl Outward {
 pub struct Turn {
     ifnet: Arc<Ifnet>,
     frames: Batch,
+    look: Option<Look>,
     over: bool,
 }
 
@@ -300,11 +326,12 @@ impl Turn {
         let Self {
             ifnet,
             frames,
+            look,
             over,
         } = &mut self;
         loop {
             ifnet.taps.see(frames, Way::Out);
-            let lost = ifnet.device.transmit(frames);
+            let lost = ifnet.device.transmit_at(frames, look.take());
             if lost > 0 {
                 ifnet.lose(&ifnet.lost_out, lost);
             }
@@ -521,8 +548,9 @@ impl Ifnet {
     }
 
     /// Puts frames that are [prepared](Self::prepare) behind those that wait, and empties the batch. If no thread is sending, it is the
-    /// caller's turn; else the one that is sends these as well. This may be called with a lock held.
-    pub fn turn(self: &Arc<Self>, frames: &mut Batch) -> Option<Turn> {
+    /// caller's turn; else the one that is sends these as well. This may be called with a lock held. `look`: that of the caller, if he has only
+    /// sent since.
+    pub fn turn(self: &Arc<Self>, frames: &mut Batch, mut look: Option<Look>) -> Option<Turn> {
         let out = &self.outward;
         if out.take() {
             self.admit(0, frames);
@@ -531,6 +559,7 @@ impl Ifnet {
                     return None;
                 }
                 // Somebody has put some into the queue meanwhile.
+                look = None;
                 out.fetch(frames);
             }
         } else {
@@ -545,12 +574,14 @@ impl Ifnet {
             if before & TAKEN != 0 {
                 return None;
             }
+            look = None;
             out.fetch(frames);
         }
         out.lane.add(frames);
         Some(Turn {
             ifnet: self.clone(),
             frames: mem::take(frames),
+            look,
             over: false,
         })
     }
@@ -581,7 +612,7 @@ impl Ifnet {
 
     /// Sends what is in the queue, if no other thread is sending. No lock may be held.
     pub fn flush(self: &Arc<Self>) {
-        if let Some(turn) = self.turn(&mut Batch::new()) {
+        if let Some(turn) = self.turn(&mut Batch::new(), None) {
             turn.send();
         }
     }
@@ -591,12 +622,17 @@ impl Ifnet {
         inward.count.add(frames);
         let upper = inward.upper.clone();
         drop(inward);
-        self.hand_up(upper.as_ref(), frames);
+        self.hand_up(upper.as_ref(), frames, None);
     }
 
     /// Hands frames that are counted to who receives them.
     #[inline]
-    fn hand_up(self: &Arc<Self>, upper: Option<&Arc<dyn Upper>>, frames: &mut Batch) {
+    fn hand_up(
+        self: &Arc<Self>,
+        upper: Option<&Arc<dyn Upper>>,
+        frames: &mut Batch,
+        look: Option<Look>,
+    ) {
         self.taps.see(frames, Way::In);
         let Some(upper) = upper.filter(|_| self.is_up()) else {
             self.lose(&self.lost_in, frames.len());
@@ -609,7 +645,7 @@ impl Ifnet {
                 frame.meta.interface = self.index;
             }
         }
-        upper.input(self, frames);
+        upper.input_at(self, frames, look);
     }
 }
 
@@ -678,7 +714,7 @@ mod tests {
                             continue;
                         }
                         let mut frames = Batch::from([frame]);
-                        if let Some(turn) = ifnet.turn(&mut frames) {
+                        if let Some(turn) = ifnet.turn(&mut frames, None) {
                             turn.send();
                         }
                         // Fewer wait than there is room for.

@@ -54,6 +54,11 @@ impl Clock for Host {
         monotonic()
     }
 
+    /// The one of the machine.
+    fn clock(&self) -> Option<u32> {
+        Some(libc::CLOCK_MONOTONIC.unsigned_abs())
+    }
+
     fn wall(&self) -> Timespec {
         let now = clock(libc::CLOCK_REALTIME);
         Timespec {

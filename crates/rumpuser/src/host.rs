@@ -74,6 +74,11 @@ pub trait Clock {
     fn monotonic(&self) -> Instant;
     /// Wall time.
     fn wall(&self) -> Timespec;
+    /// Which clock [`monotonic`](Self::monotonic) reads: hosts with one number read the same one, so that what one of them has read is a time
+    /// of the other's. `None`: nobody else reads it.
+    fn clock(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// The host's source of randomness.

@@ -18,7 +18,7 @@ use core::{
 use rumpkern::poll::Pollers;
 use rumpnet::{
     Ifnet, Net, Packet,
-    interface::{Batch, Turn, Upper},
+    interface::{Batch, Look, Turn, Upper},
 };
 use rumpuser::{
     Event, Fetch, Host, Instant, Result, Task,
@@ -34,6 +34,8 @@ const TICK: u64 = 1_000_000;
 /// The Internet family of a kernel.
 pub struct Inet {
     pub(crate) host: Arc<dyn Host>,
+    /// The number of the host's clock.
+    clock_number: Option<u32>,
     pub(crate) net: Arc<Net>,
     pub(crate) pollers: Arc<Pollers>,
     stack: Mutex<Stack>,
@@ -92,6 +94,7 @@ impl Inet {
         Arc::new(Self {
             stack: Mutex::new(Stack::new(&**host, &addresses_changed)),
             addresses_changed,
+            clock_number: host.clock(),
             host: host.clone(),
             net: net.clone(),
             pollers: pollers.clone(),
@@ -104,10 +107,17 @@ impl Inet {
     /// Does something with the stack, then what others have left to do, and sends what comes of it.
     pub fn with<R>(&self, body: impl FnOnce(&mut Stack) -> R) -> R {
         let mut stack = self.stack.lock();
-        stack.now = self.host.monotonic();
+        self.look_at_clock(&mut stack);
         let result = body(&mut stack);
         self.finish(stack);
         result
+    }
+
+    /// For a call: what it sends takes the look along.
+    fn look_at_clock(&self, stack: &mut Stack) {
+        let at = self.host.monotonic();
+        stack.now = at;
+        stack.look = self.clock_number.map(|clock| Look { at, clock });
     }
 
     /// Looks at the stack; nothing comes of it.
@@ -133,7 +143,7 @@ impl Inet {
         if stack.is_quiet() {
             self.finish_if_left(stack);
         } else {
-            stack.now = self.host.monotonic();
+            self.look_at_clock(&mut stack);
             self.finish(stack);
         }
         result
@@ -227,6 +237,7 @@ impl Inet {
     /// Lets the lock go, sends and wakes.
     fn let_go(&self, mut stack: MutexGuard<'_, Stack>, alarm: bool) {
         let (mut first, mut rest) = (None, Vec::new());
+        let look = stack.look.take();
         let Stack {
             interfaces, spare, ..
         } = &mut *stack;
@@ -234,7 +245,7 @@ impl Inet {
             if here.out.is_empty() {
                 continue;
             }
-            let turn = here.ifnet.turn(&mut here.out);
+            let turn = here.ifnet.turn(&mut here.out, look);
             if here.out.capacity() == 0 {
                 mem::swap(&mut here.out, spare);
             }
@@ -259,7 +270,7 @@ impl Inet {
             wakes.each(|event| event.notify());
         }
         if changed {
-            self.pollers.changed();
+            self.pollers.changed_under_lock();
         }
         if alarm && let Some(clock) = &*self.clock.lock() {
             clock.notify();
@@ -294,6 +305,7 @@ impl Inet {
     fn work_off(&self, stack: &mut Stack, mut frames: Option<&mut Batch>) {
         loop {
             if self.inbox.seems_any() {
+                stack.look = None;
                 let mut waiting = mem::take(&mut stack.spare);
                 self.inbox.take(&mut waiting);
                 while let Some(frame) = waiting.pop_front() {
@@ -396,7 +408,11 @@ impl Inet {
 }
 
 impl Upper for Inet {
-    fn input(&self, _interface: &Arc<Ifnet>, frames: &mut Batch) {
+    fn input(&self, interface: &Arc<Ifnet>, frames: &mut Batch) {
+        self.input_at(interface, frames, None);
+    }
+
+    fn input_at(&self, _interface: &Arc<Ifnet>, frames: &mut Batch, look: Option<Look>) {
         let mut free = self.stack.try_lock();
         if free.is_none() {
             self.inbox.put(frames);
@@ -408,7 +424,11 @@ impl Upper for Inet {
                 self.look_again();
                 return;
             }
-            stack.now = self.host.monotonic();
+            // A look that somebody else has had meanwhile may be later.
+            stack.now = match look.filter(|look| Some(look.clock) == self.clock_number) {
+                Some(look) => stack.now.max(look.at),
+                None => self.host.monotonic(),
+            };
             self.finish_with(stack, Some(frames));
         }
     }
