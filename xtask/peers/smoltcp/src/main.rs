@@ -43,8 +43,6 @@ fn main() -> ExitCode {
         Some(row) => (row, Copies::None),
         None => (row.as_str(), Copies::InAndOut),
     };
-    // How ours is called is all the same here.
-    let row = row.strip_suffix(", system calls").unwrap_or(row);
     let rate = match row {
         "bulk-1514" => bulk(1_514, Sums::Computed, copies, time),
         "bulk-1514-offload" => bulk(1_514, Sums::LeftOut, copies, time),
