@@ -9,7 +9,14 @@ use rumpnet::{
     spares,
 };
 use rustix::fd::OwnedFd;
-use std::{mem, ops::Range};
+use std::{
+    mem,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 /// Largest frame with its header in front.
 const FRAME: usize = vnet::LEN + 14 + 65_535;
@@ -19,6 +26,9 @@ const BATCH: usize = 64;
 const BATCH_BYTES: usize = 512 << 10;
 /// A block that is filled less than this is not worth its memory: frames of which few come at a time are copied out of it.
 const WORTH: usize = pool::FILLED / 4;
+/// Blocks that are shared at the same time at most: a host that sends what is kept, such as fragments, a bit of it in each block, is not to hold
+/// all the others. What comes beyond is copied.
+const LENT: usize = 512;
 /// Shorter frames are copied into their packet, longer ones stay where they were read to.
 const COPIED: usize = 512;
 
@@ -30,8 +40,36 @@ pub(crate) struct Reading {
     block: Buffer,
     /// Packets of the batch and what they get of the block.
     parts: Vec<(usize, Range<usize>)>,
+    /// Blocks that packets share.
+    lent: Arc<AtomicUsize>,
     /// Packets to use next.
     spares: Vec<Packet>,
+}
+
+/// A block that packets share.
+struct Lent {
+    block: Buffer,
+    count: Arc<AtomicUsize>,
+}
+
+impl Lent {
+    fn new(block: Buffer, count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Relaxed);
+        let count = count.clone();
+        Self { block, count }
+    }
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.block
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Reading {
@@ -40,6 +78,7 @@ impl Reading {
             batch: Batch::new(),
             bytes: 0,
             block: Buffer::block(),
+            lent: Arc::default(),
             parts: Vec::new(),
             spares: Vec::new(),
         }
@@ -96,8 +135,11 @@ impl Reading {
         if self.parts.is_empty() {
             return;
         }
-        let worth = self.block.len() >= WORTH;
-        let block = worth.then(|| mem::replace(&mut self.block, Buffer::block()).freeze());
+        let shared = self.block.len() >= WORTH && self.lent.load(Relaxed) < LENT;
+        let block = shared.then(|| {
+            let block = mem::replace(&mut self.block, Buffer::block());
+            Bytes::from_owner(Lent::new(block, &self.lent))
+        });
         for (place, range) in self.parts.drain(..) {
             let bytes = match &block {
                 Some(block) => block.slice(range),
@@ -121,7 +163,7 @@ impl Reading {
 
 #[cfg(test)]
 mod tests {
-    use super::{BATCH, Reading};
+    use super::{BATCH, LENT, Reading};
     use crate::vnet;
     use rustix::io::Errno;
     use std::os::{fd::OwnedFd, unix::net::UnixDatagram};
@@ -199,6 +241,32 @@ mod tests {
             let kept = reading.frames().drain(..).next_back().unwrap();
             let held = block.contains(&kept.chain().single().unwrap().as_ptr());
             assert_eq!((held, block.start == reading.block.as_ptr()), (!own, own));
+        }
+    }
+
+    /// Who keeps a frame of each block soon keeps no more than that frame.
+    #[test]
+    fn kept_frames_hold_few_blocks() {
+        let (device, fd) = pair();
+        let mut reading = Reading::new();
+        let mut kept = Vec::new();
+        let mut more = |held: bool| {
+            for _ in 0..6 {
+                device.send(&frame(1_514)).unwrap();
+                reading.read(&fd, false).unwrap();
+            }
+            let block = reading.block.as_ptr_range();
+            kept.extend(reading.frames().drain(..).next_back());
+            let bytes = kept.last().unwrap().chain().single().unwrap();
+            assert_eq!(bytes, &frame(1_514)[..]);
+            assert_eq!(block.contains(&bytes.as_ptr()), held);
+            if !held {
+                kept.clear();
+            }
+        };
+        for _ in 0..2 {
+            (0..LENT).for_each(|_| more(true));
+            more(false);
         }
     }
 
