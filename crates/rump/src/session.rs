@@ -205,11 +205,11 @@ impl Session {
     ///
     /// # Errors
     /// It cannot be opened, or is empty.
-    pub(crate) fn whole(&self, image: &Path) -> Outcome<Arc<dyn BlockDevice>> {
+    pub(crate) fn whole(&self, image: &Path) -> Outcome<Arc<HostFile>> {
         self.disk(image, host_id(image)?)
     }
 
-    fn disk(&self, path: &Path, id: HostId) -> Outcome<Arc<dyn BlockDevice>> {
+    fn disk(&self, path: &Path, id: HostId) -> Outcome<Arc<HostFile>> {
         if let Some((_, disk)) = self.devices.borrow().iter().find(|(known, _)| *known == id) {
             return Ok(disk.clone());
         }

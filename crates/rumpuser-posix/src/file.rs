@@ -12,8 +12,15 @@ use std::{
         unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
+
+mod behind;
+
+use behind::Behind;
 
 /// What a [`HostFile`] is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +34,9 @@ pub enum Access {
 /// Buffers that one call of preadv(2) or pwritev(2) takes at most: `UIO_MAXIOV` of Linux.
 const IOV_MAX: usize = 1024;
 
+/// How many bytes are written before the host begins to bring them to the medium, where that is wanted.
+const BEHIND: u64 = 8 << 20;
+
 /// A regular file or a block device of the host.
 ///
 /// The file is locked with flock(2) as long as this value lives, shared when read-only, exclusive otherwise. So two
@@ -38,6 +48,7 @@ pub struct HostFile {
     access: Access,
     len: AtomicU64,
     sector_size: u32,
+    behind: OnceLock<Behind>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +123,32 @@ impl HostFile {
             access,
             len: AtomicU64::new(len),
             sector_size,
+            behind: OnceLock::new(),
         })
+    }
+
+    /// Has the host begin to bring to the medium what is written, 8 MiB at a time, rather than when somebody waits for it: a thread of its own
+    /// tells it. Nothing else changes: what is durable, and what failed, [`flush`](BlockDevice::flush) says.
+    ///
+    /// # Errors
+    /// The host has no room for a thread or a descriptor.
+    pub fn write_behind(&self) -> Result<()> {
+        let fail = |error: io::Error| errno(&error);
+        let file = self.file.try_clone().map_err(fail)?;
+        let begin = move || {
+            // SAFETY: takes no pointers. A failure is one of the file, which `flush` tells as well.
+            unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+        };
+        // Once is enough.
+        let _ = self.behind.set(Behind::start(BEHIND, begin).map_err(fail)?);
+        Ok(())
+    }
+
+    /// So many bytes have been written.
+    fn wrote(&self, bytes: u64) {
+        if let Some(behind) = self.behind.get() {
+            behind.wrote(bytes);
+        }
     }
 
     /// The file itself, for consumers that let the host move data.
@@ -202,12 +238,15 @@ impl BlockDevice for HostFile {
         self.check_range(offset, data.len() as u64)?;
         self.file
             .write_all_at(data, offset)
-            .map_err(|error| errno(&error))
+            .map_err(|error| errno(&error))?;
+        self.wrote(data.len() as u64);
+        Ok(())
     }
 
     fn write_vectored_at(&self, offset: u64, data: &[&[u8]]) -> Result<()> {
         self.check_writable()?;
-        self.check_range(offset, total(data.iter().map(|part| part.len()))?)?;
+        let len = total(data.iter().map(|part| part.len()))?;
+        self.check_range(offset, len)?;
         let parts = data
             .iter()
             .map(|part| iovec(part.as_ptr().cast_mut(), part.len()));
@@ -215,7 +254,9 @@ impl BlockDevice for HostFile {
             let count = iov.len() as libc::c_int;
             // SAFETY: each entry names a live slice; pwritev only reads it, in spite of the pointer's type.
             unsafe { libc::pwritev(self.file.as_raw_fd(), iov.as_ptr(), count, offset) }
-        })
+        })?;
+        self.wrote(len);
+        Ok(())
     }
 
     fn flush(&self) -> Result<()> {

@@ -50,6 +50,22 @@ fn what_is_written_reads_back() {
 }
 
 #[test]
+fn what_is_written_behind_reads_back() {
+    let dir = Scratch::new();
+    let path = dir.image(4 * BEHIND);
+    let disk = HostFile::open(&path, Access::ReadWrite).unwrap();
+    disk.write_behind().unwrap();
+    disk.write_behind().unwrap();
+    let data: Vec<u8> = (0..2 * BEHIND).map(|i| (i % 251) as u8).collect();
+    disk.write_at(0, &data).unwrap();
+    let (head, tail) = data.split_at(1000);
+    disk.write_vectored_at(2 * BEHIND, &[head, tail]).unwrap();
+    disk.flush().unwrap();
+    drop(disk);
+    assert_eq!(fs::read(&path).unwrap(), [&data[..], &data].concat());
+}
+
+#[test]
 fn vectors_longer_than_one_call_takes() {
     let dir = Scratch::new();
     let count = 2 * IOV_MAX + 100;

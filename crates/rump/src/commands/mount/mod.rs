@@ -18,8 +18,8 @@ use p2k::{
     mount::{MountPoint, Mounter},
 };
 use rumpkern::{Kernel, Proc};
-use rumpuser::{BlockDevice, Errno, Params as _};
-use rumpuser_posix::Host;
+use rumpuser::{Errno, Params as _};
+use rumpuser_posix::{Host, HostFile};
 use rumpvfs::{
     Calls as _, VnodeCalls as _,
     calls::{At, KernelVfs as _, MountArgs, MountFlags},
@@ -176,6 +176,13 @@ impl Mount {
             };
             contain::enter(limits).map_err(|failed| Failure::at("sandbox", failed))?;
         }
+        if let Some(medium) = &medium
+            && !options.read_only
+        {
+            // A thread of this process: it is started now to be held as the others are.
+            let behind = medium.disk.write_behind();
+            behind.map_err(|errno| Failure::at("write-behind", errno))?;
+        }
         let mounted = mount(session, options, medium)?;
         let how = p2k::Options {
             shown: mounted.shown,
@@ -268,7 +275,7 @@ impl Mount {
 /// An open image.
 struct Medium {
     address: Address,
-    disk: Arc<dyn BlockDevice>,
+    disk: Arc<HostFile>,
 }
 
 /// Mounts in a kernel.
