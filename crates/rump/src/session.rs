@@ -9,7 +9,7 @@ use crate::{
 use rumpdev::{SelectError, Selector};
 use rumpkern::{Fd, Kernel, OpenFlags, Proc};
 use rumpuser::{BlockDevice, Errno};
-use rumpuser_posix::{Access, HostFile};
+use rumpuser_posix::{Access, Host, HostFile};
 use rumpvfs::{Calls as _, calls::At, fs::Probe};
 use std::{
     cell::RefCell,
@@ -272,16 +272,15 @@ impl Session {
     /// # Errors
     /// It does not boot.
     pub(crate) fn boot(&self) -> Outcome<Kernel> {
-        self.boot_with(CACHES)
+        self.boot_on(Host::small(CACHES, self.options.messages))
     }
 
-    /// The same with caches of another size in bytes.
+    /// The same on a host as it is given.
     ///
     /// # Errors
     /// It does not boot.
-    pub(crate) fn boot_with(&self, caches: u64) -> Outcome<Kernel> {
-        image::boot(caches, self.options.messages)
-            .map_err(|errno| Failure::at("the kernel does not boot", errno))
+    pub(crate) fn boot_on(&self, host: Arc<Host>) -> Outcome<Kernel> {
+        image::boot(host).map_err(|errno| Failure::at("the kernel does not boot", errno))
     }
 
     /// Unmounts everything at the program's end; says what goes wrong.

@@ -547,6 +547,32 @@ fn without_extended_attributes_a_change_takes_capabilities_away() {
 }
 
 #[test]
+fn times_of_the_host_and_of_the_server_are_of_one_clock() {
+    const FILES: u32 = 200;
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 32, None);
+    let mount = Mount::new(&scratch, &image, &[]);
+    let times = |file: &File| {
+        let met = file.metadata().unwrap();
+        (met.modified().unwrap(), (met.ctime(), met.ctime_nsec()))
+    };
+    let mut same = 0;
+    for number in 0..FILES {
+        // Made by the server, written into the host's cache.
+        let mut file = File::create_new(mount.path(&format!("f{number}"))).unwrap();
+        let made = times(&file);
+        file.write_all(&[1; 5000]).unwrap();
+        let written = times(&file);
+        assert!(written >= made, "older by being written");
+        same += u32::from(written == made);
+    }
+    // The host's times are those of its last tick: where that is the one in which the file was made, it has nothing to tell.
+    assert!(same > 0, "never the same tick");
+    mount.unmount();
+    check(&image);
+}
+
+#[test]
 fn many_write_at_once() {
     let scratch = Scratch::new();
     let image = scratch.image("a.img", 256, None);

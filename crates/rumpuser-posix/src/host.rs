@@ -19,6 +19,8 @@ pub struct Host {
     verbose: bool,
     /// Bytes that the caches of a kernel may take at most, whatever the host has.
     most_memory: Option<u64>,
+    /// Wall time in ticks.
+    ticks: bool,
 }
 
 impl Host {
@@ -33,7 +35,7 @@ impl Host {
     pub fn verbose() -> Arc<Self> {
         Arc::new(Self {
             verbose: true,
-            most_memory: None,
+            ..Self::default()
         })
     }
 
@@ -45,6 +47,18 @@ impl Host {
         Arc::new(Self {
             verbose,
             most_memory: Some(bytes),
+            ticks: false,
+        })
+    }
+
+    /// The host as a [small](Self::small) one that tells wall time as of its last tick, 1 to 10 ms ago at most: as its own file systems take the
+    /// times of files. For a kernel with files whose times the host writes as well: what happens in one tick has one time then, whoever takes it.
+    #[must_use]
+    pub fn in_ticks(bytes: u64, verbose: bool) -> Arc<Self> {
+        Arc::new(Self {
+            verbose,
+            most_memory: Some(bytes),
+            ticks: true,
         })
     }
 }
@@ -60,7 +74,10 @@ impl Clock for Host {
     }
 
     fn wall(&self) -> Timespec {
-        let now = clock(libc::CLOCK_REALTIME);
+        let now = clock(match self.ticks {
+            true => libc::CLOCK_REALTIME_COARSE,
+            false => libc::CLOCK_REALTIME,
+        });
         Timespec {
             sec: now.tv_sec,
             nsec: u32::try_from(now.tv_nsec).unwrap_or(0),
@@ -86,7 +103,7 @@ fn clock(id: libc::clockid_t) -> libc::timespec {
     };
     // SAFETY: `now` is a live, writable timespec; the call writes nothing else.
     let failed = unsafe { libc::clock_gettime(id, &raw mut now) };
-    assert_eq!(failed, 0, "POSIX demands both clocks");
+    assert_eq!(failed, 0, "POSIX demands two of them, Linux has the third");
     now
 }
 
@@ -256,6 +273,22 @@ mod tests {
         assert!(host.monotonic().since(start) >= Duration::from_millis(5));
         assert!(host.wall() > wall);
         assert!(wall.sec > 1_700_000_000 && wall.nsec < 1_000_000_000);
+    }
+
+    #[test]
+    fn wall_time_in_ticks_is_the_last_one() {
+        let (exact, ticks) = (Host::new(), Host::in_ticks(1 << 20, false));
+        let nanoseconds =
+            |time: Timespec| i128::from(time.sec) * 1_000_000_000 + i128::from(time.nsec);
+        let tick = ticks.wall();
+        let now = nanoseconds(exact.wall());
+        let late = now - nanoseconds(tick);
+        // A processor that was taken away in between makes it more.
+        assert!((0..1_000_000_000).contains(&late), "{late} ns");
+        let same = (0..100).any(|_| ticks.wall() == ticks.wall());
+        assert!(same, "two looks in a row, and never within a tick");
+        thread::sleep(Duration::from_millis(15));
+        assert!(ticks.wall() > tick);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! use ukfs::image;
 //! # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/hello.img");
 //! let disk = Arc::new(rumpuser_posix::HostFile::open(path, rumpuser_posix::Access::ReadOnly)?);
-//! let kernel = image::boot(16 << 20, false)?;
+//! let kernel = image::boot(rumpuser_posix::Host::small(16 << 20, false))?;
 //! let found = image::find_type(&kernel, &*disk, None, true)?;
 //! assert_eq!(found.fs_type, "ext2fs");
 //! let mounted = image::mount(kernel, disk, &found.fs_type, &[])?;
@@ -42,13 +42,12 @@ const MOUNT_POINT: &str = "/image";
 /// An option for a file system driver: name and value.
 pub type DriverOption = (String, Option<String>);
 
-/// A kernel with every file system that this crate was built with. Its caches take `memory` bytes at most; its messages go to
-/// standard error as they come if `verbose`, and are kept either way.
+/// A kernel on this host with every file system that this crate was built with.
 ///
 /// # Errors
 /// Those of a component's start.
-pub fn boot(memory: u64, verbose: bool) -> Result<Kernel> {
-    let builder = Kernel::builder(Host::small(memory, verbose));
+pub fn boot(host: Arc<Host>) -> Result<Kernel> {
+    let builder = Kernel::builder(host);
     #[cfg(feature = "tmpfs")]
     let builder = builder.component(rumpfs_tmpfs::component());
     #[cfg(feature = "cd9660")]

@@ -7,7 +7,7 @@ use crate::{
 use rumpdev::{SelectError, Selector, SelectorError, Window};
 use rumpkern::{Cred, Kernel};
 use rumpuser::{BlockDevice, Errno};
-use rumpuser_posix::{Access, HostFile};
+use rumpuser_posix::{Access, Host, HostFile};
 use std::{path::Path, sync::Arc};
 
 /// What the caches of a kernel take at most unless told otherwise, in bytes.
@@ -190,7 +190,8 @@ impl Options {
     }
 
     fn boot(&self) -> Result<Kernel> {
-        image::boot(self.memory, self.verbose).map_err(|errno| Error::plain(errno, "boot"))
+        image::boot(Host::small(self.memory, self.verbose))
+            .map_err(|errno| Error::plain(errno, "boot"))
     }
 
     fn finish(&self, mounted: Mounted) -> Fs {

@@ -280,7 +280,9 @@ struct Medium {
 
 /// Mounts in a kernel.
 fn mount(session: &Session, options: &HostOptions, medium: Option<Medium>) -> Outcome<Mounted> {
-    let kernel = session.boot_with(if medium.is_some() { CACHES } else { u64::MAX })?;
+    // The host takes some times of these files itself. One that is not another than it knows already it need not tell.
+    let caches = if medium.is_some() { CACHES } else { u64::MAX };
+    let kernel = session.boot_on(Host::in_ticks(caches, session.options().messages))?;
     let proc = kernel.init_proc();
     let (name, fs_type, mut args) = match &medium {
         None => ("tmpfs".to_owned(), "tmpfs".to_owned(), MountArgs::default()),
