@@ -98,12 +98,11 @@ fn finish(mut out: Vec<OsString>, operands: Vec<OsString>) -> Vec<OsString> {
 
 /// `rump_FS [-o OPTIONS] IMAGE DIR`, with the letters of NetBSD's mount programs for owners, modes and sizes.
 fn server(fs_type: &str, rest: &[OsString]) -> Vec<OsString> {
-    let mut out = command(&["-t", fs_type]);
+    let mut options = Vec::new();
     let mut option = |name: &str, value: &OsStr| {
         let mut text = OsString::from(name);
         text.push(value);
-        out.push("-o".into());
-        out.push(text);
+        options.push(text);
     };
     let mut operands = Vec::new();
     let mut rest = rest.iter();
@@ -113,6 +112,8 @@ fn server(fs_type: &str, rest: &[OsString]) -> Vec<OsString> {
             (_, b"-o") => Some(""),
             ("msdosfs" | "tmpfs", b"-u") => Some("uid="),
             ("msdosfs" | "tmpfs", b"-g") => Some("gid="),
+            ("msdosfs", b"-m") => Some("umask="),
+            ("msdosfs", b"-M") => Some("dmask="),
             ("tmpfs", b"-m") => Some("mode="),
             ("tmpfs", b"-n") => Some("nr_inodes="),
             ("tmpfs", b"-s") => Some("size="),
@@ -120,18 +121,41 @@ fn server(fs_type: &str, rest: &[OsString]) -> Vec<OsString> {
         };
         if let (Some(name), Some(value)) = (stands_for, rest.as_slice().first()) {
             rest.next();
-            option(name, value);
+            match name.ends_with("mask=") {
+                true => option(name, &missing(value)),
+                false => option(name, value),
+            }
             continue;
         }
         match (fs_type, word.as_bytes()) {
-            (_, b"-r") => option("ro", OsStr::new("")),
-            ("cd9660", b"-r_" | b"-R") => option("norrip", OsStr::new("")),
+            // Long names are always there.
+            ("msdosfs", b"-l") => {}
+            ("cd9660", b"-r") => option("norrip", OsStr::new("")),
             ("cd9660", b"-j") => option("nojoliet", OsStr::new("")),
             ("cd9660", b"-g") => option("gens", OsStr::new("")),
+            (_, b"-r") => option("ro", OsStr::new("")),
             _ => operands.push(disklabel(word)),
         }
     }
+    // What is said of directories alone counts, wherever it stands.
+    options.sort_by_key(|option| !option.as_bytes().starts_with(b"umask="));
+    let mut out = command(&["-t", fs_type]);
+    for option in options {
+        out.extend(["-o".into(), option]);
+    }
     finish(out, operands)
+}
+
+/// The permissions that there may be at most, as those that are missing.
+fn missing(most: &OsStr) -> OsString {
+    let bits = most
+        .to_str()
+        .and_then(|text| u32::from_str_radix(text, 8).ok());
+    match bits {
+        Some(bits) => format!("{:o}", 0o777 & !bits).into(),
+        // The driver says that it is no number.
+        None => most.to_owned(),
+    }
 }
 
 /// `IMAGE%DISKLABEL:p%` is partition p of a BSD disklabel, which is written `IMAGE@p` here.
@@ -186,6 +210,15 @@ mod tests {
             (
                 "rump_tmpfs -s 1M -u 7 tmpfs /m",
                 "rump mount -t tmpfs -o size=1M -o uid=7 -- tmpfs /m",
+            ),
+            (
+                "rump_cd9660 -r -j -g a /m",
+                "rump mount -t cd9660 -o norrip -o nojoliet -o gens -- a /m",
+            ),
+            ("rump_ffs -r a /m", "rump mount -t ffs -o ro -- a /m"),
+            (
+                "rump_msdos -l -M 755 -m 644 -g 8 a /m",
+                "rump mount -t msdosfs -o umask=133 -o dmask=22 -o gid=8 -- a /m",
             ),
             (
                 "rump_ffs --no-sandbox a /m",
