@@ -1,4 +1,5 @@
 //! A server behind the host's kernel keeps what its driver must not have: files, connections, processes. And a panic takes one mount along, no more.
+//! What a program that reads images does not need, it cannot do either.
 
 use std::{
     fs,
@@ -107,4 +108,43 @@ fn a_panic_takes_one_mount_out_of_service() {
         "Operation not permitted (os error 1)"
     );
     server.unmount();
+}
+
+#[test]
+fn a_reader_reads_and_nothing_else() {
+    let file = std::env::temp_dir().join(format!("rump-reader-{}", std::process::id()));
+    fs::write(&file, "content").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_contained"))
+        .arg(&file)
+        .output()
+        .unwrap();
+    let kept = fs::read(&file);
+    fs::remove_file(&file).unwrap();
+    assert!(output.status.success());
+    assert_eq!(kept.unwrap(), b"content");
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (mut done, mut refused) = (Vec::new(), Vec::new());
+    for line in said.lines() {
+        match line.split_once(": ").unwrap() {
+            (name, "done") => done.push(name),
+            (name, "permission denied") => refused.push(name),
+            (name, "out of memory") if name == "memory" => refused.push(name),
+            _ => panic!("{line}"),
+        }
+    }
+    assert_eq!(done, ["thread", "read it", "fine", "read"]);
+    let expected = [
+        "write it",
+        "remove it",
+        "change it",
+        "datagrams",
+        "local socket",
+        "memory",
+        "write",
+        "connect",
+        "fork",
+        "exec",
+        "kill",
+    ];
+    assert_eq!(refused, expected);
 }

@@ -13,7 +13,7 @@
 //! | `nodes`, `opens` | files that the host knows and files that it has open |
 //! | `caller`, `attr` | credentials of a request; attributes, times and errors in the forms of both sides |
 //! | [`mount`](mod@mount) | the mount itself, made and ended by a process of its own |
-//! | [`contain`] | giving up what a server does not need: Landlock, seccomp, capabilities, limits |
+//! | [`contain`], `forbid` | giving up what a server does not need: Landlock, seccomp, capabilities, limits; and what a reader does not |
 //!
 //! **Who checks what.** The host checks permissions, sticky bits and access control lists itself (`default_permissions`), by all that it knows of
 //! the asking process: groups, capabilities, name spaces. It must, since it walks along names that it has cached without asking anybody. The
@@ -26,6 +26,7 @@ mod caller;
 pub mod contain;
 mod data;
 mod flow;
+mod forbid;
 mod fs;
 mod list;
 pub mod mount;

@@ -64,6 +64,9 @@ struct Cli {
     help: Option<bool>,
     #[command(flatten)]
     mount: commands::Mount,
+    /// Do not give up what a command that reads images, or a server, has no use for: to write or make files, connections, programs
+    #[arg(long)]
+    no_sandbox: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -175,20 +178,13 @@ commands! {
 impl Command {
     /// Whether it reads images and writes to standard output alone.
     fn only_reads(&self) -> bool {
-        use Command::{Cat, Df, Du, Find, Info, Ls, Mtree, Stat, Tree, Verify};
-        matches!(
-            self,
-            Ls(_)
-                | Cat(_)
-                | Stat(_)
-                | Find(_)
-                | Tree(_)
-                | Du(_)
-                | Df(_)
-                | Info(_)
-                | Mtree(_)
-                | Verify(_)
-        )
+        use Command::{Cat, Df, Du, Find, Fsck, Info, Ls, Mtree, Stat, Tar, Tree, Verify};
+        match self {
+            Ls(_) | Cat(_) | Stat(_) | Find(_) | Tree(_) | Du(_) | Df(_) | Info(_) | Fsck(_)
+            | Mtree(_) | Verify(_) => true,
+            Tar(tar) => !tar.makes_a_file(),
+            _ => false,
+        }
     }
 }
 
@@ -220,6 +216,7 @@ fn plain(mut words: impl Iterator<Item = OsString>) -> Option<Cli> {
     Some(Cli {
         help: None,
         mount: commands::Mount::default(),
+        no_sandbox: false,
         command,
     })
 }
@@ -259,11 +256,16 @@ fn parse() -> Cli {
 
 fn main() -> ExitCode {
     memory::keep();
-    let cli = parse();
+    let mut cli = parse();
     signals::install();
-    if cli.command.only_reads() {
+    if let Command::Mount(mount) = &mut cli.command {
+        mount.no_sandbox |= cli.no_sandbox;
+    }
+    if cli.command.only_reads() && !cli.no_sandbox {
+        // A check is told how much it may remember.
+        let memory = (!matches!(cli.command, Command::Fsck(_))).then_some(memory::ADDRESSES);
         // A host that has no such thing lets it read all the same.
-        let _ = p2k::contain::read_only();
+        let _ = p2k::contain::read_only(p2k::contain::Limits { memory });
     }
     let session = Session::new(cli.command.mount().or(cli.mount.options()));
     let outcome = cli.command.run(&session);

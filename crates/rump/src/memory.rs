@@ -1,5 +1,7 @@
-//! How the C library keeps memory for this program.
+//! How much memory this program takes, and how the C library keeps it.
 
+/// How much address space a server, or a command that reads images, may have in bytes.
+pub(crate) const ADDRESSES: u64 = 8 << 30;
 /// Freed memory that is kept for the next piece of work rather than given back to the host, in bytes.
 const KEPT: libc::c_int = 64 << 20;
 /// How much is asked of the host at once, in bytes.

@@ -4,7 +4,7 @@ mod common;
 
 use common::{Scratch, at, fails, good, noise, rump, sample, tool};
 use serde_json::Value;
-use std::fs;
+use std::{fs, io::Read as _, process::Stdio};
 
 fn prepared() -> (Scratch, String, String) {
     let scratch = Scratch::new();
@@ -657,4 +657,43 @@ fn who_only_reads_gives_up_the_rest() {
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
     assert!(child.wait().unwrap().success());
+}
+
+/// What it has given up, a command shows while it waits for somebody to read on.
+#[test]
+fn commands_that_read_give_up_the_rest() {
+    let scratch = Scratch::new();
+    scratch.write("tree/large", common::noise(1 << 20));
+    let image = scratch.image("a.img", 16, Some(&scratch.path("tree")));
+    let (all, large) = (at(&image, "/"), at(&image, "/large"));
+    let cases: [(&[&str], &str); 4] = [
+        (&["cat", &large], "2"),
+        (&["tar", &all], "2"),
+        (&["--no-sandbox", "cat", &large], "0"),
+        (&["--no-sandbox", "tar", &all], "0"),
+    ];
+    for (args, seccomp) in cases {
+        let mut child = common::command(args)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = [0];
+        let printed = child.stdout.as_mut().unwrap().read_exact(&mut first);
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        printed.unwrap();
+        let status = status.unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_else(|| panic!("{name} {status}")).trim()
+        };
+        assert_eq!(field("Seccomp:"), seccomp, "{args:?}");
+        if seccomp == "2" {
+            assert_eq!(field("NoNewPrivs:"), "1");
+            // CAP_DAC_READ_SEARCH is the third.
+            let kept = u64::from_str_radix(field("CapEff:"), 16).unwrap();
+            assert_eq!(kept & !4, 0, "{kept:x}");
+        }
+    }
 }

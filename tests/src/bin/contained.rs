@@ -1,6 +1,8 @@
 //! A server whose driver tries what it must not: `contained DIR DIR` serves it twice, each time in a kernel of its own, and says `up`.
 //!
 //! Each file is named after what its driver does when it is read; its content is how that ended.
+//!
+//! `contained FILE` tries the same, and more, as a program that reads, and says how each attempt ended.
 
 use p2k::{
     Options, Session, contain,
@@ -164,7 +166,53 @@ fn mounter(dir: OsString) -> io::Result<Mounter> {
     })
 }
 
+/// What only a program that reads tries.
+fn tries_of_a_reader(file: OsString) -> Vec<(&'static str, io::Result<()>)> {
+    use std::{
+        fs::{self, Permissions},
+        net::UdpSocket,
+        os::unix::{fs::PermissionsExt as _, net::UnixDatagram},
+    };
+    let thread = std::thread::Builder::new().spawn(|| {});
+    let mode = Permissions::from_mode(0o600);
+    let room = Vec::<u8>::new().try_reserve(9 << 30);
+    vec![
+        (
+            "thread",
+            thread.map(|thread| thread.join().expect("its end")),
+        ),
+        ("read it", File::open(&file).map(drop)),
+        (
+            "write it",
+            File::options().write(true).open(&file).map(drop),
+        ),
+        ("remove it", fs::remove_file(&file)),
+        ("change it", fs::set_permissions(&file, mode)),
+        ("datagrams", UdpSocket::bind("127.0.0.1:0").map(drop)),
+        ("local socket", UnixDatagram::unbound().map(drop)),
+        (
+            "memory",
+            room.map_err(|_| io::ErrorKind::OutOfMemory.into()),
+        ),
+    ]
+}
+
+fn read(file: OsString) {
+    let memory = Some(8 << 30);
+    contain::read_only(contain::Limits { memory }).expect("containment");
+    let mut ended = tries_of_a_reader(file);
+    let others = TRIES.iter().filter(|(name, _)| *name != "panic");
+    ended.extend(others.map(|(name, attempt)| (*name, attempt())));
+    for (name, ended) in ended {
+        let text = ended.map_or_else(|error| error.kind().to_string(), |()| "done".into());
+        println!("{name}: {text}");
+    }
+}
+
 fn main() {
+    if std::env::args_os().len() == 2 {
+        return read(std::env::args_os().nth(1).expect("a file"));
+    }
     let dirs = std::env::args_os().skip(1);
     let mounters: Vec<_> = dirs.map(|dir| mounter(dir).expect("a mounter")).collect();
     contain::enter(contain::Limits::default()).expect("containment");

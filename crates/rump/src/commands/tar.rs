@@ -85,6 +85,11 @@ fn file_of(path: Option<&PathBuf>) -> Option<&Path> {
 }
 
 impl Tar {
+    /// Whether it writes to anything but standard output.
+    pub(crate) fn makes_a_file(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// How to mount.
     pub(crate) fn mount(&self) -> crate::session::MountOptions {
         self.mount.options()

@@ -7,6 +7,7 @@ pub(crate) use names::translate;
 
 use crate::{
     address::Address,
+    memory::ADDRESSES,
     quote::shown_os,
     report::{Failure, Outcome, say},
     session::{MountOptions, Session, image_name, messages, mount_failure, part},
@@ -43,8 +44,6 @@ const DEVICE: &str = "/dev/image";
 const MOUNT_POINT: &str = "/image";
 /// What the caches of the kernel may take, in bytes. The host caches what it reads as well.
 const CACHES: u64 = 96 << 20;
-/// How much address space the server of a device may have, in bytes.
-const ADDRESSES: u64 = 8 << 30;
 /// How often everything is made durable.
 const SYNC_EVERY: Duration = Duration::from_secs(5);
 
@@ -72,7 +71,7 @@ pub(crate) struct Mount {
     fake: bool,
     /// Do not give up the right to open files, make connections and start programs
     #[arg(long)]
-    no_sandbox: bool,
+    pub(crate) no_sandbox: bool,
     /// Show messages of the kernel as they come; with -f
     #[arg(long = "kernel-messages", requires = "foreground")]
     messages: bool,
