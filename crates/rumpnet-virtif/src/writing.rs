@@ -2,7 +2,7 @@
 
 use crate::vnet;
 use rumpnet::{Packet, interface::Batch};
-use rumpuser::sync::{Mutex, MutexGuard};
+use rumpuser::sync::Mutex;
 use rustix::fd::OwnedFd;
 use std::{
     io::IoSlice,
@@ -15,6 +15,8 @@ use std::{
 
 /// Frames that wait at most.
 const WAITING: usize = 64;
+/// Shorter ones are copied together: the host takes longer to take a frame in pieces than that takes.
+const TOGETHER: usize = 2_048;
 
 /// Writes frames in their order, whoever does.
 pub(crate) struct Writing {
@@ -24,8 +26,8 @@ pub(crate) struct Writing {
     waiting: Mutex<Batch>,
     /// Whether frames wait; written with those locked.
     filled: AtomicBool,
-    /// Held by who writes; nobody waits for it.
-    turn: Mutex<()>,
+    /// Held by who writes, with room for a frame; nobody waits for it.
+    turn: Mutex<Vec<u8>>,
     /// Frames that were lost since somebody was told.
     lost: AtomicUsize,
 }
@@ -45,9 +47,8 @@ impl Writing {
     /// Writes frames behind those that wait, and empties the batch. Called by one thread at a time. Returns how many were lost since it last did.
     pub(crate) fn write(&self, frames: &mut Batch) -> usize {
         match self.turn.try_lock() {
-            Some(turn) if !self.filled.load(Ordering::SeqCst) => {
-                self.write_all(&turn, frames);
-                drop(turn);
+            Some(mut turn) if !self.filled.load(Ordering::SeqCst) => {
+                self.write_all(&mut turn, frames);
             }
             _ => {
                 self.put(frames);
@@ -81,37 +82,48 @@ impl Writing {
             if !self.filled.load(Ordering::SeqCst) {
                 return;
             }
-            let Some(turn) = self.turn.try_lock() else {
+            let Some(mut turn) = self.turn.try_lock() else {
                 return;
             };
             let mut waiting = self.waiting.lock();
             let mut frames = mem::take(&mut *waiting);
             self.filled.store(false, Ordering::SeqCst);
             drop(waiting);
-            self.write_all(&turn, &mut frames);
+            self.write_all(&mut turn, &mut frames);
         }
     }
 
-    fn write_all(&self, _turn: &MutexGuard<'_, ()>, frames: &mut Batch) {
-        let lost = frames.drain(..).filter(|frame| !self.write_one(frame));
+    fn write_all(&self, room: &mut Vec<u8>, frames: &mut Batch) {
+        let lost = frames
+            .drain(..)
+            .filter(|frame| !self.write_one(room, frame));
         let lost = lost.count();
         if lost > 0 {
             self.lost.fetch_add(lost, Ordering::Relaxed);
         }
     }
 
-    fn write_one(&self, frame: &Packet) -> bool {
-        let header = vnet::write(frame);
-        let header = self.headers.then_some(&header[..]);
+    /// Whether it went.
+    fn write_one(&self, room: &mut Vec<u8>, frame: &Packet) -> bool {
+        let header = self.headers.then(|| vnet::write(frame));
+        let header = header.as_ref().map(|header| &header[..]);
         let pieces = header.into_iter().chain(frame.pieces());
+        if frame.len() < TOGETHER {
+            room.clear();
+            pieces.for_each(|piece| room.extend_from_slice(piece));
+            return went(|| rustix::io::write(&*self.fd, room));
+        }
         let slices: Vec<IoSlice<'_>> = pieces.map(IoSlice::new).collect();
-        loop {
-            match rustix::io::writev(&*self.fd, &slices) {
-                Ok(_) => return true,
-                Err(rustix::io::Errno::INTR) => {}
-                // A full queue of the host: it drops as well.
-                Err(_) => return false,
-            }
+        went(|| rustix::io::writev(&*self.fd, &slices))
+    }
+}
+
+/// Writes a frame; whether it went. A queue of the host that is full drops it as others do.
+fn went(write: impl Fn() -> rustix::io::Result<usize>) -> bool {
+    loop {
+        match write() {
+            Err(rustix::io::Errno::INTR) => {}
+            done => return done.is_ok(),
         }
     }
 }
