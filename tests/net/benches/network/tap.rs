@@ -17,6 +17,7 @@ pub(crate) type Measure = fn(Duration, &dyn End, &dyn End) -> f64;
 pub(crate) fn out(offload: bool, measure: Measure, time: Duration) -> f64 {
     measured(move |tell| {
         beside_linux(V4, offload, move |_, proc| {
+            usual_congestion_control();
             let listener = TcpListener::bind(V4.linux(80)).expect("bind");
             let ours = Ours::connect(proc, V4.linux(80));
             let linux = accept(&listener);
@@ -29,6 +30,7 @@ pub(crate) fn out(offload: bool, measure: Measure, time: Duration) -> f64 {
 pub(crate) fn into(offload: bool, measure: Measure, time: Duration) -> f64 {
     measured(move |tell| {
         beside_linux(V4, offload, move |_, proc| {
+            usual_congestion_control();
             let listener = Listener::new(proc, V4.kernel(80));
             let linux = TcpStream::connect(V4.kernel(80)).expect("connect");
             linux.set_nodelay(true).expect("option");
@@ -42,6 +44,7 @@ pub(crate) fn into(offload: bool, measure: Measure, time: Duration) -> f64 {
 pub(crate) fn veth(measure: Measure, time: Duration) -> f64 {
     measured(move |tell| {
         in_namespace(move || {
+            usual_congestion_control();
             sh("ip link add veth0 type veth peer name veth1");
             sh("ip addr add 10.9.1.1/24 dev veth0; ip link set veth0 up");
             let server: SocketAddr = "10.9.1.2:80".parse().expect("an address");
@@ -50,6 +53,7 @@ pub(crate) fn veth(measure: Measure, time: Duration) -> f64 {
             thread::scope(|scope| {
                 scope.spawn(move || {
                     in_namespace(move || {
+                        usual_congestion_control();
                         let thread = std::fs::read_link("/proc/thread-self").expect("proc");
                         let path = format!("/proc/{}/ns/net", thread.display());
                         namespace.0.send(path).expect("heard");
@@ -71,6 +75,11 @@ pub(crate) fn veth(measure: Measure, time: Duration) -> f64 {
             });
         });
     })
+}
+
+/// Linux's own, whatever this host is set to. One that paces by timers, such as BBR, would show how precise those are, as a link in memory is faster.
+fn usual_congestion_control() {
+    sh("sysctl -qw net.ipv4.tcp_congestion_control=cubic");
 }
 
 fn accept(listener: &TcpListener) -> TcpStream {

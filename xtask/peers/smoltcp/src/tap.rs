@@ -30,7 +30,9 @@ struct Stack {
 impl Stack {
     fn new() -> Self {
         let mut device = TunTapInterface::new("tap0", Medium::Ethernet).expect("a tap device");
-        let up = "ip link set lo up; ip addr add 10.9.0.1/24 dev tap0; ip link set tap0 up";
+        // Linux's own congestion control, as for the others.
+        let up = "sysctl -qw net.ipv4.tcp_congestion_control=cubic; \
+                  ip link set lo up; ip addr add 10.9.0.1/24 dev tap0; ip link set tap0 up";
         let status = Command::new("sh").args(["-ec", up]).status().expect("sh");
         assert!(status.success(), "{up}");
         let config = Config::new(EthernetAddress([2, 0, 0, 0, 0x10, 1]).into());
