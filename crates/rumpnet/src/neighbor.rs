@@ -2,12 +2,20 @@
 //! section 7.3).
 
 use crate::{MacAddr, Packet};
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 use core::{net::IpAddr, time::Duration};
 use rumpuser::Instant;
 
-/// Packets that wait for an address at most (RFC 1122 section 2.3.2.2 asks for one).
-const WAITING: usize = 16;
+/// Bytes of packets that wait for one address at most, as much as a socket sends unless told otherwise: the largest packet of IP is 45
+/// fragments on Ethernet, and without one of them all are lost. RFC 1122 section 2.3.2.2 asks for one packet, the latest.
+const WAITING: usize = 208 << 10;
+/// The same for all addresses together; beyond it each has its latest packet.
+const WAITING_ALL: usize = 4 << 20;
+/// What a packet that waits costs besides its bytes.
+const OVERHEAD: usize = 256;
 /// Neighbours that are remembered at most.
 const MOST: usize = 4_096;
 /// Unanswered requests before a host counts as gone.
@@ -39,7 +47,43 @@ struct Neighbor {
     until: Instant,
     used: Instant,
     requests: u8,
-    waiting: Vec<Packet>,
+    waiting: Waiting,
+}
+
+/// Packets that wait for an address.
+#[derive(Default)]
+struct Waiting {
+    packets: VecDeque<Packet>,
+    /// What they cost.
+    bytes: usize,
+}
+
+impl Waiting {
+    fn cost(packet: &Packet) -> usize {
+        packet.len().saturating_add(OVERHEAD)
+    }
+
+    /// Adds a packet, which takes the place of those that were there first if there is no room; `all` is what wait for all addresses.
+    fn push(&mut self, packet: Packet, all: &mut usize) {
+        let more = Self::cost(&packet);
+        while self.bytes.saturating_add(more) > WAITING || all.saturating_add(more) > WAITING_ALL {
+            let Some(first) = self.packets.pop_front() else {
+                break;
+            };
+            let less = Self::cost(&first);
+            self.bytes = self.bytes.saturating_sub(less);
+            *all = all.saturating_sub(less);
+        }
+        self.bytes = self.bytes.saturating_add(more);
+        *all = all.saturating_add(more);
+        self.packets.push_back(packet);
+    }
+
+    /// Takes them out.
+    fn take(&mut self, all: &mut usize) -> Vec<Packet> {
+        *all = all.saturating_sub(core::mem::take(&mut self.bytes));
+        core::mem::take(&mut self.packets).into()
+    }
 }
 
 /// What to do with a packet.
@@ -83,6 +127,8 @@ pub struct Cache {
     /// Not after the time when the first one that was asked for is due. It is looked at for every packet.
     due: Option<Instant>,
     changes: u64,
+    /// What all packets that wait cost.
+    waiting: usize,
 }
 
 impl Cache {
@@ -141,7 +187,7 @@ impl Cache {
                         // It has not confirmed its address: all are asked (RFC 4861 section 7.3.3, RFC 1122 section 2.3.2.1).
                         neighbor.state = State::Incomplete;
                         neighbor.requests = 1;
-                        neighbor.waiting.push(packet);
+                        neighbor.waiting.push(packet, &mut self.waiting);
                         self.ask_at(now.after(RETRY));
                         return Resolution::Ask;
                     }
@@ -149,15 +195,14 @@ impl Cache {
                     return Resolution::Confirm(neighbor.mac, packet);
                 }
                 State::Incomplete => {
-                    if neighbor.waiting.len() >= WAITING {
-                        neighbor.waiting.remove(0);
-                    }
-                    neighbor.waiting.push(packet);
+                    neighbor.waiting.push(packet, &mut self.waiting);
                     return Resolution::Wait;
                 }
             }
         }
         self.make_room();
+        let mut waiting = Waiting::default();
+        waiting.push(packet, &mut self.waiting);
         self.map.insert(
             (interface, address),
             Neighbor {
@@ -166,7 +211,7 @@ impl Cache {
                 until: now.after(RETRY),
                 used: now,
                 requests: 1,
-                waiting: Vec::from([packet]),
+                waiting,
             },
         );
         self.ask_at(now.after(RETRY));
@@ -197,7 +242,7 @@ impl Cache {
             until: now,
             used: now,
             requests: 0,
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
         });
         if neighbor.state != State::Permanent {
             neighbor.mac = mac;
@@ -205,7 +250,7 @@ impl Cache {
             neighbor.until = now.after(REACHABLE);
             neighbor.requests = 0;
         }
-        core::mem::take(&mut neighbor.waiting)
+        neighbor.waiting.take(&mut self.waiting)
     }
 
     /// A neighbour has told its address in passing, which does not show that it hears this host (RFC 4861 section 7.2.3). Returns the
@@ -280,17 +325,24 @@ impl Cache {
             until: now,
             used: now,
             requests: 0,
-            waiting: Vec::new(),
+            waiting: Waiting::default(),
         };
-        self.map.insert((interface, address), neighbor);
+        if let Some(mut before) = self.map.insert((interface, address), neighbor) {
+            before.waiting.take(&mut self.waiting);
+        }
     }
 
     /// Removes those that `gone` chooses; returns how many.
     pub fn remove(&mut self, mut gone: impl FnMut(u32, IpAddr) -> bool) -> usize {
         self.changed();
         let before = self.map.len();
-        self.map
-            .retain(|(interface, address), _| !gone(*interface, *address));
+        self.map.retain(|(interface, address), neighbor| {
+            let gone = gone(*interface, *address);
+            if gone {
+                neighbor.waiting.take(&mut self.waiting);
+            }
+            !gone
+        });
         before.saturating_sub(self.map.len())
     }
 
@@ -322,7 +374,7 @@ impl Cache {
                 return true;
             }
             if neighbor.requests >= REQUESTS {
-                let packets = core::mem::take(&mut neighbor.waiting);
+                let packets = neighbor.waiting.take(&mut self.waiting);
                 due.push(Due::Failed {
                     interface,
                     address,
@@ -356,7 +408,8 @@ impl Cache {
             _ => Some((*key, n.used)),
         });
         if let Some((key, _)) = oldest {
-            self.map.remove(&key);
+            let gone = self.map.remove(&key);
+            gone.map(|mut gone| gone.waiting.take(&mut self.waiting));
         }
     }
 }
@@ -411,6 +464,43 @@ mod tests {
         let due = cache.expire(at(3));
         assert!(matches!(&due[..], [Due::Failed { packets, .. }] if packets.len() == 1));
         assert_eq!((cache.deadline(), cache.iter().count()), (None, 0));
+    }
+
+    /// The largest packet of IP in fragments waits as a whole; what waits has a limit for each address, one for all, and is forgotten with
+    /// its neighbour.
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut cache = Cache::default();
+        let host = |n| IpAddr::V4(core::net::Ipv4Addr::from_bits(n));
+        let send = |cache: &mut Cache, n, packet: &[u8]| {
+            cache.resolve(1, host(n), Packet::with_bytes(packet), at(0));
+        };
+        let fragment = |n: u8| alloc::vec![n; 1_500];
+        (0..45).for_each(|n| send(&mut cache, 1, &fragment(n)));
+        let waited = cache.learn(1, host(1), MAC, false, at(0));
+        assert_eq!((waited.len(), cache.waiting), (45, 0));
+        // The latest stay.
+        (0..200).for_each(|n| send(&mut cache, 2, &fragment(n)));
+        assert!(cache.waiting <= WAITING);
+        let waited = cache.learn(1, host(2), MAC, false, at(0));
+        assert!((100..200).contains(&waited.len()));
+        let mut last = [0];
+        assert_eq!(waited.last().unwrap().copy_to(0, &mut last), 1);
+        assert_eq!(last, [199]);
+        // Many addresses: each keeps one.
+        for n in 10..1_010 {
+            (0..20).for_each(|_| send(&mut cache, n, &fragment(0)));
+        }
+        let most = WAITING_ALL + 1_000 * (1_500 + OVERHEAD);
+        assert!((WAITING_ALL / 2..most).contains(&cache.waiting));
+        assert_eq!(cache.remove(|_, address| address == host(10)), 1);
+        cache.set(1, host(11), MAC, at(0));
+        for second in 1..=3 {
+            for due in cache.expire(at(second)) {
+                assert!(!matches!(due, Due::Failed { packets, .. } if packets.is_empty()));
+            }
+        }
+        assert_eq!(cache.waiting, 0);
     }
 
     /// RFC 4861 section 7.3.3: who does not confirm its address is asked for by all, and is gone then.
