@@ -4,7 +4,7 @@
 use arbitrary::Unstructured;
 use bytes::Bytes;
 use rumpnet_inet::tcp::{
-    Config, Congestion, Flags, KeepAlive, NetworkError, Options, Outgoing, Path, Segment, Seq,
+    Config, Congestion, Flags, NetworkError, Options, Outgoing, Path, Segment, Seq,
     State, Tcb, Timestamps, TransmitLimit, reset_for,
 };
 use rumpuser::{Errno, Instant};
@@ -51,7 +51,7 @@ fn config(input: &mut Unstructured<'_>) -> Config {
         urgent_inline: bit(7),
         receive_buffer: buffer,
         receive_buffer_max: if bit(8) { buffer } else { 1 << 20 },
-        keep_alive: bit(9).then(KeepAlive::default),
+        keep_alive: bit(9),
         tell_user_timeout: bit(10),
         ..Config::default()
     }
@@ -127,7 +127,7 @@ fn call(input: &mut Unstructured<'_>, tcb: &mut Tcb, now: Instant) {
         4 => drop(tcb.receive(below(input, 100_000) as usize)),
         5 => drop(tcb.receive_into(&mut vec![0; below(input, 5000) as usize])),
         6 => drop(tcb.send_urgent(Bytes::from_static(b"!").into())),
-        7 => drop(tcb.receive_urgent()),
+        7 => drop(tcb.receive_urgent(false)),
         8 => tcb.set_cork(flip(input)),
         9 => tcb.set_receive_buffer(below(input, 300_000) as usize),
         10 => tcb.set_send_buffer(below(input, 300_000) as usize),
@@ -290,7 +290,7 @@ fn pair(input: &mut Unstructured<'_>) {
     let mut now = SECOND;
     let configs = [config(input), config(input)].map(|config| {
         Arc::new(Config {
-            keep_alive: None,
+            keep_alive: false,
             fast_open: false,
             retries: 255,
             ..config

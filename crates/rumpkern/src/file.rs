@@ -20,6 +20,8 @@ bitflags::bitflags! {
     pub struct Ready: u16 {
         /// Reading does not wait.
         const IN = 1;
+        /// Urgent data has come (`POLLPRI`).
+        const PRI = 2;
         /// Writing does not wait.
         const OUT = 4;
         /// An error is pending.

@@ -12,7 +12,7 @@ use rumpnet::{
 use rumpuser::{Host, Instant, Timespec};
 
 /// Bytes that a queue holds unless told otherwise; a datagram counts with what it costs besides its bytes.
-const LIMIT: usize = 208 << 10;
+pub(crate) const BUFFER: usize = 208 << 10;
 const OVERHEAD: usize = 64;
 
 /// A datagram that was received.
@@ -99,7 +99,7 @@ impl Default for Queue {
         Self {
             list: VecDeque::new(),
             bytes: 0,
-            limit: LIMIT,
+            limit: BUFFER,
         }
     }
 }

@@ -104,6 +104,23 @@ pub fn scope(address: &SocketAddr) -> Option<u32> {
     }
 }
 
+/// Whether what came by an interface is for a socket that is bound to one. What this host has sent itself has come by none.
+pub(crate) fn on(bound: Option<u32>, interface: u32) -> bool {
+    interface == 0 || bound.is_none_or(|bound| bound == interface)
+}
+
+/// A time to live that may be set: nothing is sent with none (RFC 1122 section 3.2.1.7, RFC 8200 section 3).
+///
+/// # Errors
+/// `EINVAL`.
+pub(crate) const fn hops(ttl: u8) -> Result<u8> {
+    if ttl == 0 {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(ttl)
+    }
+}
+
 /// Whether a group is one of a link (RFC 4291 section 2.7).
 fn is_link_group(group: Ipv6Addr) -> bool {
     matches!(group.octets(), [0xff, flags, ..] if flags & 15 <= 2)
@@ -290,10 +307,27 @@ impl Stack {
         Owner::Other
     }
 
-    /// The way to a destination. `from`: the source that it shall have.
+    /// To whom a user sends that names no host: this one, as hosts have had it since 4.2BSD.
+    pub(crate) fn this_host(&self, to: SocketAddr) -> SocketAddr {
+        if !to.ip().is_unspecified() {
+            return to;
+        }
+        let loopback = match to {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        };
+        let mut ours = self.interfaces.iter().flat_map(|here| &here.addresses);
+        let first = ours.find(|cidr| cidr.address().is_ipv4() == to.is_ipv4());
+        match first {
+            Some(first) if !self.is_ours(loopback) => SocketAddr::new(first.address(), to.port()),
+            _ => SocketAddr::new(loopback, to.port()),
+        }
+    }
+
+    /// The way to a destination. `from`: the source that it shall have, which a packet of this host has to have for itself.
     ///
     /// # Errors
-    /// `ENETUNREACH`: there is no route. `EADDRNOTAVAIL`: `from` is not an address of this host.
+    /// `ENETUNREACH`: there is no route. `EADDRNOTAVAIL`: there is no address to send from.
     pub fn path(&self, to: IpAddr, from: Option<IpAddr>, by: Option<u32>) -> Result<Path> {
         let mut ours = self.interfaces.iter().flat_map(|here| {
             let index = here.ifnet.index();

@@ -75,6 +75,30 @@ impl Chooser {
     }
 }
 
+/// With whom a socket shares its port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reuse {
+    /// `SO_REUSEADDR`: with those that do not listen; datagrams have no such difference.
+    pub(crate) address: bool,
+    /// `SO_REUSEPORT`: with those that say so as well, and each gets its part of what comes.
+    pub(crate) port: bool,
+}
+
+/// Which of `count` sockets that share a port gets what comes from a peer: always the same one.
+pub(crate) fn share(peer: SocketAddr, count: usize) -> usize {
+    // FNV-1a with 32 bits.
+    let mix = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    let hash = peer.port().to_be_bytes().iter().fold(0x811c_9dc5, mix);
+    let hash = match peer.ip() {
+        IpAddr::V4(ip) => ip.octets().iter().fold(hash, mix),
+        IpAddr::V6(ip) => ip.octets().iter().fold(hash, mix),
+    };
+    usize::try_from(hash)
+        .ok()
+        .and_then(|hash| hash.checked_rem(count))
+        .unwrap_or(0)
+}
+
 /// An address that a socket is bound to; `None` is any.
 pub(crate) type Bound = Option<IpAddr>;
 

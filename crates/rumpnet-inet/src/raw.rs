@@ -3,10 +3,11 @@
 use crate::{
     datagram::{Datagram, Queue, Telling, copy_in, copy_out},
     groups::{self, Groups},
-    ip::{Arrival, DEFAULT_TTL, Sending, scope},
+    ip::{Arrival, DEFAULT_TTL, Sending, hops, on, scope},
     ipv4,
     port::Speaks,
     stack::{Inet, Stack},
+    tcp_socket::{BUFFER_MAX, BUFFER_MIN},
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -43,6 +44,10 @@ struct Rawcb {
     /// That of the way if `None`.
     ttl: Option<u8>,
     tos: u8,
+    multicast_ttl: u8,
+    multicast_loop: bool,
+    multicast_interface: u32,
+    interface: Option<u32>,
     telling: Telling,
     groups: Groups,
 }
@@ -61,6 +66,7 @@ impl Stack {
             socket.protocol == arrival.protocol
                 && socket.speaks.with(source)
                 && !socket.closed_read
+                && on(socket.interface, arrival.interface)
                 && socket.local.is_none_or(|local| local == destination)
                 && socket.peer.is_none_or(|peer| peer.ip() == source)
                 && (arrival.cast != Cast::Multicast
@@ -115,10 +121,17 @@ impl Stack {
             tos: socket.tos,
             dont_fragment: false,
         };
-        let hops = socket.ttl;
+        let (hops, group) = (socket.ttl, to.ip().is_multicast());
+        let loops = group && socket.multicast_loop;
+        let by = match socket.multicast_interface {
+            interface if group && interface != 0 => Some(interface),
+            _ => socket.interface.or(scope(&to)),
+        };
+        let group_ttl = group.then_some(socket.multicast_ttl);
         let mut from = socket.local;
         packet.meta.checksum = Checksum::Valid;
-        if socket.header_included {
+        let included = socket.header_included;
+        if included {
             // Of the caller's header the protocol, addresses, time to live and type of service count; lengths and sums are filled in.
             let fixed: [u8; ipv4::HEADER] = packet
                 .pull(ipv4::HEADER)
@@ -133,16 +146,23 @@ impl Stack {
             from = (!source.is_unspecified()).then_some(source.into()).or(from);
             packet.strip(ipv4::HEADER);
         }
-        let path = self.path(to.ip(), from, scope(&to))?;
-        if to.is_ipv6() {
-            how.ttl = hops.unwrap_or(path.hops);
+        let to = self.this_host(to);
+        let path = self.path(to.ip(), from, by)?;
+        path.allowed(to.ip(), message.flags.contains(MsgFlags::DONTROUTE))?;
+        if !included {
+            how.ttl = group_ttl.or(hops).unwrap_or(path.hops);
         }
         if how.protocol == ipv4::protocol::ICMPV6 && to.is_ipv6() {
             // The stack fills in the sum (RFC 3542 section 3.1).
             packet.pull(4).ok_or(Errno::EINVAL)?;
             self.put_checksum(&path, &how, to.ip(), &mut packet, 2);
         }
-        self.ip_output(&path, &how, to.ip(), packet)?;
+        if loops {
+            self.loop_back(&path, &how, to.ip(), packet.clone());
+        }
+        if how.ttl > 0 || included {
+            self.ip_output(&path, &how, to.ip(), packet)?;
+        }
         Ok(len)
     }
 }
@@ -202,6 +222,9 @@ impl Endpoint for RawSocket {
     }
 
     fn receive(&self, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
+        if flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EINVAL);
+        }
         let taken = self.of(|socket| {
             let telling = socket.telling;
             let peek = flags.contains(MsgFlags::PEEK);
@@ -245,19 +268,29 @@ impl Endpoint for RawSocket {
                 result
             });
         }
+        if let SockOpt::BindToDevice(name) = option {
+            let interface = name.as_ref().map(|name| self.inet.interface(name));
+            let index = interface.transpose()?.map(|interface| interface.index());
+            return self.of(|socket| socket.interface = index);
+        }
         self.of(|socket| {
             match option {
                 SockOpt::HeaderIncluded(_) if socket.speaks != Speaks::V4 => {
                     return Err(Errno::ENOPROTOOPT);
                 }
                 SockOpt::HeaderIncluded(on) => socket.header_included = *on,
-                SockOpt::Ttl(ttl) => socket.ttl = Some(*ttl),
+                SockOpt::Ttl(ttl) => socket.ttl = Some(hops(*ttl)?),
                 SockOpt::Tos(tos) => socket.tos = *tos,
                 SockOpt::PacketInfo(on) => socket.telling.packet_info = *on,
                 SockOpt::ReceiveTtl(on) => socket.telling.ttl = *on,
                 SockOpt::ReceiveTos(on) => socket.telling.tos = *on,
                 SockOpt::Timestamp(on) => socket.telling.timestamp = *on,
-                SockOpt::ReceiveBuffer(bytes) => socket.queue.limit = *bytes,
+                SockOpt::MulticastTtl(ttl) => socket.multicast_ttl = *ttl,
+                SockOpt::MulticastLoop(on) => socket.multicast_loop = *on,
+                SockOpt::MulticastInterface(interface) => socket.multicast_interface = *interface,
+                SockOpt::ReceiveBuffer(bytes) => {
+                    socket.queue.limit = (*bytes).clamp(BUFFER_MIN, BUFFER_MAX);
+                }
                 _ => return Err(Errno::ENOPROTOOPT),
             }
             Ok(())
@@ -270,6 +303,15 @@ impl Endpoint for RawSocket {
                 SockOpt::HeaderIncluded(_) => SockOpt::HeaderIncluded(socket.header_included),
                 SockOpt::Ttl(_) => SockOpt::Ttl(socket.ttl.unwrap_or(DEFAULT_TTL)),
                 SockOpt::Tos(_) => SockOpt::Tos(socket.tos),
+                SockOpt::MulticastTtl(_) => SockOpt::MulticastTtl(socket.multicast_ttl),
+                SockOpt::MulticastLoop(_) => SockOpt::MulticastLoop(socket.multicast_loop),
+                SockOpt::MulticastInterface(_) => {
+                    SockOpt::MulticastInterface(socket.multicast_interface)
+                }
+                SockOpt::PacketInfo(_) => SockOpt::PacketInfo(socket.telling.packet_info),
+                SockOpt::ReceiveTtl(_) => SockOpt::ReceiveTtl(socket.telling.ttl),
+                SockOpt::ReceiveTos(_) => SockOpt::ReceiveTos(socket.telling.tos),
+                SockOpt::AcceptConn(_) => SockOpt::AcceptConn(false),
                 SockOpt::Timestamp(_) => SockOpt::Timestamp(socket.telling.timestamp),
                 SockOpt::ReceiveBuffer(_) => SockOpt::ReceiveBuffer(socket.queue.limit),
                 SockOpt::Kind(_) => SockOpt::Kind(Kind::Raw),
@@ -341,6 +383,10 @@ pub(crate) fn socket(inet: &Arc<Inet>, domain: Domain, protocol: u8) -> Box<dyn 
         header_included: false,
         ttl: None,
         tos: 0,
+        multicast_ttl: 1,
+        multicast_loop: true,
+        multicast_interface: 0,
+        interface: None,
         telling: Telling::default(),
         groups: Groups::default(),
     };

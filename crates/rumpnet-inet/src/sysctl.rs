@@ -3,6 +3,7 @@
 use crate::{
     stack::{Inet, Stack},
     tcp::{Config, Congestion},
+    tcp_socket::{BUFFER_MAX, BUFFER_MIN},
 };
 use alloc::{string::ToString as _, sync::Arc};
 use rumpkern::{
@@ -61,9 +62,8 @@ fn tcp_bytes(inet: &Arc<Inet>, of: fn(&mut Config) -> &mut usize) -> Node {
             i64::try_from(bytes).unwrap_or(i64::MAX)
         },
         move |stack, value| {
-            // The window of a gigabyte is the largest that there is (RFC 7323 section 2.3).
             let bytes = usize::try_from(value).map_err(|_| Errno::EINVAL)?;
-            if !(2_048..=1 << 30).contains(&bytes) {
+            if !(BUFFER_MIN..=BUFFER_MAX).contains(&bytes) {
                 return Err(Errno::EINVAL);
             }
             *of(Arc::make_mut(&mut stack.tcp.config)) = bytes;

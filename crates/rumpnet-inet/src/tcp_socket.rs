@@ -3,15 +3,15 @@
 mod shared;
 
 use crate::{
-    ip::{scope, scoped},
+    ip::{self, scope, scoped},
     port::{self, Speaks},
     stack::{Inet, Stack},
-    tcp::{Config, Congestion, Info, KeepAlive, State, Tcb},
+    tcp::{Config, Congestion, Info, State, Tcb},
     tcp_table::{Listener, Pair, Role, Socket},
 };
 use alloc::{boxed::Box, string::ToString, sync::Arc};
 use bytes::{Bytes, BytesMut};
-use core::net::SocketAddr;
+use core::{net::SocketAddr, time::Duration};
 use rumpkern::{Cred, file::Ready};
 use rumpnet::{
     Address, Chain,
@@ -23,6 +23,11 @@ use rumpuser::{Errno, Event, Instant, Result};
 
 /// Connections that wait at most, whatever a caller says (`somaxconn`).
 const BACKLOG: usize = 4_096;
+/// What a buffer has at least, whatever a caller says: with none nothing would ever be sent; and at most, as no window is larger (RFC 7323
+/// section 2.3).
+pub(crate) const BUFFER_MIN: usize = 2_048;
+pub(crate) const BUFFER_MAX: usize = 1 << 30;
+
 /// A socket of TCP.
 struct TcpSocket {
     inet: Arc<Inet>,
@@ -80,6 +85,7 @@ impl Socket {
                 ready.set(Ready::IN, readable);
                 let writable = tcb.check_send().is_err() || tcb.send_room() > tcb.send_buffer() / 3;
                 ready.set(Ready::OUT, !opening && writable);
+                ready.set(Ready::PRI, tcb.has_urgent());
                 ready.set(Ready::HUP, closed);
             }
         }
@@ -108,6 +114,7 @@ impl Stack {
         let by = socket.interface.or(scope(&to));
         let (from, bound) = (socket.local, socket.port);
         let dont_route = socket.dont_route;
+        let to = self.this_host(to);
         let path = self.path(to.ip(), from, by)?;
         path.allowed(to.ip(), dont_route)?;
         let to = scoped(to, path.interface);
@@ -208,7 +215,7 @@ impl Stack {
         let tcb = self.tcp.get(id)?.tcb()?;
         let mut received = Received::default();
         if flags.contains(MsgFlags::OOB) {
-            let byte = tcb.receive_urgent()?;
+            let byte = tcb.receive_urgent(flags.contains(MsgFlags::PEEK))?;
             if let Some(place) = bufs.iter_mut().find_map(|buf| buf.first_mut()) {
                 *place = byte;
                 received.len = 1;
@@ -217,9 +224,7 @@ impl Stack {
             return Ok(received);
         }
         if flags.contains(MsgFlags::PEEK) {
-            if let Some(buf) = bufs.iter_mut().find(|buf| !buf.is_empty()) {
-                received.len = tcb.peek(buf);
-            }
+            received.len = tcb.peek(bufs);
         } else {
             for buf in bufs.iter_mut() {
                 let count = tcb.receive_into(buf);
@@ -257,7 +262,7 @@ impl Stack {
         let now = self.now;
         let socket = self.tcp.get(id)?;
         socket.closed = true;
-        let abort = socket.linger == Some(core::time::Duration::ZERO);
+        let abort = socket.linger == Some(Duration::ZERO);
         let event = socket.event.clone();
         match &mut socket.role {
             Role::Connection(_) if abort => self.tcp_abort(id),
@@ -346,6 +351,7 @@ impl Endpoint for TcpSocket {
             if socket.port == 0 {
                 stack.tcp.take_port(self.id, None, 0)?;
             }
+            stack.tcp.may_listen(self.id)?;
             stack.tcp.get(self.id)?.role = Role::Listener(Listener {
                 backlog,
                 ..Listener::default()
@@ -442,8 +448,9 @@ impl Endpoint for TcpSocket {
             // They may be others now.
             socket.prepared = None;
             match option {
-                SockOpt::ReuseAddr(on) | SockOpt::ReusePort(on) => socket.reuse = *on,
-                SockOpt::Ttl(ttl) => socket.ttl = Some(*ttl),
+                SockOpt::ReuseAddr(on) => socket.reuse.address = *on,
+                SockOpt::ReusePort(on) => socket.reuse.port = *on,
+                SockOpt::Ttl(ttl) => socket.ttl = Some(ip::hops(*ttl)?),
                 SockOpt::Tos(tos) => socket.tos = *tos,
                 SockOpt::Linger(time) => socket.linger = *time,
                 SockOpt::FastOpen(count) => socket.fast_open = *count,
@@ -491,15 +498,15 @@ impl Endpoint for TcpSocket {
         }
         self.of(|socket| {
             let config = &socket.config;
-            let keep = config.keep_alive.unwrap_or_default();
+            let keep = config.keep_times;
             Ok(match which {
                 SockOpt::Error(_) => SockOpt::Error(socket.error.take()),
                 SockOpt::Kind(_) => SockOpt::Kind(Kind::Stream),
                 SockOpt::AcceptConn(_) => {
                     SockOpt::AcceptConn(matches!(socket.role, Role::Listener(_)))
                 }
-                SockOpt::ReuseAddr(_) => SockOpt::ReuseAddr(socket.reuse),
-                SockOpt::ReusePort(_) => SockOpt::ReusePort(socket.reuse),
+                SockOpt::ReuseAddr(_) => SockOpt::ReuseAddr(socket.reuse.address),
+                SockOpt::ReusePort(_) => SockOpt::ReusePort(socket.reuse.port),
                 SockOpt::Ttl(_) => SockOpt::Ttl(socket.ttl.unwrap_or(crate::ip::DEFAULT_TTL)),
                 SockOpt::Tos(_) => SockOpt::Tos(socket.tos),
                 SockOpt::V6Only(_) => SockOpt::V6Only(socket.speaks.only()?),
@@ -514,7 +521,7 @@ impl Endpoint for TcpSocket {
                 SockOpt::NoDelay(_) => SockOpt::NoDelay(config.nodelay),
                 SockOpt::Cork(_) => SockOpt::Cork(config.cork),
                 SockOpt::OobInline(_) => SockOpt::OobInline(config.urgent_inline),
-                SockOpt::KeepAlive(_) => SockOpt::KeepAlive(config.keep_alive.is_some()),
+                SockOpt::KeepAlive(_) => SockOpt::KeepAlive(config.keep_alive),
                 SockOpt::KeepIdle(_) => SockOpt::KeepIdle(keep.idle),
                 SockOpt::KeepInterval(_) => SockOpt::KeepInterval(keep.interval),
                 SockOpt::KeepCount(_) => SockOpt::KeepCount(keep.count.into()),
@@ -538,6 +545,16 @@ impl Endpoint for TcpSocket {
 
     fn poll(&self) -> Ready {
         self.of(Socket::ready).unwrap_or(Ready::ERR)
+    }
+
+    fn at_mark(&self) -> Result<bool> {
+        self.of(|socket| socket.tcb().is_ok_and(|tcb| tcb.at_mark()))
+    }
+
+    fn is_leaving(&self) -> bool {
+        let leaving = |state| matches!(state, State::FinWait1 | State::Closing | State::LastAck);
+        let state = self.of(|socket| socket.tcb().map(|tcb| tcb.state()));
+        matches!(state, Ok(Ok(state)) if leaving(state))
     }
 
     fn readable(&self) -> usize {
@@ -566,21 +583,22 @@ impl Endpoint for TcpSocket {
 
 /// Sets an option in the settings of a socket.
 fn configure(config: &mut Config, option: &SockOpt) -> Result<()> {
-    let keep = |config: &mut Config, change: &dyn Fn(&mut KeepAlive)| {
-        change(config.keep_alive.get_or_insert_default());
+    // Without a pause probes would have no end, and none at all would end the connection.
+    let pause = |time: &Duration| {
+        let some = Some(*time).filter(|time| !time.is_zero());
+        some.ok_or(Errno::EINVAL)
     };
+    let keep = &mut config.keep_times;
     match option {
         SockOpt::NoDelay(on) => config.nodelay = *on,
         SockOpt::Cork(on) => config.cork = *on,
         SockOpt::OobInline(on) => config.urgent_inline = *on,
-        SockOpt::KeepAlive(on) => {
-            config.keep_alive = on.then(|| config.keep_alive.unwrap_or_default());
-        }
-        SockOpt::KeepIdle(time) => keep(config, &|keep| keep.idle = *time),
-        SockOpt::KeepInterval(time) => keep(config, &|keep| keep.interval = *time),
+        SockOpt::KeepAlive(on) => config.keep_alive = *on,
+        SockOpt::KeepIdle(time) => keep.idle = pause(time)?,
+        SockOpt::KeepInterval(time) => keep.interval = pause(time)?,
         SockOpt::KeepCount(count) => {
-            let count = u8::try_from(*count).map_err(|_| Errno::EINVAL)?;
-            keep(config, &|keep| keep.count = count);
+            let count = u8::try_from(*count).ok().filter(|count| *count > 0);
+            keep.count = count.ok_or(Errno::EINVAL)?;
         }
         SockOpt::UserTimeout(time) => {
             config.user_timeout = Some(*time).filter(|time| !time.is_zero());
@@ -590,10 +608,12 @@ fn configure(config: &mut Config, option: &SockOpt) -> Result<()> {
             config.congestion = Congestion::by_name(name).ok_or(Errno::ENOENT)?;
         }
         SockOpt::SendBuffer(size) => {
-            (config.send_buffer, config.send_buffer_max) = (*size, *size);
+            let size = (*size).clamp(BUFFER_MIN, BUFFER_MAX);
+            (config.send_buffer, config.send_buffer_max) = (size, size);
         }
         SockOpt::ReceiveBuffer(size) => {
-            (config.receive_buffer, config.receive_buffer_max) = (*size, *size);
+            let size = (*size).clamp(BUFFER_MIN, BUFFER_MAX);
+            (config.receive_buffer, config.receive_buffer_max) = (size, size);
         }
         _ => return Err(Errno::ENOPROTOOPT),
     }
@@ -610,9 +630,9 @@ fn apply(tcb: &mut Tcb, config: &Config, option: &SockOpt, now: Instant) {
             tcb.set_user_timeout(config.user_timeout, config.tell_user_timeout);
         }
         SockOpt::Congestion(_) => tcb.set_congestion(config.congestion),
-        SockOpt::SendBuffer(size) => tcb.set_send_buffer(*size),
-        SockOpt::ReceiveBuffer(size) => tcb.set_receive_buffer(*size),
-        _ => tcb.set_keep_alive(config.keep_alive, now),
+        SockOpt::SendBuffer(_) => tcb.set_send_buffer(config.send_buffer),
+        SockOpt::ReceiveBuffer(_) => tcb.set_receive_buffer(config.receive_buffer),
+        _ => tcb.set_keep_alive(config.keeps_alive(), now),
     }
 }
 

@@ -7,14 +7,15 @@ mod short;
 
 use crate::{
     checksum,
-    datagram::{Datagram, Queue, Telling, copy_in, copy_out},
+    datagram::{BUFFER, Datagram, Queue, Telling, copy_in, copy_out},
     flow::Flows,
     groups::{self, Groups},
     icmp::{Complaint, Unreachable},
-    ip::{Arrival, DEFAULT_TTL, Sending, bump, scope, scoped},
+    ip::{Arrival, DEFAULT_TTL, Sending, bump, hops, on, scope, scoped},
     ipv4::protocol,
-    port::{self, Bound, Chooser, Speaks},
+    port::{self, Bound, Chooser, Reuse, Speaks},
     stack::{Inet, Path, Stack},
+    tcp_socket::{BUFFER_MAX, BUFFER_MIN},
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -54,6 +55,8 @@ pub(crate) struct Udp {
 struct Udpcb {
     speaks: Speaks,
     local: Bound,
+    /// The address is that of the way to the peer: it goes with it.
+    borrowed: bool,
     /// 0 while it has none.
     port: u16,
     peer: Option<SocketAddr>,
@@ -72,7 +75,7 @@ struct Udpcb {
 #[derive(Clone, Copy)]
 struct Options {
     broadcast: bool,
-    reuse: bool,
+    reuse: Reuse,
     /// That of the way if `None`.
     ttl: Option<u8>,
     tos: u8,
@@ -84,15 +87,29 @@ struct Options {
     /// Gateways are not used.
     dont_route: bool,
     interface: Option<u32>,
+    /// Bytes of a datagram at most.
+    send_buffer: usize,
     /// What is longer is sent as several datagrams; 0 for none of that.
     segment: u16,
 }
 
 impl Udpcb {
-    fn receives_at(&self, ip: IpAddr) -> bool {
-        match self.local {
+    /// Whether it is for this socket what comes by an interface for an address.
+    fn receives_at(&self, ip: IpAddr, interface: u32) -> bool {
+        let address = match self.local {
             Some(local) => local == ip,
             None => self.speaks.with(ip),
+        };
+        address && on(self.options.interface, interface)
+    }
+
+    /// How much a socket has said about what it wants: of several the one that has said the most gets a datagram.
+    fn precision(&self) -> u32 {
+        let bound = u32::from(self.options.interface.is_some());
+        match (self.peer.is_some(), self.local.is_some()) {
+            (true, _) => 6 | bound,
+            (false, true) => 4 | bound,
+            (false, false) => 2 | bound,
         }
     }
 }
@@ -121,7 +138,8 @@ impl Udp {
             let mut users = users.filter_map(|id| sockets.get(*id));
             users.all(|user| {
                 !port::conflict((user.local, user.speaks), (local, speaks))
-                    || reuse && user.options.reuse
+                    || reuse.address && user.options.reuse.address
+                    || reuse.port && user.options.reuse.port
             })
         };
         let port = if port == 0 {
@@ -154,45 +172,33 @@ impl Udp {
         }
     }
 
-    /// The sockets that a datagram is for: of all that match the one that says the most, or every one if it is for many.
-    fn find(&self, from: SocketAddr, to: SocketAddr, all: bool) -> Vec<usize> {
+    /// The sockets that a datagram is for which came by an interface.
+    fn find(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        interface: u32,
+    ) -> impl Iterator<Item = (usize, &Udpcb)> + Clone {
         let users = self.ports.get(&to.port()).into_iter().flatten();
-        let mut best = (0, Vec::new());
-        for &id in users {
-            let Some(socket) = self.sockets.get(id) else {
-                continue;
-            };
-            let address = socket.receives_at(to.ip());
+        let users = users.filter_map(|id| Some((*id, self.sockets.get(*id)?)));
+        users.filter(move |(_, socket)| {
             let peer = socket.peer.is_none_or(|peer| peer == from);
-            if !address || !peer {
-                continue;
-            }
-            if all {
-                best.1.push(id);
-                continue;
-            }
-            let score = match (socket.peer.is_some(), socket.local.is_some()) {
-                (true, _) => 3,
-                (false, true) => 2,
-                (false, false) => 1,
-            };
-            if score > best.0 {
-                best = (score, Vec::from([id]));
-            }
-        }
-        best.1
+            peer && socket.receives_at(to.ip(), interface)
+        })
     }
 
-    /// The one socket, without a list.
-    fn find_one(&self, from: SocketAddr, to: SocketAddr) -> Option<usize> {
-        match self.ports.get(&to.port())?.as_slice() {
-            &[id] => {
-                let socket = self.sockets.get(id)?;
-                let address = socket.receives_at(to.ip());
-                (address && socket.peer.is_none_or(|peer| peer == from)).then_some(id)
-            }
-            _ => self.find(from, to, false).first().copied(),
+    /// The one that gets a datagram for one host. Of several that share the port it is the peer's.
+    fn find_one(&self, from: SocketAddr, to: SocketAddr, interface: u32) -> Option<usize> {
+        let users = self.find(from, to, interface);
+        let most = users.clone().map(|(_, socket)| socket.precision()).max()?;
+        let mut best = users.filter(|(_, socket)| socket.precision() == most);
+        let sharing = best.clone();
+        let mut sharing = sharing.filter(|(_, socket)| socket.options.reuse.port);
+        match sharing.clone().count() {
+            0 | 1 => best.next(),
+            count => sharing.nth(port::share(from, count)),
         }
+        .map(|(id, _)| id)
     }
 }
 
@@ -227,7 +233,9 @@ impl Stack {
         let from = arrival.from(u16::from_be_bytes([s0, s1]));
         let to = SocketAddr::new(destination, u16::from_be_bytes([d0, d1]));
         if arrival.cast != Cast::Unicast {
-            for id in self.udp.find(from, to, true) {
+            let all = self.udp.find(from, to, arrival.interface);
+            let all: Vec<usize> = all.map(|(id, _)| id).collect();
+            for id in all {
                 let group = arrival.cast == Cast::Multicast;
                 let wants = |socket: &Udpcb| {
                     let groups = &socket.groups;
@@ -242,7 +250,7 @@ impl Stack {
             }
             return;
         }
-        match self.udp.find_one(from, to) {
+        match self.udp.find_one(from, to, arrival.interface) {
             Some(id) => {
                 packet.strip(LEN);
                 self.udp_remember(arrival, from.port(), to.port(), id);
@@ -318,7 +326,7 @@ impl Stack {
         let local = SocketAddr::new(source, u16::from_be_bytes([s0, s1]));
         let peer = SocketAddr::new(destination, u16::from_be_bytes([d0, d1]));
         let peer = scoped(peer, interface);
-        let Some(id) = self.udp.find_one(peer, local) else {
+        let Some(id) = self.udp.find_one(peer, local, interface) else {
             return;
         };
         let Ok(socket) = self.udp.get(id) else { return };
@@ -346,10 +354,13 @@ impl Stack {
             _ if group && options.multicast_interface != 0 => Some(options.multicast_interface),
             _ => options.interface.or(scope(&to)),
         };
-        let from = info
+        let said = info
             .map(|(address, _)| address.to_canonical())
-            .filter(|address| !address.is_unspecified())
-            .or(socket.local.filter(|local| !local.is_multicast()));
+            .filter(|address| !address.is_unspecified());
+        let from = said.or(socket.local.filter(|local| !local.is_multicast()));
+        if said.is_some_and(|address| !self.is_ours(address)) {
+            return Err(Errno::EADDRNOTAVAIL);
+        }
         let path = self.path(to.ip(), from, by)?;
         path.allowed(to.ip(), options.dont_route)?;
         if info.is_none() && !path.broadcast && !group {
@@ -375,7 +386,8 @@ impl Stack {
         if to.port() == 0 {
             return Err(Errno::EINVAL);
         }
-        if len > if to.is_ipv4() { MOST } else { MOST_V6 } {
+        let most = if to.is_ipv4() { MOST } else { MOST_V6 };
+        if len > most.min(socket.options.send_buffer) {
             return Err(Errno::EMSGSIZE);
         }
         if socket.port == 0 {
@@ -385,7 +397,9 @@ impl Stack {
             Control::PacketInfo { address, interface } => Some((*address, *interface)),
             _ => None,
         });
+        let to = self.this_host(to);
         let path = self.udp_path(id, to, info)?;
+        path.allowed(to.ip(), message.flags.contains(MsgFlags::DONTROUTE))?;
         let socket = self.udp.get(id)?;
         let options = socket.options;
         if path.broadcast && !options.broadcast {
@@ -410,6 +424,9 @@ impl Stack {
                 _ => return Err(Errno::EINVAL),
             }
         }
+        if how.ttl == 0 && !group {
+            return Err(Errno::EINVAL);
+        }
         let mut packet = payload;
         let port = socket.port;
         segments::mark(&mut packet, message, options.segment, &path)?;
@@ -424,6 +441,10 @@ impl Stack {
         if group && options.multicast_loop {
             self.loop_back(&path, &how, to.ip(), packet.clone());
         }
+        if how.ttl == 0 {
+            // To this host alone (RFC 1112 section 6.1).
+            return Ok(len);
+        }
         self.ip_output(&path, &how, to.ip(), packet)?;
         if !group && message.control.is_empty() {
             self.udp_prepare(id, message, &path, &how, to);
@@ -432,7 +453,7 @@ impl Stack {
     }
 
     /// What is sent to a group that this host is a member of comes back to it (RFC 1112 section 6.1).
-    fn loop_back(&mut self, path: &Path, how: &Sending, to: IpAddr, packet: Packet) {
+    pub(crate) fn loop_back(&mut self, path: &Path, how: &Sending, to: IpAddr, packet: Packet) {
         let member = self
             .attached(path.interface)
             .is_some_and(|here| here.listens(to));
@@ -466,6 +487,7 @@ impl UdpSocket {
             stack.udp.sockets.insert(Udpcb {
                 speaks: Speaks::new(domain),
                 local: None,
+                borrowed: false,
                 port: 0,
                 peer: None,
                 queue: Queue::default(),
@@ -475,7 +497,7 @@ impl UdpSocket {
                 closed_write: false,
                 options: Options {
                     broadcast: false,
-                    reuse: false,
+                    reuse: Reuse::default(),
                     ttl: None,
                     tos: 0,
                     multicast_ttl: 1,
@@ -485,6 +507,7 @@ impl UdpSocket {
                     dont_fragment: false,
                     dont_route: false,
                     interface: None,
+                    send_buffer: BUFFER,
                     segment: 0,
                 },
                 groups: Groups::default(),
@@ -546,18 +569,27 @@ impl Endpoint for UdpSocket {
     fn connect(&self, address: &Address, _cred: &Cred) -> Result<()> {
         self.inet.with(|stack| {
             stack.udp.changed();
-            stack.udp.get(self.id)?.prepared = None;
-            if *address == Address::Unspecified {
-                stack.udp.get(self.id)?.peer = None;
-                return Ok(());
+            let socket = stack.udp.get(self.id)?;
+            let peer = match address {
+                Address::Unspecified => None,
+                address => Some(socket.speaks.address(address)?),
+            };
+            (socket.path, socket.prepared) = (None, None);
+            if core::mem::take(&mut socket.borrowed) {
+                socket.local = None;
             }
-            let peer = stack.udp.get(self.id)?.speaks.address(address)?;
+            let Some(peer) = peer else {
+                socket.peer = None;
+                return Ok(());
+            };
+            let peer = stack.this_host(peer);
             let path = stack.udp_path(self.id, peer, None)?;
             let peer = scoped(peer, path.interface);
             if stack.udp.get(self.id)?.port == 0 {
                 stack.udp.take_port(self.id, None, 0)?;
             }
             let socket = stack.udp.get(self.id)?;
+            socket.borrowed = socket.local.is_none();
             socket.local = socket.local.or(Some(path.source));
             socket.peer = Some(peer);
             Ok(())
@@ -653,9 +685,12 @@ impl Endpoint for UdpSocket {
         if let SockOpt::BindToDevice(name) = option {
             let interface = name.as_ref().map(|name| self.inet.interface(name));
             let index = interface.transpose()?.map(|interface| interface.index());
-            return self.of(|socket| {
+            return self.inet.with(|stack| {
+                stack.udp.changed();
+                let socket = stack.udp.get(self.id)?;
                 socket.options.interface = index;
                 (socket.path, socket.prepared) = (None, None);
+                Ok(())
             });
         }
         self.of(|socket| {
@@ -668,9 +703,15 @@ impl Endpoint for UdpSocket {
             let options = &mut socket.options;
             match option {
                 SockOpt::Broadcast(on) => options.broadcast = *on,
-                SockOpt::ReuseAddr(on) | SockOpt::ReusePort(on) => options.reuse = *on,
-                SockOpt::ReceiveBuffer(bytes) => socket.queue.limit = (*bytes).max(2_048),
-                SockOpt::Ttl(ttl) => options.ttl = Some(*ttl),
+                SockOpt::ReuseAddr(on) => options.reuse.address = *on,
+                SockOpt::ReusePort(on) => options.reuse.port = *on,
+                SockOpt::SendBuffer(bytes) => {
+                    options.send_buffer = (*bytes).clamp(BUFFER_MIN, BUFFER_MAX);
+                }
+                SockOpt::ReceiveBuffer(bytes) => {
+                    socket.queue.limit = (*bytes).clamp(BUFFER_MIN, BUFFER_MAX);
+                }
+                SockOpt::Ttl(ttl) => options.ttl = Some(hops(*ttl)?),
                 SockOpt::Tos(tos) => options.tos = *tos,
                 SockOpt::MulticastTtl(ttl) => options.multicast_ttl = *ttl,
                 SockOpt::MulticastLoop(on) => options.multicast_loop = *on,
@@ -705,8 +746,9 @@ impl Endpoint for UdpSocket {
                 SockOpt::AcceptConn(_) => SockOpt::AcceptConn(false),
                 SockOpt::V6Only(_) => SockOpt::V6Only(socket.speaks.only()?),
                 SockOpt::Broadcast(_) => SockOpt::Broadcast(options.broadcast),
-                SockOpt::ReuseAddr(_) => SockOpt::ReuseAddr(options.reuse),
-                SockOpt::ReusePort(_) => SockOpt::ReusePort(options.reuse),
+                SockOpt::ReuseAddr(_) => SockOpt::ReuseAddr(options.reuse.address),
+                SockOpt::ReusePort(_) => SockOpt::ReusePort(options.reuse.port),
+                SockOpt::SendBuffer(_) => SockOpt::SendBuffer(options.send_buffer),
                 SockOpt::ReceiveBuffer(_) => SockOpt::ReceiveBuffer(socket.queue.limit),
                 SockOpt::Ttl(_) => SockOpt::Ttl(options.ttl.unwrap_or(DEFAULT_TTL)),
                 SockOpt::Tos(_) => SockOpt::Tos(options.tos),

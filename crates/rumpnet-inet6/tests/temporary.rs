@@ -47,7 +47,7 @@ impl Link {
         let raw = proc
             .socket(Domain::Inet6, Kind::Raw, 58, OpenFlags::empty())
             .unwrap();
-        proc.setsockopt(raw, &SockOpt::Ttl(255)).unwrap();
+        proc.setsockopt(raw, &SockOpt::MulticastTtl(255)).unwrap();
         Self {
             sim,
             router,

@@ -75,7 +75,7 @@ impl HostSocket {
     }
 
     fn look(&self) -> PollFlags {
-        let all = PollFlags::IN | PollFlags::OUT;
+        let all = PollFlags::IN | PollFlags::PRI | PollFlags::OUT;
         let mut fds = [PollFd::new(&self.fd, all)];
         match poll(&mut fds, Some(&Timespec::default())) {
             Ok(_) => fds[0].revents(),
@@ -228,11 +228,13 @@ impl Endpoint for HostSocket {
         let now = self.look();
         let mut ready = Ready::empty();
         ready.set(Ready::IN, now.intersects(PollFlags::IN | PollFlags::RDHUP));
+        ready.set(Ready::PRI, now.contains(PollFlags::PRI));
         ready.set(Ready::OUT, now.contains(PollFlags::OUT));
         ready.set(Ready::ERR, now.contains(PollFlags::ERR));
         ready.set(Ready::HUP, now.contains(PollFlags::HUP));
         let mut missing = epoll::EventFlags::empty();
         missing.set(epoll::EventFlags::IN, !ready.contains(Ready::IN));
+        missing.set(epoll::EventFlags::PRI, !ready.contains(Ready::PRI));
         missing.set(epoll::EventFlags::OUT, !ready.contains(Ready::OUT));
         // Without a thread that tells, who polls would sleep on: better to say that something is wrong.
         let told = self.watched.get().is_some() || missing.is_empty();
@@ -245,6 +247,11 @@ impl Endpoint for HostSocket {
     fn readable(&self) -> usize {
         let count = rustix::io::ioctl_fionread(&self.fd).unwrap_or(0);
         usize::try_from(count).unwrap_or(usize::MAX)
+    }
+
+    fn at_mark(&self) -> Result<bool> {
+        // The host tells by an ioctl that rustix does not have.
+        Err(Errno::EOPNOTSUPP)
     }
 
     fn ticket(&self) -> u64 {

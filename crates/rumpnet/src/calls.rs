@@ -179,6 +179,11 @@ pub trait SocketCalls {
     /// # Errors
     /// `ENOPROTOOPT`.
     fn getsockopt(&self, fd: Fd, which: &SockOpt) -> Result<SockOpt>;
+    /// Whether the next byte that is read is the one that was sent as urgent (`sockatmark`).
+    ///
+    /// # Errors
+    /// `ENOTSOCK`, `EBADF`, `EOPNOTSUPP` (a socket of the host).
+    fn at_mark(&self, fd: Fd) -> Result<bool>;
     /// Sets how long receiving and accepting wait (`SO_RCVTIMEO`), `None` for ever: `EAGAIN` after that.
     ///
     /// # Errors
@@ -559,6 +564,10 @@ impl SocketCalls for Proc {
 
     fn getsockopt(&self, fd: Fd, which: &SockOpt) -> Result<SockOpt> {
         self.enter(|| self.fd_socket(fd)?.1.option(which))
+    }
+
+    fn at_mark(&self, fd: Fd) -> Result<bool> {
+        self.enter(|| self.fd_socket(fd)?.1.endpoint().at_mark())
     }
 
     fn set_receive_timeout(&self, fd: Fd, timeout: Option<Duration>) -> Result<()> {

@@ -151,11 +151,12 @@ fn config(rng: &mut Rng, orderly: bool) -> Config {
         syn_ack_retries: 200,
         max_rto: Duration::from_secs(60),
         // Who is left without a word finds out by asking.
-        keep_alive: (!orderly).then_some(KeepAlive {
+        keep_alive: !orderly,
+        keep_times: KeepAlive {
             idle: Duration::from_mins(10),
             interval: Duration::from_secs(60),
             count: 20,
-        }),
+        },
         ..Config::default()
     }
 }

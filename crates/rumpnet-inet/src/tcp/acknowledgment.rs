@@ -176,12 +176,16 @@ impl Tcb {
         }
         match self.state {
             State::FinWait1 => {
+                *changes |= Changes::FIN_ACKNOWLEDGED;
                 self.state = State::FinWait2;
                 if self.bits.contains(Bits::ORPHANED) {
                     self.arm_fin_wait(now);
                 }
             }
-            State::Closing => self.enter_time_wait(now, changes),
+            State::Closing => {
+                *changes |= Changes::FIN_ACKNOWLEDGED;
+                self.enter_time_wait(now, changes);
+            }
             State::LastAck => self.finish_with(None, changes),
             _ => {}
         }

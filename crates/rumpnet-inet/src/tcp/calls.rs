@@ -161,11 +161,17 @@ impl Tcb {
         count
     }
 
-    /// Copies bytes and leaves them there (`MSG_PEEK`).
-    pub fn peek(&mut self, buf: &mut [u8]) -> usize {
-        let span = self.span(buf.len());
-        buf.get_mut(..span)
-            .map_or(0, |space| self.ready.copy_to(0, space))
+    /// Copies bytes into the buffers, one after the other, and leaves them there (`MSG_PEEK`).
+    pub fn peek(&mut self, bufs: &mut [&mut [u8]]) -> usize {
+        let span = self.span(bufs.iter().map(|buf| buf.len()).sum());
+        let mut done = 0_usize;
+        for buf in bufs {
+            let len = span.saturating_sub(done).min(buf.len());
+            let copied = buf.get_mut(..len);
+            let copied = copied.map_or(0, |space| self.ready.copy_to(done, space));
+            done = done.saturating_add(copied);
+        }
+        done
     }
 
     /// The same as pieces that are shared, of which there are at most `max` bytes.
@@ -203,18 +209,28 @@ impl Tcb {
         self.mark() == Some(self.ready.head())
     }
 
-    /// The urgent byte (`MSG_OOB`), once.
+    /// Whether an urgent byte has come that was neither taken nor read past.
+    #[must_use]
+    pub fn has_urgent(&self) -> bool {
+        let rare = self.path.as_deref();
+        rare.is_some_and(|rare| rare.urgent.is_some() && rare.mark.is_some())
+    }
+
+    /// The urgent byte (`MSG_OOB`), once unless it is only looked at.
     ///
     /// # Errors
     /// `EINVAL` when there is none, it was taken, or it is in the stream; `EAGAIN` when it was announced and has not arrived.
-    pub fn receive_urgent(&mut self) -> Result<u8> {
+    pub fn receive_urgent(&mut self, peek: bool) -> Result<u8> {
         if self.bits.contains(Bits::URGENT_INLINE) {
             return Err(Errno::EINVAL);
         }
         let end = self.ready.end();
         match self.path.as_deref_mut() {
-            Some(rare) => match (rare.urgent.take(), rare.mark) {
-                (Some(byte), _) => Ok(byte),
+            Some(rare) => match (rare.urgent, rare.mark) {
+                (Some(byte), _) => {
+                    rare.urgent = rare.urgent.filter(|_| peek);
+                    Ok(byte)
+                }
                 (None, Some(mark)) if mark >= end => Err(Errno::EAGAIN),
                 _ => Err(Errno::EINVAL),
             },

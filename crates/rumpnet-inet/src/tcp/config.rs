@@ -47,7 +47,9 @@ pub struct Config {
     /// How often data is sent again: together at least 100 seconds (RFC 9293, section 3.8.3, SHLD-10).
     pub retries: u8,
     /// Probing of idle connections; off by default (RFC 9293, section 3.8.4, MUST-25).
-    pub keep_alive: Option<KeepAlive>,
+    pub keep_alive: bool,
+    /// When they are probed, if they are.
+    pub keep_times: KeepAlive,
     /// How long data may stay unacknowledged (RFC 5482).
     pub user_timeout: Option<Duration>,
     /// Tell the peer how long that is, or five minutes, and do as it says if the user has said nothing (RFC 5482).
@@ -83,7 +85,8 @@ impl Default for Config {
             syn_retries: 7,
             syn_ack_retries: 5,
             retries: 15,
-            keep_alive: None,
+            keep_alive: false,
+            keep_times: KeepAlive::default(),
             user_timeout: None,
             tell_user_timeout: false,
             time_wait: Duration::from_secs(60),
@@ -100,6 +103,12 @@ impl Config {
         (0..14)
             .find(|shift| largest >> shift <= 0xffff)
             .unwrap_or(14)
+    }
+
+    /// When idle connections are probed.
+    #[must_use]
+    pub fn keeps_alive(&self) -> Option<KeepAlive> {
+        self.keep_alive.then_some(self.keep_times)
     }
 }
 

@@ -91,6 +91,8 @@ bitflags::bitflags! {
         const TIME_WAIT = 1 << 11;
         /// There is an error to be reported that does not end the connection.
         const SOFT_ERROR = 1 << 12;
+        /// Our FIN was acknowledged, and all data before it.
+        const FIN_ACKNOWLEDGED = 1 << 13;
     }
 }
 
@@ -433,7 +435,7 @@ impl Tcb {
                 max_rto: nanos(config.max_rto),
                 delayed_ack: nanos(config.delayed_ack),
             },
-            keep_alive: config.keep_alive.map(Box::new),
+            keep_alive: config.keeps_alive().map(Box::new),
             user_timeout: config.user_timeout.map_or(u64::MAX, nanos),
             send_buffer: super::bytes_u32(config.send_buffer).min(BUFFER_MAX),
             reset: None,

@@ -55,7 +55,7 @@ impl Stack {
                 Verdict::Reuse { after: last } => after = Some(last),
             }
         }
-        if let Some(listener) = self.tcp.listener(pair.local)
+        if let Some(listener) = self.tcp.listener(&pair, arrival.interface)
             && self.tcp_syn(listener, pair, arrival, &segment, after)
         {
             return;

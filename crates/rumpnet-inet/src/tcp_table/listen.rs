@@ -49,6 +49,8 @@ impl Stack {
             return true;
         };
         let (speaks, ttl, tos) = (parent.speaks, parent.ttl, parent.tos);
+        let (reuse, linger, lowat) = (parent.reuse, parent.linger, parent.receive_lowat);
+        let (bound, dont_route) = (parent.interface, parent.dont_route);
         let (most, limit) = (parent.max_segment, parent.fast_open);
         let config = parent.config.clone();
         way.mss = way.mss.min(most.unwrap_or(u16::MAX));
@@ -91,6 +93,8 @@ impl Stack {
             (child.ttl, child.tos, child.config) = (ttl, tos, config);
             (child.port, child.owned, child.parent) = (pair.local.port(), false, Some(listener));
             (child.max_segment, child.early) = (most, early);
+            (child.reuse, child.linger, child.receive_lowat) = (reuse, linger, lowat);
+            (child.interface, child.dont_route) = (bound, dont_route);
         }
         let port = pair.local.port();
         self.tcp.ports.entry(port).or_default().push(id);

@@ -12,7 +12,7 @@ mod timers;
 use crate::{
     fast_open::FastOpen,
     flow::Flows,
-    port::{Bound, Chooser, Speaks},
+    port::{Bound, Chooser, Reuse, Speaks},
     stack::{Few, Inet, Path},
     tcp::{
         self, Config, HEADER_LEN, Seq, State, Tcb, TimeWait,
@@ -160,12 +160,12 @@ pub(crate) struct Socket {
     /// Earliest entry among the timers.
     armed: Option<Instant>,
     pub(crate) config: Arc<Config>,
-    pub(crate) reuse: bool,
+    pub(crate) reuse: Reuse,
     /// That of the way if `None`.
     pub(crate) ttl: Option<u8>,
     pub(crate) tos: u8,
     pub(crate) interface: Option<u32>,
-    /// `None`: close returns at once and data is sent on. Zero: it is thrown away.
+    /// How long closing waits until all is acknowledged. `None`: close returns at once and data is sent on. Zero: it is thrown away.
     pub(crate) linger: Option<core::time::Duration>,
     path: Option<(u64, Path)>,
     /// The headers of what it sends.
@@ -225,7 +225,7 @@ impl Tcp {
             listed: false,
             armed: None,
             config: self.config.clone(),
-            reuse: false,
+            reuse: Reuse::default(),
             ttl: None,
             tos: 0,
             interface: None,

@@ -1,7 +1,8 @@
 //! Ports of sockets, and which listener a port belongs to.
 
-use super::{Pair, Role, Tcp};
+use super::{Pair, Role, Socket, Tcp};
 use crate::{
+    ip::on,
     port::{self, Bound},
     stack::Few,
 };
@@ -10,7 +11,7 @@ use rumpuser::{Errno, Result};
 
 impl Tcp {
     /// Gives a socket a port: a certain one, or any. A port may be bound again while only connections of a closed listener
-    /// have it, if both sockets say so.
+    /// have it, if both sockets say so; by [`Reuse::port`] also while others listen.
     pub(crate) fn take_port(&mut self, id: usize, local: Bound, port: u16) -> Result<()> {
         let socket = self.get(id)?;
         let (reuse, speaks) = (socket.reuse, socket.speaks);
@@ -21,7 +22,8 @@ impl Tcp {
             users.all(|user| {
                 let listens = matches!(user.role, Role::Listener(_));
                 !port::conflict((user.local, user.speaks), (local, speaks))
-                    || reuse && user.reuse && !listens
+                    || reuse.address && user.reuse.address && !listens
+                    || reuse.port && user.reuse.port
             })
         };
         let port = match port {
@@ -67,21 +69,49 @@ impl Tcp {
         }
     }
 
-    /// The listener for a segment.
-    pub(super) fn listener(&self, to: SocketAddr) -> Option<usize> {
-        let users = self.ports.get(&to.port())?;
-        let mut any = None;
-        for &id in users.iter() {
-            let socket = self.sockets.get(id)?;
-            if !matches!(socket.role, Role::Listener(_)) {
-                continue;
-            }
-            match socket.local {
-                Some(local) if local == to.ip() => return Some(id),
-                None if socket.speaks.with(to.ip()) => any = Some(id),
-                _ => {}
-            }
+    /// Whether a socket may listen: sockets that share an address do so one at a time, unless they share the port.
+    ///
+    /// # Errors
+    /// `EADDRINUSE`.
+    pub(crate) fn may_listen(&self, id: usize) -> Result<()> {
+        let socket = self.sockets.get(id).ok_or(Errno::EBADF)?;
+        let mut users = self.ports.get(&socket.port).into_iter().flat_map(Few::iter);
+        let disturbs = |other: &Socket| {
+            let same = (other.local, other.speaks);
+            matches!(other.role, Role::Listener(_))
+                && port::conflict(same, (socket.local, socket.speaks))
+                // One at an address and one at all of them are told apart.
+                && other.local.is_some() == socket.local.is_some()
+                && !(other.reuse.port && socket.reuse.port)
+        };
+        if users.any(|id| self.sockets.get(*id).is_some_and(disturbs)) {
+            return Err(Errno::EADDRINUSE);
         }
-        any
+        Ok(())
+    }
+
+    /// The listener for a segment that came by an interface: one at the address before those at all. Of several that share the port it is the peer's.
+    pub(super) fn listener(&self, pair: &Pair, interface: u32) -> Option<usize> {
+        let to = pair.local.ip();
+        let users = || {
+            let users = self.ports.get(&pair.local.port());
+            let users = users.into_iter().flat_map(Few::iter);
+            users.filter_map(|id| {
+                let socket = self.sockets.get(*id)?;
+                let listens = matches!(socket.role, Role::Listener(_));
+                (listens && on(socket.interface, interface)).then_some((*id, socket))
+            })
+        };
+        let at = |local: Bound| {
+            let here = |(_, socket): &(usize, &Socket)| {
+                socket.local == local && (local.is_some() || socket.speaks.with(to))
+            };
+            let nth = match users().filter(here).count() {
+                0 | 1 => 0,
+                count => port::share(pair.peer, count),
+            };
+            users().filter(here).nth(nth).map(|(id, _)| id)
+        };
+        at(Some(to)).or_else(|| at(None))
     }
 }

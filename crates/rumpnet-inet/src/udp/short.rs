@@ -14,7 +14,11 @@ use crate::{
 };
 use alloc::boxed::Box;
 use core::net::SocketAddr;
-use rumpnet::{Address, Packet, packet::Checksum, socket::Outgoing};
+use rumpnet::{
+    Address, Packet,
+    packet::Checksum,
+    socket::{MsgFlags, Outgoing},
+};
 use rumpuser::Result;
 
 /// Datagrams to where the last one of a socket went.
@@ -150,6 +154,7 @@ impl Stack {
             || !headers.counts(changes)
             || len > ready.most
             || !message.control.is_empty()
+            || message.flags.contains(MsgFlags::DONTROUTE)
         {
             return Err(packet);
         }

@@ -174,6 +174,19 @@ pub trait Endpoint: Any + Send + Sync {
     /// Bytes that can be read (`FIONREAD`).
     fn readable(&self) -> usize;
 
+    /// Whether the next byte that is read is that of the urgent mark.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: it cannot be told.
+    fn at_mark(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Whether it is closed and its peer has not acknowledged all: what closing with [`SockOpt::Linger`] waits for.
+    fn is_leaving(&self) -> bool {
+        false
+    }
+
     /// A number that changes with each change of readiness, for [`wait`](Self::wait).
     fn ticket(&self) -> u64;
 
@@ -191,7 +204,7 @@ pub trait Endpoint: Any + Send + Sync {
     /// A descriptor of it was closed; others may be in messages.
     fn released(&self) {}
 
-    /// The last descriptor is closed. `linger`: how long what is not sent may take; zero aborts.
+    /// The last descriptor is closed. What is not sent is sent on, unless [`SockOpt::Linger`] is zero: then it is thrown away.
     ///
     /// # Errors
     /// What the protocol says; the socket is gone all the same.

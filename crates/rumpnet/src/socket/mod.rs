@@ -358,6 +358,18 @@ impl Socket {
         Ok(received)
     }
 
+    /// Waits until the peer has acknowledged all that was sent, for so long at most; it is sent on after that.
+    fn linger(&self, time: Duration) {
+        let deadline = Some(self.host.monotonic().after(time));
+        loop {
+            let ticket = self.endpoint.ticket();
+            let leaving = self.endpoint.is_leaving();
+            if !leaving || !self.endpoint.wait(ticket, Ready::OUT, deadline) {
+                return;
+            }
+        }
+    }
+
     /// The family.
     #[must_use]
     pub const fn domain(&self) -> Domain {
@@ -445,7 +457,15 @@ impl File for Socket {
     }
 
     fn close(&self) -> Result<()> {
-        self.endpoint.close()
+        let lingers = match self.endpoint.option(&SockOpt::Linger(None)) {
+            Ok(SockOpt::Linger(time)) => time,
+            _ => None,
+        };
+        self.endpoint.close()?;
+        if let Some(time) = lingers {
+            self.linger(time);
+        }
+        Ok(())
     }
 
     fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {

@@ -15,6 +15,7 @@ pub enum SockOpt {
     OobInline(bool),
     /// Only to hosts on the socket's own links: what would go by a gateway is `ENETUNREACH`. A connection of TCP is asked when it is made.
     DontRoute(bool),
+    /// How long closing waits until the peer has acknowledged all; zero throws away what it has not, and resets the connection.
     Linger(Option<Duration>),
     SendBuffer(usize),
     ReceiveBuffer(usize),

@@ -126,11 +126,12 @@ fn closes_in_flight() {
 
 fn keep_alive() -> Config {
     Config {
-        keep_alive: Some(KeepAlive {
+        keep_alive: true,
+        keep_times: KeepAlive {
             idle: Duration::from_secs(100),
             interval: Duration::from_secs(10),
             count: 3,
-        }),
+        },
         ..Config::default()
     }
 }

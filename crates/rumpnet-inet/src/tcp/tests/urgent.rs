@@ -56,7 +56,7 @@ fn exchange(inline: bool) -> Pair {
 
 fn read(pair: &mut Pair, expected: &[u8]) {
     let mut buf = [0; 100];
-    assert_eq!(pair.tcb(1).peek(&mut buf), expected.len());
+    assert_eq!(pair.tcb(1).peek(&mut [&mut buf]), expected.len());
     let count = pair.tcb(1).receive_into(&mut buf);
     assert_eq!(&buf[..count], expected);
 }
@@ -67,8 +67,11 @@ fn out_of_line() {
     let mut pair = exchange(false);
     assert_eq!(pair.tcb(1).readable(), 12);
     assert!(!pair.tcb(1).at_mark());
-    assert_eq!(pair.tcb(1).receive_urgent(), Ok(b'!'));
-    assert_eq!(pair.tcb(1).receive_urgent(), Err(Errno::EINVAL));
+    assert!(pair.tcb(1).has_urgent());
+    assert_eq!(pair.tcb(1).receive_urgent(true), Ok(b'!'));
+    assert_eq!(pair.tcb(1).receive_urgent(false), Ok(b'!'));
+    assert_eq!(pair.tcb(1).receive_urgent(false), Err(Errno::EINVAL));
+    assert!(!pair.tcb(1).has_urgent());
     read(&mut pair, b"beforex");
     assert!(pair.tcb(1).at_mark());
     read(&mut pair, b"after");
@@ -80,7 +83,7 @@ fn out_of_line() {
 fn in_line() {
     let mut pair = exchange(true);
     assert_eq!(
-        (pair.tcb(1).readable(), pair.tcb(1).receive_urgent()),
+        (pair.tcb(1).readable(), pair.tcb(1).receive_urgent(false)),
         (13, Err(Errno::EINVAL))
     );
     read(&mut pair, b"beforex");
@@ -95,10 +98,10 @@ fn announced() {
     let mut segment = solo.segment(1, Some(1), Flags::URG, 0);
     segment.urgent = 5;
     assert!(solo.give(segment.clone()).contains(Changes::URGENT));
-    assert_eq!(solo.tcb.receive_urgent(), Err(Errno::EAGAIN));
+    assert_eq!(solo.tcb.receive_urgent(false), Err(Errno::EAGAIN));
     // The same again is no news.
     assert!(!solo.give(segment).contains(Changes::URGENT));
     assert!(solo.give_data(1, 10).contains(Changes::URGENT));
-    assert!(solo.tcb.receive_urgent().is_ok());
+    assert!(solo.tcb.receive_urgent(false).is_ok());
     assert_eq!((solo.read().len(), solo.read().len()), (4, 5));
 }
