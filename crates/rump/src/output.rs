@@ -3,9 +3,20 @@
 use crate::quote::shown;
 use std::{
     borrow::Cow,
+    fmt,
     io::{self, IsTerminal, StdoutLock, Write},
     mem,
 };
+
+/// Writes a line to standard output at once, unlike `println`, which panics where nobody reads any more or the disk is full.
+///
+/// # Errors
+/// Those of write(2).
+pub(crate) fn line(text: impl fmt::Display) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{text}")?;
+    stdout.flush()
+}
 
 /// So many bytes are written at once.
 const FULL: usize = 1 << 16;

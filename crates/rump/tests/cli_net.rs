@@ -139,6 +139,124 @@ fn hosts_on_a_bus_are_seen_by_tools() {
     assert_eq!(code(&[&own, "ifconfig", "shmif9"]), Some(1));
 }
 
+/// Who reads no more ends a command, and it says so or not; it does not panic.
+#[test]
+fn nobody_reads_standard_output() {
+    let folder = Scratch::new();
+    let _host = Background::start(&[&interface(&folder, 1), "wait"], Stdio::null());
+    let _server = Background::start(&[&interface(&folder, 3), "iperf", "-s"], Stdio::null());
+    until_there(&folder, "10.0.0.1");
+    let own = interface(&folder, 2);
+    let commands: [&[&str]; 5] = [
+        &["ping", "-c", "5", "-i", "0.05", "10.0.0.1"],
+        &["ping", "-c", "1", "192.0.2.1"],
+        &["traceroute", "10.0.0.1"],
+        &["iperf", "-c", "10.0.0.3", "-n", "1M"],
+        &["route"],
+    ];
+    for words in commands {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        for out in [Stdio::from(full), Stdio::from(writer)] {
+            let mut command = command(&[&own]);
+            let output = command.args(words).stdout(out).output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert!(!said.contains("panicked"), "{words:?}: {said}");
+            assert!(matches!(output.status.code(), Some(0 | 1)), "{words:?}");
+        }
+    }
+}
+
+/// Options that say nothing to a command are refused, and not ignored.
+#[test]
+fn options_that_do_not_go_together() {
+    let wrong: [&[&str]; 15] = [
+        &["ping", "-t", "0", "127.0.0.1"],
+        &["traceroute", "-f", "5", "-m", "4", "127.0.0.1"],
+        &["traceroute", "-p", "65530", "127.0.0.1"],
+        &["iperf", "-s", "-R"],
+        &["iperf", "-s", "-t", "1"],
+        &["iperf", "-s", "-P", "2"],
+        &["iperf", "-s", "-C", "bbr"],
+        &["iperf", "-c", "127.0.0.1", "-1"],
+        &["iperf", "-c", "127.0.0.1", "-t", "1", "-n", "1K"],
+        &["arp", "-s", "fd00::1", "02:00:00:00:00:01"],
+        &["ndp", "-s", "10.0.0.1", "02:00:00:00:00:01"],
+        &["arp", "-d", "-a", "-i", "lo0"],
+        &["route", "add", "10.8.0.0/16", "10.7.0.9", "metric"],
+        &["route", "add", "10.8.0.0/16", "10.7.0.9", "metric", "-1"],
+        &["route", "add", "10.8.0.0/16", "10.7.0.9", "5"],
+    ];
+    for words in wrong {
+        assert_eq!(run(words).status.code(), Some(2), "{words:?}");
+    }
+    assert_eq!(run(&["arp", "-i", "none0"]).status.code(), Some(1));
+    let said = text(&run(&["netstat", "-s", "-t"]));
+    assert!(said.contains("tcp:") && !said.contains("udp:"), "{said}");
+    let said = text(&run(&["netstat", "-i", "-4"]));
+    assert!(
+        said.contains("127.0.0.1/8") && !said.contains("::1"),
+        "{said}"
+    );
+}
+
+/// Of two routes to a network that with the smaller metric is used.
+#[test]
+fn routes_have_metrics() {
+    let words = [
+        "ifconfig",
+        "lo0",
+        "10.7.0.1/24",
+        "--",
+        "route",
+        "add",
+        "10.8.0.0/16",
+        "10.7.0.9",
+        "metric",
+        "7",
+        "--",
+        "route",
+        "get",
+        "10.8.1.1",
+        "--",
+        "route",
+        "add",
+        "10.8.0.0/16",
+        "10.7.0.8",
+        "metric",
+        "3",
+        "--",
+        "route",
+        "get",
+        "10.8.1.1",
+        "--",
+        "route",
+        "--",
+        "route",
+        "add",
+        "-inet6",
+        "default",
+        "-interface",
+        "lo0",
+        "--",
+        "route",
+        "delete",
+        "-inet6",
+        "default",
+    ];
+    let said = text(&run(&words));
+    let ways: Vec<&str> = said.lines().filter(|line| line.contains("via")).collect();
+    let way = |gateway| format!("10.8.1.1 via {gateway} dev lo0 src 10.7.0.1");
+    assert_eq!(ways, [way("10.7.0.9"), way("10.7.0.8")]);
+    let column = |metric| format!("  {metric}  lo0");
+    let line = |metric| {
+        said.lines()
+            .any(|line| line.starts_with("10.8.0.0/16") && line.ends_with(&column(metric)))
+    };
+    assert!(line(7) && line(3), "{said}");
+}
+
 #[test]
 fn a_shell_changes_a_stack_step_by_step() {
     let script = "ifconfig lo0 10.7.0.1/24 # an address\nroute add 10.8.0.0/16 10.7.0.9\nroute get 10.8.1.1\n\

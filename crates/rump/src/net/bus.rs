@@ -136,7 +136,7 @@ impl Pcapin {
         };
         let done = replay(&bus, &capture, pace)
             .map_err(|broken| Failure::at(self.capture.display(), broken))?;
-        println!("{} frames sent", done.frames);
+        crate::output::line(format_args!("{} frames sent", done.frames))?;
         if done.skipped > 0 {
             context.report.mark_failed();
             say(format_args!(

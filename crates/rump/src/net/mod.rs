@@ -195,8 +195,9 @@ impl Shell {
         loop {
             signals::check()?;
             if prompts {
-                print!("rump net> ");
-                io::stdout().flush()?;
+                let mut stdout = io::stdout();
+                write!(stdout, "rump net> ")?;
+                stdout.flush()?;
             }
             let mut line = Vec::new();
             let read = input.read_until(b'\n', &mut line);

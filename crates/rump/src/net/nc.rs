@@ -8,6 +8,7 @@ use super::{
 use crate::report::{Failure, Outcome, io_reason};
 use clap::Args;
 use std::{
+    cmp::{max, min},
     io::{self, IsTerminal as _, Read, Write},
     net::{IpAddr, Shutdown, SocketAddr},
     sync::{Arc, OnceLock, mpsc},
@@ -139,12 +140,15 @@ impl Nc {
     fn look(&self, context: &Context<'_>, host: &str, ports: &str) -> Outcome<()> {
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
         let (first, last) = (number(first)?, number(last)?);
+        let (first, last): (u16, u16) = (min(first, last), max(first, last));
         let mut any = false;
         for port in first..=last {
             let to = self.addresses(context.net, host, &port.to_string())?[0];
             match self.open(context.net, to) {
                 Ok(_) => {
-                    println!("Connection to {host} {port} port [tcp] succeeded!");
+                    crate::output::line(format_args!(
+                        "Connection to {host} {port} port [tcp] succeeded!"
+                    ))?;
                     any = true;
                 }
                 Err(error) => self.say(at(to)(error)),

@@ -39,8 +39,8 @@ struct Words {
     /// Enter a host by hand
     #[arg(short = 's', num_args = 2, value_names = ["HOST", "LINK-ADDRESS"])]
     set: Vec<String>,
-    /// The interface that -s is about
-    #[arg(short = 'i', value_name = "INTERFACE")]
+    /// Only hosts on this interface, or the one that -s is about
+    #[arg(short = 'i', value_name = "INTERFACE", conflicts_with = "delete")]
     interface: Option<String>,
     /// A JSON array
     #[arg(long)]
@@ -77,6 +77,9 @@ impl Words {
             let ip: IpAddr = host
                 .parse()
                 .map_err(|_| Failure::Usage(format!("{host}: not an address")))?;
+            if ip.is_ipv4() != v4 {
+                return Err(Failure::Usage(format!("{ip}: of the other family")));
+            }
             let mac: MacAddr = mac
                 .parse()
                 .map_err(|_| Failure::Usage(format!("{mac}: not a link address")))?;
@@ -110,8 +113,17 @@ impl Words {
             }
             return Ok(());
         }
+        let here = self.interface.as_deref().map(|name| net.interface(name));
+        let here = here.transpose().map_err(errno(format_args!(
+            "{}",
+            self.interface.as_deref().unwrap_or_default()
+        )))?;
+        let here = here.map(|interface| interface.index());
         let all = inet.neighbors();
-        let found: Vec<_> = all.iter().filter(|(_, ip, _, _)| wanted(*ip)).collect();
+        let found: Vec<_> = all
+            .iter()
+            .filter(|(index, ip, _, _)| wanted(*ip) && here.is_none_or(|here| here == *index))
+            .collect();
         if let (Some(host), true) = (self.host, found.is_empty()) {
             return Err(Failure::at(host, "no entry"));
         }

@@ -55,9 +55,14 @@ impl Netstat {
         if self.routes {
             route::table(context, &mut out, |ip| self.wants(ip))?;
         } else if self.interfaces {
-            interfaces(context, &mut out)?;
+            interfaces(context, &mut out, |ip| self.wants(ip))?;
         } else if self.statistics {
-            statistics(context, &mut out)?;
+            let all = !self.tcp && !self.udp;
+            statistics(context, &mut out, |protocol| match protocol {
+                "tcp" => all || self.tcp,
+                "udp" => all || self.udp,
+                _ => all,
+            })?;
         } else {
             self.sockets(context, &mut out)?;
         }
@@ -140,7 +145,11 @@ fn word(state: State) -> &'static str {
     }
 }
 
-fn interfaces(context: &Context<'_>, out: &mut Out) -> Outcome<()> {
+fn interfaces(
+    context: &Context<'_>,
+    out: &mut Out,
+    wanted: impl Fn(IpAddr) -> bool,
+) -> Outcome<()> {
     let inet = inet(context)?;
     let net = context
         .net
@@ -159,7 +168,8 @@ fn interfaces(context: &Context<'_>, out: &mut Out) -> Outcome<()> {
             .mac()
             .map_or_else(|| "-".into(), |mac| mac.to_string());
         let addresses = inet.addresses(interface.name()).unwrap_or_default();
-        let all = std::iter::once(mac).chain(addresses.iter().map(ToString::to_string));
+        let addresses = addresses.iter().filter(|cidr| wanted(cidr.address()));
+        let all = std::iter::once(mac).chain(addresses.map(ToString::to_string));
         for address in all {
             writeln!(
                 out,
@@ -176,7 +186,7 @@ fn interfaces(context: &Context<'_>, out: &mut Out) -> Outcome<()> {
     Ok(())
 }
 
-fn statistics(context: &Context<'_>, out: &mut Out) -> Outcome<()> {
+fn statistics(context: &Context<'_>, out: &mut Out, wanted: impl Fn(&str) -> bool) -> Outcome<()> {
     let n = inet(context)?.counters();
     let parts: [(&str, &[(&str, u64)]); 5] = [
         (
@@ -238,7 +248,7 @@ fn statistics(context: &Context<'_>, out: &mut Out) -> Outcome<()> {
             ],
         ),
     ];
-    for (protocol, counters) in parts {
+    for (protocol, counters) in parts.into_iter().filter(|part| wanted(part.0)) {
         writeln!(out, "{protocol}:")?;
         for (what, count) in counters {
             writeln!(out, "\t{count} {what}")?;

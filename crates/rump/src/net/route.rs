@@ -17,7 +17,8 @@ use std::{io::Write as _, net::IpAddr};
 /// Show and change routes
 ///
 /// Without words, all routes. add DESTINATION GATEWAY and add DESTINATION -interface NAME add one, delete DESTINATION [GATEWAY] takes it away,
-/// get HOST says which way a packet to it goes. DESTINATION is default, ADDRESS/BITS or ADDRESS.
+/// get HOST says which way a packet to it goes. DESTINATION is default (of IPv6 with -inet6 in front of it or such a gateway), ADDRESS/BITS or ADDRESS. metric NUMBER
+/// may follow what is added: of routes to the same network the one with the smallest is used.
 #[derive(Args, Debug)]
 pub(crate) struct Route {
     /// Addresses as numbers (always so)
@@ -43,32 +44,39 @@ impl Route {
     pub(crate) fn run(&self, context: &Context<'_>) -> Outcome<()> {
         let inet = inet(context)?;
         let mut words: Vec<&str> = self.words.iter().map(String::as_str).collect();
+        let six = words.contains(&"-inet6");
         // Kinds of destinations, which are seen from the destination itself.
         words.retain(|word| !matches!(*word, "-net" | "-host" | "-inet" | "-inet6" | "-n"));
+        let mut metric = 0;
+        if let ["add", .., "metric", number] = words[..] {
+            let bad = |_| Failure::Usage(format!("route: {number}: not a metric"));
+            metric = number.parse().map_err(bad)?;
+            words.truncate(words.len() - 2);
+        }
         match words[..] {
             [] | ["show" | "list"] => self.show(context),
             ["add", network, "-interface" | "-iface" | "dev", name] => {
-                let network = destination(network, None)?;
-                inet.add_route(network, None, Some(name), 0)
+                let network = destination(network, six)?;
+                inet.add_route(network, None, Some(name), metric)
                     .map_err(errno(format_args!("{network}: {name}")))
             }
             ["add", network, gateway] | ["add", network, "via", gateway] => {
                 let gateway: IpAddr = gateway
                     .parse()
                     .map_err(|_| Failure::Usage(format!("route: {gateway}: not an address")))?;
-                let network = destination(network, Some(gateway))?;
-                inet.add_route(network, Some(gateway), None, 0)
+                let network = destination(network, gateway.is_ipv6())?;
+                inet.add_route(network, Some(gateway), None, metric)
                     .map_err(errno(format_args!("{network}: gateway {gateway}")))
             }
             ["delete" | "del", network] => {
-                let network = destination(network, None)?;
+                let network = destination(network, six)?;
                 inet.remove_route(network, None).map_err(errno(network))
             }
             ["delete" | "del", network, gateway] => {
                 let gateway: IpAddr = gateway
                     .parse()
                     .map_err(|_| Failure::Usage(format!("route: {gateway}: not an address")))?;
-                let network = destination(network, Some(gateway))?;
+                let network = destination(network, gateway.is_ipv6())?;
                 inet.remove_route(network, Some(gateway))
                     .map_err(errno(network))
             }
@@ -114,7 +122,7 @@ pub(crate) fn table(
             let ip = route.network.address();
             ip.is_ipv4() == v4 && wanted(ip)
         };
-        let lines: Vec<[String; 4]> = routes
+        let lines: Vec<[String; 5]> = routes
             .iter()
             .filter(family)
             .map(|route| {
@@ -129,21 +137,24 @@ pub(crate) fn table(
                 let gateway = route
                     .gateway
                     .map_or_else(|| "link".into(), |gateway| gateway.to_string());
-                [to, gateway, flags(route), name]
+                [to, gateway, flags(route), route.metric.to_string(), name]
             })
             .collect();
         if lines.is_empty() {
             continue;
         }
-        let head = ["Destination", "Gateway", "Flags", "Interface"].map(String::from);
+        let head = ["Destination", "Gateway", "Flags", "Metric", "Interface"].map(String::from);
         let width = |column: usize| {
             let all = lines.iter().chain([&head]);
             all.map(|line| line[column].len()).max().unwrap_or(0)
         };
-        let (a, b, c) = (width(0), width(1), width(2));
+        let (a, b, c, d) = (width(0), width(1), width(2), width(3));
         writeln!(out, "{title}")?;
-        for [to, gateway, flags, name] in [&head].into_iter().chain(&lines) {
-            writeln!(out, "{to:a$}  {gateway:b$}  {flags:c$}  {name}")?;
+        for [to, gateway, flags, metric, name] in [&head].into_iter().chain(&lines) {
+            writeln!(
+                out,
+                "{to:a$}  {gateway:b$}  {flags:c$}  {metric:>d$}  {name}"
+            )?;
         }
     }
     Ok(())
@@ -175,9 +186,10 @@ fn name_of(context: &Context<'_>, index: u32) -> String {
     )
 }
 
-fn destination(text: &str, gateway: Option<IpAddr>) -> Outcome<Cidr> {
+/// `six`: the destination of all packets is that of IPv6.
+fn destination(text: &str, six: bool) -> Outcome<Cidr> {
     match text {
-        "default" if gateway.is_some_and(|ip| ip.is_ipv6()) => Ok(Cidr::ANY_V6),
+        "default" if six => Ok(Cidr::ANY_V6),
         "default" => Ok(Cidr::ANY_V4),
         text => text
             .parse()

@@ -7,7 +7,7 @@ use super::{
     seconds,
 };
 use crate::{
-    output::Out,
+    output::{Out, line},
     report::{Failure, Outcome},
     signals,
 };
@@ -80,6 +80,7 @@ impl Traceroute {
                 "traceroute: from {headers} to 65000 bytes"
             )));
         }
+        self.check()?;
         let socket = Socket::open(context.net.proc(), to.is_ipv4(), false)?;
         let probe = if self.icmp {
             if let Some(source) = self.source {
@@ -90,13 +91,13 @@ impl Traceroute {
             let from = self.source.unwrap_or(any(to.is_ipv4()));
             Probe::Udp(UdpSocket::bind(context.net, (from, 0)).map_err(at(from))?)
         };
-        println!(
+        line(format_args!(
             "traceroute to {} ({}), {} hops max, {} byte packets",
             self.host,
             to.ip(),
             self.most,
             self.size
-        );
+        ))?;
         let data = vec![0; self.size - headers];
         let mut number = 0;
         for hop in self.first..=self.most {
@@ -105,6 +106,21 @@ impl Traceroute {
             }
         }
         context.report.mark_failed();
+        Ok(())
+    }
+
+    /// Whether there are hops to ask, and ports to ask them at.
+    fn check(&self) -> Outcome<()> {
+        if self.first > self.most {
+            return Err(Failure::Usage(
+                "traceroute: the first hop is beyond the last".into(),
+            ));
+        }
+        let hops = u16::from(self.most - self.first) + 1;
+        let last = self.port.checked_add(hops * u16::from(self.queries));
+        if !self.icmp && last.is_none() {
+            return Err(Failure::Usage("traceroute: no port is that large".into()));
+        }
         Ok(())
     }
 

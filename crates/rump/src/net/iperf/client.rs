@@ -27,7 +27,7 @@ impl Iperf {
         let mut control = Control::connect(context.net, &all, &cookie).map_err(at(host))?;
         let to = control.peer().map_err(at(host))?;
         let port = self.port;
-        self.say(format_args!("Connecting to host {host}, port {port}"));
+        self.say(format_args!("Connecting to host {host}, port {port}"))?;
         let done = self.client_steps(context, &mut control, &test, &cookie, to);
         done.map_err(at(host))
     }
@@ -70,7 +70,7 @@ impl Iperf {
         let theirs = read_results(&control.receive_json()?);
         control.expect(State::DisplayResults)?;
         control.send(State::IperfDone)?;
-        show(test, &total(&ours), &theirs, sends, self.json);
+        show(test, &total(&ours), &theirs, sends, self.json)?;
         Ok(())
     }
 
@@ -92,7 +92,7 @@ impl Iperf {
             };
             if now - last >= Duration::from_secs(1) || over && now > last {
                 let interval = ((last - start).as_secs_f64(), (now - start).as_secs_f64());
-                self.say(line(interval, so_far - bytes, ""));
+                self.say(line(interval, so_far - bytes, ""))?;
                 (last, bytes) = (now, so_far);
             }
             if over {

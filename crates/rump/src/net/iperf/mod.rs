@@ -13,7 +13,7 @@ mod test;
 use super::{Context, seconds};
 use crate::report::{Failure, Outcome};
 use clap::Args;
-use std::{fmt, time::Duration};
+use std::{fmt, io, time::Duration};
 use test::{SHORTEST, Test, default_len, longest};
 
 /// How long the other side has for a step.
@@ -37,34 +37,34 @@ pub(crate) struct Iperf {
     #[arg(short = 'p', long, default_value = "5201")]
     port: u16,
     /// With -s: end after one test
-    #[arg(short = '1', long, requires = "server")]
+    #[arg(short = '1', long, conflicts_with = "client")]
     one_off: bool,
     /// How long
-    #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(short = 't', long, value_name = "SECONDS", default_value = "10", value_parser = seconds, conflicts_with_all = ["bytes", "server"])]
     time: Duration,
     /// So many bytes on all streams, instead of a time (K, M, G may follow)
-    #[arg(short = 'n', long, value_name = "BYTES", value_parser = size)]
+    #[arg(short = 'n', long, value_name = "BYTES", value_parser = size, conflicts_with = "server")]
     bytes: Option<u64>,
     /// The server sends
-    #[arg(short = 'R', long)]
+    #[arg(short = 'R', long, conflicts_with = "server")]
     reverse: bool,
     /// Streams at once
-    #[arg(short = 'P', long, default_value = "1", value_parser = clap::value_parser!(u64).range(1..=128))]
+    #[arg(short = 'P', long, default_value = "1", value_parser = clap::value_parser!(u64).range(1..=128), conflicts_with = "server")]
     parallel: u64,
     /// Bytes of each write
-    #[arg(short = 'l', long = "length", value_name = "BYTES", value_parser = size)]
+    #[arg(short = 'l', long = "length", value_name = "BYTES", value_parser = size, conflicts_with = "server")]
     len: Option<u64>,
     /// Datagrams instead of a stream
-    #[arg(short = 'u', long)]
+    #[arg(short = 'u', long, conflicts_with = "server")]
     udp: bool,
     /// Bits a second of each stream at most (K, M, G may follow; 0 for no limit; of datagrams 1M unless told otherwise)
-    #[arg(short = 'b', long, value_name = "BITS", value_parser = bits)]
+    #[arg(short = 'b', long, value_name = "BITS", value_parser = bits, conflicts_with = "server")]
     bitrate: Option<u64>,
     /// Small segments go out at once
-    #[arg(short = 'N', long)]
+    #[arg(short = 'N', long, conflicts_with = "server")]
     no_delay: bool,
     /// The congestion control: cubic, newreno, bbr (with --sockin what the host has)
-    #[arg(short = 'C', long, value_name = "NAME", conflicts_with = "udp")]
+    #[arg(short = 'C', long, value_name = "NAME", conflicts_with_all = ["udp", "server"])]
     congestion: Option<String>,
     /// A JSON object
     #[arg(short = 'J', long)]
@@ -128,10 +128,11 @@ impl Iperf {
     }
 
     /// For people, not for programs.
-    fn say(&self, text: impl fmt::Display) {
+    fn say(&self, text: impl fmt::Display) -> io::Result<()> {
         if !self.json {
-            println!("{text}");
+            crate::output::line(text)?;
         }
+        Ok(())
     }
 }
 

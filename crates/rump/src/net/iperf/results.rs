@@ -1,7 +1,9 @@
 //! What came of a test, as it is exchanged and printed.
 
 use super::test::Test;
+use crate::output;
 use serde_json::{Value, json};
+use std::io;
 
 /// What one side has of a test.
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,7 +109,16 @@ pub(super) fn line((from, to): (f64, f64), bytes: u64, note: &str) -> String {
 }
 
 /// Prints what both sides have; `sends`: we are the sender.
-pub(super) fn show(test: &Test, ours: &Sum, theirs: &Sum, sends: bool, json: bool) {
+///
+/// # Errors
+/// Standard output cannot be written.
+pub(super) fn show(
+    test: &Test,
+    ours: &Sum,
+    theirs: &Sum,
+    sends: bool,
+    json: bool,
+) -> io::Result<()> {
     let (sent, received) = if sends {
         (ours, theirs)
     } else {
@@ -123,13 +134,11 @@ pub(super) fn show(test: &Test, ours: &Sum, theirs: &Sum, sends: bool, json: boo
                 "lost_packets": sum.lost,
             })
         };
-        println!(
-            "{}",
-            json!({"end": {"sum_sent": sum(sent), "sum_received": sum(received)}})
+        return output::line(
+            json!({"end": {"sum_sent": sum(sent), "sum_received": sum(received)}}),
         );
-        return;
     }
-    println!("- - - - - - - - - - - - - - - - - - - - - - - - -");
+    output::line("- - - - - - - - - - - - - - - - - - - - - - - - -")?;
     let mut lost = String::new();
     if test.udp {
         let share = received.lost as f64 * 100.0 / (received.packets.max(1)) as f64;
@@ -138,15 +147,12 @@ pub(super) fn show(test: &Test, ours: &Sum, theirs: &Sum, sends: bool, json: boo
             received.lost, received.packets
         );
     }
-    println!("{}", line((0.0, sent.seconds), sent.bytes, "sender"));
-    println!(
-        "{}",
-        line(
-            (0.0, received.seconds),
-            received.bytes,
-            &format!("receiver{lost}")
-        )
-    );
+    output::line(line((0.0, sent.seconds), sent.bytes, "sender"))?;
+    output::line(line(
+        (0.0, received.seconds),
+        received.bytes,
+        &format!("receiver{lost}"),
+    ))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ impl Iperf {
         let here = SocketAddr::new(any(true), self.port);
         let listener = TcpListener::bind(context.net, here).map_err(at(here))?;
         loop {
-            self.say(format_args!("Server listening on {}", self.port));
+            self.say(format_args!("Server listening on {}", self.port))?;
             let (stream, from) = listener.accept().map_err(at(here))?;
             let done = Control::accept(stream)
                 .and_then(|(control, cookie)| self.server_steps(&listener, control, &cookie));
@@ -48,7 +48,7 @@ impl Iperf {
         };
         let peer = control.peer()?;
         let (ip, port) = (peer.ip(), peer.port());
-        self.say(format_args!("Accepted connection from {ip}, port {port}"));
+        self.say(format_args!("Accepted connection from {ip}, port {port}"))?;
         let streams = accept(listener, &mut control, &test, cookie)?;
         control.send(State::TestStart)?;
         control.send(State::TestRunning)?;
@@ -64,7 +64,7 @@ impl Iperf {
         let theirs = read_results(&control.receive_json()?);
         control.send_json(&results(&ours, test.reverse))?;
         control.send(State::DisplayResults)?;
-        show(&test, &total(&ours), &theirs, test.reverse, self.json);
+        show(&test, &total(&ours), &theirs, test.reverse, self.json)?;
         // It says goodbye, or just goes.
         let _ = control.expect(State::IperfDone);
         Ok(())

@@ -9,6 +9,7 @@ use super::{
     seconds,
 };
 use crate::{
+    output::line,
     report::{Failure, Outcome},
     signals,
 };
@@ -64,7 +65,7 @@ struct Options {
     #[arg(short = 'w', value_name = "SECONDS", value_parser = seconds)]
     deadline: Option<Duration>,
     /// Time to live, hop limit
-    #[arg(short = 't', value_name = "TTL")]
+    #[arg(short = 't', value_name = "TTL", value_parser = clap::value_parser!(u8).range(1..))]
     ttl: Option<u8>,
     /// The address to send from
     #[arg(short = 'I', value_name = "ADDRESS")]
@@ -113,6 +114,8 @@ impl Options {
         let proc = context.net.proc();
         let socket = Socket::open(proc, v4, true)?;
         if let Some(ttl) = self.ttl {
+            // The host's sockets of some kinds know none for groups.
+            let _ = socket.set(&SockOpt::MulticastTtl(ttl));
             socket
                 .set(&SockOpt::Ttl(ttl))
                 .map_err(errno("time to live"))?;
@@ -120,12 +123,12 @@ impl Options {
         if let Some(source) = self.source {
             socket.bind(source).map_err(errno(source))?;
         }
-        println!(
+        line(format_args!(
             "PING {name} ({}) {}({}) bytes of data.",
             to.ip(),
             self.size,
             self.size + headers(v4)
-        );
+        ))?;
         let start = Instant::now();
         let tally = self.exchange(&socket, to, start)?;
         tally.print(name, start.elapsed())?;
@@ -166,7 +169,7 @@ impl Options {
                         return Err(errno(to.ip())(error));
                     }
                     tally.errors += 1;
-                    println!("ping: {}: {error}", to.ip());
+                    line(format_args!("ping: {}: {error}", to.ip()))?;
                 }
                 tally.sent += 1;
                 times.push(Some(Instant::now()));
@@ -180,7 +183,7 @@ impl Options {
             }
             let message = socket.receive(&mut buf, wait).map_err(errno(to.ip()))?;
             if let Some(message) = message {
-                self.take(socket, &message, id, &data, &mut times, &mut tally);
+                self.take(socket, &message, id, &data, &mut times, &mut tally)?;
             }
         }
     }
@@ -193,7 +196,7 @@ impl Options {
         data: &[u8],
         times: &mut [Option<Instant>],
         tally: &mut Tally,
-    ) {
+    ) -> Outcome<()> {
         // Numbers have 16 bits: the last one that was sent with it.
         let place = |number: u16, len: usize| {
             let back = (len as u16).wrapping_sub(number);
@@ -204,11 +207,11 @@ impl Options {
             What::Echo(theirs, number, echoed) if *theirs == id || !socket.keeps_ids() => {
                 let Some(slot) = place(*number, times.len()).and_then(|place| times.get_mut(place))
                 else {
-                    return;
+                    return Ok(());
                 };
                 let Some(sent) = slot.take() else {
                     tally.doubled += 1;
-                    return;
+                    return Ok(());
                 };
                 let time = sent.elapsed().as_secs_f64() * 1_000.0;
                 tally.count(time);
@@ -221,12 +224,12 @@ impl Options {
                     } else {
                         " (its content is wrong)"
                     };
-                    println!(
+                    line(format_args!(
                         "{} bytes from {}: icmp_seq={number}{ttl} time={}{wrong}",
                         echoed.len() + 8,
                         message.from,
                         milliseconds(time)
-                    );
+                    ))?;
                 }
             }
             What::Error(reason, protocol, quoted) => {
@@ -235,12 +238,14 @@ impl Options {
                 {
                     tally.errors += 1;
                     if !self.quiet {
-                        println!("From {} icmp_seq={number} {}", message.from, reason.text());
+                        let (from, why) = (message.from, reason.text());
+                        line(format_args!("From {from} icmp_seq={number} {why}"))?;
                     }
                 }
             }
             What::Echo(..) => {}
         }
+        Ok(())
     }
 }
 
