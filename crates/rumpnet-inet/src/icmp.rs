@@ -63,7 +63,7 @@ pub struct Complaint {
     pub errno: Errno,
     /// The connection cannot go on (RFC 1122 section 4.2.3.9).
     pub hard: bool,
-    /// MTU of the hop that it did not pass; 0 when the router does not say.
+    /// MTU of the hop that it did not pass.
     pub mtu: Option<u16>,
 }
 
@@ -359,7 +359,8 @@ fn complaint(kind: u8, code: u8, mtu: u16) -> Option<Complaint> {
         (kind::UNREACHABLE, 2) => hard(Errno::ENOPROTOOPT),
         (kind::UNREACHABLE, 3) => hard(Errno::ECONNREFUSED),
         (kind::UNREACHABLE, 4) => Complaint {
-            mtu: Some(mtu),
+            // An old router does not say: then what every host takes is tried (RFC 1191 section 5).
+            mtu: Some(if mtu == 0 { 576 } else { mtu }),
             ..soft(Errno::EMSGSIZE)
         },
         (kind::UNREACHABLE, 0 | 6 | 9 | 11) => soft(Errno::ENETUNREACH),

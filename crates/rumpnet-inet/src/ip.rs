@@ -3,8 +3,9 @@
 use crate::{
     checksum, icmp,
     ipv4::{Header, Malformed, protocol},
+    path_mtu::PathMtus,
     reassembly::{Key, Place, Reassembly},
-    stack::{Attached, NO_ROUTE, Path, Stack},
+    stack::{Attached, NO_ROUTE, Path, Stack, earlier},
 };
 use alloc::vec::Vec;
 use core::{
@@ -29,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct State {
     pub(crate) next_id: u16,
     reassembly: Reassembly<Header>,
+    paths: PathMtus<Ipv4Addr>,
     /// Packets for others are passed on.
     pub(crate) forwarding: bool,
 }
@@ -39,12 +41,13 @@ impl State {
         Self {
             next_id: u16::from_ne_bytes([low, high]),
             reassembly: Reassembly::new(PATIENCE, usize::from(u16::MAX).saturating_sub(20)),
+            paths: PathMtus::default(),
             forwarding: false,
         }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.reassembly.deadline()
+        earlier(self.reassembly.deadline(), self.paths.deadline())
     }
 
     /// Bytes of fragments.
@@ -385,6 +388,11 @@ impl Stack {
             source,
             mtu: match (to, self.network) {
                 (IpAddr::V6(to), Some(network)) => network.mtu(self, interface, to),
+                (IpAddr::V4(to), _) => {
+                    let own = here.ifnet.mtu();
+                    let path = self.ip.paths.get(interface, to, self.now);
+                    own.min(path.unwrap_or(own))
+                }
                 _ => here.ifnet.mtu(),
             },
             hops: match self.network {
@@ -498,6 +506,24 @@ impl Stack {
         Ok(())
     }
 
+    /// Somebody has complained that a packet of ours does not fit: smaller ones go there from now on (RFC 1191 section 6.3). Who guesses right makes
+    /// them no smaller than every host takes them, without the header of a tunnel.
+    pub(crate) fn note_path_mtu(&mut self, source: IpAddr, destination: IpAddr, mtu: u16) {
+        const LEAST: u32 = 552;
+        let IpAddr::V4(to) = destination else {
+            return;
+        };
+        let Ok(path) = self.path(destination, Some(source), None) else {
+            return;
+        };
+        let mtu = u32::from(mtu).max(LEAST);
+        if !path.local && mtu < path.mtu {
+            let now = self.now;
+            self.ip.paths.note(path.interface, to, mtu, now);
+            self.routes.touch();
+        }
+    }
+
     /// Passes a packet on.
     fn forward(&mut self, header: Header, mut packet: Packet) {
         let destination = header.destination;
@@ -519,7 +545,9 @@ impl Stack {
             return;
         };
         self.redirect_output(&header, &packet, &path);
-        let mtu = usize::try_from(path.mtu).unwrap_or(usize::MAX);
+        // That of the link: what complaints say is about packets of this host.
+        let mtu = self.attached(path.interface).map(|here| here.ifnet.mtu());
+        let mtu = usize::try_from(mtu.unwrap_or(path.mtu)).unwrap_or(usize::MAX);
         bump(&mut self.counters.ip_forwarded);
         // A large packet leaves in segments or datagrams, if its device does not take it whole.
         let len = match packet.meta.segment {
@@ -570,6 +598,10 @@ impl Stack {
     /// Gives up packets whose fragments did not all come, and tells their senders.
     pub(crate) fn ip_expire(&mut self) {
         let now = self.now;
+        if self.ip.paths.expire(now) {
+            // Larger packets are tried again.
+            self.routes.touch();
+        }
         for first in self.ip.reassembly.expire(now) {
             bump(&mut self.counters.ip_reassembly_failed);
             if let Some((header, packet)) = first {

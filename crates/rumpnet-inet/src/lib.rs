@@ -37,6 +37,7 @@ pub mod igmp;
 pub mod ip;
 pub mod ipv4;
 pub mod network;
+pub mod path_mtu;
 mod port;
 mod raw;
 pub mod reassembly;

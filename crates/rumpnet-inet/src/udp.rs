@@ -329,6 +329,9 @@ impl Stack {
         let Some(id) = self.udp.find_one(peer, local, interface) else {
             return;
         };
+        if let Some(mtu) = complaint.mtu {
+            self.note_path_mtu(source, destination, mtu);
+        }
         let Ok(socket) = self.udp.get(id) else { return };
         if socket.peer == Some(peer) && (complaint.hard || complaint.mtu.is_some()) {
             socket.error = Some(complaint.errno);

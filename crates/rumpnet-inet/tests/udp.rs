@@ -520,9 +520,8 @@ fn datagrams_of_one_message(a: &Proc, b: &Proc, to: &rumpnet::Address, whole: bo
     b.close(t).unwrap();
 }
 
-/// A router whose next link takes less cuts what stands for several datagrams, and sums up what has no sum yet, before it makes fragments.
-#[test]
-fn large_packets_through_a_router() {
+/// Two hosts with a router between them, whose link to the second takes 700 bytes.
+fn narrow() -> [rumpkern::Kernel; 3] {
     let large = wire::Config::default();
     let (one, router) = pair(large);
     let (_, two) = pair(large);
@@ -535,12 +534,73 @@ fn large_packets_through_a_router() {
         inet.add_address("wire1", own.parse().unwrap()).unwrap();
     }
     inet.set_forwarding(true);
-    let any = rumpnet::Cidr::ANY_V4;
-    for (kernel, gateway) in [(&one, "10.0.0.2"), (&two, "10.1.0.1")] {
+    // The other end of the second's own cable is gone: its way back is by the router.
+    for (kernel, to, gateway) in [
+        (&one, "10.1.0.0/24", "10.0.0.2"),
+        (&two, "10.0.0.1/32", "10.1.0.1"),
+    ] {
         let gateway = Some(gateway.parse().unwrap());
         let inet = kernel.inet().unwrap();
-        inet.add_route(any, gateway, None, 0).unwrap();
+        inet.add_route(to.parse().unwrap(), gateway, None, 0)
+            .unwrap();
     }
+    [one, router, two]
+}
+
+/// RFC 1191 section 6.3: what a router says of a path counts for all that goes there, for datagrams of other sockets and new connections too.
+#[test]
+fn a_path_that_takes_less() {
+    let [one, router, two] = narrow();
+    let (a, b) = (one.init_proc(), two.init_proc());
+    let (s, t) = (udp(&a), udp(&b));
+    b.bind(t, &address("0.0.0.0:7")).unwrap();
+    b.set_receive_timeout(t, Some(Duration::from_secs(5)))
+        .unwrap();
+    let to = address("10.1.0.2:7");
+    a.connect(s, &to).unwrap();
+    let mtu = |fd| a.getsockopt(fd, &SockOpt::Mtu(0));
+    a.setsockopt(s, &SockOpt::MtuDiscover(true)).unwrap();
+    assert_eq!(mtu(s), Ok(SockOpt::Mtu(1_500)));
+    assert_eq!(a.write(s, &[1; 1_000]), Ok(1_000));
+    let told = a.getsockopt(s, &SockOpt::Error(None));
+    assert_eq!(told, Ok(SockOpt::Error(Some(Errno::EMSGSIZE))));
+    assert_eq!(mtu(s), Ok(SockOpt::Mtu(700)));
+    assert_eq!(a.write(s, &[2; 673]), Err(Errno::EMSGSIZE));
+    assert_eq!(a.write(s, &[2; 672]), Ok(672));
+    let mut buf = [0; 2_000];
+    assert_eq!(b.read(t, &mut buf), Ok(672));
+    // A socket without a peer that does not want fragments, and one that does not mind: it makes them itself.
+    let other = udp(&a);
+    let send = || a.sendto(other, &[3; 1_500], MsgFlags::empty(), Some(&to));
+    a.setsockopt(other, &SockOpt::MtuDiscover(true)).unwrap();
+    assert_eq!(send(), Err(Errno::EMSGSIZE));
+    a.setsockopt(other, &SockOpt::MtuDiscover(false)).unwrap();
+    let before = one.inet().unwrap().counters().ip_fragments_sent;
+    assert_eq!((send(), b.read(t, &mut buf)), (Ok(1_500), Ok(1_500)));
+    let after = one.inet().unwrap().counters().ip_fragments_sent;
+    assert_eq!(after - before, 3);
+    // A connection begins with segments that pass.
+    let listener = b
+        .socket(Domain::Inet, Kind::Stream, 0, OpenFlags::empty())
+        .unwrap();
+    b.bind(listener, &to).unwrap();
+    b.listen(listener, 1).unwrap();
+    let c = a
+        .socket(Domain::Inet, Kind::Stream, 0, OpenFlags::empty())
+        .unwrap();
+    a.connect(c, &to).unwrap();
+    let segment = a.getsockopt(c, &SockOpt::MaxSegment(0));
+    assert!(
+        matches!(segment, Ok(SockOpt::MaxSegment(1..=660))),
+        "{segment:?}"
+    );
+    router.shutdown().unwrap();
+}
+
+/// A router whose next link takes less cuts what stands for several datagrams, and sums up what has no sum yet, before it makes fragments.
+#[test]
+fn large_packets_through_a_router() {
+    let [one, _router, two] = narrow();
     let (a, b) = (one.init_proc(), two.init_proc());
     let (s, t) = (udp(&a), udp(&b));
     b.bind(t, &address("0.0.0.0:7")).unwrap();

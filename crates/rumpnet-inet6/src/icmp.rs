@@ -157,7 +157,9 @@ fn error(stack: &mut Stack, arrival: &Arrival, what: (u8, u8, u32), mut quoted: 
         let now = stack.now;
         let mtu = what.2.max(LEAST_MTU);
         if let Ok(state) = stack.state_mut::<State>() {
-            state.note_path_mtu(path.interface, header.destination, mtu, now);
+            state
+                .paths
+                .note(path.interface, header.destination, mtu, now);
         }
         stack.routes.touch();
     }

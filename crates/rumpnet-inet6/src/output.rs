@@ -23,7 +23,7 @@ pub(crate) fn mtu(stack: &Stack, interface: u32, to: Ipv6Addr) -> u32 {
         return own;
     };
     let link = state.links.get(&interface).and_then(|link| link.mtu);
-    let path = state.path_mtu(interface, to, stack.now);
+    let path = state.paths.get(interface, to, stack.now);
     own.min(link.unwrap_or(own)).min(path.unwrap_or(own))
 }
 

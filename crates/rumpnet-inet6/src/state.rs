@@ -10,14 +10,13 @@ use crate::{
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::{net::Ipv6Addr, time::Duration};
 use rumpnet::{Cidr, membership};
-use rumpnet_inet::{icmp::Limit, reassembly::Reassembly, stack::Stack, tcp::cookie::Secret};
+use rumpnet_inet::{
+    icmp::Limit, path_mtu::PathMtus, reassembly::Reassembly, stack::Stack, tcp::cookie::Secret,
+};
 use rumpuser::{Host, Instant, Rng};
 
 /// How long the rest of a packet may take (RFC 8200 section 4.5).
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Path MTUs that are remembered at most, and for how long (RFC 8201 section 4).
-const PATHS: usize = 1_024;
-const PATH_KEPT: Duration = Duration::from_secs(600);
 
 /// All that IPv6 keeps.
 pub(crate) struct State {
@@ -37,9 +36,7 @@ pub(crate) struct State {
     pub(crate) temporary_secret: Secret,
     pub(crate) rng: Rng,
     pub(crate) counters: crate::Counters,
-    paths: BTreeMap<(u32, Ipv6Addr), (u32, Instant)>,
-    /// When the first of them may be over.
-    paths_until: Option<Instant>,
+    pub(crate) paths: PathMtus<Ipv6Addr>,
 }
 
 /// What is kept for an interface.
@@ -110,8 +107,7 @@ impl State {
             temporary_secret: Secret(temporary),
             rng: Rng::new(u64::from_ne_bytes(seed)),
             counters: crate::Counters::default(),
-            paths: BTreeMap::new(),
-            paths_until: None,
+            paths: PathMtus::default(),
         }
     }
 
@@ -149,27 +145,6 @@ impl State {
         }
     }
 
-    /// What a path carries, as far as somebody has complained.
-    pub(crate) fn path_mtu(&self, interface: u32, to: Ipv6Addr, now: Instant) -> Option<u32> {
-        let (mtu, until) = self.paths.get(&(interface, to))?;
-        (*until > now).then_some(*mtu)
-    }
-
-    /// Notes that packets to a destination must be smaller (RFC 8201 section 4).
-    pub(crate) fn note_path_mtu(&mut self, interface: u32, to: Ipv6Addr, mtu: u32, now: Instant) {
-        let key = (interface, to);
-        if self.paths.len() >= PATHS && !self.paths.contains_key(&key) {
-            let oldest = self.paths.iter().min_by_key(|(_, (_, until))| *until);
-            if let Some(oldest) = oldest.map(|(key, _)| *key) {
-                self.paths.remove(&oldest);
-            }
-        }
-        let known = self.path_mtu(interface, to, now).unwrap_or(u32::MAX);
-        let until = now.after(PATH_KEPT);
-        self.paths.insert(key, (mtu.min(known), until));
-        self.paths_until = self.paths_until.or(Some(until));
-    }
-
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let links = self.links.values().flat_map(|link| {
             let own = link.addresses.iter().flat_map(|own| {
@@ -185,7 +160,7 @@ impl State {
                 .chain(rest.into_iter().flatten())
         });
         links
-            .chain(self.paths_until)
+            .chain(self.paths.deadline())
             .chain(self.reassembly.deadline())
             .min()
     }
@@ -198,10 +173,7 @@ pub(crate) fn clock(stack: &mut Stack) {
         return;
     };
     let incomplete = state.reassembly.expire(now);
-    let before = state.paths.len();
-    state.paths.retain(|_, (_, until)| *until > now);
-    state.paths_until = state.paths.values().map(|(_, until)| *until).min();
-    let forgotten = before != state.paths.len();
+    let forgotten = state.paths.expire(now);
     let interfaces: Vec<u32> = state.links.keys().copied().collect();
     for first in incomplete {
         rumpnet_inet::ip::bump(&mut stack.counters.ip_reassembly_failed);

@@ -124,7 +124,12 @@ impl Stack {
             return;
         };
         let seq = Seq(u32::from_be_bytes([q0, q1, q2, q3]));
+        let before = tcb.info().send_mss;
         let changes = tcb.on_icmp(error, seq, now);
+        let believed = tcb.info().send_mss < before;
         self.tcp_changed(id, changes);
+        if believed && let Some(mtu) = complaint.mtu {
+            self.note_path_mtu(source, destination, mtu);
+        }
     }
 }
