@@ -201,6 +201,41 @@ fn options_that_do_not_go_together() {
     );
 }
 
+#[test]
+fn settings_have_names() {
+    let words = [
+        "sysctl",
+        "net.inet.tcp.keepidle=77",
+        "net.inet.tcp.congctl.selected=bbr",
+        "net.inet.tcp",
+        "--",
+        "sysctl",
+        "-n",
+        "net.inet6.ip6.dad_count",
+        "--",
+        "sysctl",
+        "--json",
+        "net.inet.ip.forwarding",
+    ];
+    let said = text(&run(&words));
+    for line in [
+        "net.inet.tcp.keepidle = 77",
+        "net.inet.tcp.congctl.selected = bbr",
+        "1",
+        "{\"name\":\"net.inet.ip.forwarding\",\"value\":0}",
+    ] {
+        assert!(said.lines().any(|other| other == line), "{line}: {said}");
+    }
+    assert!(!said.contains("net.inet.ip.redirect"), "{said}");
+    let all = text(&run(&["sysctl", "-a"]));
+    assert!(all.contains("net.inet.ip.redirect = 1\n"), "{all}");
+    let code = |word| run(&["sysctl", word]).status.code();
+    assert_eq!(code("net.inet.tcp.keepidle=0"), Some(1));
+    assert_eq!(code("net.inet.tcp.keepidle=x"), Some(2));
+    assert_eq!(code("net.inet.tcp.congctl.available=x"), Some(1));
+    assert_eq!(code("net.inet.tcp.keep"), Some(1));
+}
+
 /// Of two routes to a network that with the smaller metric is used.
 #[test]
 fn routes_have_metrics() {

@@ -2,10 +2,11 @@
 
 use crate::{
     stack::{Inet, Stack},
-    tcp::{Config, Congestion},
+    tcp::{Config, Congestion, KeepAlive},
     tcp_socket::{BUFFER_MAX, BUFFER_MIN},
 };
 use alloc::{string::ToString as _, sync::Arc};
+use core::time::Duration;
 use rumpkern::{
     Kernel,
     sysctl::{Node, Value},
@@ -67,6 +68,38 @@ fn tcp_bytes(inet: &Arc<Inet>, of: fn(&mut Config) -> &mut usize) -> Node {
                 return Err(Errno::EINVAL);
             }
             *of(Arc::make_mut(&mut stack.tcp.config)) = bytes;
+            Ok(())
+        },
+    )
+}
+
+/// A time of keep-alive, in seconds.
+fn keep_time(inet: &Arc<Inet>, of: fn(&mut KeepAlive) -> &mut Duration) -> Node {
+    number(
+        inet,
+        move |stack| {
+            let seconds = of(&mut stack.tcp.config.keep_times.clone()).as_secs();
+            i64::try_from(seconds).unwrap_or(i64::MAX)
+        },
+        move |stack, value| {
+            let seconds = u32::try_from(value).ok().filter(|seconds| *seconds > 0);
+            let seconds = seconds.ok_or(Errno::EINVAL)?;
+            let config = Arc::make_mut(&mut stack.tcp.config);
+            *of(&mut config.keep_times) = Duration::from_secs(seconds.into());
+            Ok(())
+        },
+    )
+}
+
+/// So many probes without an answer end a connection.
+fn keep_count(inet: &Arc<Inet>) -> Node {
+    number(
+        inet,
+        |stack| stack.tcp.config.keep_times.count.into(),
+        |stack, value| {
+            let count = u8::try_from(value).ok().filter(|count| *count > 0);
+            let count = count.ok_or(Errno::EINVAL)?;
+            Arc::make_mut(&mut stack.tcp.config).keep_times.count = count;
             Ok(())
         },
     )
@@ -159,6 +192,12 @@ pub(crate) fn add(kernel: &Kernel, inet: &Arc<Inet>) -> Result<()> {
             "net.inet.tcp.sendbuf_max",
             tcp_bytes(inet, |c| &mut c.send_buffer_max),
         ),
+        ("net.inet.tcp.keepidle", keep_time(inet, |k| &mut k.idle)),
+        (
+            "net.inet.tcp.keepintvl",
+            keep_time(inet, |k| &mut k.interval),
+        ),
+        ("net.inet.tcp.keepcnt", keep_count(inet)),
     ];
     all.into_iter()
         .try_for_each(|(name, node)| kernel.sysctl_add(name, node))
@@ -175,7 +214,7 @@ mod tests {
             .boot()
             .unwrap();
         let names = kernel.sysctl_names("net.inet.");
-        assert_eq!(names.len(), 12, "{names:?}");
+        assert_eq!(names.len(), 15, "{names:?}");
         let set = |name: &str, value| kernel.sysctl_set(name, Value::Number(value));
         for name in ["net.inet.ip.forwarding", "net.inet.tcp.sack.enable"] {
             assert_eq!(set(name, 2), Err(Errno::EINVAL));
@@ -191,6 +230,22 @@ mod tests {
         use crate::KernelInet as _;
         let inet = kernel.inet().unwrap();
         assert_eq!(inet.tcp_config().receive_buffer, 65_536);
+        for (name, most) in [
+            ("keepidle", i64::from(u32::MAX)),
+            ("keepintvl", i64::from(u32::MAX)),
+            ("keepcnt", 255),
+        ] {
+            let name = alloc::format!("net.inet.tcp.{name}");
+            for wrong in [-1, 0, most + 1] {
+                assert_eq!(set(&name, wrong), Err(Errno::EINVAL));
+            }
+            for right in [most, 7] {
+                assert_eq!(set(&name, right), Ok(()));
+                assert_eq!(kernel.sysctl(&name), Ok(Value::Number(right)));
+            }
+        }
+        let times = inet.tcp_config().keep_times;
+        assert_eq!((times.idle, times.count), (Duration::from_secs(7), 7));
         let name = "net.inet.tcp.congctl.selected";
         let text = |text: &str| Value::Text(text.to_string());
         assert_eq!(kernel.sysctl(name), Ok(text("cubic")));

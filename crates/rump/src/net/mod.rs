@@ -3,7 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`stack`] | the kernel that a command line describes |
-//! | [`ifconfig`], [`route`], [`neighbor`], [`netstat`], [`dhcp`] | what it is set to, and what it has seen |
+//! | [`ifconfig`], [`route`], [`neighbor`], [`netstat`], [`sysctl`], [`dhcp`] | what it is set to, and what it has seen |
 //! | [`ping`], [`traceroute`], `icmp` | with messages of ICMP |
 //! | [`nc`], [`fetch`], [`iperf`] | with connections |
 //! | [`bus`] | an Ethernet in a file, as a capture and from one |
@@ -21,6 +21,7 @@ mod netstat;
 mod ping;
 mod route;
 mod stack;
+mod sysctl;
 mod traceroute;
 mod wait;
 
@@ -70,6 +71,7 @@ enum Tool {
     Arp(neighbor::Arp),
     Ndp(neighbor::Ndp),
     Netstat(netstat::Netstat),
+    Sysctl(sysctl::Sysctl),
     Dhcp(dhcp::Dhcp),
     Ping(ping::Ping),
     Ping6(ping::Ping6),
@@ -171,6 +173,7 @@ impl Tool {
             Self::Arp(args) => args.run(context),
             Self::Ndp(args) => args.run(context),
             Self::Netstat(args) => args.run(context),
+            Self::Sysctl(args) => args.run(context),
             Self::Dhcp(args) => args.run(context),
             Self::Ping(args) => args.run(context),
             Self::Ping6(args) => args.run(context),
