@@ -88,6 +88,13 @@ impl Proc {
         taken.ok_or(Errno::EBADF)?.release(&self.closer())
     }
 
+    /// All such files of the process.
+    #[must_use]
+    pub fn held_files(&self) -> Vec<Arc<OpenFile>> {
+        let shelf = self.inner.table.shelf.lock();
+        shelf.files.iter().flatten().cloned().collect()
+    }
+
     /// Gives such a file a descriptor as well, which is marked close-on-exec.
     ///
     /// # Errors

@@ -6,7 +6,12 @@ use crate::{
     signals,
 };
 use clap::Args;
-use rumpnet::{KernelNet as _, SocketCalls as _, capture::Tap, pcap, socket::Shutdown};
+use rumpnet::{
+    KernelNet as _,
+    capture::Tap,
+    pcap,
+    socket::{Shutdown, Socket},
+};
 use std::{
     fs::File,
     io::Write as _,
@@ -25,8 +30,6 @@ use uknet::{Cidr, DhcpOptions, Interface, MacAddr, Net, Resolv};
 const GOODBYE: Duration = Duration::from_secs(1);
 /// How long a signal may be missed.
 const LOOK: Duration = Duration::from_millis(50);
-/// Descriptors that the commands have at most.
-const DESCRIPTORS: u32 = 1_024;
 
 /// How the stack is made.
 #[derive(Args, Debug)]
@@ -292,9 +295,12 @@ impl Stack {
             while signals::check().is_ok() {
                 thread::sleep(LOOK);
             }
-            for fd in 0..DESCRIPTORS {
-                // Most of them are none.
-                let _ = stack.net.proc().shutdown(fd, Shutdown::Both);
+            for open in stack.net.proc().held_files() {
+                let file = open.file().clone().as_any();
+                if let Ok(socket) = file.downcast::<Socket>() {
+                    // Those without a peer have nobody to tell.
+                    let _ = socket.endpoint().shutdown(Shutdown::Both);
+                }
             }
             if let Err(failure) = stack.end() {
                 crate::report::say(failure);
