@@ -1,8 +1,11 @@
 //! One cached block.
 
-use alloc::{sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
-use rumpuser::{Errno, sync::RwLock};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::{
+    any::Any,
+    sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering},
+};
+use rumpuser::{Errno, Threads, sync::RwLock};
 
 /// A reference to a cached block.
 pub type Buf = Arc<Buffer>;
@@ -11,6 +14,9 @@ pub type Buf = Arc<Buffer>;
 ///
 /// Count and bytes lie together: of a block that is in no cache of the processor, one line less is waited for.
 pub type BufData = Arc<[u8]>;
+
+/// What a driver has worked out of a block's content, to be kept with it until it changes.
+pub type Derived = Box<dyn Any + Send + Sync>;
 
 /// As long as the largest block.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
@@ -54,11 +60,28 @@ impl Fill {
     }
 }
 
+/// What a block has.
+#[derive(Debug)]
+struct Content {
+    bytes: BufData,
+    /// Belongs to these very bytes.
+    derived: Option<Derived>,
+}
+
+impl Content {
+    fn new(bytes: BufData) -> Self {
+        Self {
+            bytes,
+            derived: None,
+        }
+    }
+}
+
 /// One block of a volume in memory.
 #[derive(Debug)]
 pub struct Buffer {
     block: u64,
-    content: RwLock<BufData>,
+    content: RwLock<Content>,
     verified: AtomicBool,
     /// Looked up since the clock's hand passed.
     referenced: AtomicBool,
@@ -79,7 +102,7 @@ impl Buffer {
     fn with(block: u64, content: BufData, fill: Fill) -> Self {
         Self {
             block,
-            content: RwLock::new(content),
+            content: RwLock::new(Content::new(content)),
             verified: AtomicBool::new(false),
             referenced: AtomicBool::new(false),
             detached: AtomicBool::new(false),
@@ -119,15 +142,35 @@ impl Buffer {
     /// snapshot copies the block first.
     #[must_use]
     pub fn data(&self) -> BufData {
-        self.content.read().clone()
+        self.content.read().bytes.clone()
     }
 
-    /// Where the content's counts of references and its bytes from `offset` on are now, for a hint; `None` while it changes.
-    pub(crate) fn places(&self, offset: usize) -> Option<(*const u8, *const u8)> {
-        let content = self.content.try_read()?;
-        // Two counts stand in front of the bytes.
-        let counts = content.as_ptr().wrapping_sub(2 * size_of::<usize>());
-        content.get(offset..).map(|bytes| (counts, bytes.as_ptr()))
+    /// Looks at the content where it is, and at what was [derived](Self::derive) of it. The buffer is locked meanwhile: `f` takes no lock
+    /// and is brief. Unlike [`data`](Self::data) this leaves the counts of references alone, which are in the cache of no processor
+    /// where there are many blocks.
+    pub fn look<R>(&self, f: impl FnOnce(&[u8], Option<&Derived>) -> R) -> R {
+        let content = self.content.read();
+        f(&content.bytes, content.derived.as_ref())
+    }
+
+    /// Keeps what was worked out of the content `of`, if the buffer still has that. A change drops it, unless it is one by
+    /// [`Handle::modify_derived`](crate::Handle::modify_derived).
+    pub fn derive(&self, of: &BufData, derived: Derived) {
+        let mut content = self.content.write();
+        // Whoever changes bytes that somebody else has copies them first.
+        if Arc::ptr_eq(&content.bytes, of) {
+            content.derived = Some(derived);
+        }
+    }
+
+    /// `len` bytes from `offset` on are [looked](Self::look) at soon: they are brought from memory.
+    pub fn will_look(&self, threads: &dyn Threads, offset: usize, len: usize) {
+        let Some(content) = self.content.try_read() else {
+            return;
+        };
+        if let Some(bytes) = content.bytes.get(offset..) {
+            threads.will_read(bytes.as_ptr(), len.min(bytes.len()));
+        }
     }
 
     /// Whether somebody has called [`set_verified`](Self::set_verified) since the block was read from the medium.
@@ -141,39 +184,40 @@ impl Buffer {
         self.verified.store(true, Ordering::Relaxed);
     }
 
-    /// Changes the content through `f`. When `keep` is given, it gets the content before, even if `f` panics. One copy at
-    /// most: under a live snapshot the snapshot's bytes are the ones kept.
+    /// Changes the content through `f`, which also sees to what was derived of it. When `keep` is given, it gets the content before, even if `f`
+    /// panics. One copy at most: under a live snapshot the snapshot's bytes are the ones kept.
     pub(crate) fn change<R>(
         &self,
         spares: &mut Spares,
         keep: Option<impl FnOnce(BufData)>,
-        f: impl FnOnce(&mut [u8]) -> R,
+        f: impl FnOnce(&mut [u8], &mut Option<Derived>) -> R,
     ) -> R {
         let mut content = self.content.write();
-        let shared = Arc::get_mut(&mut content).is_none();
+        let Content { bytes, derived } = &mut *content;
+        let shared = Arc::get_mut(bytes).is_none();
         if shared || keep.is_some() {
-            let mut before = spares.copy(&content);
+            let mut before = spares.copy(bytes);
             if shared {
-                core::mem::swap(&mut *content, &mut before);
+                core::mem::swap(bytes, &mut before);
             }
             match keep {
                 Some(keep) => keep(before),
                 None => spares.put(before),
             }
         }
-        f(Arc::make_mut(&mut content))
+        f(Arc::make_mut(bytes), derived)
     }
 
     /// Puts earlier content back.
     pub(crate) fn restore(&self, content: BufData, verified: bool) -> BufData {
-        let now = core::mem::replace(&mut *self.content.write(), content);
+        let now = core::mem::replace(&mut *self.content.write(), Content::new(content));
         self.verified.store(verified, Ordering::Relaxed);
-        now
+        now.bytes
     }
 
     /// Ends the loading: the content is there.
     pub(crate) fn fill(&self, content: BufData) {
-        *self.content.write() = content;
+        *self.content.write() = Content::new(content);
         self.set_filled(Fill::Ready);
     }
 
@@ -287,7 +331,39 @@ impl Spares {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arc, BufData, Spares, zeros};
+    use super::{Arc, Box, BufData, Buffer, Spares, zeros};
+
+    #[test]
+    fn what_was_derived_stays_with_its_content() {
+        let mut spares = Spares::new(2);
+        let buf = Buffer::new(7, zeros(512));
+        let derived = |buf: &Buffer| {
+            buf.look(|_, derived| derived.and_then(|n| n.downcast_ref::<u32>()).copied())
+        };
+        let old = buf.data();
+        buf.derive(&old, Box::new(1_u32));
+        assert_eq!(derived(&buf), Some(1));
+        // A change may see to it that it is right again, or drop it.
+        let mut kept = None;
+        buf.change(
+            &mut spares,
+            Some(|before| kept = Some(before)),
+            |bytes, derived| {
+                bytes[0] = 5;
+                *derived = Some(Box::new(2_u32));
+            },
+        );
+        assert_eq!(derived(&buf), Some(2));
+        buf.look(|bytes, _| assert_eq!(bytes[0], 5));
+        // The buffer has other content by now.
+        buf.derive(&old, Box::new(3_u32));
+        assert_eq!(derived(&buf), Some(2));
+        buf.restore(kept.unwrap(), false);
+        assert_eq!(derived(&buf), None);
+        buf.derive(&buf.data(), Box::new(4_u32));
+        buf.fill(zeros(512));
+        assert_eq!(derived(&buf), None);
+    }
 
     #[test]
     fn spares_are_used_again_and_are_not_more_than_wanted() {

@@ -32,6 +32,8 @@ struct Table {
     /// The blocks of `buffers`; each buffer knows its place.
     ring: Vec<u64>,
     hand: usize,
+    /// Memory for the next buffers.
+    blanks: Vec<Buf>,
 }
 
 impl Cache {
@@ -82,7 +84,7 @@ impl Cache {
             buf.touch();
             return (buf.clone(), false);
         }
-        let buf = Arc::new(make());
+        let buf = table.place(make());
         table.insert(buf.clone(), self.per_shard);
         (buf, true)
     }
@@ -189,6 +191,27 @@ impl Table {
     /// Buffers that one insertion looks at in search of room. The table may grow past its limit while most of it is in
     /// use, and shrinks back as insertions go on.
     const STEPS: usize = 64;
+    /// Most buffers whose memory is asked for at once.
+    const BLANKS: usize = 32;
+
+    /// Puts a buffer beside those made before it. One at a time, between all else that is allocated meanwhile, each of ten thousand would have a
+    /// page of its own, and a way through the page tables to wait for.
+    fn place(&mut self, buffer: Buffer) -> Buf {
+        if self.blanks.is_empty() {
+            let count = (self.buffers.len / 8).min(Self::BLANKS);
+            let blank = || Arc::new(Buffer::loading(u64::MAX));
+            self.blanks.extend((0..count).map(|_| blank()));
+        }
+        let mut buf = match self.blanks.pop() {
+            Some(blank) => blank,
+            None => return Arc::new(buffer),
+        };
+        match Arc::get_mut(&mut buf) {
+            Some(place) => *place = buffer,
+            None => return Arc::new(buffer),
+        }
+        buf
+    }
 
     fn insert(&mut self, buf: Buf, limit: usize) {
         let mut steps = Self::STEPS;

@@ -1,6 +1,6 @@
 //! The open handle of a transaction.
 
-use crate::{Buf, BufData, Volume, buffer::Spares};
+use crate::{Buf, BufData, Derived, Volume, buffer::Spares};
 use alloc::vec::Vec;
 use hashbrown::HashSet;
 use rumpuser::{Result, sleep::SleepMutexGuard};
@@ -78,6 +78,19 @@ impl<'v> Handle<'v> {
     ///
     /// A block that this handle or the running transaction has [forgotten](Self::forget) is metadata again.
     pub fn modify<R>(&mut self, buf: &Buf, f: impl FnOnce(&mut [u8]) -> R) -> R {
+        self.modify_derived(buf, |bytes, derived| {
+            *derived = None;
+            f(bytes)
+        })
+    }
+
+    /// As [`modify`](Self::modify); what was [derived](crate::Buffer::derive) of the content stays, and `f` makes it right for the content that
+    /// it leaves, or drops it.
+    pub fn modify_derived<R>(
+        &mut self,
+        buf: &Buf,
+        f: impl FnOnce(&mut [u8], &mut Option<Derived>) -> R,
+    ) -> R {
         let Desk {
             id,
             undo,

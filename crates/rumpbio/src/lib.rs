@@ -46,7 +46,7 @@ mod space;
 mod transaction;
 pub mod volume;
 
-pub use buffer::{Buf, BufData, Buffer};
+pub use buffer::{Buf, BufData, Buffer, Derived};
 pub use handle::Handle;
 pub use log::{Hooks, Log, LogRecord};
 pub use space::Space;

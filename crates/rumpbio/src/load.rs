@@ -36,20 +36,10 @@ impl Volume {
         }
     }
 
-    /// A block is read soon: what leads to its content is brought from memory, if it is cached.
+    /// A block is read soon: its buffer is brought from memory, if it is cached.
     pub fn will_read(&self, threads: &dyn Threads, block: u64) {
         let bring = |buf: &Buf| threads.will_read(Arc::as_ptr(buf).cast(), size_of::<Buffer>());
         self.cache.peek(block, bring);
-    }
-
-    /// `len` bytes of a block are looked at soon, after [`will_read`](Self::will_read): they are brought from memory, if it is cached.
-    pub fn will_read_bytes(&self, threads: &dyn Threads, block: u64, offset: usize, len: usize) {
-        self.cache.peek(block, |buf| {
-            if let Some((counts, place)) = buf.places(offset) {
-                threads.will_read(counts, 1);
-                threads.will_read(place, len);
-            }
-        });
     }
 
     /// The buffer of a block if it is cached with its content.

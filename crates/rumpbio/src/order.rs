@@ -350,7 +350,7 @@ mod tests {
         let set = |data: &mut [u8]| data[at] = 1;
         staged.change(buf, step).for_each(set);
         let mut spares = crate::buffer::Spares::new(1);
-        buf.change(&mut spares, None::<fn(BufData)>, set);
+        buf.change(&mut spares, None::<fn(BufData)>, |data, _| set(data));
     }
 
     fn steps(stages: Stages<2>, bufs: &[&Buf]) -> Vec<Vec<(u64, Vec<u8>)>> {
@@ -435,7 +435,7 @@ mod tests {
             order.relocate(&mut stages, 7, 9);
             let mut spares = crate::buffer::Spares::new(1);
             let whole = a.data();
-            moved.change(&mut spares, None::<fn(BufData)>, |data| {
+            moved.change(&mut spares, None::<fn(BufData)>, |data, _| {
                 data.copy_from_slice(&whole);
             });
             apart.iter().for_each(|step| stages.keep_apart(*step));

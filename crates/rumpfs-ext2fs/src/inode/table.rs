@@ -6,9 +6,10 @@ use crate::{
     groups::DescLocation,
     inode::{Inode, checksum::verify},
     layout::inode::RawInode,
+    superblock::Superblock,
     types::InodeNumber,
 };
-use alloc::vec::Vec;
+use alloc::{collections::VecDeque, vec::Vec};
 use rumpbio::Buf;
 use rumpuser::Threads;
 use zerocopy::FromBytes;
@@ -18,7 +19,7 @@ const TABLE_READ_AHEAD: u32 = 128 << 10;
 
 /// How many blocks ahead of what is looked at their buffers are brought from memory, and inodes.
 const HEADS_AHEAD: usize = 8;
-const BYTES_AHEAD: usize = 4;
+const BODIES_AHEAD: usize = 4;
 /// Bytes of an inode that are looked at.
 const LOOKED_AT: usize = 160;
 
@@ -28,13 +29,9 @@ impl Ext2fs {
     /// # Errors
     /// `Unallocated` if it is not in use, `Checksum`, `Value` for a field out of range or a number that is no inode's, `Device`.
     pub fn inode(&self, ino: InodeNumber) -> Result<Inode> {
-        let (_, location, data) = self.inode_bytes(ino)?;
-        let sb = self.superblock();
-        let size = usize::from(sb.inode_size);
-        let bytes = data
-            .get(location.offset..location.offset.saturating_add(size))
-            .unwrap_or_default();
-        Inode::parse(sb, ino, location, bytes)
+        let location = self.inode_location(ino)?;
+        let (buf, alone) = self.read_table_block(ino, location, Place::Inode(ino))?;
+        self.inode_in(&buf, alone, ino, location)
     }
 
     /// Calls `each` with inodes, by their place in `inodes`, whose numbers rise. What cannot be read is left out.
@@ -73,56 +70,94 @@ impl Ext2fs {
         let head = |(location, ..): &(DescLocation, usize, &[InodeNumber])| {
             volume.will_read(threads, location.block.0);
         };
-        let bytes = |(location, ..): &(DescLocation, usize, &[InodeNumber])| {
-            volume.will_read_bytes(threads, location.block.0, location.offset, LOOKED_AT);
+        let body = |(location, ..): &(DescLocation, usize, &[InodeNumber])| {
+            let buf = volume.cached(location.block.0)?;
+            buf.will_look(threads, location.offset, LOOKED_AT);
+            Some(buf)
         };
         let (mut heads, mut bodies) = (blocks.iter(), blocks.iter());
         heads.by_ref().take(HEADS_AHEAD).for_each(head);
-        bodies.by_ref().take(BYTES_AHEAD).for_each(bytes);
+        let mut ahead: VecDeque<_> = bodies.by_ref().take(BODIES_AHEAD).map(body).collect();
         for (location, before, inodes) in &blocks {
             heads.next().map(head);
-            bodies.next().map(bytes);
-            self.glance_block(*location, inodes, |n, inode| {
+            ahead.extend(bodies.next().map(body));
+            let cached = ahead.pop_front().flatten();
+            self.glance_block(cached, *location, inodes, |n, inode| {
                 each(before.saturating_add(n), inode);
             });
         }
     }
 
-    /// As [`glance`](Self::glance), of one block, where the first of the inodes is at `location`.
+    /// As [`glance`](Self::glance), of one block, where the first of the inodes is at `location`; `cached` is its buffer, if that was there a moment ago.
     fn glance_block(
         &self,
+        cached: Option<Buf>,
         location: DescLocation,
         inodes: &[InodeNumber],
         mut each: impl FnMut(usize, &Inode),
     ) {
-        let sb = self.superblock();
-        let size = usize::from(sb.inode_size);
+        let size = usize::from(self.superblock().inode_size);
         let first = inodes.first().map_or(0, |first| first.0);
-        let mut checked = None;
+        let mut read = cached.map(|buf| (buf, false));
+        let mut data = None;
         for (n, &ino) in inodes.iter().enumerate() {
             let after = usize::try_from(ino.0.saturating_sub(first)).unwrap_or(0);
             let location = DescLocation {
                 offset: location.offset.saturating_add(after.saturating_mul(size)),
                 ..location
             };
-            let (buf, data) = match checked.take() {
-                Some(read) => read,
-                None => match self.inode_bytes_at(ino, location) {
-                    Ok((buf, _, data)) => (buf, data),
-                    Err(_) => continue,
-                },
+            if read.is_none() {
+                read = self.read_table_block(ino, location, Place::Inode(ino)).ok();
+            }
+            let Some((buf, alone)) = &mut read else {
+                continue;
             };
-            let bytes = data.get(location.offset..location.offset.saturating_add(size));
-            if let Some(bytes) = bytes
-                && let Ok(inode) = Inode::parse(sb, ino, location, bytes)
-            {
+            let inode = if inodes.len() > 1 {
+                let data = data.get_or_insert_with(|| buf.data());
+                self.inode_of(buf, data, *alone, ino, location)
+            } else {
+                self.inode_in(buf, *alone, ino, location)
+            };
+            if let Ok(inode) = inode {
                 each(n, &inode);
             }
-            // A block that was not checked as a whole is checked for each.
-            if buf.verified() || !sb.features.metadata_csum() {
-                checked = Some((buf, data));
+            // For the next one the block has been there before.
+            *alone = false;
+        }
+    }
+
+    /// An inode of a block of a table, checked; `alone` says that the block was just read for it.
+    fn inode_in(
+        &self,
+        buf: &Buf,
+        alone: bool,
+        ino: InodeNumber,
+        location: DescLocation,
+    ) -> Result<Inode> {
+        buf.look(|data, _| self.inode_of(buf, data, alone, ino, location))
+    }
+
+    /// As [`inode_in`](Self::inode_in); `data` is what the block has.
+    fn inode_of(
+        &self,
+        buf: &Buf,
+        data: &[u8],
+        alone: bool,
+        ino: InodeNumber,
+        location: DescLocation,
+    ) -> Result<Inode> {
+        let sb = self.superblock();
+        let bytes = inode_at(sb, location, data);
+        if !buf.verified() && sb.features.metadata_csum() {
+            if !is_unused(bytes) {
+                verify(sb, ino, bytes)?;
+            }
+            // What was read for one inode may be gone before another one of it is asked for.
+            if !alone && are_right(sb, ino, location, data) {
+                buf.set_verified();
             }
         }
+        Inode::parse(sb, ino, location, bytes)
     }
 
     /// The buffer that an inode lies in, its place, and the buffer's content, checked.
@@ -130,30 +165,17 @@ impl Ext2fs {
         &self,
         ino: InodeNumber,
     ) -> Result<(Buf, DescLocation, rumpbio::BufData)> {
-        self.inode_bytes_at(ino, self.inode_location(ino)?)
-    }
-
-    fn inode_bytes_at(
-        &self,
-        ino: InodeNumber,
-        location: DescLocation,
-    ) -> Result<(Buf, DescLocation, rumpbio::BufData)> {
-        let place = Place::Inode(ino);
-        let (buf, alone) = self.read_table_block(ino, location, place)?;
+        let location = self.inode_location(ino)?;
+        let (buf, alone) = self.read_table_block(ino, location, Place::Inode(ino))?;
         let data = buf.data();
         if !buf.verified() && self.superblock().features.metadata_csum() {
-            let size = usize::from(self.superblock().inode_size);
-            let bytes = data
-                .get(location.offset..location.offset.saturating_add(size))
-                .unwrap_or_default();
-            let unused =
-                RawInode::ref_from_prefix(bytes).is_ok_and(|(raw, _)| raw.i_mode.get() == 0);
-            if !unused {
-                verify(self.superblock(), ino, bytes)?;
+            let sb = self.superblock();
+            let bytes = inode_at(sb, location, &data);
+            if !is_unused(bytes) {
+                verify(sb, ino, bytes)?;
             }
-            // What was read for one inode may be gone before another one of it is asked for.
-            if !alone {
-                self.verify_inode_block(&buf, ino, location, &data);
+            if !alone && are_right(sb, ino, location, &data) {
+                buf.set_verified();
             }
         }
         Ok((buf, location, data))
@@ -188,25 +210,28 @@ impl Ext2fs {
         }
         Ok((self.read(location.block, place)?, !near))
     }
+}
 
-    /// Marks a block of an inode table as verified if every inode in it is right. Inodes without a type were never used
-    /// and may hold anything. If one is wrong the others stay usable: each is then checked whenever it is read.
-    fn verify_inode_block(&self, buf: &Buf, ino: InodeNumber, location: DescLocation, data: &[u8]) {
-        let sb = self.superblock();
-        let size = usize::from(sb.inode_size);
-        let before = u32::try_from(location.offset.checked_div(size).unwrap_or(0)).unwrap_or(0);
-        let first = ino.0.saturating_sub(before);
-        let all = (first..=sb.inodes)
-            .zip(data.chunks_exact(size))
-            .all(|(ino, bytes)| {
-                let unused =
-                    RawInode::ref_from_prefix(bytes).is_ok_and(|(raw, _)| raw.i_mode.get() == 0);
-                unused || verify(sb, InodeNumber(ino), bytes).is_ok()
-            });
-        if all {
-            buf.set_verified();
-        }
-    }
+/// The bytes of the inode at `location` of its block.
+fn inode_at<'a>(sb: &Superblock, location: DescLocation, data: &'a [u8]) -> &'a [u8] {
+    let end = location.offset.saturating_add(usize::from(sb.inode_size));
+    data.get(location.offset..end).unwrap_or_default()
+}
+
+/// Inodes without a type were never used and may hold anything.
+fn is_unused(bytes: &[u8]) -> bool {
+    RawInode::ref_from_prefix(bytes).is_ok_and(|(raw, _)| raw.i_mode.get() == 0)
+}
+
+/// Whether every inode of a block of a table is right; `ino` is at `location`. If one is wrong the others stay usable: each is then checked
+/// whenever it is read.
+fn are_right(sb: &Superblock, ino: InodeNumber, location: DescLocation, data: &[u8]) -> bool {
+    let size = usize::from(sb.inode_size);
+    let before = u32::try_from(location.offset.checked_div(size).unwrap_or(0)).unwrap_or(0);
+    let first = ino.0.saturating_sub(before);
+    (first..=sb.inodes)
+        .zip(data.chunks_exact(size))
+        .all(|(ino, bytes)| is_unused(bytes) || verify(sb, InodeNumber(ino), bytes).is_ok())
 }
 
 /// `i_dtime` of the inode in `bytes`.
