@@ -21,7 +21,7 @@ use crate::{
     types::{FileBlock, FsBlock, InodeNumber, index, number},
 };
 use alloc::borrow::Cow;
-use rumpbio::BufData;
+use rumpbio::{Buf, BufData};
 use zerocopy::FromBytes;
 
 /// Smallest entry: a name of one byte.
@@ -275,21 +275,46 @@ impl<'a> Block<'a> {
     /// [`Error::Value`] for a damaged entry before it.
     pub fn find(&self, wanted: &Wanted<'_>) -> Result<Option<Located>> {
         let found = self.first(|head| head.ino != 0 && wanted.is(head.name()))?;
-        Ok(found.map(
-            |Placed {
-                 head,
-                 offset,
-                 previous,
-             }| Located {
-                ino: InodeNumber(head.ino),
-                file_type: self.file_type(&head),
-                position: Position {
-                    block: self.number,
-                    offset: place_offset(offset),
-                    previous,
-                },
+        Ok(found.map(|placed| self.located(&placed)))
+    }
+
+    /// The entry at `offset`, where one begins, if it has the name that is looked for. `previous` is where the one before it begins.
+    ///
+    /// # Errors
+    /// [`Error::Value`] if it is damaged.
+    pub(crate) fn find_at(
+        &self,
+        offset: usize,
+        previous: Option<u32>,
+        wanted: &Wanted<'_>,
+    ) -> Result<Option<Located>> {
+        let head = self.head(offset).ok_or_else(|| self.fault(offset))?;
+        let is = head.ino != 0 && wanted.is(head.name());
+        Ok(is.then(|| {
+            self.located(&Placed {
+                head,
+                offset,
+                previous,
+            })
+        }))
+    }
+
+    /// The bytes that the entry at `offset`, where one begins, needs, and those that it has besides.
+    pub(crate) fn room_at(&self, offset: usize) -> Option<(usize, usize)> {
+        let head = self.head(offset)?;
+        Some((head.used(), head.spare()))
+    }
+
+    fn located(&self, placed: &Placed<'_>) -> Located {
+        Located {
+            ino: InodeNumber(placed.head.ino),
+            file_type: self.file_type(&placed.head),
+            position: Position {
+                block: self.number,
+                offset: place_offset(placed.offset),
+                previous: placed.previous,
             },
-        ))
+        }
     }
 }
 
@@ -300,7 +325,7 @@ fn place_offset(offset: usize) -> u32 {
 /// A name that is looked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'n> {
-    name: &'n [u8],
+    pub(crate) name: &'n [u8],
     encrypted: bool,
 }
 
@@ -415,16 +440,21 @@ impl Ext2fs {
 
     /// Reads a block of a directory that lies at `at` and checks its checksum, that of an index block too.
     pub(crate) fn dir_block(&self, dir: &Inode, number: FileBlock, at: FsBlock) -> Result<BufData> {
+        Ok(self.dir_block_buf(dir, number, at)?.data())
+    }
+
+    /// As [`dir_block`](Self::dir_block), the buffer.
+    pub(crate) fn dir_block_buf(&self, dir: &Inode, number: FileBlock, at: FsBlock) -> Result<Buf> {
         let place = Place::Directory {
             ino: dir.ino,
             block: number,
             offset: 0,
         };
         let buf = self.read(at, place)?;
-        let data = buf.data();
         if buf.verified() {
-            return Ok(data);
+            return Ok(buf);
         }
+        let data = buf.data();
         if self.superblock().features.metadata_csum() {
             if self.is_index_block(dir, number, &data) {
                 self.verify_index_block(dir, number, &data)?;
@@ -433,7 +463,7 @@ impl Ext2fs {
             }
         }
         buf.set_verified();
-        Ok(data)
+        Ok(buf)
     }
 
     /// Lists a directory from a position on until `emit` says `false`: that entry counts as not taken. `.` and `..` are

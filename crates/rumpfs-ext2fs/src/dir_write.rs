@@ -11,6 +11,7 @@ use crate::{
     features::{Compat, Incompat},
     inode::{FileType, Inode, InodeFlags},
     layout::dir_entry::{DIR_TAIL_SIZE, RawDirEntry},
+    leaf_names::{self, LeafNames},
     map_write::Purpose,
     txn::Txn,
     types::{FileBlock, InodeNumber, index},
@@ -32,9 +33,9 @@ pub(crate) struct NewEntry<'n> {
 
 /// Where a new entry fits: the entry at `offset` keeps `used` bytes (none if it is unused), the new one has `len`.
 pub(crate) struct Room {
-    offset: usize,
-    used: usize,
-    len: usize,
+    pub(crate) offset: usize,
+    pub(crate) used: usize,
+    pub(crate) len: usize,
 }
 
 /// Room for `need` bytes among the entries of a block.
@@ -126,13 +127,10 @@ impl Txn<'_> {
 
     /// A block of a directory, checked, and where it lies.
     pub(crate) fn dir_buf(&self, dir: &Inode, number: FileBlock) -> Result<Option<Buf>> {
-        let Some(block) = self.fs().map_one(dir, number)? else {
-            return Ok(None);
-        };
-        self.fs().dir_block(dir, number, block)?;
-        self.fs()
-            .read(block, Self::dir_place(dir, number, 0))
-            .map(Some)
+        match self.fs().map_one(dir, number)? {
+            Some(block) => self.fs().dir_block_buf(dir, number, block).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Changes a block of entries; its checksum follows.
@@ -149,6 +147,23 @@ impl Txn<'_> {
             update_checksum(sb, dir, bytes);
             value
         })
+    }
+
+    /// As [`modify_dir`](Self::modify_dir); `follow` tells the block's [`LeafNames`], if it has them, of the change.
+    fn modify_leaf(
+        &mut self,
+        dir: &Inode,
+        buf: &Buf,
+        change: impl FnOnce(&mut [u8]),
+        follow: impl FnOnce(&mut LeafNames) -> bool,
+    ) {
+        let sb = self.sb();
+        let len = self.entry_bytes();
+        self.modify_derived(buf, |bytes, derived| {
+            change(bytes.get_mut(..len).unwrap_or_default());
+            update_checksum(sb, dir, bytes);
+            leaf_names::follow(derived, follow);
+        });
     }
 
     /// Refuses directories into which a name cannot be put at the right place.
@@ -222,16 +237,23 @@ impl Txn<'_> {
         let Some(buf) = self.dir_buf(dir, number)? else {
             return Ok(false);
         };
-        let data = buf.data();
-        let bytes = data.get(..self.entry_bytes()).unwrap_or_default();
-        let block = self.fs().dir_entries(dir, number, bytes);
-        let found = room(block, entry_size(entry.name.len()))?;
-        drop(data);
+        let need = entry_size(entry.name.len());
+        let found = buf.look(|bytes, derived| {
+            let bytes = bytes.get(..self.entry_bytes()).unwrap_or_default();
+            let block = self.fs().dir_entries(dir, number, bytes);
+            match leaf_names::of(derived).and_then(|names| names.room(block, need)) {
+                None => room(block, need),
+                found => Ok(found),
+            }
+        })?;
         let Some(found) = found else { return Ok(false) };
         let filetype = self.filetype();
-        self.modify_dir(dir, &buf, |bytes| {
-            write_in_room(bytes, &found, entry, filetype);
-        });
+        self.modify_leaf(
+            dir,
+            &buf,
+            |bytes| write_in_room(bytes, &found, entry, filetype),
+            |names| names.insert(&found, entry.name),
+        );
         Ok(true)
     }
 
@@ -376,9 +398,13 @@ impl Txn<'_> {
             None => None,
         };
         drop(data);
-        self.modify_dir(dir, &buf, |bytes| {
-            merge(bytes, index(position.offset), len, merged);
-        });
+        let offset = index(position.offset);
+        self.modify_leaf(
+            dir,
+            &buf,
+            |bytes| merge(bytes, offset, len, merged),
+            |names| merged.is_none() || names.remove(offset),
+        );
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use crate::{
     types::{FileBlock, index, number},
 };
 use alloc::vec::Vec;
-use rumpbio::BufData;
+use rumpbio::{Buf, BufData};
 use zerocopy::FromBytes;
 
 /// The bits of an index entry's block that count.
@@ -186,11 +186,11 @@ impl Ext2fs {
             let Some(leaf) = way.leaf() else {
                 return Ok(None);
             };
-            let Some(data) = self.dir_leaf(dir, leaf)? else {
+            let Some(found) = self.find_in_leaf(dir, leaf, &wanted)? else {
                 return Ok(None);
             };
-            if let Some(found) = self.dir_entries(dir, leaf, &data).find(&wanted)? {
-                return Ok(Some(Some(found)));
+            if found.is_some() {
+                return Ok(Some(found));
             }
             match self.next_leaf(dir, &mut way, hash.hash)? {
                 Step::Same => {}
@@ -316,11 +316,16 @@ impl Ext2fs {
 
     /// A block of the directory; `None` past its end or in a hole.
     pub(crate) fn dir_leaf(&self, dir: &Inode, at: FileBlock) -> Result<Option<BufData>> {
+        Ok(self.dir_leaf_buf(dir, at)?.map(|buf| buf.data()))
+    }
+
+    /// As [`dir_leaf`](Self::dir_leaf), the buffer.
+    pub(crate) fn dir_leaf_buf(&self, dir: &Inode, at: FileBlock) -> Result<Option<Buf>> {
         if at.0 >= self.dir_blocks(dir) {
             return Ok(None);
         }
         match self.map_one(dir, at)? {
-            Some(block) => self.dir_block(dir, at, block).map(Some),
+            Some(block) => self.dir_block_buf(dir, at, block).map(Some),
             None => Ok(None),
         }
     }

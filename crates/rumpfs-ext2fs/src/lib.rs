@@ -51,7 +51,7 @@
 //! | [`groups`], `balloc`, `ialloc` | group descriptors; allocating blocks and inodes |
 //! | [`inode`], [`inline`], `inline_write` | inodes; data in them |
 //! | [`map`], [`extents`], [`indirect`], and with `_write` | from a file's blocks to the volume's |
-//! | [`dir`], [`htree`], [`hash`], [`listing`], and with `_write` | directories and their index |
+//! | [`dir`], [`htree`], [`hash`], [`listing`], `leaf_names`, and with `_write` | directories and their index |
 //! | [`names`], [`file_write`], `orphans` | operations, each a transaction |
 //! | [`xattr`], [`xattr_write`], `xattr_pack`, `value_inode`, [`acl`] | extended attributes, access control lists |
 //! | [`journal`], [`txn`], `fast_commit` | the log, the transactions that go there, and doing fast commits again |
@@ -98,6 +98,7 @@ mod inline_write;
 pub mod inode;
 pub mod journal;
 pub mod layout;
+mod leaf_names;
 pub mod listing;
 pub mod map;
 mod map_write;

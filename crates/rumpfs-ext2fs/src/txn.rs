@@ -22,7 +22,7 @@ use alloc::{
 };
 use core::ops::Range;
 use hashbrown::HashMap;
-use rumpbio::{Buf, Handle, Hooks, Space, bitmap};
+use rumpbio::{Buf, Derived, Handle, Hooks, Space, bitmap};
 use rumpuser::{Errno, Timespec, sync::Mutex};
 use zerocopy::FromBytes;
 
@@ -384,6 +384,15 @@ impl<'w> Txn<'w> {
     /// Changes a block.
     pub(crate) fn modify<R>(&mut self, buf: &Buf, f: impl FnOnce(&mut [u8]) -> R) -> R {
         self.handle.modify(buf, f)
+    }
+
+    /// Changes a block and what was derived of it.
+    pub(crate) fn modify_derived<R>(
+        &mut self,
+        buf: &Buf,
+        f: impl FnOnce(&mut [u8], &mut Option<Derived>) -> R,
+    ) -> R {
+        self.handle.modify_derived(buf, f)
     }
 
     /// The buffer of a block that becomes metadata, filled with zeros.
