@@ -67,7 +67,7 @@ pub fn enter(limits: Limits) -> Result<(), Failed> {
 /// every capability but that of reading what belongs to somebody else, and more memory than it was given. What is open stays as it is. To be called
 /// while the process has one thread.
 ///
-/// Short commands do it at each start, so the filter of system calls is [a short one](crate::forbid).
+/// Short commands do it at each start, so the filter of system calls is a short one (`forbid`).
 ///
 /// # Errors
 /// What the host does not let it give up.
