@@ -44,6 +44,10 @@ impl Ours {
         proc.connect(fd, &to.into()).expect("connect");
         Self::new(proc, fd)
     }
+
+    pub(crate) fn set(&self, option: &SockOpt) {
+        self.proc.setsockopt(self.fd, option).expect("option");
+    }
 }
 
 fn socket(proc: &Proc) -> u32 {

@@ -1,7 +1,11 @@
 //! The host's loopback interface, with a kernel whose sockets are the host's.
 
-use crate::ends::{self, Listener, Ours};
+use crate::{
+    ends::{self, Listener, Ours},
+    host,
+};
 use rumpkern::Kernel;
+use rumpnet::socket::SockOpt;
 use std::{net::SocketAddr, time::Duration};
 
 /// A connection with both ends here.
@@ -20,9 +24,15 @@ impl Pair {
         let at = free_port();
         let listener = Listener::new(&proc, at);
         let client = Ours::connect(&proc, at);
-        let ends = Some((client, listener.accept()));
+        let server = listener.accept();
+        for end in [&client, &server] {
+            end.set(&SockOpt::Congestion(host::CONGESTION.into()));
+        }
         drop(listener);
-        Self { ends, kernel }
+        Self {
+            ends: Some((client, server)),
+            kernel,
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! A kernel and Linux with a tap device between them, and two of Linux with a cable of its own (veth). All in network namespaces of the threads,
 //! which takes root.
 
-use crate::ends::{End, Listener, Ours};
+use crate::{
+    ends::{End, Listener, Ours},
+    host::CONGESTION,
+};
 use rump_net_tests::{V4, beside_linux, in_namespace, sh};
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
@@ -77,9 +80,11 @@ pub(crate) fn veth(measure: Measure, time: Duration) -> f64 {
     })
 }
 
-/// Linux's own, whatever this host is set to. One that paces by timers, such as BBR, would show how precise those are, as a link in memory is faster.
+/// As of the host's loopback interface, for all of this namespace.
 fn usual_congestion_control() {
-    sh("sysctl -qw net.ipv4.tcp_congestion_control=cubic");
+    sh(&format!(
+        "sysctl -qw net.ipv4.tcp_congestion_control={CONGESTION}"
+    ));
 }
 
 fn accept(listener: &TcpListener) -> TcpStream {
