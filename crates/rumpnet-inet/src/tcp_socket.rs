@@ -563,7 +563,12 @@ impl Endpoint for TcpSocket {
     }
 
     fn ticket(&self) -> u64 {
-        self.event().map_or(0, |event| event.ticket())
+        let new = || self.inet.host.event();
+        let ticket = self.of(|socket| {
+            socket.awaited = true;
+            socket.event.get_or_insert_with(new).ticket()
+        });
+        ticket.unwrap_or(0)
     }
 
     fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
@@ -573,7 +578,10 @@ impl Endpoint for TcpSocket {
 
     fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {
         let event = self.event()?;
-        self.of(|socket| socket.event = Some(Watched::around(event, watcher)))
+        self.of(|socket| {
+            socket.watched = true;
+            socket.event = Some(Watched::around(event, watcher));
+        })
     }
 
     fn close(&self) -> Result<()> {

@@ -161,6 +161,32 @@ fn handles_and_descriptors() {
     assert!(waits.join().unwrap().is_err());
 }
 
+/// Who waits for data is not forgotten while others on the same socket wait for room again and again.
+#[test]
+fn readers_and_writers_wait_for_one_socket() {
+    const LEN: usize = 20_000_000;
+    let (server, client) = two();
+    let listener = TcpListener::bind(&server, "10.0.0.1:7").unwrap();
+    let near = TcpStream::connect(&client, "10.0.0.1:7").unwrap();
+    let (mut far, _) = listener.accept().unwrap();
+    thread::scope(|scope| {
+        let readers = [(); 2].map(|()| scope.spawn(|| (&near).read(&mut [0])));
+        let writers =
+            [(); 2].map(|()| scope.spawn(|| (&near).write_all(&data(1_000).repeat(LEN / 2_000))));
+        let mut buf = vec![0; LEN];
+        far.read_exact(&mut buf).unwrap();
+        writers.map(|writer| writer.join().unwrap().unwrap());
+        for _ in &readers {
+            thread::sleep(Duration::from_millis(20));
+            far.write_all(b"x").unwrap();
+        }
+        assert_eq!(
+            readers.map(|reader| reader.join().unwrap().unwrap()),
+            [1, 1]
+        );
+    });
+}
+
 #[test]
 fn datagrams() {
     let (server, client) = two();

@@ -5,7 +5,7 @@
 //! go. The thread that sends a frame over a cable in the process so carries it through the other kernel's stack, and its answer
 //! back, without a switch of threads.
 
-use super::{Counters, Stack};
+use super::{Counters, Few, Stack};
 use crate::{flow, ipv4};
 use alloc::{
     sync::{Arc, Weak},
@@ -257,7 +257,7 @@ impl Inet {
         }
         // Most packets wake nobody.
         let some = !stack.wakes.is_empty();
-        let wakes = some.then(|| mem::take(&mut stack.wakes));
+        let wakes = some.then(|| Wakes(mem::take(&mut stack.wakes)));
         let changed = mem::take(&mut stack.changed);
         drop(stack);
         if let Some(turn) = first {
@@ -266,9 +266,7 @@ impl Inet {
         if !rest.is_empty() {
             rest.into_iter().for_each(Turn::send);
         }
-        if let Some(wakes) = wakes {
-            wakes.each(|event| event.notify());
-        }
+        drop(wakes);
         if changed {
             self.pollers.changed_under_lock();
         }
@@ -404,6 +402,15 @@ impl Inet {
         let mut bytes = [0; 8];
         host.random(&mut bytes);
         u64::from_ne_bytes(bytes)
+    }
+}
+
+/// Who is woken when this is dropped, even if a device panics before.
+struct Wakes(Few<Arc<dyn Event>>);
+
+impl Drop for Wakes {
+    fn drop(&mut self) {
+        mem::take(&mut self.0).each(|event| event.notify());
     }
 }
 

@@ -1,6 +1,6 @@
 //! What becomes of a connection: what changed, and its end.
 
-use super::{Pair, Role};
+use super::{Pair, Role, Socket};
 use crate::{
     ip::bump,
     stack::Stack,
@@ -33,7 +33,6 @@ impl Stack {
             socket.error = tcb.error().or(socket.error);
         }
         let closed = tcb.state() == State::Closed;
-        let event = socket.event.clone();
         let parent = socket.parent;
         let connected = changes.contains(Changes::CONNECTED);
         let early = (connected || closed) && self.tcp.fast_open_settled(id);
@@ -51,6 +50,7 @@ impl Stack {
             }
             _ => {}
         }
+        let event = self.tcp.get(id).ok().and_then(Socket::told);
         self.wake(event.as_ref());
         if closed {
             self.tcp.list(id);

@@ -125,7 +125,7 @@ impl Stack {
         {
             queue.embryos = queue.embryos.saturating_sub(1);
             queue.ready.push_back(id);
-            let event = parent.event.clone();
+            let event = parent.told();
             self.wake(event.as_ref());
         }
     }

@@ -148,6 +148,10 @@ pub(crate) struct Socket {
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) role: Role,
     pub(crate) event: Option<Arc<dyn Event>>,
+    /// Somebody has taken a ticket of the event since it was last notified.
+    pub(crate) awaited: bool,
+    /// It is to be notified each time.
+    pub(crate) watched: bool,
     pub(crate) error: Option<Errno>,
     /// Somebody has it open.
     pub(crate) owned: bool,
@@ -180,6 +184,18 @@ pub(crate) struct Socket {
     pub(crate) receive_lowat: usize,
     /// It connects to hosts on its own links alone.
     pub(crate) dont_route: bool,
+}
+
+impl Socket {
+    /// The event, if it has to be notified of a change: somebody may wait for it, or watches. Who waits takes a ticket before each time, with the stack
+    /// locked as it is here: so one for whom it was not notified yet has taken his since the last time, which `awaited` says.
+    pub(crate) fn told(&mut self) -> Option<Arc<dyn Event>> {
+        if !self.awaited && !self.watched {
+            return None;
+        }
+        self.awaited = false;
+        self.event.clone()
+    }
 }
 
 impl Tcp {
@@ -218,6 +234,8 @@ impl Tcp {
             peer: None,
             role: Role::Fresh,
             event: None,
+            awaited: false,
+            watched: false,
             error: None,
             owned: true,
             closed: false,
