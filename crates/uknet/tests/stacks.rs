@@ -175,7 +175,9 @@ fn readers_and_writers_wait_for_one_socket() {
             [(); 2].map(|()| scope.spawn(|| (&near).write_all(&data(1_000).repeat(LEN / 2_000))));
         let mut buf = vec![0; LEN];
         far.read_exact(&mut buf).unwrap();
-        writers.map(|writer| writer.join().unwrap().unwrap());
+        for writer in writers {
+            writer.join().unwrap().unwrap();
+        }
         for _ in &readers {
             thread::sleep(Duration::from_millis(20));
             far.write_all(b"x").unwrap();
