@@ -4,8 +4,8 @@
 use arbitrary::Unstructured;
 use bytes::Bytes;
 use rumpnet_inet::tcp::{
-    Config, Congestion, Flags, NetworkError, Options, Outgoing, Path, Segment, Seq,
-    State, Tcb, Timestamps, TransmitLimit, reset_for,
+    Config, Congestion, Flags, NetworkError, Options, Outgoing, Path, Segment, Seq, State, Tcb,
+    Timestamps, TransmitLimit, reset_for,
 };
 use rumpuser::{Errno, Instant};
 use std::{sync::Arc, time::Duration};
