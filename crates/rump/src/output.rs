@@ -1,6 +1,9 @@
 //! Standard output: buffered, with names made safe when it is a terminal.
 
-use crate::quote::shown;
+use crate::{
+    quote::shown,
+    report::{Failure, Outcome, io_reason},
+};
 use std::{
     borrow::Cow,
     fmt,
@@ -16,6 +19,15 @@ pub(crate) fn line(text: impl fmt::Display) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{text}")?;
     stdout.flush()
+}
+
+/// Says what has been done in an image, at once.
+///
+/// # Errors
+/// It is the end of the command, whose exit status is then 1: unlike what is read, what is left to be done is not done because nobody hears of it.
+pub(crate) fn done(text: impl fmt::Display) -> Outcome<()> {
+    let fail = |error| Failure::Fatal(format!("standard output: {}", io_reason(&error)));
+    line(text).map_err(fail)
 }
 
 /// So many bytes are written at once.

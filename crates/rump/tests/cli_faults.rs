@@ -63,6 +63,36 @@ fn a_full_device_is_written_into_and_says_so() {
     }
 }
 
+/// Who says what he does to somebody who does not listen stops and says that, and what he has done is whole.
+#[test]
+fn nobody_hears_what_is_done() {
+    let (_scratch, image) = prepared();
+    let commands: [&[&str]; 6] = [
+        &["mkdir", "-vp", "IMAGE:/a/b"],
+        &["ln", "-sv", "/big", "IMAGE:/link"],
+        &["chmod", "-Rv", "700", "IMAGE:/"],
+        &["chown", "-v", "7", "IMAGE:/big"],
+        &["mv", "-v", "IMAGE:/big", "IMAGE:/moved"],
+        &["rm", "-rv", "IMAGE:/moved"],
+    ];
+    for words in commands {
+        let words: Vec<String> = words.iter().map(|w| w.replace("IMAGE", &image)).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command(&words).stdout(writer).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(said, "rump: standard output: Broken pipe\n", "{words:?}");
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        check(&image);
+    }
+    let listed = good(&["ls", "-l", &at(&image, "/")]);
+    assert!(
+        listed.contains("link -> /big") && !listed.contains("moved"),
+        "{listed}"
+    );
+}
+
 #[test]
 fn a_host_without_room_gets_no_part_of_a_file() {
     let (scratch, image) = prepared();

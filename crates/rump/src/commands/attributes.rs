@@ -3,8 +3,9 @@
 use crate::{
     hostfs,
     mode::{ModeChange, mode_string},
+    output::done,
     quote::shown,
-    report::{Failure, Outcome},
+    report::Outcome,
     session::{Image, Session},
     walk::{Event, Walk},
 };
@@ -99,19 +100,19 @@ impl Chmod {
             let change = |at, name: &[u8], full: &[u8], stat: &Stat, follow| {
                 let is_dir = stat.file_type == FileType::Directory;
                 let mode = self.mode.apply(stat.mode, is_dir, umask);
-                image.proc.fchmodat(at, name, mode, follow)?;
+                let changed = image.proc.fchmodat(at, name, mode, follow);
+                changed.map_err(|errno| image.failure(full, errno))?;
                 if self.verbose {
                     let mode = mode_string(stat.file_type, mode);
-                    println!("{mode} {}:{}", image.name, shown(full));
+                    done(format_args!("{mode} {}:{}", image.name, shown(full)))?;
                 }
                 Ok(())
             };
             if !self.recursive {
                 let path = &address.path;
                 let stat = image.proc.stat(path);
-                return stat
-                    .and_then(|stat| change(At::Cwd, path, path, &stat, Follow::Yes))
-                    .map_err(|errno| image.failure(path, errno));
+                let stat = stat.map_err(|errno| image.failure(path, errno))?;
+                return change(At::Cwd, path, path, &stat, Follow::Yes);
             }
             tree(
                 session,
@@ -142,9 +143,10 @@ impl Chown {
         let Owner { uid, gid } = self.owner;
         super::each_written(session, &self.operands, |image, address| {
             let change = |at, name: &[u8], full: &[u8], follow| {
-                image.proc.fchownat(at, name, uid, gid, follow)?;
+                let changed = image.proc.fchownat(at, name, uid, gid, follow);
+                changed.map_err(|errno| image.failure(full, errno))?;
                 if self.verbose {
-                    println!("{}:{}", image.name, shown(full));
+                    done(format_args!("{}:{}", image.name, shown(full)))?;
                 }
                 Ok(())
             };
@@ -155,8 +157,7 @@ impl Chown {
                     Follow::Yes
                 };
                 let path = &address.path;
-                return change(At::Cwd, path, path, follow)
-                    .map_err(|errno| image.failure(path, errno));
+                return change(At::Cwd, path, path, follow);
             }
             tree(session, image, &address.path, &mut |at, name, full, _| {
                 change(at, name, full, Follow::No)
@@ -166,7 +167,7 @@ impl Chown {
 }
 
 /// What is done to each entry: its directory, its name there, its full path, its attributes.
-type Change<'a> = &'a mut dyn FnMut(At, &[u8], &[u8], &Stat) -> rumpuser::Result<()>;
+type Change<'a> = &'a mut dyn FnMut(At, &[u8], &[u8], &Stat) -> Outcome<()>;
 
 /// Changes every entry of a tree, directories after what is in them (they may become unsearchable).
 fn tree(session: &Session, image: &Image, path: &[u8], change: Change<'_>) -> Outcome<()> {
@@ -180,11 +181,8 @@ fn tree(session: &Session, image: &Image, path: &[u8], change: Change<'_>) -> Ou
         debug_assert_eq!(entry.is_dir(), is_dir);
         let (at, name) = walk.locate(&entry);
         let full = walk.full(&entry);
-        let done = change(at, name, &full, &entry.stat);
-        let done = done.map_err(|errno| image.failure(&full, errno));
-        if let Err(failure @ Failure::Message(_)) = &done {
-            session.report.fail(failure);
-        }
+        let changed = change(at, name, &full, &entry.stat);
+        session.report.step(changed)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use crate::{
     copy::split_last,
     hostfs,
     mode::ModeChange,
+    output::done,
     quote::shown,
     report::{Failure, Outcome},
     session::{Image, Session},
@@ -50,11 +51,10 @@ impl Mkdir {
     pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
         super::each_written(session, &self.operands, |image, address| {
             self.make(image, &address.path)
-                .map_err(|(path, errno)| image.failure(&path, errno))
         })
     }
 
-    fn make(&self, image: &Image, path: &[u8]) -> Result<(), (Vec<u8>, Errno)> {
+    fn make(&self, image: &Image, path: &[u8]) -> Outcome<()> {
         let umask = hostfs::umask();
         let plain = 0o777 & !umask;
         let mode = match &self.mode {
@@ -62,7 +62,8 @@ impl Mkdir {
             None => plain,
         };
         if !self.parents {
-            return self.one(image, path, mode).map_err(|e| (path.to_vec(), e));
+            let made = self.one(image, path, mode);
+            return self.made(image, path, made);
         }
         let names: Vec<&[u8]> = path
             .split(|&c| c == b'/')
@@ -75,9 +76,8 @@ impl Mkdir {
             // Those above can always be written and searched by their owner (POSIX).
             let mode = if last { mode } else { plain | 0o300 };
             match self.one(image, &sofar, mode) {
-                Ok(()) => {}
                 Err(Errno::EEXIST) if is_dir(image, &sofar) => {}
-                Err(errno) => return Err((sofar, errno)),
+                made => self.made(image, &sofar, made)?,
             }
         }
         Ok(())
@@ -89,8 +89,14 @@ impl Mkdir {
             // mkdir need not take set-id bits.
             image.proc.fchmodat(At::Cwd, path, mode, Follow::No)?;
         }
+        Ok(())
+    }
+
+    /// Says what was made, or why not.
+    fn made(&self, image: &Image, path: &[u8], made: rumpuser::Result<()>) -> Outcome<()> {
+        made.map_err(|errno| image.failure(path, errno))?;
         if self.verbose {
-            println!("{}:{}", image.name, shown(path));
+            done(format_args!("{}:{}", image.name, shown(path)))?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::mkdir::destination;
 use crate::{
     address::Address,
+    output::done,
     quote::shown,
     report::{Failure, Outcome},
     session::{Image, Session},
@@ -116,7 +117,7 @@ impl Mv {
             }
         }
         if self.verbose {
-            println!("{} -> {}", shown(&from.path), shown(&target));
+            done(format_args!("{} -> {}", shown(&from.path), shown(&target)))?;
         }
         Ok(())
     }
@@ -183,7 +184,7 @@ impl Ln {
             made => made.map_err(fail)?,
         }
         if self.verbose {
-            println!("{} -> {}", shown(&link), shown(named));
+            done(format_args!("{} -> {}", shown(&link), shown(named)))?;
         }
         Ok(())
     }

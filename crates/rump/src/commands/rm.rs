@@ -2,6 +2,7 @@
 
 use crate::{
     copy::split_last,
+    output::done,
     quote::shown,
     report::{Failure, Outcome},
     session::{Image, Session},
@@ -99,7 +100,7 @@ impl Rm {
         let removed = image.proc.unlinkat(at, name, is_dir);
         removed.map_err(|errno| image.failure(full, errno))?;
         if self.verbose {
-            println!("{}:{}", image.name, shown(full));
+            done(format_args!("{}:{}", image.name, shown(full)))?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     address::{self, Address},
-    glob,
+    glob, output,
     report::{Failure, Outcome},
     session::Session,
     signals::{self, Interruptible},
@@ -121,7 +121,7 @@ impl Shell {
             }
         }
         if prompts {
-            println!();
+            output::line("")?;
         }
         Ok(())
     }
@@ -137,7 +137,7 @@ impl Shell {
         match &parts[..] {
             [] => {}
             [b"exit" | b"quit"] => return Ok(false),
-            [b"pwd"] => println!("{}", crate::quote::shown(&place.cwd)),
+            [b"pwd"] => output::line(crate::quote::shown(&place.cwd))?,
             [b"cd"] => change_directory(session, place, b"/")?,
             [b"cd", to] => change_directory(session, place, to)?,
             [b"lcd", to] => {
@@ -147,7 +147,7 @@ impl Shell {
             [b"lpwd"] => {
                 let here = std::env::current_dir();
                 let here = here.map_err(|error| Failure::host(".", &error))?;
-                println!("{}", crate::quote::shown_os(here));
+                output::line(crate::quote::shown_os(here))?;
             }
             [b"cd" | b"lcd" | b"pwd" | b"lpwd" | b"exit" | b"quit", ..] => {
                 return Err(Failure::Message("wrong number of operands".into()));

@@ -35,6 +35,7 @@ use std::{
     cell::Cell,
     collections::HashSet,
     fs::File,
+    io::{self, Write as _},
     os::unix::fs::FileExt,
     sync::{Mutex, PoisonError},
 };
@@ -225,7 +226,12 @@ impl<'a> Job<'a> {
     /// A name for `-v`.
     pub(crate) fn tell(&self, name: &[u8]) {
         if self.options.verbose {
-            eprintln!("{}", crate::quote::shown(name));
+            // As what is said of a failure: that it cannot be written changes nothing.
+            drop(writeln!(
+                io::stderr().lock(),
+                "{}",
+                crate::quote::shown(name)
+            ));
         }
     }
 }
