@@ -9,7 +9,7 @@ use std::{
     fs,
     io::Write,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink},
-    process::{Command, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -471,12 +471,7 @@ fn a_signal_ends_cleanly() {
             archive.append_data(&mut header, name, &data[..]).unwrap();
         }
         let archive = archive.into_inner().unwrap();
-        let plain = common::command(&["untar", &at(&image, "/")]);
-        // Whoever runs the tests in the background has them inherit an ignored SIGINT.
-        let mut child = Command::new("env")
-            .arg("--default-signal")
-            .arg(plain.get_program())
-            .args(plain.get_args())
+        let mut child = common::interruptible(&["untar", &at(&image, "/")])
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

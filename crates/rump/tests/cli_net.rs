@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::Scratch;
+use common::{Scratch, interruptible};
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -377,7 +377,8 @@ fn a_signal_ends_a_connection_and_a_capture_as_it_should() {
         BufReader::new(said).read_line(&mut line).unwrap();
         assert!(line.contains("listening"), "{line}");
         let capture = folder.text("frames.pcap");
-        let mut talking = command(&[&interface(&folder, 2), "--pcap", &capture, "nc", "10.0.0.1"])
+        let own = interface(&folder, 2);
+        let mut talking = interruptible(&["net", &own, "--pcap", &capture, "nc", "10.0.0.1"])
             .arg("7000")
             .stdin(Stdio::piped())
             .spawn()

@@ -114,6 +114,14 @@ pub(crate) fn command<S: AsRef<OsStr>>(args: &[S]) -> Command {
     command
 }
 
+/// The tool with these arguments, which every signal ends: whoever runs the tests in the background has them inherit an ignored SIGINT.
+pub(crate) fn interruptible<S: AsRef<OsStr>>(args: &[S]) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal").arg(RUMP).args(args);
+    command.env("TZ", "UTC").env_remove("COLUMNS");
+    command
+}
+
 /// Runs the tool.
 pub(crate) fn rump<S: AsRef<OsStr>>(args: &[S]) -> Done {
     done(command(args).stdin(Stdio::null()).output().unwrap())
