@@ -58,6 +58,28 @@ impl<T> Few<T> {
         self.first.iter().chain(&self.rest)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        usize::from(self.first.is_some()).saturating_add(self.rest.len())
+    }
+
+    pub(crate) fn get(&self, place: usize) -> Option<&T> {
+        match place.checked_sub(1) {
+            Some(place) => self.rest.get(place),
+            None => self.first.as_ref(),
+        }
+    }
+
+    /// Takes the item at a place out. The last one has that place then, if it was another.
+    pub(crate) fn swap_remove(&mut self, place: usize) {
+        match place.checked_sub(1) {
+            None => self.first = self.rest.pop(),
+            Some(place) if place < self.rest.len() => {
+                self.rest.swap_remove(place);
+            }
+            Some(_) => {}
+        }
+    }
+
     /// Keeps the items of which `keep` says so. They may have another order then.
     pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
         self.rest.retain(&keep);
@@ -646,9 +668,16 @@ mod tests {
         fn few_are_like_many(steps in prop::collection::vec((any::<bool>(), 0_u8..8), 0..30)) {
             let (mut few, mut all) = (Few::default(), Vec::new());
             for (add, item) in steps {
+                let place = all.len().saturating_sub(usize::from(item));
                 if add {
                     few.push(item);
                     all.push(item);
+                } else if let Some(known) = few.get(place).copied() {
+                    let last = few.last().copied();
+                    few.swap_remove(place);
+                    prop_assert!(few.get(place).is_none_or(|now| Some(*now) == last));
+                    let place = all.iter().position(|other| *other == known).unwrap();
+                    all.swap_remove(place);
                 } else {
                     few.retain(|other| *other != item);
                     all.retain(|other| *other != item);
@@ -657,7 +686,7 @@ mod tests {
                 items.sort_unstable();
                 all.sort_unstable();
                 prop_assert_eq!(&items, &all);
-                prop_assert_eq!(few.is_empty(), all.is_empty());
+                prop_assert_eq!((few.is_empty(), few.len()), (all.is_empty(), all.len()));
             }
             let mut items = Vec::new();
             few.each(|item| items.push(item));

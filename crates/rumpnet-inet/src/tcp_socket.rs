@@ -351,12 +351,11 @@ impl Endpoint for TcpSocket {
             if socket.port == 0 {
                 stack.tcp.take_port(self.id, None, 0)?;
             }
-            stack.tcp.may_listen(self.id)?;
-            stack.tcp.get(self.id)?.role = Role::Listener(Listener {
+            let listener = Listener {
                 backlog,
                 ..Listener::default()
-            });
-            Ok(())
+            };
+            stack.tcp.listen(self.id, listener)
         })
     }
 

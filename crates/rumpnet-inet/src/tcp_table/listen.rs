@@ -91,13 +91,12 @@ impl Stack {
         let id = self.tcp.create(speaks);
         if let Ok(child) = self.tcp.get(id) {
             (child.ttl, child.tos, child.config) = (ttl, tos, config);
-            (child.port, child.owned, child.parent) = (pair.local.port(), false, Some(listener));
+            (child.owned, child.parent) = (false, Some(listener));
             (child.max_segment, child.early) = (most, early);
             (child.reuse, child.linger, child.receive_lowat) = (reuse, linger, lowat);
             (child.interface, child.dont_route) = (bound, dont_route);
         }
-        let port = pair.local.port();
-        self.tcp.ports.entry(port).or_default().push(id);
+        self.tcp.join_port(id, pair.local.port());
         if early {
             self.tcp.fast_open.pending = self.tcp.fast_open.pending.saturating_add(1);
         }

@@ -104,8 +104,11 @@ pub(crate) struct Tcp {
     sockets: Slab<Socket>,
     pairs: HashMap<Pair, usize>,
     waiting: Waiting,
-    /// Sockets by local port: bound, listening, connected.
+    /// Sockets by local port: bound, listening, connected. A server's port has as many as it has connections: what happens for each segment or
+    /// socket does not look through them.
     ports: HashMap<u16, Few<usize>>,
+    /// Those that listen, or have.
+    listeners: HashMap<u16, Few<usize>>,
     /// When connections have something to do; an entry may be too early.
     timers: BinaryHeap<Reverse<(Instant, usize)>>,
     /// Connections that may have something to send.
@@ -145,6 +148,10 @@ pub(crate) struct Socket {
     pub(crate) local: Bound,
     /// 0 while it has none.
     pub(crate) port: u16,
+    /// Where it is among those that have the port.
+    place: usize,
+    /// It is among the listeners of the port.
+    listens: bool,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) role: Role,
     pub(crate) event: Option<Arc<dyn Event>>,
@@ -207,6 +214,7 @@ impl Tcp {
             pairs: HashMap::new(),
             waiting: Waiting::default(),
             ports: HashMap::new(),
+            listeners: HashMap::new(),
             timers: BinaryHeap::new(),
             output: VecDeque::new(),
             chooser: Chooser::new(host),
@@ -231,6 +239,8 @@ impl Tcp {
             speaks,
             local: None,
             port: 0,
+            place: 0,
+            listens: false,
             peer: None,
             role: Role::Fresh,
             event: None,
@@ -288,7 +298,7 @@ impl Tcp {
             return;
         };
         if socket.port != 0 {
-            self.leave_port(id, socket.port);
+            self.leave_port(id, &socket);
         }
         if let (Some(ip), Some(peer)) = (socket.local, socket.peer) {
             let local = SocketAddr::new(ip, socket.port);

@@ -1,12 +1,13 @@
 //! Ports of sockets, and which listener a port belongs to.
 
-use super::{Pair, Role, Socket, Tcp};
+use super::{Listener, Pair, Role, Socket, Tcp};
 use crate::{
     ip::on,
     port::{self, Bound},
     stack::Few,
 };
 use core::net::{IpAddr, SocketAddr};
+use hashbrown::hash_map::Entry;
 use rumpuser::{Errno, Result};
 
 impl Tcp {
@@ -31,9 +32,8 @@ impl Tcp {
             port if free(port) => port,
             _ => return Err(Errno::EADDRINUSE),
         };
-        self.ports.entry(port).or_default().push(id);
-        let socket = self.get(id)?;
-        (socket.local, socket.port) = (local, port);
+        self.join_port(id, port);
+        self.get(id)?.local = local;
         Ok(())
     }
 
@@ -55,63 +55,149 @@ impl Tcp {
             let bound = users.any(|id| sockets.get(*id).is_some_and(|user| user.peer.is_none()));
             !taken && !bound
         })?;
-        self.ports.entry(port).or_default().push(id);
-        self.get(id)?.port = port;
+        self.join_port(id, port);
         Ok(())
     }
 
-    pub(super) fn leave_port(&mut self, id: usize, port: u16) {
-        if let Some(users) = self.ports.get_mut(&port) {
-            users.retain(|user| *user != id);
-            if users.is_empty() {
-                self.ports.remove(&port);
+    /// A socket has a port.
+    pub(super) fn join_port(&mut self, id: usize, port: u16) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        let users = self.ports.entry(port).or_default();
+        (socket.port, socket.place) = (port, users.len());
+        users.push(id);
+    }
+
+    /// A socket that is gone had a port.
+    pub(super) fn leave_port(&mut self, id: usize, socket: &Socket) {
+        let Entry::Occupied(mut users) = self.ports.entry(socket.port) else {
+            return;
+        };
+        let place = socket.place;
+        if users.get().get(place) != Some(&id) {
+            return;
+        }
+        users.get_mut().swap_remove(place);
+        let other = users.get().get(place);
+        if let Some(other) = other.and_then(|id| self.sockets.get_mut(*id)) {
+            other.place = place;
+        }
+        if users.get().is_empty() {
+            users.remove();
+        }
+        if socket.listens
+            && let Entry::Occupied(mut listeners) = self.listeners.entry(socket.port)
+        {
+            listeners.get_mut().retain(|other| *other != id);
+            if listeners.get().is_empty() {
+                listeners.remove();
             }
         }
     }
 
-    /// Whether a socket may listen: sockets that share an address do so one at a time, unless they share the port.
+    /// A socket begins to listen: those that share an address do so one at a time, unless they share the port.
     ///
     /// # Errors
     /// `EADDRINUSE`.
-    pub(crate) fn may_listen(&self, id: usize) -> Result<()> {
+    pub(crate) fn listen(&mut self, id: usize, listener: Listener) -> Result<()> {
         let socket = self.sockets.get(id).ok_or(Errno::EBADF)?;
-        let mut users = self.ports.get(&socket.port).into_iter().flat_map(Few::iter);
+        let mut listeners = self.listeners_of(socket.port);
         let disturbs = |other: &Socket| {
             let same = (other.local, other.speaks);
-            matches!(other.role, Role::Listener(_))
-                && port::conflict(same, (socket.local, socket.speaks))
+            port::conflict(same, (socket.local, socket.speaks))
                 // One at an address and one at all of them are told apart.
                 && other.local.is_some() == socket.local.is_some()
                 && !(other.reuse.port && socket.reuse.port)
         };
-        if users.any(|id| self.sockets.get(*id).is_some_and(disturbs)) {
+        if listeners.any(|(_, other)| disturbs(other)) {
             return Err(Errno::EADDRINUSE);
         }
+        drop(listeners);
+        let socket = self.get(id)?;
+        socket.role = Role::Listener(listener);
+        if !core::mem::replace(&mut socket.listens, true) {
+            let port = socket.port;
+            self.listeners.entry(port).or_default().push(id);
+        }
         Ok(())
+    }
+
+    /// The sockets that listen at a port.
+    fn listeners_of(&self, port: u16) -> impl Iterator<Item = (usize, &Socket)> {
+        let listeners = self.listeners.get(&port).into_iter().flat_map(Few::iter);
+        listeners.filter_map(|id| {
+            let socket = self.sockets.get(*id)?;
+            matches!(socket.role, Role::Listener(_)).then_some((*id, socket))
+        })
     }
 
     /// The listener for a segment that came by an interface: one at the address before those at all. Of several that share the port it is the peer's.
     pub(super) fn listener(&self, pair: &Pair, interface: u32) -> Option<usize> {
         let to = pair.local.ip();
-        let users = || {
-            let users = self.ports.get(&pair.local.port());
-            let users = users.into_iter().flat_map(Few::iter);
-            users.filter_map(|id| {
-                let socket = self.sockets.get(*id)?;
-                let listens = matches!(socket.role, Role::Listener(_));
-                (listens && on(socket.interface, interface)).then_some((*id, socket))
-            })
+        let listeners = || {
+            let all = self.listeners_of(pair.local.port());
+            all.filter(|(_, socket)| on(socket.interface, interface))
         };
         let at = |local: Bound| {
             let here = |(_, socket): &(usize, &Socket)| {
                 socket.local == local && (local.is_some() || socket.speaks.with(to))
             };
-            let nth = match users().filter(here).count() {
+            let nth = match listeners().filter(here).count() {
                 0 | 1 => 0,
                 count => port::share(pair.peer, count),
             };
-            users().filter(here).nth(nth).map(|(id, _)| id)
+            listeners().filter(here).nth(nth).map(|(id, _)| id)
         };
         at(Some(to)).or_else(|| at(None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Few, Listener, Tcp};
+    use crate::port::Speaks;
+    use alloc::vec::Vec;
+    use core::net::SocketAddr;
+    use proptest::prelude::*;
+
+    const PORT: u16 = 80;
+
+    proptest! {
+        /// Whoever leaves a port in whatever order, it is had by those that are left, and the listener is found.
+        #[test]
+        fn who_has_a_port(steps in prop::collection::vec(any::<(bool, usize)>(), 1..60)) {
+            let mut tcp = Tcp::new(&*rumpuser_posix::Host::new());
+            let listener = tcp.create(Speaks::V4);
+            tcp.take_port(listener, None, PORT).unwrap();
+            tcp.listen(listener, Listener::default()).unwrap();
+            let (mut users, mut listens): (Vec<usize>, _) = ([listener].into(), true);
+            let local = SocketAddr::from(([10, 0, 0, 1], PORT));
+            let peer = SocketAddr::from(([10, 0, 0, 2], 5_000));
+            let pair = super::Pair { local, peer };
+            for (join, which) in steps {
+                if join {
+                    let id = tcp.create(Speaks::V4);
+                    tcp.join_port(id, PORT);
+                    users.push(id);
+                } else if let Some(place) = which.checked_rem(users.len()) {
+                    let gone = users.swap_remove(place);
+                    tcp.remove(gone);
+                    // Its number is another one's then.
+                    listens &= gone != listener;
+                }
+                let mut have: Vec<usize> = tcp.ports.get(&PORT).into_iter().flat_map(Few::iter).copied().collect();
+                have.sort_unstable();
+                users.sort_unstable();
+                prop_assert_eq!(&have, &users);
+                for id in &users {
+                    let place = tcp.get(*id).unwrap().place;
+                    prop_assert_eq!(tcp.ports.get(&PORT).unwrap().get(place), Some(id));
+                }
+                let found = listens.then_some(listener);
+                prop_assert_eq!(tcp.listener(&pair, 0), found);
+                prop_assert_eq!(tcp.listeners.contains_key(&PORT), found.is_some());
+            }
+        }
     }
 }
