@@ -2,16 +2,12 @@
 
 use super::TcpSocket;
 use crate::stack::Stack;
-use alloc::vec::Vec;
 use bytes::Bytes;
 use rumpnet::{
     Address, Chain,
-    socket::{Endpoint as _, MsgFlags, Outgoing, Received},
+    socket::{COPY_BELOW, Endpoint as _, MsgFlags, Received, send_copied},
 };
 use rumpuser::Result;
-
-/// Smaller pieces are given as copies: they may hold a large buffer in memory.
-const COPY_BELOW: usize = 1_024;
 
 impl Stack {
     fn tcp_write_shared(&mut self, id: usize, data: &mut Chain, flags: MsgFlags) -> Result<usize> {
@@ -42,15 +38,7 @@ pub(super) fn send(
     flags: MsgFlags,
 ) -> Result<usize> {
     if flags.intersects(MsgFlags::OOB | MsgFlags::FASTOPEN) {
-        let bufs: Vec<&[u8]> = data.pieces().map(|piece| &**piece).collect();
-        let sent = socket.send(&Outgoing {
-            to,
-            bufs: &bufs,
-            control: &[],
-            flags,
-        })?;
-        data.advance(sent);
-        return Ok(sent);
+        return send_copied(socket, data, to, flags);
     }
     socket
         .inet

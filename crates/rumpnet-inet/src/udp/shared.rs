@@ -2,15 +2,11 @@
 
 use super::UdpSocket;
 use crate::datagram::copy_out;
-use alloc::vec::Vec;
 use rumpnet::{
     Address, Chain, Packet,
-    socket::{Endpoint as _, MsgFlags, Outgoing, Received},
+    socket::{COPY_BELOW, MsgFlags, Outgoing, Received, send_copied},
 };
 use rumpuser::{Errno, Result};
-
-/// Smaller pieces are copied: they may hold a large buffer in memory.
-const COPY_BELOW: usize = 1_024;
 
 pub(super) fn send(
     socket: &UdpSocket,
@@ -19,15 +15,7 @@ pub(super) fn send(
     flags: MsgFlags,
 ) -> Result<usize> {
     if data.len() < COPY_BELOW || flags.contains(MsgFlags::OOB) {
-        let bufs: Vec<&[u8]> = data.pieces().map(|piece| &**piece).collect();
-        let sent = socket.send(&Outgoing {
-            to,
-            bufs: &bufs,
-            control: &[],
-            flags,
-        })?;
-        data.advance(sent);
-        return Ok(sent);
+        return send_copied(socket, data, to, flags);
     }
     let message = Outgoing {
         to,

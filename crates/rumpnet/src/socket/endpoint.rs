@@ -118,9 +118,7 @@ pub trait Endpoint: Any + Send + Sync {
     /// # Errors
     /// As [`send`](Self::send).
     fn send_bytes(&self, data: &mut Chain, to: Option<&Address>, flags: MsgFlags) -> Result<usize> {
-        let sent = shared::message(data, to, flags, |message| self.send(message))?;
-        data.advance(sent);
-        Ok(sent)
+        shared::send_copied(self, data, to, flags)
     }
 
     /// Receives as [`receive`](Self::receive), at most `most` bytes. Where the protocol can, it gives the pieces that it has and copies nothing.

@@ -21,6 +21,7 @@ pub use many::{Incoming, Sent};
 pub use message::{Control, MsgFlags, Outgoing, Received};
 pub use option::SockOpt;
 pub(crate) use shared::message;
+pub use shared::{COPY_BELOW, send_copied};
 
 /// A protocol family, as `socket` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! Data that is passed on in pieces and not copied.
 
-use super::{Kind, MsgFlags, Outgoing, Received, Socket};
+use super::{Endpoint, Kind, MsgFlags, Outgoing, Received, Socket};
 use crate::{Address, Chain};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
@@ -9,6 +9,9 @@ use rumpuser::Result;
 
 /// Room for a message of a protocol that copies.
 pub(super) const MESSAGE: usize = 1 << 18;
+
+/// Pieces of fewer bytes are copied when they are passed on: they may hold a large buffer in memory.
+pub const COPY_BELOW: usize = 1_024;
 
 /// Does something with a message that has the bytes of a chain.
 pub(crate) fn message<R>(
@@ -24,6 +27,21 @@ pub(crate) fn message<R>(
         control: &[],
         flags,
     })
+}
+
+/// Sends the bytes of a chain as a protocol does that copies, and takes out of it what was sent.
+///
+/// # Errors
+/// As [`Endpoint::send`].
+pub fn send_copied(
+    endpoint: &(impl Endpoint + ?Sized),
+    data: &mut Chain,
+    to: Option<&Address>,
+    flags: MsgFlags,
+) -> Result<usize> {
+    let sent = message(data, to, flags, |message| endpoint.send(message))?;
+    data.advance(sent);
+    Ok(sent)
 }
 
 impl Socket {
