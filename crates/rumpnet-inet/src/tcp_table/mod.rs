@@ -99,9 +99,14 @@ impl Deref for Bytes {
     }
 }
 
+/// Tables for fewer sockets than this keep their memory.
+const LARGE: usize = 1_024;
+
 /// All of TCP.
 pub(crate) struct Tcp {
     sockets: Slab<Socket>,
+    /// Sockets that there were when the tables were last found to be too large.
+    few: usize,
     pairs: HashMap<Pair, usize>,
     waiting: Waiting,
     /// Sockets by local port: bound, listening, connected. A server's port has as many as it has connections: what happens for each segment or
@@ -211,6 +216,7 @@ impl Tcp {
         host.random(&mut secret);
         Self {
             sockets: Slab::new(),
+            few: usize::MAX,
             pairs: HashMap::new(),
             waiting: Waiting::default(),
             ports: HashMap::new(),
@@ -308,6 +314,22 @@ impl Tcp {
             {
                 place.remove();
             }
+        }
+        self.shrink();
+    }
+
+    /// Gives memory back when few sockets are left of many: after a flood, or at the end of a busy day. As they are in a table by numbers, which
+    /// ends with the last one, that is tried again whenever half of them are gone.
+    fn shrink(&mut self) {
+        let (left, room) = (self.sockets.len(), self.sockets.capacity());
+        if room < LARGE || left >= room / 8 {
+            self.few = usize::MAX;
+        } else if left <= self.few / 2 {
+            self.few = left;
+            self.sockets.shrink_to_fit();
+            let twice = left.saturating_mul(2);
+            self.pairs.shrink_to(twice);
+            self.ports.shrink_to(twice);
         }
     }
 

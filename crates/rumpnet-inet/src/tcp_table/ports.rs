@@ -163,6 +163,24 @@ mod tests {
 
     const PORT: u16 = 80;
 
+    /// After many sockets the tables have no room for many.
+    #[test]
+    fn few_have_little_room() {
+        let mut tcp = Tcp::new(&*rumpuser_posix::Host::new());
+        let first = tcp.create(Speaks::V4);
+        tcp.join_port(first, PORT);
+        let all: Vec<usize> = (0..20_000).map(|_| tcp.create(Speaks::V4)).collect();
+        for (port, id) in (1_024..).zip(&all) {
+            tcp.join_port(*id, port);
+        }
+        all.into_iter().for_each(|id| tcp.remove(id));
+        let room = (tcp.sockets.capacity(), tcp.ports.capacity());
+        assert!(room.0 < 4_096 && room.1 < 4_096, "{room:?}");
+        assert_eq!(tcp.get(first).unwrap().port, PORT);
+        tcp.remove(first);
+        assert!(tcp.sockets.is_empty() && tcp.ports.is_empty());
+    }
+
     proptest! {
         /// Whoever leaves a port in whatever order, it is had by those that are left, and the listener is found.
         #[test]
