@@ -12,7 +12,7 @@ use rumpfs_ffs::{
     superblock::{Superblock, find},
 };
 use rumpkern::OpenFlags;
-use rumpuser::BlockDevice as _;
+use rumpuser::{BlockDevice as _, Errno};
 use rumpuser_sim::{Loss, MemDisk};
 use rumpvfs::{
     Calls as _,
@@ -50,11 +50,16 @@ fn superblock(disk: &MemDisk) -> Superblock {
 
 /// An empty volume that ends with its device.
 fn volume(order: &str, layout: &str) -> Arc<MemDisk> {
+    volume_of("9m", order, layout)
+}
+
+/// The same, of any size that makefs understands.
+fn volume_of(size: &str, order: &str, layout: &str) -> Arc<MemDisk> {
     let dir = TempDir::new();
     let (image, tree) = (dir.file("volume.img"), dir.file("tree"));
     fs::create_dir(&tree).unwrap();
     let args = [
-        "-t", "ffs", "-s", "9m", "-f", "1000", "-B", order, "-o", layout,
+        "-t", "ffs", "-s", size, "-f", "1000", "-B", order, "-o", layout,
     ];
     run("makefs", &[&args[..], &[&*image, &*tree]].concat());
     Arc::new(MemDisk::from_bytes(&fs::read(&image).unwrap()))
@@ -106,6 +111,57 @@ fn a_journal_is_made_inside_and_used_again() {
             assert_eq!(superblock(&disk).journal, Some(place));
             assert_eq!(check(&disk), (with, left));
         }
+    }
+}
+
+/// A transaction changes more bytes where fragments are large: a journal of a 1024th of the volume would be refused.
+#[test]
+fn a_journal_is_made_large_enough_for_large_blocks() {
+    for (order, layout) in [
+        ("le", "version=1,bsize=32768,fsize=32768"),
+        ("be", "version=2,bsize=32768,fsize=4096"),
+        ("le", "version=2,bsize=65536,fsize=16384"),
+    ] {
+        let disk = volume_of("64m", order, layout);
+        let (files, _) = check(&disk);
+        for _ in 0..2 {
+            let mounted = mount(&disk, LOG);
+            let in_use = superblock(&disk.crash_image(Loss::None, 1)).log;
+            assert!(in_use.is_some(), "{layout}");
+            mounted.proc.mkdirat(At::Cwd, path("dir"), 0o755).unwrap();
+            mounted.proc.unlinkat(At::Cwd, path("dir"), true).unwrap();
+            mounted.unmount();
+            assert_eq!(superblock(&disk).clean, 1, "{layout}");
+            assert_eq!(check(&disk).0, files + 1, "{layout}");
+        }
+    }
+}
+
+/// What cannot be had is refused, and the volume needs no check afterwards.
+#[test]
+fn a_journal_that_cannot_be_made_leaves_the_volume_clean() {
+    let layout = "version=2,bsize=65536,fsize=16384";
+    let full = volume_of("64m", "le", layout);
+    let mounted = mount(&full, &[]);
+    let flags = OpenFlags::CREAT | OpenFlags::WRONLY;
+    let file = mounted.proc.open(path("filler"), flags, 0o644).unwrap();
+    let data = vec![7; 1 << 20];
+    let mut filled = 0;
+    while let Ok(count) = mounted.proc.pwrite(file, &data, filled) {
+        filled += count as u64;
+    }
+    mounted.proc.close(file).unwrap();
+    mounted.unmount();
+    let asked = volume_of("64m", "be", layout);
+    ask(&asked, "be", 1, Some(1 << 20));
+    for (disk, errno) in [(full, Errno::ENOSPC), (asked, Errno::EROFS)] {
+        let before = check(&disk);
+        let refused = Mounted::with_options("ffs", disk.clone(), false, LOG);
+        assert_eq!(refused.err().map(|(errno, _)| errno), Some(errno));
+        assert_eq!(superblock(&disk).clean, 1);
+        assert_eq!(check(&disk), before);
+        mount(&disk, &[]).unmount();
+        assert_eq!(check(&disk), before);
     }
 }
 

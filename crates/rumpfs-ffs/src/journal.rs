@@ -23,6 +23,9 @@ use alloc::{sync::Arc, vec::Vec};
 use rumpbio::{Log as _, Space, bitmap};
 use rumpuser::{Errno, Timespec, sync::Mutex};
 
+/// Why a journal is not used that a transaction might not fit in.
+const TOO_SMALL: &str = "the journal is too small";
+
 /// What is known of the journal.
 pub(crate) struct Journaling {
     /// It is to be used, and made if there is none.
@@ -136,10 +139,8 @@ impl Ffs {
     }
 
     fn use_journal(&self, place: LogPlace, log: Wapbl, replayed: bool) -> Result<()> {
-        let sb = &self.superblock;
-        let least = Size::most_blocks(sb.ratio_bits()).saturating_add(self.commit_blocks());
-        if log.capacity() < least {
-            return Err(Error::ReadOnly("the journal is too small"));
+        if log.capacity() < self.most_images() {
+            return Err(Error::ReadOnly(TOO_SMALL));
         }
         let log = Arc::new(log);
         self.volume.set_log(log.clone());
@@ -147,6 +148,12 @@ impl Ffs {
         state.was_replayed |= replayed;
         state.used = Some((place, log));
         Ok(())
+    }
+
+    /// Fragments that a transaction changes at most.
+    fn most_images(&self) -> usize {
+        let most = Size::most_blocks(self.superblock.ratio_bits());
+        most.saturating_add(self.commit_blocks())
     }
 
     /// The place of the journal as the superblock has it, and whether one of these flags asks for something there.
@@ -213,30 +220,41 @@ impl Ffs {
         let asked = known
             .map(|(place, _)| place.count)
             .filter(|bytes| *bytes > 0);
+        let needed = place::needed(sb, &*self.device, self.most_images());
         if let Some(bytes) = asked {
-            return self.new_inside(bytes.clamp(place::LEAST_BYTES, place::MOST_BYTES), now);
+            let bytes = bytes.clamp(place::LEAST_BYTES, place::MOST_BYTES);
+            // Said before anything changes: a volume with a journal that cannot be used were one that needs a check.
+            if bytes < needed {
+                return Err(Error::ReadOnly(TOO_SMALL));
+            }
+            return self.new_inside(bytes, needed, now);
         }
-        let wanted = place::wanted_bytes(sb);
+        let wanted = place::wanted_bytes(sb, needed);
         if let Some(place) = place::behind(sb, &*self.device, wanted) {
             return Ok(place);
         }
-        self.new_inside(wanted, now)
+        self.new_inside(wanted, needed, now)
     }
 
-    fn new_inside(&self, wanted: u64, now: Timespec) -> Result<LogPlace> {
+    fn new_inside(&self, wanted: u64, needed: u64, now: Timespec) -> Result<LogPlace> {
         // Until there is a journal, a crash leaves a volume to be checked.
         self.mark_unclean(now)?;
-        let place = self.make_inside(wanted, now)?;
+        let made = self.make_inside(wanted, needed, now);
+        if made == Err(Error::Refused(Errno::ENOSPC)) {
+            // Nothing was made, and nobody has begun to write: the volume is as clean as it was.
+            self.mark_ended(None, now)?;
+        }
+        let place = made?;
         self.volume.checkpoint().map_err(Error::Refused)?;
         Ok(place)
     }
 
     /// Makes the file of a journal: blocks in a row, which belong to an inode that no name leads to.
-    fn make_inside(&self, wanted: u64, now: Timespec) -> Result<LogPlace> {
+    fn make_inside(&self, wanted: u64, needed: u64, now: Timespec) -> Result<LogPlace> {
         let sb = &self.superblock;
         let root = self.inode(ROOT_INO)?;
         let frags = |bytes: u64| round_up(bytes, sb.block_bits).wrapping_shr(sb.frag_bits);
-        let (most, least) = (frags(wanted), frags(place::least_bytes(wanted)));
+        let (most, least) = (frags(wanted), frags(place::least_bytes(wanted, needed)));
         let new = NewNode {
             kind: NewKind::Plain(FileType::Regular),
             mode: 0,

@@ -211,7 +211,8 @@ impl Ffs {
         marked
     }
 
-    fn mark_ended(&self, log: Option<LogPlace>, now: Timespec) -> Result<()> {
+    /// Has the superblock say that writing has ended, and the journal's use.
+    pub(crate) fn mark_ended(&self, log: Option<LogPlace>, now: Timespec) -> Result<()> {
         let was_clean = self.superblock.was_clean(self.journaling.was_replayed());
         self.mark(now, |update| update.clean = was_clean.then_some(CLEAN))?;
         match log {

@@ -140,10 +140,9 @@ impl Wapbl {
             return Err(area.wrong(0, "length", area.len, "64 KiB or more"));
         }
         let block_bits = area.block.trailing_zeros();
-        let start = area.block.saturating_mul(2);
         let ring = Ring {
-            start,
-            size: area.len.saturating_sub(start),
+            start: headers(area.block),
+            size: area.len.saturating_sub(headers(area.block)),
         };
         if ring.size < area.block.saturating_mul(8) {
             return Err(area.wrong(0, "length", area.len, "ten blocks or more"));
@@ -161,11 +160,10 @@ impl Wapbl {
     }
 
     fn new(area: Area, header: Header, frag_bits: u32, wall: Wall) -> Self {
-        let blocks = header.ring.size.wrapping_shr(header.block_bits);
         Self {
             area,
             frag_bits,
-            list_blocks: blocks.wrapping_shr(4).max(1),
+            list_blocks: list_blocks(header.ring.size, header.block_bits),
             wall,
             state: Mutex::new(State {
                 header,
@@ -369,35 +367,63 @@ impl Wapbl {
     }
 }
 
+/// Bytes of the two headers, before the ring.
+fn headers(block: u64) -> u64 {
+    block.saturating_mul(2)
+}
+
+/// Bytes of a journal in blocks of `block` bytes that takes transactions of `images` images of 2^`frag_bits` bytes; not many more than it
+/// needs.
+pub(super) fn bytes_for(images: usize, block: u64, frag_bits: u32) -> u64 {
+    let takes = |bytes: u64| {
+        let ring = bytes.saturating_sub(headers(block));
+        capacity(ring, block.trailing_zeros(), frag_bits)
+    };
+    let mut bytes = number(images).wrapping_shl(frag_bits).max(LEAST_BYTES);
+    while takes(bytes) < images {
+        bytes = bytes.saturating_add(bytes.wrapping_shr(4));
+    }
+    bytes
+}
+
+/// Images of 2^`frag_bits` bytes that one transaction takes at most, when the ring has `ring` bytes in blocks of 2^`block_bits`.
+pub(super) fn capacity(ring: u64, block_bits: u32, frag_bits: u32) -> usize {
+    let block = 1_u64.wrapping_shl(block_bits);
+    let frag = 1_u64.wrapping_shl(frag_bits);
+    // The list of inodes that must stay and the one that is to come, the rest of the last list, and one block, so that a full
+    // ring does not end where it begins.
+    let kept = list_blocks(ring, block_bits)
+        .saturating_mul(2)
+        .saturating_add(4)
+        .saturating_mul(block);
+    let room = ring.saturating_sub(kept);
+    // A record is one image with its part of a list (and of what fills the list's last block), or a fragment full of
+    // revocations.
+    let entries = number(listed_per_block(block)).max(1);
+    let lists = if frag < block {
+        block.saturating_mul(2)
+    } else {
+        block
+    };
+    let image = frag.saturating_add(lists.div_ceil(entries));
+    let revocations = frag
+        .checked_div(ENTRY_LEN)
+        .unwrap_or(0)
+        .saturating_mul(block)
+        .div_ceil(entries);
+    let most = room.checked_div(image.max(revocations));
+    index(most.unwrap_or(0))
+}
+
+/// Blocks for the list of inodes: a sixteenth of the ring.
+fn list_blocks(ring: u64, block_bits: u32) -> u64 {
+    ring.wrapping_shr(block_bits).wrapping_shr(4).max(1)
+}
+
 impl Log for Wapbl {
     fn capacity(&self) -> usize {
         let header = self.state.lock().header;
-        let block = 1_u64.wrapping_shl(header.block_bits);
-        let frag = 1_u64.wrapping_shl(self.frag_bits);
-        // The list of inodes that must stay and the one that is to come, the rest of the last list, and one block, so that a full
-        // ring does not end where it begins.
-        let kept = self
-            .list_blocks
-            .saturating_mul(2)
-            .saturating_add(4)
-            .saturating_mul(block);
-        let room = header.ring.size.saturating_sub(kept);
-        // A record is one image with its part of a list (and of what fills the list's last block), or a fragment full of
-        // revocations.
-        let entries = number(listed_per_block(block)).max(1);
-        let lists = if frag < block {
-            block.saturating_mul(2)
-        } else {
-            block
-        };
-        let image = frag.saturating_add(lists.div_ceil(entries));
-        let revocations = frag
-            .checked_div(ENTRY_LEN)
-            .unwrap_or(0)
-            .saturating_mul(block)
-            .div_ceil(entries);
-        let most = room.checked_div(image.max(revocations));
-        index(most.unwrap_or(0))
+        capacity(header.ring.size, header.block_bits, self.frag_bits)
     }
 
     fn append(&self, records: &[LogRecord], revoked: &[u64]) -> rumpuser::Result<()> {

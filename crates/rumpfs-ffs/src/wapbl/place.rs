@@ -1,6 +1,7 @@
 //! Where a new journal goes, and how the superblock tells.
 
 pub use super::log::LEAST_BYTES;
+use super::log::bytes_for;
 use crate::{
     error::{Error, Result},
     layout::{RawSuperblock, SUPERBLOCK_LEN, journal_location, volume_flag},
@@ -15,16 +16,23 @@ const MIB: u64 = 1 << 20;
 /// No journal is made larger: no larger one is read.
 pub const MOST_BYTES: u64 = 1 << 30;
 
-/// Bytes that a new journal gets where there is room: a 1024th of the volume, 1 to 64 MiB.
+/// Bytes that a new journal gets where there is room: a 1024th of the volume, 1 to 64 MiB, and no less than it [`needed`].
 #[must_use]
-pub fn wanted_bytes(superblock: &Superblock) -> u64 {
-    superblock.bytes().wrapping_shr(10).clamp(MIB, MIB << 6)
+pub fn wanted_bytes(superblock: &Superblock, needed: u64) -> u64 {
+    let usual = superblock.bytes().wrapping_shr(10).clamp(MIB, MIB << 6);
+    usual.max(needed)
 }
 
 /// Bytes that it gets at least, if `wanted` are not to be had in a piece.
 #[must_use]
-pub fn least_bytes(wanted: u64) -> u64 {
-    wanted.wrapping_shr(2).max(MIB.min(wanted)).max(LEAST_BYTES)
+pub fn least_bytes(wanted: u64, needed: u64) -> u64 {
+    wanted.wrapping_shr(2).max(MIB.min(wanted)).max(needed)
+}
+
+/// Bytes of a new journal that takes transactions of `frags` fragments.
+#[must_use]
+pub fn needed(superblock: &Superblock, device: &dyn BlockDevice, frags: usize) -> u64 {
+    bytes_for(frags, block_size(superblock, device), superblock.frag_bits)
 }
 
 /// Bytes of a block of a new journal: a sector, which is written whole or not at all.
@@ -205,9 +213,11 @@ mod tests {
     fn sizes_and_places() {
         // 2000 fragments of 1024 bytes.
         let superblock = checked(&raw::<LittleEndian>(Version::Ufs2, 65_536), 65_536).unwrap();
-        let wanted = wanted_bytes(&superblock);
-        assert_eq!((wanted, least_bytes(wanted)), (MIB, MIB));
-        assert_eq!(least_bytes(64 * MIB), 16 * MIB);
+        let wanted = wanted_bytes(&superblock, 0);
+        assert_eq!((wanted, least_bytes(wanted, 0)), (MIB, MIB));
+        assert_eq!(least_bytes(64 * MIB, 0), 16 * MIB);
+        assert_eq!(wanted_bytes(&superblock, 2 * MIB), 2 * MIB);
+        assert_eq!(least_bytes(4 * MIB, 2 * MIB), 2 * MIB);
         let device = |bytes: u64| MemDisk::new(bytes);
         let end = 2000 * 1024;
         assert_eq!(behind(&superblock, &device(end + MIB - 512), wanted), None);
