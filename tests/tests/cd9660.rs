@@ -12,7 +12,7 @@ use rumpkern::{Errno, Fd, FileType, OpenFlags, types::Seek};
 use rumpuser::BlockDevice;
 use rumpuser_posix::{Access, HostFile};
 use rumpuser_sim::MemDisk;
-use rumpvfs::Calls as _;
+use rumpvfs::{Calls as _, calls::At};
 use std::{collections::BTreeSet, fs, path::Path, sync::Arc};
 
 type Options<'a> = &'a [(&'static str, Option<&'static str>)];
@@ -216,6 +216,52 @@ fn sessions_are_found() {
         messages[0].contains("no session 3, there are 2"),
         "{messages:?}"
     );
+}
+
+/// xorriso puts a copy of the last session's descriptors to the start of a file.
+#[test]
+fn sessions_behind_a_copy_are_found() {
+    let dir = TempDir::new();
+    let image = dir.file("image.iso");
+    for name in ["one", "two", "three"] {
+        let path = dir.file(name);
+        fs::write(&path, name).unwrap();
+        let map = ["-map", &path, name, "-commit"];
+        run("xorriso", &[&["-dev", &*image][..], &map].concat());
+    }
+    let seen = |options: Options<'_>| names(&mount(&image, options));
+    let all: &[&str] = &["one", "three", "two"];
+    for (session, expected) in [
+        ("first", &["one"][..]),
+        ("1", &["one"]),
+        ("2", &["one", "two"]),
+        ("3", all),
+        ("last", all),
+    ] {
+        assert_eq!(seen(&[("session", Some(session))]), expected, "{session}");
+    }
+    assert_eq!(seen(&[]), all);
+}
+
+/// genisoimage cuts the entry of a link whose component goes over from the one before: the link is lost, its directory is not.
+#[test]
+fn a_broken_link_is_broken_alone() {
+    let dir = TempDir::new();
+    let tree = source(dir.path());
+    let image = dir.file("image.iso");
+    let target = [&"x".repeat(200), "/", &"y".repeat(240)].concat();
+    std::os::unix::fs::symlink(target, tree.join("long")).unwrap();
+    run(
+        "genisoimage",
+        &["-quiet", "-R", "-o", &image, tree.to_str().unwrap()],
+    );
+    let mounted = mount(&image, &[]);
+    assert_eq!(
+        names(&mounted),
+        ["Readme.Text", "Sub.Dir", "link", "long", "noext"]
+    );
+    let path = format!("{MOUNT_POINT}/long");
+    assert_eq!(mounted.proc.readlinkat(At::Cwd, path), Err(Errno::EIO));
 }
 
 #[test]

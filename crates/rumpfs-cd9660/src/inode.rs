@@ -84,6 +84,8 @@ pub enum Content {
     Directory(Directory),
     /// Target of a symbolic link.
     Link(Vec<u8>),
+    /// A symbolic link of which only this can be said.
+    BrokenLink(Error),
     /// None: device nodes, FIFOs, sockets.
     None,
     /// In a form that is not supported.
@@ -282,6 +284,9 @@ impl Iso {
             }
             FileType::Symlink => {
                 let target = core::mem::take(&mut all.link);
+                if let Some(fault) = all.link_fault.take() {
+                    return (Content::BrokenLink(fault), 0);
+                }
                 let len = crate::types::number(target.len());
                 (Content::Link(target), len)
             }
@@ -362,7 +367,7 @@ fn file_type(record: &Record<'_>, all: &RockRidge) -> FileType {
         0o060_000 => FileType::Block,
         0o140_000 => FileType::Socket,
         // A link without a target has nothing to show as one.
-        _ if !all.link.is_empty() => FileType::Symlink,
+        _ if !all.link.is_empty() || all.link_fault.is_some() => FileType::Symlink,
         _ => FileType::Regular,
     }
 }

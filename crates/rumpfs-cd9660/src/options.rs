@@ -83,7 +83,7 @@ impl Options {
                 "sbsector" => parsed.session = Session::At(number().ok_or_else(wrong)?),
                 "session" => {
                     parsed.session = match text {
-                        Some("first") => Session::At(0),
+                        Some("first") => Session::Number(1),
                         Some("last") => Session::Last,
                         _ => match number() {
                             Some(n) if n > 0 => Session::Number(n),

@@ -215,7 +215,9 @@ impl Mounted {
                 Ok(Extent { place, len })
             }
             Content::Unsupported(what) => Err(Error::Unsupported(Where::Data(inode.ino), what)),
-            Content::Directory(_) | Content::Link(_) | Content::None => Ok(hole),
+            Content::Directory(_) | Content::Link(_) | Content::BrokenLink(_) | Content::None => {
+                Ok(hole)
+            }
         }
     }
 
@@ -325,6 +327,7 @@ impl FileSystem for Mounted {
     fn read_link(&self, inode: &Inode) -> Result<Vec<u8>> {
         match &inode.content {
             Content::Link(target) => Ok(target.clone()),
+            Content::BrokenLink(fault) => self.told(Err(fault.clone())),
             _ => Err(Errno::EINVAL),
         }
     }

@@ -17,6 +17,8 @@ use zerocopy::FromBytes;
 const MOST_DESCRIPTORS: u64 = 64;
 /// No more sessions are looked for than a medium has tracks.
 const MOST_SESSIONS: usize = 99;
+/// First sector of the first session where a copy of the last one's descriptors comes before it.
+const FIRST_BEHIND_COPY: u64 = 32;
 /// Bytes read at once when sessions are looked for.
 const SEARCH_STEP: u64 = 1 << 20;
 /// Where the system use area of CD-ROM XA keeps the entries of SUSP (SUSP 5.3).
@@ -133,11 +135,34 @@ fn is_joliet(raw: &RawVolumeDescriptor) -> bool {
 /// The first sectors of all sessions, in order. An image of a medium has no table of contents: a session is taken to begin
 /// where, past the end of the one before, a primary descriptor says that its own tree lies behind it.
 ///
+/// Where a medium can be written over, and in a file, libburn's programs (xorriso) leave the medium's start to a copy of the last session's
+/// descriptors, and begin the first session at sector 32.
+///
 /// # Errors
 /// The device's.
 pub fn sessions(device: &dyn BlockDevice) -> Result<Vec<u64>> {
+    let behind_copy = sessions_from(device, FIRST_BEHIND_COPY)?;
+    if let Some(last) = behind_copy.last() {
+        let copy = root_extent(device, 0)?;
+        if copy.is_some() && copy == root_extent(device, *last)? {
+            return Ok(behind_copy);
+        }
+    }
+    sessions_from(device, 0)
+}
+
+/// Where the root directory of a session lies; `None` if it has no descriptors.
+fn root_extent(device: &dyn BlockDevice, sector: u64) -> Result<Option<u32>> {
+    let Some(found) = descriptors(device, sector)? else {
+        return Ok(None);
+    };
+    Ok(Some(found.primary.raw()?.root.extent.get()))
+}
+
+/// The session that begins at the sector `first` and those behind it; none if it does not begin there.
+fn sessions_from(device: &dyn BlockDevice, first: u64) -> Result<Vec<u64>> {
     let mut found = Vec::new();
-    let mut next = Some(0);
+    let mut next = Some(first);
     while let Some(sector) = next {
         let Some(descriptors) = descriptors(device, sector)? else {
             break;
