@@ -201,6 +201,20 @@ fn get_and_put_are_cp_with_known_sides() {
     );
     fails(&["get", &at(&image, "/d"), &to], 1, &["-r is missing"]);
     fails(&["put", "-", &at(&image, "/d")], 1, &["name of a file"]);
+    // A name with a slash behind it is that of a directory.
+    let new = format!("{}/", scratch.text("new"));
+    let word = &["/: not a directory"][..];
+    fails(&["get", &at(&image, "/plain"), &new], 1, word);
+    fails(&["get", "-r", &at(&image, "/plain"), &new], 1, word);
+    fails(&["put", "/etc/hostname", &at(&image, "/new/")], 1, word);
+    fails(&["cp", "-r", &to, &at(&image, "/new/")], 1, word);
+    fails(&["put", "-", &at(&image, "/new/")], 1, word);
+    fails(&["ls", &at(&image, "/new")], 1, &["No such file"]);
+    assert!(!scratch.path("new").exists());
+    good(&["get", "-r", &at(&image, "/d"), &new]);
+    assert!(scratch.path("new/passwd").is_file());
+    good(&["put", "-r", &new, &at(&image, "/new/")]);
+    assert_eq!(good(&["ls", &at(&image, "/new")]), "hostname\npasswd\n");
     check(&image);
 }
 

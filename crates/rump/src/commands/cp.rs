@@ -20,7 +20,10 @@ use crate::{
 };
 use clap::Args;
 use rumpkern::FileType;
-use rumpvfs::Calls as _;
+use rumpvfs::{
+    Calls as _,
+    calls::{At, Follow},
+};
 use std::{
     ffi::OsString,
     io,
@@ -282,6 +285,7 @@ fn run(session: &Session, how: &How, sources: &[Operand], dest: &Operand) -> Out
         return Ok(());
     }
     let many = sources.len() > 1;
+    let directories = ready.iter().all(|source| source.is_directory(how.from()));
     match dest {
         Operand::Stream => {
             let mut out = Stream::stdout()?;
@@ -304,12 +308,12 @@ fn run(session: &Session, how: &How, sources: &[Operand], dest: &Operand) -> Out
             })
         }
         Operand::Host(path) => std::thread::scope(|scope| {
-            let target = host_target(path, many, how, &job, scope)?;
+            let target = host_target(path, many, directories, how, &job, scope)?;
             copy_all(how, &ready, target, false, &job)
         }),
         Operand::Image(address) => {
             let image = session.open(address)?;
-            let target = image_target(&image, address, many, how, &job)?;
+            let target = image_target(&image, address, many, directories, how, &job)?;
             copy_all(how, &ready, target, true, &job)
         }
     }
@@ -322,6 +326,27 @@ enum Ready<'a> {
     /// A FIFO or a device of the host, which is read.
     Pipe(&'a Path),
     Stream,
+}
+
+impl Ready<'_> {
+    /// Whether its copy is a directory: only that may be given a new name with a slash behind it.
+    fn is_directory(&self, from: From) -> bool {
+        let follow = if from.follow_start {
+            Follow::Yes
+        } else {
+            Follow::No
+        };
+        from.recursive
+            && match self {
+                Ready::Image(image, address) => image
+                    .proc
+                    .fstatat(At::Cwd, &address.path, follow)
+                    .is_ok_and(|stat| stat.file_type == FileType::Directory),
+                Ready::Host(path) if from.follow_start => path.is_dir(),
+                Ready::Host(path) => path.symlink_metadata().is_ok_and(|data| data.is_dir()),
+                Ready::Pipe(_) | Ready::Stream => false,
+            }
+    }
 }
 
 fn copy_all<S: Sink>(
@@ -409,15 +434,18 @@ fn trim_slashes(path: &[u8]) -> &[u8] {
 fn host_target<'scope, 'env>(
     path: &Path,
     many: bool,
+    directories: bool,
     how: &How,
     job: &'scope Job<'scope>,
     scope: &'scope Scope<'scope, 'env>,
 ) -> Outcome<Target<HostSink<'scope, 'env>>> {
-    if path.is_dir() && !how.no_target_directory {
+    let is_dir = path.is_dir();
+    if is_dir && !how.no_target_directory {
         let sink = HostSink::new(path, job, scope)?;
         return Ok(Target { sink, name: None });
     }
-    if many {
+    let slash = path.as_os_str().as_bytes().ends_with(b"/");
+    if many || slash && !is_dir && !directories {
         return Err(Failure::at(shown_os(path), "not a directory"));
     }
     let (Some(name), parent) = (path.file_name(), path.parent()) else {
@@ -437,6 +465,7 @@ fn image_target<'a>(
     image: &'a Image,
     address: &Address,
     many: bool,
+    directories: bool,
     how: &How,
     job: &'a Job<'a>,
 ) -> Outcome<Target<ImageSink<'a>>> {
@@ -450,7 +479,8 @@ fn image_target<'a>(
         return Ok(Target { sink, name: None });
     }
     let shown = address.text();
-    if many {
+    let slash = path.ends_with(b"/");
+    if many || slash && !is_dir && !directories {
         return Err(Failure::at(self::shown(&shown), "not a directory"));
     }
     let (parent, name) = split_last(trim_slashes(path));
