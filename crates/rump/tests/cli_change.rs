@@ -251,3 +251,55 @@ fn one_failure_does_not_keep_the_others() {
     );
     assert!(fs::metadata("nosuch.img").is_err());
 }
+
+#[test]
+fn what_mv_is_asked_last_and_cannot_do() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    for (name, size) in [("/a", "1"), ("/b", "2"), ("/c", "3")] {
+        good(&["truncate", "-s", size, &at(&image, name)]);
+    }
+    let size = |name: &str| good(&["stat", "-c", "%s", &at(&image, name)]);
+    good(&["mv", "-fn", &at(&image, "/a"), &at(&image, "/b")]);
+    assert_eq!((size("/a"), size("/b")), ("1\n".into(), "2\n".into()));
+    good(&["mv", "-nf", &at(&image, "/a"), &at(&image, "/b")]);
+    assert_eq!(size("/b"), "1\n");
+    good(&["mkdir", "-p", &at(&image, "/d/e")]);
+    // The source is what is wrong, and the message names both.
+    for (from, to, words) in [
+        ("/d", "/d/e", ":/d: cannot be moved to /d/e/d: "),
+        ("/d/.", "/f", ":/d/.: cannot be moved to /f: "),
+        ("/", "/f", ":/: cannot be moved to /f: "),
+    ] {
+        fails(&["mv", &at(&image, from), &at(&image, to)], 1, &[words]);
+    }
+    check(&image);
+}
+
+#[test]
+fn owners_that_a_file_system_cannot_keep() {
+    let scratch = Scratch::new();
+    let image = scratch.text("fat.img");
+    std::fs::File::create(&image)
+        .unwrap()
+        .set_len(2 << 20)
+        .unwrap();
+    common::tool("mkfs.fat", &["-F", "12", &image]);
+    let file = at(&image, "/f");
+    good(&["touch", &file]);
+    good(&["chown", "0:0", &file]);
+    fails(
+        &["chown", "5", &file],
+        1,
+        &[":/f: this file system keeps no owners"],
+    );
+    fails(&["chown", ":5", &file], 1, &["keeps no owners"]);
+    assert_eq!(good(&["stat", "-c", "%u %g", &file]), "0 0\n");
+    // chown(2) takes this number for no owner at all.
+    for args in [
+        &["chown", "4294967295"][..],
+        &["cp", "--owner", "0:4294967295", "x"],
+    ] {
+        assert_eq!(rump(&[args, &[&file]].concat()).status, 2, "{args:?}");
+    }
+}

@@ -5,7 +5,7 @@ use crate::{
     mode::{ModeChange, mode_string},
     output::done,
     quote::shown,
-    report::Outcome,
+    report::{Failure, Outcome},
     session::{Image, Session},
     walk::{Event, Walk},
 };
@@ -68,10 +68,9 @@ struct Owner {
 fn parse_owner(text: &str) -> Result<Owner, String> {
     let number = |text: &str| match text {
         "" => Ok(None),
-        text => text
-            .parse()
+        text => super::parse_id(text)
             .map(Some)
-            .map_err(|_| format!("'{text}' is not a number; an image's names are not looked up")),
+            .ok_or_else(|| format!("'{text}' is not a number; an image's names are not looked up")),
     };
     let (uid, gid) = text.split_once(':').unwrap_or((text, ""));
     let owner = Owner {
@@ -144,7 +143,13 @@ impl Chown {
         super::each_written(session, &self.operands, |image, address| {
             let change = |at, name: &[u8], full: &[u8], follow| {
                 let changed = image.proc.fchownat(at, name, uid, gid, follow);
-                changed.map_err(|errno| image.failure(full, errno))?;
+                let now = changed.and_then(|()| image.proc.fstatat(at, name, follow));
+                let now = now.map_err(|errno| image.failure(full, errno))?;
+                // FAT takes any owner and forgets it.
+                if uid.is_some_and(|uid| uid != now.uid) || gid.is_some_and(|gid| gid != now.gid) {
+                    let name = format!("{}:{}", image.name, shown(full));
+                    return Err(Failure::at(name, "this file system keeps no owners"));
+                }
                 if self.verbose {
                     done(format_args!("{}:{}", image.name, shown(full)))?;
                 }
@@ -197,7 +202,16 @@ mod tests {
         assert_eq!(parse_owner("1"), owner(Some(1), None));
         assert_eq!(parse_owner("1:2"), owner(Some(1), Some(2)));
         assert_eq!(parse_owner(":2"), owner(None, Some(2)));
-        for bad in ["", ":", "root", "-1", "1:x", "4294967296"] {
+        for bad in [
+            "",
+            ":",
+            "root",
+            "-1",
+            "1:x",
+            "4294967295",
+            ":4294967295",
+            "4294967296",
+        ] {
             assert!(parse_owner(bad).is_err(), "{bad}");
         }
     }

@@ -94,8 +94,13 @@ impl DriverOptions {
 /// It is not of that form.
 pub(crate) fn parse_owner(text: &str) -> Result<(u32, u32), String> {
     text.split_once(':')
-        .and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)))
+        .and_then(|(uid, gid)| Some((parse_id(uid)?, parse_id(gid)?)))
         .ok_or_else(|| "two numbers with a colon between are needed".into())
+}
+
+/// Reads the number of a user or a group. The largest is none: chown(2) leaves the owner as it is for it, so no host could have it.
+pub(crate) fn parse_id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
 }
 
 /// Reads a mode.

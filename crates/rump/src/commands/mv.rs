@@ -24,7 +24,7 @@ pub(crate) struct Mv {
     #[arg(short = 'n', long)]
     no_clobber: bool,
     /// Replace existing files (the default; for habit's sake)
-    #[arg(short = 'f', long)]
+    #[arg(short = 'f', long, overrides_with = "no_clobber")]
     force: bool,
     /// The last operand is the new name, even if it is a directory
     #[arg(short = 'T', long)]
@@ -109,6 +109,13 @@ impl Mv {
         {
             Ok(()) => {}
             Err(Errno::EEXIST) if self.no_clobber => return Ok(()),
+            // The root, . and .., and a directory that would come to lie in itself.
+            Err(errno @ (Errno::EINVAL | Errno::EBUSY)) => {
+                let name = format!("{}:{}", image.name, shown(&from.path));
+                let to = shown(&target);
+                let reason = format_args!("cannot be moved to {to}: {}", errno.text());
+                return Err(Failure::at(name, reason));
+            }
             Err(errno) => {
                 // Which of the two is meant, the number does not tell.
                 let source = image.proc.fstatat(At::Cwd, &from.path, Follow::No);
