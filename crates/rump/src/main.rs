@@ -49,6 +49,7 @@ use session::Session;
 use std::{
     cell::Cell,
     ffi::{OsStr, OsString},
+    io::Write as _,
     process::ExitCode,
 };
 
@@ -244,7 +245,7 @@ fn parse() -> Cli {
             drop(error.print());
             std::process::exit(commands::fsck::status::USAGE.into());
         }
-        error.exit()
+        told(&error)
     });
     let parsed = Cli::from_arg_matches_mut(&mut matches);
     let mut parsed = parsed.unwrap_or_else(|error| error.format(&mut cli).exit());
@@ -252,6 +253,23 @@ fn parse() -> Cli {
         first.then(then).unwrap_or_else(|error| error.exit());
     }
     parsed
+}
+
+/// Ends the program with what clap has to say; help that cannot be written is a failure, as any output.
+fn told(error: &clap::Error) -> ! {
+    let written = error.print().and_then(|()| std::io::stdout().flush());
+    match written {
+        Err(failure) if !error.use_stderr() => {
+            std::process::exit(match report::Failure::from(failure) {
+                report::Failure::BrokenPipe => 0,
+                failure => {
+                    report::say(failure);
+                    1
+                }
+            })
+        }
+        _ => std::process::exit(error.exit_code()),
+    }
 }
 
 fn main() -> ExitCode {

@@ -275,11 +275,20 @@ fn du_counts_blocks_and_hard_links_once() {
     let image = scratch.image_as("b.img", 8, Some(&twice), &["-b", "1024"]);
     let all = good(&["du", "-a", "-d", "1", &at(&image, "/")]);
     assert!(all.contains("/a\n") != all.contains("/b\n"), "{all}");
+    // Under several operands too, as with du.
     let sum = good(&["du", "-sb", "--total", &at(&image, "/a"), &at(&image, "/b")]);
+    let (a, b) = (scratch.text("twice/a"), scratch.text("twice/b"));
+    let host = tool("du", &["-sb", "--total", &a, &b]);
+    assert_eq!(sum, host.replace(&a, &at(&image, "/a")));
+    assert_eq!(sum, format!("100000\t{image}:/a\n100000\ttotal\n"));
+    let kib = good(&["du", "-hk", &at(&image, "/a")]);
+    assert_eq!(kib, format!("99\t{image}:/a\n"));
     assert_eq!(
-        sum,
-        format!("100000\t{image}:/a\n100000\t{image}:/b\n200000\ttotal\n")
+        good(&["du", "-kh", &at(&image, "/a")]),
+        format!("99K\t{image}:/a\n")
     );
+    assert!(good(&["df", "-hk", &image]).contains(" 1K-blocks "));
+    assert_eq!(rump(&["du", "-bk", &at(&image, "/a")]).status, 2);
     let human = good(&["du", "-sh", &at(&image, "/a")]);
     assert_eq!(human, format!("99K\t{image}:/a\n"));
 }
@@ -583,6 +592,13 @@ fn a_reader_that_goes_away_is_no_error() {
     assert_eq!(full.status.code(), Some(1));
     let err = String::from_utf8_lossy(&full.stderr);
     assert_eq!(err, "rump: standard output: No space left on device\n");
+    for help in [&["--help"][..], &["ls", "--help"], &["--version"]] {
+        let full = fs::File::create("/dev/full").unwrap();
+        let output = common::command(help).stdout(full).output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(err, "rump: standard output: No space left on device\n");
+        assert_eq!(output.status.code(), Some(1), "{help:?}");
+    }
 }
 
 /// What `cat` writes with standard output as `open` makes it.

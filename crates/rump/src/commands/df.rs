@@ -11,7 +11,7 @@ use std::{ffi::OsString, io::Write};
 #[derive(Args, Debug)]
 pub(crate) struct Df {
     /// Sizes as 1.5K, 20M
-    #[arg(short = 'h', long = "human-readable")]
+    #[arg(short = 'h', long = "human-readable", overrides_with = "kilo")]
     human: bool,
     /// Inodes instead of blocks
     #[arg(short = 'i', long)]

@@ -11,7 +11,7 @@ use crate::{
 use clap::Args;
 use rumpvfs::calls::Follow;
 use serde_json::{Map, Value};
-use std::{collections::HashSet, ffi::OsString, io::Write};
+use std::{collections::HashSet, ffi::OsString, io::Write, rc::Rc};
 
 /// Show space that directories of images take
 ///
@@ -26,10 +26,10 @@ pub(crate) struct Du {
     #[arg(short = 's', long, conflicts_with = "max_depth")]
     summarize: bool,
     /// Sizes as 1.5K, 20M
-    #[arg(short = 'h', long = "human-readable")]
+    #[arg(short = 'h', long = "human-readable", overrides_with = "kilo")]
     human: bool,
     /// In bytes of file sizes, not of space in use
-    #[arg(short = 'b', long)]
+    #[arg(short = 'b', long, conflicts_with = "kilo")]
     bytes: bool,
     /// Sizes of files instead of space in use
     #[arg(long)]
@@ -68,6 +68,7 @@ impl Du {
         let mut out = Out::new();
         let mut rows = Vec::new();
         let mut total = 0_u64;
+        let mut counted = HashSet::new();
         for operand in &operands {
             let address = session.address(operand)?;
             let Some(image) = session.report.step(session.open(&address))? else {
@@ -75,7 +76,9 @@ impl Du {
             };
             let walk = Walk::new(&image, &address.path, Follow::No).looking();
             let base = address.text();
-            let sum = self.walk(session, walk, &mut |path, entry, bytes| {
+            let place = Rc::as_ptr(&image).addr();
+            let mut first = |ino| counted.insert((place, ino));
+            let sum = self.walk(session, walk, &mut first, &mut |path, entry, bytes| {
                 let path = join(&base, path);
                 if self.json {
                     rows.push(object(&path, entry, bytes));
@@ -113,14 +116,19 @@ impl Du {
         Ok(())
     }
 
-    /// Sums a tree up and shows what is to be shown; returns the whole.
-    fn walk(&self, session: &Session, walk: Walk<'_>, show: Show<'_>) -> Outcome<u64> {
+    /// Sums a tree up and shows what is to be shown; returns the whole. `first` tells whether a file of several names is seen for the first time.
+    fn walk(
+        &self,
+        session: &Session,
+        walk: Walk<'_>,
+        first: &mut dyn FnMut(u64) -> bool,
+        show: Show<'_>,
+    ) -> Outcome<u64> {
         let deepest = if self.summarize {
             0
         } else {
             self.max_depth.unwrap_or(usize::MAX)
         };
-        let mut counted = HashSet::new();
         // Sums of the directories on the way down; a directory that could not be entered is never left.
         let mut open: Vec<(usize, u64)> = Vec::new();
         let mut whole = 0;
@@ -129,16 +137,13 @@ impl Du {
                 None => {}
                 Some(Event::Enter(entry)) => {
                     close(&mut open, entry.depth);
-                    let mut size = self.size(&entry);
+                    let size = self.size(&entry);
                     if entry.is_dir() {
                         open.push((entry.depth, size));
                         continue;
                     }
-                    if entry.stat.nlink > 1 && !counted.insert(entry.stat.ino) {
-                        size = 0;
-                        if entry.depth > 0 {
-                            continue;
-                        }
+                    if entry.stat.nlink > 1 && !first(entry.stat.ino) {
+                        continue;
                     }
                     match open.last_mut() {
                         Some((_, sum)) => *sum = sum.saturating_add(size),
