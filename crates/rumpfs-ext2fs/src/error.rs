@@ -273,7 +273,8 @@ impl fmt::Display for Error {
             Self::Unallocated(ino) => write!(f, "inode {ino}: not in use"),
             Self::Unsupported(place, what) => write!(f, "{place} {what}: not supported"),
             Self::NoKey(ino) => write!(f, "inode {ino}: encrypted, and there is no key"),
-            Self::Journal(error) => write!(f, "journal: {error}"),
+            // It names the journal itself.
+            Self::Journal(error) => error.fmt(f),
             Self::Refused(errno) => write!(f, "{errno}"),
         }
     }
@@ -307,6 +308,10 @@ mod tests {
             )
             .to_string(),
             "superblock s_log_block_size 9, expected 0 to 6"
+        );
+        assert_eq!(
+            Error::Journal(crate::journal::Error::External).to_string(),
+            "journal: external or shared journals are not supported"
         );
     }
 
