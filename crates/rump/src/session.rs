@@ -408,6 +408,15 @@ impl Deref for Image {
 }
 
 impl Image {
+    /// Makes something from whose mode the file system takes these bits away, as it does unless a default ACL of the directory decides. Otherwise a
+    /// mode is meant as it is.
+    pub(crate) fn with_umask<R>(&self, umask: u32, make: impl FnOnce() -> R) -> R {
+        self.proc.umask(umask);
+        let made = make();
+        self.proc.umask(0);
+        made
+    }
+
     /// `IMAGE:/path: reason`, and what the kernel had to say when the number alone says little.
     pub(crate) fn failure(&self, path: &[u8], errno: Errno) -> Failure {
         self.failure_of(shown(path), errno)

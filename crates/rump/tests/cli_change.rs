@@ -303,3 +303,27 @@ fn owners_that_a_file_system_cannot_keep() {
         assert_eq!(rump(&[args, &[&file]].concat()).status, 2, "{args:?}");
     }
 }
+
+/// umask(2): it counts unless the directory has a default ACL.
+#[test]
+fn a_default_acl_decides_and_not_the_umask() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 16, None);
+    let host = scratch.path("shared");
+    fs::create_dir(&host).unwrap();
+    let host = host.to_str().unwrap();
+    tool("setfacl", &["-d", "-m", "g:23456:rwx,o::r-x", host]);
+    good(&["put", "-a", host, &at(&image, "/shared")]);
+    let script = "umask 077; for d in / /shared/; do \"$0\" touch \"$1:$d\"f; \"$0\" truncate -s 5 \"$1:$d\"t; \
+        \"$0\" mkdir -p \"$1:$d\"a/b; \"$0\" mkdir -m 750 \"$1:$d\"m; done";
+    tool("sh", &["-ec", script, common::RUMP, &image]);
+    let modes = |dir: &str| {
+        ["f", "t", "a", "a/b", "m"].map(|name| {
+            let path = at(&image, &format!("{dir}{name}"));
+            good(&["stat", "-c", "%a", &path]).trim().to_owned()
+        })
+    };
+    assert_eq!(modes("/"), ["600", "600", "700", "700", "750"]);
+    assert_eq!(modes("/shared/"), ["664", "664", "775", "775", "750"]);
+    check(&image);
+}

@@ -56,13 +56,13 @@ impl Mkdir {
 
     fn make(&self, image: &Image, path: &[u8]) -> Outcome<()> {
         let umask = hostfs::umask();
-        let plain = 0o777 & !umask;
-        let mode = match &self.mode {
-            Some(change) => change.apply(0o777, true, umask),
+        let plain = (0o777, umask);
+        let own = match &self.mode {
+            Some(change) => (change.apply(0o777, true, umask), 0),
             None => plain,
         };
         if !self.parents {
-            let made = self.one(image, path, mode);
+            let made = self.one(image, path, own);
             return self.made(image, path, made);
         }
         let names: Vec<&[u8]> = path
@@ -74,8 +74,8 @@ impl Mkdir {
             sofar = join(&sofar, name);
             let last = number + 1 == names.len();
             // Those above can always be written and searched by their owner (POSIX).
-            let mode = if last { mode } else { plain | 0o300 };
-            match self.one(image, &sofar, mode) {
+            let above = (plain.0, umask & !0o300);
+            match self.one(image, &sofar, if last { own } else { above }) {
                 Err(Errno::EEXIST) if is_dir(image, &sofar) => {}
                 made => self.made(image, &sofar, made)?,
             }
@@ -83,8 +83,9 @@ impl Mkdir {
         Ok(())
     }
 
-    fn one(&self, image: &Image, path: &[u8], mode: u32) -> rumpuser::Result<()> {
-        image.proc.mkdirat(At::Cwd, path, mode)?;
+    /// Makes a directory with a mode and a umask.
+    fn one(&self, image: &Image, path: &[u8], (mode, umask): (u32, u32)) -> rumpuser::Result<()> {
+        image.with_umask(umask, || image.proc.mkdirat(At::Cwd, path, mode))?;
         if mode & 0o7000 != 0 && self.mode.is_some() {
             // mkdir need not take set-id bits.
             image.proc.fchmodat(At::Cwd, path, mode, Follow::No)?;

@@ -179,9 +179,9 @@ impl Touch {
 }
 
 fn create(image: &Image, path: &[u8]) -> rumpuser::Result<()> {
-    let mode = 0o666 & !hostfs::umask();
     let flags = OpenFlags::WRONLY | OpenFlags::CREAT;
-    image.create_at(At::Cwd, path, flags, mode)?.close()
+    let create = || image.create_at(At::Cwd, path, flags, 0o666);
+    image.with_umask(hostfs::umask(), create)?.close()
 }
 
 impl Truncate {
