@@ -190,6 +190,10 @@ fn get_and_put_are_cp_with_known_sides() {
     let script = format!("{RUMP} put <(echo piped) '{}'", at(&image, "/piped"));
     tool("bash", &["-c", &script]);
     assert_eq!(good(&["cat", &at(&image, "/piped")]), "piped\n");
+    // What says that it is empty and is not.
+    good(&["put", "/proc/version", &at(&image, "/version")]);
+    let version = fs::read_to_string("/proc/version").unwrap();
+    assert_eq!(good(&["cat", &at(&image, "/version")]), version);
     // Several, to a directory; not to anything else.
     good(&["mkdir", &at(&image, "/d")]);
     good(&["put", "/etc/hostname", "/etc/passwd", &at(&image, "/d")]);

@@ -6,6 +6,7 @@ use crate::{
     hostfs::{bytes, read_xattrs, through_fd},
     quote::shown_os,
     report::{Failure, Outcome},
+    signals::Interruptible,
     walk::join,
 };
 use rumpkern::{FileType, types::DeviceNumber};
@@ -188,6 +189,7 @@ impl Tree<'_, '_> {
                 if keeps_xattrs {
                     meta.xattrs = open_xattrs(file.as_fd()).map_err(fail)?;
                 }
+                let file = with_all_it_has(file, meta).map_err(fail)?;
                 let pieces = pieces(&file, meta.size).map_err(fail)?;
                 let mut content = HostContent {
                     file: Arc::new(file),
@@ -267,6 +269,16 @@ fn meta(stat: &fs::Stat) -> Meta {
         xattrs: Vec::new(),
         more_names: false,
     }
+}
+
+/// Files of proc(5) say that they are empty; what they have shows when they are read.
+fn with_all_it_has(file: File, meta: &mut Meta) -> io::Result<File> {
+    if meta.size > 0 || file.read_at(&mut [0], 0)? == 0 {
+        return Ok(file);
+    }
+    let file = spool(&mut Interruptible(file))?;
+    meta.size = file.metadata()?.len();
+    Ok(file)
 }
 
 /// Where the data of a file is. Small files are taken as they are.
