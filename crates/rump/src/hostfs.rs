@@ -1,12 +1,14 @@
 //! The host's files, touched in ways that cannot be led astray: each component of a path is opened by itself and never through a
 //! symbolic link, so nothing that an image or an archive names can reach outside of the directory that the user named.
 
+use crate::report::{Failure, Outcome};
 use rustix::{
     fs::{self, AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps},
     io::Errno,
 };
 use std::{
     ffi::{OsStr, OsString},
+    fs::File,
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
@@ -294,6 +296,20 @@ pub(crate) fn is_stream(path: &Path) -> bool {
         let kind = metadata.file_type();
         kind.is_char_device() || kind.is_fifo() || kind.is_block_device()
     })
+}
+
+/// Opens a file for reading, unless a signal asks for the end while nobody writes into a FIFO.
+///
+/// # Errors
+/// Those of open(2).
+pub(crate) fn open(path: &Path) -> Outcome<File> {
+    loop {
+        match fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+            Err(Errno::INTR) => crate::signals::check()?,
+            Err(errno) => return Err(Failure::host(path, &errno.into())),
+            Ok(file) => return Ok(file.into()),
+        }
+    }
 }
 
 /// The umask of this process.

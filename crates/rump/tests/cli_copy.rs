@@ -508,3 +508,34 @@ fn a_signal_ends_cleanly() {
         assert!(rump(&["cat", &at(&image, "/first")]).out == noise(100_000));
     }
 }
+
+/// Nobody writes into a FIFO: the wait for him is ended by a signal.
+#[test]
+fn a_signal_ends_the_wait_for_who_writes() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let fifo = scratch.text("fifo");
+    tool("mkfifo", &[&fifo]);
+    for words in [
+        &["put", &fifo, &at(&image, "/f")][..],
+        &["untar", "-f", &fifo, &at(&image, "/")],
+        &["cp", &fifo, "-"],
+    ] {
+        let mut child = common::interruptible(words).spawn().unwrap();
+        let start = Instant::now();
+        let status = loop {
+            // It may not wait yet.
+            tool("kill", &["-s", "INT", &child.id().to_string()]);
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(start.elapsed() < Duration::from_secs(20), "{words:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        assert!(
+            matches!(status.code(), Some(130) | None),
+            "{words:?}: {status}"
+        );
+        check(&image);
+    }
+}

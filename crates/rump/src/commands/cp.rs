@@ -380,10 +380,8 @@ fn copy_all<S: Sink>(
             }
             Ready::Pipe(path) => {
                 let to = to(host_source::base_name(path));
-                let opened = std::fs::File::open(path).map(Interruptible);
-                opened
-                    .map_err(|error| Failure::host(path, &error))
-                    .and_then(|mut pipe| spool(&mut pipe, path, sink, &to, job))
+                let opened = hostfs::open(path).map(Interruptible);
+                opened.and_then(|mut pipe| spool(&mut pipe, path, sink, &to, job))
             }
             Ready::Stream => match &target.name {
                 Some(name) => {
@@ -505,7 +503,7 @@ fn to_stream(source: &Ready<'_>, out: &mut Stream) -> Outcome<()> {
         Ready::Image(image, address) => super::cat::copy(image, &address.path, out),
         Ready::Host(path) | Ready::Pipe(path) => {
             let fail = |error: io::Error| Failure::host(path, &error);
-            let mut file = std::fs::File::open(path).map_err(fail)?;
+            let mut file = hostfs::open(path)?;
             io::copy(&mut file, out).map_err(fail)?;
             Ok(())
         }

@@ -216,7 +216,7 @@ impl Untar {
         let job = Job::new(&session.report, options, self.strict);
         let (input, name): (Box<dyn Read>, String) = match file_of(self.file.as_ref()) {
             Some(path) => {
-                let file = File::open(path).map_err(|error| Failure::host(path, &error))?;
+                let file = crate::hostfs::open(path)?;
                 (Box::new(file), shown_os(path))
             }
             None => (

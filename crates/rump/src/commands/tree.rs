@@ -12,7 +12,7 @@ use crate::{
 use clap::Args;
 use rumpkern::FileType;
 use rumpvfs::{Calls as _, calls::Follow};
-use std::{ffi::OsString, io::Write};
+use std::{ffi::OsString, io::Write, num::NonZeroUsize};
 
 /// Show trees of images as trees
 #[derive(Args, Debug)]
@@ -20,7 +20,7 @@ use std::{ffi::OsString, io::Write};
 pub(crate) struct Tree {
     /// Levels that are shown
     #[arg(short = 'L', value_name = "N")]
-    level: Option<usize>,
+    level: Option<NonZeroUsize>,
     /// Names that begin with a dot too
     #[arg(short = 'a')]
     all: bool,
@@ -102,7 +102,7 @@ impl Tree {
                     None => None,
                 };
                 let full = walk.full(&entry);
-                if self.level.is_some_and(|level| entry.depth >= level) {
+                if self.level.is_some_and(|level| entry.depth >= level.get()) {
                     walk.prune();
                 }
                 painter.entry(&base, &full, entry, target)?;
@@ -116,7 +116,7 @@ impl Tree {
         entry.depth == 0
             || (self.all || !entry.name().starts_with(b"."))
                 && (!self.dirs || entry.is_dir())
-                && self.level.is_none_or(|level| entry.depth <= level)
+                && self.level.is_none_or(|level| entry.depth <= level.get())
     }
 }
 

@@ -23,8 +23,8 @@ use std::{ffi::OsString, io::Write, os::unix::ffi::OsStrExt};
 /// Find files of images
 ///
 /// The expression is that of find(1): -name -iname -path -ipath -lname -type -size -empty -perm -links -inum -uid -gid -user -group
-/// -newer -newermt -mtime -mmin -atime -amin -ctime -cmin -maxdepth -mindepth -depth -prune -quit -true -false -print -print0
-/// -printf -ls, with ( ) ! -not -a -o and comma. Owners are numbers. There is no -exec and no -delete: pipe -print0 into xargs -0.
+/// -newer -anewer -cnewer -newerXY -mtime -mmin -atime -amin -ctime -cmin -maxdepth -mindepth -depth -prune -quit -true -false
+/// -print -print0 -printf -ls, with ( ) ! -not -a -o and comma. Owners are numbers. There is no -exec and no -delete: pipe -print0 into xargs -0.
 #[derive(Args, Debug)]
 pub(crate) struct Find {
     /// A JSON array of entries

@@ -57,7 +57,7 @@ pub(crate) struct Ls {
     /// Largest first
     #[arg(short = 'S')]
     by_size: bool,
-    /// As the directory has them; all names
+    /// As the directory has them
     #[arg(short = 'U', conflicts_with_all = ["by_time", "by_size"])]
     unsorted: bool,
     /// All names, as the directory has them
