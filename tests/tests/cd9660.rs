@@ -350,6 +350,33 @@ fn a_link_area_that_leads_to_itself_ends() {
     );
 }
 
+/// Zeros between records are padding. A directory said to lie in zeros would have the whole medium behind it looked through, which
+/// costs its owner nothing: a sparse file is as long as one likes.
+#[test]
+fn a_directory_in_zeros_is_not_looked_for_to_the_end_of_the_medium() {
+    let dir = TempDir::new();
+    let (tree, image) = (dir.file("tree"), dir.file("image.iso"));
+    fs::create_dir_all(format!("{tree}/sub")).unwrap();
+    run("xorrisofs", &["-quiet", "-R", "-o", &image, &tree]);
+    let mut bytes = fs::read(&image).unwrap();
+    let root = 32_768 + 156;
+    let block = u32::from_le_bytes(bytes[root + 2..root + 6].try_into().unwrap());
+    let mut record = block as usize * 2048;
+    for _ in 0..2 {
+        record += usize::from(bytes[record]);
+    }
+    let zeros = bytes.len().next_multiple_of(2048) as u32 / 2048;
+    bytes[record + 2..record + 6].copy_from_slice(&zeros.to_le_bytes());
+    bytes[record + 6..record + 10].copy_from_slice(&zeros.to_be_bytes());
+    let disk = Arc::new(MemDisk::from_bytes(&bytes).with_len(1 << 30));
+    let mounted = Mounted::on_device("cd9660", disk.clone(), true).unwrap();
+    let before = disk.counters().bytes_read;
+    let found = mounted.proc.lstat(format!("{MOUNT_POINT}/sub"));
+    assert_eq!(found.map(|stat| stat.ino), Err(Errno::EIO));
+    let read = disk.counters().bytes_read - before;
+    assert!(read < 1 << 20, "{read} bytes read");
+}
+
 #[test]
 fn a_cut_off_image_reads_as_far_as_it_goes() {
     let mounted = changed(|bytes| bytes.truncate(bytes.len() / 2)).unwrap();

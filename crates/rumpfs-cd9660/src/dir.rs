@@ -139,7 +139,7 @@ impl Iso {
         let Extension::RockRidge { skip } = self.extension else {
             return Ok(true);
         };
-        let mut records = Records::from(&self.medium, child, self.device.len());
+        let mut records = Records::from(&self.medium, child, 2, self.device.len());
         records.next()?;
         let Some((_, record)) = records.next()? else {
             return Ok(true);

@@ -156,7 +156,7 @@ impl Iso {
     /// # Errors
     /// [`Error::NoInode`] when the number is of no record; whatever is wrong with it.
     pub fn inode(&self, ino: u64) -> Result<Inode> {
-        let mut records = Records::from(&self.medium, ino, self.device.len());
+        let mut records = Records::from(&self.medium, ino, 1, self.device.len());
         let is_block = ino & self.medium.block_size().saturating_sub(1) == 0;
         let (_, record) = match records.next() {
             Ok(Some(found @ (0, _))) => found,
@@ -212,7 +212,7 @@ impl Iso {
         if self.moved_number(ino, block) != ino {
             return Err(Error::NoInode(ino));
         }
-        let mut records = Records::from(&self.medium, start, self.device.len());
+        let mut records = Records::from(&self.medium, start, 1, self.device.len());
         let is_directory = records
             .next()?
             .is_some_and(|(_, record)| record.is_directory());
@@ -329,7 +329,8 @@ impl Iso {
 
     /// The sections of the file whose first record is at the byte `ino` (6.5.1).
     fn sections(&self, ino: u64) -> Result<Sections> {
-        let mut records = Records::from(&self.medium, ino, self.device.len());
+        let most = crate::types::number(MOST_SECTIONS);
+        let mut records = Records::from(&self.medium, ino, most, self.device.len());
         let (mut sections, mut offset) = (vec![], 0_u64);
         loop {
             let place = Place::Record(ino);

@@ -12,6 +12,8 @@ use zerocopy::FromBytes;
 
 /// Bytes before the identifier.
 pub(crate) const FIXED: usize = size_of::<RawDirectoryRecord>();
+/// Bytes that a record takes at most: its own, 255, and the zeros that end a block, fewer than the next record would need.
+const SPAN: u64 = 512;
 /// Identifier of a directory's record of itself (6.8.2.2).
 const SELF: &[u8] = &[0];
 /// Identifier of a directory's record of its parent.
@@ -115,9 +117,11 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// The records from the byte `at` on, of a directory whose end is not known.
-    pub(crate) fn from(medium: &'a Medium, at: u64, end: u64) -> Self {
-        Self::new(medium, at, end.saturating_sub(at), 0)
+    /// The first `count` records from the byte `at` on, of a directory whose end is not known: `end` is the medium's. Zeros are
+    /// padding, and a medium can have any number of them: they are not followed further than so many records can be.
+    pub(crate) fn from(medium: &'a Medium, at: u64, count: u64, end: u64) -> Self {
+        let len = count.saturating_mul(SPAN).min(end.saturating_sub(at));
+        Self::new(medium, at, len, 0)
     }
 
     /// The next record with its offset in the range; `None` at the end.
