@@ -318,6 +318,24 @@ fn broken_roots_are_named() {
     }
 }
 
+/// Else the pointers of a directory, all to one block, would keep whoever searches it busy for years.
+#[test]
+fn a_directory_is_no_larger_than_the_device_whatever_the_superblock_says() {
+    let refused = changed(|bytes| {
+        let mut set = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        let (groups, frags) = (16_u32, 1_u32 << 30);
+        set(SUPERBLOCK + 44, &groups.to_le_bytes());
+        set(SUPERBLOCK + 188, &frags.to_le_bytes());
+        set(SUPERBLOCK + 1080, &(1_u64 << 34).to_le_bytes());
+        let root = inode(bytes, 2);
+        bytes[root + 8..root + 16].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+    });
+    let (error, messages) = refused.err().unwrap();
+    assert_eq!(error, Errno::EIO);
+    let text = messages.join("\n");
+    assert!(text.contains("inode 2: size of a directory"), "{text}");
+}
+
 #[test]
 fn a_cut_off_image_reads_as_far_as_it_goes() {
     let mounted = changed(|bytes| {

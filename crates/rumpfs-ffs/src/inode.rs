@@ -277,7 +277,7 @@ fn ufs2<O: ByteOrder>(bytes: &[u8]) -> Option<Fields<'_>> {
     })
 }
 
-/// A directory is read as a whole and has no holes, so it is no larger than the volume; that bounds every walk through it.
+/// A directory is read as a whole and has no holes, so it is no larger than the volume.
 fn check_size(
     superblock: &Superblock,
     place: Place,

@@ -223,6 +223,18 @@ impl Ffs {
         let data = self.frag(frag, block, Place::Inode(ino))?;
         let len = 1_usize.wrapping_shl(superblock.version.inode_bits());
         let bytes = data.get(at..at.saturating_add(len)).unwrap_or_default();
-        Inode::parse(superblock, ino, bytes)
+        let inode = Inode::parse(superblock, ino, bytes)?;
+        // An image that is cut off is read, too: what the superblock says of its size was not compared with the device.
+        if inode.is_dir() && inode.size > self.device.len() {
+            let place = Place::Inode(ino);
+            let expected = "no more than the device's";
+            return Err(Error::value(
+                place,
+                "size of a directory",
+                inode.size,
+                expected,
+            ));
+        }
+        Ok(inode)
     }
 }
