@@ -14,29 +14,11 @@ use crate::{
     zisofs::Compressed,
 };
 use alloc::{sync::Arc, vec, vec::Vec};
+pub use rumpkern::FileType;
 use rumpuser::{Timespec, sync::Mutex};
 
 /// A file has no more sections than this: at 4 GiB each more than any medium has.
 const MOST_SECTIONS: usize = 65_536;
-
-/// Type of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileType {
-    /// Regular file.
-    Regular,
-    /// Directory.
-    Directory,
-    /// Symbolic link.
-    Symlink,
-    /// Character device.
-    Character,
-    /// Block device.
-    Block,
-    /// FIFO.
-    Fifo,
-    /// Local socket.
-    Socket,
-}
 
 /// A piece of a file that lies in one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use crate::{
     boot,
     error::{Error, Place as Where, Result as FormatResult},
-    inode::{Content, FileType as InodeType, Inode, Section},
+    inode::{Content, Inode, Section},
     layout::{RawLongTime, RawVolumeDescriptor},
     options::Options,
     sparse::Piece,
@@ -278,12 +278,7 @@ impl FileSystem for Mounted {
             mtime: inode.mtime,
             ctime: inode.ctime,
             birthtime: inode.birthtime,
-            ..Attributes::new(
-                Ino(inode.ino),
-                file_type(inode.file_type),
-                inode.mode,
-                inode.size,
-            )
+            ..Attributes::new(Ino(inode.ino), inode.file_type, inode.mode, inode.size)
         }
     }
 
@@ -342,18 +337,6 @@ impl FileSystem for Mounted {
 
     fn device(&self) -> Option<&Arc<dyn BlockDevice>> {
         Some(&self.iso.device)
-    }
-}
-
-fn file_type(inode_type: InodeType) -> FileType {
-    match inode_type {
-        InodeType::Regular => FileType::Regular,
-        InodeType::Directory => FileType::Directory,
-        InodeType::Symlink => FileType::Symlink,
-        InodeType::Character => FileType::Character,
-        InodeType::Block => FileType::Block,
-        InodeType::Fifo => FileType::Fifo,
-        InodeType::Socket => FileType::Socket,
     }
 }
 

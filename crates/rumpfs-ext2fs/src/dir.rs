@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Expected, Place, Result},
     features::Incompat,
     fs::Ext2fs,
-    inode::{FileType, Inode, InodeFlags},
+    inode::{FileType, Inode, InodeFlags, from_entry},
     layout::dir_entry::{
         DIR_ENTRY_HEADER, DIR_TAIL_SIZE, EXT4_FT_DIR_CSUM, RawDirEntry, RawDirEntryTail,
     },
@@ -152,7 +152,7 @@ impl<'a> Block<'a> {
 
     fn file_type(&self, head: &Head<'_>) -> Option<FileType> {
         let kept = self.filetype && head.ino != 0;
-        kept.then(|| FileType::from_entry(head.file_type & 0xF))?
+        kept.then(|| from_entry(head.file_type & 0xF))?
     }
 
     /// What the entry at `offset` begins with, if nothing is wrong with it. Small, as names are looked for among hundreds: what is wrong is

@@ -9,7 +9,7 @@ use crate::{
     },
     error::{Error, Place, Result},
     features::{Compat, Incompat},
-    inode::{FileType, Inode, InodeFlags},
+    inode::{FileType, Inode, InodeFlags, entry_type},
     layout::dir_entry::{DIR_TAIL_SIZE, RawDirEntry},
     leaf_names::{self, LeafNames},
     map_write::Purpose,
@@ -64,7 +64,7 @@ pub(crate) fn write_entry(
         raw.rec_len.set(rec_len_to_raw(rec_len));
         raw.name_len = u8::try_from(entry.name.len()).unwrap_or(u8::MAX);
         raw.file_type = if filetype && entry.ino.0 != 0 {
-            entry.file_type.entry_type()
+            entry_type(entry.file_type)
         } else {
             0
         };
@@ -422,7 +422,7 @@ impl Txn<'_> {
             if let Some(Ok((raw, _))) = bytes.get_mut(offset..).map(RawDirEntry::mut_from_prefix) {
                 raw.inode.set(ino.0);
                 if filetype {
-                    raw.file_type = file_type.entry_type();
+                    raw.file_type = entry_type(file_type);
                 }
             }
         };

@@ -254,7 +254,7 @@ impl Target<'_> {
             return Err(Error::words(place, "size", number(raw.len()), "an inode's"));
         }
         let mode = raw.first_chunk::<2>().map_or(0, |m| u16::from_le_bytes(*m));
-        let Some(file_type) = FileType::from_mode(mode) else {
+        let Some(file_type) = FileType::from_mode(mode.into()) else {
             return Err(Error::words(place, "i_mode", mode, "a file type"));
         };
         let generation = raw

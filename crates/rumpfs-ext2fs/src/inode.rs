@@ -7,7 +7,7 @@ mod table;
 mod times;
 
 pub use checksum::{csum_seed, update_checksum};
-pub use file_type::FileType;
+pub(crate) use file_type::{entry_type, from_entry};
 pub use flags::InodeFlags;
 pub(crate) use table::{dtime_of, set_dtime, stored_dtime};
 pub use times::clamp_time;
@@ -24,6 +24,7 @@ use crate::{
     types::{FsBlock, InodeNumber, join, number},
 };
 use core::mem::offset_of;
+pub use rumpkern::FileType;
 use rumpuser::Timespec;
 use zerocopy::FromBytes;
 
@@ -112,7 +113,7 @@ impl Inode {
         if mode == 0 && raw.i_links_count.get() == 0 {
             return Err(Error::Unallocated(ino));
         }
-        let Some(file_type) = FileType::from_mode(mode) else {
+        let Some(file_type) = FileType::from_mode(mode.into()) else {
             return Err(Error::words(place, "i_mode", mode, "a file type"));
         };
         let flags = InodeFlags::from_bits_retain(raw.i_flags.get());
@@ -260,7 +261,7 @@ impl Inode {
     /// `i_mode`: type and permissions.
     #[must_use]
     pub fn mode(&self) -> u16 {
-        self.file_type.mode_bits() | self.permissions
+        u16::try_from(self.file_type.mode_bits()).unwrap_or(0) | self.permissions
     }
 
     /// Whether it is a directory.
@@ -297,7 +298,7 @@ impl Inode {
     /// The device number of a device node.
     #[must_use]
     pub fn device(&self) -> Option<Device> {
-        if !matches!(self.file_type, FileType::CharDevice | FileType::BlockDevice) {
+        if !matches!(self.file_type, FileType::Character | FileType::Block) {
             return None;
         }
         let [a, b, c, d, e, f, g, h, ..] = self.block;

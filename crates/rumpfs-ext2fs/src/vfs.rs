@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Place as Where, Result as FormatResult},
     features::{Compat, Incompat, RoCompat},
     fs::Ext2fs,
-    inode::{FileType as InodeType, Inode, InodeFlags},
+    inode::{Inode, InodeFlags},
     layout::superblock::{
         EXT4_ERROR_FS, EXT4_SUPER_MAGIC, EXT4_VALID_FS, RawSuperblock, SUPERBLOCK_OFFSET,
         SUPERBLOCK_SIZE,
@@ -302,7 +302,7 @@ impl Mounted {
     /// Whether the content can only be had through `read_pages`: in the inode, or encrypted and then not at all.
     fn is_opaque(inode: &Inode) -> bool {
         inode.flags.contains(InodeFlags::INLINE_DATA)
-            || (inode.flags.contains(InodeFlags::ENCRYPT) && inode.file_type == InodeType::Regular)
+            || (inode.flags.contains(InodeFlags::ENCRYPT) && inode.file_type == FileType::Regular)
     }
 
     fn map_bytes(&self, inode: &Inode, offset: u64, len: u64) -> FormatResult<Extent> {
@@ -391,18 +391,6 @@ pub fn slot(position: Position) -> DirSlot {
     ])
 }
 
-fn file_type(inode_type: InodeType) -> FileType {
-    match inode_type {
-        InodeType::Regular => FileType::Regular,
-        InodeType::Directory => FileType::Directory,
-        InodeType::Symlink => FileType::Symlink,
-        InodeType::CharDevice => FileType::Character,
-        InodeType::BlockDevice => FileType::Block,
-        InodeType::Fifo => FileType::Fifo,
-        InodeType::Socket => FileType::Socket,
-    }
-}
-
 impl FileSystem for Mounted {
     type Inode = Inode;
 
@@ -455,7 +443,7 @@ impl FileSystem for Mounted {
         Attributes {
             ino: Ino(u64::from(inode.ino)),
             generation: u64::from(inode.generation),
-            file_type: file_type(inode.file_type),
+            file_type: inode.file_type,
             mode: u32::from(inode.permissions),
             nlink: u64::from(inode.links),
             uid: inode.uid,
@@ -513,7 +501,7 @@ impl FileSystem for Mounted {
             emit.emit(DirEntry {
                 name: &listed.name,
                 ino: Ino(u64::from(listed.ino)),
-                file_type: listed.file_type.map(file_type),
+                file_type: listed.file_type,
                 next: DirCookie(listed.next),
             })
         };

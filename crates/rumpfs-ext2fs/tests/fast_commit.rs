@@ -102,7 +102,7 @@ fn walk(fs: &Ext2fs, dir: InodeNumber, path: &str, lines: &mut Vec<(Vec<u8>, Str
                 hash.iter().map(|byte| format!("{byte:02x}")).collect()
             }
             FileType::Symlink => String::from_utf8(fs.read_link(&inode).unwrap()).unwrap(),
-            FileType::BlockDevice | FileType::CharDevice => {
+            FileType::Block | FileType::Character => {
                 let device = inode.device().unwrap();
                 format!("{}:{}", device.major, device.minor)
             }

@@ -3,7 +3,7 @@
 use crate::{
     dir_index::Whereabouts,
     error::{Error, Place, Result},
-    inode::{FileType, Inode},
+    inode::{FileType, Inode, type_of},
     layout::{DIRECTORY_BLOCK, DIRECTORY_BLOCK_BITS, ROOT_INO, RawRecord, WHITEOUT_INO},
     map::Walk,
     superblock::Superblock,
@@ -280,7 +280,7 @@ impl<'a> Records<'a> {
             file_type: if self.old {
                 None
             } else {
-                FileType::from_bits(raw.kind.into())
+                type_of(raw.kind.into())
             },
             name,
         };

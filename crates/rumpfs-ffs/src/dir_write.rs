@@ -7,7 +7,7 @@ use crate::{
     dir::{FIXED, Records, Slot, needed},
     dir_index::Whereabouts,
     error::{Error, Place, Result},
-    inode::{FileType, Inode},
+    inode::{FileType, Inode, type_bits},
     layout::{DIRECT, DIRECTORY_BLOCK, DIRECTORY_BLOCK_BITS},
     map::Walk,
     order::Step,
@@ -36,21 +36,6 @@ pub(crate) struct NewRecord<'n> {
     pub(crate) name: &'n [u8],
     pub(crate) ino: u64,
     pub(crate) file_type: FileType,
-}
-
-impl FileType {
-    /// As in the upper four bits of a mode, and in directories.
-    pub(crate) fn bits(self) -> u8 {
-        match self {
-            Self::Fifo => 1,
-            Self::Character => 2,
-            Self::Directory => 4,
-            Self::Block => 6,
-            Self::Regular => 8,
-            Self::Symlink => 10,
-            Self::Socket => 12,
-        }
-    }
 }
 
 impl Ffs {
@@ -366,7 +351,7 @@ impl Form {
 
     fn set_type(self, data: &mut [u8], at: usize, file_type: FileType) {
         if !self.old {
-            put(data, at.saturating_add(6), &[file_type.bits()]);
+            put(data, at.saturating_add(6), &[type_bits(file_type)]);
         }
     }
 
@@ -382,7 +367,7 @@ impl Form {
         let len = slot.len.saturating_sub(slot.used);
         let name_len = u8::try_from(new.name.len()).unwrap_or(u8::MAX);
         let kind_and_len = match (self.old, self.order) {
-            (false, _) => [new.file_type.bits(), name_len],
+            (false, _) => [type_bits(new.file_type), name_len],
             (true, Order::Little) => [name_len, 0],
             (true, Order::Big) => [0, name_len],
         };

@@ -12,43 +12,19 @@ use core::{
     mem::offset_of,
     sync::atomic::{AtomicU64, Ordering},
 };
+pub use rumpkern::FileType;
 use rumpuser::{Timespec, sync::Mutex};
 use zerocopy::{BigEndian, ByteOrder, FromBytes, LittleEndian};
 
-/// What an inode is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileType {
-    /// Data.
-    Regular,
-    /// Names.
-    Directory,
-    /// A path.
-    Symlink,
-    /// A character device.
-    Character,
-    /// A block device.
-    Block,
-    /// A named pipe.
-    Fifo,
-    /// A local socket.
-    Socket,
+/// The type by the upper four bits of a mode, which directories have as well.
+pub(crate) fn type_of(bits: u16) -> Option<FileType> {
+    let known = (bits < 16).then(|| FileType::from_mode(u32::from(bits).wrapping_shl(12)));
+    known.flatten()
 }
 
-impl FileType {
-    /// By the upper four bits of a mode, which are also the types in directories.
-    #[must_use]
-    pub fn from_bits(bits: u16) -> Option<Self> {
-        Some(match bits {
-            1 => Self::Fifo,
-            2 => Self::Character,
-            4 => Self::Directory,
-            6 => Self::Block,
-            8 => Self::Regular,
-            10 => Self::Symlink,
-            12 => Self::Socket,
-            _ => return None,
-        })
-    }
+/// The upper four bits of a mode.
+pub(crate) fn type_bits(file_type: FileType) -> u8 {
+    u8::try_from(file_type.mode_bits().wrapping_shr(12)).unwrap_or(0)
 }
 
 /// A checked inode. Block pointers are checked where they are followed: see [`crate::map`].
@@ -166,7 +142,7 @@ impl Inode {
             return Err(Error::NoInode(ino));
         }
         let bits = fields.mode.wrapping_shr(12);
-        let file_type = FileType::from_bits(bits)
+        let file_type = type_of(bits)
             .ok_or_else(|| Error::value(place, "mode", fields.mode, "one of a known type"))?;
         let size = check_size(superblock, place, file_type, fields.size)?;
         let [atime, mtime, ctime] = fields.times.map(time);

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Place, Result},
-    inode::{Content, FileType, Inode, Pointers},
+    inode::{Content, FileType, Inode, Pointers, type_bits},
     layout::{RawInode1, RawInode2, file_flag},
     order::Step,
     superblock::{Maker, Superblock},
@@ -182,7 +182,7 @@ impl Txn<'_> {
 impl Inode {
     /// The mode with its type.
     pub(crate) fn full_mode(&self) -> u16 {
-        let kind = u16::from(self.file_type.bits());
+        let kind = u16::from(type_bits(self.file_type));
         kind.wrapping_shl(12) | u16::try_from(self.mode & 0o7777).unwrap_or(0)
     }
 

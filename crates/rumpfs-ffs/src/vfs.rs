@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Place as Where, Result as FormatResult},
-    inode::{Content, FileType as InodeType, Inode},
+    inode::{Content, Inode},
     inode_write::Change,
     layout::{LINK_MAX, ROOT_INO, volume_flag},
     names::{self, Dirs, NamePlace, NewKind as FormatKind, NewNode},
@@ -367,7 +367,7 @@ impl FileSystem for Mounted {
         Attributes {
             ino: Ino(inode.ino),
             generation: inode.generation.into(),
-            file_type: file_type(inode.file_type),
+            file_type: inode.file_type,
             mode: inode.mode,
             nlink: inode.links.into(),
             uid: inode.uid,
@@ -414,7 +414,7 @@ impl FileSystem for Mounted {
             emit.emit(DirEntry {
                 name: record.name,
                 ino: Ino(record.ino),
-                file_type: record.file_type.map(file_type),
+                file_type: record.file_type,
                 next: DirCookie(record.next),
             })
         });
@@ -679,14 +679,14 @@ fn new_node(new: &NewInode) -> Result<NewNode<'_>> {
         return Err(Errno::EOPNOTSUPP);
     }
     let kind = match &new.kind {
-        NewKind::Regular => FormatKind::Plain(InodeType::Regular),
-        NewKind::Directory => FormatKind::Plain(InodeType::Directory),
-        NewKind::Fifo => FormatKind::Plain(InodeType::Fifo),
-        NewKind::Socket => FormatKind::Plain(InodeType::Socket),
+        NewKind::Regular => FormatKind::Plain(FileType::Regular),
+        NewKind::Directory => FormatKind::Plain(FileType::Directory),
+        NewKind::Fifo => FormatKind::Plain(FileType::Fifo),
+        NewKind::Socket => FormatKind::Plain(FileType::Socket),
         NewKind::Symlink(target) => FormatKind::Symlink(target),
-        NewKind::Block(device) => FormatKind::Device(InodeType::Block, device.major, device.minor),
+        NewKind::Block(device) => FormatKind::Device(FileType::Block, device.major, device.minor),
         NewKind::Character(device) => {
-            FormatKind::Device(InodeType::Character, device.major, device.minor)
+            FormatKind::Device(FileType::Character, device.major, device.minor)
         }
     };
     Ok(NewNode {
@@ -697,16 +697,4 @@ fn new_node(new: &NewInode) -> Result<NewNode<'_>> {
         space: new.space,
         time: new.time,
     })
-}
-
-fn file_type(inode_type: InodeType) -> FileType {
-    match inode_type {
-        InodeType::Regular => FileType::Regular,
-        InodeType::Directory => FileType::Directory,
-        InodeType::Symlink => FileType::Symlink,
-        InodeType::Character => FileType::Character,
-        InodeType::Block => FileType::Block,
-        InodeType::Fifo => FileType::Fifo,
-        InodeType::Socket => FileType::Socket,
-    }
 }

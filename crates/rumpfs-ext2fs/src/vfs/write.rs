@@ -8,7 +8,7 @@ use crate::{
     features::{Compat, Incompat},
     file_write::Change,
     fs::Ext2fs,
-    inode::{Device, FileType as InodeType, Inode},
+    inode::{Device, FileType, Inode},
     journal::{self, Journal, JournalLog, LogOptions, Replay},
     layout::superblock::{EXT4_ERROR_FS, EXT4_VALID_FS},
     mmp::Protection,
@@ -364,13 +364,13 @@ pub(super) fn attribute<'n>(name: &'n [u8], value: &[u8]) -> FormatResult<Stored
 /// A new inode as the format code takes it.
 pub(super) fn new_node(new: &NewInode) -> FormatResult<NewNode<'_>> {
     let kind = match &new.kind {
-        NewKind::Regular => FormatKind::Plain(InodeType::Regular),
-        NewKind::Directory => FormatKind::Plain(InodeType::Directory),
-        NewKind::Fifo => FormatKind::Plain(InodeType::Fifo),
-        NewKind::Socket => FormatKind::Plain(InodeType::Socket),
+        NewKind::Regular => FormatKind::Plain(FileType::Regular),
+        NewKind::Directory => FormatKind::Plain(FileType::Directory),
+        NewKind::Fifo => FormatKind::Plain(FileType::Fifo),
+        NewKind::Socket => FormatKind::Plain(FileType::Socket),
         NewKind::Symlink(target) => FormatKind::Symlink(target),
-        NewKind::Block(number) => FormatKind::Device(InodeType::BlockDevice, device(*number)?),
-        NewKind::Character(number) => FormatKind::Device(InodeType::CharDevice, device(*number)?),
+        NewKind::Block(number) => FormatKind::Device(FileType::Block, device(*number)?),
+        NewKind::Character(number) => FormatKind::Device(FileType::Character, device(*number)?),
     };
     let mut xattrs = Vec::with_capacity(new.xattrs.len());
     for (name, value) in &new.xattrs {

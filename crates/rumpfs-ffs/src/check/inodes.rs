@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cg::Group,
-    inode::FileType,
+    inode::{FileType, type_of},
     layout::{DIRECTORY_BLOCK, LINK_MAX, ROOT_INO},
     superblock::Superblock,
     types::{Version, index, number},
@@ -98,7 +98,7 @@ impl Checker<'_> {
             self.maps.take(16)?;
             self.zero_links.push(inode.ino);
         }
-        let Some(file_type) = FileType::from_bits(inode.kind().into()) else {
+        let Some(file_type) = type_of(inode.kind().into()) else {
             let finding = Finding::new(Phase::Blocks, What::UnknownType).ino(inode.ino);
             self.tell.finding(&finding.found(inode.mode.into()));
             return Ok(state.bad());
@@ -245,7 +245,7 @@ impl Checker<'_> {
             return;
         };
         let superblock = &self.reader.superblock;
-        let file_type = FileType::from_bits(inode.kind().into());
+        let file_type = type_of(inode.kind().into());
         let has_data = file_type.is_some_and(|known| self.reader.has_data(&inode, known));
         if has_data && inode.size > superblock.max_file_size() {
             return;

@@ -5,7 +5,7 @@ use super::{
     blocks::{Blocks, Item, Next},
 };
 use crate::{
-    inode::FileType,
+    inode::{FileType, type_of},
     layout::{file_flag, journal_flag, journal_location},
     superblock::LogPlace,
 };
@@ -39,7 +39,7 @@ impl Checker<'_> {
             return Some("not in use");
         }
         let (inode, _) = self.reader.inode(ino).ok()?;
-        if FileType::from_bits(inode.kind().into()) != Some(FileType::Regular) {
+        if type_of(inode.kind().into()) != Some(FileType::Regular) {
             return Some("no file");
         }
         (inode.flags & flag == 0).then_some("without its flag")
