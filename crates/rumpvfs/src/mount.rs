@@ -469,12 +469,11 @@ impl Mount {
     }
 
     fn install(self: &Arc<Self>, slot: Busy<'_>, inode: AnyInode) -> VnodeRef {
-        let vnode = Arc::new(Vnode::new(self, slot.ino, inode));
-        let used = VnodeRef::acquire(&vnode).expect("a new vnode is not on its way out");
-        if self.evictable(vnode.file_type) {
+        let used = VnodeRef::first(Vnode::new(self, slot.ino, inode));
+        if self.evictable(used.file_type) {
             self.caches.live.fetch_add(1, Ordering::Relaxed);
         }
-        slot.fill(vnode);
+        slot.fill(used.arc().clone());
         self.caches.trim();
         used
     }

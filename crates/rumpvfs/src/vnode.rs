@@ -634,6 +634,12 @@ pub(crate) struct Owner {
 pub(crate) struct VnodeRef(Arc<Vnode>);
 
 impl VnodeRef {
+    /// The first use of a vnode, which nobody else knows of yet.
+    pub(crate) fn first(mut vnode: Vnode) -> Self {
+        *vnode.users.get_mut() = 1;
+        Self(Arc::new(vnode))
+    }
+
     /// Uses a vnode, unless it is on its way out.
     pub(crate) fn acquire(vnode: &Arc<Vnode>) -> Option<Self> {
         let mut users = vnode.users.load(Ordering::Relaxed);
