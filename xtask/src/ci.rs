@@ -1,7 +1,7 @@
 //! Tests, and all that continuous integration checks.
 
 use crate::{
-    Result, dependencies,
+    Result, dependencies, docs,
     drivers::{self, FILE_SYSTEMS, FileSystem},
     fuzz, images, pjdfstest, tools,
 };
@@ -171,6 +171,7 @@ impl Totals {
 /// Every check, cheapest first.
 pub(crate) fn all(with_tests: bool) -> Result<()> {
     check_file_systems()?;
+    docs::check()?;
     cargo(&["fmt", "--all", "--check"])?;
     dependencies::check()?;
     cargo(&[

@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod dependencies;
+mod docs;
 mod drivers;
 mod fuzz;
 mod images;
