@@ -207,11 +207,20 @@ impl ByteQueue {
         }
         let left = narrow(self.end.saturating_sub(to));
         if left == 0 {
-            self.tail.clear();
-            self.gone = 0;
+            self.empty_tail();
         } else {
             self.gone = self.tail.len().saturating_sub(left);
         }
+    }
+
+    /// Nothing is left in the tail. More memory than a few bytes need is given back: it is in no cache when the next ones come.
+    fn empty_tail(&mut self) {
+        if self.tail.capacity() > usize::from(GRAIN_MIN) {
+            (self.tail, self.grain) = (Vec::new(), 0);
+        } else {
+            self.tail.clear();
+        }
+        self.gone = 0;
     }
 
     /// Takes up to `max` bytes out.
