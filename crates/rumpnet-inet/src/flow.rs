@@ -1,4 +1,4 @@
-//! Flows: which socket gets the packets between two addresses and ports, as the long way has found out; and the headers of packets that
+//! Flows: which socket gets the datagrams between two addresses and ports, as the long way has found out; and the headers of packets that
 //! have nothing unusual about them. What the short ways of [UDP](crate::udp) and [TCP](crate::tcp_table) have in common.
 
 use crate::{
@@ -21,7 +21,6 @@ pub(crate) const HEADERS: usize = ethernet::HEADER + ipv4::HEADER;
 /// What tells a flow from others.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flow {
-    pub(crate) interface: u32,
     /// Source, destination, and the ports of both, as in the headers.
     ends: [u8; 12],
 }
@@ -43,13 +42,22 @@ impl Flow {
     }
 }
 
+/// Where packets come in that the long way has found to be for this host: others that come there are as well.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entrance {
+    interface: u32,
+    /// Its own address.
+    mac: MacAddr,
+    /// How often routes and addresses had changed.
+    changes: u64,
+}
+
 struct Known {
     flow: Flow,
-    /// The interface's own address.
-    mac: MacAddr,
+    entrance: Entrance,
     socket: usize,
-    /// How often routes and addresses, and what else matters to the protocol, had changed.
-    changes: (u64, u64),
+    /// How often what else matters had changed.
+    changes: u64,
 }
 
 /// Flows, each in the place that its ports say.
@@ -57,7 +65,7 @@ struct Known {
 pub(crate) struct Flows([Option<Known>; COUNT]);
 
 impl Flows {
-    /// The socket of a flow, if nothing has changed.
+    /// The socket of a flow, if nothing has changed: routes and addresses, and what else matters.
     #[inline]
     pub(crate) fn find<const N: usize>(
         &self,
@@ -65,8 +73,16 @@ impl Flows {
         changes: (u64, u64),
     ) -> Option<usize> {
         let known = self.0.get(plain.flow.place())?.as_ref()?;
-        let same = known.flow == plain.flow && known.changes == changes && known.mac == plain.mac;
+        let same = known.flow == plain.flow
+            && known.changes == changes.1
+            && known.entrance == plain.entrance(changes.0);
         same.then_some(known.socket)
+    }
+
+    fn remember(&mut self, known: Known) {
+        if let Some(place) = self.0.get_mut(known.flow.place()) {
+            *place = Some(known);
+        }
     }
 }
 
@@ -82,6 +98,7 @@ pub(crate) fn looks_like(frame: &Packet, protocol: u8) -> bool {
 /// holds; and the first bytes of the transport.
 pub(crate) struct Plain<const N: usize> {
     pub(crate) flow: Flow,
+    pub(crate) interface: u32,
     mac: MacAddr,
     pub(crate) tos: u8,
     pub(crate) ttl: u8,
@@ -128,15 +145,25 @@ impl<const N: usize> Plain<N> {
         }
         Some(Self {
             flow: Flow {
-                interface: frame.meta.interface,
                 ends: [s0, s1, s2, s3, a0, a1, a2, a3, p0, p1, q0, q1],
             },
+            interface: frame.meta.interface,
             mac: MacAddr([d0, d1, d2, d3, d4, d5]),
             tos,
             ttl,
             len,
             transport: *transport,
         })
+    }
+
+    /// Where it came in, if routes and addresses have changed so often.
+    #[inline]
+    pub(crate) const fn entrance(&self, changes: u64) -> Entrance {
+        Entrance {
+            interface: self.interface,
+            mac: self.mac,
+            changes,
+        }
     }
 
     /// Takes the headers of the link and of IP off, if the sum of the transport holds or need not; else all stays as it is.
@@ -162,39 +189,39 @@ impl<const N: usize> Plain<N> {
 }
 
 impl Stack {
-    /// Remembers the socket of a packet's flow. What comes to nobody's address is looked at each time.
-    pub(crate) fn flow_remember(
-        &mut self,
-        arrival: &Arrival,
-        ports: [u16; 2],
-        socket: usize,
-        other_changes: u64,
-        flows: impl FnOnce(&mut Self) -> &mut Flows,
-    ) {
+    /// Where a packet of IPv4 has come in. What comes to nobody's address is looked at each time.
+    pub(crate) fn entrance(&self, arrival: &Arrival) -> Option<Entrance> {
+        let here = self.attached(arrival.interface)?;
+        let mac = here.ifnet.mac()?;
+        let plain = arrival.cast == Cast::Unicast
+            && arrival.destination.is_ipv4()
+            && self.is_ours(arrival.destination);
+        plain.then(|| Entrance {
+            interface: arrival.interface,
+            mac,
+            changes: self.routes.changes(),
+        })
+    }
+
+    /// Remembers the socket of a datagram's flow.
+    pub(crate) fn flow_remember(&mut self, arrival: &Arrival, ports: [u16; 2], socket: usize) {
         let (IpAddr::V4(source), IpAddr::V4(destination)) = (arrival.source, arrival.destination)
         else {
             return;
         };
-        let here = self.attached(arrival.interface);
-        let Some(mac) = here.and_then(|here| here.ifnet.mac()) else {
+        let Some(entrance) = self.entrance(arrival) else {
             return;
         };
-        if arrival.cast != Cast::Unicast || !self.is_ours(arrival.destination) {
-            return;
-        }
         let ([a, b, c, d], [e, f, g, h]) = (source.octets(), destination.octets());
         let [[i, j], [k, l]] = ports.map(u16::to_be_bytes);
         let known = Known {
             flow: Flow {
-                interface: arrival.interface,
                 ends: [a, b, c, d, e, f, g, h, i, j, k, l],
             },
-            mac,
+            entrance,
             socket,
-            changes: (self.routes.changes(), other_changes),
+            changes: self.udp.changes(),
         };
-        if let Some(place) = flows(self).0.get_mut(known.flow.place()) {
-            *place = Some(known);
-        }
+        self.udp.flows.remember(known);
     }
 }

@@ -48,7 +48,7 @@ pub(crate) struct Udp {
     chooser: Chooser,
     /// How often it has changed which socket gets what.
     changes: u64,
-    flows: Flows,
+    pub(crate) flows: Flows,
 }
 
 /// A socket.

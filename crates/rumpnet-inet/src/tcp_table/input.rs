@@ -38,8 +38,8 @@ impl Stack {
             local: SocketAddr::new(destination, ports.destination),
             peer: arrival.from(ports.source),
         };
-        if let Some(&id) = self.tcp.pairs.get(&pair) {
-            self.tcp_remember_flow(id, arrival, &pair);
+        if let Some(id) = self.tcp.connection(&pair) {
+            self.tcp_came(id, arrival);
             self.tcp_segment(id, &mut segment, arrival.tos);
             return;
         }
@@ -68,9 +68,11 @@ impl Stack {
     }
 
     /// The segments of a connection come as this one did: they go the short way.
-    pub(super) fn tcp_remember_flow(&mut self, id: usize, arrival: &Arrival, pair: &Pair) {
-        let ports = [pair.peer.port(), pair.local.port()];
-        self.flow_remember(arrival, ports, id, 0, |stack| &mut stack.tcp.flows);
+    pub(super) fn tcp_came(&mut self, id: usize, arrival: &Arrival) {
+        let entrance = self.entrance(arrival);
+        if let Ok(socket) = self.tcp.get(id) {
+            socket.entrance = entrance;
+        }
     }
 
     /// A segment for a connection.
@@ -105,7 +107,7 @@ impl Stack {
             ),
         };
         let headers = if source.is_ipv4() { 40 } else { 60 };
-        let Some(&id) = self.tcp.pairs.get(&pair) else {
+        let Some(id) = self.tcp.connection(&pair) else {
             return;
         };
         let error = match complaint {

@@ -1,12 +1,11 @@
 //! What becomes of a connection: what changed, and its end.
 
-use super::{Pair, Role, Socket};
+use super::{Role, Socket};
 use crate::{
     ip::bump,
     stack::Stack,
     tcp::{Changes, State},
 };
-use core::net::SocketAddr;
 
 impl Stack {
     /// What came of a segment, of time, or of a call.
@@ -66,10 +65,9 @@ impl Stack {
         if tcb.state() != State::Closed {
             if !socket.owned
                 && let Some(rest) = tcb.to_time_wait()
-                && let (Some(ip), Some(peer)) = (socket.local, socket.peer)
+                && let Some(pair) = socket.pair()
             {
-                let local = SocketAddr::new(ip, socket.port);
-                self.tcp.wait(id, Pair { local, peer }, rest);
+                self.tcp.wait(id, pair, rest);
             }
             return;
         }
@@ -85,9 +83,8 @@ impl Stack {
             return;
         }
         // Its addresses are free for another.
-        if let (Some(ip), Some(peer)) = (socket.local, socket.peer) {
-            let local = SocketAddr::new(ip, socket.port);
-            self.tcp.pairs.remove(&Pair { local, peer });
+        if let Some(pair) = socket.pair() {
+            self.tcp.pairs.remove(&pair, id);
         }
     }
 

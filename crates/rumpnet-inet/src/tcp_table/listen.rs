@@ -102,7 +102,7 @@ impl Stack {
         }
         if self.tcp.establish(id, pair, tcb).is_ok() {
             self.tcp_remember_path(id, &path);
-            self.tcp_remember_flow(id, arrival, &pair);
+            self.tcp_came(id, arrival);
             if early {
                 // Its data may be read, and answered, before the handshake is over (RFC 7413 section 4.2).
                 self.tcp_accepted(id, listener);

@@ -4,6 +4,7 @@ mod input;
 mod life;
 mod listen;
 mod output;
+mod pairs;
 mod ports;
 mod prepared;
 mod short;
@@ -11,7 +12,7 @@ mod timers;
 
 use crate::{
     fast_open::FastOpen,
-    flow::Flows,
+    flow::Entrance,
     port::{Bound, Chooser, Reuse, Speaks},
     stack::{Few, Inet, Path},
     tcp::{
@@ -27,77 +28,12 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
-use core::{
-    cmp::Reverse,
-    hash::{Hash, Hasher},
-    net::{IpAddr, SocketAddr},
-    ops::Deref,
-};
-use hashbrown::{HashMap, hash_map::Entry};
+use core::{cmp::Reverse, net::SocketAddr};
+use hashbrown::HashMap;
+pub(crate) use pairs::Pair;
+use pairs::Pairs;
 use rumpuser::{Errno, Event, Host, Instant, Result};
 use slab::Slab;
-
-/// A connection's addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Pair {
-    pub(crate) local: SocketAddr,
-    pub(crate) peer: SocketAddr,
-}
-
-/// For each segment: those of IPv4 are hashed as two words, and not field by field.
-impl Hash for Pair {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        if let (SocketAddr::V4(local), SocketAddr::V4(peer)) = (self.local, self.peer) {
-            let addresses = u64::from(local.ip().to_bits()) << 32 | u64::from(peer.ip().to_bits());
-            state.write_u64(addresses);
-            state.write_u32(u32::from(local.port()) << 16 | u32::from(peer.port()));
-        } else {
-            self.local.hash(state);
-            self.peer.hash(state);
-        }
-    }
-}
-
-impl Pair {
-    /// Both addresses and ports.
-    fn bytes(&self) -> Bytes {
-        let mut bytes = Bytes {
-            all: [0; 36],
-            len: 0,
-        };
-        for address in [self.local, self.peer] {
-            match address.ip() {
-                IpAddr::V4(ip) => bytes.add(&ip.octets()),
-                IpAddr::V6(ip) => bytes.add(&ip.octets()),
-            }
-            bytes.add(&address.port().to_be_bytes());
-        }
-        bytes
-    }
-}
-
-/// The bytes of a [`Pair`].
-struct Bytes {
-    all: [u8; 36],
-    len: usize,
-}
-
-impl Bytes {
-    fn add(&mut self, more: &[u8]) {
-        let end = self.len.saturating_add(more.len());
-        if let Some(space) = self.all.get_mut(self.len..end) {
-            space.copy_from_slice(more);
-            self.len = end;
-        }
-    }
-}
-
-impl Deref for Bytes {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        self.all.get(..self.len).unwrap_or_default()
-    }
-}
 
 /// Tables for fewer sockets than this keep their memory.
 const LARGE: usize = 1_024;
@@ -107,7 +43,8 @@ pub(crate) struct Tcp {
     sockets: Slab<Socket>,
     /// Sockets that there were when the tables were last found to be too large.
     few: usize,
-    pairs: HashMap<Pair, usize>,
+    /// Connections.
+    pairs: Pairs,
     waiting: Waiting,
     /// Sockets by local port: bound, listening, connected. A server's port has as many as it has connections: what happens for each segment or
     /// socket does not look through them.
@@ -121,8 +58,6 @@ pub(crate) struct Tcp {
     pub(crate) chooser: Chooser,
     pub(crate) secret: Secret,
     pub(crate) fast_open: FastOpen,
-    /// Connections by the headers of segments.
-    flows: Flows,
     /// Settings of new sockets.
     pub(crate) config: Arc<Config>,
 }
@@ -184,6 +119,8 @@ pub(crate) struct Socket {
     /// How long closing waits until all is acknowledged. `None`: close returns at once and data is sent on. Zero: it is thrown away.
     pub(crate) linger: Option<core::time::Duration>,
     path: Option<(u64, Path)>,
+    /// Where its last segment that went the long way came in. Others that come there go the short one.
+    entrance: Option<Entrance>,
     /// The headers of what it sends.
     pub(crate) prepared: Option<Prepared>,
     /// Largest segment that it may send and be sent, if one is set.
@@ -199,6 +136,15 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
+    /// The addresses of a connection.
+    #[inline]
+    pub(crate) fn pair(&self) -> Option<Pair> {
+        Some(Pair {
+            local: SocketAddr::new(self.local?, self.port),
+            peer: self.peer?,
+        })
+    }
+
     /// The event, if it has to be notified of a change: somebody may wait for it, or watches. Who waits takes a ticket before each time, with the stack
     /// locked as it is here: so one for whom it was not notified yet has taken his since the last time, which `awaited` says.
     pub(crate) fn told(&mut self) -> Option<Arc<dyn Event>> {
@@ -217,7 +163,7 @@ impl Tcp {
         Self {
             sockets: Slab::new(),
             few: usize::MAX,
-            pairs: HashMap::new(),
+            pairs: Pairs::default(),
             waiting: Waiting::default(),
             ports: HashMap::new(),
             listeners: HashMap::new(),
@@ -226,7 +172,6 @@ impl Tcp {
             chooser: Chooser::new(host),
             secret: Secret(secret),
             fast_open: FastOpen::default(),
-            flows: Flows::default(),
             config: Arc::new(Config::default()),
         }
     }
@@ -265,6 +210,7 @@ impl Tcp {
             interface: None,
             linger: None,
             path: None,
+            entrance: None,
             prepared: None,
             max_segment: None,
             fast_open: 0,
@@ -279,20 +225,25 @@ impl Tcp {
         self.output.is_empty()
     }
 
+    /// The connection between these addresses.
+    #[inline]
+    pub(crate) fn connection(&mut self, pair: &Pair) -> Option<usize> {
+        self.pairs.find(&self.sockets, pair)
+    }
+
     /// Makes a socket a connection.
     ///
     /// # Errors
     /// `EADDRINUSE`: there is one between these addresses.
     pub(crate) fn establish(&mut self, id: usize, pair: Pair, tcb: Box<Tcb>) -> Result<()> {
-        match self.pairs.entry(pair) {
-            Entry::Occupied(_) => return Err(Errno::EADDRINUSE),
-            Entry::Vacant(place) => place.insert(id),
-        };
+        if !self.pairs.insert(&self.sockets, &pair, id) {
+            return Err(Errno::EADDRINUSE);
+        }
         self.waiting.remove(&pair);
         let socket = self.get(id)?;
-        socket.local = Some(pair.local.ip());
+        (socket.local, socket.port) = (Some(pair.local.ip()), pair.local.port());
         socket.peer = Some(pair.peer);
-        socket.prepared = None;
+        (socket.entrance, socket.prepared) = (None, None);
         socket.role = Role::Connection(tcb);
         Ok(())
     }
@@ -306,14 +257,8 @@ impl Tcp {
         if socket.port != 0 {
             self.leave_port(id, &socket);
         }
-        if let (Some(ip), Some(peer)) = (socket.local, socket.peer) {
-            let local = SocketAddr::new(ip, socket.port);
-            let pair = Pair { local, peer };
-            if let Entry::Occupied(place) = self.pairs.entry(pair)
-                && *place.get() == id
-            {
-                place.remove();
-            }
+        if let Some(pair) = socket.pair() {
+            self.pairs.remove(&pair, id);
         }
         self.shrink();
     }
@@ -328,7 +273,7 @@ impl Tcp {
             self.few = left;
             self.sockets.shrink_to_fit();
             let twice = left.saturating_mul(2);
-            self.pairs.shrink_to(twice);
+            self.pairs.shrink_to(&self.sockets, twice);
             self.ports.shrink_to(twice);
         }
     }

@@ -7,7 +7,6 @@ use crate::{
     stack::{Path, Stack},
     tcp::{self, Ports, Segment, TransmitLimit, header::CHECKSUM_OFFSET},
 };
-use core::net::SocketAddr;
 
 /// Largest payload of a packet that a device cuts into segments: with the headers it fits the length field of IP.
 const LARGE: usize = 65_535 - 20 - 60;
@@ -82,11 +81,8 @@ impl Stack {
     pub(crate) fn tcp_way(&mut self, id: usize) -> Option<(Pair, Path, Sending)> {
         let changes = self.routes.changes();
         let socket = self.tcp.get(id).ok()?;
-        let (ip, peer) = (socket.local?, socket.peer?);
-        let pair = Pair {
-            local: SocketAddr::new(ip, socket.port),
-            peer,
-        };
+        let pair = socket.pair()?;
+        let (ip, peer) = (pair.local.ip(), pair.peer);
         let (ttl, tos) = (socket.ttl, socket.tos & !3);
         let how = |path: &Path| Sending {
             protocol: protocol::TCP,

@@ -49,7 +49,7 @@ impl Tcp {
         let port = self.chooser.choose(|port| {
             let local = SocketAddr::new(local, port);
             let pair = Pair { local, peer };
-            let taken = pairs.contains_key(&pair) || waiting.contains_key(&pair);
+            let taken = pairs.look(sockets, &pair).is_some() || waiting.contains_key(&pair);
             // A port that was asked for by its number stays whole.
             let mut users = ports.get(&port).into_iter().flat_map(Few::iter);
             let bound = users.any(|id| sockets.get(*id).is_some_and(|user| user.peer.is_none()));

@@ -1,8 +1,8 @@
-//! The short way of segments over IPv4, to a connection that has been found before.
+//! The short way of segments over IPv4, to a connection that another has come to as they do.
 //!
 //! It does what the long way does, without what that would find out again, and leaves to it what is in the least unusual.
 
-use super::Role;
+use super::{Pair, Role};
 use crate::{
     flow::{HEADERS, Plain},
     ip::bump,
@@ -10,7 +10,6 @@ use crate::{
     stack::Stack,
     tcp::{HEADER_LEN, Numbers, State, header},
 };
-use core::net::{IpAddr, SocketAddr};
 use rumpnet::Packet;
 
 impl Stack {
@@ -40,16 +39,14 @@ impl Stack {
 
     /// The connection of such a segment, what its header says, and the type of service that it came with. Its data is what is left of the frame.
     #[inline]
-    pub(super) fn tcp_heard(&self, frame: &mut Packet) -> Option<(usize, Numbers, u8)> {
+    pub(super) fn tcp_heard(&mut self, frame: &mut Packet) -> Option<(usize, Numbers, u8)> {
         let plain = Plain::<HEADER_LEN>::of(frame, protocol::TCP)?;
-        let id = self.tcp.flows.find(&plain, (self.routes.changes(), 0))?;
-        // Another may have its number meanwhile, or its addresses if it is over.
+        let id = self.tcp.connection(&Pair {
+            local: plain.flow.destination().into(),
+            peer: plain.flow.source().into(),
+        })?;
         let socket = self.tcp.sockets.get(id)?;
-        let local = plain.flow.destination();
-        if socket.port != local.port()
-            || socket.local != Some(IpAddr::V4(*local.ip()))
-            || socket.peer != Some(SocketAddr::V4(plain.flow.source()))
-        {
+        if socket.entrance != Some(plain.entrance(self.routes.changes())) {
             return None;
         }
         match &socket.role {

@@ -32,6 +32,11 @@ pub(super) struct Prepared {
 }
 
 impl Udp {
+    /// How often it has changed which socket gets what.
+    pub(crate) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// Which socket gets what has changed.
     pub(super) const fn changed(&mut self) {
         self.changes = self.changes.wrapping_add(1);
@@ -41,10 +46,7 @@ impl Udp {
 impl Stack {
     /// Remembers who gets the datagrams of a flow.
     pub(super) fn udp_remember(&mut self, arrival: &Arrival, from: u16, to: u16, socket: usize) {
-        let changes = self.udp.changes;
-        self.flow_remember(arrival, [from, to], socket, changes, |stack| {
-            &mut stack.udp.flows
-        });
+        self.flow_remember(arrival, [from, to], socket);
     }
 
     /// A frame has come. If it is a datagram of a flow that is known and nothing about it is unusual, its socket gets it; else the frame
@@ -64,7 +66,7 @@ impl Stack {
         let datagram = Datagram {
             from: pcb.speaks.told(from.into()),
             to: pcb.speaks.told_ip(to.into()),
-            interface: plain.flow.interface,
+            interface: plain.interface,
             ttl: plain.ttl,
             tos: plain.tos,
             arrived: None,
@@ -79,7 +81,7 @@ impl Stack {
     #[inline]
     fn heard(&self, frame: &mut Packet) -> Option<(usize, Plain<LEN>)> {
         let plain = Plain::<LEN>::of(frame, protocol::UDP)?;
-        let changes = (self.routes.changes(), self.udp.changes);
+        let changes = (self.routes.changes(), self.udp.changes());
         let socket = self.udp.flows.find(&plain, changes)?;
         let [_, _, _, _, l0, l1, _, _] = plain.transport;
         if usize::from(u16::from_be_bytes([l0, l1])) != plain.len {

@@ -53,7 +53,6 @@ fn plant(stack: &mut Stack) -> usize {
     let config = stack.tcp.config.clone();
     let tcb = Tcb::connect(&config, way, Seq(1), stack.now);
     stack.tcp.establish(id, pair(), tcb).unwrap();
-    stack.tcp.get(id).unwrap().port = 80;
     let arrival = crate::ip::Arrival {
         interface: 1,
         source: pair().peer.ip(),
@@ -64,7 +63,7 @@ fn plant(stack: &mut Stack) -> usize {
         protocol: protocol::TCP,
         header: None,
     };
-    stack.flow_remember(&arrival, [5_000, 80], id, 0, |stack| &mut stack.tcp.flows);
+    stack.tcp_came(id, &arrival);
     id
 }
 
@@ -223,7 +222,7 @@ fn it_is_taken_while_the_connection_is_there() {
         ack: Some(Seq(5)),
         ..Segment::default()
     });
-    let takes = |stack: &Stack| stack.tcp_heard(&mut frame.clone()).is_some();
+    let takes = |stack: &mut Stack| stack.tcp_heard(&mut frame.clone()).is_some();
     inet.with(|stack| {
         let id = plant(stack);
         assert!(takes(stack));
