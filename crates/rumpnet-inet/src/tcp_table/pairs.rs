@@ -159,3 +159,56 @@ fn hash_of(hasher: &DefaultHashBuilder, sockets: &Slab<Socket>, id: usize) -> u6
     let pair = sockets.get(id).and_then(Socket::pair);
     pair.map_or(0, |pair| hasher.hash_one(pair))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Pair, Pairs};
+    use crate::{port::Speaks, tcp_table::Tcp};
+    use alloc::collections::BTreeMap;
+    use core::net::SocketAddr;
+    use proptest::prelude::*;
+
+    /// Few, so that sockets meet at the same addresses.
+    fn pair(which: u8) -> Pair {
+        let port = u16::from(which);
+        let peer = match which % 2 {
+            0 => SocketAddr::from(([10, 0, 0, 2], 80)),
+            _ => SocketAddr::from(([0xfe80, 0, 0, 0, 0, 0, 0, 1], 80)),
+        };
+        let local = SocketAddr::new(peer.ip(), port);
+        Pair { local, peer }
+    }
+
+    proptest! {
+        /// As a map from addresses to numbers, in which a socket that is no connection any more, and still has its addresses, is not.
+        #[test]
+        fn like_a_map(steps in prop::collection::vec((0_u8..4, 0_u8..12, any::<usize>()), 1..200)) {
+            let mut tcp = Tcp::new(&*rumpuser_posix::Host::new());
+            let (mut pairs, mut model) = (Pairs::default(), BTreeMap::new());
+            for (step, which, nth) in steps {
+                let pair = pair(which);
+                if step > 0 {
+                    let id = tcp.create(Speaks::V4);
+                    let added = pairs.insert(&tcp.sockets, &pair, id);
+                    let socket = tcp.get(id).unwrap();
+                    (socket.local, socket.port) = (Some(pair.local.ip()), pair.local.port());
+                    socket.peer = Some(pair.peer);
+                    prop_assert_eq!(added, !model.contains_key(&pair));
+                    model.entry(pair).or_insert(id);
+                } else if let Some(id) = nth.checked_rem(tcp.sockets.len()) {
+                    // One that is in, or another at the same addresses.
+                    let pair = tcp.get(id).unwrap().pair().unwrap();
+                    pairs.remove(&pair, id);
+                    model.retain(|_, other| *other != id);
+                    pairs.shrink_to(&tcp.sockets, 0);
+                }
+                for which in 0..12 {
+                    let pair = super::tests::pair(which);
+                    prop_assert_eq!(pairs.look(&tcp.sockets, &pair), model.get(&pair).copied());
+                    prop_assert_eq!(pairs.find(&tcp.sockets, &pair), model.get(&pair).copied());
+                }
+                prop_assert_eq!(pairs.len(), model.len());
+            }
+        }
+    }
+}
