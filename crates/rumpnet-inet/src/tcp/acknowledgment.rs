@@ -54,9 +54,12 @@ impl Tcb {
             }
         }
         if self.timers.kind() == Retransmit::Persist {
-            // RFC 9293, section 3.8.6.1, MUST-37: who answers probes lives.
-            self.retries = 0;
-            self.snd.progress = now;
+            // RFC 9293, section 3.8.6.1, MUST-37: who answers probes lives. Where nobody is left who waits for it, it does so for as many probes as
+            // there are retransmissions, and not for ever (RFC 6429, section 3).
+            if !self.bits.contains(Bits::ORPHANED) {
+                self.retries = 0;
+                self.snd.progress = now;
+            }
         }
         if fresh && self.snd.wnd > 0 {
             self.window_opened(old_window, now);

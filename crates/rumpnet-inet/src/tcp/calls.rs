@@ -284,7 +284,9 @@ impl Tcb {
     /// Ends the connection at once (RFC 9293, section 3.10.5); the reset to be transmitted, where the state has one.
     pub fn abort(&mut self) -> Option<Outgoing> {
         let reset = self.reset_now();
-        self.finish_with(Some(Errno::ECONNABORTED), &mut Changes::empty());
+        let mut changes = Changes::empty();
+        changes.set(Changes::RESET, reset.is_some());
+        self.finish_with(Some(Errno::ECONNABORTED), &mut changes);
         self.reset = None;
         self.ready.clear();
         reset

@@ -12,6 +12,8 @@ pub struct Secret(pub [u8; 16]);
 const MSS_TABLE: [u16; 8] = [216, 536, 1220, 1300, 1400, 1440, 1460, 8960];
 /// A cookie's counter goes on every 64 seconds; a cookie is good for this and the next.
 const PERIOD: u64 = 64 * 1_000_000_000;
+/// After so long none of those sent is good any more.
+pub const LIFE: core::time::Duration = core::time::Duration::from_nanos(2 * PERIOD);
 /// Bits of the timestamp that remember window scale (4) and SACK (1); 15 says that there is no scaling.
 const TIMESTAMP_BITS: u32 = 5;
 const NO_SCALE: u8 = 15;

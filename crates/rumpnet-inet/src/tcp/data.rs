@@ -1,7 +1,7 @@
 //! The data of a segment: in order, out of order, urgent, and its end.
 
 use super::{
-    Changes, Flags, Segment, Seq, State, Tcb, bytes_u32, reassembly::Reassembly, tcb::Bits,
+    Changes, Count, Flags, Segment, Seq, State, Tcb, bytes_u32, reassembly::Reassembly, tcb::Bits,
 };
 use alloc::boxed::Box;
 use rumpnet::Chain;
@@ -37,7 +37,9 @@ impl Tcb {
                 return;
             }
         }
-        let room = self.rcv.edge.since_or_zero(seq);
+        // A FIN that was there before is the end, whatever comes behind it.
+        let end = self.rcv.fin.unwrap_or(self.rcv.edge).min(self.rcv.edge);
+        let room = end.since_or_zero(seq);
         let mut fin = fin;
         if bytes_u32(payload.len()) > room {
             payload.truncate(usize::try_from(room).unwrap_or(usize::MAX));
@@ -109,6 +111,7 @@ impl Tcb {
     /// Data after a gap is kept, and acknowledged at once (RFC 5681, section 4.2).
     fn take_later(&mut self, seq: Seq, payload: Chain) {
         self.bits.insert(Bits::ACK_NOW);
+        self.count(Count::OutOfOrder, 1);
         let place = self
             .ready
             .end()

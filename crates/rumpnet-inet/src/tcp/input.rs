@@ -1,7 +1,7 @@
 //! A segment arrives (RFC 9293, section 3.10.7.4).
 
 use super::{
-    Changes, Flags, Numbers, Segment, Seq, State, Tcb, loss::Phase, scoreboard::Delivered,
+    Changes, Count, Flags, Numbers, Segment, Seq, State, Tcb, loss::Phase, scoreboard::Delivered,
     tcb::Bits, timers::Retransmit,
 };
 use rumpuser::{Errno, Instant};
@@ -93,6 +93,7 @@ impl Tcb {
             && self.loss.is_calm()
             && self.board.sacked() == 0
             && self.reassembly.is_none()
+            && self.rcv.fin.is_none()
             && ack.from(self.snd.una)
             && ack.up_to(self.snd.nxt)
             && len <= self.rcv.edge.since_or_zero(self.rcv.nxt)
@@ -154,7 +155,6 @@ impl Tcb {
             }
             return;
         }
-        self.update_ts_recent(&segment.numbers(), now);
         // Fifth, ACK.
         let Some(ack) = segment.ack else {
             return;
@@ -176,6 +176,8 @@ impl Tcb {
         if !self.take_ack(segment, ack, now, changes) {
             return;
         }
+        // Only now: who guesses no acknowledgment (RFC 5961, section 5) shall not have later segments be too old.
+        self.update_ts_recent(&segment.numbers(), now);
         if self.state == State::Closed {
             return;
         }
@@ -236,6 +238,7 @@ impl Tcb {
         if now.saturating_sub(self.rcv.ts_time) > TS_OUTDATED {
             return true;
         }
+        self.count(Count::PawsRejected, 1);
         self.repeat_ack(segment, now);
         false
     }
@@ -307,7 +310,10 @@ impl Tcb {
         }
         if self.challenges < CHALLENGES_MAX {
             self.challenges = self.challenges.saturating_add(1);
+            self.count(Count::ChallengeAcks, 1);
             self.bits.insert(Bits::ACK_NOW);
+        } else {
+            self.count(Count::ChallengesLimited, 1);
         }
     }
 

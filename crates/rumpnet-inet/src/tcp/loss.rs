@@ -1,7 +1,7 @@
-//! Recovery from loss: what follows from acknowledgments, duplicates and timeouts (RFC 5681, 6582, 6675, 6937, 5682, 3042).
+//! Recovery from loss: what follows from acknowledgments, duplicates and timeouts (RFC 5681, 6582, 6675, 9937, 5682, 3042).
 
 use super::{
-    Seq, State, Tcb,
+    Count, Seq, State, Tcb,
     prr::Prr,
     rack::{Probe, Rack},
     scoreboard::{Delivered, Fate},
@@ -97,6 +97,7 @@ impl Tcb {
         let advances = delivered.bytes > delivered.sacked;
         self.loss.rack.update(delivered, self.rtt.min(), now);
         if self.probe_answered(advances, report) {
+            self.count(Count::LossProbeRecoveries, 1);
             self.reduce(now);
             self.take_threshold();
             self.loss.reduced = self.snd.nxt;
@@ -125,9 +126,9 @@ impl Tcb {
             self.end_recovery();
         }
         self.step_frto(delivered, advances, duplicate);
-        self.find_losses(advances, now);
+        let further = self.find_losses(advances, now) > 0;
         if self.board.lost() > 0 && matches!(self.loss.phase, Phase::Open | Phase::Reduced) {
-            self.begin_recovery(now);
+            self.begin_recovery(delivered.bytes, now);
         }
         match self.loss.phase {
             Phase::Recovery => {
@@ -137,7 +138,9 @@ impl Tcb {
                     return;
                 }
                 let (threshold, mss) = (self.window.threshold, self.window.mss);
-                self.window.size = self.loss.prr.window(count, self.pipe(), threshold, mss);
+                let safe = advances && !further;
+                let pipe = self.pipe();
+                self.window.size = self.loss.prr.window(count, safe, pipe, threshold, mss);
             }
             // F-RTO counts what it sends.
             Phase::Timeout if self.loss.frto != Frto::Off => {}
@@ -146,7 +149,7 @@ impl Tcb {
         }
     }
 
-    /// DeliveredData (RFC 6937, section 3): without SACK a duplicate ACK stands for a segment, which does not count a second time.
+    /// DeliveredData (RFC 9937, section 5): without SACK a duplicate ACK stands for a segment, which does not count a second time.
     fn delivered_count(&mut self, delivered: &Delivered, duplicate: bool, dup_acks: u8) -> u32 {
         if self.bits.contains(Bits::SACK) {
             return delivered.bytes;
@@ -163,14 +166,14 @@ impl Tcb {
         delivered.bytes.saturating_sub(told).max(self.window.mss)
     }
 
-    fn find_losses(&mut self, advances: bool, now: u64) {
+    /// Takes for lost what this acknowledgment says; returns how many bytes.
+    fn find_losses(&mut self, advances: bool, now: u64) -> u32 {
         if self.loss.phase == Phase::Timeout && self.loss.frto != Frto::Off {
-            return;
+            return 0;
         }
         if self.bits.contains(Bits::SACK) {
             let in_recovery = matches!(self.loss.phase, Phase::Recovery | Phase::Timeout);
-            self.detect_loss(in_recovery, now);
-            return;
+            return self.detect_loss(in_recovery, now);
         }
         let mss = self.window.mss;
         match self.loss.phase {
@@ -178,7 +181,7 @@ impl Tcb {
             Phase::Open | Phase::Reduced
                 if self.loss.dup_acks == 3 && self.snd.una.from(self.loss.recover) =>
             {
-                self.board.mark_first_lost(mss);
+                self.board.mark_first_lost(mss)
             }
             // Step 3: a partial acknowledgment.
             Phase::Recovery if advances => {
@@ -186,11 +189,13 @@ impl Tcb {
                     .board
                     .first()
                     .is_some_and(|part| part.fate.contains(Fate::RETRANSMITTED));
-                if !again {
-                    self.board.mark_first_lost(mss);
+                if again {
+                    0
+                } else {
+                    self.board.mark_first_lost(mss)
                 }
             }
-            _ => {}
+            _ => 0,
         }
     }
 
@@ -229,13 +234,25 @@ impl Tcb {
         }
     }
 
-    fn begin_recovery(&mut self, now: u64) {
+    /// `delivered`: bytes that arrived as the acknowledgment says which begins it.
+    fn begin_recovery(&mut self, delivered: u32, now: u64) {
         if self.loss.phase != Phase::Reduced {
             self.reduce(now);
         }
+        self.count(
+            if self.bits.contains(Bits::SACK) {
+                Count::SackRecoveries
+            } else {
+                Count::RenoRecoveries
+            },
+            1,
+        );
         self.loss.phase = Phase::Recovery;
         self.loss.recover = self.snd.nxt;
-        self.loss.prr = Prr::new(self.flight());
+        // RecoverFS (RFC 9937, section 6): what arrived before will not be delivered in recovery.
+        let before = self.board.sacked();
+        let flight = self.flight().saturating_sub(before);
+        self.loss.prr = Prr::new(flight.saturating_add(delivered));
         self.loss.probe = None;
         let pipe = self.pipe();
         if let Some(bbr) = self.control.bbr() {
@@ -245,7 +262,7 @@ impl Tcb {
 
     fn end_recovery(&mut self) {
         if self.loss.phase == Phase::Recovery {
-            // RFC 6937, section 3; RFC 6582, section 3.2, step 3.
+            // RFC 9937, section 6; RFC 6582, section 3.2, step 3.
             self.take_threshold();
             self.loss.rack.recovered();
         }
@@ -267,6 +284,7 @@ impl Tcb {
             return;
         }
         self.reduce(0);
+        self.count(Count::EcnReductions, 1);
         self.take_threshold();
         self.loss.phase = Phase::Reduced;
         self.loss.recover = self.snd.nxt;
@@ -275,6 +293,7 @@ impl Tcb {
 
     /// The retransmission timer expired (RFC 5681, section 3.1; RFC 6298, section 5; RFC 6675, section 5.1).
     pub(super) fn on_timeout(&mut self, now: u64) {
+        self.count(Count::Timeouts, 1);
         // RFC 5682, section 3.1: not when the loss of an earlier retransmission is suspected.
         let first = self.loss.phase == Phase::Open || self.loss.phase == Phase::Reduced;
         if self.loss.phase != Phase::Timeout {
@@ -288,6 +307,7 @@ impl Tcb {
         if renege {
             // RFC 2018, section 8: the peer may have dropped it.
             self.board.forget_sacks();
+            self.count(Count::SackReneging, 1);
         }
         self.loss.frto = if first && self.bits.contains(Bits::SACK) && !renege {
             Frto::Sent
@@ -338,6 +358,7 @@ impl Tcb {
 
     /// The reduction was for nothing (RFC 5682, section 3.1, step 3a; RFC 4015, section 3.2).
     fn undo(&mut self) {
+        self.count(Count::SpuriousTimeouts, 1);
         self.board.undo_lost();
         let (size, threshold) = self.loss.before;
         self.window.size = self.window.size.max(size);
@@ -358,11 +379,12 @@ impl Tcb {
             return;
         }
         if matches!(self.loss.phase, Phase::Open | Phase::Reduced) {
-            self.begin_recovery(now);
+            self.begin_recovery(0, now);
         }
         if self.loss.phase == Phase::Recovery && !self.control.is_bbr() {
             let (threshold, mss) = (self.window.threshold, self.window.mss);
-            self.window.size = self.loss.prr.window(0, self.pipe(), threshold, mss);
+            let pipe = self.pipe();
+            self.window.size = self.loss.prr.window(0, false, pipe, threshold, mss);
         }
     }
 

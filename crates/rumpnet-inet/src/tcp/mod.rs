@@ -13,13 +13,14 @@
 //! | `offer` | the window that we offer |
 //! | `timers` | the one deadline and what is due at it |
 //! | `byte_queue`, `reassembly` | data that waits to be sent, to be read, for a gap to be filled |
-//! | `scoreboard`, `loss`, `rack`, `prr` | what is in flight and what is lost (RFC 6675, 8985, 5682, 6582, 6937) |
+//! | `scoreboard`, `loss`, `rack`, `prr` | what is in flight and what is lost (RFC 6675, 8985, 5682, 6582, 9937) |
 //! | `rtt`, [`congestion`], `model` | round-trip times (RFC 6298), congestion control, what one with a model is told, pacing |
 //! | `tuning` | buffers that grow |
 //! | [`icmp`] | errors from the network |
 //! | [`time_wait`] | what is left of a closed connection |
 //! | [`cookie`] | initial sequence numbers, SYN cookies, fast open cookies |
 //! | [`info`] | `TCP_INFO` |
+//! | [`tally`] | what is counted of all connections |
 
 mod acknowledgment;
 mod byte_queue;
@@ -48,6 +49,7 @@ mod scoreboard;
 pub mod segment;
 pub mod seq;
 mod syn;
+pub mod tally;
 pub mod tcb;
 #[cfg(test)]
 mod tests;
@@ -66,6 +68,7 @@ pub(crate) use plain::Plain;
 pub(crate) use segment::Numbers;
 pub use segment::{Flags, Segment, reset_for};
 pub use seq::Seq;
+pub use tally::{Count, Tally};
 pub use tcb::{Changes, State, Tcb};
 pub use time_wait::TimeWait;
 

@@ -1,7 +1,7 @@
 //! Segments that leave (RFC 9293, section 3.8).
 
 use super::{
-    Flags, Options, Sacks, Segment, Seq, State, Tcb, Timestamps, bytes_u32,
+    Count, Flags, Options, Sacks, Segment, Seq, State, Tcb, Timestamps, bytes_u32,
     congestion::initial_window, loss::Phase, scoreboard::Fate, tcb::Bits, timers::Retransmit,
 };
 use rumpnet::Chain;
@@ -249,8 +249,15 @@ impl Tcb {
         waits
             && self.state.sends()
             && self.board.is_empty()
-            && !self.bits.contains(Bits::CORK)
+            && !self.is_corked()
             && self.plan(u32::MAX).is_none()
+    }
+
+    /// Whether it is the user who holds back what is left, and not the window.
+    fn is_corked(&self) -> bool {
+        self.bits & (Bits::CORK | Bits::FIN_QUEUED) == Bits::CORK
+            && self.unsent() < self.segment_size()
+            && !self.snd.up.after(self.snd.nxt)
     }
 
     /// New data.
@@ -307,12 +314,20 @@ impl Tcb {
         self.tell_sent(false, time, len);
         self.board.resent(start, len, time);
         self.loss.prr.sent(len);
-        self.counters.retransmitted = self.counters.retransmitted.wrapping_add(len.div_ceil(size));
+        self.note_again(len.div_ceil(size));
         let outgoing = self.data_segment_of(start, start.plus(len), now);
         if matches!(self.timers.kind(), Retransmit::None | Retransmit::Probe) {
             self.arm_retransmit(now);
         }
         outgoing
+    }
+
+    fn note_again(&mut self, segments: u32) {
+        self.counters.retransmitted = self.counters.retransmitted.wrapping_add(segments);
+        self.count(Count::RetransSegs, segments);
+        if self.loss.phase == Phase::Recovery {
+            self.count(Count::FastRetrans, segments);
+        }
     }
 
     /// The time of sending. RACK orders by it, so no two are the same, even where the clock stands still.

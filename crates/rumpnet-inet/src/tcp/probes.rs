@@ -1,6 +1,6 @@
 //! Segments that a timer asks for: probes of a tail, of a closed window, of an idle peer.
 
-use super::{Outgoing, Tcb, rack::Probe, tcb::Bits, timers::Retransmit};
+use super::{Count, Flags, Outgoing, Tcb, rack::Probe, tcb::Bits, timers::Retransmit};
 
 impl Tcb {
     /// What a timer asked for.
@@ -14,6 +14,7 @@ impl Tcb {
             return self.window_probe(now);
         }
         self.bits.remove(Bits::KEEP_ALIVE_NOW);
+        self.count(Count::KeepAlives, 1);
         // RFC 9293, section 3.8.4: a number that the peer has acknowledged, so that it answers.
         let outgoing = self.acknowledge(self.snd.una.minus(1), now);
         self.counters.sent_segments = self.counters.sent_segments.wrapping_add(1);
@@ -25,6 +26,7 @@ impl Tcb {
         if !self.may_send() || self.board.is_empty() {
             return None;
         }
+        self.count(Count::LossProbes, 1);
         let size = self.segment_size();
         let offered = self.edge().since_or_zero(self.snd.nxt);
         let len = self.unsent().min(size);
@@ -51,6 +53,7 @@ impl Tcb {
         if !self.may_send() {
             return None;
         }
+        self.count(Count::WindowProbes, 1);
         let kind = Retransmit::Persist;
         let rto = self.rtt.rto(self.times.max_rto);
         if let Some(first) = self.board.first() {
@@ -66,7 +69,12 @@ impl Tcb {
         if len == 0 && !fin {
             return None;
         }
-        let outgoing = self.fresh(len, fin, now);
+        let reduced = self.bits & Bits::CWR_QUEUED;
+        let mut outgoing = self.fresh(len, fin, now);
+        // RFC 3168, section 6.1.6: neither ECT nor CWR, since nobody would hear of the loss of a probe.
+        outgoing.ect = false;
+        outgoing.segment.flags.remove(Flags::CWR);
+        self.bits.insert(reduced);
         self.timers.retransmit_in(kind, now, rto);
         Some(outgoing)
     }

@@ -1,7 +1,7 @@
 //! RACK-TLP (RFC 8985): loss by time, and probes for a lost tail.
 
 use super::{
-    Seq, Tcb,
+    Count, Seq, Tcb,
     scoreboard::{Delivered, Fate, Part},
     tcb::Bits,
     timers::Retransmit,
@@ -103,6 +103,7 @@ pub(super) struct Probe {
 impl Tcb {
     /// The peer reports a duplicate.
     pub(super) fn on_duplicate_report(&mut self, _now: u64) {
+        self.count(Count::DuplicateReports, 1);
         self.loss.rack.widen(self.snd.una, self.snd.nxt);
     }
 

@@ -1,7 +1,8 @@
 //! SYN, and the answer to it, as they leave (RFC 9293, section 3.5).
 
 use super::{
-    Flags, Outgoing, Segment, State, Tcb, options::OPTIONS_MAX, tcb::Bits, timers::Retransmit,
+    Count, Flags, Outgoing, Segment, State, Tcb, options::OPTIONS_MAX, tcb::Bits,
+    timers::Retransmit,
 };
 
 impl Tcb {
@@ -10,6 +11,11 @@ impl Tcb {
         self.bits.remove(Bits::SYN_NOW);
         let answer = self.state == State::SynReceived;
         let resent = self.bits.contains(Bits::SYN_RESENT);
+        if resent {
+            self.counters.retransmitted = self.counters.retransmitted.wrapping_add(1);
+            self.count(Count::RetransSegs, 1);
+            self.count(Count::SynRetrans, 1);
+        }
         let mut segment = Segment {
             seq: self.snd.iss,
             ack: answer.then_some(self.rcv.nxt),

@@ -1,7 +1,7 @@
 //! The transmission control block: the state of a connection.
 
 use super::{
-    ByteQueue, Config, Flags, Options, Path, Segment, Seq,
+    ByteQueue, Config, Count, Flags, Options, Path, Segment, Seq, Tally,
     config::KeepAlive,
     congestion::{Control, Window, initial_window},
     loss::Loss,
@@ -260,6 +260,7 @@ pub struct Tcb {
     pub(super) challenge_time: u64,
     pub(super) counters: Counters,
     pub(super) path: Option<Box<PathState>>,
+    pub(super) tally: Option<Box<Tally>>,
 }
 
 /// Times of the configuration that are needed for each segment, in nanoseconds.
@@ -447,6 +448,7 @@ impl Tcb {
             challenge_time: now.0,
             counters: Counters::default(),
             path: None,
+            tally: None,
         });
         tcb.arm_keep_alive(now.0);
         tcb
@@ -503,6 +505,15 @@ impl Tcb {
 
     /// The connection is over.
     pub(super) fn finish_with(&mut self, error: Option<Errno>, changes: &mut Changes) {
+        match self.state {
+            State::SynSent | State::SynReceived => self.count(Count::AttemptFails, 1),
+            State::Established | State::CloseWait
+                if self.reset.is_some() || changes.contains(Changes::RESET) =>
+            {
+                self.count(Count::EstabResets, 1);
+            }
+            _ => {}
+        }
         self.state = State::Closed;
         self.error = self.error.or(error);
         self.timers.stop();

@@ -1,6 +1,6 @@
 //! Timers: a connection has several and shows one deadline.
 
-use super::{Changes, Options, State, Tcb, nanos, options::UserTimeout, tcb::Bits};
+use super::{Changes, Count, Options, State, Tcb, nanos, options::UserTimeout, tcb::Bits};
 use core::time::Duration;
 use rumpuser::{Errno, Instant};
 
@@ -156,6 +156,7 @@ impl Tcb {
                 if self.retries > self.most_retries(kind) {
                     self.give_up(changes);
                 } else if kind == Retransmit::Syn {
+                    self.count(Count::Timeouts, 1);
                     self.rtt.back_off();
                     self.bits.insert(Bits::SYN_NOW | Bits::SYN_RESENT);
                 } else if kind == Retransmit::Persist || self.snd.wnd == 0 {
@@ -208,6 +209,7 @@ impl Tcb {
 
     fn give_up(&mut self, changes: &mut Changes) {
         *changes |= Changes::TIMED_OUT;
+        self.count(Count::TimeoutAborts, 1);
         // An error of the network tells more (RFC 9293, section 3.9.2.2).
         let error = self.soft_error.unwrap_or(Errno::ETIMEDOUT);
         self.finish_with(Some(error), changes);

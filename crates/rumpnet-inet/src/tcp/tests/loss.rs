@@ -320,7 +320,7 @@ fn reneging() {
     assert_eq!(solo.unacknowledged(), 0);
 }
 
-/// RFC 6937: during recovery the window comes down to the threshold, and at its end is there.
+/// RFC 9937: during recovery the window comes down to the threshold, and at its end is there.
 #[test]
 fn proportional_rate_reduction() {
     let mut solo = sender(sack_only(), 40);
