@@ -194,6 +194,14 @@ fn options_that_do_not_go_together() {
     assert_eq!(run(&["arp", "-i", "none0"]).status.code(), Some(1));
     let said = text(&run(&["netstat", "-s", "-t"]));
     assert!(said.contains("tcp:") && !said.contains("udp:"), "{said}");
+    assert!(
+        said.contains("\t0 segments sent again (RetransSegs)"),
+        "{said}"
+    );
+    let said = text(&run(&["netstat", "-s", "-u", "-6", "--json"]));
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["udp6"]["NoPorts"], 0, "{said}");
+    assert_eq!(said.as_object().unwrap().len(), 1, "{said}");
     let said = text(&run(&["netstat", "-i", "-4"]));
     assert!(
         said.contains("127.0.0.1/8") && !said.contains("::1"),

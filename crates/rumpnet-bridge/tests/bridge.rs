@@ -310,7 +310,7 @@ fn streams_between_cables_that_can_do_more_and_less() {
         assert!(longest(to) <= 1_514 || to == 1, "{from} to {to}");
         let malformed = |n: usize| {
             let counters = network.hosts[n - 1].inet().unwrap().counters();
-            counters.tcp_malformed + counters.ip_malformed
+            counters.tcp.malformed + counters.ip.malformed
         };
         assert_eq!(malformed(from) + malformed(to), 0);
     }

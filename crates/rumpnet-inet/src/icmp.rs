@@ -145,22 +145,27 @@ fn sending(tos: u8) -> Sending {
 
 impl Stack {
     pub(crate) fn icmp_input(&mut self, arrival: &Arrival, mut packet: Packet) {
-        bump(&mut self.counters.icmp_received);
+        bump(&mut self.counters.icmp.received);
         let mut sum = checksum::Sum::new();
         checksum::add(&mut sum, &packet);
         let trusted = packet.meta.checksum != Checksum::InPacket;
         let head: Option<[u8; LEN]> = packet.pull(LEN).and_then(|h| h.first_chunk().copied());
         let Some([kind, code, _, _, r0, r1, m0, m1]) = head else {
-            bump(&mut self.counters.icmp_malformed);
+            bump(&mut self.counters.icmp.malformed);
             return;
         };
         if !trusted && sum.checksum() != [0, 0] {
-            bump(&mut self.counters.icmp_malformed);
+            bump(&mut self.counters.icmp.checksum_errors);
+            bump(&mut self.counters.icmp.malformed);
             return;
         }
         match kind {
-            kind::ECHO => self.icmp_echo(arrival, packet.clone()),
+            kind::ECHO => {
+                bump(&mut self.counters.icmp.echoes_received);
+                self.icmp_echo(arrival, packet.clone());
+            }
             kind::UNREACHABLE | kind::TIME_EXCEEDED | kind::PARAMETER => {
+                bump(&mut self.counters.icmp.errors_received);
                 let mtu = u16::from_be_bytes([m0, m1]);
                 if let Some(complaint) = complaint(kind, code, mtu) {
                     let mut quoted = packet.clone();
@@ -169,6 +174,7 @@ impl Stack {
                 }
             }
             kind::REDIRECT => {
+                bump(&mut self.counters.icmp.redirects_received);
                 let mut quoted = packet.clone();
                 quoted.strip(LEN);
                 let gateway = Ipv4Addr::new(r0, r1, m0, m1);
@@ -197,7 +203,7 @@ impl Stack {
             checksum: Checksum::Valid,
             ..Default::default()
         };
-        bump(&mut self.counters.icmp_sent);
+        bump(&mut self.counters.icmp.sent);
         let how = sending(arrival.tos);
         // A reply that cannot go is lost, like any packet.
         let _ = self.ip_output(&path, &how, arrival.source, packet);
@@ -207,7 +213,7 @@ impl Stack {
     fn icmp_complaint(&mut self, complaint: Complaint, mut quoted: Packet) {
         // A quotation is cut, and its header's sum may have been changed on the way.
         let Some(header) = Header::quoted(&mut quoted) else {
-            bump(&mut self.counters.icmp_malformed);
+            bump(&mut self.counters.icmp.malformed);
             return;
         };
         // Only the first fragment has the ports.
@@ -328,7 +334,7 @@ impl Stack {
             }
         }
         if !self.icmp.allow(self.now) {
-            bump(&mut self.counters.icmp_limited);
+            bump(&mut self.counters.icmp.limited);
             return;
         }
         let [r0, r1, r2, r3] = rest;
@@ -346,7 +352,8 @@ impl Stack {
         let target = IpAddr::V4(about.destination);
         let source = Some(target).filter(|target| self.is_ours(*target));
         if let Ok(path) = self.path(to, source, None) {
-            bump(&mut self.counters.icmp_sent);
+            bump(&mut self.counters.icmp.errors_sent);
+            bump(&mut self.counters.icmp.sent);
             let _ = self.ip_output(&path, &sending(0xc0), to, error);
         }
     }

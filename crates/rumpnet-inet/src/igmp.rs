@@ -129,10 +129,10 @@ impl Stack {
         let whole = packet.copy_to(0, &mut head) == head.len();
         // None comes from beyond the link (RFC 3376 section 4).
         if !whole || sum.checksum() != [0, 0] || arrival.ttl != 1 {
-            bump(&mut self.counters.igmp_malformed);
+            bump(&mut self.counters.igmp.malformed);
             return;
         }
-        bump(&mut self.counters.igmp_received);
+        bump(&mut self.counters.igmp.received);
         if !self.igmp_speaks(arrival.interface) {
             return;
         }
@@ -141,7 +141,7 @@ impl Stack {
         match kind {
             kind::QUERY => match parse(packet) {
                 Some(query) => self.igmp.link(arrival.interface).query(&query, now),
-                None => bump(&mut self.counters.igmp_malformed),
+                None => bump(&mut self.counters.igmp.malformed),
             },
             kind::REPORT_1 | kind::REPORT_2 => {
                 let group = Ipv4Addr::from(group);
@@ -194,7 +194,7 @@ impl Stack {
             if header.write_with(&ROUTER_ALERT, &mut packet).is_none() {
                 continue;
             }
-            bump(&mut self.counters.igmp_sent);
+            bump(&mut self.counters.igmp.sent);
             let path = Path {
                 interface,
                 next_hop: to.into(),

@@ -2,6 +2,7 @@
 
 use crate::{
     checksum, icmp,
+    identification::Identifications,
     ipv4::{Header, Malformed, protocol},
     path_mtu::PathMtus,
     reassembly::{Key, Place, Reassembly},
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What IPv4 keeps.
 pub(crate) struct State {
-    pub(crate) next_id: u16,
+    pub(crate) ids: Identifications,
     reassembly: Reassembly<Header>,
     paths: PathMtus<Ipv4Addr>,
     /// Packets for others are passed on.
@@ -37,9 +38,8 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(host: &dyn Host) -> Self {
-        let [low, high, ..] = crate::stack::Inet::random_u64(host).to_ne_bytes();
         Self {
-            next_id: u16::from_ne_bytes([low, high]),
+            ids: Identifications::new(host),
             reassembly: Reassembly::new(PATIENCE, usize::from(u16::MAX).saturating_sub(20)),
             paths: PathMtus::default(),
             forwarding: false,
@@ -176,22 +176,28 @@ impl Stack {
     }
 
     pub(crate) fn ipv4_input(&mut self, interface: u32, mut packet: Packet) {
-        bump(&mut self.counters.ip_received);
+        bump(&mut self.counters.ip.received);
         let header = match Header::parse(&mut packet) {
             Ok(header) => header,
             Err(Malformed::Truncated | Malformed::Header | Malformed::Checksum) => {
-                bump(&mut self.counters.ip_malformed);
+                bump(&mut self.counters.ip.malformed);
                 return;
             }
         };
+        if header.tos & 3 == 3 {
+            bump(&mut self.counters.ip.marked);
+        }
         if !self.plausible(interface, &header) {
-            bump(&mut self.counters.ip_malformed);
+            bump(&mut self.counters.ip.address_errors);
             return;
         }
         let cast = match self.owner(interface, header.destination) {
             Owner::This(cast) => cast,
             Owner::Other => {
                 if interface != 0 && packet.meta.cast == Cast::Unicast {
+                    if !self.ip.forwarding {
+                        bump(&mut self.counters.ip.address_errors);
+                    }
                     self.forward(header, packet);
                 }
                 return;
@@ -201,7 +207,7 @@ impl Stack {
         if header.len > 20 {
             let options = packet.pull(header.len).and_then(|bytes| bytes.get(20..));
             if options.is_some_and(source_routed) {
-                bump(&mut self.counters.ip_malformed);
+                bump(&mut self.counters.ip.malformed);
                 return;
             }
         }
@@ -217,7 +223,7 @@ impl Stack {
             header: Some(header),
         };
         if header.is_fragment() {
-            bump(&mut self.counters.ip_fragments_received);
+            bump(&mut self.counters.ip.fragments_received);
             let key = Key {
                 source: header.source.into(),
                 destination: header.destination.into(),
@@ -232,12 +238,12 @@ impl Stack {
             let added = self.ip.reassembly.add(key, place, &header, packet, now);
             match added {
                 Ok(Some((_, whole))) => {
-                    bump(&mut self.counters.ip_reassembled);
+                    bump(&mut self.counters.ip.reassembled);
                     packet = whole;
                 }
                 Ok(None) => return,
                 Err(()) => {
-                    bump(&mut self.counters.ip_reassembly_failed);
+                    bump(&mut self.counters.ip.reassembly_failed);
                     return;
                 }
             }
@@ -247,7 +253,7 @@ impl Stack {
 
     /// Hands a whole packet, without its IP header, to its protocol.
     fn deliver(&mut self, arrival: &Arrival, packet: Packet) {
-        bump(&mut self.counters.ip_delivered);
+        bump(&mut self.counters.ip.delivered);
         match arrival.protocol {
             protocol::TCP => self.tcp_input(arrival, packet),
             protocol::UDP => self.udp_input(arrival, packet),
@@ -258,7 +264,7 @@ impl Stack {
             }
             _ => {
                 if !self.raw_input(arrival, &packet) {
-                    bump(&mut self.counters.ip_no_protocol);
+                    bump(&mut self.counters.ip.no_protocol);
                     self.icmp_unreachable(arrival, &packet, icmp::Unreachable::Protocol);
                 }
             }
@@ -467,11 +473,10 @@ impl Stack {
             (_, IpAddr::V6(to), Some(six)) => return six.output(self, path, sending, to, packet),
             _ => return Err(Errno::EAFNOSUPPORT),
         };
-        bump(&mut self.counters.ip_sent);
-        self.ip.next_id = self.ip.next_id.wrapping_add(1);
+        bump(&mut self.counters.ip.sent);
         let header = Header {
             tos: sending.tos,
-            id: self.ip.next_id,
+            id: self.ip.ids.next(),
             dont_fragment: sending.dont_fragment,
             more_fragments: false,
             offset: 0,
@@ -493,14 +498,13 @@ impl Stack {
             self.remember_way(path, &header);
             return Ok(());
         }
-        if sending.dont_fragment {
+        if sending.dont_fragment || packet.len().saturating_add(20) > usize::from(u16::MAX) {
+            bump(&mut self.counters.ip.fragmentation_failed);
             return Err(Errno::EMSGSIZE);
         }
-        if packet.len().saturating_add(20) > usize::from(u16::MAX) {
-            return Err(Errno::EMSGSIZE);
-        }
+        bump(&mut self.counters.ip.fragmented);
         for fragment in fragments(&header, packet, mtu) {
-            bump(&mut self.counters.ip_fragments_sent);
+            bump(&mut self.counters.ip.fragments_sent);
             self.path_output(path, fragment);
         }
         Ok(())
@@ -540,7 +544,7 @@ impl Stack {
             return;
         }
         let Ok(path) = self.path(destination.into(), Some(header.source.into()), None) else {
-            bump(&mut self.counters.ip_no_route);
+            bump(&mut self.counters.ip.no_route);
             self.icmp_forward_error(&header, &packet, icmp::Unreachable::Net);
             return;
         };
@@ -548,7 +552,7 @@ impl Stack {
         // That of the link: what complaints say is about packets of this host.
         let mtu = self.attached(path.interface).map(|here| here.ifnet.mtu());
         let mtu = usize::try_from(mtu.unwrap_or(path.mtu)).unwrap_or(usize::MAX);
-        bump(&mut self.counters.ip_forwarded);
+        bump(&mut self.counters.ip.forwarded);
         // A large packet leaves in segments or datagrams, if its device does not take it whole.
         let len = match packet.meta.segment {
             0 => packet.len(),
@@ -603,7 +607,7 @@ impl Stack {
             self.routes.touch();
         }
         for first in self.ip.reassembly.expire(now) {
-            bump(&mut self.counters.ip_reassembly_failed);
+            bump(&mut self.counters.ip.reassembly_failed);
             if let Some((header, packet)) = first {
                 self.icmp_reassembly_exceeded(&header, packet);
             }

@@ -28,11 +28,13 @@ extern crate alloc;
 
 mod arp;
 pub mod config;
+pub mod counters;
 mod datagram;
 mod fast_open;
 mod flow;
 mod groups;
 pub mod icmp;
+mod identification;
 pub mod igmp;
 pub mod ip;
 pub mod ipv4;

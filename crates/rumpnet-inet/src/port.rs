@@ -1,6 +1,10 @@
 //! Ports: who has which.
 
-use crate::{ip::scoped, stack::Inet};
+use crate::{
+    ip::scoped,
+    stack::Inet,
+    tcp::cookie::{Secret, keyed},
+};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use rumpkern::Cred;
 use rumpnet::{Address, socket::Domain};
@@ -84,16 +88,17 @@ pub(crate) struct Reuse {
     pub(crate) port: bool,
 }
 
-/// Which of `count` sockets that share a port gets what comes from a peer: always the same one.
-pub(crate) fn share(peer: SocketAddr, count: usize) -> usize {
-    // FNV-1a with 32 bits.
-    let mix = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-    let hash = peer.port().to_be_bytes().iter().fold(0x811c_9dc5, mix);
-    let hash = match peer.ip() {
-        IpAddr::V4(ip) => ip.octets().iter().fold(hash, mix),
-        IpAddr::V6(ip) => ip.octets().iter().fold(hash, mix),
-    };
-    usize::try_from(hash)
+/// Which of `count` sockets that share a port gets what comes from a peer: always the same one, and nobody outside can tell which, so that
+/// nobody can have one get all.
+pub(crate) fn share(secret: &Secret, peer: SocketAddr, count: usize) -> usize {
+    let mut bytes = [0; 18];
+    let (ip, port) = bytes.split_at_mut(16);
+    ip.copy_from_slice(&match peer.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    });
+    port.copy_from_slice(&peer.port().to_be_bytes());
+    usize::try_from(keyed(secret, &bytes) >> 32)
         .ok()
         .and_then(|hash| hash.checked_rem(count))
         .unwrap_or(0)
@@ -231,6 +236,26 @@ mod tests {
         assert!(one.is_ok_and(|port| port >= EPHEMERAL) && two.is_ok());
         // The only one that is free is taken though it has not rested.
         assert_eq!(chooser.choose(|port| port == 50_000), Ok(50_000));
+    }
+
+    /// Peers are spread evenly, each kernel in its own way, and a peer stays where it is.
+    #[test]
+    fn shared_by_a_secret() {
+        let (one, two) = (Secret([1; 16]), Secret([2; 16]));
+        let peer = |n: u16| SocketAddr::from(([10, 0, 0, 1], n));
+        let all = |secret: &Secret| {
+            let ports = 1_000..9_000_u16;
+            let all = ports.map(|n| share(secret, peer(n), 4));
+            all.collect::<alloc::vec::Vec<_>>()
+        };
+        let (first, other) = (all(&one), all(&two));
+        for socket in 0..4 {
+            let count = first.iter().filter(|to| **to == socket).count();
+            assert!((1_800..2_200).contains(&count), "{socket}: {count}");
+        }
+        let same = first.iter().zip(&other).filter(|(one, two)| one == two);
+        assert!((1_800..2_200).contains(&same.count()));
+        assert_eq!(first, all(&one));
     }
 
     #[test]

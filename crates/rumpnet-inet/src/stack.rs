@@ -28,6 +28,7 @@ use rumpnet::{
 };
 use rumpuser::{Errno, Event, Host, Instant, Result, Rng};
 
+pub use crate::counters::Counters;
 pub use inet::Inet;
 
 /// Packets that a stack keeps to use them again.
@@ -109,45 +110,6 @@ impl<T> Few<T> {
             self.rest.into_iter().for_each(visit);
         }
     }
-}
-
-/// What has happened, for `netstat -s`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Counters {
-    pub ip_received: u64,
-    pub ip_delivered: u64,
-    pub ip_sent: u64,
-    pub ip_forwarded: u64,
-    pub ip_malformed: u64,
-    pub ip_no_protocol: u64,
-    pub ip_no_route: u64,
-    pub ip_fragments_received: u64,
-    pub ip_reassembled: u64,
-    pub ip_reassembly_failed: u64,
-    pub ip_fragments_sent: u64,
-    pub arp_malformed: u64,
-    pub icmp_received: u64,
-    pub icmp_sent: u64,
-    pub icmp_malformed: u64,
-    pub icmp_limited: u64,
-    pub igmp_received: u64,
-    pub igmp_sent: u64,
-    pub igmp_malformed: u64,
-    pub udp_received: u64,
-    pub udp_sent: u64,
-    pub udp_malformed: u64,
-    pub udp_no_port: u64,
-    pub udp_full: u64,
-    pub tcp_received: u64,
-    pub tcp_sent: u64,
-    pub tcp_malformed: u64,
-    pub tcp_no_connection: u64,
-    pub tcp_resets_sent: u64,
-    pub tcp_connects: u64,
-    pub tcp_accepts: u64,
-    pub tcp_listen_full: u64,
-    pub tcp_syn_cookies: u64,
 }
 
 /// An interface as the stack sees it.

@@ -6,7 +6,7 @@ use crate::{
     ip::{self, scope, scoped},
     port::{self, Speaks},
     stack::{Inet, Stack},
-    tcp::{Config, Congestion, Info, State, Tcb},
+    tcp::{Config, Congestion, Count, Info, State, Tcb},
     tcp_table::{Listener, Pair, Role, Socket},
 };
 use alloc::{boxed::Box, string::ToString, sync::Arc};
@@ -103,10 +103,14 @@ impl Stack {
             Role::Listener(_) => return Err(Errno::EOPNOTSUPP),
             Role::Connection(tcb) => match tcb.state() {
                 State::SynSent | State::SynReceived => return Err(Errno::EALREADY),
-                State::Closed => socket.role = Role::Fresh,
+                State::Closed => {
+                    self.tcp.settle(id);
+                    self.tcp.get(id)?.role = Role::Fresh;
+                }
                 _ => return Err(Errno::EISCONN),
             },
         }
+        let socket = self.tcp.get(id)?;
         socket.error = None;
         if to.port() == 0 || to.ip().is_multicast() {
             return Err(Errno::EADDRNOTAVAIL);
@@ -141,6 +145,7 @@ impl Stack {
         }
         let tcb = Tcb::connect(&config, way, iss, now);
         self.tcp.establish(id, pair, tcb)?;
+        self.tcp.tally.count(Count::ActiveOpens, 1);
         self.tcp_remember_path(id, &path);
         self.tcp.list(id);
         Err(Errno::EINPROGRESS)

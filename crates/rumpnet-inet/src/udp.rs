@@ -15,6 +15,7 @@ use crate::{
     ipv4::protocol,
     port::{self, Bound, Chooser, Reuse, Speaks},
     stack::{Inet, Path, Stack},
+    tcp::cookie::Secret,
     tcp_socket::{BUFFER_MAX, BUFFER_MIN},
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
@@ -46,6 +47,8 @@ pub(crate) struct Udp {
     /// By local port, those with a peer first.
     ports: HashMap<u16, Vec<usize>>,
     chooser: Chooser,
+    /// By which sockets share a port.
+    secret: Secret,
     /// How often it has changed which socket gets what.
     changes: u64,
     pub(crate) flows: Flows,
@@ -116,10 +119,13 @@ impl Udpcb {
 
 impl Udp {
     pub(crate) fn new(host: &dyn Host) -> Self {
+        let mut secret = [0; 16];
+        host.random(&mut secret);
         Self {
             sockets: Slab::new(),
             ports: HashMap::new(),
             chooser: Chooser::new(host),
+            secret: Secret(secret),
             changes: 0,
             flows: Flows::default(),
         }
@@ -196,7 +202,7 @@ impl Udp {
         let mut sharing = sharing.filter(|(_, socket)| socket.options.reuse.port);
         match sharing.clone().count() {
             0 | 1 => best.next(),
-            count => sharing.nth(port::share(from, count)),
+            count => sharing.nth(port::share(&self.secret, from, count)),
         }
         .map(|(id, _)| id)
     }
@@ -205,29 +211,31 @@ impl Udp {
 impl Stack {
     /// A datagram of UDP has come, without its IP header.
     pub fn udp_input(&mut self, arrival: &Arrival, mut packet: Packet) {
-        bump(&mut self.counters.udp_received);
+        let v4 = arrival.source.is_ipv4();
+        bump(&mut self.counters.udp(v4).received);
         let head: Option<[u8; LEN]> = packet.pull(LEN).and_then(|h| h.first_chunk().copied());
         let Some([s0, s1, d0, d1, l0, l1, c0, c1]) = head else {
-            bump(&mut self.counters.udp_malformed);
+            bump(&mut self.counters.udp(v4).malformed);
             return;
         };
         let len = usize::from(u16::from_be_bytes([l0, l1]));
         if len < LEN || len > packet.len() {
-            bump(&mut self.counters.udp_malformed);
+            bump(&mut self.counters.udp(v4).malformed);
             return;
         }
         packet.truncate(len);
         let (source, destination) = (arrival.source, arrival.destination);
         if [c0, c1] == [0, 0] && source.is_ipv6() {
             // Over IPv6 there is always a sum (RFC 8200 section 8.1).
-            bump(&mut self.counters.udp_malformed);
+            bump(&mut self.counters.udp(v4).malformed);
             return;
         }
         if packet.meta.checksum == Checksum::InPacket
             && [c0, c1] != [0, 0]
             && !checksum::holds(source, destination, protocol::UDP, &packet)
         {
-            bump(&mut self.counters.udp_malformed);
+            bump(&mut self.counters.udp(v4).checksum_errors);
+            bump(&mut self.counters.udp(v4).malformed);
             return;
         }
         let from = arrival.from(u16::from_be_bytes([s0, s1]));
@@ -257,7 +265,7 @@ impl Stack {
                 self.udp_queue(id, arrival, from, packet);
             }
             None => {
-                bump(&mut self.counters.udp_no_port);
+                bump(&mut self.counters.udp(v4).no_port);
                 self.icmp_unreachable(arrival, &packet, Unreachable::Port);
             }
         }
@@ -299,6 +307,7 @@ impl Stack {
     fn udp_deliver(&mut self, id: usize, datagram: Datagram) {
         let Ok(socket) = self.udp.get(id) else { return };
         let first = socket.queue.is_empty();
+        let v4 = datagram.to.to_canonical().is_ipv4();
         if !socket.closed_read && socket.queue.push(datagram) {
             // Pollers find the socket readable while something waits. Who watches it hears of each.
             if first || socket.event.is_some() {
@@ -306,7 +315,7 @@ impl Stack {
                 self.wake(event.as_ref());
             }
         } else {
-            bump(&mut self.counters.udp_full);
+            bump(&mut self.counters.udp(v4).full);
         }
     }
 
@@ -440,7 +449,7 @@ impl Stack {
         let head = packet.prepend(LEN).ok_or(Errno::EMSGSIZE)?;
         head.copy_from_slice(&[s0, s1, d0, d1, l0, l1, 0, 0]);
         self.put_checksum(&path, &how, to.ip(), &mut packet, 6);
-        bump(&mut self.counters.udp_sent);
+        bump(&mut self.counters.udp(to.is_ipv4()).sent);
         if group && options.multicast_loop {
             self.loop_back(&path, &how, to.ip(), packet.clone());
         }

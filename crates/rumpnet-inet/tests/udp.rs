@@ -60,7 +60,7 @@ fn a_closed_port_is_told_to_who_is_connected() {
     assert_eq!(a.write(s, b"x"), Ok(1));
     let error = a.getsockopt(s, &SockOpt::Error(None)).unwrap();
     assert_eq!(error, SockOpt::Error(Some(Errno::ECONNREFUSED)));
-    assert_eq!(one.inet().unwrap().counters().icmp_received, 2);
+    assert_eq!(one.inet().unwrap().counters().icmp.received, 2);
 }
 
 #[test]
@@ -575,9 +575,9 @@ fn a_path_that_takes_less() {
     a.setsockopt(other, &SockOpt::MtuDiscover(true)).unwrap();
     assert_eq!(send(), Err(Errno::EMSGSIZE));
     a.setsockopt(other, &SockOpt::MtuDiscover(false)).unwrap();
-    let before = one.inet().unwrap().counters().ip_fragments_sent;
+    let before = one.inet().unwrap().counters().ip.fragments_sent;
     assert_eq!((send(), b.read(t, &mut buf)), (Ok(1_500), Ok(1_500)));
-    let after = one.inet().unwrap().counters().ip_fragments_sent;
+    let after = one.inet().unwrap().counters().ip.fragments_sent;
     assert_eq!(after - before, 3);
     // A connection begins with segments that pass.
     let listener = b
@@ -626,5 +626,5 @@ fn large_packets_through_a_router() {
             assert!(buf[..part.len()] == *part);
         }
     }
-    assert_eq!(two.inet().unwrap().counters().udp_malformed, 0);
+    assert_eq!(two.inet().unwrap().counters().udp.malformed, 0);
 }

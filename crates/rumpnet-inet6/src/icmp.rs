@@ -57,18 +57,25 @@ fn sending(path: &Path, tos: u8) -> Sending {
 }
 
 pub(crate) fn input(stack: &mut Stack, arrival: &Arrival, mut packet: Packet) {
-    bump(&mut stack.counters.icmp_received);
+    bump(&mut stack.counters.icmp6.received);
     let (source, destination) = (arrival.source, arrival.destination);
     let good = packet.meta.checksum != Checksum::InPacket
         || checksum::holds(source, destination, next::ICMP, &packet);
     let head: Option<[u8; LEN]> = packet.pull(LEN).and_then(|h| h.first_chunk().copied());
     let (Some([kind, code, _, _, m @ ..]), true) = (head, good) else {
-        bump(&mut stack.counters.icmp_malformed);
+        bump(&mut stack.counters.icmp6.malformed);
+        if !good {
+            bump(&mut stack.counters.icmp6.checksum_errors);
+        }
         return;
     };
     match kind {
-        kind::ECHO => echo(stack, arrival, packet.clone()),
+        kind::ECHO => {
+            bump(&mut stack.counters.icmp6.echoes_received);
+            echo(stack, arrival, packet.clone());
+        }
         kind::UNREACHABLE | kind::TOO_BIG | kind::TIME_EXCEEDED | kind::PROBLEM => {
+            bump(&mut stack.counters.icmp6.errors_received);
             let mut quoted = packet.clone();
             quoted.strip(LEN);
             error(stack, arrival, (kind, code, u32::from_be_bytes(m)), quoted);
@@ -77,14 +84,17 @@ pub(crate) fn input(stack: &mut Stack, arrival: &Arrival, mut packet: Packet) {
         kind::ROUTER_SOLICITATION..=kind::REDIRECT => {
             // Nobody from beyond the link can send with as many hops (RFC 4861 section 7.1).
             if arrival.ttl != 255 || code != 0 {
-                bump(&mut stack.counters.icmp_malformed);
+                bump(&mut stack.counters.icmp6.malformed);
                 return;
             }
             match kind {
                 kind::NEIGHBOR_SOLICITATION => nd::solicitation(stack, arrival, &packet),
                 kind::NEIGHBOR_ADVERTISEMENT => nd::advertisement(stack, arrival, &packet),
                 kind::ROUTER_ADVERTISEMENT => router::advertisement(stack, arrival, &packet),
-                kind::REDIRECT => router::redirect(stack, arrival, &packet),
+                kind::REDIRECT => {
+                    bump(&mut stack.counters.icmp6.redirects_received);
+                    router::redirect(stack, arrival, &packet);
+                }
                 _ => {}
             }
         }
@@ -109,7 +119,7 @@ fn echo(stack: &mut Stack, arrival: &Arrival, mut packet: Packet) {
         *kind = kind::ECHO_REPLY;
     }
     packet.meta = Meta::default();
-    bump(&mut stack.counters.icmp_sent);
+    bump(&mut stack.counters.icmp6.sent);
     let how = sending(&path, arrival.tos);
     stack.put_checksum(&path, &how, arrival.source, &mut packet, 2);
     // A reply that cannot go is lost, like any packet.
@@ -125,7 +135,7 @@ fn link_scope(address: IpAddr, interface: u32) -> Option<u32> {
 /// Somebody complains about a packet of ours: its begin is quoted.
 fn error(stack: &mut Stack, arrival: &Arrival, what: (u8, u8, u32), mut quoted: Packet) {
     let Ok((header, _)) = Header::read(&mut quoted) else {
-        bump(&mut stack.counters.icmp_malformed);
+        bump(&mut stack.counters.icmp6.malformed);
         return;
     };
     if !stack.is_ours(header.source.into()) {
@@ -328,7 +338,7 @@ fn send(
     let now = stack.now;
     let allowed = stack.state_mut::<State>();
     if !allowed.is_ok_and(|state| state.limit.allow(now)) {
-        bump(&mut stack.counters.icmp_limited);
+        bump(&mut stack.counters.icmp6.limited);
         return;
     }
     let [w0, w1, w2, w3] = word.to_be_bytes();
@@ -341,7 +351,8 @@ fn send(
     let from = Some(target).filter(|target| stack.is_ours(*target));
     let by = link_scope(to, interface);
     if let Ok(path) = stack.path(to, from, by) {
-        bump(&mut stack.counters.icmp_sent);
+        bump(&mut stack.counters.icmp6.errors_sent);
+        bump(&mut stack.counters.icmp6.sent);
         let how = sending(&path, 0);
         stack.put_checksum(&path, &how, to, &mut error, 2);
         let _ = stack.ip_output(&path, &how, to, error);

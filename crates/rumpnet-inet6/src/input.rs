@@ -22,13 +22,16 @@ const EXTENSIONS: usize = 8;
 
 /// A packet has come.
 pub(crate) fn input(stack: &mut Stack, interface: u32, mut packet: Packet) {
-    bump(&mut stack.counters.ip_received);
+    bump(&mut stack.counters.ip6.received);
     let Ok(header) = Header::parse(&mut packet) else {
-        bump(&mut stack.counters.ip_malformed);
+        bump(&mut stack.counters.ip6.malformed);
         return;
     };
+    if header.class & 3 == 3 {
+        bump(&mut stack.counters.ip6.marked);
+    }
     if !plausible(stack, interface, &header) {
-        bump(&mut stack.counters.ip_malformed);
+        bump(&mut stack.counters.ip6.address_errors);
         return;
     }
     let Some(cast) = owner(stack, interface, header.destination) else {
@@ -120,7 +123,7 @@ fn extensions(stack: &mut Stack, mut arrival: Arrival, header: Header, mut packe
         }
         let mut fixed = [0; FRAGMENT];
         if packet.copy_to(at, &mut fixed) < FRAGMENT || count == EXTENSIONS {
-            bump(&mut stack.counters.ip_malformed);
+            bump(&mut stack.counters.ip6.malformed);
             return;
         }
         let len = usize::from(fixed[1]).saturating_add(1).saturating_mul(8);
@@ -139,7 +142,7 @@ fn extensions(stack: &mut Stack, mut arrival: Arrival, header: Header, mut packe
         }
         let all = packet.len();
         if at.saturating_add(len) > all {
-            bump(&mut stack.counters.ip_malformed);
+            bump(&mut stack.counters.ip6.malformed);
             return;
         }
         if kind == next::ROUTING {
@@ -174,7 +177,7 @@ fn look(stack: &mut Stack, header: &Header, packet: &Packet, at: usize, len: usi
     match options(&bytes) {
         Verdict::Fine => true,
         Verdict::Drop => {
-            bump(&mut stack.counters.ip_malformed);
+            bump(&mut stack.counters.ip6.malformed);
             false
         }
         Verdict::Tell { at: place, always } => {
@@ -193,7 +196,7 @@ fn reassemble(
     fragment: Fragment,
     (at, mut packet): (usize, Packet),
 ) -> Option<(Packet, u8)> {
-    bump(&mut stack.counters.ip_fragments_received);
+    bump(&mut stack.counters.ip6.fragments_received);
     let payload = packet.len().saturating_sub(at).saturating_sub(FRAGMENT);
     if fragment.more && !payload.is_multiple_of(8) {
         // RFC 8200 section 4.5: the length of the packet is at fault.
@@ -225,13 +228,13 @@ fn reassemble(
     let state = stack.state_mut::<State>().ok()?;
     match state.reassembly.add(key, place, &own, packet, now) {
         Ok(Some((first, mut whole))) => {
-            bump(&mut stack.counters.ip_reassembled);
+            bump(&mut stack.counters.ip6.reassembled);
             first.write(&mut whole)?;
             Some((whole, first.next))
         }
         Ok(None) => None,
         Err(()) => {
-            bump(&mut stack.counters.ip_reassembly_failed);
+            bump(&mut stack.counters.ip6.reassembly_failed);
             None
         }
     }
@@ -246,10 +249,10 @@ fn deliver(
     (at, said): (usize, usize),
 ) {
     if header.source.is_unspecified() && arrival.protocol != next::ICMP {
-        bump(&mut stack.counters.ip_malformed);
+        bump(&mut stack.counters.ip6.malformed);
         return;
     }
-    bump(&mut stack.counters.ip_delivered);
+    bump(&mut stack.counters.ip6.delivered);
     let mut payload = packet.clone();
     payload.strip(at);
     match arrival.protocol {
@@ -258,7 +261,7 @@ fn deliver(
         next::ICMP => icmp::input(stack, arrival, payload),
         _ => {
             if !stack.raw_input(arrival, &payload) {
-                bump(&mut stack.counters.ip_no_protocol);
+                bump(&mut stack.counters.ip6.no_protocol);
                 icmp::problem(stack, header, &packet, Problem::Next, said, false);
             }
         }
@@ -270,6 +273,7 @@ fn forward(stack: &mut Stack, interface: u32, header: &Header, mut packet: Packe
     let (source, destination) = (header.source, header.destination);
     let forwarding = stack.state::<State>().is_ok_and(|state| state.forwarding);
     if !forwarding || destination.is_multicast() || source.is_unspecified() {
+        bump(&mut stack.counters.ip6.address_errors);
         return;
     }
     if destination.is_unicast_link_local() {
@@ -288,7 +292,7 @@ fn forward(stack: &mut Stack, interface: u32, header: &Header, mut packet: Packe
         return;
     }
     let Ok(path) = stack.path(destination.into(), Some(source.into()), None) else {
-        bump(&mut stack.counters.ip_no_route);
+        bump(&mut stack.counters.ip6.no_route);
         icmp::forward_error(stack, header, &packet, Unreachable::Net);
         return;
     };
@@ -309,7 +313,7 @@ fn forward(stack: &mut Stack, interface: u32, header: &Header, mut packet: Packe
         icmp::forward_error(stack, header, &packet, Unreachable::TooBig(next));
         return;
     }
-    bump(&mut stack.counters.ip_forwarded);
+    bump(&mut stack.counters.ip6.forwarded);
     if let Some(hops) = packet.pull(HEADER).and_then(|bytes| bytes.get_mut(7)) {
         *hops = hops.saturating_sub(1);
     }

@@ -62,14 +62,14 @@ pub(crate) fn input(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
     let mut head = [0; QUERY];
     let local = matches!(arrival.source, IpAddr::V6(ip) if ip.is_unicast_link_local());
     if packet.copy_to(0, &mut head) < head.len() || arrival.ttl != 1 {
-        bump(&mut stack.counters.icmp_malformed);
+        bump(&mut stack.counters.icmp6.malformed);
         return;
     }
     let query = head.first() == Some(&kind::QUERY);
     let parsed = query.then(|| parse(&head, packet)).flatten();
     // Reports may come from hosts that have no address yet (RFC 3590 section 4).
     if query && (parsed.is_none() || !local) {
-        bump(&mut stack.counters.icmp_malformed);
+        bump(&mut stack.counters.icmp6.malformed);
         return;
     }
     let now = stack.now;
@@ -153,7 +153,7 @@ fn send(stack: &mut Stack, interface: u32, messages: Vec<Message>) {
         if header.write(&mut packet).is_none() {
             continue;
         }
-        bump(&mut stack.counters.icmp_sent);
+        bump(&mut stack.counters.icmp6.sent);
         let path = Path {
             interface,
             next_hop: destination.into(),

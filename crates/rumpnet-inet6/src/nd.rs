@@ -110,14 +110,14 @@ fn parse(arrival: &Arrival, packet: &Packet, link: u8) -> Option<About> {
 pub(crate) fn solicitation(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
     let interface = arrival.interface;
     let Some(about) = parse(arrival, packet, option::SOURCE) else {
-        bump(&mut stack.counters.icmp_malformed);
+        bump(&mut stack.counters.icmp6.malformed);
         return;
     };
     let (target, source) = (about.target, about.source);
     let nobody = source.is_unspecified();
     // Who has no address yet asks the group, and says no link address (section 7.1.1).
     if nobody && (six(arrival.destination) != solicited_node(target) || about.link.is_some()) {
-        bump(&mut stack.counters.icmp_malformed);
+        bump(&mut stack.counters.icmp6.malformed);
         return;
     }
     let tentative = stack
@@ -170,13 +170,13 @@ fn release(stack: &mut Stack, interface: u32, to: MacAddr, waited: Vec<Packet>) 
 pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
     let interface = arrival.interface;
     let Some(about) = parse(arrival, packet, option::TARGET) else {
-        bump(&mut stack.counters.icmp_malformed);
+        bump(&mut stack.counters.icmp6.malformed);
         return;
     };
     let (target, flags) = (about.target, about.flags);
     let solicited = flags & 0x40 != 0;
     if solicited && six(arrival.destination).is_multicast() {
-        bump(&mut stack.counters.icmp_malformed);
+        bump(&mut stack.counters.icmp6.malformed);
         return;
     }
     let tentative = stack
@@ -284,7 +284,7 @@ pub(crate) fn send(
     if header.write(&mut packet).is_none() {
         return;
     }
-    bump(&mut stack.counters.icmp_sent);
+    bump(&mut stack.counters.icmp6.sent);
     let mac = stack.attached(interface).and_then(|here| here.ifnet.mac());
     if let (Some(mac), Some(link)) = (mac, link) {
         stack.link_output(interface, mac, link, EtherType::IPV6, packet);

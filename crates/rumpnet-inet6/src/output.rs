@@ -38,7 +38,7 @@ pub(crate) fn output(
     let IpAddr::V6(source) = path.source else {
         return Err(Errno::EAFNOSUPPORT);
     };
-    bump(&mut stack.counters.ip_sent);
+    bump(&mut stack.counters.ip6.sent);
     let header = Header {
         class: sending.tos,
         flow: 0,
@@ -54,24 +54,28 @@ pub(crate) fn output(
         return Ok(());
     }
     if sending.dont_fragment || packet.len() > usize::from(u16::MAX) {
+        bump(&mut stack.counters.ip6.fragmentation_failed);
         return Err(Errno::EMSGSIZE);
     }
-    let id = fragment_id(stack, destination);
+    bump(&mut stack.counters.ip6.fragmented);
+    let id = fragment_id(stack);
     for fragment in fragments(&header, packet, mtu, id) {
-        bump(&mut stack.counters.ip_fragments_sent);
+        bump(&mut stack.counters.ip6.fragments_sent);
         stack.path_output(path, fragment);
     }
     Ok(())
 }
 
-/// A number for the fragments of a packet, which others cannot foresee (RFC 7739 section 5.3).
-fn fragment_id(stack: &mut Stack, destination: Ipv6Addr) -> u32 {
+/// A number for the fragments of a packet (RFC 7739 section 5.2): no two have to do with each other for who does not know the secret, so
+/// those that a host gets tell it neither those that others get nor how many these are.
+fn fragment_id(stack: &mut Stack) -> u32 {
     let Ok(state) = stack.state_mut::<State>() else {
         return 0;
     };
-    state.next_id = state.next_id.wrapping_add(1);
-    let [a, b, c, d, ..] = cookie::keyed(&state.secret, &destination.octets()).to_be_bytes();
-    u32::from_be_bytes([a, b, c, d]).wrapping_add(state.next_id)
+    state.fragmented = state.fragmented.wrapping_add(1);
+    let bytes = state.fragmented.to_be_bytes();
+    let [a, b, c, d, ..] = cookie::keyed(&state.fragment_secret, &bytes).to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
 }
 
 /// Cuts a packet, without its header, into fragments with theirs (RFC 8200 section 4.5).

@@ -67,7 +67,7 @@ pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packe
     let source = match arrival.source {
         IpAddr::V6(source) if source.is_unicast_link_local() => source,
         _ => {
-            bump(&mut stack.counters.icmp_malformed);
+            bump(&mut stack.counters.icmp6.malformed);
             return;
         }
     };
@@ -79,11 +79,11 @@ pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packe
         return;
     };
     let (Some(fixed), Some(rest)) = (bytes.first_chunk::<16>(), bytes.get(16..)) else {
-        bump(&mut stack.counters.icmp_malformed);
+        bump(&mut stack.counters.icmp6.malformed);
         return;
     };
     let Some(options) = nd::options(rest) else {
-        bump(&mut stack.counters.icmp_malformed);
+        bump(&mut stack.counters.icmp6.malformed);
         return;
     };
     let [_, _, _, _, hops, _, l0, l1, .., r0, r1, r2, r3] = *fixed;
@@ -210,7 +210,7 @@ pub(crate) fn redirect(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
     let mut fixed = [0; 40];
     let source = nd::six(arrival.source);
     if packet.copy_to(0, &mut fixed) < fixed.len() || !source.is_unicast_link_local() {
-        bump(&mut stack.counters.icmp_malformed);
+        bump(&mut stack.counters.icmp6.malformed);
         return;
     }
     let address = |at: usize| {
@@ -222,12 +222,12 @@ pub(crate) fn redirect(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
     let mut rest = alloc::vec![0; packet.len().saturating_sub(40).min(1_280)];
     packet.copy_to(40, &mut rest);
     let Some(options) = nd::options(&rest) else {
-        bump(&mut stack.counters.icmp_malformed);
+        bump(&mut stack.counters.icmp6.malformed);
         return;
     };
     let neighbor = target == destination;
     if destination.is_multicast() || !neighbor && !target.is_unicast_link_local() {
-        bump(&mut stack.counters.icmp_malformed);
+        bump(&mut stack.counters.icmp6.malformed);
         return;
     }
     let follows = |state: &State| !state.forwarding && state.accept_advertisements;

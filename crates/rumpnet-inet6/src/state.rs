@@ -29,9 +29,11 @@ pub(crate) struct State {
     pub(crate) accept_advertisements: bool,
     /// How often others are asked before an address is used (RFC 4862 section 5.1, `DupAddrDetectTransmits`).
     pub(crate) probes: u8,
-    /// For interface identifiers (RFC 7217) and numbers of fragments (RFC 7739).
+    /// For interface identifiers (RFC 7217).
     pub(crate) secret: Secret,
-    pub(crate) next_id: u32,
+    /// For numbers of fragments (RFC 7739), and how many packets were cut.
+    pub(crate) fragment_secret: Secret,
+    pub(crate) fragmented: u64,
     pub(crate) temporary: Settings,
     pub(crate) temporary_secret: Secret,
     pub(crate) rng: Rng,
@@ -88,10 +90,10 @@ pub(crate) struct Own {
 
 impl State {
     pub(crate) fn new(host: &dyn Host) -> Self {
-        let (mut secret, mut temporary, mut id) = ([0; 16], [0; 16], [0; 4]);
+        let (mut secret, mut temporary, mut fragments) = ([0; 16], [0; 16], [0; 16]);
         host.random(&mut temporary);
         host.random(&mut secret);
-        host.random(&mut id);
+        host.random(&mut fragments);
         let mut seed = [0; 8];
         host.random(&mut seed);
         Self {
@@ -102,7 +104,8 @@ impl State {
             accept_advertisements: true,
             probes: 1,
             secret: Secret(secret),
-            next_id: u32::from_ne_bytes(id),
+            fragment_secret: Secret(fragments),
+            fragmented: 0,
             temporary: Settings::default(),
             temporary_secret: Secret(temporary),
             rng: Rng::new(u64::from_ne_bytes(seed)),
@@ -176,7 +179,7 @@ pub(crate) fn clock(stack: &mut Stack) {
     let forgotten = state.paths.expire(now);
     let interfaces: Vec<u32> = state.links.keys().copied().collect();
     for first in incomplete {
-        rumpnet_inet::ip::bump(&mut stack.counters.ip_reassembly_failed);
+        rumpnet_inet::ip::bump(&mut stack.counters.ip6.reassembly_failed);
         if let Some((header, packet)) = first {
             icmp::reassembly_exceeded(stack, &header, packet);
         }

@@ -94,8 +94,8 @@ fn datagrams_with_every_kind_of_cable() {
             }
         }
         let counters = two.inet().unwrap().counters();
-        assert_eq!((counters.ip_malformed, counters.udp_malformed), (0, 0));
-        assert!(counters.ip_reassembled >= 6);
+        assert_eq!((counters.ip6.malformed, counters.udp6.malformed), (0, 0));
+        assert!(counters.ip6.reassembled >= 6);
         one.shutdown().unwrap();
         two.shutdown().unwrap();
     }
@@ -157,7 +157,7 @@ fn streams_by_address_of_the_link_of_the_network_and_of_the_host() {
             b.close(t).unwrap();
             client.close(s).unwrap();
         }
-        assert_eq!(two.inet().unwrap().counters().tcp_malformed, 0);
+        assert_eq!(two.inet().unwrap().counters().tcp.malformed, 0);
         one.shutdown().unwrap();
         two.shutdown().unwrap();
     }

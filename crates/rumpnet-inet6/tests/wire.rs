@@ -199,8 +199,8 @@ fn fragments() {
     assert_eq!(send(2, 0, 16, true).len(), 0);
     assert_eq!(send(2, 16, 32, false).len(), 0);
     let counters = kernel.inet().unwrap().counters();
-    assert_eq!(counters.ip_reassembled, 1);
-    assert!(counters.ip_reassembly_failed >= 1);
+    assert_eq!(counters.ip6.reassembled, 1);
+    assert!(counters.ip6.reassembly_failed >= 1);
 }
 
 /// RFC 4861 sections 7.1.1 and 7.2.4, RFC 4862 section 5.4.3.
@@ -363,7 +363,7 @@ fn what_is_not_answered() {
             .len(),
         0
     );
-    assert_eq!(kernel.inet().unwrap().counters().udp_malformed, 1);
+    assert_eq!(kernel.inet().unwrap().counters().udp6.malformed, 1);
     let option = [58, 0, 0xde, 4, 0, 0, 0, 0];
     assert_eq!(
         ear.ask(&packet(60, 64, "fd00::9", "ff02::1", &option))

@@ -97,8 +97,8 @@ fn short_connections(family: Family, count: u32) {
         }
         asker.join().unwrap();
         let counters = kernel.inet().unwrap().counters();
-        assert_eq!(counters.tcp_accepts, u64::from(count));
-        assert_eq!(counters.tcp_malformed, 0);
+        assert_eq!(counters.tcp.accepts, u64::from(count));
+        assert_eq!(counters.tcp.malformed, 0);
     });
 }
 
@@ -129,9 +129,9 @@ fn pings_of_every_size_and_datagrams(family: Family) {
         }
         let counters = kernel.inet().unwrap().counters();
         let malformed = [
-            counters.ip_malformed,
-            counters.udp_malformed,
-            counters.icmp_malformed,
+            counters.ip.malformed,
+            counters.udp.malformed,
+            counters.icmp.malformed,
         ];
         assert_eq!(malformed, [0; 3]);
     });

@@ -74,7 +74,7 @@ fn at_a_bridge(igmp: u8, mld: u8, wanted: &'static str, body: impl FnOnce(&Proc)
             inet.add_address("virt0", address.parse().unwrap()).unwrap();
         }
         body(&kernel.init_proc());
-        assert_eq!(inet.counters().igmp_malformed, 0);
+        assert_eq!(inet.counters().igmp.malformed, 0);
         kernel.shutdown().unwrap();
         let file = folder.file("pcap");
         std::fs::write(&file, &*bytes.lock().unwrap()).unwrap();

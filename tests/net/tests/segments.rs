@@ -199,7 +199,7 @@ fn both_ways(family: Family) {
             linux_sends(family, offload, kernel, proc);
             kernel_sends(family, offload, kernel, proc);
             let counters = kernel.inet().unwrap().counters();
-            assert_eq!((counters.udp_malformed, counters.ip_malformed), (0, 0));
+            assert_eq!((counters.udp.malformed, counters.ip.malformed), (0, 0));
             let file = folder.file("uso.pcapng");
             std::fs::write(&file, &*bytes.lock().unwrap()).unwrap();
             assert_eq!(complaints(&file), "");

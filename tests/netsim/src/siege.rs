@@ -88,6 +88,11 @@ impl Siege {
         self.attacker.answers()
     }
 
+    /// What the victim has counted.
+    pub(crate) fn counters(&self) -> rumpnet_inet::counters::Tcp {
+        self.inet.counters().tcp
+    }
+
     /// An IPv4 packet from anywhere on the Internet to the victim.
     pub(crate) fn packet(
         &mut self,

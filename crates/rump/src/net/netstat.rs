@@ -1,5 +1,7 @@
 //! `rump net netstat`.
 
+mod statistics;
+
 use super::{Context, ifconfig::inet, route};
 use crate::{output::Out, report::Outcome};
 use clap::Args;
@@ -37,6 +39,9 @@ pub(crate) struct Netstat {
     /// Counters of the protocols instead
     #[arg(short = 's')]
     statistics: bool,
+    /// With -s: a JSON object, of the names in parentheses
+    #[arg(long, requires = "statistics")]
+    json: bool,
     /// IPv4 only
     #[arg(short = '4', conflicts_with = "v6")]
     v4: bool,
@@ -58,11 +63,21 @@ impl Netstat {
             interfaces(context, &mut out, |ip| self.wants(ip))?;
         } else if self.statistics {
             let all = !self.tcp && !self.udp;
-            statistics(context, &mut out, |protocol| match protocol {
-                "tcp" => all || self.tcp,
-                "udp" => all || self.udp,
-                _ => all,
-            })?;
+            let version = |name: &str| match name {
+                "ip6" | "icmp6" | "udp6" => !self.v4,
+                "tcp" => true,
+                _ => !self.v6,
+            };
+            let mut sections = statistics::sections(&inet(context)?.counters());
+            sections.retain(|section| {
+                let wanted = match section.name {
+                    "tcp" => all || self.tcp,
+                    "udp" | "udp6" => all || self.udp,
+                    _ => all,
+                };
+                wanted && version(section.name)
+            });
+            statistics::write(&mut out, &sections, self.json)?;
         } else {
             self.sockets(context, &mut out)?;
         }
@@ -181,77 +196,6 @@ fn interfaces(
                 n.out_packets,
                 n.out_dropped,
             )?;
-        }
-    }
-    Ok(())
-}
-
-fn statistics(context: &Context<'_>, out: &mut Out, wanted: impl Fn(&str) -> bool) -> Outcome<()> {
-    let n = inet(context)?.counters();
-    let parts: [(&str, &[(&str, u64)]); 5] = [
-        (
-            "ip",
-            &[
-                ("packets received", n.ip_received),
-                ("packets delivered", n.ip_delivered),
-                ("packets sent", n.ip_sent),
-                ("packets forwarded", n.ip_forwarded),
-                ("malformed packets", n.ip_malformed),
-                ("packets of unknown protocols", n.ip_no_protocol),
-                ("packets without a route", n.ip_no_route),
-                ("fragments received", n.ip_fragments_received),
-                ("packets reassembled", n.ip_reassembled),
-                ("reassemblies failed", n.ip_reassembly_failed),
-                ("fragments sent", n.ip_fragments_sent),
-                ("malformed packets of arp", n.arp_malformed),
-            ],
-        ),
-        (
-            "icmp",
-            &[
-                ("messages received", n.icmp_received),
-                ("messages sent", n.icmp_sent),
-                ("malformed messages", n.icmp_malformed),
-                ("messages not sent because of the limit", n.icmp_limited),
-            ],
-        ),
-        (
-            "igmp",
-            &[
-                ("messages received", n.igmp_received),
-                ("messages sent", n.igmp_sent),
-                ("malformed messages", n.igmp_malformed),
-            ],
-        ),
-        (
-            "udp",
-            &[
-                ("datagrams received", n.udp_received),
-                ("datagrams sent", n.udp_sent),
-                ("malformed datagrams", n.udp_malformed),
-                ("datagrams to no port", n.udp_no_port),
-                ("datagrams dropped: socket full", n.udp_full),
-            ],
-        ),
-        (
-            "tcp",
-            &[
-                ("segments received", n.tcp_received),
-                ("segments sent", n.tcp_sent),
-                ("malformed segments", n.tcp_malformed),
-                ("segments of no connection", n.tcp_no_connection),
-                ("resets sent", n.tcp_resets_sent),
-                ("connections requested", n.tcp_connects),
-                ("connections accepted", n.tcp_accepts),
-                ("connections dropped: queue full", n.tcp_listen_full),
-                ("cookies sent", n.tcp_syn_cookies),
-            ],
-        ),
-    ];
-    for (protocol, counters) in parts.into_iter().filter(|part| wanted(part.0)) {
-        writeln!(out, "{protocol}:")?;
-        for (what, count) in counters {
-            writeln!(out, "\t{count} {what}")?;
         }
     }
     Ok(())

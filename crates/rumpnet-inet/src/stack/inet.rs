@@ -394,7 +394,11 @@ impl Inet {
     /// What has happened.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.look(|stack| stack.counters)
+        self.look(|stack| {
+            let mut all = stack.counters;
+            (all.tcp.tally, all.tcp.established) = stack.tcp.tally();
+            all
+        })
     }
 
     /// A number that nobody can guess.

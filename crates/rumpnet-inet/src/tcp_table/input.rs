@@ -19,7 +19,7 @@ use rumpuser::Errno;
 impl Stack {
     /// A segment of TCP has come, without its IP header.
     pub fn tcp_input(&mut self, arrival: &Arrival, mut packet: Packet) {
-        bump(&mut self.counters.tcp_received);
+        bump(&mut self.counters.tcp.received);
         let (source, destination) = (arrival.source, arrival.destination);
         if arrival.cast != Cast::Unicast {
             return;
@@ -27,11 +27,12 @@ impl Stack {
         if packet.meta.checksum == Checksum::InPacket
             && !checksum::holds(source, destination, protocol::TCP, &packet)
         {
-            bump(&mut self.counters.tcp_malformed);
+            bump(&mut self.counters.tcp.checksum_errors);
+            bump(&mut self.counters.tcp.malformed);
             return;
         }
         let Ok((ports, mut segment)) = tcp::header::parse(&mut packet) else {
-            bump(&mut self.counters.tcp_malformed);
+            bump(&mut self.counters.tcp.malformed);
             return;
         };
         let pair = Pair {
@@ -60,9 +61,8 @@ impl Stack {
         {
             return;
         }
-        bump(&mut self.counters.tcp_no_connection);
+        bump(&mut self.counters.tcp.no_connection);
         if let Some(reset) = tcp::reset_for(&segment) {
-            bump(&mut self.counters.tcp_resets_sent);
             self.tcp_answer(&pair, reset);
         }
     }

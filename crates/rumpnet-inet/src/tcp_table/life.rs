@@ -44,7 +44,7 @@ impl Stack {
                 return;
             }
             None if connected => {
-                bump(&mut self.counters.tcp_connects);
+                bump(&mut self.counters.tcp.connects);
                 self.fast_open_connected(id);
             }
             _ => {}

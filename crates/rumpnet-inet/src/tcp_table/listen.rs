@@ -4,7 +4,7 @@ use super::{Pair, Role};
 use crate::{
     ip::{Arrival, bump, scope},
     stack::Stack,
-    tcp::{self, Config, Segment, Seq, Tcb, cookie},
+    tcp::{self, Config, Count, Segment, Seq, Tcb, cookie},
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::net::SocketAddr;
@@ -29,9 +29,14 @@ impl Stack {
         let secret = self.tcp.secret;
         let cookie = match segment.ack {
             None => None,
+            // Who guesses has 2^32 tries for a few that are right: while none was sent nothing is.
+            Some(_) if now >= self.tcp.cookies_until => return false,
             Some(_) => match cookie::check_syn_cookie(&secret, &pair.bytes(), segment, now) {
                 Some(options) => Some(options),
-                None => return false,
+                None => {
+                    bump(&mut self.counters.tcp.cookies_failed);
+                    return false;
+                }
             },
         };
         if cookie.is_none() && !flags.contains(tcp::Flags::SYN) {
@@ -62,18 +67,23 @@ impl Stack {
             return true;
         };
         if queue.ready.len() >= queue.backlog {
-            bump(&mut self.counters.tcp_listen_full);
+            bump(&mut self.counters.tcp.listen_full);
             return true;
         }
         if cookie.is_none() && queue.ready.len().saturating_add(queue.embryos) >= queue.backlog {
             // Too many have begun: what this one says comes back with its acknowledgment, and nothing is kept.
-            bump(&mut self.counters.tcp_syn_cookies);
+            bump(&mut self.counters.tcp.cookies_sent);
+            self.tcp.cookies_until = now.after(cookie::LIFE);
             let bytes = pair.bytes();
             let answer = cookie::syn_cookie(&secret, &bytes, segment, &config, way, now);
             self.tcp_answer(&pair, answer);
             return true;
         }
         queue.embryos = queue.embryos.saturating_add(1);
+        self.tcp.tally.count(Count::PassiveOpens, 1);
+        if cookie.is_some() {
+            bump(&mut self.counters.tcp.cookies_received);
+        }
         let early = fast.early && cookie.is_none();
         way.fast_open = fast.give;
         let tcb = match &cookie {
@@ -118,7 +128,7 @@ impl Stack {
 
     /// A connection waits for who accepts it.
     pub(super) fn tcp_accepted(&mut self, id: usize, parent: usize) {
-        bump(&mut self.counters.tcp_accepts);
+        bump(&mut self.counters.tcp.accepts);
         if let Ok(parent) = self.tcp.get(parent)
             && let Role::Listener(queue) = &mut parent.role
         {

@@ -16,7 +16,7 @@ use crate::{
     port::{Bound, Chooser, Reuse, Speaks},
     stack::{Few, Inet, Path},
     tcp::{
-        self, Config, HEADER_LEN, Seq, State, Tcb, TimeWait,
+        self, Config, HEADER_LEN, Seq, State, Tally, Tcb, TimeWait,
         cookie::{self, Secret},
     },
     waiting::Waiting,
@@ -60,6 +60,10 @@ pub(crate) struct Tcp {
     pub(crate) fast_open: FastOpen,
     /// Settings of new sockets.
     pub(crate) config: Arc<Config>,
+    /// What was counted of connections that are gone.
+    pub(crate) tally: Tally,
+    /// Until then an acknowledgment may have a SYN cookie: one was sent not long ago.
+    cookies_until: Instant,
 }
 
 /// What a socket is.
@@ -173,6 +177,8 @@ impl Tcp {
             secret: Secret(secret),
             fast_open: FastOpen::default(),
             config: Arc::new(Config::default()),
+            tally: Tally::default(),
+            cookies_until: Instant(0),
         }
     }
 
@@ -251,6 +257,7 @@ impl Tcp {
     /// Forgets a socket.
     fn remove(&mut self, id: usize) {
         self.fast_open_settled(id);
+        self.settle(id);
         let Some(socket) = self.sockets.try_remove(id) else {
             return;
         };
@@ -261,6 +268,29 @@ impl Tcp {
             self.pairs.remove(&pair, id);
         }
         self.shrink();
+    }
+
+    /// A connection is forgotten: what was counted of it stays.
+    pub(crate) fn settle(&mut self, id: usize) {
+        if let Some(socket) = self.sockets.get(id)
+            && let Role::Connection(tcb) = &socket.role
+            && let Some(tally) = tcb.tally()
+        {
+            self.tally.add(tally);
+        }
+    }
+
+    /// What was counted of all connections, and how many are established now.
+    pub(crate) fn tally(&self) -> (Tally, u64) {
+        let (mut all, mut established) = (self.tally, 0_u64);
+        for (_, socket) in &self.sockets {
+            if let Role::Connection(tcb) = &socket.role {
+                tcb.tally().into_iter().for_each(|tally| all.add(tally));
+                let open = matches!(tcb.state(), State::Established | State::CloseWait);
+                established = established.saturating_add(open.into());
+            }
+        }
+        (all, established)
     }
 
     /// Gives memory back when few sockets are left of many: after a flood, or at the end of a busy day. As they are in a table by numbers, which

@@ -130,13 +130,24 @@ impl Stack {
             source: pair.local.port(),
             destination: pair.peer.port(),
         };
-        let large = segment.payload.len() > usize::from(mss) && mss > 0;
+        let bytes = segment.payload.len();
+        let large = bytes > usize::from(mss) && mss > 0;
+        let segment_is_reset = segment.flags.contains(tcp::Flags::RST);
         let mut packet = tcp::header::write(segment, ports);
         packet.meta.segment = if large { mss } else { 0 };
         let to = pair.peer.ip();
         let offset = u16::try_from(CHECKSUM_OFFSET).unwrap_or(16);
         self.put_checksum(path, how, to, &mut packet, offset);
-        bump(&mut self.counters.tcp_sent);
+        if segment_is_reset {
+            bump(&mut self.counters.tcp.resets_sent);
+        }
+        let count = if large {
+            bytes.div_ceil(usize::from(mss))
+        } else {
+            1
+        };
+        let sent = &mut self.counters.tcp.sent;
+        *sent = sent.wrapping_add(u64::try_from(count).unwrap_or(1));
         // What cannot go is sent again later, like what is lost.
         let _ = self.ip_output(path, how, to, packet);
     }

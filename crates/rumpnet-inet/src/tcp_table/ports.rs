@@ -145,7 +145,7 @@ impl Tcp {
             };
             let nth = match listeners().filter(here).count() {
                 0 | 1 => 0,
-                count => port::share(pair.peer, count),
+                count => port::share(&self.secret, pair.peer, count),
             };
             listeners().filter(here).nth(nth).map(|(id, _)| id)
         };

@@ -32,16 +32,15 @@ impl Stack {
         let here = self.interfaces.get_mut(ready.at)?;
         let most = ready.mtu.saturating_sub(HEADERS);
         let plain = tcb.plain_segment(most, self.now)?;
-        bump(&mut self.counters.tcp_sent);
-        bump(&mut self.counters.ip_sent);
-        self.ip.next_id = self.ip.next_id.wrapping_add(1);
+        bump(&mut self.counters.tcp.sent);
+        bump(&mut self.counters.ip.sent);
         let ports = Ports {
             source: socket.port,
             destination: socket.peer.map_or(0, |peer| peer.port()),
         };
         // What cannot go is sent again later, like what is lost.
         let packet = filled(self.spares.take(), tcb, &plain);
-        if let Some(packet) = with_headers(packet, &plain, ports, ready, self.ip.next_id) {
+        if let Some(packet) = with_headers(packet, &plain, ports, ready, self.ip.ids.next()) {
             here.ifnet.prepare(packet, &mut here.out);
         }
         Some(plain.last)

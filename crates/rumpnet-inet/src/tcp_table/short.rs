@@ -19,9 +19,9 @@ impl Stack {
         let Some((id, numbers, tos)) = self.tcp_heard(&mut frame) else {
             return Err(frame);
         };
-        bump(&mut self.counters.ip_received);
-        bump(&mut self.counters.ip_delivered);
-        bump(&mut self.counters.tcp_received);
+        bump(&mut self.counters.ip.received);
+        bump(&mut self.counters.ip.delivered);
+        bump(&mut self.counters.tcp.received);
         if frame.chain().is_empty()
             && let Some(socket) = self.tcp.sockets.get_mut(id)
             && let Role::Connection(tcb) = &mut socket.role

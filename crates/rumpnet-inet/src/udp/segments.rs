@@ -63,7 +63,7 @@ impl Stack {
         let segment = core::mem::take(&mut payload.meta.segment);
         let bytes = usize::from(segment);
         if bytes == 0 || payload.len().div_ceil(bytes) > DATAGRAMS {
-            bump(&mut self.counters.udp_malformed);
+            bump(&mut self.counters.udp(arrival.source.is_ipv4()).malformed);
             return;
         }
         let whole = self

@@ -55,9 +55,9 @@ impl Stack {
         let Some((socket, plain)) = self.heard(&mut frame) else {
             return Err(frame);
         };
-        bump(&mut self.counters.ip_received);
-        bump(&mut self.counters.ip_delivered);
-        bump(&mut self.counters.udp_received);
+        bump(&mut self.counters.ip.received);
+        bump(&mut self.counters.ip.delivered);
+        bump(&mut self.counters.udp.received);
         frame.strip(LEN);
         let Ok(pcb) = self.udp.get(socket) else {
             return Ok(());
@@ -186,16 +186,17 @@ impl Stack {
             };
             (Checksum::Valid, sum)
         };
-        let id = self.ip.next_id.wrapping_add(1);
         let udp = [s0, s1, d0, d1, l0, l1, c0, c1];
-        if headers.write(id, &udp, &mut packet).is_none() {
+        if headers
+            .write(self.ip.ids.next(), &udp, &mut packet)
+            .is_none()
+        {
             return Err(packet);
         }
-        self.ip.next_id = id;
         packet.meta.checksum = state;
         here.ifnet.prepare(packet, &mut here.out);
-        bump(&mut self.counters.udp_sent);
-        bump(&mut self.counters.ip_sent);
+        bump(&mut self.counters.udp.sent);
+        bump(&mut self.counters.ip.sent);
         Ok(Ok(len))
     }
 }
