@@ -34,6 +34,29 @@ fn fat(scratch: &Scratch, kib: u64, how: &[&str]) -> Vec<u8> {
     fs::read(image).unwrap()
 }
 
+/// The count of free clusters in FSInfo is a hint: df and info say what the FAT says, as fsck.fat does.
+#[test]
+fn free_space_of_fat_is_counted() {
+    let scratch = Scratch::new();
+    tree(&scratch);
+    let image = scratch.text("fat.img");
+    let mut volume = fat(&scratch, 64 << 10, &["-F", "32", "-s", "1"]);
+    let numbers = |volume: &[u8]| {
+        std::fs::write(&image, volume).unwrap();
+        (good(&["df", &image]), info(&image)["file_system"].clone())
+    };
+    let right = numbers(&volume);
+    let free = right.1["blocks_free"].as_u64().unwrap();
+    let (at, signature) = (512 + 488, volume[512 + 484..512 + 488].to_vec());
+    assert_eq!(signature, b"rrAa");
+    let written = u32::from_le_bytes(volume[at..at + 4].try_into().unwrap());
+    assert_eq!(u64::from(written), free);
+    for wrong in [0, 5, u32::MAX] {
+        volume[at..at + 4].copy_from_slice(&wrong.to_le_bytes());
+        assert!(numbers(&volume) == right, "{wrong}");
+    }
+}
+
 /// A disk of so many sectors, with its table by sfdisk and volumes at sectors.
 fn disk(
     scratch: &Scratch,

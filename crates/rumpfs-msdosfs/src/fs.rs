@@ -5,9 +5,7 @@ use crate::{
     error::{Error, Place, Result, at},
     fat::put,
     inode::Inode,
-    layout::{
-        LEAD_SIGNATURE, RawFsInfo, STATE_DIRTY, STRUCTURE_SIGNATURE, TRAIL_SIGNATURE, UNKNOWN,
-    },
+    layout::{LEAD_SIGNATURE, RawFsInfo, STATE_DIRTY, STRUCTURE_SIGNATURE, TRAIL_SIGNATURE},
     options::Options,
     order::Steps,
     space::Space,
@@ -181,13 +179,6 @@ impl Msdosfs {
     /// Notes a change: FSInfo has to be written with the next commit.
     pub(crate) fn changed(&self) {
         self.changed.store(true, Ordering::Relaxed);
-    }
-
-    /// The number of free clusters in FSInfo, if it can be one.
-    pub(crate) fn fs_info_count(&self) -> Option<u32> {
-        let raw = self.fs_info().ok()??;
-        let count = raw.free_count.get();
-        (count != UNKNOWN && count <= self.boot.clusters && !self.identity.dirty).then_some(count)
     }
 
     fn fs_info(&self) -> Result<Option<RawFsInfo>> {

@@ -283,7 +283,8 @@ impl Boot {
 }
 
 impl Msdosfs {
-    /// Free clusters: from the map of a mount for writing, else from FSInfo if it can be, else from the FAT.
+    /// Free clusters: from the map of a mount for writing, else from the FAT. FSInfo is no more than a hint: what wrote there last may have been
+    /// wrong, or have written no more when it should (fatgen103, "FAT32 FSInfo Sector Structure").
     ///
     /// # Errors
     /// The device's.
@@ -291,7 +292,7 @@ impl Msdosfs {
         if let Some(space) = &*self.space.lock() {
             return Ok(space.free());
         }
-        if let Some(count) = self.counted.lock().or_else(|| self.fs_info_count()) {
+        if let Some(count) = *self.counted.lock() {
             return Ok(count);
         }
         let mut used = 0_u32;
