@@ -167,7 +167,8 @@ impl<'a> Walk<'a> {
     }
 
     fn descend(&mut self, dir: Entry) -> Outcome<()> {
-        if !self.seen.insert(dir.stat.ino) {
+        // Links may lead to one directory from several places.
+        if !self.follow_all && !self.seen.insert(dir.stat.ino) {
             return Err(Failure::at(
                 format_args!(
                     "{}:{}",
@@ -218,6 +219,12 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Whether the walk is inside that directory: where links are followed, there would be no end.
+    fn is_inside(&self, dir: &Stat) -> bool {
+        dir.file_type == FileType::Directory
+            && self.stack.iter().any(|frame| frame.dir.stat.ino == dir.ino)
+    }
+
     fn step(&mut self) -> Option<Outcome<Event>> {
         let frame = self.stack.last()?;
         if frame.more
@@ -240,12 +247,20 @@ impl<'a> Walk<'a> {
         let dir = At::Fd(frame.fd.fd);
         let stat = match found.stat {
             Ok(stat) if self.follow_all && stat.file_type == FileType::Symlink => {
-                let followed = self.image.proc.fstatat(dir, &found.name, Follow::Yes);
-                Ok(followed.unwrap_or(stat)) // it points nowhere: the link itself
+                match self.image.proc.fstatat(dir, &found.name, Follow::Yes) {
+                    // As find -L and ls -L: there is no end to follow it to.
+                    Err(Errno::ELOOP) if self.looks => Err(Errno::ELOOP),
+                    followed => Ok(followed.unwrap_or(stat)), // it points nowhere: the link itself
+                }
             }
             stat => stat,
         };
         Some(match stat {
+            Ok(stat) if self.follow_all && self.is_inside(&stat) => {
+                let full = join(&self.start, &path);
+                let name = format!("{}:{}", self.image.name, crate::quote::shown(&full));
+                Err(Failure::at(name, "leads to a directory that it is in"))
+            }
             Ok(stat) => Ok(self.enter(Entry {
                 path,
                 stat,

@@ -4,7 +4,12 @@ mod common;
 
 use common::{Scratch, at, fails, good, noise, rump, sample, tool};
 use serde_json::Value;
-use std::{fs, io::Read as _, process::Stdio};
+use std::{
+    fs,
+    io::Read as _,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 fn prepared() -> (Scratch, String, String) {
     let scratch = Scratch::new();
@@ -174,6 +179,50 @@ fn find_is_like_find() {
     );
 }
 
+/// -P, -H and -L, with links that lead nowhere, to themselves, back, and to one place from two.
+#[test]
+fn find_follows_links_as_find_does() {
+    let scratch = Scratch::new();
+    let tree = scratch.text("src");
+    scratch.write("src/d/file", "x");
+    for (name, target) in [
+        ("loop", "loop"),
+        ("nowhere", "none"),
+        ("d/up", ".."),
+        ("one", "d/file"),
+        ("two", "d"),
+        ("three", "d"),
+    ] {
+        std::os::unix::fs::symlink(target, scratch.path(&format!("src/{name}"))).unwrap();
+    }
+    let image = scratch.image("a.img", 8, Some(Path::new(&tree)));
+    for options in ["", "-P", "-H", "-L", "-L -P", "-P -H"] {
+        for start in ["/", "/loop", "/nowhere", "/one", "/two"] {
+            let words = |start: &str| {
+                let tests = "( -name lost+found -prune ) -o ( -type l -printf %P->%l, ) -o -printf %P:%y%d,";
+                let words = format!("{options} {start} {tests}");
+                words
+                    .split_whitespace()
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            };
+            let sorted = |out: &[u8]| {
+                let mut names: Vec<_> = out.split(|byte| *byte == b',').collect();
+                names.sort_unstable();
+                String::from_utf8(names.join(&b',')).unwrap()
+            };
+            let ours = rump(&[&["find".to_owned()][..], &words(&at(&image, start))[..]].concat());
+            let theirs = words(&format!("{tree}{start}"));
+            let theirs = Command::new("find").args(theirs).output().unwrap();
+            let context = format!("{options} {start}: {}", ours.err);
+            assert_eq!(sorted(&ours.out), sorted(&theirs.stdout), "{context}");
+            assert_eq!(Some(ours.status), theirs.status.code(), "{context}");
+            let complaints = String::from_utf8_lossy(&theirs.stderr).lines().count();
+            assert_eq!(ours.err.lines().count(), complaints, "{context}");
+        }
+    }
+}
+
 #[test]
 fn cat_writes_what_is_there() {
     let (scratch, image, tree) = prepared();
@@ -211,6 +260,10 @@ fn stat_is_like_stat() {
         "%a %A %f %F %g %h %s %u",
         "%X %.3Y %y",
         "[%10s|%-10s|%010s]",
+        "[%+s|% s|%+8s|%+08s|%.5s|%08.5s|%8.3s|%-8.3s|%.0s]",
+        "[%#a|%#.5a|%#08a|%.2a|%#f|%.6f|%08f|%#010f|%+f|%.4h|%+h]",
+        "[%.3F|%.4A|%10.3F|%-10.3F|%.0F|%010F|%.5y]",
+        "[%.Y|%.0Y|%.2Y|%14.3Y|%-18.3Y|%+Y|%+.1Y|%.12Y|%Hr|%Lr]",
     ] {
         for path in ["/hello.txt", "/link", "/dir/sub/deep.c", "/pipe", "/empty"] {
             let ours = good(&["stat", "-c", format, &at(&image, path)]);

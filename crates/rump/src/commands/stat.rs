@@ -25,7 +25,7 @@ use std::{
 #[derive(Args, Debug)]
 pub(crate) struct Stat {
     /// Text with %-sequences, and a newline after it: as stat(1) of the GNU tools: %a %A %b %B %d %D %f %F %g %h %i %m %n %N %o %r %R
-    /// %s %t %T %u %U %G %w %W %x %X %y %Y %z %Z
+    /// %Hd %Ld %Hr %Lr %s %t %T %u %U %G %w %W %x %X %y %Y %z %Z
     #[arg(short = 'c', long, value_name = "FORMAT", conflicts_with = "json")]
     format: Option<OsString>,
     /// The same without the newline, and with \n, \t, \0, \\, \ooo
@@ -72,7 +72,7 @@ impl Stat {
                 objects.push(json::entry(&address.path, name, &subject.stat, target));
             } else if let Some(format) = &format {
                 let mut text = Vec::new();
-                format.write(&subject, &mut text)?;
+                format.write(&subject, &mut text);
                 out.write_all(&text)?;
             } else {
                 subject.describe(&mut out)?;
@@ -195,19 +195,41 @@ fn shown_time(time: Option<Timespec>) -> String {
     time.map_or_else(|| "-".into(), |time| Civil::local(time).full())
 }
 
+/// What follows a `%`.
+#[derive(Clone, Copy)]
+struct Field {
+    half: Option<Half>,
+    letter: u8,
+    left: bool,
+    zero: bool,
+    alternate: bool,
+    /// What stands before a number that is not negative.
+    sign: Option<char>,
+    width: usize,
+    precision: Option<Precision>,
+}
+
+/// A part of a device number.
+#[derive(Clone, Copy)]
+enum Half {
+    Major,
+    Minor,
+}
+
+/// What follows a point.
+#[derive(Clone, Copy)]
+enum Precision {
+    /// Nothing: the letter's own, which is nine digits of a second.
+    Own,
+    Digits(usize),
+}
+
 /// A format, taken apart.
 struct Format(Vec<Piece>);
 
 enum Piece {
     Text(Vec<u8>),
-    Field {
-        letter: u8,
-        left: bool,
-        zero: bool,
-        alternate: bool,
-        width: usize,
-        precision: Option<usize>,
-    },
+    Field(Field),
 }
 
 impl Format {
@@ -234,33 +256,13 @@ impl Format {
         Ok(Self(pieces))
     }
 
-    fn write(&self, subject: &Subject, out: &mut Vec<u8>) -> Outcome<()> {
+    fn write(&self, subject: &Subject, out: &mut Vec<u8>) {
         for piece in &self.0 {
             match piece {
                 Piece::Text(text) => out.extend_from_slice(text),
-                &Piece::Field {
-                    letter,
-                    left,
-                    zero,
-                    alternate,
-                    width,
-                    precision,
-                } => {
-                    let text = field(subject, letter, alternate, precision);
-                    let missing = width.saturating_sub(text.len());
-                    let fill = if zero && !left { b'0' } else { b' ' };
-                    let padding = std::iter::repeat_n(fill, missing);
-                    if left {
-                        out.extend_from_slice(&text);
-                        out.extend(padding);
-                    } else {
-                        out.extend(padding);
-                        out.extend_from_slice(&text);
-                    }
-                }
+                Piece::Field(field) => field.write(subject, out),
             }
         }
-        Ok(())
     }
 }
 
@@ -268,53 +270,57 @@ fn parse_field(text: &[u8], at: &mut usize) -> Result<Piece, String> {
     /// Wider fields are a mistake.
     const WIDEST: usize = 4096;
     let start = *at;
-    let (mut left, mut zero, mut alternate) = (false, false, false);
+    let (mut left, mut zero, mut alternate, mut sign) = (false, false, false, None);
     while let Some(flag) = text.get(*at) {
         match flag {
             b'-' => left = true,
             b'0' => zero = true,
             b'#' => alternate = true,
-            b' ' | b'+' | b'\'' => {}
+            b'+' => sign = Some('+'),
+            b' ' => sign = sign.or(Some(' ')),
+            b'\'' => {}
             _ => break,
         }
         *at += 1;
     }
     let number = |at: &mut usize| {
+        let start = *at;
         let mut number = 0_usize;
         while let Some(digit) = text.get(*at).filter(|c| c.is_ascii_digit()) {
             number = (number * 10 + usize::from(digit - b'0')).min(WIDEST);
             *at += 1;
         }
-        number
+        (*at > start).then_some(number)
     };
-    let width = number(at);
+    let width = number(at).unwrap_or(0);
     let mut precision = None;
     if text.get(*at) == Some(&b'.') {
         *at += 1;
-        precision = Some(number(at));
+        precision = Some(number(at).map_or(Precision::Own, Precision::Digits));
     }
-    // %Hr, %Lr: major and minor alone.
-    let letter = match text.get(*at) {
-        Some(half @ (b'H' | b'L')) if text.get(*at + 1) == Some(&b'r') => {
-            *at += 1;
-            half
-        }
-        Some(letter) => letter,
-        None => &0,
+    // %Hd, %Ld, %Hr, %Lr: major and minor alone.
+    let half = match (text.get(*at), text.get(*at + 1)) {
+        (Some(b'H'), Some(b'd' | b'r')) => Some(Half::Major),
+        (Some(b'L'), Some(b'd' | b'r')) => Some(Half::Minor),
+        _ => None,
     };
-    if !b"aAbBdDfFgGhiHLmnNorRstTuUwWxXyYzZ".contains(letter) {
+    *at += usize::from(half.is_some());
+    let letter = text.get(*at).copied().unwrap_or(0);
+    if !b"aAbBdDfFgGhimnNorRstTuUwWxXyYzZ".contains(&letter) {
         let shown = String::from_utf8_lossy(&text[start..(*at + 1).min(text.len())]);
         return Err(format!("stat: unknown field '%{shown}'"));
     }
     *at += 1;
-    Ok(Piece::Field {
-        letter: *letter,
+    Ok(Piece::Field(Field {
+        half,
+        letter,
         left,
         zero,
         alternate,
+        sign,
         width,
         precision,
-    })
+    }))
 }
 
 /// Reads what follows a backslash.
@@ -349,52 +355,145 @@ pub(crate) fn unescape(text: &[u8], at: &mut usize, out: &mut Vec<u8>) {
     }
 }
 
-fn field(subject: &Subject, letter: u8, alternate: bool, precision: Option<usize>) -> Vec<u8> {
-    let stat = &subject.stat;
-    let seconds = |time: Timespec| match precision {
-        None => time.sec.to_string(),
-        Some(0) => format!("{}.{:09}", time.sec, time.nsec),
-        Some(digits) => {
-            let nanoseconds = format!("{:09}", time.nsec);
-            format!("{}.{:0<digits$.digits$}", time.sec, nanoseconds)
+/// What a field shows, as printf(3) would be told.
+enum Value {
+    Text(Vec<u8>),
+    Decimal(u64),
+    /// With a sign if that is asked for.
+    Size(u64),
+    Octal(u32),
+    Hexadecimal(u64),
+    Seconds(Timespec),
+}
+
+impl Field {
+    fn write(self, subject: &Subject, out: &mut Vec<u8>) {
+        let (prefix, text) = self.parts(subject);
+        let missing = self.width.saturating_sub(prefix.len() + text.len());
+        let (spaces, zeros) = match self.fills_with_zeros(subject) {
+            true => (0, missing),
+            false => (missing, 0),
+        };
+        let spaces = std::iter::repeat_n(b' ', spaces);
+        if !self.left {
+            out.extend(spaces.clone());
         }
+        out.extend_from_slice(prefix.as_bytes());
+        out.extend(std::iter::repeat_n(b'0', zeros));
+        out.extend_from_slice(&text);
+        if self.left {
+            out.extend(spaces);
+        }
+    }
+
+    fn fills_with_zeros(self, subject: &Subject) -> bool {
+        let value = self.value(subject);
+        let exact = self.precision.is_some() && !matches!(value, Value::Seconds(_));
+        self.zero && !self.left && !exact && !matches!(value, Value::Text(_))
+    }
+
+    /// What zeros are put behind (a sign, 0x), and the rest.
+    fn parts(self, subject: &Subject) -> (String, Vec<u8>) {
+        let sign = self.sign.map(String::from).unwrap_or_default();
+        let (prefix, digits) = match self.value(subject) {
+            Value::Text(text) => return (String::new(), self.cut(text)),
+            Value::Seconds(time) => {
+                let (minus, text) = seconds(time, self.precision);
+                let prefix = if minus { "-".into() } else { sign };
+                return (prefix, text.into_bytes());
+            }
+            Value::Decimal(number) => (String::new(), number.to_string()),
+            Value::Size(number) => (sign, number.to_string()),
+            Value::Octal(number) => (String::new(), format!("{number:o}")),
+            Value::Hexadecimal(number) if self.alternate && number != 0 => {
+                ("0x".into(), format!("{number:x}"))
+            }
+            Value::Hexadecimal(number) => (String::new(), format!("{number:x}")),
+        };
+        let mut digits = match self.precision {
+            Some(Precision::Own | Precision::Digits(0)) if digits == "0" => String::new(),
+            Some(Precision::Digits(least)) => format!("{digits:0>least$}"),
+            _ => digits,
+        };
+        let is_octal = matches!(self.value(subject), Value::Octal(_));
+        if is_octal && self.alternate && !digits.starts_with('0') {
+            digits.insert(0, '0');
+        }
+        (prefix, digits.into_bytes())
+    }
+
+    fn cut(self, mut text: Vec<u8>) -> Vec<u8> {
+        match self.precision {
+            Some(Precision::Digits(most)) => text.truncate(most),
+            Some(Precision::Own) => text.clear(),
+            None => {}
+        }
+        text
+    }
+
+    fn value(self, subject: &Subject) -> Value {
+        use Value::{Decimal, Hexadecimal, Octal, Seconds, Size, Text};
+        let stat = &subject.stat;
+        let text = |text: &str| Text(text.into());
+        let time = |time: Option<Timespec>| text(&shown_time(time));
+        let rdev = u64::from(stat.rdev.major) << 32 | u64::from(stat.rdev.minor);
+        let number = if self.letter == b'd' { stat.dev } else { rdev };
+        match self.half {
+            Some(Half::Major) => return Decimal(number >> 32),
+            Some(Half::Minor) => return Decimal(number & u64::from(u32::MAX)),
+            None => {}
+        }
+        match self.letter {
+            b'a' => Octal(stat.mode),
+            b'A' => text(&mode_string(stat.file_type, stat.mode)),
+            b'b' => Decimal(stat.blocks),
+            b'B' => Decimal(512),
+            b'd' => Decimal(stat.dev),
+            b'D' => Hexadecimal(stat.dev),
+            b'f' => Hexadecimal((stat.file_type.mode_bits() | stat.mode).into()),
+            b'F' => text(kind_text(stat)),
+            b'g' | b'G' => Decimal(stat.gid.into()),
+            b'h' => Decimal(stat.nlink),
+            b'i' => Decimal(stat.ino),
+            b'm' => text(&format!("{}:/", subject.image)),
+            b'n' => Text(subject.name.clone()),
+            b'N' => Text(quoted(subject)),
+            b'o' => Decimal(stat.blksize.into()),
+            b'r' => Decimal(rdev),
+            b'R' => Hexadecimal(rdev),
+            b's' => Size(stat.size),
+            b't' => Hexadecimal(stat.rdev.major.into()),
+            b'T' => Hexadecimal(stat.rdev.minor.into()),
+            b'u' | b'U' => Decimal(stat.uid.into()),
+            b'w' => time(stat.birthtime),
+            b'W' => Seconds(stat.birthtime.unwrap_or_default()),
+            b'x' => time(Some(stat.atime)),
+            b'X' => Seconds(stat.atime),
+            b'y' => time(Some(stat.mtime)),
+            b'Y' => Seconds(stat.mtime),
+            b'z' => time(Some(stat.ctime)),
+            _ => Seconds(stat.ctime),
+        }
+    }
+}
+
+/// Seconds since 1970 without their sign, which is given apart, with as many digits of a second as the precision says.
+fn seconds(time: Timespec, precision: Option<Precision>) -> (bool, String) {
+    let digits = match precision {
+        None | Some(Precision::Digits(0)) => {
+            return (time.sec < 0, time.sec.unsigned_abs().to_string());
+        }
+        Some(Precision::Own) => 9,
+        Some(Precision::Digits(digits)) => digits,
     };
-    let rdev = u64::from(stat.rdev.major) << 32 | u64::from(stat.rdev.minor);
-    let text = match letter {
-        b'a' if alternate => format!("0{:o}", stat.mode),
-        b'a' => format!("{:o}", stat.mode),
-        b'A' => mode_string(stat.file_type, stat.mode),
-        b'b' => stat.blocks.to_string(),
-        b'B' => "512".into(),
-        b'd' => stat.dev.to_string(),
-        b'D' => format!("{:x}", stat.dev),
-        b'f' => format!("{:x}", stat.file_type.mode_bits() | stat.mode),
-        b'F' => kind_text(stat).into(),
-        b'g' | b'G' => stat.gid.to_string(),
-        b'h' => stat.nlink.to_string(),
-        b'i' => stat.ino.to_string(),
-        b'm' => format!("{}:/", subject.image),
-        b'n' => return subject.name.clone(),
-        b'N' => return quoted(subject),
-        b'o' => stat.blksize.to_string(),
-        b'r' => rdev.to_string(),
-        b'R' => format!("{rdev:x}"),
-        b'H' => stat.rdev.major.to_string(),
-        b'L' => stat.rdev.minor.to_string(),
-        b's' => stat.size.to_string(),
-        b't' => format!("{:x}", stat.rdev.major),
-        b'T' => format!("{:x}", stat.rdev.minor),
-        b'u' | b'U' => stat.uid.to_string(),
-        b'w' => shown_time(stat.birthtime),
-        b'W' => seconds(stat.birthtime.unwrap_or_default()),
-        b'x' => shown_time(Some(stat.atime)),
-        b'X' => seconds(stat.atime),
-        b'y' => shown_time(Some(stat.mtime)),
-        b'Y' => seconds(stat.mtime),
-        b'z' => shown_time(Some(stat.ctime)),
-        _ => seconds(stat.ctime),
+    // Before 1970 nanoseconds count forward from a second that counts backward.
+    let (sec, nsec) = match time {
+        Timespec { sec, nsec: 1.. } if sec < 0 => (sec + 1, 1_000_000_000 - time.nsec),
+        Timespec { sec, nsec } => (sec, nsec),
     };
-    text.into_bytes()
+    let nanoseconds = format!("{nsec:09}");
+    let text = format!("{}.{nanoseconds:0<digits$.digits$}", sec.unsigned_abs());
+    (time.sec < 0, text)
 }
 
 /// `'name' -> 'target'`.
@@ -439,7 +538,7 @@ mod tests {
         };
         let mut out = Vec::new();
         let format = Format::parse(format.as_bytes(), escapes).unwrap();
-        format.write(&subject, &mut out).unwrap();
+        format.write(&subject, &mut out);
         String::from_utf8(out).unwrap()
     }
 

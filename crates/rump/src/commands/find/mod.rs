@@ -13,7 +13,7 @@ use crate::{
 use clap::Args;
 use expression::{Action, Expression, Primary};
 use rumpkern::{FileType, OpenFlags, Stat};
-use rumpuser::Timespec;
+use rumpuser::{Errno, Timespec};
 use rumpvfs::{
     Calls as _,
     calls::{At, Follow},
@@ -24,7 +24,8 @@ use std::{ffi::OsString, io::Write, os::unix::ffi::OsStrExt};
 ///
 /// The expression is that of find(1): -name -iname -path -ipath -lname -type -size -empty -perm -links -inum -uid -gid -user -group
 /// -newer -anewer -cnewer -newerXY -mtime -mmin -atime -amin -ctime -cmin -maxdepth -mindepth -depth -prune -quit -true -false
-/// -print -print0 -printf -ls, with ( ) ! -not -a -o and comma. Owners are numbers. There is no -exec and no -delete: pipe -print0 into xargs -0.
+/// -print -print0 -printf -ls, with ( ) ! -not -a -o and comma. Before it all may stand -P, -H or -L: symbolic links are looked at themselves,
+/// which is the default; those among IMAGE... stand for what they point to; all of them do. Owners are numbers. There is no -exec and no -delete: pipe -print0 into xargs -0.
 #[derive(Args, Debug)]
 pub(crate) struct Find {
     /// A JSON array of entries
@@ -52,15 +53,17 @@ impl Find {
     /// # Errors
     /// What ends the command.
     pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
+        let (links, words) = Links::split(&self.words);
         let is_expression =
             |word: &OsString| matches!(word.as_bytes(), [b'-', _, ..] | b"(" | b")" | b"!" | b",");
-        let split = self.words.iter().position(is_expression);
-        let (starts, words) = self.words.split_at(split.unwrap_or(self.words.len()));
+        let split = words.iter().position(is_expression);
+        let (starts, words) = words.split_at(split.unwrap_or(words.len()));
         let starts = session.operands(starts)?;
         let expression = Expression::parse(words).map_err(Failure::Usage)?;
         let mut finder = Finder {
             session,
             expression,
+            links,
             json: self.json.then(Vec::new),
             out: Out::new(),
             now: crate::time::now(),
@@ -71,7 +74,7 @@ impl Find {
             let Some(image) = session.report.step(session.open(&address))? else {
                 continue;
             };
-            let walk = Walk::new(&image, &address.path, Follow::No).looking();
+            let walk = links.walk(&image, &address.path);
             let base = address.text();
             finder.search(&image, walk, &base)?;
             if finder.quit {
@@ -82,9 +85,58 @@ impl Find {
     }
 }
 
+/// What symbolic links stand for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Links {
+    Themselves,
+    /// Those that the search starts from: for what they point to.
+    Starts,
+    All,
+}
+
+impl Links {
+    /// Takes the options from the front of the words; the last one counts.
+    fn split(mut words: &[OsString]) -> (Self, &[OsString]) {
+        let mut links = Self::Themselves;
+        while let [word, rest @ ..] = words {
+            links = match word.as_bytes() {
+                b"-P" => Self::Themselves,
+                b"-H" => Self::Starts,
+                b"-L" => Self::All,
+                _ => break,
+            };
+            words = rest;
+        }
+        (links, words)
+    }
+
+    fn walk<'a>(self, image: &'a Image, path: &[u8]) -> Walk<'a> {
+        // One that leads nowhere stands for itself.
+        let leads = |path: &[u8]| image.proc.stat(path) != Err(Errno::ENOENT);
+        let follow = match self {
+            Self::Starts | Self::All if leads(path) => Follow::Yes,
+            _ => Follow::No,
+        };
+        let walk = Walk::new(image, path, follow).looking();
+        match self {
+            Self::All => walk.following(),
+            _ => walk,
+        }
+    }
+
+    /// How a file that is named by the expression is looked at.
+    fn reference(self) -> Follow {
+        match self {
+            Self::Themselves => Follow::No,
+            Self::Starts | Self::All => Follow::Yes,
+        }
+    }
+}
+
 struct Finder<'a> {
     session: &'a Session,
     expression: Expression,
+    links: Links,
     json: Option<Vec<serde_json::Value>>,
     out: Out,
     now: Timespec,
@@ -222,13 +274,14 @@ impl Finder<'_> {
         word: &OsString,
         which: expression::Which,
     ) -> Outcome<Timespec> {
+        let follow = self.links.reference();
         let stat = if word.as_bytes().starts_with(b"/") {
-            let stat = image.proc.stat(word.as_bytes());
+            let stat = image.proc.fstatat(At::Cwd, word.as_bytes(), follow);
             stat.map_err(|errno| image.failure(word.as_bytes(), errno))
         } else {
             let address = self.session.address(word)?;
             let other = self.session.open(&address)?;
-            let stat = other.proc.stat(&address.path);
+            let stat = other.proc.fstatat(At::Cwd, &address.path, follow);
             stat.map_err(|errno| other.failure(&address.path, errno))
         };
         // Without its reference the search makes no sense at all.
