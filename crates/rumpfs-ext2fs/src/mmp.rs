@@ -129,6 +129,19 @@ pub fn check_read_only(sb: &Superblock, device: &Arc<dyn BlockDevice>) -> Result
     }
 }
 
+/// What [`Protection::begin`] would have to wait for now, and how long: for each of two waits. `None` if it would not wait.
+#[must_use]
+pub fn wait_ahead(sb: &Superblock, device: &Arc<dyn BlockDevice>) -> Option<(String, Duration)> {
+    let raw = Block::of(sb, device)?.read().ok()?;
+    match raw.mmp_seq.get() {
+        EXT4_MMP_SEQ_CLEAN | EXT4_MMP_SEQ_FSCK => None,
+        _ => {
+            let wait = waiting_time(interval(sb), raw.mmp_check_interval.get());
+            Some((owner("mounted", &raw), wait))
+        }
+    }
+}
+
 /// Hears that the volume is not ours any more, and why.
 pub type Lost = Box<dyn Fn(&Error) + Send>;
 
@@ -167,10 +180,7 @@ impl Protection {
         let Some(block) = Block::of(sb, device) else {
             return Ok(None);
         };
-        let interval = match sb.mmp_interval {
-            0 => DEFAULT_INTERVAL,
-            seconds => seconds.min(MOST_CHECK_INTERVAL),
-        };
+        let interval = interval(sb);
         let event = host.event();
         let mut raw = block.read()?;
         let wait = match raw.mmp_seq.get() {
@@ -307,6 +317,14 @@ fn watch(
     }
 }
 
+/// Seconds between two updates.
+fn interval(sb: &Superblock) -> u16 {
+    match sb.mmp_interval {
+        0 => DEFAULT_INTERVAL,
+        seconds => seconds.min(MOST_CHECK_INTERVAL),
+    }
+}
+
 /// How long a number must stay for its owner to be gone.
 fn waiting_time(interval: u16, check_interval: u16) -> Duration {
     let check = interval
@@ -341,13 +359,17 @@ fn copy_name(field: &mut [u8], name: &str) {
 }
 
 fn in_use(how: &str, raw: &RawMmp) -> Error {
-    let text = format!(
+    Error::InUse(owner(how, raw).into())
+}
+
+/// Who has the volume, as far as the block tells.
+fn owner(how: &str, raw: &RawMmp) -> String {
+    format!(
         "{how} by host \"{}\" as \"{}\", last seen at {} seconds since 1970",
         name(&raw.mmp_nodename),
         name(&raw.mmp_bdevname),
         raw.mmp_time.get()
-    );
-    Error::InUse(text.into())
+    )
 }
 
 /// A name of the block for a message.

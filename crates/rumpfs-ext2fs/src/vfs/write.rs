@@ -11,7 +11,7 @@ use crate::{
     inode::{Device, FileType, Inode},
     journal::{self, Journal, JournalLog, LogOptions, Replay},
     layout::superblock::{EXT4_ERROR_FS, EXT4_VALID_FS},
-    mmp::Protection,
+    mmp::{self, Protection},
     names::{Dirs, NamePlace, NewKind as FormatKind, NewNode},
     options::Options,
     torn::{self, Found, TORN},
@@ -145,6 +145,12 @@ fn protect(
             volume.abort();
         }
     });
+    if let Some((owner, wait)) = mmp::wait_ahead(fs.superblock(), device) {
+        let seconds = wait.as_secs();
+        around.log.message(format_args!(
+            "{owner}: waiting {seconds} seconds, twice, to see whether it still is"
+        ));
+    }
     Protection::begin(fs.superblock(), device, &around.host, "rump", lost)
 }
 
