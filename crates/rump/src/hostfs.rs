@@ -298,6 +298,12 @@ pub(crate) fn is_stream(path: &Path) -> bool {
     })
 }
 
+/// Whether it is a socket, which cannot be opened.
+pub(crate) fn is_socket(path: &Path) -> bool {
+    let data = path.metadata();
+    data.is_ok_and(|data| data.file_type().is_socket())
+}
+
 /// Opens a file for reading, unless a signal asks for the end while nobody writes into a FIFO.
 ///
 /// # Errors

@@ -11,8 +11,8 @@
 //! | [`copy`], [`hostfs`] | copying between images, the host and archives; the host's files touched safely |
 //! | [`net`] | a network stack of one's own, and tools on it |
 //! | [`report`] | failures, and the exit status |
-//! | [`signals`] | ending at a safe point |
-//! | [`output`], [`progress`], [`quote`], [`json`] | standard output and error; names for people; entries for programs |
+//! | [`signals`], [`patience`] | ending at a safe point; mounts that wait |
+//! | [`output`], [`progress`], [`quote`], [`json`], [`streams`] | standard output and error; names for people; entries for programs; what was closed |
 //! | [`mode`], [`units`], [`time`], [`glob`] | small languages of the command line |
 #![allow(
     rustdoc::broken_intra_doc_links,
@@ -32,11 +32,13 @@ mod mode;
 mod mtree;
 mod net;
 mod output;
+mod patience;
 mod progress;
 mod quote;
 mod report;
 mod session;
 mod signals;
+mod streams;
 mod time;
 mod units;
 mod walk;
@@ -222,12 +224,13 @@ fn plain(mut words: impl Iterator<Item = OsString>) -> Option<Cli> {
     })
 }
 
-/// Reads the command line; ends the program when it is wrong or asks for help.
-fn parse() -> Cli {
+/// Reads the command line; ends the program when it is wrong or asks for help. Whether mount(8) calls.
+fn parse() -> (Cli, bool) {
     let (args, then) = net::split(std::env::args_os().collect());
+    let is_helper = commands::mount::is_helper(&args);
     let args = commands::mount::translate(args);
     if let Some(cli) = plain(args.iter().skip(1).cloned()) {
-        return cli;
+        return (cli, false);
     }
     let word = args
         .get(1)
@@ -241,18 +244,21 @@ fn parse() -> Cli {
         cli.build(); // the program's own help says what each command does
     }
     let mut matches = cli.try_get_matches_from_mut(args).unwrap_or_else(|error| {
-        if word == Some("fsck") && error.use_stderr() {
-            drop(error.print());
-            std::process::exit(commands::fsck::status::USAGE.into());
-        }
-        told(&error)
+        let usage = match word {
+            _ if !error.use_stderr() => told(&error),
+            Some("fsck") => commands::fsck::status::USAGE,
+            _ if is_helper => report::MOUNT_USAGE,
+            _ => told(&error),
+        };
+        drop(error.print());
+        std::process::exit(usage.into());
     });
     let parsed = Cli::from_arg_matches_mut(&mut matches);
     let mut parsed = parsed.unwrap_or_else(|error| error.format(&mut cli).exit());
     if let Command::Net(first) = &mut parsed.command {
         first.then(then).unwrap_or_else(|error| error.exit());
     }
-    parsed
+    (parsed, is_helper)
 }
 
 /// Ends the program with what clap has to say; help that cannot be written is a failure, as any output.
@@ -274,7 +280,8 @@ fn told(error: &clap::Error) -> ! {
 
 fn main() -> ExitCode {
     memory::keep();
-    let mut cli = parse();
+    streams::install();
+    let (mut cli, is_helper) = parse();
     signals::install();
     if let Command::Mount(mount) = &mut cli.command {
         mount.no_sandbox |= cli.no_sandbox;
@@ -286,6 +293,9 @@ fn main() -> ExitCode {
         let _ = p2k::contain::read_only(p2k::contain::Limits { memory });
     }
     let session = Session::new(cli.command.mount().or(cli.mount.options()));
+    if is_helper {
+        session.report.use_status_of_mount();
+    }
     let outcome = cli.command.run(&session);
     session.finish();
     session.report.exit(outcome)

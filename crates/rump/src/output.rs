@@ -2,7 +2,7 @@
 
 use crate::{
     quote::shown,
-    report::{Failure, Outcome, io_reason},
+    report::{Failure, Outcome, output_reason},
 };
 use std::{
     borrow::Cow,
@@ -26,8 +26,7 @@ pub(crate) fn line(text: impl fmt::Display) -> io::Result<()> {
 /// # Errors
 /// It is the end of the command, whose exit status is then 1: unlike what is read, what is left to be done is not done because nobody hears of it.
 pub(crate) fn done(text: impl fmt::Display) -> Outcome<()> {
-    let fail = |error| Failure::Fatal(format!("standard output: {}", io_reason(&error)));
-    line(text).map_err(fail)
+    line(text).map_err(|error| Failure::Fatal(output_reason(&error)))
 }
 
 /// So many bytes are written at once.

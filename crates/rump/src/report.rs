@@ -65,8 +65,17 @@ impl From<io::Error> for Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::BrokenPipe;
         }
-        Self::at("standard output", io_reason(&error))
+        Self::Message(output_reason(&error))
     }
+}
+
+/// What is wrong with standard output.
+pub(crate) fn output_reason(error: &io::Error) -> String {
+    let reason = match crate::streams::is_output_closed() {
+        true => Errno::EBADF.text().into(),
+        false => io_reason(error),
+    };
+    format!("standard output: {reason}")
 }
 
 /// The reason of an error of the host, without the "(os error N)" that std adds.
@@ -85,6 +94,11 @@ pub(crate) fn io_reason(error: &io::Error) -> String {
     }
 }
 
+/// Exit status of mount(8): wrong usage or permissions.
+pub(crate) const MOUNT_USAGE: u8 = 1;
+/// Exit status of mount(8): the mount failed.
+const MOUNT_FAILED: u8 = 32;
+
 /// Whether anything has failed so far.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -93,6 +107,8 @@ pub(crate) struct Report {
     fsck: AtomicBool,
     /// Bits of it.
     status: AtomicU8,
+    /// The exit status is that of a helper of mount(8).
+    mount: AtomicBool,
 }
 
 impl Report {
@@ -137,6 +153,11 @@ impl Report {
         self.status.fetch_or(bits, Ordering::Relaxed);
     }
 
+    /// The exit status will be that of mount(8).
+    pub(crate) fn use_status_of_mount(&self) {
+        self.mount.store(true, Ordering::Relaxed);
+    }
+
     fn exit_of_fsck(&self, outcome: Outcome<()>) -> ExitCode {
         let mut bits = self.status.load(Ordering::Relaxed);
         if self.failed() {
@@ -163,20 +184,24 @@ impl Report {
         if self.fsck.load(Ordering::Relaxed) {
             return self.exit_of_fsck(outcome);
         }
+        let (failed, usage) = match self.mount.load(Ordering::Relaxed) {
+            true => (MOUNT_FAILED, MOUNT_USAGE),
+            false => (1, 2),
+        };
         match outcome {
             Ok(()) | Err(Failure::BrokenPipe) if !self.failed() => ExitCode::SUCCESS,
-            Ok(()) | Err(Failure::BrokenPipe) => ExitCode::from(1),
+            Ok(()) | Err(Failure::BrokenPipe) => ExitCode::from(failed),
             Err(Failure::Interrupted) => {
                 ExitCode::from(128_u8.saturating_add(crate::signals::number()))
             }
             Err(failure @ Failure::Usage(_)) => {
                 say(&failure);
                 say("try 'rump --help'");
-                ExitCode::from(2)
+                ExitCode::from(usage)
             }
             Err(failure @ (Failure::Message(_) | Failure::Fatal(_))) => {
                 say(&failure);
-                ExitCode::from(1)
+                ExitCode::from(failed)
             }
         }
     }

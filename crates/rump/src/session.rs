@@ -3,6 +3,7 @@
 use crate::{
     address::{self, Address},
     commands::shell::Place,
+    patience,
     quote::{shown, shown_os},
     report::{Failure, Outcome, Report},
 };
@@ -238,8 +239,14 @@ impl Session {
         let kernel = self.boot()?;
         let device = part(&kernel, address, disk)?;
         let (fs_type, probe) = self.find_type(&kernel, address, &*device)?;
-        let mounted = image::mount(kernel, device.clone(), &fs_type, &self.options.driver)
-            .map_err(|error| mount_failed(&name, &error))?;
+        let log = kernel.log().clone();
+        let mount = || image::mount(kernel, device.clone(), &fs_type, &self.options.driver);
+        let writes = self.written.borrow().contains(&key.0);
+        let mounted = match writes && patience::may_wait(probe.as_ref()) {
+            true => patience::telling(&name, &log, mount),
+            false => mount(),
+        };
+        let mounted = mounted.map_err(|error| mount_failed(&name, &error))?;
         mounted.proc.umask(0);
         Ok(Image {
             name,
@@ -294,7 +301,9 @@ impl Session {
 
     fn close(&self, image: &Image) {
         if let Err(errno) = image.kernel.shutdown() {
-            let failure = image.failure_of("unmounting", errno);
+            let told = bracketed(&image.messages_of(errno));
+            let name = format_args!("{}: unmounting", image.name).to_string();
+            let failure = Failure::at(name, format_args!("{errno}{told}"));
             self.report.fail(&failure);
         }
     }
@@ -417,15 +426,16 @@ impl Image {
         made
     }
 
-    /// `IMAGE:/path: reason`, and what the kernel had to say when the number alone says little.
-    pub(crate) fn failure(&self, path: &[u8], errno: Errno) -> Failure {
-        self.failure_of(shown(path), errno)
+    /// Name of its type, as it is registered.
+    pub(crate) fn fs_type(&self) -> &str {
+        &self.mounted.fs_type
     }
 
-    fn failure_of(&self, path: impl std::fmt::Display, errno: Errno) -> Failure {
+    /// `IMAGE:/path: reason`, and what the kernel had to say when the number alone says little.
+    pub(crate) fn failure(&self, path: &[u8], errno: Errno) -> Failure {
         let told = bracketed(&self.messages_of(errno));
         Failure::at(
-            format_args!("{}:{path}", self.name),
+            format_args!("{}:{}", self.name, shown(path)),
             format_args!("{errno}{told}"),
         )
     }

@@ -115,6 +115,43 @@ fn usage_errors_are_2() {
     assert!(fs::read(&image).unwrap() == before);
 }
 
+/// mount(8) passes on what its helper says: 1 for wrong usage, 32 for a mount that failed.
+#[test]
+fn a_helper_of_mount_has_its_statuses() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let (helper, dir) = (scratch.path("mount.rump"), scratch.text("dir"));
+    std::os::unix::fs::symlink(common::RUMP, &helper).unwrap();
+    fs::create_dir(&dir).unwrap();
+    let status = |program: &str, words: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        let output = command.args(words).output().unwrap();
+        (
+            output.status.code().unwrap(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let none = scratch.text("none");
+    for (words, ours, plain) in [
+        (&[&image[..]][..], 1, 2),
+        (&[&image, &dir, "-Q"], 1, 2),
+        (&[&image, &dir, "-o", "attr_timeout=x"], 1, 2),
+        (&[&none, &dir], 32, 1),
+        (&[&image, &none], 32, 1),
+        (&[&image, &dir, "-o", "nonsense"], 32, 1),
+    ] {
+        let done = status(helper.to_str().unwrap(), words);
+        assert_eq!(done.0, ours, "{words:?}: {}", done.1);
+        let done = status(common::RUMP, &[&["mount"], words].concat());
+        assert_eq!(done.0, plain, "{words:?}: {}", done.1);
+    }
+    let (code, said) = status(common::RUMP, &["mount", "-t", "nofs", &image, &dir]);
+    assert!(
+        code == 1 && said.contains("known: ") && said.contains("tmpfs"),
+        "{said}"
+    );
+}
+
 #[test]
 fn the_driver_says_what_the_number_does_not() {
     let scratch = Scratch::new();

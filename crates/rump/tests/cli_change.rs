@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Scratch, at, check, fails, good, noise, rump, tool};
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 #[test]
 fn directories() {
@@ -120,6 +120,59 @@ fn names() {
     check(&image);
 }
 
+/// One target that is no directory is one mistake, and nothing is touched.
+#[test]
+fn many_go_into_a_directory_or_nowhere() {
+    let scratch = Scratch::new();
+    let file = scratch.write("f", "x");
+    let image = scratch.image("a.img", 8, None);
+    let (a, b, c) = (at(&image, "/a"), at(&image, "/b"), at(&image, "/c"));
+    for to in [&a, &b, &c] {
+        good(&["put", file.to_str().unwrap(), to]);
+    }
+    let before = fs::read(&image).unwrap();
+    for (command, to) in [("mv", "/c"), ("mv", "/none"), ("ln", "/c"), ("ln", "/none")] {
+        let done = rump(&[command, &a, &b, &at(&image, to)]);
+        let expected = format!("rump: {image}:{to}: not a directory\n");
+        assert_eq!((done.status, done.err), (1, expected), "{command}");
+    }
+    let names = |image: &str| good(&["find", &at(image, "/"), "-printf", "%P %n\\n"]);
+    let after = names(&image);
+    fs::write(scratch.path("b.img"), before).unwrap();
+    assert_eq!(after, names(&scratch.text("b.img")));
+    check(&image);
+}
+
+#[test]
+fn what_is_done_is_said_with_the_image() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let i = |path: &str| at(&image, path);
+    for (words, said) in [
+        (&["mkdir", "-v", &i("/d")][..], i("/d")),
+        (&["ln", "-sv", "x/y", &i("/l")], i("/l") + " -> x/y"),
+        (
+            &["ln", "-v", &i("/l"), &i("/d/")],
+            format!("{} -> {}", i("/d/l"), i("/l")),
+        ),
+        (
+            &["mv", "-v", &i("/l"), &i("/m")],
+            format!("{} -> {}", i("/l"), i("/m")),
+        ),
+        (
+            &["mv", "-v", &i("/d//"), &i("/e")],
+            format!("{} -> {}", i("/d//"), i("/e")),
+        ),
+        (&["rm", "-v", &i("/m")], i("/m")),
+    ] {
+        assert_eq!(good(words), said + "\n", "{words:?}");
+    }
+    // A slash too much is not a name.
+    good(&["mkdir", &i("/f")]);
+    good(&["mv", &i("/f//"), &i("/e")]);
+    assert_eq!(good(&["ls", &i("/e")]), "f\nl\n");
+}
+
 #[test]
 fn modes_and_owners_are_as_chmod_makes_them() {
     let scratch = Scratch::new();
@@ -190,14 +243,20 @@ fn times_and_sizes() {
         "644 0 2001-02-03 03:05:06.789000000 +0000\n"
     );
     good(&["touch", "-a", "-d", "@-5.25", &file]);
-    assert_eq!(stat("%.2X %.3Y"), "-6.75 981169506.789\n");
+    // As stat(1) of the same file on the host.
+    let host = scratch.write("old", "");
+    let host = host.to_str().unwrap();
+    tool("touch", &["-a", "-d", "@-5.25", host]);
+    let theirs = tool("stat", &["-c", "%X %.X %.2X %.1X %+12.3X", host]);
+    assert_eq!(stat("%X %.X %.2X %.1X %+12.3X"), theirs);
+    assert_eq!(stat("%.2X %.3Y"), "-5.25 981169506.789\n");
     good(&["touch", "-m", "-d", "@15000000000", &file]);
     assert_eq!(stat("%Y"), "15000000000\n");
     let other = at(&image, "/g");
     good(&["touch", "-r", &file, &other]);
     assert_eq!(
         good(&["stat", "-c", "%.2X %Y", &other]),
-        "-6.75 15000000000\n"
+        "-5.25 15000000000\n"
     );
     for (size, expected) in [
         ("100", "100"),
@@ -314,16 +373,27 @@ fn a_default_acl_decides_and_not_the_umask() {
     let host = host.to_str().unwrap();
     tool("setfacl", &["-d", "-m", "g:23456:rwx,o::r-x", host]);
     good(&["put", "-a", host, &at(&image, "/shared")]);
-    let script = "umask 077; for d in / /shared/; do \"$0\" touch \"$1:$d\"f; \"$0\" truncate -s 5 \"$1:$d\"t; \
+    scratch.write("src/file", "x");
+    let source = scratch.path("src");
+    fs::set_permissions(&source, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::set_permissions(source.join("file"), fs::Permissions::from_mode(0o666)).unwrap();
+    let script = "umask 077; cd \"$2\"; for d in / /shared/; do \"$0\" put -r src \"$1:$d\"; echo x | \"$0\" put - \"$1:$d\"p; \
+        \"$0\" put -rp src \"$1:$d\"k; \"$0\" put src/file \"$1:$d\"c; \"$0\" touch \"$1:$d\"f; \"$0\" truncate -s 5 \"$1:$d\"t; \
         \"$0\" mkdir -p \"$1:$d\"a/b; \"$0\" mkdir -m 750 \"$1:$d\"m; done";
-    tool("sh", &["-ec", script, common::RUMP, &image]);
+    let dir = scratch.0.to_str().unwrap();
+    tool("sh", &["-ec", script, common::RUMP, &image, dir]);
     let modes = |dir: &str| {
-        ["f", "t", "a", "a/b", "m"].map(|name| {
+        let made = ["f", "t", "a", "a/b", "m"];
+        let copied = ["src", "src/file", "p", "c", "k", "k/file"];
+        let modes = made.iter().chain(&copied).map(|name| {
             let path = at(&image, &format!("{dir}{name}"));
             good(&["stat", "-c", "%a", &path]).trim().to_owned()
-        })
+        });
+        modes.collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(modes("/"), ["600", "600", "700", "700", "750"]);
-    assert_eq!(modes("/shared/"), ["664", "664", "775", "775", "750"]);
+    let expected = "600 600 700 700 750 700 600 600 600 777 666";
+    assert_eq!(modes("/"), expected);
+    let expected = "664 664 775 775 750 775 664 664 664 777 666";
+    assert_eq!(modes("/shared/"), expected);
     check(&image);
 }

@@ -290,10 +290,16 @@ fn symbolic_links_are_followed_where_cp_follows_them() {
     good(&["get", "-r", &at(&image, "/"), &out("r")]);
     assert!(fs::symlink_metadata(out("r/link")).unwrap().is_symlink());
     fs::create_dir(out("L")).unwrap();
-    let followed = rump(&["get", "-rL", &at(&image, "/"), &out("L")]);
-    // The absolute link shows /dir a second time, which a walk that follows does not enter again.
-    assert_eq!(followed.status, 1, "{}", followed.err);
+    good(&["get", "-rL", &at(&image, "/"), &out("L")]);
     assert!(fs::symlink_metadata(out("L/link")).unwrap().is_file());
+    // The absolute link shows /dir a second time.
+    tool("diff", &["-r", &out("L/absolute"), &out("L/dir")]);
+    // One that leads back has no end.
+    good(&["ln", "-s", "..", &at(&image, "/dir/sub/up")]);
+    let back = rump(&["get", "-rL", &at(&image, "/dir"), &out("back")]);
+    let expected = format!("rump: {image}:/dir/sub/up: leads to a directory that it is in\n");
+    assert_eq!((back.status, back.err), (1, expected));
+    assert!(fs::symlink_metadata(out("back/sub/up")).is_err());
 }
 
 /// An image whose tree tries to get out of the directory that it is copied to.
@@ -383,6 +389,209 @@ fn copies_onto_and_into_themselves() {
     let out = scratch.text("h");
     fs::create_dir_all(format!("{out}/x")).unwrap();
     fails(&["cp", "-r", &out, &out], 1, &["into itself"]);
+}
+
+/// Another name of the source, and a link's own target, are the same file: as cp says, on either side.
+#[test]
+fn a_file_is_not_copied_onto_itself_by_another_name() {
+    let scratch = Scratch::new();
+    scratch.write("src/a", "x");
+    scratch.write("src/from/f", "y");
+    fs::create_dir(scratch.path("src/to")).unwrap();
+    let tree = scratch.path("src");
+    fs::hard_link(tree.join("a"), tree.join("hard")).unwrap();
+    fs::hard_link(tree.join("from/f"), tree.join("to/f")).unwrap();
+    std::os::unix::fs::symlink("a", tree.join("link")).unwrap();
+    std::os::unix::fs::symlink("../to/f", tree.join("from/g")).unwrap();
+    let image = scratch.image("a.img", 8, Some(&tree));
+    let host = tree.to_str().unwrap();
+    let names = |place: &str, program: &str| {
+        let words = [
+            place,
+            "-name",
+            "lost+found",
+            "-prune",
+            "-o",
+            "-printf",
+            "%P %n %l\\n",
+        ];
+        let text = match program {
+            "find" => tool("find", &words),
+            _ => good(&[&["find"][..], &words].concat()),
+        };
+        let mut lines: Vec<_> = text
+            .lines()
+            .filter(|line| line.contains(' '))
+            .map(str::to_owned)
+            .collect();
+        lines.retain(|line| {
+            !line.starts_with(' ') && !line.starts_with("from ") && !line.starts_with("to ")
+        });
+        lines.sort();
+        lines
+    };
+    let before = names(host, "find");
+    for (options, from, to) in [
+        ("", "/a", "/hard"),
+        ("-a", "/a", "/hard"),
+        ("-r", "/a", "/hard"),
+        ("", "/a", "/link"),
+        ("-P", "/link", "/a"),
+        ("-P", "/link", "/link"),
+        ("-r", "/from/f", "/to"),
+        ("-f", "/hard", "/a"),
+    ] {
+        let options: Vec<&str> = options.split_whitespace().collect();
+        let run = |program: &[&str], place: &dyn Fn(&str) -> String| {
+            let (from, to) = (place(from), place(to));
+            let words = [program, &options, &[&from, &to]].concat();
+            let status = std::process::Command::new(words[0])
+                .args(&words[1..])
+                .output()
+                .unwrap();
+            (
+                status.status.code(),
+                String::from_utf8_lossy(&status.stderr).lines().count(),
+            )
+        };
+        let on_host = |path: &str| format!("{host}{path}");
+        let theirs = run(&["cp"], &on_host);
+        assert_eq!(theirs, (Some(1), 1), "{options:?} {from} {to}");
+        assert_eq!(
+            run(&[common::RUMP, "cp"], &on_host),
+            theirs,
+            "{options:?} {from} {to}"
+        );
+        assert_eq!(
+            run(&[common::RUMP, "cp"], &|path| at(&image, path)),
+            theirs,
+            "{options:?} {from} {to}"
+        );
+    }
+    assert_eq!(names(host, "find"), before);
+    assert_eq!(names(&at(&image, "/"), "rump"), before);
+    // In a tree, the others are copied.
+    scratch.write("src/from/new", "z");
+    good(&["put", &format!("{host}/from/new"), &at(&image, "/from")]);
+    let trees = [
+        (format!("{host}/from/."), format!("{host}/to")),
+        (at(&image, "/from/."), at(&image, "/to")),
+    ];
+    for (from, to) in trees {
+        let done = rump(&["cp", "-r", &from, &to]);
+        let said: Vec<_> = done
+            .err
+            .lines()
+            .filter(|line| line.ends_with("/f: source and target are the same"))
+            .collect();
+        assert_eq!(
+            (done.status, said.len(), done.err.lines().count()),
+            (1, 1, 1),
+            "{done:?}"
+        );
+    }
+    let expected = "f 2\ng 1\nnew 1\n";
+    assert_eq!(
+        good(&[
+            "find",
+            &at(&image, "/to"),
+            "-type",
+            "f,l",
+            "-printf",
+            "%f %n\\n"
+        ])
+        .split('\n')
+        .collect::<std::collections::BTreeSet<_>>(),
+        expected.split('\n').collect()
+    );
+    check(&image);
+}
+
+/// Nodes are made anew with -r; else what comes out of them is copied, as with cp, and out of a socket or an image nothing does.
+#[test]
+fn nodes_that_are_named_are_read() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let (fifo, socket, link) = (
+        scratch.text("fifo"),
+        scratch.text("socket"),
+        scratch.text("link"),
+    );
+    tool("mkfifo", &[&fifo]);
+    let _bound = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    std::os::unix::fs::symlink("fifo", &link).unwrap();
+    let (to, root) = (at(&image, "/new"), at(&image, "/"));
+    let words = ["socket: No such device or address"];
+    fails(&["put", &socket, &to], 1, &words);
+    fails(&["stat", &to], 1, &["No such file"]);
+    // The link itself, which nobody has to write into.
+    good(&["put", "-P", &link, &root]);
+    good(&["put", "-r", &fifo, &socket, &root]);
+    let types = good(&[
+        "stat",
+        "-c",
+        "%F",
+        &at(&image, "/link"),
+        &at(&image, "/fifo"),
+        &at(&image, "/socket"),
+    ]);
+    assert_eq!(types, "symbolic link\nfifo\nsocket\n");
+    let out = scratch.text("out");
+    for name in ["/fifo", "/socket"] {
+        let said = format!("{name}: No such device or address");
+        fails(&["get", &at(&image, name), &out], 1, &[&said]);
+    }
+    assert!(!scratch.path("out").exists());
+    check(&image);
+}
+
+/// What stays is not named: nothing was copied.
+#[test]
+fn names_are_those_of_what_is_copied() {
+    let scratch = Scratch::new();
+    scratch.write("src/old", "x");
+    scratch.write("src/new", "y");
+    let image = scratch.image("a.img", 8, Some(&scratch.path("src")));
+    scratch.write("out/old", "mine");
+    let (out, old, new) = (scratch.text("out"), at(&image, "/old"), at(&image, "/new"));
+    let done = rump(&["get", "-nv", &old, &new, &out]);
+    assert_eq!((done.status, &done.err[..]), (0, "new\n"));
+    assert_eq!(fs::read(scratch.path("out/old")).unwrap(), b"mine");
+    let (to, host) = (at(&image, "/"), scratch.text("src/new"));
+    let third = scratch.write("third", "z");
+    let done = rump(&["put", "-nv", &host, third.to_str().unwrap(), &to]);
+    assert_eq!((done.status, &done.err[..]), (0, "third\n"));
+}
+
+/// A directory that was there before keeps its mode unless modes are copied, as with cp.
+#[test]
+fn directories_that_are_there_keep_their_modes() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let scratch = Scratch::new();
+    scratch.write("src/sub/f", "x");
+    let mode = |name: &str, bits: u32| {
+        fs::set_permissions(scratch.path(name), fs::Permissions::from_mode(bits)).unwrap();
+    };
+    mode("src/sub", 0o755);
+    let image = scratch.image("a.img", 8, None);
+    let (from, out) = (scratch.text("src/."), scratch.text("out"));
+    fs::create_dir_all(scratch.path("out/sub")).unwrap();
+    mode("out/sub", 0o711);
+    good(&["mkdir", "-m", "711", &at(&image, "/sub")]);
+    for (options, bits) in [
+        (&["--owner", "0:0"][..], 0o711),
+        (&["--preserve", "timestamps"], 0o711),
+        (&["-p"], 0o755),
+    ] {
+        let to = at(&image, "/");
+        for to in [&out, &to] {
+            good(&[&["cp", "-r"], options, &[&from[..], to]].concat());
+        }
+        let host = fs::metadata(scratch.path("out/sub")).unwrap();
+        assert_eq!(host.permissions().mode() & 0o777, bits, "{options:?}");
+        let there = good(&["stat", "-c", "%a", &at(&image, "/sub")]);
+        assert_eq!(there, format!("{bits:o}\n"), "{options:?}");
+    }
 }
 
 #[test]

@@ -2,10 +2,13 @@
 
 mod common;
 
-use common::{Done, RUMP, Scratch, at, check, command, fails, good, noise, rump};
+use common::{
+    Done, RUMP, Scratch, at, check, command, fails, good, interruptible, noise, rump, tool,
+};
 use std::{
     fs::{self, File},
-    os::unix::fs::symlink,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::{fs::symlink, process::ExitStatusExt as _},
     process::{Command, Stdio},
 };
 
@@ -61,6 +64,122 @@ fn a_full_device_is_written_into_and_says_so() {
             "{text}"
         );
     }
+}
+
+/// `<&-` and `>&-`: what cannot be written or read is a failure, and what needs neither is done. With cat, cp and tar it is so.
+#[test]
+fn streams_that_are_closed() {
+    let (scratch, image) = prepared();
+    let run = |redirection: &str, words: &[&str]| {
+        let script = format!("exec \"$@\" {redirection}");
+        let output = Command::new("bash")
+            .args(["-c", &script, "bash", RUMP])
+            .args(words)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said)
+    };
+    let (root, big, out) = (at(&image, "/"), at(&image, "/big"), scratch.text("out"));
+    for words in [
+        &["ls", &root][..],
+        &["ls", "-l", &root],
+        &["cat", &big],
+        &["get", &big, "-"],
+        &["stat", &big],
+        &["find", &root],
+        &["tree", &root],
+        &["du", &root],
+        &["df", &image],
+        &["info", "--json", &image],
+        &["tar", &root],
+        &["mtree", &root],
+        &["mkdir", "-v", &at(&image, "/made")],
+        &["completions", "bash"],
+        &["man"],
+        &["--help"],
+        &["--version"],
+        &["ls", "--help"],
+    ] {
+        let expected = "rump: standard output: Bad file descriptor\n".to_owned();
+        assert_eq!(run(">&-", words), (Some(1), expected), "{words:?}");
+    }
+    for words in [
+        &["get", &big, &out][..],
+        &["mkdir", &at(&image, "/quiet")],
+        &["tar", "-f", &scratch.text("tar"), &root],
+    ] {
+        assert_eq!(run(">&-", words), (Some(0), String::new()), "{words:?}");
+    }
+    let new = at(&image, "/new");
+    for words in [
+        &["put", "-", &new][..],
+        &["cp", "-", &new],
+        &["untar", &root],
+        &["verify", &root, "-"],
+    ] {
+        let expected = "rump: standard input: Bad file descriptor\n".to_owned();
+        assert_eq!(run("<&-", words), (Some(1), expected), "{words:?}");
+    }
+    fails(&["stat", &new], 1, &["No such file"]);
+    assert_eq!(run("<&-", &["rm", &big]), (Some(0), String::new()));
+    check(&image);
+}
+
+/// A sparse image that its own file system has no room for: what is there stays, and the journal has it right.
+#[test]
+fn an_image_that_cannot_grow() {
+    let scratch = Scratch::new();
+    let big = scratch.write("big", noise(LEN));
+    let image = scratch.image_as("a.img", 64, None, &["-t", "ext4", "-J", "size=4"]);
+    let size = fs::metadata(&image).unwrap().len();
+    good(&["mkdir", &at(&image, "/kept")]);
+    // No part of the file behind its first megabytes can be written.
+    let done = limited(&["put", big.to_str().unwrap(), &at(&image, "/new")], None);
+    assert_eq!(done.status, 1, "{done:?}");
+    let first = done.err.lines().next().unwrap_or_default();
+    assert!(first.contains("a.img"), "{done:?}");
+    assert!(!done.err.contains(":unmounting"), "{done:?}");
+    assert_eq!(fs::metadata(&image).unwrap().len(), size);
+    assert_eq!(good(&["ls", &at(&image, "/")]), "kept\nlost+found\n");
+    tool("e2fsck", &["-fy", "-E", "journal_only", &image]);
+    check(&image);
+}
+
+/// A volume with multiple mount protection that was not unmounted: why nothing happens is said, and a signal ends it.
+#[test]
+fn a_wait_for_another_mount_is_said_and_can_be_ended() {
+    let scratch = Scratch::new();
+    let image = scratch.image_as("a.img", 16, None, &["-t", "ext4", "-O", "mmp"]);
+    // Whoever has it mounted is killed.
+    let mut shell = command(&["shell", &image])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let input = shell.stdin.as_mut().unwrap();
+    input.write_all(b"mkdir -v /made\n").unwrap();
+    let mut said = [0];
+    let read = shell.stdout.as_mut().unwrap().read(&mut said).unwrap();
+    assert_eq!(read, 1);
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    let before = fs::read(&image).unwrap();
+    let mut child = interruptible(&["touch", &at(&image, "/f")])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut errors = BufReader::new(child.stderr.take().unwrap());
+    errors.read_line(&mut line).unwrap();
+    assert!(
+        line.contains("mounted by host") && line.contains("waiting 21 seconds"),
+        "{line}"
+    );
+    tool("kill", &["-INT", &child.id().to_string()]);
+    let ended = child.wait().unwrap();
+    assert_eq!(ended.signal(), Some(libc::SIGINT), "{ended:?}");
+    assert!(fs::read(&image).unwrap() == before);
 }
 
 /// Who says what he does to somebody who does not listen stops and says that, and what he has done is whole.

@@ -24,7 +24,7 @@ use rumpuser_posix::Host;
 use rumpvfs::{
     Calls as _,
     calls::{At, KernelVfs as _, MountArgs},
-    fs::Probe,
+    fs::{FsType, Probe},
 };
 use std::{
     fmt,
@@ -126,10 +126,14 @@ pub fn known_type(kernel: &Kernel, name: &str) -> Option<String> {
 
 /// Names of the types that live on a device.
 fn device_types(kernel: &Kernel) -> String {
+    types(kernel, |t| !t.nodev())
+}
+
+fn types(kernel: &Kernel, which: impl Fn(&dyn FsType) -> bool) -> String {
     let types = kernel.fs_types();
     let names: Vec<_> = types
         .iter()
-        .filter(|t| !t.nodev())
+        .filter(|t| which(&***t))
         .map(|t| match t.aliases() {
             [] => t.name().to_owned(),
             aliases => format!("{} ({})", t.name(), aliases.join(", ")),
@@ -174,7 +178,7 @@ impl NoType {
     pub fn unknown(kernel: &Kernel, wanted: &str) -> Self {
         Self::Unknown {
             wanted: wanted.to_owned(),
-            known: device_types(kernel),
+            known: types(kernel, |_| true),
         }
     }
 

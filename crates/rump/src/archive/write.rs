@@ -4,9 +4,10 @@ use super::{BLOCK, field, padding, pax};
 use crate::{
     copy::{Body, CHUNK, Content, Identity, Job, Meta, Piece, Sink, for_chunks},
     quote::shown,
-    report::{Failure, Outcome, io_reason, say},
+    report::{Failure, Outcome, io_reason, output_reason, say},
 };
 use rumpkern::FileType;
+use rumpvfs::calls::Follow;
 use std::io::{self, Write};
 
 /// What an archive is filled up to: a record of GNU tar's.
@@ -17,15 +18,15 @@ pub(crate) struct TarSink<'a, W> {
     out: W,
     /// Bytes written so far.
     written: u64,
-    /// What the archive is called in messages.
-    name: &'a str,
+    /// What the archive is called in messages; `None`: standard output.
+    name: Option<&'a str>,
     job: &'a Job<'a>,
     owner: Option<(u32, u32)>,
 }
 
 impl<'a, W: Write> TarSink<'a, W> {
     /// Writes to `out`, which should be buffered.
-    pub(crate) fn new(out: W, name: &'a str, job: &'a Job<'a>) -> Self {
+    pub(crate) fn new(out: W, name: Option<&'a str>, job: &'a Job<'a>) -> Self {
         Self {
             out,
             written: 0,
@@ -44,7 +45,10 @@ impl<'a, W: Write> TarSink<'a, W> {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Failure::BrokenPipe;
         }
-        Failure::Fatal(format!("{}: {}", self.name, io_reason(error)))
+        Failure::Fatal(match self.name {
+            Some(name) => format!("{name}: {}", io_reason(error)),
+            None => output_reason(error),
+        })
     }
 
     fn write(&mut self, data: &[u8]) -> Outcome<()> {
@@ -264,7 +268,7 @@ fn sparse_map(pieces: &[Piece], size: u64) -> Vec<u8> {
 
 impl<W: Write> Sink for TarSink<'_, W> {
     fn put(&mut self, path: &[u8], meta: &Meta, body: Body<'_>) -> Outcome<()> {
-        self.job.tell(path);
+        self.job.tell(path, || false);
         let put = |sink: &mut Self, flag, link: &[u8]| {
             let mut member = Member::new(path, meta, flag);
             let link = if flag == b'1' {
@@ -305,7 +309,7 @@ impl<W: Write> Sink for TarSink<'_, W> {
         flushed.map_err(|error| self.failure(&error))
     }
 
-    fn identity(&mut self, _path: &[u8]) -> Option<Identity> {
+    fn identity(&mut self, _path: &[u8], _follow: Follow) -> Option<Identity> {
         None
     }
 }

@@ -17,6 +17,7 @@ use crate::{
     report::{Failure, Outcome},
     session::{Image, Session},
     signals::Interruptible,
+    streams,
 };
 use clap::Args;
 use rumpkern::FileType;
@@ -26,6 +27,7 @@ use rumpvfs::{
 };
 use std::{
     ffi::OsString,
+    fs::Metadata,
     io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -272,8 +274,8 @@ fn run(session: &Session, how: &How, sources: &[Operand], dest: &Operand) -> Out
                 .open(address)
                 .map(|image| Ready::Image(image, address)),
             Operand::Host(path) => match path.symlink_metadata() {
-                // As with cp: a pipe that is named gives what comes out of it.
-                Ok(_) if !how.from().recursive && hostfs::is_stream(path) => Ok(Ready::Pipe(path)),
+                // As with cp: a pipe that is named gives what comes out of it, a socket an error.
+                Ok(data) if is_read_through(path, &data, how.from()) => Ok(Ready::Pipe(path)),
                 Ok(_) => Ok(Ready::Host(path)),
                 Err(error) => Err(Failure::host(path, &error)),
             },
@@ -317,6 +319,12 @@ fn run(session: &Session, how: &How, sources: &[Operand], dest: &Operand) -> Out
             copy_all(how, &ready, target, true, &job)
         }
     }
+}
+
+/// Whether a source of the host is no regular file, nor copied as what it is, but opened for what comes out of it.
+fn is_read_through(path: &Path, data: &Metadata, from: From) -> bool {
+    let is_followed = from.follow_start || !data.is_symlink();
+    !from.recursive && is_followed && (hostfs::is_stream(path) || hostfs::is_socket(path))
 }
 
 /// A source that is there.
@@ -385,8 +393,8 @@ fn copy_all<S: Sink>(
             }
             Ready::Stream => match &target.name {
                 Some(name) => {
-                    let mut stdin = Interruptible(io::stdin().lock());
-                    spool(&mut stdin, Path::new("standard input"), sink, name, job)
+                    let path = Path::new("standard input");
+                    streams::input().and_then(|mut stdin| spool(&mut stdin, path, sink, name, job))
                 }
                 None => Err(Failure::at(
                     "standard input",
@@ -412,7 +420,11 @@ fn spool(
     let spooled = host_source::spool(stream);
     crate::signals::check()?;
     let file = spooled.map_err(|error| Failure::host(name, &error))?;
-    host_source::copy_stream(file, sink, to, 0o666 & !job.options.umask)
+    let mode = match job.options.keep.mode {
+        true => 0o666 & !job.options.umask,
+        false => 0o666,
+    };
+    host_source::copy_stream(file, sink, to, mode)
 }
 
 /// The last component of a path in an image as a name for a copy; empty for the root, `.` and `..`.
@@ -424,7 +436,8 @@ fn base_name(path: &[u8]) -> Vec<u8> {
     }
 }
 
-fn trim_slashes(path: &[u8]) -> &[u8] {
+/// The path without slashes at its end; empty for the root.
+pub(super) fn trim_slashes(path: &[u8]) -> &[u8] {
     let end = path.iter().rposition(|&c| c != b'/');
     &path[..end.map_or(0, |end| end + 1)]
 }
@@ -508,7 +521,7 @@ fn to_stream(source: &Ready<'_>, out: &mut Stream) -> Outcome<()> {
             Ok(())
         }
         Ready::Stream => {
-            io::copy(&mut Interruptible(io::stdin().lock()), out)?;
+            io::copy(&mut streams::input()?, out)?;
             Ok(())
         }
     }

@@ -1,5 +1,6 @@
 //! `rump mkdir`.
 
+use super::cp::trim_slashes;
 use crate::{
     copy::split_last,
     hostfs,
@@ -109,25 +110,21 @@ fn is_dir(image: &Image, path: &[u8]) -> bool {
 }
 
 /// Where something named `name` goes when it is put to `path`: into it if that is a directory, else there.
+pub(crate) fn destination(image: &Image, path: &[u8], name: &[u8], never_into: bool) -> Vec<u8> {
+    if is_dir(image, path) && !never_into {
+        return join(path, split_last(trim_slashes(name)).1);
+    }
+    path.to_vec()
+}
+
+/// Before several things are put to `path`: nothing is touched if that cannot be.
 ///
 /// # Errors
-/// `path` must be a directory and is none.
-pub(crate) fn destination(
-    image: &Image,
-    path: &[u8],
-    name: &[u8],
-    many: bool,
-    never_into: bool,
-) -> Outcome<Vec<u8>> {
+/// `path` is not a directory, or never to be taken for one.
+pub(crate) fn must_take_many(image: &Image, path: &[u8], never_into: bool) -> Outcome<()> {
     if is_dir(image, path) && !never_into {
-        let (_, name) = split_last(name.strip_suffix(b"/").unwrap_or(name));
-        return Ok(join(path, name));
+        return Ok(());
     }
-    if many {
-        return Err(Failure::at(
-            format_args!("{}:{}", image.name, shown(path)),
-            "not a directory",
-        ));
-    }
-    Ok(path.to_vec())
+    let name = format_args!("{}:{}", image.name, shown(path)).to_string();
+    Err(Failure::at(name, "not a directory"))
 }

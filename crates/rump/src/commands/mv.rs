@@ -1,6 +1,6 @@
 //! `rump mv` and `rump ln`.
 
-use super::mkdir::destination;
+use super::mkdir::{destination, must_take_many};
 use crate::{
     address::Address,
     output::done,
@@ -81,8 +81,13 @@ impl Mv {
             .map(|operand| session.address(operand))
             .collect::<Outcome<Vec<_>>>()?;
         let image = session.open_rw(&to)?;
+        let many = from.len() > 1;
+        if many {
+            must_take_many(&image, &to.path, self.no_target_directory)?;
+        }
         for source in &from {
-            let moved = self.one(session, &image, source, &to, from.len() > 1);
+            crate::signals::check()?;
+            let moved = self.one(session, &image, source, &to);
             session.report.step(moved)?;
         }
         Ok(())
@@ -94,10 +99,9 @@ impl Mv {
         image: &Rc<Image>,
         from: &Address,
         to: &Address,
-        many: bool,
     ) -> Outcome<()> {
         same_image(session, image, from, "mv", "cp -a and rm -r")?;
-        let target = destination(image, &to.path, &from.path, many, self.no_target_directory)?;
+        let target = destination(image, &to.path, &from.path, self.no_target_directory);
         let flags = if self.no_clobber {
             RenameFlags::NOREPLACE
         } else {
@@ -124,7 +128,9 @@ impl Mv {
             }
         }
         if self.verbose {
-            done(format_args!("{} -> {}", shown(&from.path), shown(&target)))?;
+            let name = &image.name;
+            let (from, to) = (shown(&from.path), shown(&target));
+            done(format_args!("{name}:{from} -> {name}:{to}"))?;
         }
         Ok(())
     }
@@ -143,8 +149,15 @@ impl Ln {
     pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
         let (to, targets) = split(session, &self.operands)?;
         let image = session.open_rw(&to)?;
+        let link = image.proc.fstatat(At::Cwd, &to.path, Follow::No);
+        let is_link = link.is_ok_and(|stat| stat.file_type == FileType::Symlink);
+        let never_into = self.no_target_directory || self.no_dereference && is_link;
+        if targets.len() > 1 {
+            must_take_many(&image, &to.path, never_into)?;
+        }
         for target in targets {
-            let linked = self.one(session, &image, target, &to, targets.len() > 1);
+            crate::signals::check()?;
+            let linked = self.one(session, &image, target, &to, never_into);
             session.report.step(linked)?;
         }
         Ok(())
@@ -156,7 +169,7 @@ impl Ln {
         image: &Rc<Image>,
         target: &OsString,
         to: &Address,
-        many: bool,
+        never_into: bool,
     ) -> Outcome<()> {
         let source = if self.symbolic {
             None
@@ -166,10 +179,7 @@ impl Ln {
             Some(address)
         };
         let named = source.as_ref().map_or(target.as_bytes(), |a| &a.path);
-        let link = image.proc.fstatat(At::Cwd, &to.path, Follow::No);
-        let is_link = link.is_ok_and(|stat| stat.file_type == FileType::Symlink);
-        let never_into = self.no_target_directory || self.no_dereference && is_link;
-        let link = destination(image, &to.path, named, many, never_into)?;
+        let link = destination(image, &to.path, named, never_into);
         let make = || match &source {
             None => image.proc.symlinkat(target.as_bytes(), At::Cwd, &link),
             Some(source) => {
@@ -191,7 +201,11 @@ impl Ln {
             made => made.map_err(fail)?,
         }
         if self.verbose {
-            done(format_args!("{} -> {}", shown(&link), shown(named)))?;
+            let (name, link, target) = (&image.name, shown(&link), shown(named));
+            match &source {
+                Some(_) => done(format_args!("{name}:{link} -> {name}:{target}"))?,
+                None => done(format_args!("{name}:{link} -> {target}"))?,
+            }
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::{
     quote::shown_os,
     report::{Failure, Outcome},
     session::{Image, Session},
-    signals::Interruptible,
+    streams,
 };
 use clap::Args;
 use rumpkern::FileType;
@@ -121,7 +121,7 @@ impl Tar {
                 let file = file.map_err(|error| Failure::host(path, &error))?;
                 let out = BufWriter::with_capacity(1 << 16, file);
                 let name = shown_os(path);
-                let sink = TarSink::new(out, &name, &job);
+                let sink = TarSink::new(out, Some(&name), &job);
                 fill(&image, &address.path, sink, &job).map(drop)
             }
             Some(path) => self.to_file(&image, &address.path, path, &job),
@@ -134,7 +134,7 @@ impl Tar {
                 // Not through std's line buffer.
                 let out = out.as_fd().try_clone_to_owned()?;
                 let out = BufWriter::with_capacity(1 << 16, File::from(out));
-                let sink = TarSink::new(out, "standard output", &job);
+                let sink = TarSink::new(out, None, &job);
                 fill(&image, &address.path, sink, &job).map(drop)
             }
         }
@@ -158,7 +158,7 @@ impl Tar {
         .map_err(fail)?;
         let out = BufWriter::with_capacity(1 << 16, File::from(file));
         let shown = shown_os(path);
-        let sink = TarSink::new(out, &shown, job);
+        let sink = TarSink::new(out, Some(&shown), job);
         drop(fill(image, from, sink, job)?);
         unnamed.publish(name, false).map_err(fail)
     }
@@ -219,10 +219,7 @@ impl Untar {
                 let file = crate::hostfs::open(path)?;
                 (Box::new(file), shown_os(path))
             }
-            None => (
-                Box::new(Interruptible(io::stdin().lock())),
-                "standard input".into(),
-            ),
+            None => (Box::new(streams::input()?), "standard input".into()),
         };
         let image = session.open_rw(&address)?;
         let mut sink = ImageSink::new(&image, &address.path, &job)?;

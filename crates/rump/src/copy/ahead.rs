@@ -9,6 +9,7 @@ use crate::{
     quote::shown,
     report::{Failure, Outcome},
 };
+use rumpvfs::calls::Follow;
 use std::{
     ops::Range,
     panic::resume_unwind,
@@ -280,7 +281,7 @@ impl Sink for Queue {
         Ok(())
     }
 
-    fn identity(&mut self, _path: &[u8]) -> Option<Identity> {
+    fn identity(&mut self, _path: &[u8], _follow: Follow) -> Option<Identity> {
         None
     }
 }

@@ -75,7 +75,7 @@ impl FileWriter {
         let make = |dir: BorrowedFd<'_>, name: &OsStr| create(dir, name, 0o600);
         let (unnamed, file) = Unnamed::make(dir.fd.as_fd(), make).map_err(fail)?;
         self.fill(&file, &shown, meta, content, job)?;
-        attributes(job, &shown, file.as_fd(), meta, mode).map_err(fail)?;
+        attributes(job, &shown, file.as_fd(), meta, Some(mode)).map_err(fail)?;
         drop(file);
         unnamed.publish(name, job.options.no_clobber).map_err(fail)
     }
@@ -99,7 +99,8 @@ impl FileWriter {
             Err(error) => return Err(fail(error.into())),
         };
         let done = self.fill(&file, shown, meta, content, job).and_then(|()| {
-            attributes(job, shown, file.as_fd(), meta, new_mode(job, meta)).map_err(fail)
+            let mode = Some(new_mode(job, meta));
+            attributes(job, shown, file.as_fd(), meta, mode).map_err(fail)
         });
         if done.is_err() {
             let _ = fs::unlinkat(&dir.fd, name, AtFlags::empty());
@@ -190,21 +191,20 @@ pub(super) fn xattr_result(
     }
 }
 
-/// Owner, extended attributes, mode and times of an open file. Owner first, as that takes set-id bits and capabilities away; the mode after
+/// Owner, extended attributes, mode (`None` stays) and times of an open file. Owner first, as that takes set-id bits and capabilities away; the mode after
 /// the attributes, as a read-only file takes none.
 pub(super) fn attributes(
     job: &Job<'_>,
     shown: &Path,
     fd: BorrowedFd<'_>,
     meta: &Meta,
-    mode: u32,
+    mut mode: Option<u32>,
 ) -> io::Result<()> {
-    let mut mode = mode;
     if let Some((uid, gid)) = owner(job, meta) {
         let changed = fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         if !owner_result(job, shown, changed)? && meta.kind == FileType::Regular {
             // Set-id to another than its owner would be a present for somebody.
-            mode &= 0o1777;
+            mode = mode.map(|mode| mode & 0o1777);
         }
     }
     for (name, value) in &meta.xattrs {
@@ -212,7 +212,9 @@ pub(super) fn attributes(
         let set = fs::fsetxattr(fd, name, value, XattrFlags::empty());
         xattr_result(job, shown, name, set)?;
     }
-    fs::fchmod(fd, Mode::from_raw_mode(mode))?;
+    if let Some(mode) = mode {
+        fs::fchmod(fd, Mode::from_raw_mode(mode))?;
+    }
     if job.options.keep.times {
         fs::futimens(fd, &timestamps(meta.atime, meta.mtime))?;
     }

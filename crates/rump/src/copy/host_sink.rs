@@ -12,6 +12,7 @@ use crate::{
     report::{Failure, Outcome, io_reason},
 };
 use rumpkern::FileType;
+use rumpvfs::calls::Follow;
 use rustix::{
     fs::{self, AtFlags, Gid, Mode, Uid, XattrFlags},
     io::Errno,
@@ -22,7 +23,7 @@ use std::{
     io,
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::ffi::OsStrExt,
+        unix::{ffi::OsStrExt, fs::MetadataExt},
     },
     path::Path,
     sync::Arc,
@@ -189,7 +190,8 @@ impl<'scope, 'env> HostSink<'scope, 'env> {
 impl Sink for HostSink<'_, '_> {
     fn put(&mut self, path: &[u8], meta: &Meta, body: Body<'_>) -> Outcome<()> {
         check_path(path)?;
-        self.job.tell(path);
+        let job = self.job;
+        job.tell(path, || self.identity(path, Follow::No).is_some());
         let done = match body {
             Body::Directory => self.directory(path, meta),
             Body::Regular(content) => return self.regular(path, meta, content),
@@ -217,7 +219,8 @@ impl Sink for HostSink<'_, '_> {
         // The deepest first: what is done in a directory changes its times.
         while let Some((path, meta)) = self.dirs.pop() {
             let shown = self.dir.shown(&path);
-            let mode = new_mode(self.job, &meta);
+            let sets_mode = self.job.options.keep.mode || self.ours.contains(&path);
+            let mode = sets_mode.then(|| new_mode(self.job, &meta));
             let done = self
                 .dir
                 .directory(&path)
@@ -228,9 +231,13 @@ impl Sink for HostSink<'_, '_> {
         Ok(())
     }
 
-    fn identity(&mut self, path: &[u8]) -> Option<Identity> {
-        let metadata = std::fs::metadata(self.dir.shown(path)).ok()?;
-        use std::os::unix::fs::MetadataExt;
+    fn identity(&mut self, path: &[u8], follow: Follow) -> Option<Identity> {
+        let shown = self.dir.shown(path);
+        let metadata = match follow {
+            Follow::Yes => shown.metadata(),
+            Follow::No => shown.symlink_metadata(),
+        };
+        let metadata = metadata.ok()?;
         Some((Place::Host, metadata.dev(), metadata.ino()))
     }
 }

@@ -11,6 +11,7 @@ use crate::{
 };
 use rumpkern::{FileType, types::DeviceNumber};
 use rumpuser::Timespec;
+use rumpvfs::calls::Follow;
 use rustix::{
     fs::{self, AtFlags, CWD, Dir, Mode, OFlags, SeekFrom},
     io::Errno,
@@ -118,7 +119,7 @@ impl Tree<'_, '_> {
         let mut meta = meta(&stat);
         let id = (Place::Host, stat.st_dev, stat.st_ino);
         let target = join(self.to, path);
-        if path.is_empty() && sink.identity(&target) == Some(id) {
+        if is_same(dir, name, &stat, path.is_empty(), sink, &target) {
             return Err(Failure::at(
                 shown_os(&shown),
                 "source and target are the same",
@@ -142,7 +143,7 @@ impl Tree<'_, '_> {
         self.job.progress.file();
         let Some(fd) = done? else { return Ok(None) };
         if path.is_empty() {
-            self.top = sink.identity(&target);
+            self.top = sink.identity(&target, Follow::Yes);
         }
         let names = self.names(&fd).map_err(fail)?;
         Ok(Some(Frame {
@@ -230,6 +231,29 @@ impl Tree<'_, '_> {
         }
         names.sort_unstable();
         Ok(names)
+    }
+}
+
+/// Whether an entry would be put in its own place: under another of its names or, a symbolic link, where it points to.
+fn is_same(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    stat: &fs::Stat,
+    is_start: bool,
+    sink: &mut dyn Sink,
+    target: &[u8],
+) -> bool {
+    let identity = |stat: &fs::Stat| (Place::Host, stat.st_dev, stat.st_ino);
+    match fs::FileType::from_raw_mode(stat.st_mode) {
+        fs::FileType::Symlink => sink.identity(target, Follow::No).is_some_and(|there| {
+            let target = fs::statat(dir, name, AtFlags::empty());
+            there == identity(stat) || target.is_ok_and(|target| there == identity(&target))
+        }),
+        // Below the start, what has one name is not in its own place.
+        kind if is_start || stat.st_nlink > 1 && kind != fs::FileType::Directory => {
+            sink.identity(target, Follow::Yes) == Some(identity(stat))
+        }
+        _ => false,
     }
 }
 

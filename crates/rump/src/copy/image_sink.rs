@@ -48,6 +48,8 @@ impl<'a> ImageSink<'a> {
         let root_fd = image
             .open_at(At::Cwd, root, flags)
             .map_err(|errno| image.failure(root, errno))?;
+        // The kernel's work, as a default ACL takes the umask's place.
+        image.proc.umask(job.options.umask);
         Ok(Self {
             image,
             root: root.to_vec(),
@@ -101,7 +103,7 @@ impl<'a> ImageSink<'a> {
             Err(Errno::ENOENT) => self
                 .image
                 .proc
-                .mkdirat(at, name, 0o777 & !self.job.options.umask)
+                .mkdirat(at, name, 0o777)
                 .and_then(|()| self.image.open_at(at, name, flags)),
             opened => opened,
         };
@@ -116,8 +118,7 @@ impl<'a> ImageSink<'a> {
             return Ok(());
         }
         let (at, name) = self.parent(path)?;
-        let mode = self.new_mode(meta) | 0o700;
-        let made = match self.image.proc.mkdirat(at, name, mode) {
+        let made = match self.image.proc.mkdirat(at, name, self.new_mode(meta)) {
             Ok(()) => true,
             Err(Errno::EEXIST) => {
                 let stat = self.image.proc.fstatat(at, name, Follow::Yes);
@@ -141,12 +142,11 @@ impl<'a> ImageSink<'a> {
         options.keep.mode || options.keep.owner || options.keep.times || options.owner.is_some()
     }
 
+    /// The mode to make something with, less the umask.
     fn new_mode(&self, meta: &Meta) -> u32 {
-        let options = &self.job.options;
-        if options.keep.mode {
-            meta.mode
-        } else {
-            meta.mode & 0o777 & !options.umask
+        match self.job.options.keep.mode {
+            true => meta.mode,
+            false => meta.mode & 0o777,
         }
     }
 
@@ -291,9 +291,8 @@ impl<'a> ImageSink<'a> {
             Some(owner) => Some(owner),
             None => options.keep.owner.then_some((meta.uid, meta.gid)),
         };
-        let is_dir = meta.kind == FileType::Directory;
-        // Changing owners takes set-id bits away.
-        let sets_mode = meta.kind != FileType::Symlink && (is_dir || owner.is_some());
+        // What it was made with the umask, a default ACL or a change of owners may have taken from.
+        let sets_mode = meta.kind != FileType::Symlink && options.keep.mode;
         let time = |time| {
             if options.keep.times {
                 SetTime::To(time)
@@ -304,7 +303,7 @@ impl<'a> ImageSink<'a> {
         let change = ChangeAttributes {
             uid: owner.map(|(uid, _)| uid),
             gid: owner.map(|(_, gid)| gid),
-            mode: sets_mode.then(|| self.new_mode(meta)),
+            mode: sets_mode.then_some(meta.mode),
             atime: time(meta.atime),
             mtime: time(meta.mtime),
         };
@@ -371,6 +370,12 @@ impl<'a> ImageSink<'a> {
     }
 }
 
+impl Drop for ImageSink<'_> {
+    fn drop(&mut self) {
+        self.image.proc.umask(0);
+    }
+}
+
 /// Makes something with its content and attributes under a name in a directory.
 type Make<'a, S> = &'a mut dyn FnMut(&mut S, At, &[u8]) -> Outcome<Made>;
 
@@ -390,7 +395,8 @@ impl Sink for ImageSink<'_> {
         if path.is_empty() && !matches!(body, Body::Directory) {
             return Err(self.failure(path, Errno::EISDIR));
         }
-        self.job.tell(path);
+        let job = self.job;
+        job.tell(path, || self.identity(path, Follow::No).is_some());
         match body {
             Body::Directory => self.directory(path, meta),
             Body::Regular(content) => self.regular(path, meta, content),
@@ -427,9 +433,9 @@ impl Sink for ImageSink<'_> {
         Ok(())
     }
 
-    fn identity(&mut self, path: &[u8]) -> Option<Identity> {
+    fn identity(&mut self, path: &[u8], follow: Follow) -> Option<Identity> {
         let full = join(&self.root, path);
-        let stat = self.image.proc.stat(&full).ok()?;
+        let stat = self.image.proc.fstatat(At::Cwd, &full, follow).ok()?;
         Some(super::image_source::identity(self.image, &stat))
     }
 }

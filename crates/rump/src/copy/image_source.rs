@@ -92,6 +92,12 @@ pub(crate) fn copy(
             job.report.fail(&failure);
             return Ok(());
         }
+        let is_node = !matches!(entry.stat.file_type, FileType::Regular | FileType::Symlink);
+        if is_node && !from.recursive {
+            // As reading it says; made anew it is only with -r.
+            job.report.fail(&walk.failure(&entry, Errno::ENXIO));
+            return Ok(());
+        }
         if top == Some(id) {
             let failure = Failure::at(
                 name(image, &walk, &entry),
@@ -102,20 +108,44 @@ pub(crate) fn copy(
             continue;
         }
         let path = join(to, &entry.path);
-        if entry.depth == 0 && sink.identity(&path) == Some(id) {
+        if is_same(image, &walk, &entry, sink, &path) {
             let failure = Failure::at(name(image, &walk, &entry), "source and target are the same");
             job.report.fail(&failure);
-            return Ok(());
+            walk.prune();
+            continue;
         }
         let put = put(image, &walk, &entry, sink, &path, links, job);
         if job.report.step(put)?.is_none() && entry.is_dir() {
             walk.prune();
         }
         if entry.depth == 0 && entry.is_dir() {
-            top = sink.identity(&path);
+            top = sink.identity(&path, Follow::Yes);
         }
     }
     Ok(())
+}
+
+/// Whether an entry would be put in its own place: under another of its names or, a symbolic link, where it points to.
+fn is_same(
+    image: &Image,
+    walk: &Walk<'_>,
+    entry: &Entry,
+    sink: &mut dyn Sink,
+    path: &[u8],
+) -> bool {
+    let id = identity(image, &entry.stat);
+    match entry.stat.file_type {
+        FileType::Symlink => sink.identity(path, Follow::No).is_some_and(|there| {
+            let (at, name) = walk.locate(entry);
+            let target = image.proc.fstatat(at, name, Follow::Yes);
+            there == id || target.is_ok_and(|target| there == identity(image, &target))
+        }),
+        // Below the start, what has one name is not in its own place.
+        kind if entry.depth == 0 || entry.stat.nlink > 1 && kind != FileType::Directory => {
+            sink.identity(path, Follow::Yes) == Some(id)
+        }
+        _ => false,
+    }
 }
 
 fn name(image: &Image, walk: &Walk<'_>, entry: &Entry) -> String {

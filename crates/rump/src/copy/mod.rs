@@ -31,6 +31,7 @@ use crate::{
 use buffer::Buffer;
 use rumpkern::{FileType, types::DeviceNumber};
 use rumpuser::Timespec;
+use rumpvfs::calls::Follow;
 use std::{
     cell::Cell,
     collections::HashSet,
@@ -134,8 +135,8 @@ pub(crate) trait Sink {
     /// # Errors
     /// What ends the command; others are reported.
     fn finish(&mut self) -> Outcome<()>;
-    /// Device and inode number of an entry, to notice that it is its own source. `None` where that cannot be.
-    fn identity(&mut self, path: &[u8]) -> Option<Identity>;
+    /// Device and inode number of what is at a path, to notice that it is its own source. `None` where that cannot be.
+    fn identity(&mut self, path: &[u8], follow: Follow) -> Option<Identity>;
 }
 
 /// Names a file across sources and sinks: which image (or the host), and device and inode number there.
@@ -223,9 +224,9 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// A name for `-v`.
-    pub(crate) fn tell(&self, name: &[u8]) {
-        if self.options.verbose {
+    /// A name for `-v`, unless something is there that stays.
+    pub(crate) fn tell(&self, name: &[u8], is_there: impl FnOnce() -> bool) {
+        if self.options.verbose && !(self.options.no_clobber && is_there()) {
             // As what is said of a failure: that it cannot be written changes nothing.
             drop(writeln!(
                 io::stderr().lock(),

@@ -3,11 +3,12 @@
 mod names;
 mod options;
 
-pub(crate) use names::translate;
+pub(crate) use names::{is_helper, translate};
 
 use crate::{
     address::Address,
     memory::ADDRESSES,
+    patience,
     quote::shown_os,
     report::{Failure, Outcome, say},
     session::{MountOptions, Session, image_name, messages, mount_failure, part},
@@ -283,11 +284,13 @@ fn mount(session: &Session, options: &HostOptions, medium: Option<Medium>) -> Ou
     let caches = if medium.is_some() { CACHES } else { u64::MAX };
     let kernel = session.boot_on(Host::in_ticks(caches, session.options().messages))?;
     let proc = kernel.init_proc();
+    let mut waits = false;
     let (name, fs_type, mut args) = match &medium {
         None => ("tmpfs".to_owned(), "tmpfs".to_owned(), MountArgs::default()),
         Some(medium) => {
             let device = part(&kernel, &medium.address, medium.disk.clone())?;
-            let (fs_type, _) = session.find_type(&kernel, &medium.address, &*device)?;
+            let (fs_type, probe) = session.find_type(&kernel, &medium.address, &*device)?;
+            waits = !options.read_only && patience::may_wait(probe.as_ref());
             let name = image_name(&medium.address);
             let shown = kernel.etfs_register(DEVICE, device);
             shown.map_err(|errno| Failure::at(&name, errno))?;
@@ -304,7 +307,12 @@ fn mount(session: &Session, options: &HostOptions, medium: Option<Medium>) -> Ou
     let mark = kernel.log().mark();
     let fail = |errno| mount_failure(&kernel, &name, &fs_type, errno, mark);
     proc.mkdirat(At::Cwd, MOUNT_POINT, 0o755).map_err(fail)?;
-    let mounted = match proc.mount(&fs_type, MOUNT_POINT, args.clone()) {
+    let first = || proc.mount(&fs_type, MOUNT_POINT, args.clone());
+    let first = match waits {
+        true => patience::telling(&name, kernel.log(), first),
+        false => first(),
+    };
+    let mounted = match first {
         // As mount(8): what can only be read is mounted for that.
         Err(Errno::EROFS) if !options.read_only && !options.read_write => {
             say(format_args!(

@@ -19,13 +19,19 @@ const SERVERS: [(&str, &str); 5] = [
 pub(crate) fn translate(args: Vec<OsString>) -> Vec<OsString> {
     let name = args.first().and_then(|path| program(path)).unwrap_or("");
     let rest = args.get(1..).unwrap_or_default();
-    if let "mount.rump" | "mount.fuse.rump" = name {
+    if is_helper(&args) {
         return helper(rest);
     }
     match SERVERS.iter().find(|(server, _)| *server == name) {
         Some((_, fs_type)) => server(fs_type, rest),
         None => args,
     }
+}
+
+/// Whether mount(8) calls: exit statuses are then its own.
+pub(crate) fn is_helper(args: &[OsString]) -> bool {
+    let name = args.first().and_then(|path| program(path));
+    matches!(name, Some("mount.rump" | "mount.fuse.rump"))
 }
 
 fn command(words: &[&str]) -> Vec<OsString> {
