@@ -22,6 +22,7 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
     ("find", "findutils"),
     ("tar", "tar"),
     ("bsdtar", "libarchive-tools"),
+    ("mtree", "mtree-netbsd"),
     ("zstd", "zstd"),
     ("getfattr", "attr"),
     ("setfattr", "attr"),

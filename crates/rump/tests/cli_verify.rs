@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Scratch, at, fails, good, rump, rump_with, sample};
+use common::{Scratch, at, fails, good, rump, rump_with, sample, tool};
 use std::fs;
 
 fn prepared() -> (Scratch, String, String) {
@@ -45,6 +45,73 @@ fn what_is_written_holds() {
         below.contains("\n./sub/deep.c type=file mode=4755 "),
         "{below}"
     );
+}
+
+/// Specifications by mtree(8) of NetBSD and by libarchive hold of a copy, and ours hold for mtree(8): names, times, devices and flags are one language.
+#[test]
+fn others_write_and_read_the_same_language() {
+    let scratch = Scratch::new();
+    let tree = sample(&scratch);
+    scratch.write("src/dir/a#b*c?[d]=\\e", "x");
+    scratch.write("src/dir/..x", "y");
+    tool("touch", &["-d", "@-1.25", &scratch.text("src/empty")]);
+    let host = tree.to_str().unwrap();
+    if tool("id", &["-u"]) == "0\n" {
+        for (name, words) in [("null", "c 1 3"), ("block", "b 259 65540")] {
+            let path = scratch.text(&format!("src/{name}"));
+            let words: Vec<&str> = words.split(' ').collect();
+            tool("mknod", &[&[&path[..]], &words[..]].concat());
+        }
+    }
+    let image = scratch.image("a.img", 16, None);
+    let root = at(&image, "/");
+    good(&["rm", "-r", &at(&image, "/lost+found")]);
+    good(&["cp", "-aT", host, &root]);
+    let ours = scratch.write("ours", good(&["mtree", &root]));
+    assert_eq!(
+        tool("mtree", &["-f", ours.to_str().unwrap(), "-p", host]),
+        ""
+    );
+    let bsdtar = "type,mode,uid,gid,nlink,size,time,link,device,sha256";
+    let bsdtar = format!("mtree:!all,{bsdtar}");
+    for theirs in [
+        tool("mtree", &["-c", "-p", host]),
+        tool("mtree", &["-c", "-K", "sha256,device", "-p", host]),
+        tool("mtree", &["-C", "-f", ours.to_str().unwrap()]),
+        tool(
+            "bsdtar",
+            &[
+                "-cf",
+                "-",
+                "--format=mtree",
+                "--options",
+                &bsdtar,
+                "-C",
+                host,
+                ".",
+            ],
+        ),
+    ] {
+        let done = rump_with(&["verify", &root, "-"], theirs.as_bytes());
+        assert_eq!(
+            (done.status, done.text(), done.err),
+            (0, String::new(), String::new()),
+            "{theirs}"
+        );
+    }
+    // A flag is not none.
+    let plain = tool("mtree", &["-c", "-p", host]);
+    tool("debugfs", &["-w", "-R", "sif /empty flags 0x80010", &image]);
+    let done = rump_with(&["verify", &root, "-"], plain.as_bytes());
+    assert_eq!(
+        (done.status, done.text()),
+        (1, "./empty: flags: expected none, found 0x10\n".into())
+    );
+    let done = rump_with(
+        &["verify", "--ignore", "flags", &root, "-"],
+        plain.as_bytes(),
+    );
+    assert_eq!(done.status, 0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::{
     quote::{shown, shown_os},
     report::{Failure, Outcome, say},
     session::{Image, Session},
-    signals::Interruptible,
+    streams,
     walk::{Entry, Event, Walk},
 };
 use clap::Args;
@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use std::{
     collections::BTreeSet,
     ffi::OsString,
-    io::{self, Read, Write},
+    io::{Read, Write},
 };
 
 /// Write an mtree(5) specification of a directory of an image
@@ -73,6 +73,8 @@ struct Found {
     stat: Stat,
     link: Option<Vec<u8>>,
     digest: Option<String>,
+    /// Flags that a user sets, in the format's own numbers.
+    flags: u32,
 }
 
 impl Mtree {
@@ -126,6 +128,7 @@ fn gather(
     let mut all = Vec::new();
     let mut hashed = Vec::new();
     let mut places = Vec::new();
+    let flags = flags_of_users(image.fs_type());
     let mut walk = Walk::new(image, start, Follow::Yes).sorted();
     while let Some(event) = walk.next() {
         let Some(Event::Enter(entry)) = session.report.step(event)? else {
@@ -148,6 +151,7 @@ fn gather(
             _ => {}
         }
         all.push(Found {
+            flags: entry.stat.flags & flags,
             path: entry.path,
             stat: entry.stat,
             link,
@@ -159,6 +163,16 @@ fn gather(
         all[place].digest = session.report.step(digest)?;
     }
     Ok(all)
+}
+
+/// Which of the flags in a type's attributes are those of chflags(1) and chattr(1): immutable, append-only, nodump. Others tell how a file is kept.
+fn flags_of_users(fs_type: &str) -> u32 {
+    match fs_type {
+        // EXT2_IMMUTABLE_FL, EXT2_APPEND_FL, EXT2_NODUMP_FL
+        "ext2fs" => 0x10 | 0x20 | 0x40,
+        "ffs" => u32::MAX,
+        _ => 0,
+    }
 }
 
 impl Found {
@@ -291,13 +305,16 @@ impl Verify {
     }
 
     fn ignores(&self, keyword: &str) -> bool {
-        self.ignore.iter().any(|ignored| ignored == keyword)
+        // sha256 and sha256digest are one keyword.
+        let one = |keyword: &str| keyword.strip_suffix("digest").unwrap_or(keyword).to_owned();
+        let keyword = one(keyword);
+        self.ignore.iter().any(|ignored| one(ignored) == keyword)
     }
 
     fn read_spec(&self, session: &Session) -> Outcome<Spec> {
         let mut text = Vec::new();
         let read = if self.spec == "-" {
-            Interruptible(io::stdin().lock()).read_to_end(&mut text)
+            streams::input()?.read_to_end(&mut text)
         } else {
             std::fs::File::open(&self.spec).and_then(|mut file| file.read_to_end(&mut text))
         };
@@ -379,6 +396,10 @@ impl Verify {
             let found = file.device();
             let text = found.map_or_else(|| "none".into(), device_text);
             check("device", found == Some(device), device_text(device), text);
+        }
+        if entry.no_flags {
+            let found = format!("{:#x}", file.flags);
+            check("flags", file.flags == 0, "none".into(), found);
         }
         if let Some(digest) = &entry.sha256 {
             let found = file.digest.clone().unwrap_or_else(|| "none".into());

@@ -27,6 +27,8 @@ pub(crate) struct Entry {
     pub(crate) link: Option<Vec<u8>>,
     pub(crate) device: Option<DeviceNumber>,
     pub(crate) sha256: Option<String>,
+    /// It has no file flags: all that can be said about them of any file system.
+    pub(crate) no_flags: bool,
     /// It need not be there.
     pub(crate) optional: bool,
     /// What is in it does not matter.
@@ -174,6 +176,7 @@ impl Parser {
             b"link" => d.link = None,
             b"device" => d.device = None,
             b"sha256" | b"sha256digest" => d.sha256 = None,
+            b"flags" => d.no_flags = false,
             b"optional" => d.optional = false,
             b"ignore" => d.ignore = false,
             b"nochange" => d.nochange = false,
@@ -213,6 +216,7 @@ impl Parser {
                         .ok_or_else(wrong)?,
                 );
             }
+            "flags" if matches!(text, "none" | "") => entry.no_flags = true,
             "optional" => entry.optional = true,
             "ignore" => entry.ignore = true,
             "nochange" => entry.nochange = true,
@@ -252,17 +256,24 @@ fn time(text: &str) -> Option<Time> {
     })
 }
 
-/// `FORMAT,MAJOR,MINOR`; which format a number was once packed in does not matter then.
+/// `FORMAT,MAJOR,MINOR`, where it does not matter which format a number was once packed in; or a number as the host packs it (makedev(3)).
 fn device(text: &str) -> Option<DeviceNumber> {
     let number = |text: &str| match text.strip_prefix("0x") {
-        Some(hex) => u32::from_str_radix(hex, 16).ok(),
+        Some(hex) => u64::from_str_radix(hex, 16).ok(),
         None => text.parse().ok(),
     };
     let mut fields = text.split(',');
-    let _format = fields.next()?;
+    let first = fields.next()?;
+    let Some(major) = fields.next() else {
+        let packed = number(first)?;
+        return Some(DeviceNumber {
+            major: rustix::fs::major(packed),
+            minor: rustix::fs::minor(packed),
+        });
+    };
     let device = DeviceNumber {
-        major: number(fields.next()?)?,
-        minor: number(fields.next()?)?,
+        major: number(major)?.try_into().ok()?,
+        minor: number(fields.next()?)?.try_into().ok()?,
     };
     fields.next().is_none().then_some(device)
 }
@@ -319,12 +330,20 @@ mod tests {
         assert_eq!(time("-100000000.000000001"), t(-100_000_000, 1, 9));
         assert_eq!(time("5.25"), t(5, 250_000_000, 2));
         assert_eq!(time("x"), None);
+        let packed = DeviceNumber {
+            major: 259,
+            minor: 65540,
+        };
+        assert_eq!(device("0x10010304"), Some(packed));
+        assert_eq!(device("bsdos,259,0x10004"), Some(packed));
         for bad in [
             "type=x",
             "mode=9",
             "uid=-1",
             "time=1.x",
-            "device=5",
+            "device=x",
+            "device=native,5",
+            "device=native,4294967296,1",
             "sha256=00",
             "link=\\q",
         ] {
