@@ -30,6 +30,7 @@ use crate::{
         inode::{EXT4_GOOD_OLD_INODE_SIZE, I_BLOCK_OFFSET, I_BLOCK_SIZE},
     },
     map::Mapping,
+    superblock::Superblock,
     txn::{CommitHooks, OnError, Ordered, Txn, Writer},
     types::{FileBlock, FsBlock, InodeNumber, number},
 };
@@ -239,43 +240,18 @@ impl Target<'_> {
 
     fn set(&mut self, txn: &mut Txn<'_>, ino: u32, raw: &[u8]) -> Result<()> {
         let ino = self.inode_number(ino)?;
-        let sb = txn.sb();
-        let place = Place::Inode(ino);
-        let size = usize::from(sb.inode_size);
-        if ino == InodeNumber::ROOT {
-            return Err(Error::words(
-                place,
-                "record in a fast commit",
-                ino,
-                "another's",
-            ));
-        }
-        if raw.len() > size || raw.len() < usize::from(EXT4_GOOD_OLD_INODE_SIZE) {
-            return Err(Error::words(place, "size", number(raw.len()), "an inode's"));
-        }
-        let mode = raw.first_chunk::<2>().map_or(0, |m| u16::from_le_bytes(*m));
-        let Some(file_type) = FileType::from_mode(mode.into()) else {
-            return Err(Error::words(place, "i_mode", mode, "a file type"));
-        };
-        let generation = raw
-            .get(AFTER_I_BLOCK..)
-            .and_then(|rest| rest.first_chunk::<4>());
-        let generation = generation.map_or(0, |g| u32::from_le_bytes(*g));
-        let old = self.present(txn, ino)?;
-        let old = match old {
+        let (file_type, generation) = check_record(txn.sb(), ino, raw)?;
+        let old = match self.present(txn, ino)? {
             Some(old) if old.generation != generation || old.file_type != file_type => {
                 self.free(txn, old)?;
                 None
             }
             old => old,
         };
-        let flags = Inode::parse(
-            sb,
-            ino,
-            txn.fs().inode_location(ino)?,
-            &raw_padded(raw, size),
-        )?
-        .flags;
+        let location = txn.fs().inode_location(ino)?;
+        let sb = txn.sb();
+        let padded = raw_padded(raw, usize::from(sb.inode_size));
+        let flags = Inode::parse(sb, ino, location, &padded)?.flags;
         let old = match old {
             None => {
                 txn.take_inode(ino, file_type == FileType::Directory)?;
@@ -291,45 +267,17 @@ impl Target<'_> {
                 Some(old)
             }
         };
-        let location = txn.fs().inode_location(ino)?;
-        let mut bytes = {
-            let buf = txn.fs().read(location.block, place)?;
-            let end = location.offset.saturating_add(size);
-            buf.data()
-                .get(location.offset..end)
-                .unwrap_or_default()
-                .to_vec()
-        };
         let mapped = !flags.contains(InodeFlags::INLINE_DATA)
             && (flags.contains(InodeFlags::EXTENTS)
                 || matches!(file_type, FileType::Regular | FileType::Directory));
-        copy(&mut bytes, 0, raw.get(..I_BLOCK_OFFSET));
-        copy(&mut bytes, AFTER_I_BLOCK, raw.get(AFTER_I_BLOCK..));
-        if !mapped {
-            copy(
-                &mut bytes,
-                I_BLOCK_OFFSET,
-                raw.get(I_BLOCK_OFFSET..AFTER_I_BLOCK),
-            );
-        }
-        let mut inode = Inode::parse(sb, ino, location, &bytes)?;
+        let bytes = Self::merged(txn, ino, raw, mapped)?;
+        let mut inode = Inode::parse(txn.sb(), ino, location, &bytes)?;
         if flags.contains(InodeFlags::EXTENTS)
             && !inode.block.starts_with(&EXT4_EXT_MAGIC.to_le_bytes())
         {
             inode.block = empty_root();
         }
-        // Attributes are never changed by a fast commit.
-        (inode.blocks_512, inode.file_acl) = match &old {
-            Some(old) => (old.blocks_512, old.file_acl),
-            None => (0, FsBlock(0)),
-        };
-        if let Some(old) = old.filter(Inode::is_dir) {
-            inode.size = old.size;
-            inode.links = old.links;
-            inode
-                .flags
-                .set(InodeFlags::INDEX, old.flags.contains(InodeFlags::INDEX));
-        }
+        keep_of(old, &mut inode);
         if inode.is_dir() {
             self.dirs.insert(ino);
         } else {
@@ -337,6 +285,24 @@ impl Target<'_> {
         }
         txn.modify_inode_bytes(ino, |slot| slot.copy_from_slice(&bytes))?;
         txn.store_inode(&inode)
+    }
+
+    /// The bytes of an inode with those of a record over them, all but the map of its blocks if it has one.
+    fn merged(txn: &Txn<'_>, ino: InodeNumber, raw: &[u8], mapped: bool) -> Result<Vec<u8>> {
+        let location = txn.fs().inode_location(ino)?;
+        let size = usize::from(txn.sb().inode_size);
+        let buf = txn.fs().read(location.block, Place::Inode(ino))?;
+        let data = buf.data();
+        let end = location.offset.saturating_add(size);
+        let stored = data.get(location.offset..end).unwrap_or_default();
+        let mut bytes = stored.to_vec();
+        copy(&mut bytes, 0, raw.get(..I_BLOCK_OFFSET));
+        copy(&mut bytes, AFTER_I_BLOCK, raw.get(AFTER_I_BLOCK..));
+        if !mapped {
+            let map = raw.get(I_BLOCK_OFFSET..AFTER_I_BLOCK);
+            copy(&mut bytes, I_BLOCK_OFFSET, map);
+        }
+        Ok(bytes)
     }
 
     /// An inode that is in use.
@@ -384,6 +350,41 @@ impl Target<'_> {
             }
         }
         self.settle_space(txn)
+    }
+}
+
+/// The type and the generation of the inode in a record, which can be that of this inode.
+fn check_record(sb: &Superblock, ino: InodeNumber, raw: &[u8]) -> Result<(FileType, u32)> {
+    let place = Place::Inode(ino);
+    let wrong = |field, found, expected| Err(Error::words(place, field, found, expected));
+    if ino == InodeNumber::ROOT {
+        return wrong("record in a fast commit", u64::from(ino), "another's");
+    }
+    let sizes = usize::from(EXT4_GOOD_OLD_INODE_SIZE)..=usize::from(sb.inode_size);
+    if !sizes.contains(&raw.len()) {
+        return wrong("size", number(raw.len()), "an inode's");
+    }
+    let mode = raw.first_chunk::<2>().map_or(0, |m| u16::from_le_bytes(*m));
+    let Some(file_type) = FileType::from_mode(mode.into()) else {
+        return wrong("i_mode", mode.into(), "a file type");
+    };
+    let generation = raw
+        .get(AFTER_I_BLOCK..)
+        .and_then(|rest| rest.first_chunk::<4>());
+    Ok((file_type, generation.map_or(0, |g| u32::from_le_bytes(*g))))
+}
+
+/// Leaves an inode what no fast commit changes: its attributes, and of a directory what its own records tell.
+fn keep_of(old: Option<Inode>, inode: &mut Inode) {
+    (inode.blocks_512, inode.file_acl) = match &old {
+        Some(old) => (old.blocks_512, old.file_acl),
+        None => (0, FsBlock(0)),
+    };
+    if let Some(old) = old.filter(Inode::is_dir) {
+        inode.size = old.size;
+        inode.links = old.links;
+        let indexed = old.flags.contains(InodeFlags::INDEX);
+        inode.flags.set(InodeFlags::INDEX, indexed);
     }
 }
 

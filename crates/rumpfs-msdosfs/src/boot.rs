@@ -192,27 +192,8 @@ impl Boot {
             ));
         };
         let clusters = data_sectors.checked_div(u64::from(cluster_sectors));
-        let clusters = u32::try_from(clusters.unwrap_or(0)).unwrap_or(u32::MAX);
-        let kind = match (is_32, clusters) {
-            (true, _) => Kind::Fat32,
-            (false, 0..=MOST_12) => Kind::Fat12,
-            _ => Kind::Fat16,
-        };
-        let most = match kind {
-            Kind::Fat12 => MOST_12,
-            Kind::Fat16 => MOST_16,
-            Kind::Fat32 => MOST_32,
-        };
-        let fat_bits = u64::from(fat_sectors)
-            .saturating_mul(u64::from(sector_size))
-            .saturating_mul(8);
-        let entries = fat_bits.checked_div(kind.bits().into()).unwrap_or(0);
-        // The FAT may be too small for the volume: then the rest of it is not used.
-        let reachable = u32::try_from(entries.saturating_sub(2)).unwrap_or(u32::MAX);
-        let clusters = clusters.min(reachable);
-        if clusters == 0 || clusters > most {
-            return Err(wrong("clusters", clusters.into(), "1 to the kind's most"));
-        }
+        let fat_bytes = u64::from(fat_sectors).saturating_mul(u64::from(sector_size));
+        let (kind, clusters) = kind_of(is_32, clusters.unwrap_or(0), fat_bytes)?;
         let mut boot = Self {
             kind,
             sector_size,
@@ -298,6 +279,30 @@ impl Boot {
     pub fn bytes(&self) -> u64 {
         self.sectors.saturating_mul(u64::from(self.sector_size))
     }
+}
+
+/// What the number of clusters says of the FAT, and how many are used.
+fn kind_of(is_32: bool, clusters: u64, fat_bytes: u64) -> Result<(Kind, u32)> {
+    let clusters = u32::try_from(clusters).unwrap_or(u32::MAX);
+    let (kind, most) = match (is_32, clusters) {
+        (true, _) => (Kind::Fat32, MOST_32),
+        (false, 0..=MOST_12) => (Kind::Fat12, MOST_12),
+        _ => (Kind::Fat16, MOST_16),
+    };
+    let entries = fat_bytes.saturating_mul(8).checked_div(kind.bits().into());
+    // The FAT may be too small for the volume: then the rest of it is not used.
+    let reachable = entries.unwrap_or(0).saturating_sub(2);
+    let clusters = clusters.min(u32::try_from(reachable).unwrap_or(u32::MAX));
+    if clusters == 0 || clusters > most {
+        let expected = "1 to the kind's most";
+        return Err(Error::value(
+            Place::BootSector,
+            "clusters",
+            clusters,
+            expected,
+        ));
+    }
+    Ok((kind, clusters))
 }
 
 impl Kind {

@@ -194,33 +194,53 @@ impl Queue {
             let sender = sender.unwrap_or(Sender::UNKNOWN);
             received.control.push(sender.control());
         }
-        if kind != Kind::Stream {
-            let mut done = 0_usize;
-            for buf in bufs.iter_mut() {
-                done = done.saturating_add(copy(first.data.get(done..).unwrap_or_default(), buf));
-            }
-            let len = first.data.len();
-            received.flags.set(MsgFlags::TRUNC, done < len);
-            received
-                .flags
-                .set(MsgFlags::EOR, kind == Kind::SeqPacket && done == len);
-            received.len = if flags.contains(MsgFlags::TRUNC) {
-                len
-            } else {
-                done
-            };
-            if !peek {
-                self.list.pop_front();
-                self.used = self.used.saturating_sub(len.saturating_add(OVERHEAD));
-            }
-            return Some(received);
+        if kind == Kind::Stream {
+            self.take_bytes(bufs, peek, &mut received);
+        } else {
+            self.take_message(kind, bufs, flags, &mut received);
         }
+        Some(received)
+    }
+
+    /// Receives the first message.
+    fn take_message(
+        &mut self,
+        kind: Kind,
+        bufs: &mut [&mut [u8]],
+        flags: MsgFlags,
+        received: &mut Received,
+    ) {
+        let Some(first) = self.list.front() else {
+            return;
+        };
+        let mut done = 0_usize;
+        for buf in bufs.iter_mut() {
+            done = done.saturating_add(copy(first.data.get(done..).unwrap_or_default(), buf));
+        }
+        let len = first.data.len();
+        received.flags.set(MsgFlags::TRUNC, done < len);
+        let whole = kind == Kind::SeqPacket && done == len;
+        received.flags.set(MsgFlags::EOR, whole);
+        received.len = if flags.contains(MsgFlags::TRUNC) {
+            len
+        } else {
+            done
+        };
+        if !flags.contains(MsgFlags::PEEK) {
+            self.list.pop_front();
+            self.used = self.used.saturating_sub(len.saturating_add(OVERHEAD));
+        }
+    }
+
+    /// Receives bytes of a stream, from the first message on.
+    fn take_bytes(&mut self, bufs: &mut [&mut [u8]], peek: bool, received: &mut Received) {
+        let sender = self.list.front().and_then(|first| first.sender);
         let (mut at, mut place) = (0, 0_usize);
         for buf in bufs.iter_mut() {
             let mut filled = 0_usize;
             while let Some(message) = self.list.get(at) {
-                let parts = !message.control.is_empty() || tells && message.sender != sender;
-                if at > 0 && parts {
+                let other = self.tells_sender && message.sender != sender;
+                if at > 0 && (!message.control.is_empty() || other) {
                     break;
                 }
                 let from = message.rest().get(place..).unwrap_or_default();
@@ -241,7 +261,6 @@ impl Queue {
                 first.taken = first.taken.saturating_add(place);
             }
         }
-        Some(received)
     }
 }
 
