@@ -167,7 +167,7 @@ impl<const N: usize> Plain<N> {
     }
 
     /// Takes the headers of the link and of IP off, if the sum of the transport holds or need not; else all stays as it is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn open(&self, frame: &mut Packet, protocol: u8) -> Option<()> {
         frame.strip(HEADERS);
         if frame.meta.checksum != Checksum::InPacket || self.is_without_sum(protocol) {

@@ -173,6 +173,7 @@ impl Stack {
     }
 
     /// How many of `len` bytes can be sent now; `None` if there are none to send.
+    #[inline(always)]
     fn tcp_room(&mut self, id: usize, len: usize, flags: MsgFlags) -> Result<Option<usize>> {
         let socket = self.tcp.get(id)?;
         if let Some(error) = socket.error.take() {
@@ -200,6 +201,7 @@ impl Stack {
         Ok(Some(room))
     }
 
+    #[inline(always)]
     fn tcp_write(&mut self, id: usize, message: &Outgoing<'_>) -> Result<usize> {
         let len = message.len();
         let Some(room) = self.tcp_room(id, len, message.flags)? else {
@@ -216,6 +218,7 @@ impl Stack {
         Ok(sent)
     }
 
+    #[inline(always)]
     fn tcp_read(&mut self, id: usize, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
         let tcb = self.tcp.get(id)?.tcb()?;
         let mut received = Received::default();

@@ -72,6 +72,7 @@ impl Tcb {
     }
 
     /// RFC 9293, section 3.10.7.4: SND.WND, SND.WL1 and SND.WL2.
+    #[inline(always)]
     pub(super) fn update_window(&mut self, numbers: &Numbers, ack: Seq) {
         let newer = self.snd.wl1.before(numbers.seq)
             || (self.snd.wl1 == numbers.seq && self.snd.wl2.up_to(ack));
@@ -84,6 +85,7 @@ impl Tcb {
     }
 
     /// SND.UNA moves to `ack`.
+    #[inline(always)]
     pub(super) fn advance(
         &mut self,
         ack: Seq,
@@ -116,6 +118,7 @@ impl Tcb {
     /// RFC 6298, section 3 (Karn): data sent once is measured; with timestamps (RFC 7323, section 4.1) also data sent again, when the
     /// echo is that of the last time. An older one may answer an earlier sending, or this one after the loss of an ACK, and then is no
     /// round trip. Without a measurement the timeout stays backed off (RFC 6298, section 5).
+    #[inline(always)]
     fn measure(&mut self, ack: Seq, delivered: &Delivered, numbers: &Numbers, now: u64) {
         let rtt = match (delivered.once, delivered.newest, numbers.timestamps) {
             (Some(sent), ..) if !delivered.retransmitted => now.saturating_sub(sent),

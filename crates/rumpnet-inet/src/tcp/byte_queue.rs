@@ -231,6 +231,7 @@ impl ByteQueue {
     }
 
     /// Moves bytes into `buf`; returns how many there were.
+    #[inline(always)]
     pub(super) fn take_into(&mut self, buf: &mut [u8]) -> usize {
         let count = self.copy_to(0, buf);
         self.advance(count);

@@ -66,6 +66,7 @@ impl Tcb {
     }
 
     /// The same with a copy of bytes; of few it is one copy alone.
+    #[inline(always)]
     pub fn send_bytes(&mut self, data: &[u8]) -> usize {
         if self.check_send().is_err() {
             return 0;
@@ -151,6 +152,7 @@ impl Tcb {
     }
 
     /// Moves bytes into `buf`; returns how many.
+    #[inline(always)]
     pub fn receive_into(&mut self, buf: &mut [u8]) -> usize {
         let span = self.span(buf.len());
         let count = match buf.get_mut(..span) {
@@ -185,6 +187,7 @@ impl Tcb {
     }
 
     /// How much of `max` bytes can be read at once: up to the mark. A read at the mark goes beyond it.
+    #[inline(always)]
     fn span(&mut self, max: usize) -> usize {
         let Some(mark) = self.mark() else {
             return max.min(self.ready.len());

@@ -79,6 +79,7 @@ impl Tcb {
     }
 
     /// The next `len` bytes are there.
+    #[inline(always)]
     pub(super) fn took_next(&mut self, len: u32, now: u64, changes: &mut Changes) {
         let mut moved = 0;
         if let Some(reassembly) = &mut self.reassembly {

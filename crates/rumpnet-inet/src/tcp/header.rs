@@ -124,7 +124,7 @@ impl RawHeader {
 
 /// The header of nearly all segments, without options or with timestamps alone: its length, and what it says. `options`: what follows after
 /// the fixed part. `None` for any other.
-#[inline]
+#[inline(always)]
 pub(crate) fn read_plain(fixed: [u8; HEADER_LEN], options: &[u8]) -> Option<(usize, Numbers)> {
     let raw: RawHeader = zerocopy::transmute!(fixed);
     let timestamps = match raw.offset >> 4 {

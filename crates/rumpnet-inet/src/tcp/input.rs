@@ -53,6 +53,7 @@ impl Tcb {
     }
 
     /// A segment without other options and its data, of few bytes, if it is what comes nearly always. Else nothing is done.
+    #[inline(always)]
     pub(crate) fn take_predicted(
         &mut self,
         numbers: &Numbers,
@@ -75,6 +76,7 @@ impl Tcb {
     }
 
     /// Whether a segment is what comes nearly always: the next data, of `len` bytes, or an acknowledgment of new data, when nothing is lost.
+    #[inline(always)]
     fn is_predicted(&self, numbers: &Numbers, len: usize, ce: bool) -> bool {
         let Some(ack) = numbers.ack else {
             return false;
@@ -105,6 +107,7 @@ impl Tcb {
     }
 
     /// The straight way for such a segment, up to its data.
+    #[inline(always)]
     fn input_predicted(&mut self, numbers: &Numbers, len: usize, now: u64, changes: &mut Changes) {
         self.update_ts_recent(numbers, now);
         self.heard(now);

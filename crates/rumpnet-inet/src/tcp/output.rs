@@ -75,6 +75,7 @@ impl Tcb {
 
     /// Whether [`poll_transmit`](Self::poll_transmit) should be called.
     #[must_use]
+    #[inline(always)]
     pub fn has_output(&self) -> bool {
         const DUE: Bits = Bits::ACK_NOW
             .union(Bits::SYN_NOW)
@@ -284,6 +285,7 @@ impl Tcb {
     }
 
     /// The next data was sent, in segments of `size` bytes, and FIN.
+    #[inline(always)]
     pub(super) fn note_sent(&mut self, len: u32, fin: bool, size: u32, now: u64) {
         let start = self.snd.nxt;
         let end = start.plus(len).plus(fin.into());

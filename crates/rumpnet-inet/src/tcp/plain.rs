@@ -30,6 +30,7 @@ const UNUSUAL: Bits = Bits::SYN_NOW
 impl Tcb {
     /// The next segment to transmit, if there is one and it is plain and has no more than `most` bytes. What is left is for
     /// [`poll_transmit`](Self::poll_transmit).
+    #[inline(always)]
     pub(crate) fn plain_segment(&mut self, most: u32, now: Instant) -> Option<Plain> {
         let now = now.0;
         let (size, unsent) = (self.full(), self.unsent());
@@ -83,6 +84,7 @@ impl Tcb {
     }
 
     /// Copies the data of such a segment, for which there is just room.
+    #[inline(always)]
     pub(crate) fn copy_plain(&self, plain: &Plain, space: &mut [u8]) {
         self.sending.copy_to(plain.offset, space);
     }

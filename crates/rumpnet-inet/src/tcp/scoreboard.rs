@@ -128,6 +128,7 @@ impl Scoreboard {
     }
 
     /// New data was sent.
+    #[inline(always)]
     pub(super) fn sent(&mut self, start: Seq, end: Seq, time: u64, mss: u32, fate: Fate) {
         if self.parts.len() >= PARTS_MANY
             && let Some(last) = self.parts.back_mut()
@@ -148,6 +149,7 @@ impl Scoreboard {
     }
 
     /// Everything before `una` has arrived.
+    #[inline(always)]
     pub(super) fn acknowledge(&mut self, una: Seq, delivered: &mut Delivered) {
         while let Some(first) = self.parts.front_mut() {
             if first.start.from(una) {

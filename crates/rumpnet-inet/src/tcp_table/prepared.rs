@@ -61,6 +61,7 @@ impl Stack {
 }
 
 /// A packet of the data of a segment.
+#[inline(always)]
 fn filled(mut packet: Packet, tcb: &mut Tcb, plain: &Plain) -> Packet {
     match packet.extend(plain.len) {
         Some(space) => tcb.copy_plain(plain, space),

@@ -59,6 +59,7 @@ impl Receiver {
     }
 
     /// The same with the look at the clock of who sends them now.
+    #[inline(always)]
     pub fn receive_at(&mut self, frames: &mut Batch, look: Option<Look>) {
         let changes = self.ifnet.upper_changes.load(Ordering::Acquire);
         if self.changes != changes {
@@ -97,7 +98,7 @@ impl Ifnet {
     }
 
     /// Hands frames that are counted to who receives them.
-    #[inline]
+    #[inline(always)]
     fn hand_up(
         self: &Arc<Self>,
         upper: Option<&Arc<dyn Upper>>,

@@ -263,6 +263,7 @@ impl Socket {
         self.send_all(message, nonblock)
     }
 
+    #[inline(always)]
     fn send_all(&self, message: &Outgoing<'_>, nonblock: bool) -> Result<usize> {
         let nonblock = nonblock || message.flags.contains(MsgFlags::DONTWAIT);
         let attempt = || match self.endpoint.send(message) {
@@ -316,6 +317,7 @@ impl Socket {
     }
 
     /// The same; nothing is waited for after `over`.
+    #[inline(always)]
     fn receive_until(
         &self,
         bufs: &mut [&mut [u8]],
