@@ -35,6 +35,11 @@ pub(crate) fn check() -> Result<()> {
         let wrong = there.missing(named, &text);
         problems.extend(wrong.map(|what| format!("{}: {what}", named.display())));
     }
+    for folder in entries(&tools::root().join("crates"))? {
+        let text = read(&folder.join("src/lib.rs")).unwrap_or_default();
+        let unlisted = unlisted(&text);
+        problems.extend(unlisted.map(|name| format!("{}: no {name} in its table", last(&folder))));
+    }
     if problems.is_empty() {
         return Ok(());
     }
@@ -213,6 +218,27 @@ fn codes(text: &str) -> Vec<&str> {
     codes
 }
 
+/// The modules of a crate with a table of them that its documentation does not name. What some drivers have with `_write` goes without.
+fn unlisted(text: &str) -> impl Iterator<Item = &str> {
+    /// What each driver has, and tests.
+    const KNOWN: [&str; 4] = ["error", "ram", "tests", "types"];
+    let docs: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("//!"))
+        .collect();
+    let docs = docs.join("\n").to_lowercase();
+    let has_table = docs.contains("| module | what |");
+    let modules = text.lines().filter_map(|line| {
+        let (_, name) = line.strip_suffix(';')?.split_once("mod ")?;
+        (line.starts_with("mod ") || line.starts_with("pub")).then_some(name)
+    });
+    modules.filter(move |name| {
+        let named = |name: &str| docs.contains(&format!("`{name}`"));
+        let base = name.trim_end_matches("_write");
+        has_table && !KNOWN.contains(name) && !named(name) && !named(base)
+    })
+}
+
 fn is_placeholder(word: &str) -> bool {
     word.bytes().any(|byte| byte.is_ascii_uppercase()) || word.contains(['*', '{', '<'])
 }
@@ -240,6 +266,12 @@ mod tests {
     #[test]
     fn what_the_pages_name_is_there() {
         check().unwrap();
+    }
+
+    #[test]
+    fn modules_are_in_the_table() {
+        let text = "//! | module | what |\n//! | [`a`] | b |\npub mod a;\nmod a_write;\nmod b;\n";
+        assert_eq!(unlisted(text).collect::<Vec<_>>(), ["b"]);
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! | `commit` | commit, checkpoint, write-back, abort |
 //! | [`handle`] | [`Handle`]: change, create, forget, roll back |
 //! | [`bitmap`] | bits and runs of bits in a format's maps |
+//! | `ranges` | a set of block numbers |
 //! | [`log`] | [`Log`], what a log format implements |
 //! | [`order`] | in which steps changes go home without a log |
 //! | `space` | [`Space`], whether an operation may use the last free blocks |

@@ -47,16 +47,16 @@
 //! | module | what |
 //! |---|---|
 //! | [`layout`] | the structures of the medium, byte for byte |
-//! | [`superblock`], [`features`], [`mount`], [`options`], `state`, `torn` | the volume as a whole |
+//! | [`superblock`], [`features`], [`fs`], [`mount`], [`options`], `state`, `torn` | the volume as a whole |
 //! | [`groups`], `balloc`, `ialloc` | group descriptors; allocating blocks and inodes |
 //! | [`inode`], [`inline`], `inline_write` | inodes; data in them |
-//! | [`map`], [`extents`], [`indirect`], and with `_write` | from a file's blocks to the volume's |
-//! | [`dir`], [`htree`], [`hash`], [`listing`], `leaf_names`, and with `_write` | directories and their index |
+//! | [`map`], [`extents`], `extents_node`, [`indirect`], and with `_write` | from a file's blocks to the volume's |
+//! | [`dir`], [`htree`], [`hash`], [`listing`], `leaf_names`, `dir_inline_write`, and with `_write` | directories and their index |
 //! | [`names`], [`file_write`], `orphans` | operations, each a transaction |
 //! | [`xattr`], [`xattr_write`], `xattr_pack`, `value_inode`, [`acl`] | extended attributes, access control lists |
 //! | [`journal`], [`txn`], `fast_commit` | the log, the transactions that go there, and doing fast commits again |
 //! | [`mmp`], [`crypt`], [`checksum`] | multiple mount protection, encrypted names, crc32c and crc16 |
-//! | [`vfs`] | the adapter to `rumpvfs`, the only one that names it |
+//! | [`vfs`] | the adapter to `rumpvfs`: no other names it |
 //!
 //! Source: Linux `Documentation/filesystems/ext4`, whose names are used throughout. What it leaves open is as the kernel
 //! 6.x and e2fsprogs 1.47 behave.

@@ -29,7 +29,7 @@
 //!
 //! # Trust
 //! Every number of the medium is checked where it is parsed; a block pointer where it is followed. A walk through pointers is three
-//! levels deep by construction. A directory has no hole and is no larger than the volume, which bounds its listing. The
+//! levels deep by construction. A directory has no hole and is no larger than volume and device, which bounds its listing. The
 //! journal is walked once round at most.
 //!
 //! # Modules
@@ -49,10 +49,10 @@
 //! | [`file_write`], [`names`] | operations on files and on names |
 //! | `order` | in which steps changes go home without a journal |
 //! | `state` | clean or in use, and the counts that go with each commit |
-//! | [`wapbl`], `overlay` | the journal: its images, laid over the device or written home; writing it |
+//! | [`wapbl`], `overlay`, `journal` | the journal: its images, laid over the device or written home; writing it; when it is used |
 //! | [`check`] | what fsck_ffs finds |
 //! | [`options`] | mount options |
-//! | [`vfs`] | the adapter to `rumpvfs`, the only one that names it |
+//! | [`vfs`] | the adapter to `rumpvfs`: no other names it |
 //!
 //! Sources: the structures of 4.4BSD, NetBSD and FreeBSD (their headers and manual pages `fs(5)`, `dir(5)`, `wapbl(4)`), McKusick et
 //! al., "A Fast File System for UNIX" (1984), and volumes made by NetBSD's newfs, kernel and makefs.

@@ -4,16 +4,19 @@
 //! |---|---|
 //! | [`stack`] | the state behind one lock, and who works on it |
 //! | [`config`] | addresses, routes, neighbours: [`KernelInet`] |
-//! | [`ipv4`], [`ip`], [`reassembly`] | headers of IPv4; input, output, forwarding; fragments |
+//! | [`ipv4`], [`ip`], [`reassembly`], `identification` | headers of IPv4; input, output, forwarding; fragments; numbers of packets |
 //! | [`network`] | the contract of IPv6, which is another crate |
 //! | `arp`, [`icmp`] | link addresses; errors and echo |
 //! | `redirect` | shorter ways: who is believed, who is told |
+//! | [`path_mtu`] | what paths carry |
+//! | `flow`, `way` | which socket gets the packets of a flow; headers that are prepared |
 //! | [`igmp`], `groups` | routers are told of groups; the groups of a socket |
-//! | `udp`, `raw`, `datagram` | the sockets of UDP and of raw packets; what they share |
-//! | `tcp_table`, `tcp_socket` | the connections of TCP; its sockets |
+//! | `udp`, `raw`, `datagram`, `port` | the sockets of UDP and of raw packets; what they share; who has which port |
+//! | `tcp_table`, `tcp_socket`, `waiting` | the connections of TCP; its sockets; what is left in TIME-WAIT |
 //! | `fast_open` | data with a SYN |
 //! | [`tcp`] | the engine of TCP, pure |
 //! | [`usage`] | what a stack keeps |
+//! | [`counters`](mod@counters) | what is counted |
 //! | [`sysctl`] | settings by name |
 #![no_std]
 #![forbid(unsafe_code)]

@@ -13,6 +13,7 @@
 //! | [`temporary`] | addresses at random, for some time |
 //! | [`select`] | which address to speak with |
 //! | `mld` | which groups are listened to |
+//! | `sysctl` | settings by name |
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(

@@ -21,6 +21,7 @@
 //! | [`checksum`](mod@checksum) | the sum of IP, UDP and TCP |
 //! | [`chain`] | payload that is not copied |
 //! | [`pool`] | large buffers that are used again |
+//! | [`spares`] | packets that are used again |
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(

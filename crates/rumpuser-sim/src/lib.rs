@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`sim`] | [`Sim`], [`Options`] |
 //! | [`disk`] | [`MemDisk`], its counters |
+//! | `store` | sparse bytes whose copies share what they have in common |
 //! | [`fault`] | [`Fault`]: which operations fail, and how |
 //! | [`crash`] | [`Loss`], [`History`], [`Replay`]: what a power cut leaves, at every point of a run |
 //! | [`slow`] | [`SlowDisk`]: a device whose transfers take (virtual) time, so that other threads run meanwhile |

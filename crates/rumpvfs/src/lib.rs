@@ -3,7 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`fs`] | the driver contract: [`FileSystem`](fs::FileSystem), [`FsType`](fs::FsType) |
-//! | [`calls`] | [`Calls`]: the system calls on paths, for `Proc`; [`KernelVfs`] for consumers of a kernel |
+//! | [`calls`], `syscalls` | [`Calls`]: the system calls on paths, for `Proc`; [`KernelVfs`] for consumers of a kernel |
 //! | [`vop`] | [`VnodeCalls`]: the vnode interface for consumers, without paths and descriptors |
 //! | [`name`](mod@name) | [`Name`](name::Name), one checked path component |
 //! | [`pages`] | the page cache |
@@ -16,7 +16,9 @@
 //! | `file`, `fifo`, `special` | what is behind a descriptor: vnode, FIFO, object of the host |
 //! | `etfs` | objects of the host shown in the name space |
 //! | `lock` | advisory locks |
-//! | `guarded` | drivers whose panics are contained |
+//! | `sockets` | sockets in the file system, for the faction that has what is behind them |
+//! | `byhash` | a hash table in which the hash says where to look |
+//! | `erased`, `guarded` | drivers with the type of their inodes erased; those whose panics are contained |
 //! | `counters` | what the faction holds, for sysctl |
 //!
 //! # A vnode's life
