@@ -2,6 +2,7 @@
 
 use crate::{
     commands::fsck::status,
+    progress::beside,
     quote::{plain, shown},
 };
 use rumpuser::Errno;
@@ -211,5 +212,5 @@ impl Report {
 /// changes nothing.
 pub(crate) fn say(text: impl fmt::Display) {
     let text = text.to_string();
-    drop(writeln!(io::stderr().lock(), "rump: {}", plain(&text)));
+    beside(|| drop(writeln!(io::stderr().lock(), "rump: {}", plain(&text))));
 }

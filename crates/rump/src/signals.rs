@@ -78,6 +78,19 @@ pub(crate) fn check() -> Outcome<()> {
     Err(Failure::Interrupted)
 }
 
+/// Whether the signal that came is SIGINT.
+pub(crate) fn is_interrupt() -> bool {
+    CAUGHT.load(Ordering::Relaxed) == libc::SIGINT
+}
+
+/// Goes on after a SIGINT as if it had not come. Whether it had.
+pub(crate) fn forget_interrupt() -> bool {
+    let (from, to) = (libc::SIGINT, 0);
+    CAUGHT
+        .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed)
+        .is_ok()
+}
+
 /// Number of the signal that came.
 pub(crate) fn number() -> u8 {
     u8::try_from(CAUGHT.load(Ordering::Relaxed)).unwrap_or(0)

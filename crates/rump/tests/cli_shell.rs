@@ -3,7 +3,12 @@
 mod common;
 
 use common::{RUMP, Scratch, at, check, good, rump, rump_with, sample};
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
 
 #[test]
 fn commands_from_standard_input() {
@@ -136,4 +141,98 @@ fn every_command_has_help() {
     let version = good(&["--version"]);
     assert!(version.starts_with("rump "), "{version}");
     assert!(Path::new(RUMP).is_file());
+}
+
+/// A shell on a terminal, by script(1).
+struct Terminal {
+    script: Child,
+    said: Vec<u8>,
+}
+
+impl Terminal {
+    fn new(words: &str) -> Self {
+        let script = Command::new("script")
+            .args([
+                "-qec",
+                &format!("env --default-signal {RUMP} {words}"),
+                "/dev/null",
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self {
+            script,
+            said: Vec::new(),
+        }
+    }
+
+    /// Waits for the prompt, and gives what came before it.
+    fn until_prompt(&mut self) -> String {
+        let mut byte = [0];
+        while !self.said.ends_with(b"> ") {
+            let read = self
+                .script
+                .stdout
+                .as_mut()
+                .unwrap()
+                .read(&mut byte)
+                .unwrap();
+            assert_eq!(read, 1, "{}", String::from_utf8_lossy(&self.said));
+            self.said.push(byte[0]);
+        }
+        String::from_utf8(std::mem::take(&mut self.said)).unwrap()
+    }
+
+    fn types(&mut self, keys: &[u8]) {
+        let input = self.script.stdin.as_mut().unwrap();
+        input.write_all(keys).unwrap();
+        input.flush().unwrap();
+    }
+}
+
+/// ^C drops the line or ends the command, as in other shells, and what the command began is not there.
+#[test]
+fn an_interrupt_does_not_end_the_prompt() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let mut terminal = Terminal::new(&format!("shell {image}"));
+    terminal.until_prompt();
+    terminal.types(b"rm -r /lost");
+    terminal.types(b"\x03");
+    let dropped = terminal.until_prompt();
+    assert!(dropped.contains('\n'), "{dropped:?}");
+    terminal.types(b"ls\n");
+    let listed = terminal.until_prompt();
+    assert!(listed.contains("\nlost+found\r\n"), "{listed:?}");
+    // What it reads does not come.
+    terminal.types(b"put - /new\n");
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    terminal.types(b"\x03");
+    terminal.until_prompt();
+    terminal.types(b"mkdir /made\n");
+    terminal.until_prompt();
+    terminal.types(b"ls\n");
+    let listed = terminal.until_prompt();
+    assert!(
+        listed.contains("\nlost+found  made\r\n") || listed.contains("\nlost+found\r\nmade\r\n"),
+        "{listed:?}"
+    );
+    terminal.types(b"exit\n");
+    assert_eq!(terminal.script.wait().unwrap().code(), Some(1));
+    check(&image);
+}
+
+/// Backslashes and spaces, as sh has them.
+#[test]
+fn words_are_quoted_as_in_sh() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let script = b"mkdir end\\ \r\nmkdir \"a\\b\\\\c\\\"d\"\nmkdir '\\' \\'x\n";
+    let done = rump_with(&["shell", &image], script);
+    assert_eq!((done.status, &done.err[..]), (0, ""));
+    let names = rump(&["find", &at(&image, "/"), "-mindepth", "1", "-printf", "%f|"]).text();
+    let mut names: Vec<_> = names.split('|').collect();
+    names.sort_unstable();
+    assert_eq!(names, ["", "'x", "\\", "a\\b\\c\"d", "end ", "lost+found"]);
 }

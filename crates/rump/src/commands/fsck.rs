@@ -3,7 +3,7 @@
 use crate::{
     address::Address,
     output::Out,
-    progress::Progress,
+    progress::{Progress, beside},
     report::{Failure, Outcome},
     session::{MountOptions, Session, image_name, nothing_found, part},
     signals,
@@ -107,7 +107,7 @@ impl Fsck {
             let mut lines = Lines {
                 name: image_name(address),
                 array: array.take(),
-                progress: Progress::of_phases(),
+                progress: Progress::new(),
                 phase: Phase::Superblock,
                 failed: None,
             };
@@ -218,7 +218,7 @@ impl Lines<'_> {
     /// A line for people.
     fn line(&mut self, text: &str) -> Outcome<()> {
         if self.array.is_none() {
-            self.progress.suspend(|| {
+            beside(|| {
                 let mut out = std::io::stdout().lock();
                 writeln!(out, "{text}")
             })?;

@@ -6,6 +6,7 @@ use crate::{
     report::{Failure, Outcome},
     session::Session,
     signals::{self, Interruptible},
+    streams,
     walk::{join, read_dir},
 };
 use clap::{Args, Parser};
@@ -23,8 +24,8 @@ use std::{
 ///
 /// Reads commands from standard input, with a prompt on a terminal: all others of this tool, with plain paths for paths in the image,
 /// and cd, pwd, lcd, lpwd (on the host), help, exit. Words are split at spaces; ' " and \ quote; * ? [ ] are expanded against the image
-/// (not for put and find). The image is opened read-only until the first command that changes it. The exit status is 1 if a command
-/// failed.
+/// (not for put and find). The image is opened read-only until the first command that changes it. On a terminal ^C ends a
+/// command, or drops the line. The exit status is 1 if a command failed.
 #[derive(Args, Debug)]
 pub(crate) struct Shell {
     /// No changes
@@ -91,28 +92,40 @@ impl Shell {
             read_only: self.read_only,
         };
         change_directory(session, place, b"")?;
+        drop(streams::input()?);
         // A descriptor of its own: a command may want to lock standard input.
         let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         let prompts = stdin.is_terminal();
         let mut input = BufReader::new(Interruptible(stdin));
         loop {
-            signals::check()?;
             if prompts {
+                if signals::forget_interrupt() {
+                    output::line("")?;
+                }
                 prompt(session)?;
             }
+            signals::check()?;
             let mut line = Vec::new();
             let read = input.read_until(b'\n', &mut line);
+            if prompts && signals::is_interrupt() {
+                continue;
+            }
             signals::check()?;
             match read {
                 Ok(0) => break,
                 Ok(_) => {}
                 Err(error) => return Err(Failure::host("standard input", &error)),
             }
-            match self.line(session, line.trim_ascii()) {
+            let line = line.strip_suffix(b"\n").unwrap_or(&line);
+            match self.line(session, line.strip_suffix(b"\r").unwrap_or(line)) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
                 Err(failure @ (Failure::Message(_) | Failure::Fatal(_) | Failure::Usage(_))) => {
                     session.report.fail(&failure);
+                }
+                // What was asked for ends, and not who asks.
+                Err(Failure::Interrupted) if prompts && signals::is_interrupt() => {
+                    session.report.mark_failed();
                 }
                 Err(other) => return Err(other),
             }
@@ -258,7 +271,12 @@ pub(crate) fn split(line: &[u8]) -> Result<Vec<Word>, &'static str> {
             (Some(q), _) if q == byte => quote = None,
             (None | Some(b'"'), b'\\') => {
                 let next = bytes.next().ok_or("nothing after \\")?;
-                word.get_or_insert_default().0.push((next, true));
+                let word = word.get_or_insert_default();
+                // As in sh(1): between " it is itself, but before what it is needed for there.
+                if quote.is_some() && !matches!(next, b'"' | b'\\') {
+                    word.0.push((byte, true));
+                }
+                word.0.push((next, true));
             }
             (quote, _) => {
                 let word = word.get_or_insert_default();
@@ -336,7 +354,7 @@ mod tests {
 
     #[test]
     fn lines() {
-        let good: [(&str, &[&str]); 8] = [
+        let good: [(&str, &[&str]); 9] = [
             ("", &[]),
             ("  ls   -l ", &["ls", "-l"]),
             ("cat 'a b' \"c d\"e", &["cat", "a b", "c de"]),
@@ -345,6 +363,7 @@ mod tests {
             ("# all", &[]),
             ("ls a#b # c", &["ls", "a#b"]),
             ("x 'a\\b' \"a\\\"b\"", &["x", "a\\b", "a\"b"]),
+            ("x \"a\\b\\\\\" a\\ ", &["x", "a\\b\\", "a "]),
         ];
         for (line, expected) in good {
             assert_eq!(words(line).unwrap(), expected, "{line}");

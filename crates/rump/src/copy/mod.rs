@@ -25,7 +25,7 @@ pub(crate) mod stream;
 pub(crate) mod writers;
 
 use crate::{
-    progress::Progress,
+    progress::{Progress, beside},
     report::{Failure, Outcome, Report, say},
 };
 use buffer::Buffer;
@@ -228,11 +228,8 @@ impl<'a> Job<'a> {
     pub(crate) fn tell(&self, name: &[u8], is_there: impl FnOnce() -> bool) {
         if self.options.verbose && !(self.options.no_clobber && is_there()) {
             // As what is said of a failure: that it cannot be written changes nothing.
-            drop(writeln!(
-                io::stderr().lock(),
-                "{}",
-                crate::quote::shown(name)
-            ));
+            let name = crate::quote::shown(name);
+            beside(|| drop(writeln!(io::stderr().lock(), "{name}")));
         }
     }
 }
