@@ -46,6 +46,20 @@ struct Partial<H> {
     until: Instant,
 }
 
+impl<H> Partial<H> {
+    /// Whether a fragment cannot be of the same packet as those that are there: they overlap, or do not agree where it ends.
+    fn clashes(&self, from: usize, end: usize, last: bool) -> bool {
+        let before = self.parts.range(..end).next_back();
+        let overlaps = before.is_some_and(|(at, part)| at.saturating_add(part.len()) > from);
+        let beyond = self.total.is_some_and(|total| end > total);
+        let furthest = self.parts.last_key_value();
+        let ends = furthest.map_or(0, |(at, part)| at.saturating_add(part.len()));
+        let short = last && self.have > 0 && ends > end;
+        let again = last && self.total.is_some_and(|total| total != end);
+        overlaps || beyond || short || again
+    }
+}
+
 /// The first fragment of a packet that was never complete, if it came.
 pub type First<H> = Option<(H, Packet)>;
 
@@ -99,17 +113,7 @@ impl<H: Copy> Reassembly<H> {
             return Err(());
         }
         let cost = packet.len().saturating_add(OVERHEAD);
-        while self.memory.saturating_add(cost) > MEMORY || self.partial.len() >= MOST {
-            if self.partial.contains_key(&key) && self.partial.len() == 1 {
-                break;
-            }
-            let oldest = self.partial.iter().filter(|(other, _)| **other != key);
-            let oldest = oldest.min_by_key(|(_, partial)| partial.until);
-            match oldest.map(|(other, _)| *other) {
-                Some(other) => self.forget(other),
-                None => break,
-            }
-        }
+        self.make_room(key, cost);
         // All wait equally long: those that come later are due later.
         self.due = self.due.or(Some(now.after(self.patience)));
         let partial = self.partial.entry(key).or_insert_with(|| Partial {
@@ -120,26 +124,16 @@ impl<H: Copy> Reassembly<H> {
             first: None,
             until: now.after(self.patience),
         });
-        let before = partial.parts.range(..end).next_back();
-        let overlaps = before.is_some_and(|(at, part)| at.saturating_add(part.len()) > from);
-        let beyond = partial.total.is_some_and(|total| end > total);
         let last = !more;
-        let short = last && partial.have > 0 && {
-            let furthest = partial.parts.last_key_value();
-            furthest.is_some_and(|(at, part)| at.saturating_add(part.len()) > end)
-        };
-        let again = last && partial.total.is_some_and(|total| total != end);
         // The same fragment twice is a duplicate, not an attack.
-        if let Some((at, part)) = before
-            && *at == from
-            && part.len() == packet.len()
-        {
+        let same = partial.parts.range(..end).next_back();
+        if same.is_some_and(|(at, part)| *at == from && part.len() == packet.len()) {
             return Ok(None);
         }
         if partial.refused {
             return Err(());
         }
-        if overlaps || beyond || short || again {
+        if partial.clashes(from, end, last) {
             self.refuse(key);
             return Err(());
         }
@@ -164,6 +158,18 @@ impl<H: Copy> Reassembly<H> {
         let mut whole = Packet::with_chain(whole);
         whole.meta.checksum = Checksum::InPacket;
         Ok(Some((first, whole)))
+    }
+
+    /// Gives up the oldest packets until there is room for a fragment of another.
+    fn make_room(&mut self, key: Key, cost: usize) {
+        while self.memory.saturating_add(cost) > MEMORY || self.partial.len() >= MOST {
+            let oldest = self.partial.iter().filter(|(other, _)| **other != key);
+            let oldest = oldest.min_by_key(|(_, partial)| partial.until);
+            match oldest.map(|(other, _)| *other) {
+                Some(other) => self.forget(other),
+                None => break,
+            }
+        }
     }
 
     fn take(&mut self, key: Key) -> Option<Partial<H>> {
