@@ -36,6 +36,40 @@ fn what_is_no_image() {
     assert_eq!(fs::read(junk).unwrap(), noise(100_000));
 }
 
+/// What qemu-img and packers make is named, with the way to what can be read; nothing is written into it.
+#[test]
+fn what_holds_an_image_in_another_form() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let root = |name: &str| at(&scratch.text(name), "/");
+    let mut packed = vec!["a.img.gz", "a.img.xz", "a.img.zst"];
+    for packer in ["gzip -k", "xz -k0", "zstd -q"] {
+        let words: Vec<&str> = packer.split(' ').collect();
+        common::tool(words[0], &[&words[1..], &[&image]].concat());
+    }
+    let marks: [(&str, usize, &[u8]); 5] = [
+        ("qcow2", 0, b"QFI\xfb\0\0\0\x03"),
+        ("vmdk", 0, b"KDMV\x01\0\0\0"),
+        ("vhd", 0, b"conectix"),
+        ("vhdx", 0, b"vhdxfile"),
+        ("vdi", 0x40, b"\x7f\x10\xda\xbe"),
+    ];
+    for (name, at, mark) in marks {
+        let mut bytes = vec![0; 70_000];
+        bytes[at..at + mark.len()].copy_from_slice(mark);
+        scratch.write(name, bytes);
+        packed.push(name);
+    }
+    for name in packed {
+        let before = fs::read(scratch.path(name)).unwrap();
+        let words = ["packed as ", "unpack it with "];
+        for command in ["ls", "mkdir", "info"] {
+            fails(&[command, &root(name)], 1, &words);
+        }
+        assert!(fs::read(scratch.path(name)).unwrap() == before);
+    }
+}
+
 #[test]
 fn damaged_and_cut_images() {
     let scratch = Scratch::new();

@@ -17,6 +17,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use crate::packed;
 use rumpdev::{Disklabel, SelectError, Selector, Table, TableError, VolumeId};
 use rumpkern::{Kernel, Proc};
 use rumpuser::{BlockDevice, Errno, Result};
@@ -161,6 +162,13 @@ pub enum NoType {
         /// The partitions.
         contents: String,
     },
+    /// The medium is packed in a file of another form.
+    Packed {
+        /// Which.
+        form: &'static str,
+        /// The command that unpacks it.
+        command: &'static str,
+    },
     /// No type claims the device.
     Nothing {
         /// Its size in bytes.
@@ -193,6 +201,9 @@ impl NoType {
         if !whole {
             return nothing(None);
         }
+        if let Some((form, command)) = packed::form(device) {
+            return Self::Packed { form, command };
+        }
         let (by, contents) = match Table::read(device) {
             Ok(Some(table)) if !table.partitions.is_empty() => ("NUMBER", table.contents()),
             Ok(_) => match Disklabel::read(device) {
@@ -210,7 +221,7 @@ impl NoType {
         match self {
             Self::Device(errno) => *errno,
             Self::Unknown { .. } => Errno::ENODEV,
-            Self::Partitions { .. } | Self::Nothing { .. } => Errno::EINVAL,
+            Self::Partitions { .. } | Self::Packed { .. } | Self::Nothing { .. } => Errno::EINVAL,
         }
     }
 }
@@ -226,6 +237,12 @@ impl fmt::Display for NoType {
                 write!(
                     f,
                     "a disk with partitions: name one by its {by}; {contents}"
+                )
+            }
+            Self::Packed { form, command } => {
+                write!(
+                    f,
+                    "a medium packed as {form}, which is not read: unpack it with {command}"
                 )
             }
             Self::Nothing {

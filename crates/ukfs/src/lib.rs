@@ -45,6 +45,7 @@ mod fs;
 pub mod image;
 mod metadata;
 mod options;
+mod packed;
 mod tree;
 mod walk;
 
