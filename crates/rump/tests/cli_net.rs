@@ -198,6 +198,19 @@ fn options_that_do_not_go_together() {
         said.contains("\t0 segments sent again (RetransSegs)"),
         "{said}"
     );
+    let folder = Scratch::new();
+    let own = format!("--if=shmif:{},10.7.0.1/24", folder.text("bus"));
+    let add = "route add 10.8.0.0/16 10.7.0.9 metric 5 -- route add 10.8.0.0/16 10.7.0.8";
+    let get = "route get 10.8.1.2 -- route get 10.7.0.1 -- route get 10.7.0.255";
+    let all = format!("{own} {add} -- {get}");
+    let words: Vec<&str> = all.split(' ').collect();
+    // The one with the smaller metric, though it was added later.
+    let ways = "10.8.1.2 via 10.7.0.8 dev shmif0 src 10.7.0.1\n\
+                local 10.7.0.1 dev lo0 src 10.7.0.1\n\
+                broadcast 10.7.0.255 dev shmif0 src 10.7.0.1\n";
+    assert_eq!(text(&run(&words)), ways);
+    let nowhere = run(&["route", "get", "192.0.2.1"]);
+    assert_eq!(nowhere.status.code(), Some(1));
     let said = text(&run(&["netstat", "-s", "-u", "-6", "--json"]));
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["udp6"]["NoPorts"], 0, "{said}");

@@ -18,7 +18,7 @@ impl Inet {
     /// Gives an interface an address, and a route to its network; sets it up, and tells the link of the address.
     ///
     /// # Errors
-    /// `ENXIO` (no such interface), `EEXIST` (some interface has it), `EINVAL` (nobody can have it), `EADDRINUSE` (another host has it: IPv6 asks, and waits for a
+    /// `ENXIO` (no such interface), `EEXIST` (some interface has it), `EINVAL` (nobody can have it, or the link carries no IPv6: its MTU is below 1280), `EADDRINUSE` (another host has it: IPv6 asks, and waits for a
     /// second), `EAFNOSUPPORT`.
     pub fn add_address(&self, interface: &str, address: Cidr) -> Result<()> {
         let ifnet = self.interface(interface)?;
@@ -215,7 +215,8 @@ impl Inet {
 }
 
 impl Stack {
-    fn tell_up(&mut self, interface: u32) {
+    /// An interface is up, or still is: IPv6 looks whether it is there.
+    pub(crate) fn tell_up(&mut self, interface: u32) {
         if let Some(network) = self.network {
             network.up(self, interface);
         }

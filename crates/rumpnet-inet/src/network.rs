@@ -15,7 +15,7 @@ use rumpuser::{Errno, Instant, Result};
 
 /// The network layer of IPv6. All calls are made with the stack locked.
 pub trait Network: Send + Sync + 'static {
-    /// An interface is up, or still is.
+    /// An interface is up, or still is; its MTU may be another one.
     fn up(&self, stack: &mut Stack, interface: u32);
 
     /// A packet has come; 0 is this host itself.

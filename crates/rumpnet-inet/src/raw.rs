@@ -37,6 +37,10 @@ struct Rawcb {
     peer: Option<SocketAddr>,
     queue: Queue,
     event: Option<Arc<dyn Event>>,
+    /// Somebody has taken a ticket of the event since it was last notified.
+    awaited: bool,
+    /// It is to be notified each time.
+    watched: bool,
     closed_read: bool,
     closed_write: bool,
     /// What is sent begins with an IP header.
@@ -94,7 +98,8 @@ impl Stack {
                 payload,
             });
             if queued {
-                events.push(socket.event.clone());
+                let told = socket.watched || core::mem::take(&mut socket.awaited);
+                events.push(socket.event.clone().filter(|_| told));
             }
         }
         events.iter().for_each(|event| self.wake(event.as_ref()));
@@ -338,7 +343,12 @@ impl Endpoint for RawSocket {
     }
 
     fn ticket(&self) -> u64 {
-        self.event().map_or(0, |event| event.ticket())
+        let new = || self.inet.host.event();
+        let ticket = self.of(|socket| {
+            socket.awaited = true;
+            socket.event.get_or_insert_with(new).ticket()
+        });
+        ticket.unwrap_or(0)
     }
 
     fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
@@ -348,7 +358,10 @@ impl Endpoint for RawSocket {
 
     fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {
         let event = self.event()?;
-        self.of(|socket| socket.event = Some(Watched::around(event, watcher)))
+        self.of(|socket| {
+            socket.watched = true;
+            socket.event = Some(Watched::around(event, watcher));
+        })
     }
 
     fn close(&self) -> Result<()> {
@@ -378,6 +391,8 @@ pub(crate) fn socket(inet: &Arc<Inet>, domain: Domain, protocol: u8) -> Box<dyn 
         peer: None,
         queue: Queue::default(),
         event: None,
+        awaited: false,
+        watched: false,
         closed_read: false,
         closed_write: false,
         header_included: false,

@@ -59,6 +59,10 @@ struct Udpcb {
     queue: Queue,
     error: Option<Errno>,
     event: Option<Arc<dyn Event>>,
+    /// Somebody has taken a ticket of the event since it was last notified.
+    awaited: bool,
+    /// It is to be notified each time.
+    watched: bool,
     closed_read: bool,
     closed_write: bool,
     options: Options,

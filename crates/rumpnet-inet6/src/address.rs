@@ -1,7 +1,8 @@
 //! Addresses: whether another has them (RFC 4862 section 5.4), autoconfiguration (section 5.5), opaque identifiers (RFC 7217).
 
 use crate::{
-    nd,
+    header::LEAST_MTU,
+    mld, nd,
     router::{Prefix, end},
     state::{Own, State},
     temporary,
@@ -27,11 +28,15 @@ const TWO_HOURS: Duration = Duration::from_secs(7_200);
 /// Bits of a prefix that has addresses made here.
 const PREFIX: u8 = 64;
 
-/// An interface is up.
+/// An interface is up. One whose MTU is below that which IPv6 needs has none until it is larger (RFC 8200 section 5).
 pub(crate) fn up(stack: &mut Stack, interface: u32) {
     let Some(here) = stack.attached(interface) else {
         return;
     };
+    if here.ifnet.mtu() < LEAST_MTU {
+        down(stack, interface);
+        return;
+    }
     let link = here.ifnet.link();
     let mac = here.ifnet.mac();
     let Ok(state) = stack.state_mut::<State>() else {
@@ -41,6 +46,7 @@ pub(crate) fn up(stack: &mut Stack, interface: u32) {
         return;
     }
     state.link(interface);
+    mld::again(stack, interface);
     match link {
         Link::Loopback => {
             let _ = add(stack, interface, Cidr::host(Ipv6Addr::LOCALHOST.into()));
@@ -50,6 +56,33 @@ pub(crate) fn up(stack: &mut Stack, interface: u32) {
             make(stack, interface, network, mac, 0, (None, None));
         }
     }
+}
+
+/// An interface has no IPv6 any more: its addresses, also those that were configured, its routes and its neighbours are forgotten.
+fn down(stack: &mut Stack, interface: u32) {
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    let Some(link) = state.links.get(&interface) else {
+        return;
+    };
+    for own in link.addresses.clone() {
+        let _ = stack.group(interface, nd::solicited_node(own.ip).into(), false);
+        if own.tentative.is_none() {
+            let _ = stack.unassign(interface, own.ip.into());
+        }
+    }
+    if let Ok(state) = stack.state_mut::<State>() {
+        state.links.remove(&interface);
+    }
+    let six = |ip: IpAddr| ip.is_ipv6();
+    stack
+        .routes
+        .remove(|route| route.interface == interface && six(route.network.address()));
+    stack
+        .neighbors
+        .remove(|there, ip| there == interface && six(ip));
+    stack.announce_addresses();
 }
 
 /// Makes an address in a network, and asks whether another has it.
@@ -141,7 +174,7 @@ pub(crate) fn begin(stack: &mut Stack, interface: u32, mut own: Own) -> Result<(
     let now = stack.now;
     let state = stack.state_mut::<State>()?;
     let probes = if ethernet { state.probes } else { 0 };
-    let link = state.link(interface);
+    let link = state.links.get_mut(&interface).ok_or(Errno::EINVAL)?;
     if link.addresses.iter().any(|known| known.ip == own.ip) {
         return Err(Errno::EEXIST);
     }

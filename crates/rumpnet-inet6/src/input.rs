@@ -27,6 +27,12 @@ pub(crate) fn input(stack: &mut Stack, interface: u32, mut packet: Packet) {
         bump(&mut stack.counters.ip6.malformed);
         return;
     };
+    let has_link = |state: &State| state.links.contains_key(&interface);
+    if interface != 0 && !stack.state::<State>().is_ok_and(has_link) {
+        // The link has no IPv6.
+        bump(&mut stack.counters.ip6.address_errors);
+        return;
+    }
     if header.class & 3 == 3 {
         bump(&mut stack.counters.ip6.marked);
     }

@@ -53,8 +53,29 @@ pub(crate) fn changed(stack: &mut Stack, interface: u32, group: Ipv6Addr, filter
     let Ok(state) = stack.state_mut::<State>() else {
         return;
     };
-    let messages = state.link(interface).groups.set(group.into(), filter, now);
+    let Some(link) = state.links.get_mut(&interface) else {
+        return;
+    };
+    let messages = link.groups.set(group.into(), filter, now);
     send(stack, interface, messages);
+}
+
+/// Groups that sockets have joined while an interface had no IPv6 are told of now.
+pub(crate) fn again(stack: &mut Stack, interface: u32) {
+    let Some(here) = stack.attached(interface) else {
+        return;
+    };
+    let groups = here
+        .groups
+        .iter()
+        .filter_map(|(group, filters)| match group {
+            IpAddr::V6(group) => Some((*group, Filter::merge(filters.iter()))),
+            IpAddr::V4(_) => None,
+        });
+    let groups: Vec<(Ipv6Addr, Filter)> = groups.collect();
+    for (group, filter) in groups {
+        changed(stack, interface, group, filter);
+    }
 }
 
 /// A message about groups has come.

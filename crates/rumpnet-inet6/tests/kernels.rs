@@ -307,3 +307,95 @@ fn groups() {
         Err(Errno::EAGAIN)
     );
 }
+
+/// RFC 8200 section 5: a link whose MTU is below 1280 carries no IPv6; with a larger one it does again, and what sockets have joined is told to
+/// routers again. IPv4 goes on.
+#[test]
+fn a_link_too_small() {
+    let (one, two) = pair(wire::Config::default());
+    let inet = one.inet().unwrap();
+    let ifnet = one.net().unwrap().interface("wire0").unwrap();
+    let six = || {
+        let all = inet.addresses("wire0").unwrap();
+        all.iter().filter(|cidr| cidr.address().is_ipv6()).count()
+    };
+    let proc = one.init_proc();
+    let fd = socket(&proc, Kind::Datagram, 0);
+    let index = ifnet.index();
+    let join = SockOpt::AddMembership("ff02::77".parse().unwrap(), index);
+    proc.setsockopt(fd, &join).unwrap();
+    let send = |to: &str| proc.sendto(fd, b"x", MsgFlags::empty(), Some(&address(to)));
+    assert_eq!((six(), send("[fd00::2]:9")), (2, Ok(1)));
+    ifnet.set_mtu(1_279).unwrap();
+    assert_eq!((six(), send("[fd00::2]:9")), (0, Err(Errno::ENETUNREACH)));
+    assert!(send("[::ffff:10.0.0.2]:9").is_ok());
+    let route = |route: &rumpnet::route::Route| {
+        route.interface == index && route.network.address().is_ipv6()
+    };
+    assert!(!inet.routes().iter().any(route));
+    let mut neighbors = inet.neighbors().into_iter();
+    assert!(!neighbors.any(|(_, address, ..)| address.is_ipv6()));
+    let again = || inet.add_address("wire0", "fd00::1/64".parse().unwrap());
+    assert_eq!(again(), Err(Errno::EINVAL));
+    // What comes is dropped.
+    let before = inet.counters().ip6;
+    let other = two.init_proc();
+    let from = socket(&other, Kind::Datagram, 0);
+    let by = two.net().unwrap().interface("wire0").unwrap().index();
+    let all = SocketAddrV6::new("ff02::1".parse().unwrap(), 9, 0, by);
+    let to: Address = SocketAddr::from(all).into();
+    other
+        .sendto(from, b"x", MsgFlags::empty(), Some(&to))
+        .unwrap();
+    let after = inet.counters().ip6;
+    assert_eq!(after.delivered, before.delivered);
+    assert_eq!(after.address_errors, before.address_errors + 1);
+    // Large enough again: an address of the link is made, others are for who configures.
+    ifnet.set_mtu(1_280).unwrap();
+    assert_eq!(six(), 1);
+    again().unwrap();
+    assert_eq!((six(), send("[fd00::2]:9")), (2, Ok(1)));
+    proc.close(fd).unwrap();
+    other.close(from).unwrap();
+    for kernel in [one, two] {
+        kernel.shutdown().unwrap();
+    }
+}
+
+/// RFC 9293 section 3.7.2 (MUST-16): segments follow the MTU of the interface, also those of a connection that is there.
+#[test]
+fn an_mtu_that_shrinks() {
+    let config = wire::Config {
+        features: Features::empty(),
+        ..wire::Config::default()
+    };
+    let (one, two) = pair(config);
+    let (a, b) = (one.init_proc(), two.init_proc());
+    for (to, any) in [
+        ("[fd00::2]:80", "[::]:80"),
+        ("[::ffff:10.0.0.2]:81", "[::]:81"),
+    ] {
+        let ifnet = one.net().unwrap().interface("wire0").unwrap();
+        ifnet.set_mtu(1_500).unwrap();
+        let l = socket(&b, Kind::Stream, 0);
+        b.bind(l, &address(any)).unwrap();
+        b.listen(l, 4).unwrap();
+        let s = socket(&a, Kind::Stream, 0);
+        a.connect(s, &address(to)).unwrap();
+        let t = b.accept(l, OpenFlags::empty()).unwrap().0;
+        ifnet.set_mtu(1_300).unwrap();
+        let data = vec![7; 100_000];
+        assert_eq!(a.write(s, &data), Ok(data.len()));
+        let mut buf = vec![0; data.len()];
+        b.set_receive_timeout(t, Some(Duration::from_secs(5)))
+            .unwrap();
+        let got = b.recvmsg(t, &mut [&mut buf], MsgFlags::WAITALL).unwrap();
+        assert!(got.len == data.len() && buf == data);
+        for (proc, fd) in [(&a, s), (&b, t), (&b, l)] {
+            proc.close(fd).unwrap();
+        }
+    }
+    for kernel in [one, two] {
+        kernel.shutdown().unwrap();
+    }
+}

@@ -4,6 +4,7 @@
 //! `rumpnet-inet`, not both: the second one to start ends the boot with `EEXIST`.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod options;
 mod reactor;
 mod socket;

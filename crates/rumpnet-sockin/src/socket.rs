@@ -1,13 +1,15 @@
 //! A socket of the host.
 
-use crate::{errno, options, reactor::Reactor};
+use crate::{batch, errno, options, reactor::Reactor};
 use rumpkern::{Cred, file::Ready};
 use rumpnet::{
     Address,
-    socket::{Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Watcher},
+    socket::{
+        Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Sent, Shutdown, SockOpt, Watcher,
+    },
 };
 use rumpuser::{Errno, Instant, Result};
-use rumpuser_posix::Patience;
+use rumpuser_posix::{Patience, at_mark};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, epoll, poll},
     fd::{AsFd as _, OwnedFd},
@@ -91,7 +93,7 @@ fn inet(address: SocketAddrAny) -> Result<Address> {
         .map_err(|_| Errno::EAFNOSUPPORT)
 }
 
-fn send_flags(flags: MsgFlags) -> Result<SendFlags> {
+pub(crate) fn send_flags(flags: MsgFlags) -> Result<SendFlags> {
     // No signal is raised in the host's process.
     let mut host = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     let known = [
@@ -165,6 +167,10 @@ impl Endpoint for HostSocket {
             }
         };
         sent.map_err(errno)
+    }
+
+    fn send_many(&self, messages: &[Outgoing<'_>]) -> (Sent, Option<Errno>) {
+        batch::send_many(self, self.fd.as_fd(), messages)
     }
 
     fn receive(&self, bufs: &mut [&mut [u8]], flags: MsgFlags) -> Result<Received> {
@@ -250,8 +256,7 @@ impl Endpoint for HostSocket {
     }
 
     fn at_mark(&self) -> Result<bool> {
-        // The host tells by an ioctl that rustix does not have.
-        Err(Errno::EOPNOTSUPP)
+        at_mark(self.fd.as_fd())
     }
 
     fn ticket(&self) -> u64 {

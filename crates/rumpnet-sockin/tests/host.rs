@@ -3,7 +3,7 @@
 use rumpkern::{Errno, Kernel, OpenFlags, Proc, file::Ready, poll::PollFd};
 use rumpnet::{
     Address, SocketCalls as _,
-    socket::{Domain, Kind, MsgFlags, Shutdown, SockOpt},
+    socket::{Domain, Kind, MsgFlags, Outgoing, Shutdown, SockOpt},
 };
 use std::{
     io::{Read as _, Write as _},
@@ -132,6 +132,64 @@ fn datagrams_and_errors() {
     assert!(six.is_ok() || six == Err(Errno::EAFNOSUPPORT));
     let local = proc.socket(Domain::Local, Kind::Stream, 0, OpenFlags::empty());
     assert_eq!(local, Err(Errno::EAFNOSUPPORT));
+}
+
+/// Many datagrams, to several hosts, in one call: they come in order, and one that cannot be sent ends it.
+#[test]
+fn many_datagrams() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    let peers = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let to = peers
+        .each_ref()
+        .map(|peer| peer.local_addr().unwrap().into());
+    let fd = socket(&proc, Kind::Datagram);
+    let data: Vec<[u8; 3]> = (0..10).map(|n| [n, n, n]).collect();
+    let bufs: Vec<[&[u8]; 2]> = data.iter().map(|data| [&data[..1], &data[1..]]).collect();
+    let large = vec![0; 70_000];
+    let too_large: [&[u8]; 1] = [&large];
+    let message = |bufs, n: usize| Outgoing {
+        to: Some(&to[n % 2]),
+        bufs,
+        control: &[],
+        flags: MsgFlags::empty(),
+    };
+    let all = bufs.iter().enumerate();
+    let mut messages: Vec<Outgoing<'_>> = all.map(|(n, bufs)| message(bufs, n)).collect();
+    let sent = proc.sendmmsg(fd, &messages).unwrap();
+    assert_eq!((sent.messages, sent.last), (10, 3));
+    let mut buf = [0; 8];
+    for n in 0..10 {
+        let count = peers[n % 2].recv(&mut buf).unwrap();
+        assert_eq!((count, usize::from(buf[0])), (3, n));
+    }
+    messages[4] = message(&too_large, 4);
+    let sent = proc.sendmmsg(fd, &messages).unwrap();
+    assert_eq!(sent.messages, 4);
+    let error = proc.sendmmsg(fd, &messages[4..]);
+    assert_eq!(error.map(|sent| sent.messages), Err(Errno::EMSGSIZE));
+}
+
+/// `sockatmark`: as the host has it.
+#[test]
+fn the_urgent_mark() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    let l = socket(&proc, Kind::Stream);
+    let any = "127.0.0.1:0".parse::<SocketAddr>().unwrap();
+    proc.bind(l, &any.into()).unwrap();
+    proc.listen(l, 1).unwrap();
+    let s = socket(&proc, Kind::Stream);
+    proc.connect(s, &proc.getsockname(l).unwrap()).unwrap();
+    let t = proc.accept(l, OpenFlags::empty()).unwrap().0;
+    assert_eq!(proc.at_mark(t), Ok(false));
+    proc.sendto(s, b"abc", MsgFlags::empty(), None).unwrap();
+    proc.sendto(s, b"!", MsgFlags::OOB, None).unwrap();
+    let mut buf = [0; 8];
+    assert_eq!(proc.read(t, &mut buf), Ok(3));
+    assert_eq!(proc.at_mark(t), Ok(true));
+    let datagrams = socket(&proc, Kind::Datagram);
+    assert!(proc.at_mark(datagrams).is_err());
 }
 
 /// A kernel has the host's sockets or a stack of its own.

@@ -118,7 +118,12 @@ impl Ifnet {
         if mtu < 68 || mtu > self.device.mtu() {
             return Err(Errno::EINVAL);
         }
-        self.mtu.store(mtu, Ordering::Relaxed);
+        if self.mtu.swap(mtu, Ordering::Relaxed) != mtu {
+            let upper = self.inward.lock().upper.clone();
+            if let Some(upper) = upper {
+                upper.mtu_changed(self);
+            }
+        }
         Ok(())
     }
 

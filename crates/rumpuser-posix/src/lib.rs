@@ -5,6 +5,7 @@
 //! | [`host`] | [`Host`]: clocks, randomness, console, threads, parameters |
 //! | `event` | the event count on which kernel threads wait |
 //! | [`catch`](fn@catch) | catching panics, silently and with their place |
+//! | [`at_mark`] | the urgent mark of a socket |
 //! | [`Patience`] | looking for a moment before one sleeps |
 //! | [`Relief`] | a device's thread, relieved by those who wait for what it brings |
 //! | [`Worker`] | a device's thread, and what it shares with others |
@@ -24,6 +25,7 @@ mod catch;
 mod event;
 pub mod file;
 pub mod host;
+mod mark;
 mod params;
 mod patience;
 mod relief;
@@ -32,6 +34,7 @@ mod worker;
 pub use catch::{catch, unwinding};
 pub use file::{Access, HostFile, OpenError};
 pub use host::{Host, threads};
+pub use mark::at_mark;
 pub use patience::Patience;
 pub use relief::Relief;
 pub use worker::Worker;

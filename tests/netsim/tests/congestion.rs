@@ -60,3 +60,32 @@ fn two_of_a_kind() {
     assert!(one + two >= LINE.rate * 9 / 10, "{one} {two}");
     assert!(one.min(two) * 2 >= one.max(two), "{one} {two}");
 }
+
+/// BBR beside CUBIC. It does not take losses for congestion, so where the queue is short it takes most of the line; where the queue is much
+/// longer than what is under way, CUBIC fills it and BBR, which does not, is left with less. Neither is starved.
+#[test]
+fn beside_cubic() {
+    let short = Line {
+        queue: 100_000,
+        ..LINE
+    };
+    let long = Line {
+        queue: 1_000_000,
+        ..LINE
+    };
+    let shares = |line| {
+        let flows = run(line, &["bbr", "cubic"], 60);
+        let [bbr, cubic] = [0, 1].map(|n: usize| flows[n].rate(20, 60));
+        println!(
+            "queue of {} bytes: bbr {bbr}, cubic {cubic} bit/s",
+            line.queue
+        );
+        assert!(bbr + cubic >= line.rate * 9 / 10, "{bbr} {cubic}");
+        assert!(bbr.min(cubic) >= line.rate / 50, "{bbr} {cubic}");
+        (bbr, cubic)
+    };
+    let (bbr, cubic) = shares(short);
+    assert!(bbr > cubic * 2, "{bbr} {cubic}");
+    let (bbr, cubic) = shares(long);
+    assert!(cubic > bbr, "{bbr} {cubic}");
+}

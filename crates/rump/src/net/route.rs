@@ -1,6 +1,6 @@
 //! `rump net route`.
 
-use super::{Context, at, errno, host::any, ifconfig::inet};
+use super::{Context, errno, ifconfig::inet};
 use crate::{
     json::Array,
     output::Out,
@@ -9,6 +9,7 @@ use crate::{
 use clap::Args;
 use rumpnet::{
     Cidr, KernelNet as _,
+    interface::Link,
     route::{Origin, Route as Entry},
 };
 use serde_json::json;
@@ -197,27 +198,47 @@ fn destination(text: &str, six: bool) -> Outcome<Cidr> {
     }
 }
 
-/// Which way a packet goes: as the stack itself decides when a socket is connected.
+/// Which way a packet goes, as the stack itself chooses it for each; in the words of `ip route get`.
 fn get(context: &Context<'_>, host: &str) -> Outcome<()> {
     let ip = context
         .net
         .lookup(host)
         .map_err(|error| Failure::Message(error.to_string()))?[0];
-    let from = (any(ip.is_ipv4()), 0);
-    let socket = uknet::UdpSocket::bind(context.net, from).map_err(at(host))?;
-    socket.connect((ip, 9)).map_err(at(host))?;
-    let from = socket.local_addr().map_err(at(host))?.ip();
-    let routes = inet(context)?.routes();
-    let route = routes.iter().find(|route| route.network.contains(ip));
+    let path = inet(context)?
+        .with(|stack| stack.path(ip, None, None))
+        .map_err(errno(host))?;
     let mut out = Out::new();
-    write!(out, "{ip}")?;
-    if let Some(route) = route {
-        if let Some(gateway) = route.gateway {
-            write!(out, " via {gateway}")?;
-        }
-        write!(out, " dev {}", name_of(context, route.interface))?;
+    if path.local {
+        write!(out, "local ")?;
+    } else if path.broadcast {
+        write!(out, "broadcast ")?;
+    } else if ip.is_multicast() {
+        write!(out, "multicast ")?;
     }
-    writeln!(out, " src {from}")?;
+    write!(out, "{ip}")?;
+    if path.next_hop != ip {
+        write!(out, " via {}", path.next_hop)?;
+    }
+    let interface = match path.local.then(|| loopback(context)).flatten() {
+        Some(name) => name,
+        None => name_of(context, path.interface),
+    };
+    write!(out, " dev {interface} src {}", path.source)?;
+    let net = context.net.kernel().net().ok();
+    let own = net.and_then(|net| net.by_index(path.interface));
+    if !path.local && own.is_some_and(|own| path.mtu < own.mtu()) {
+        // A router has said so, or a complaint.
+        write!(out, " mtu {}", path.mtu)?;
+    }
+    writeln!(out)?;
     out.flush()?;
     Ok(())
+}
+
+/// The interface by which packets to this host itself go.
+fn loopback(context: &Context<'_>) -> Option<String> {
+    let net = context.net.kernel().net().ok()?;
+    let all = net.interfaces();
+    let lo = all.iter().find(|ifnet| ifnet.link() == Link::Loopback)?;
+    Some(lo.name().to_owned())
 }

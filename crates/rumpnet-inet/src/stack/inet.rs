@@ -443,6 +443,17 @@ impl Upper for Inet {
             self.finish_with(stack, Some(frames));
         }
     }
+
+    fn mtu_changed(&self, interface: &Ifnet) {
+        let index = interface.index();
+        self.with(|stack| {
+            let here = stack.attached(index);
+            if here.is_some_and(|here| here.ifnet.is_up()) {
+                stack.tell_up(index);
+            }
+            stack.routes.touch();
+        });
+    }
 }
 
 /// Whether the task of the clock has to run earlier than it will. It may run too early: deadlines mostly move back.

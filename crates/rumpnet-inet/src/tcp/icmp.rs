@@ -48,6 +48,11 @@ impl Tcb {
         *changes |= Changes::SOFT_ERROR;
     }
 
+    /// The way is another one, or an interface's MTU is, without anybody's complaint.
+    pub(crate) fn way_takes(&mut self, mss: u16, now: Instant) {
+        self.path_mtu(mss, now.0);
+    }
+
     /// Segments become smaller, and those that were too large are sent again; the congestion window stays (RFC 1191, section 6.4; RFC
     /// 8201, section 5.4).
     fn path_mtu(&mut self, mss: u16, now: u64) {

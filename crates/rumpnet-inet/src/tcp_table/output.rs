@@ -1,6 +1,6 @@
 //! What connections have to send, and their way.
 
-use super::{Pair, Role};
+use super::{Pair, Role, mss};
 use crate::{
     ip::{Sending, bump, scope},
     ipv4::protocol,
@@ -99,7 +99,12 @@ impl Stack {
         // Without a route time goes on: it may come back before the connection gives up.
         let path = self.path(peer.ip(), Some(ip), by).ok();
         let path = path.or(known.map(|(_, old)| old))?;
-        self.tcp.get(id).ok()?.path = Some((changes, path));
+        let now = self.now;
+        let socket = self.tcp.get(id).ok()?;
+        socket.path = Some((changes, path));
+        if let Role::Connection(tcb) = &mut socket.role {
+            tcb.way_takes(mss(&path), now);
+        }
         Some((pair, path, how(&path)))
     }
 

@@ -117,9 +117,11 @@ impl Stack {
         let first = socket.queue.is_empty();
         let v4 = datagram.to.to_canonical().is_ipv4();
         if !socket.closed_read && socket.queue.push(datagram) {
-            // Pollers find the socket readable while something waits. Who watches it hears of each.
-            if first || socket.event.is_some() {
-                let event = socket.event.clone();
+            // Pollers find the socket readable while something waits. Who watches it hears of each, who waits of the first after he took a
+            // ticket, which he does with the stack locked as it is here.
+            let told = socket.watched || core::mem::take(&mut socket.awaited);
+            if first || told {
+                let event = socket.event.clone().filter(|_| told);
                 self.wake(event.as_ref());
             }
         } else {

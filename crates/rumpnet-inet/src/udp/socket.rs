@@ -38,6 +38,8 @@ impl UdpSocket {
                 queue: Queue::default(),
                 error: None,
                 event: None,
+                awaited: false,
+                watched: false,
                 closed_read: false,
                 closed_write: false,
                 options: Options {
@@ -247,7 +249,12 @@ impl Endpoint for UdpSocket {
     }
 
     fn ticket(&self) -> u64 {
-        self.event().map_or(0, |event| event.ticket())
+        let new = || self.inet.host.event();
+        let ticket = self.of(|socket| {
+            socket.awaited = true;
+            socket.event.get_or_insert_with(new).ticket()
+        });
+        ticket.unwrap_or(0)
     }
 
     fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
@@ -257,7 +264,10 @@ impl Endpoint for UdpSocket {
 
     fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {
         let event = self.event()?;
-        self.of(|socket| socket.event = Some(Watched::around(event, watcher)))
+        self.of(|socket| {
+            socket.watched = true;
+            socket.event = Some(Watched::around(event, watcher));
+        })
     }
 
     fn close(&self) -> Result<()> {

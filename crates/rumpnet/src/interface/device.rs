@@ -106,4 +106,7 @@ pub trait Upper: Send + Sync {
     fn input_at(&self, interface: &Arc<Ifnet>, frames: &mut Batch, _look: Option<Look>) {
         self.input(interface, frames);
     }
+
+    /// The MTU of an interface is another one now. Called with no lock held.
+    fn mtu_changed(&self, _interface: &Ifnet) {}
 }
