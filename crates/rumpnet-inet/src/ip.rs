@@ -476,7 +476,11 @@ impl Stack {
         bump(&mut self.counters.ip.sent);
         let header = Header {
             tos: sending.tos,
-            id: self.ip.ids.next(),
+            // RFC 6864 section 4.1: what is never fragmented needs none.
+            id: match sending.dont_fragment {
+                true => 0,
+                false => self.ip.ids.next(),
+            },
             dont_fragment: sending.dont_fragment,
             more_fragments: false,
             offset: 0,

@@ -6,11 +6,17 @@ use common::{address, pair, stream};
 use rumpkern::{Errno, OpenFlags, Proc, file::Ready, poll::PollFd};
 use rumpnet::{
     SocketCalls as _,
-    interface::Features,
+    capture::{Tap, Way},
+    interface::{Batch, Features},
     socket::{MsgFlags, Shutdown, SockOpt},
     wire,
 };
-use std::{thread, time::Duration};
+use rumpnet_inet::KernelInet as _;
+use std::{
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
 
 fn listener(proc: &Proc, port: u16) -> u32 {
     let fd = stream(proc);
@@ -47,6 +53,48 @@ fn a_request_and_its_answer() {
     assert_eq!(&buf[..count], b"HTTP/1.0 200 OK\r\n\r\n<html>");
     assert_eq!(a.read(s, &mut buf), Ok(0));
     a.close(s).unwrap();
+    one.shutdown().unwrap();
+    two.shutdown().unwrap();
+}
+
+/// What IP says of fragments in the headers of segments.
+#[derive(Default)]
+struct Fragments(Mutex<Vec<[u8; 4]>>);
+
+impl Tap for Fragments {
+    fn frames(&self, _way: Way, frames: &mut Batch) {
+        for frame in frames.iter() {
+            let head = frame.head();
+            if head[12..14] == [0x08, 0x00] && head[23] == 6 {
+                self.0
+                    .lock()
+                    .unwrap()
+                    .push(*head[18..].first_chunk().unwrap());
+            }
+        }
+    }
+}
+
+/// RFC 6864, section 4.1: they are never fragmented, and tell nobody by an identification how many there were.
+#[test]
+fn segments_are_atomic_datagrams() {
+    let (one, two) = pair(wire::Config::default());
+    let (a, b) = (one.init_proc(), two.init_proc());
+    let seen = Arc::<Fragments>::default();
+    let interface = one.inet().unwrap().interface("wire0").unwrap();
+    interface.taps().add(seen.clone());
+    let (s, t) = connection(&a, &b, 80);
+    a.write(s, b"few").unwrap();
+    assert_eq!(b.read(t, &mut [0; 100]), Ok(3));
+    b.write(t, &[7; 5_000]).unwrap();
+    a.close(s).unwrap();
+    b.close(t).unwrap();
+    let seen = seen.0.lock().unwrap();
+    assert!(seen.len() > 6, "{seen:?}");
+    assert!(
+        seen.iter().all(|field| *field == [0, 0, 0x40, 0]),
+        "{seen:?}"
+    );
     one.shutdown().unwrap();
     two.shutdown().unwrap();
 }

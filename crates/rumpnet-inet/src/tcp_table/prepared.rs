@@ -40,7 +40,7 @@ impl Stack {
         };
         // What cannot go is sent again later, like what is lost.
         let packet = filled(self.spares.take(), tcb, &plain);
-        if let Some(packet) = with_headers(packet, &plain, ports, ready, self.ip.ids.next()) {
+        if let Some(packet) = with_headers(packet, &plain, ports, ready) {
             here.ifnet.prepare(packet, &mut here.out);
         }
         Some(plain.last)
@@ -77,7 +77,6 @@ fn with_headers(
     plain: &Plain,
     ports: Ports,
     ready: &Prepared,
-    id: u16,
 ) -> Option<Packet> {
     header::write_plain(&plain.numbers, ports, &mut packet)?;
     let mut sum = ready.pseudo(u16::try_from(packet.len()).ok()?);
@@ -94,6 +93,7 @@ fn with_headers(
     };
     let field = packet.head_mut().get_mut(CHECKSUM_OFFSET..)?;
     *field.first_chunk_mut()? = bytes;
-    ready.write(id, &[], &mut packet)?;
+    // Segments are never fragmented: they need no identification (RFC 6864 section 4.1).
+    ready.write(0, &[], &mut packet)?;
     Some(packet)
 }
