@@ -573,6 +573,7 @@ impl Stack {
         self.tcp_timers();
     }
 
+    #[inline(always)]
     fn deadline(&mut self) -> Option<Instant> {
         let all = [
             self.tcp.deadline(),

@@ -248,6 +248,7 @@ impl Stack {
     }
 
     /// Says what a call comes to that has read something, or found nothing: `Ok` without bytes is the end.
+    #[inline(always)]
     fn tcp_has_read(&mut self, id: usize, something: bool) -> Result<()> {
         let socket = self.tcp.get(id)?;
         let error = socket.error;

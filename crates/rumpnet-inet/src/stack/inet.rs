@@ -137,6 +137,7 @@ impl Inet {
     }
 
     /// Does something with the stack that takes no time, and mostly sends nothing; if it does, the rest is done as by [`with`](Self::with).
+    #[inline(always)]
     pub(crate) fn lightly<R>(&self, body: impl FnOnce(&mut Stack) -> R) -> R {
         let mut stack = self.stack.lock();
         let result = body(&mut stack);
@@ -457,6 +458,7 @@ impl Upper for Inet {
 }
 
 /// Whether the task of the clock has to run earlier than it will. It may run too early: deadlines mostly move back.
+#[inline(always)]
 fn rearm(stack: &mut Stack) -> bool {
     let Some(deadline) = stack.deadline() else {
         return false;

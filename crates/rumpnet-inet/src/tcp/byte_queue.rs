@@ -102,6 +102,7 @@ impl ByteQueue {
     }
 
     /// Appends a copy of bytes.
+    #[inline(always)]
     pub(super) fn push_bytes(&mut self, bytes: &[u8]) {
         if bytes.len() < COPY_BELOW {
             self.push_copy(bytes);
@@ -110,6 +111,7 @@ impl ByteQueue {
         }
     }
 
+    #[inline(always)]
     fn push_copy(&mut self, bytes: &[u8]) {
         let spare = self.tail.capacity().saturating_sub(self.tail.len());
         if spare < bytes.len() {

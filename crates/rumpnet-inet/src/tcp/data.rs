@@ -95,6 +95,7 @@ impl Tcb {
         self.delay_ack(len, now);
     }
 
+    #[inline(always)]
     fn arrived(&mut self, len: u32, changes: &mut Changes) {
         self.rcv.nxt = self.rcv.nxt.plus(len);
         self.counters.received_bytes = self.counters.received_bytes.saturating_add(len.into());
@@ -143,6 +144,7 @@ impl Tcb {
 
     /// RFC 9293, section 3.8.6.3 (RFC 1122, section 4.2.3.2): every second full segment is acknowledged at once, else within the
     /// time of the delayed ACK.
+    #[inline(always)]
     fn delay_ack(&mut self, len: u32, now: u64) {
         if len > u32::from(self.rcv.mss) {
             // What is longer is several segments that came joined. Of two of them it would take a third to be acknowledged if the options that

@@ -97,6 +97,7 @@ impl Tcb {
 
     /// Whether [`poll_transmit`](Self::poll_transmit) has nothing to give, and nothing to note of what holds it back.
     #[must_use]
+    #[inline(always)]
     pub fn is_silent(&self) -> bool {
         self.unsent() == 0 && !self.fin_pending() && !self.has_output()
     }

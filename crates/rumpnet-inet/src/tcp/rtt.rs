@@ -56,6 +56,7 @@ impl Rtt {
 
     /// A round trip was seen. `smooth` is true once per round trip: RFC 6298 takes its weights for that rate (section 3; RFC 7323,
     /// section 4.2).
+    #[inline(always)]
     pub(super) fn measure(&mut self, rtt: u64, smooth: bool, min: u64, max: u64) {
         // 0 stands for nothing; a simulated wire may have no delay.
         let rtt = rtt.max(1);

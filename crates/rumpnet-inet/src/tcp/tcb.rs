@@ -531,6 +531,7 @@ impl Tcb {
     }
 
     /// Adds what follows from the state after a call.
+    #[inline(always)]
     pub(super) fn finish(&mut self, mut changes: Changes) -> Changes {
         if self.has_output() {
             changes |= Changes::OUTPUT;

@@ -244,6 +244,7 @@ impl Tcb {
     }
 
     /// New data was sent: a timeout that runs goes on (RFC 6298, section 5.1), a probe is put off (RFC 8985, section 7.2).
+    #[inline(always)]
     pub(super) fn arm_after_sending(&mut self, now: u64) {
         match self.timers.kind {
             Retransmit::Persist => {

@@ -11,6 +11,7 @@ const AGE_MAX: u32 = 60_000;
 impl Tcb {
     /// Dynamic right-sizing: when the user takes out more than half of the buffer in a round trip, the window would limit the sender;
     /// twice of what was taken gives it room.
+    #[inline(always)]
     pub(super) fn tune_receive(&mut self, now: u64) {
         let (begin, place) = self.rcv.round;
         let rtt = match self.rcv.rtt {
@@ -34,6 +35,7 @@ impl Tcb {
 
     /// Who only receives measures the round trip by the timestamps that come back: from an acknowledgment to the data that it let
     /// out. Those of less than a millisecond say nothing.
+    #[inline(always)]
     pub(super) fn measure_receiver(&mut self, numbers: &Numbers, len: usize, now: u64) {
         let Some(timestamps) = numbers.timestamps else {
             return;

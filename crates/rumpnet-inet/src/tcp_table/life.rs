@@ -57,6 +57,7 @@ impl Stack {
     }
 
     /// Forgets a connection that is over if nobody has it open.
+    #[inline(always)]
     pub(super) fn tcp_reap(&mut self, id: usize) {
         let Ok(socket) = self.tcp.get(id) else { return };
         let Role::Connection(tcb) = &socket.role else {

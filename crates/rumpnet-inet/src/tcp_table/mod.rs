@@ -141,7 +141,7 @@ pub(crate) struct Socket {
 
 impl Socket {
     /// The addresses of a connection.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pair(&self) -> Option<Pair> {
         Some(Pair {
             local: SocketAddr::new(self.local?, self.port),
@@ -309,6 +309,7 @@ impl Tcp {
     }
 
     /// Puts a connection into the list of those that may have something to send.
+    #[inline(always)]
     pub(crate) fn list(&mut self, id: usize) {
         if let Some(socket) = self.sockets.get_mut(id)
             && !socket.listed

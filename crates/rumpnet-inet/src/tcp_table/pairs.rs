@@ -19,10 +19,9 @@ pub(crate) struct Pair {
 /// For each segment: those of IPv4 are hashed as two words, and not field by field.
 impl Hash for Pair {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        if let (SocketAddr::V4(local), SocketAddr::V4(peer)) = (self.local, self.peer) {
-            let addresses = u64::from(local.ip().to_bits()) << 32 | u64::from(peer.ip().to_bits());
+        if let Some((addresses, ports)) = self.words() {
             state.write_u64(addresses);
-            state.write_u32(u32::from(local.port()) << 16 | u32::from(peer.port()));
+            state.write_u32(ports);
         } else {
             self.local.hash(state);
             self.peer.hash(state);
@@ -31,6 +30,17 @@ impl Hash for Pair {
 }
 
 impl Pair {
+    /// Those of IPv4: addresses and ports.
+    #[inline]
+    const fn words(&self) -> Option<(u64, u32)> {
+        let (SocketAddr::V4(local), SocketAddr::V4(peer)) = (self.local, self.peer) else {
+            return None;
+        };
+        let addresses = (local.ip().to_bits() as u64) << 32 | peer.ip().to_bits() as u64;
+        let ports = (local.port() as u32) << 16 | peer.port() as u32;
+        Some((addresses, ports))
+    }
+
     /// Both addresses and ports.
     pub(super) fn bytes(&self) -> Bytes {
         let mut bytes = Bytes {
@@ -92,7 +102,7 @@ impl Default for Pairs {
 
 impl Pairs {
     /// The connection between these addresses.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&mut self, sockets: &Slab<Socket>, pair: &Pair) -> Option<usize> {
         if is_of(sockets, self.last, pair) {
             return Some(self.last);
@@ -144,14 +154,16 @@ impl Pairs {
     }
 }
 
-/// Whether a socket has these addresses.
-#[inline]
+/// Whether a socket has these addresses. Words are compared without a way through memory.
+#[inline(always)]
 fn is_of(sockets: &Slab<Socket>, id: usize, pair: &Pair) -> bool {
-    sockets.get(id).is_some_and(|socket| {
-        socket.port == pair.local.port()
-            && socket.peer == Some(pair.peer)
-            && socket.local == Some(pair.local.ip())
-    })
+    let Some(own) = sockets.get(id).and_then(Socket::pair) else {
+        return false;
+    };
+    match (own.words(), pair.words()) {
+        (Some(own), Some(words)) => own == words,
+        _ => own == *pair,
+    }
 }
 
 /// The hash of the addresses of a connection.

@@ -15,6 +15,7 @@ impl Tcp {
     }
 
     /// Notes when a connection has something to do next.
+    #[inline(always)]
     pub(crate) fn arm(&mut self, id: usize) {
         let Some(socket) = self.sockets.get_mut(id) else {
             return;

@@ -64,6 +64,7 @@ pub struct Turn {
 
 impl Turn {
     /// Sends. No lock may be held.
+    #[inline(always)]
     pub fn send(mut self) {
         let Self {
             ifnet,
@@ -114,6 +115,7 @@ impl Ifnet {
     /// Puts frames that are [prepared](Self::prepare) behind those that wait, and empties the batch. If no thread is sending, it is the
     /// caller's turn; else the one that is sends these as well. This may be called with a lock held. `look`: that of the caller, if he has only
     /// sent since.
+    #[inline(always)]
     pub fn turn(self: &Arc<Self>, frames: &mut Batch, mut look: Option<Look>) -> Option<Turn> {
         let out = &self.outward;
         if out.take() {

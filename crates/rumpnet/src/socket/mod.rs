@@ -306,6 +306,7 @@ impl Socket {
     ///
     /// # Errors
     /// As [`Endpoint::receive`].
+    #[inline(always)]
     pub fn receive(
         &self,
         bufs: &mut [&mut [u8]],
