@@ -5,7 +5,7 @@
 //! | [`host`] | [`Host`]: clocks, randomness, console, threads, parameters |
 //! | `event` | the event count on which kernel threads wait |
 //! | [`catch`](fn@catch) | catching panics, silently and with their place |
-//! | [`at_mark`] | the urgent mark of a socket |
+//! | `mark` | [`at_mark`]: whether a socket is at the urgent mark |
 //! | [`Patience`] | looking for a moment before one sleeps |
 //! | [`Relief`] | a device's thread, relieved by those who wait for what it brings |
 //! | [`Worker`] | a device's thread, and what it shares with others |
