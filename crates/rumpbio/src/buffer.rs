@@ -3,7 +3,7 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     any::Any,
-    sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 use rumpuser::{Errno, Threads, sync::RwLock};
 
@@ -16,7 +16,41 @@ pub type Buf = Arc<Buffer>;
 pub type BufData = Arc<[u8]>;
 
 /// What a driver has worked out of a block's content, to be kept with it until it changes.
-pub type Derived = Box<dyn Any + Send + Sync>;
+#[derive(Debug)]
+pub struct Derived(Box<dyn Any + Send + Sync>);
+
+/// A value whose bytes are counted as long as it is there.
+#[derive(Debug)]
+struct Counted<T> {
+    value: T,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl<T> Drop for Counted<T> {
+    fn drop(&mut self) {
+        self.bytes.fetch_sub(size_of::<Self>(), Ordering::Relaxed);
+    }
+}
+
+impl Derived {
+    /// A value; its bytes are added to `bytes` as long as it is there.
+    pub fn new<T: Send + Sync + 'static>(value: T, bytes: &Arc<AtomicUsize>) -> Self {
+        bytes.fetch_add(size_of::<Counted<T>>(), Ordering::Relaxed);
+        let bytes = bytes.clone();
+        Self(Box::new(Counted { value, bytes }))
+    }
+
+    /// The value, if it is of this type.
+    #[must_use]
+    pub fn get<T: 'static>(&self) -> Option<&T> {
+        self.0.downcast_ref().map(|Counted { value, .. }| value)
+    }
+
+    /// As [`get`](Self::get), to be changed.
+    pub fn get_mut<T: 'static>(&mut self) -> Option<&mut T> {
+        self.0.downcast_mut().map(|Counted { value, .. }| value)
+    }
+}
 
 /// As long as the largest block.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
@@ -331,17 +365,22 @@ impl Spares {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arc, Box, BufData, Buffer, Spares, zeros};
+    use super::{Arc, AtomicUsize, BufData, Buffer, Derived, Ordering, Spares, zeros};
 
     #[test]
     fn what_was_derived_stays_with_its_content() {
         let mut spares = Spares::new(2);
         let buf = Buffer::new(7, zeros(512));
-        let derived = |buf: &Buffer| {
-            buf.look(|_, derived| derived.and_then(|n| n.downcast_ref::<u32>()).copied())
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let of = |n: u32| Derived::new(n, &bytes);
+        let derived =
+            |buf: &Buffer| buf.look(|_, derived| derived.and_then(Derived::get::<u32>).copied());
+        let counted = |buf: &Buffer| {
+            let (there, bytes) = (derived(buf).is_some(), bytes.load(Ordering::Relaxed));
+            assert_eq!(there, bytes > 0, "{bytes}");
         };
         let old = buf.data();
-        buf.derive(&old, Box::new(1_u32));
+        buf.derive(&old, of(1_u32));
         assert_eq!(derived(&buf), Some(1));
         // A change may see to it that it is right again, or drop it.
         let mut kept = None;
@@ -350,19 +389,22 @@ mod tests {
             Some(|before| kept = Some(before)),
             |bytes, derived| {
                 bytes[0] = 5;
-                *derived = Some(Box::new(2_u32));
+                *derived = Some(of(2_u32));
             },
         );
         assert_eq!(derived(&buf), Some(2));
         buf.look(|bytes, _| assert_eq!(bytes[0], 5));
         // The buffer has other content by now.
-        buf.derive(&old, Box::new(3_u32));
+        buf.derive(&old, of(3_u32));
         assert_eq!(derived(&buf), Some(2));
         buf.restore(kept.unwrap(), false);
         assert_eq!(derived(&buf), None);
-        buf.derive(&buf.data(), Box::new(4_u32));
+        counted(&buf);
+        buf.derive(&buf.data(), of(4_u32));
+        counted(&buf);
         buf.fill(zeros(512));
         assert_eq!(derived(&buf), None);
+        counted(&buf);
     }
 
     #[test]

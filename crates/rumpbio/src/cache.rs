@@ -11,6 +11,7 @@
 
 use crate::{Buf, Buffer};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use hashbrown::HashMap;
 use rumpuser::sync::Mutex;
 
@@ -19,6 +20,9 @@ pub(crate) struct Cache {
     shards: Box<[Shard]>,
     /// Buffers that a shard holds before it drops some.
     per_shard: usize,
+    block_size: usize,
+    /// Bytes of what was [derived](crate::Derived) of the buffers' content, for which there are fewer of them.
+    pub(crate) derived: Arc<AtomicUsize>,
 }
 
 /// On cache lines of its own: threads at work in different shards do not disturb each other.
@@ -42,8 +46,8 @@ impl Cache {
     const LEAST_PER_SHARD: usize = 64;
     const LEAST_BUFFERS: usize = 8;
 
-    /// A cache of about `buffers` buffers.
-    pub(crate) fn new(buffers: usize) -> Self {
+    /// A cache of about `buffers` buffers of `block_size` bytes.
+    pub(crate) fn new(buffers: usize, block_size: usize) -> Self {
         let buffers = buffers.max(Self::LEAST_BUFFERS);
         let wanted = (buffers / Self::LEAST_PER_SHARD).clamp(1, Self::MOST_SHARDS);
         // The largest power of two that is not above.
@@ -51,7 +55,17 @@ impl Cache {
         Self {
             shards: (0..shards).map(|_| Shard::default()).collect(),
             per_shard: buffers / shards,
+            block_size,
+            derived: Arc::default(),
         }
+    }
+
+    /// How many buffers a shard holds now, beside what was derived of them: half as many as without at least.
+    fn room(&self) -> usize {
+        let derived = self.derived.load(Ordering::Relaxed) / self.block_size / self.shards.len();
+        self.per_shard
+            .saturating_sub(derived)
+            .max(self.per_shard / 2)
     }
 
     /// How many buffers it holds before it drops some.
@@ -85,7 +99,7 @@ impl Cache {
             return (buf.clone(), false);
         }
         let buf = table.place(make());
-        table.insert(buf.clone(), self.per_shard);
+        table.insert(buf.clone(), self.room());
         (buf, true)
     }
 
@@ -120,7 +134,7 @@ impl Cache {
         if let Some(there) = table.buffers.get(buf.block()) {
             return Arc::ptr_eq(there, buf);
         }
-        table.insert(buf.clone(), self.per_shard);
+        table.insert(buf.clone(), self.room());
         buf.set_detached(false);
         true
     }
@@ -303,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_long_scan_stays_within_the_limit() {
-        let cache = Cache::new(1024);
+        let cache = Cache::new(1024, 8);
         for block in 0..20_000 {
             put(&cache, block);
         }
@@ -314,7 +328,7 @@ mod tests {
 
     #[test]
     fn what_is_looked_up_stays_and_what_is_not_goes() {
-        let cache = Cache::new(64);
+        let cache = Cache::new(64, 8);
         for block in 0..64 {
             put(&cache, block);
         }
@@ -327,8 +341,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_derived_of_buffers_takes_their_room() {
+        let cache = Cache::new(64, 8);
+        let fill = || (0..1000).for_each(|block| drop(put(&cache, block)));
+        fill();
+        assert_eq!(cache.len(), 64);
+        cache.derived.store(10 * 8, Ordering::Relaxed);
+        fill();
+        assert_eq!(cache.len(), 54);
+        cache.derived.store(1 << 20, Ordering::Relaxed);
+        fill();
+        assert_eq!(cache.len(), 32);
+        cache.derived.store(0, Ordering::Relaxed);
+        fill();
+        assert_eq!(cache.len(), 64);
+        check(&cache);
+    }
+
+    #[test]
     fn referenced_buffers_stay_and_the_table_shrinks_back() {
-        let cache = Cache::new(64);
+        let cache = Cache::new(64, 8);
         let held: Vec<Buf> = (0..200).map(|block| put(&cache, block)).collect();
         assert_eq!(cache.len(), 200);
         for (block, buf) in (0..).zip(&held) {
@@ -344,7 +376,7 @@ mod tests {
 
     #[test]
     fn removing_keeps_the_ring_whole() {
-        let cache = Cache::new(64);
+        let cache = Cache::new(64, 8);
         for round in 0..50u64 {
             for block in 0..80 {
                 put(&cache, block * 3 + round);

@@ -37,7 +37,7 @@
 //! the transaction running.
 
 use crate::{
-    Handle, Hooks, Log,
+    Derived, Handle, Hooks, Log,
     buffer::Spares,
     cache::Cache,
     commit::Committer,
@@ -115,7 +115,7 @@ impl Volume {
         if !size.is_power_of_two() || !(512..=65_536).contains(&size) {
             return Err(Errno::EINVAL);
         }
-        let cache = Cache::new(options.cache_bytes / size as usize);
+        let cache = Cache::new(options.cache_bytes / size as usize, size as usize);
         let spares = || Spares::new((cache.limit() / Self::SPARE_PART).max(Self::LEAST_SPARES));
         Ok(Arc::new(Self {
             blocks: device.len() / u64::from(size),
@@ -158,10 +158,17 @@ impl Volume {
         self.blocks
     }
 
-    /// Bytes of the blocks that are cached now.
+    /// Bytes of the blocks that are cached now, and of what is [derived](Self::derived) of them.
     #[must_use]
     pub fn cached_bytes(&self) -> usize {
-        self.cache.len().saturating_mul(self.block_size as usize)
+        let blocks = self.cache.len().saturating_mul(self.block_size as usize);
+        blocks.saturating_add(self.cache.derived.load(Ordering::Relaxed))
+    }
+
+    /// What was worked out of a block of this volume, to be [kept](crate::Buffer::derive) with its buffer. Its bytes take the room of other buffers; of what it
+    /// refers to nothing is known.
+    pub fn derived<T: Send + Sync + 'static>(&self, value: T) -> Derived {
+        Derived::new(value, &self.cache.derived)
     }
 
     /// Where a block of the volume begins on the device.

@@ -123,6 +123,21 @@ fn a_failed_read_ahead_leaves_good_blocks_readable() {
 }
 
 #[test]
+fn what_is_derived_of_blocks_counts_as_they_do() {
+    let disk = Disk::new(4096);
+    let volume = volume(&disk, 128);
+    for block in 0..4096 {
+        let buf = volume.read(block).unwrap();
+        buf.derive(&buf.data(), volume.derived([0_u8; BLOCK / 4]));
+    }
+    let bytes = volume.cached_bytes();
+    // With a quarter of each block more there is room for 102 of them.
+    assert!((100 * BLOCK..=140 * BLOCK).contains(&bytes), "{bytes}");
+    volume.discard_all();
+    assert_eq!(volume.cached_bytes(), 0);
+}
+
+#[test]
 fn the_cache_is_bounded_and_changed_blocks_stay() {
     let disk = Disk::new(4096);
     let volume = volume(&disk, 128);

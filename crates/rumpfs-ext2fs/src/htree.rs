@@ -103,16 +103,13 @@ impl IndexBlock {
 
     /// The last child whose smallest hash is not above `hash`.
     fn find(&self, hash: u32) -> usize {
-        let (mut low, mut high) = (1, self.count);
-        while low < high {
-            let middle = low.midpoint(high);
-            if self.hash(middle) > hash {
-                high = middle
-            } else {
-                low = middle.saturating_add(1)
-            }
-        }
-        low.saturating_sub(1)
+        let bytes = self.data.get(self.start..).unwrap_or_default();
+        let Ok((entries, _)) = <[RawDxEntry]>::ref_from_prefix_with_elems(bytes, self.count) else {
+            return 0;
+        };
+        // Without the first, which has no hash.
+        let others = entries.get(1..).unwrap_or_default();
+        others.partition_point(|raw| raw.hash.get() <= hash)
     }
 }
 

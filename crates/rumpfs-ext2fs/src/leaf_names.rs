@@ -12,7 +12,6 @@ use crate::{
     inode::Inode,
     types::{FileBlock, index},
 };
-use alloc::boxed::Box;
 use rumpbio::Derived;
 
 /// Leaves with more entries are gone through entry by entry.
@@ -34,12 +33,12 @@ pub(crate) struct LeafNames {
 
 /// What was derived of a block, if it is this.
 pub(crate) fn of(derived: Option<&Derived>) -> Option<&LeafNames> {
-    derived?.downcast_ref()
+    derived?.get()
 }
 
 /// Tells the names of a leaf, if they are known, of a change. They are forgotten if `change` says that it cannot be told.
 pub(crate) fn follow(derived: &mut Option<Derived>, change: impl FnOnce(&mut LeafNames) -> bool) {
-    let names = derived.as_mut().and_then(|names| names.downcast_mut());
+    let names = derived.as_mut().and_then(Derived::get_mut);
     if !names.is_some_and(change) {
         *derived = None;
     }
@@ -198,7 +197,7 @@ impl Ext2fs {
         match LeafNames::new(block) {
             Some(names) => {
                 let found = names.find(block, wanted);
-                buf.derive(&data, Box::new(names));
+                buf.derive(&data, self.volume().derived(names));
                 found.map(Some)
             }
             None => block.find(wanted).map(Some),
@@ -215,7 +214,7 @@ mod tests {
         inode::FileType,
         types::InodeNumber,
     };
-    use alloc::{format, string::String, vec, vec::Vec};
+    use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
 
     fn block(bytes: &[u8]) -> Block<'_> {
         Block {
@@ -307,7 +306,7 @@ mod tests {
         let names = LeafNames::new(block(&bytes)).unwrap();
         let mut leaf = Leaf {
             bytes,
-            known: Some(Box::new(names)),
+            known: Some(Derived::new(names, &Arc::default())),
             names: Vec::new(),
         };
         let mut state = 7_u64;
@@ -340,7 +339,7 @@ mod tests {
         let names = LeafNames::new(block(&bytes)).unwrap();
         let mut leaf = Leaf {
             bytes,
-            known: Some(Box::new(names)),
+            known: Some(Derived::new(names, &Arc::default())),
             names: Vec::new(),
         };
         // 341 entries of 12 bytes.
