@@ -29,8 +29,8 @@ use std::{
 const PER_DIRECTORY: u32 = 1000;
 /// Entries that a listing asks for at once.
 const BATCH: usize = 1000;
-/// A row is repeated until it was done for this many files.
-const ENOUGH: u32 = 60_000;
+/// A row is repeated until it was done for this many files: 100,000 three times, for one round alone may meet memory that the machine has to find first.
+const ENOUGH: u32 = 300_000;
 /// And not more often than this.
 const MOST_ROUNDS: u32 = 15;
 
