@@ -144,8 +144,8 @@ impl HostFile {
         Ok(())
     }
 
-    /// So many bytes have been written.
-    fn wrote(&self, bytes: u64) {
+    /// So many bytes have been written; for consumers that let the host move data.
+    pub fn wrote(&self, bytes: u64) {
         if let Some(behind) = self.behind.get() {
             behind.wrote(bytes);
         }

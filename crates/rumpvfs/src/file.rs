@@ -77,13 +77,14 @@ impl VnodeFile {
         }
     }
 
-    /// Appends bytes that `put` puts on the device; returns how many were done.
+    /// Appends bytes that `put` puts on the device; returns how many were done. `keep_times` as [`write_data`](Self::write_data) has it.
     ///
     /// # Errors
     /// Those of [`FilePages::write_extents`].
     pub(crate) fn write_extents(
         &self,
         range: (u64, u64),
+        keep_times: bool,
         put: &mut dyn FnMut(FileExtent) -> Result<()>,
     ) -> Result<u64> {
         let pages = self.pages()?;
@@ -91,7 +92,10 @@ impl VnodeFile {
         let mut inode = self.vnode.exclusive()?;
         let result =
             pages.write_extents(&mount.fs, &mut inode, range, self.space, mount.now(), put);
-        let done = self.note_write(&mut inode, result)?;
+        let done = match keep_times {
+            true => self.note_change(&mut inode, result)?,
+            false => self.note_write(&mut inode, result)?,
+        };
         drop(inode);
         mount.changed()?;
         Ok(done)

@@ -470,7 +470,7 @@ impl Calls for Proc {
             if limited || flags.intersects(OpenFlags::SYNC | OpenFlags::DSYNC) {
                 return Err(Errno::EOPNOTSUPP);
             }
-            file.write_extents((offset, len), put)
+            file.write_extents((offset, len), false, put)
         })
     }
 }

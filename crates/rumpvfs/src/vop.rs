@@ -8,7 +8,7 @@
 
 use crate::{
     attr::{set_attributes, set_size},
-    calls::{Access, Follow, MountFlags, RenameFlags, SetTime},
+    calls::{Access, FileExtent, Follow, MountFlags, RenameFlags, SetTime},
     create::NewNode,
     data,
     dir::{self, DOT, DOTDOT, FIRST},
@@ -258,6 +258,19 @@ pub trait VnodeCalls {
     /// `EFBIG`, `ENOSPC`, `EROFS`, `EPERM`.
     fn vop_write(&self, open: &OpenVnode, offset: u64, data: &[u8], how: WriteHow)
     -> Result<usize>;
+    /// Appends a range (offset and length) whose bytes the consumer puts on the device itself: `put` is called with every extent, in ascending order. Gives
+    /// the bytes done, above 0; what is missing at the end is written in the usual way.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where this cannot be: not at a page behind the end, or too short. Those of `put`, and `ENOSPC`, `EROFS`. In any case nothing
+    /// was done.
+    fn vop_write_extents(
+        &self,
+        open: &OpenVnode,
+        range: (u64, u64),
+        how: WriteHow,
+        put: &mut dyn FnMut(FileExtent) -> Result<()>,
+    ) -> Result<u64>;
     /// Makes a file's data, and unless `data_only` its attributes, durable; tells of writes that failed since it was opened.
     ///
     /// # Errors
@@ -432,6 +445,23 @@ impl VnodeCalls for Proc {
             open.0.vnode.mount.writable()?;
             let at = Position::At(offset);
             let (done, _) = open.0.write_data(at, &[data], how.keep_times)?;
+            if how.clear_set_id {
+                self::clear_set_id(&open.0.vnode)?;
+            }
+            Ok(done)
+        })
+    }
+
+    fn vop_write_extents(
+        &self,
+        open: &OpenVnode,
+        range: (u64, u64),
+        how: WriteHow,
+        put: &mut dyn FnMut(FileExtent) -> Result<()>,
+    ) -> Result<u64> {
+        self.enter(|| {
+            open.0.vnode.mount.writable()?;
+            let done = open.0.write_extents(range, how.keep_times, put)?;
             if how.clear_set_id {
                 self::clear_set_id(&open.0.vnode)?;
             }
