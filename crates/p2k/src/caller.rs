@@ -1,6 +1,6 @@
 //! On whose behalf a request is answered.
 
-use fuser::Request;
+use crate::wire::Request;
 use rumpkern::{Cred, Lwp, Proc};
 use std::cell::RefCell;
 
@@ -14,8 +14,8 @@ pub(crate) struct Caller {
 impl From<&Request> for Caller {
     fn from(request: &Request) -> Self {
         Self {
-            uid: request.uid(),
-            gid: request.gid(),
+            uid: request.uid,
+            gid: request.gid,
         }
     }
 }

@@ -157,6 +157,9 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_pwritev,
     libc::SYS_preadv2,
     libc::SYS_pwritev2,
+    // Data on its way from a request into the image.
+    libc::SYS_pipe2,
+    libc::SYS_splice,
     libc::SYS_lseek,
     libc::SYS_fsync,
     libc::SYS_fdatasync,

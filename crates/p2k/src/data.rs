@@ -2,16 +2,26 @@
 
 use crate::{
     caller::Caller,
+    pipe::Piped,
+    reply::Reply,
     server::{Server, answer},
 };
-use fuser::{FileHandle, INodeNo, ReplyEmpty};
 use rumpkern::{OpenFlags, Proc};
-use rumpuser::Result;
+use rumpuser::{BlockDevice, Errno, Result};
 use rumpvfs::{
     VnodeCalls as _,
+    calls::FileExtent,
     vop::{OpenVnode, WriteHow},
 };
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    fmt,
+    fs::File,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// Largest transfer of one request in bytes.
 pub(crate) const TRANSFER: u32 = 1 << 20;
@@ -33,7 +43,132 @@ pub(crate) fn with_buffer<R>(len: usize, body: impl FnOnce(&mut [u8]) -> R) -> R
     })
 }
 
+/// What a write brings.
+pub(crate) enum Data<'a> {
+    Bytes(&'a [u8]),
+    Piped(Piped<'a>),
+}
+
+impl Data<'_> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Piped(piped) => piped.left(),
+        }
+    }
+}
+
+/// The medium of what is served, for the host to move data into.
+pub struct Image {
+    device: Arc<dyn BlockDevice>,
+    wrote: Box<dyn Fn(u64) + Send + Sync>,
+    /// It has not yet turned out that the host cannot.
+    can: AtomicBool,
+}
+
+impl fmt::Debug for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Image").finish_non_exhaustive()
+    }
+}
+
+impl Image {
+    /// The device that is mounted; `wrote` is called with how many bytes have been moved into it.
+    pub fn new(device: Arc<dyn BlockDevice>, wrote: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Self {
+            device,
+            wrote: Box::new(wrote),
+            can: AtomicBool::new(true),
+        }
+    }
+
+    /// The host's file and the place in it where an extent is that lies on the device as a whole.
+    fn place(&self, extent: &FileExtent) -> Option<(&File, u64)> {
+        let at = extent.device?;
+        let end = at.checked_add(extent.len)?;
+        let (object, at) = self
+            .device
+            .host_window(at)
+            .filter(|_| end <= self.device.len())?;
+        Some((object.downcast_ref()?, at))
+    }
+}
+
 impl Server {
+    /// Writes; gives how much.
+    ///
+    /// # Errors
+    /// Those of the driver, and of the host where it moves data into the image.
+    pub(crate) fn put(
+        &self,
+        proc: &Proc,
+        (file, offset): (&OpenVnode, u64),
+        data: Data<'_>,
+        how: WriteHow,
+    ) -> Result<usize> {
+        let piped = match data {
+            Data::Bytes(bytes) => return proc.vop_write(file, offset, bytes, how),
+            Data::Piped(piped) => piped,
+        };
+        let len = piped.left();
+        let moved = self.move_in(proc, (file, offset), &piped, how)?;
+        if len - moved != piped.left() || moved == len {
+            // All is done, or what was moved too far is lost: the host is told how much is there.
+            return Ok(moved);
+        }
+        let at = offset + moved as u64;
+        match piped.with_rest(|rest| proc.vop_write(file, at, rest, how)) {
+            Ok(more) => Ok(moved + more),
+            Err(_) if moved > 0 => Ok(moved),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Has the host move data that is appended; gives how much: nothing where that cannot be.
+    ///
+    /// # Errors
+    /// Those of the host, when some bytes are gone. Nothing has been written then.
+    fn move_in(
+        &self,
+        proc: &Proc,
+        (file, offset): (&OpenVnode, u64),
+        piped: &Piped<'_>,
+        how: WriteHow,
+    ) -> Result<usize> {
+        let Some(image) = self
+            .image
+            .as_ref()
+            .filter(|i| i.can.load(Ordering::Relaxed))
+        else {
+            return Ok(0);
+        };
+        let len = piped.left();
+        let mut unable = false;
+        let range = (offset, len as u64);
+        let done = proc.vop_write_extents(file, range, how, &mut |extent| {
+            let done = match image.place(&extent) {
+                Some((to, at)) => piped.move_to(to, at, extent.len),
+                None => Err(Errno::EOPNOTSUPP),
+            };
+            unable = done.is_err();
+            done
+        });
+        match done {
+            Ok(done) => {
+                (image.wrote)(done);
+                // No more than `len`.
+                Ok(done as usize)
+            }
+            Err(_) if piped.left() == len => {
+                if unable {
+                    image.can.store(false, Ordering::Relaxed);
+                }
+                Ok(0)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// How a file is opened whose host has these flags of open(2).
     pub(crate) fn open_flags(flags: i32) -> OpenFlags {
         let mut open = match flags & libc::O_ACCMODE {
@@ -94,10 +229,10 @@ impl Server {
     /// Makes an open file durable.
     pub(crate) fn sync(
         &self,
-        (node, file): (INodeNo, FileHandle),
+        (node, file): (u64, u64),
         data_only: bool,
         caller: Caller,
-        reply: ReplyEmpty,
+        reply: Reply<'_>,
     ) {
         let done = self.call(caller, |proc| {
             let file = self.open_file(proc, node, file)?;

@@ -1,40 +1,35 @@
 //! The operations of FUSE, each by one of the vnode interface.
 
 use crate::{
-    attr::{decode_device, from_system, set_time},
-    data::{TRANSFER, with_buffer},
+    attr::decode_device,
+    data::{Data, TRANSFER, with_buffer},
     flow::{Flow, Guide, Means},
-    list::bare,
+    nodes::ROOT,
     order::Order,
+    reply::Reply,
     server::{Entry, Server, answer},
     turns::{Pace, Turns},
-};
-use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
-    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    wire::{
+        Attributes, Init, MAJOR, MINOR, OUT_HEADER, Request, WRITE_CACHE, WRITE_KILL_SUIDGID,
+        fopen, init, op,
+    },
 };
 use rumpkern::FileType;
 use rumpuser::Errno;
 use rumpvfs::{
-    VnodeCalls as _, calls,
-    calls::{Access, SetTime},
+    VnodeCalls as _,
+    calls::{Access, RenameFlags, SetTime},
     fs::XattrMode,
     vop::{NewKind, NewVnode, VnodeChange, WriteHow},
 };
 use std::{
-    ffi::OsStr,
     io,
     ops::Deref,
-    os::unix::ffi::OsStrExt,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
+    sync::{Arc, atomic::AtomicBool},
 };
 
 /// Writes up to this are done where they are read: they go into the cache as a rule.
-const SHORT: usize = 128 << 10;
+pub(crate) const SHORT: usize = 128 << 10;
 /// Requests that may be under way without anybody who waits: read-ahead, write-back.
 const BACKGROUND: u16 = 64;
 
@@ -47,6 +42,8 @@ pub(crate) struct Front {
     /// Short writes.
     writes: Pace,
     order: Order,
+    /// The last request was a write of much.
+    pub(crate) writing: AtomicBool,
     /// There until the end.
     _guide: Guide,
 }
@@ -65,6 +62,7 @@ impl Front {
             reads: Pace::default(),
             writes: Pace::default(),
             order: Order::default(),
+            writing: AtomicBool::new(false),
             _guide: guide,
         })
     }
@@ -77,61 +75,74 @@ impl Deref for Front {
     }
 }
 
-impl Filesystem for Front {
-    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+impl Front {
+    /// Agrees with the host on what both do; `host` is what it offers, and what is given the answer to that. Writes are of so many bytes at most.
+    pub(crate) fn init(&mut self, host: Init, max_write: u32) -> [u32; 16] {
         let server = &mut self.server;
-        let offered = config.capabilities();
-        let mut wanted = InitFlags::FUSE_ATOMIC_O_TRUNC
-            | InitFlags::FUSE_EXPORT_SUPPORT
-            | InitFlags::FUSE_DONT_MASK
+        let mut wanted = init::ASYNC_READ
+            | init::BIG_WRITES
+            | init::MAX_PAGES
+            | init::ATOMIC_O_TRUNC
+            | init::EXPORT_SUPPORT
+            | init::DONT_MASK
             // Always: whoever lists names mostly goes on to the files, and each would be looked up.
-            | InitFlags::FUSE_DO_READDIRPLUS
-            | InitFlags::FUSE_ASYNC_DIO
-            | InitFlags::FUSE_PARALLEL_DIROPS
-            | InitFlags::FUSE_CACHE_SYMLINKS
-            | InitFlags::FUSE_EXPLICIT_INVAL_DATA
-            | InitFlags::FUSE_HANDLE_KILLPRIV_V2;
+            | init::DO_READDIRPLUS
+            | init::ASYNC_DIO
+            | init::PARALLEL_DIROPS
+            | init::CACHE_SYMLINKS
+            | init::EXPLICIT_INVAL_DATA
+            | init::HANDLE_KILLPRIV_V2;
         if server.options.writeback_cache && !server.read_only {
-            wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
+            wanted |= init::WRITEBACK_CACHE;
         }
-        server.writeback = wanted.intersects(InitFlags::FUSE_WRITEBACK_CACHE & offered);
+        server.writeback = wanted & init::WRITEBACK_CACHE & host.flags != 0;
         if server.options.xattrs && server.has_acls() {
-            wanted |= InitFlags::FUSE_POSIX_ACL;
+            wanted |= init::POSIX_ACL;
         }
         server.without_xattrs = !server.options.xattrs
             || matches!(
                 server.proc.vop_listxattr(server.nodes.root()),
                 Err(Errno::EOPNOTSUPP)
             );
-        server.without_open = server.read_only && offered.contains(InitFlags::FUSE_NO_OPEN_SUPPORT);
-        server.without_opendir = offered.contains(InitFlags::FUSE_NO_OPENDIR_SUPPORT);
-        // What this host does not know it does its own way.
-        let _ = config.add_capabilities(wanted & offered);
-        let _ = config.set_max_write(TRANSFER);
-        let _ = config.set_max_background(BACKGROUND);
-        if let Err(most) = config.set_max_readahead(TRANSFER) {
-            let _ = config.set_max_readahead(most);
-        }
+        server.without_open = server.read_only && host.flags & init::NO_OPEN_SUPPORT != 0;
+        server.without_opendir = host.flags & init::NO_OPENDIR_SUPPORT != 0;
         let step = server
             .nodes
             .root()
             .time_granularity()
             .clamp(1, 1_000_000_000);
-        let power = 10_u64.pow(step.ilog10());
-        let _ = config.set_time_granularity(Duration::from_nanos(power));
-        Ok(())
+        // Of nanoseconds: a power of ten.
+        let granularity = 10_u32.pow(step.ilog10());
+        // SAFETY: gives a number; no memory is touched.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        let pages = TRANSFER as u64 / page.cast_unsigned().max(1);
+        let mut answer = [0; 16];
+        answer[..9].copy_from_slice(&[
+            MAJOR,
+            MINOR,
+            host.max_readahead.min(TRANSFER),
+            // What this host does not know it does its own way.
+            wanted & host.flags,
+            halves(BACKGROUND, BACKGROUND / 4 * 3),
+            max_write,
+            granularity,
+            halves(pages as u16, 0),
+            0,
+        ]);
+        answer
     }
 
-    fn destroy(&mut self) {
+    /// The session has ended.
+    pub(crate) fn destroy(&self) {
         let all = (self.opens.clear(), self.nodes.clear());
         self.let_go(all);
     }
 
-    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    pub(crate) fn lookup(&self, request: &Request, parent: u64, name: &[u8], reply: Reply<'_>) {
         let _turn = self.turns.take();
         let found = self.call(request, |proc| {
             let dir = self.vnode(parent)?;
-            let found = proc.vop_lookup(&dir, name.as_bytes())?;
+            let found = proc.vop_lookup(&dir, name)?;
             self.entry(proc, &found)
         });
         let timeout = self.options.negative_timeout;
@@ -139,60 +150,39 @@ impl Filesystem for Front {
             && !timeout.is_zero()
         {
             // Node id 0: it is not there, and will not be until the host makes it.
-            return reply.entry(&timeout, &bare(0, FileType::Regular), Generation(0));
+            return reply.entry(
+                (timeout, timeout),
+                &Attributes::bare(0, FileType::Regular),
+                0,
+            );
         }
         self.reply_entry(reply, found);
     }
 
-    fn forget(&self, _request: &Request, node: INodeNo, lookups: u64) {
+    pub(crate) fn forget(&self, node: u64, lookups: u64) {
         // No turn is taken: these come many at a time, and to wait in between would leave the rest undone.
-        self.server.forget(node.0, lookups);
+        self.server.forget(node, lookups);
     }
 
-    fn getattr(
-        &self,
-        request: &Request,
-        node: INodeNo,
-        _file: Option<FileHandle>,
-        reply: ReplyAttr,
-    ) {
+    pub(crate) fn getattr(&self, request: &Request, node: u64, reply: Reply<'_>) {
         let _turn = self.turns.take();
         let stat = self.call(request, |proc| proc.vop_getattr(&self.vnode(node)?));
         answer!(reply, stat, stat => {
-            let number = if node == INodeNo::ROOT { stat.ino } else { node.0 };
+            let number = if node == ROOT { stat.ino } else { node };
             let attributes = self.attributes(&stat, number);
-            reply.attr(&self.lifetime(&attributes), &attributes);
+            reply.attr(self.lifetime(&attributes), &attributes);
         });
     }
 
-    fn setattr(
+    pub(crate) fn setattr(
         &self,
         request: &Request,
-        node: INodeNo,
-        mode: Option<u32>,
-        uid: Option<u32>,
-        gid: Option<u32>,
-        size: Option<u64>,
-        atime: Option<TimeOrNow>,
-        mtime: Option<TimeOrNow>,
-        ctime: Option<SystemTime>,
-        _file: Option<FileHandle>,
-        _crtime: Option<SystemTime>,
-        _chgtime: Option<SystemTime>,
-        _bkuptime: Option<SystemTime>,
-        _flags: Option<BsdFileFlags>,
-        reply: ReplyAttr,
+        node: u64,
+        change: VnodeChange,
+        reply: Reply<'_>,
     ) {
         let _turn = self.turns.take();
-        let change = VnodeChange {
-            size,
-            mode: mode.map(|mode| mode & 0o7777),
-            uid,
-            gid,
-            atime: set_time(atime),
-            mtime: set_time(mtime),
-            ctime: ctime.map(from_system),
-        };
+        let VnodeChange { size, uid, gid, .. } = change;
         let stat = self.call(request, |proc| {
             let vnode = self.vnode(node)?;
             if self.writeback && only_kept_times(&change) {
@@ -209,27 +199,25 @@ impl Filesystem for Front {
             proc.vop_getattr(&vnode)
         });
         answer!(reply, stat, stat => {
-            let number = if node == INodeNo::ROOT { stat.ino } else { node.0 };
+            let number = if node == ROOT { stat.ino } else { node };
             let attributes = self.attributes(&stat, number);
-            reply.attr(&self.lifetime(&attributes), &attributes);
+            reply.attr(self.lifetime(&attributes), &attributes);
         });
     }
 
-    fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
+    pub(crate) fn readlink(&self, request: &Request, node: u64, reply: Reply<'_>) {
         let _turn = self.turns.take();
         let target = self.call(request, |proc| proc.vop_readlink(&self.vnode(node)?));
         answer!(reply, target, target => reply.data(&target));
     }
 
-    fn mknod(
+    pub(crate) fn mknod(
         &self,
         request: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
+        (parent, name): (u64, &[u8]),
+        (mode, umask): (u32, u32),
         rdev: u32,
-        reply: ReplyEntry,
+        reply: Reply<'_>,
     ) {
         let _turn = self.turns.take();
         let kind = match FileType::from_mode(mode) {
@@ -240,7 +228,7 @@ impl Filesystem for Front {
             Some(FileType::Block) => NewKind::Block(decode_device(rdev)),
             Some(FileType::Character) => NewKind::Character(decode_device(rdev)),
             Some(FileType::Directory | FileType::Symlink) | None => {
-                return reply.error(fuser::Errno::EINVAL);
+                return reply.error(Errno::EINVAL);
             }
         };
         let mode = mode & 0o7777;
@@ -248,14 +236,14 @@ impl Filesystem for Front {
         self.reply_entry(reply, made.map_err(not_in_this_format));
     }
 
-    fn mkdir(
+    pub(crate) fn mkdir(
         &self,
         request: &Request,
-        parent: INodeNo,
-        name: &OsStr,
+        parent: u64,
+        name: &[u8],
         mode: u32,
         umask: u32,
-        reply: ReplyEntry,
+        reply: Reply<'_>,
     ) {
         let _turn = self.turns.take();
         let kind = NewKind::Directory;
@@ -263,37 +251,35 @@ impl Filesystem for Front {
         self.reply_entry(reply, made);
     }
 
-    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    pub(crate) fn unlink(&self, request: &Request, parent: u64, name: &[u8], reply: Reply<'_>) {
         let _turn = self.turns.take();
         let done = self.call(request, |proc| {
             let dir = self.vnode(parent)?;
-            self.losing_name(proc, (&dir, name), || {
-                proc.vop_remove(&dir, name.as_bytes())
-            })
+            self.losing_name(proc, (&dir, name), || proc.vop_remove(&dir, name))
         });
         answer!(reply, done, () => reply.ok());
     }
 
-    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    pub(crate) fn rmdir(&self, request: &Request, parent: u64, name: &[u8], reply: Reply<'_>) {
         let _turn = self.turns.take();
         let done = self.call(request, |proc| {
             let dir = self.vnode(parent)?;
-            self.losing_name(proc, (&dir, name), || proc.vop_rmdir(&dir, name.as_bytes()))
+            self.losing_name(proc, (&dir, name), || proc.vop_rmdir(&dir, name))
         });
         answer!(reply, done, () => reply.ok());
     }
 
-    fn symlink(
+    pub(crate) fn symlink(
         &self,
         request: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        target: &Path,
-        reply: ReplyEntry,
+        parent: u64,
+        name: &[u8],
+        target: &[u8],
+        reply: Reply<'_>,
     ) {
         let _turn = self.turns.take();
         let new = NewVnode {
-            kind: NewKind::Symlink(target.as_os_str().as_bytes().to_vec()),
+            kind: NewKind::Symlink(target.to_vec()),
             mode: 0o777,
             umask: 0,
         };
@@ -301,29 +287,26 @@ impl Filesystem for Front {
         self.reply_entry(reply, made.map_err(not_in_this_format));
     }
 
-    fn rename(
+    pub(crate) fn rename(
         &self,
         request: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        new_parent: INodeNo,
-        new_name: &OsStr,
-        flags: RenameFlags,
-        reply: ReplyEmpty,
+        (parent, name): (u64, &[u8]),
+        (new_parent, new_name): (u64, &[u8]),
+        flags: u32,
+        reply: Reply<'_>,
     ) {
         let _turn = self.turns.take();
-        if flags.intersects(!(RenameFlags::RENAME_NOREPLACE | RenameFlags::RENAME_EXCHANGE)) {
-            return reply.error(fuser::Errno::EINVAL);
+        if flags & !(libc::RENAME_NOREPLACE | libc::RENAME_EXCHANGE) != 0 {
+            return reply.error(Errno::EINVAL);
         }
-        let exchange = flags.contains(RenameFlags::RENAME_EXCHANGE);
-        let mut how = calls::RenameFlags::empty();
-        how.set(calls::RenameFlags::EXCHANGE, exchange);
-        let keep = flags.contains(RenameFlags::RENAME_NOREPLACE);
-        how.set(calls::RenameFlags::NOREPLACE, keep);
+        let exchange = flags & libc::RENAME_EXCHANGE != 0;
+        let mut how = RenameFlags::empty();
+        how.set(RenameFlags::EXCHANGE, exchange);
+        let keep = flags & libc::RENAME_NOREPLACE != 0;
+        how.set(RenameFlags::NOREPLACE, keep);
         let done = self.call(request, |proc| {
             let (from, to) = (self.vnode(parent)?, self.vnode(new_parent)?);
-            let rename =
-                || proc.vop_rename((&from, name.as_bytes()), (&to, new_name.as_bytes()), how);
+            let rename = || proc.vop_rename((&from, name), (&to, new_name), how);
             if exchange || keep {
                 return rename();
             }
@@ -331,55 +314,54 @@ impl Filesystem for Front {
         });
         match done {
             // rename(2): a flag that the file system does not know.
-            Err(Errno::EOPNOTSUPP) if exchange => reply.error(fuser::Errno::EINVAL),
+            Err(Errno::EOPNOTSUPP) if exchange => reply.error(Errno::EINVAL),
             done => answer!(reply, done, () => reply.ok()),
         }
     }
 
-    fn link(
+    pub(crate) fn link(
         &self,
         request: &Request,
-        node: INodeNo,
-        new_parent: INodeNo,
-        new_name: &OsStr,
-        reply: ReplyEntry,
+        node: u64,
+        new_parent: u64,
+        new_name: &[u8],
+        reply: Reply<'_>,
     ) {
         let _turn = self.turns.take();
         let linked = self.call(request, |proc| {
             let (vnode, dir) = (self.vnode(node)?, self.vnode(new_parent)?);
-            proc.vop_link(&dir, new_name.as_bytes(), &vnode)?;
+            proc.vop_link(&dir, new_name, &vnode)?;
             self.entry(proc, &vnode)
         });
         self.reply_entry(reply, linked.map_err(not_in_this_format));
     }
 
-    fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    pub(crate) fn open(&self, request: &Request, node: u64, flags: i32, reply: Reply<'_>) {
         let _turn = self.turns.take();
         if self.without_open {
-            return reply.error(fuser::Errno::ENOSYS);
+            return reply.error(Errno::ENOSYS);
         }
         let opened = self.call(request, |proc| {
             let vnode = self.vnode(node)?;
-            if flags.0 & libc::O_TRUNC != 0 {
+            if flags & libc::O_TRUNC != 0 {
                 self.drop_capabilities(&vnode)?;
             }
-            proc.vop_open(&vnode, Server::open_flags(flags.0))
+            proc.vop_open(&vnode, Server::open_flags(flags))
         });
         answer!(reply, opened, file => {
             let number = self.opens.put(file);
-            reply.opened(FileHandle(number), FopenFlags::FOPEN_KEEP_CACHE);
+            reply.opened(number, fopen::KEEP_CACHE);
         });
     }
 
-    fn create(
+    pub(crate) fn create(
         &self,
         request: &Request,
-        parent: INodeNo,
-        name: &OsStr,
-        mode: u32,
-        umask: u32,
+        parent: u64,
+        name: &[u8],
+        (mode, umask): (u32, u32),
         flags: i32,
-        reply: ReplyCreate,
+        reply: Reply<'_>,
     ) {
         let _turn = self.turns.take();
         let made = self.call(request, |proc| {
@@ -389,11 +371,9 @@ impl Filesystem for Front {
                 mode: mode & 0o7777,
                 umask,
             };
-            let vnode = match proc.vop_create(&dir, name.as_bytes(), new) {
+            let vnode = match proc.vop_create(&dir, name, new) {
                 // It came in between.
-                Err(Errno::EEXIST) if flags & libc::O_EXCL == 0 => {
-                    proc.vop_lookup(&dir, name.as_bytes())?
-                }
+                Err(Errno::EEXIST) if flags & libc::O_EXCL == 0 => proc.vop_lookup(&dir, name)?,
                 made => made?,
             };
             let file = proc.vop_open(&vnode, Server::open_flags(flags))?;
@@ -403,31 +383,28 @@ impl Filesystem for Front {
             let number = self.opens.put(file);
             let Entry { attributes, generation } = entry;
             let timeout = self.lifetime(&attributes).min(self.options.entry_timeout);
-            let number = FileHandle(number);
-            reply.created(&timeout, &attributes, generation, number, FopenFlags::FOPEN_KEEP_CACHE);
+            reply.created((timeout, timeout), &attributes, generation, (number, fopen::KEEP_CACHE));
         });
     }
 
-    fn read(
+    pub(crate) fn read(
         &self,
         request: &Request,
-        node: INodeNo,
-        file: FileHandle,
+        node: u64,
+        file: u64,
         offset: u64,
         size: u32,
-        _flags: OpenFlags,
-        _owner: Option<LockOwner>,
-        reply: ReplyData,
+        reply: Reply<'_>,
     ) {
         let mut turn = self.turns.take();
         let size = size as usize;
         let read = || {
-            with_buffer(size, |buffer| {
+            with_buffer(OUT_HEADER + size, |buffer| {
                 let got = self.call(request, |proc| {
                     let file = self.open_file(proc, node, file)?;
-                    proc.vop_read(&file, offset, buffer)
+                    proc.vop_read(&file, offset, &mut buffer[OUT_HEADER..])
                 });
-                answer!(reply, got, got => reply.data(&buffer[..got]));
+                answer!(reply, got, got => reply.whole(&mut buffer[..OUT_HEADER + got]));
             });
         };
         if size <= SHORT {
@@ -438,35 +415,33 @@ impl Filesystem for Front {
         }
     }
 
-    fn write(
+    pub(crate) fn write(
         &self,
         request: &Request,
-        node: INodeNo,
-        file: FileHandle,
-        offset: u64,
-        data: &[u8],
-        write_flags: WriteFlags,
-        _flags: OpenFlags,
-        _owner: Option<LockOwner>,
-        reply: ReplyWrite,
+        (file, offset): (u64, u64),
+        data: Data<'_>,
+        flags: u32,
+        reply: Reply<'_>,
     ) {
         let how = WriteHow {
-            clear_set_id: write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID),
+            clear_set_id: flags & WRITE_KILL_SUIDGID != 0,
             // A host that writes back what it has kept tells when that was changed, but not if it has told that time already.
-            keep_times: self.writeback && write_flags.contains(WriteFlags::FUSE_WRITE_CACHE),
+            keep_times: self.writeback && flags & WRITE_CACHE != 0,
         };
         let mut turn = self.turns.take();
-        let place = self.order.place(node.0);
+        let node = request.node;
+        let place = self.order.place(node);
+        let short = data.len() <= SHORT;
         let write = || {
             let done = self.call(request, |proc| {
                 let file = self.open_file(proc, node, file)?;
                 self.drop_capabilities(&file.vnode())?;
-                proc.vop_write(&file, offset, data, how)
+                self.put(proc, (&file, offset), data, how)
             });
             // No more than `data`, whose length the protocol has in 32 bits.
             answer!(reply, done, done => reply.written(done as u32));
         };
-        if data.len() <= SHORT && place.is_first() {
+        if short && place.is_first() {
             self.writes.of(&mut turn, write);
         } else {
             turn.hand_over();
@@ -475,30 +450,9 @@ impl Filesystem for Front {
         }
     }
 
-    fn flush(
-        &self,
-        _request: &Request,
-        _node: INodeNo,
-        _file: FileHandle,
-        _owner: LockOwner,
-        reply: ReplyEmpty,
-    ) {
-        // The host has written its cache and reported what failed; it need not ask again.
-        reply.error(fuser::Errno::ENOSYS);
-    }
-
-    fn release(
-        &self,
-        request: &Request,
-        _node: INodeNo,
-        file: FileHandle,
-        _flags: OpenFlags,
-        _owner: Option<LockOwner>,
-        _flush: bool,
-        reply: ReplyEmpty,
-    ) {
+    pub(crate) fn release(&self, request: &Request, file: u64, reply: Reply<'_>) {
         let _turn = self.turns.take();
-        let closed = match self.opens.take(file.0) {
+        let closed = match self.opens.take(file) {
             Some(file) => self.call(request, |proc| {
                 // Its last use ends within the kernel.
                 let file = file;
@@ -509,127 +463,90 @@ impl Filesystem for Front {
         answer!(reply, closed, () => reply.ok());
     }
 
-    fn fsync(
+    pub(crate) fn fsync(
         &self,
         request: &Request,
-        node: INodeNo,
-        file: FileHandle,
+        node: u64,
+        file: u64,
         data_only: bool,
-        reply: ReplyEmpty,
+        reply: Reply<'_>,
     ) {
         let mut turn = self.turns.take();
         turn.hand_over();
         self.sync((node, file), data_only, request.into(), reply);
     }
 
-    fn opendir(&self, _request: &Request, _node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    pub(crate) fn opendir(&self, reply: Reply<'_>) {
         let _turn = self.turns.take();
         if self.without_opendir {
             // Directories are listed by node id; nothing need be kept for an open one.
-            return reply.error(fuser::Errno::ENOSYS);
+            return reply.error(Errno::ENOSYS);
         }
-        let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
-        reply.opened(FileHandle(0), flags);
+        reply.opened(0, fopen::KEEP_CACHE | fopen::CACHE_DIR);
     }
 
-    fn readdir(
-        &self,
-        request: &Request,
-        node: INodeNo,
-        _file: FileHandle,
-        offset: u64,
-        reply: ReplyDirectory,
-    ) {
+    /// Lists a directory, with attributes if the request asks for these.
+    pub(crate) fn readdir(&self, request: &Request, at: (u64, u64), room: u32, reply: Reply<'_>) {
         let _turn = self.turns.take();
-        self.list(request.into(), (node, offset), reply);
+        match request.op {
+            op::READDIRPLUS => self.list_with_attributes(request.into(), at, room, reply),
+            _ => self.list(request.into(), at, room, reply),
+        }
     }
 
-    fn readdirplus(
-        &self,
-        request: &Request,
-        node: INodeNo,
-        _file: FileHandle,
-        offset: u64,
-        reply: ReplyDirectoryPlus,
-    ) {
-        let _turn = self.turns.take();
-        self.list_with_attributes(request.into(), (node, offset), reply);
-    }
-
-    fn fsyncdir(
-        &self,
-        request: &Request,
-        node: INodeNo,
-        _file: FileHandle,
-        data_only: bool,
-        reply: ReplyEmpty,
-    ) {
-        let mut turn = self.turns.take();
-        turn.hand_over();
-        self.sync((node, FileHandle(0)), data_only, request.into(), reply);
-    }
-
-    fn statfs(&self, request: &Request, node: INodeNo, reply: ReplyStatfs) {
+    pub(crate) fn statfs(&self, request: &Request, node: u64, reply: Reply<'_>) {
         let _turn = self.turns.take();
         let numbers = self.call(request, |proc| proc.vfs_statvfs(&self.vnode(node)?));
-        answer!(reply, numbers, n => reply.statfs(
-            n.blocks,
-            n.blocks_free,
-            n.blocks_available,
-            n.files,
-            n.files_free,
-            n.block_size,
-            n.name_max,
-            n.block_size,
+        answer!(reply, numbers, n => reply.numbers(
+            &[n.blocks, n.blocks_free, n.blocks_available, n.files, n.files_free],
+            // One word of these and six at the end have no use.
+            &[n.block_size, n.name_max, n.block_size, 0, 0, 0, 0, 0, 0, 0],
         ));
     }
 
-    fn setxattr(
+    pub(crate) fn setxattr(
         &self,
         request: &Request,
-        node: INodeNo,
-        name: &OsStr,
+        node: u64,
+        name: &[u8],
         value: &[u8],
         flags: i32,
-        _position: u32,
-        reply: ReplyEmpty,
+        reply: Reply<'_>,
     ) {
         let _turn = self.turns.take();
         if self.without_xattrs {
-            return reply.error(fuser::Errno::EOPNOTSUPP);
+            return reply.error(Errno::EOPNOTSUPP);
         }
         let mode = match flags {
             0 => XattrMode::Set,
             libc::XATTR_CREATE => XattrMode::Create,
             libc::XATTR_REPLACE => XattrMode::Replace,
-            _ => return reply.error(fuser::Errno::EINVAL),
+            _ => return reply.error(Errno::EINVAL),
         };
         let done = self.call(request, |proc| {
-            proc.vop_setxattr(&self.vnode(node)?, name.as_bytes(), value, mode)
+            proc.vop_setxattr(&self.vnode(node)?, name, value, mode)
         });
         answer!(reply, done, () => reply.ok());
     }
 
-    fn getxattr(
+    pub(crate) fn getxattr(
         &self,
         request: &Request,
-        node: INodeNo,
-        name: &OsStr,
+        node: u64,
+        name: &[u8],
         size: u32,
-        reply: ReplyXattr,
+        reply: Reply<'_>,
     ) {
         let _turn = self.turns.take();
         if self.without_xattrs {
             // The host then does not ask for `security.capability` again, each time that a file is written or given away.
-            return reply.error(fuser::Errno::ENOSYS);
+            return reply.error(Errno::ENOSYS);
         }
-        let value = self.call(request, |proc| {
-            proc.vop_getxattr(&self.vnode(node)?, name.as_bytes())
-        });
+        let value = self.call(request, |proc| proc.vop_getxattr(&self.vnode(node)?, name));
         answer!(reply, value, value => sized(reply, &value, size));
     }
 
-    fn listxattr(&self, request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
+    pub(crate) fn listxattr(&self, request: &Request, node: u64, size: u32, reply: Reply<'_>) {
         let _turn = self.turns.take();
         // A file system without attributes lists none.
         let names = match self.without_xattrs {
@@ -639,7 +556,7 @@ impl Filesystem for Front {
         answer!(reply, names, names => {
             let mut list = Vec::new();
             // trusted.* is the superuser's; who else asks does not see that it is there.
-            let seen = |name: &Vec<u8>| request.uid() == 0 || !name.starts_with(b"trusted.");
+            let seen = |name: &Vec<u8>| request.uid == 0 || !name.starts_with(b"trusted.");
             for name in names.iter().filter(|name| seen(name)) {
                 list.extend_from_slice(name);
                 list.push(0);
@@ -648,36 +565,35 @@ impl Filesystem for Front {
         });
     }
 
-    fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    pub(crate) fn removexattr(&self, request: &Request, node: u64, name: &[u8], reply: Reply<'_>) {
         let _turn = self.turns.take();
         if self.without_xattrs {
-            return reply.error(fuser::Errno::EOPNOTSUPP);
+            return reply.error(Errno::EOPNOTSUPP);
         }
         let done = self.call(request, |proc| {
-            proc.vop_removexattr(&self.vnode(node)?, name.as_bytes())
+            proc.vop_removexattr(&self.vnode(node)?, name)
         });
         answer!(reply, done, () => reply.ok());
     }
 
-    fn access(&self, request: &Request, node: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+    pub(crate) fn access(&self, request: &Request, node: u64, mask: i32, reply: Reply<'_>) {
         let _turn = self.turns.take();
         let mut access = Access::empty();
-        access.set(Access::R, mask.contains(AccessFlags::R_OK));
-        access.set(Access::W, mask.contains(AccessFlags::W_OK));
-        access.set(Access::X, mask.contains(AccessFlags::X_OK));
+        access.set(Access::R, mask & libc::R_OK != 0);
+        access.set(Access::W, mask & libc::W_OK != 0);
+        access.set(Access::X, mask & libc::X_OK != 0);
         let done = self.call(request, |proc| proc.vop_access(&self.vnode(node)?, access));
         answer!(reply, done, () => reply.ok());
     }
 
-    fn fallocate(
+    pub(crate) fn fallocate(
         &self,
         request: &Request,
-        node: INodeNo,
-        file: FileHandle,
-        offset: u64,
-        len: u64,
+        node: u64,
+        file: u64,
+        (offset, len): (u64, u64),
         mode: i32,
-        reply: ReplyEmpty,
+        reply: Reply<'_>,
     ) {
         const HOLE: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
         const KEPT_ZEROS: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
@@ -698,19 +614,19 @@ impl Filesystem for Front {
         answer!(reply, done, () => reply.ok());
     }
 
-    fn lseek(
+    pub(crate) fn lseek(
         &self,
         request: &Request,
-        node: INodeNo,
-        file: FileHandle,
+        node: u64,
+        file: u64,
         offset: i64,
         whence: i32,
-        reply: ReplyLseek,
+        reply: Reply<'_>,
     ) {
         let _turn = self.turns.take();
         if self.writeback {
             // What the host has written into its cache alone would be a hole here: it then says itself that all is data.
-            return reply.error(fuser::Errno::ENOSYS);
+            return reply.error(Errno::ENOSYS);
         }
         let found = self.call(request, |proc| {
             let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
@@ -721,23 +637,20 @@ impl Filesystem for Front {
             };
             let file = self.open_file(proc, node, file)?;
             let found = proc.vop_seek(&file, from, hole)?;
-            i64::try_from(found).map_err(|_| Errno::EOVERFLOW)
+            // The host has it as an `off_t`.
+            let signed = i64::try_from(found).is_ok();
+            signed.then_some(found).ok_or(Errno::EOVERFLOW)
         });
-        answer!(reply, found, found => reply.offset(found));
+        answer!(reply, found, found => reply.numbers(&[found], &[]));
     }
 
-    fn copy_file_range(
+    pub(crate) fn copy_file_range(
         &self,
         request: &Request,
-        from_node: INodeNo,
-        from_file: FileHandle,
-        from_offset: u64,
-        to_node: INodeNo,
-        to_file: FileHandle,
-        to_offset: u64,
+        (from_node, from_file, from_offset): (u64, u64, u64),
+        (to_node, to_file, to_offset): (u64, u64, u64),
         len: u64,
-        _flags: CopyFileRangeFlags,
-        reply: ReplyWrite,
+        reply: Reply<'_>,
     ) {
         let mut turn = self.turns.take();
         turn.hand_over();
@@ -750,6 +663,13 @@ impl Filesystem for Front {
         // At most `COPY`.
         answer!(reply, done, done => reply.written(done as u32));
     }
+}
+
+/// Two numbers of 16 bits that lie one behind the other.
+fn halves(first: u16, second: u16) -> u32 {
+    let [a, b] = first.to_ne_bytes();
+    let [c, d] = second.to_ne_bytes();
+    u32::from_ne_bytes([a, b, c, d])
 }
 
 /// link(2), symlink(2) and mknod(2) have an error of their own for what the file system does not have.
@@ -779,12 +699,12 @@ fn only_kept_times(change: &VnodeChange) -> bool {
 }
 
 /// Answers with a value, its size if that is asked, or that the room is too small.
-fn sized(reply: ReplyXattr, value: &[u8], room: u32) {
+fn sized(reply: Reply<'_>, value: &[u8], room: u32) {
     if room == 0 {
         // Values and lists are 64 KiB at most, or a few times that.
         reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX));
     } else if value.len() > room as usize {
-        reply.error(fuser::Errno::ERANGE);
+        reply.error(Errno::ERANGE);
     } else {
         reply.data(value);
     }

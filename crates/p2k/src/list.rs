@@ -1,19 +1,16 @@
 //! Directories: as many entries as a reply takes.
 
 use crate::{
-    attr::file_type,
     caller::Caller,
+    reply::{Entries, Reply, put_entry},
     server::{Server, answer},
+    wire::Attributes,
 };
-use fuser::{FileAttr, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus};
-use rumpkern::FileType;
 use rumpuser::{Errno, Result};
 use rumpvfs::{VnodeCalls as _, vop::VnodeDirent};
 use std::{
-    ffi::OsStr,
-    os::unix::ffi::OsStrExt,
     sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 /// What a directory entry takes in a reply besides its name, without and with attributes.
@@ -38,8 +35,7 @@ impl Fits {
         self.0[usize::from(attributes)].load(Ordering::Relaxed)
     }
 
-    /// Of `listed` entries `taken` went into a reply. How large that is, `fuser` keeps to itself: as many as fitted, and a few more, are
-    /// listed the next time.
+    /// Of `listed` entries `taken` went into a reply: as many, and a few more, are listed the next time.
     fn note(&self, listed: usize, taken: usize, attributes: bool) {
         /// A reply that all fitted into may have room for more.
         const MOST: usize = 4096;
@@ -56,7 +52,7 @@ impl Server {
     fn listed(
         &self,
         caller: Caller,
-        (node, offset): (INodeNo, u64),
+        (node, offset): (u64, u64),
         vnodes: bool,
     ) -> Result<Vec<VnodeDirent>> {
         let max = self.fits.get(vnodes);
@@ -66,21 +62,21 @@ impl Server {
         })
     }
 
-    /// Entries of a directory from an offset on.
-    pub(crate) fn list(&self, caller: Caller, at: (INodeNo, u64), mut reply: ReplyDirectory) {
+    /// Entries of a directory from an offset on, in at most so many bytes.
+    pub(crate) fn list(&self, caller: Caller, at: (u64, u64), room: u32, reply: Reply<'_>) {
         let listed = self.listed(caller, at, false);
         answer!(reply, listed, entries => {
             let (all, mut taken) = (entries.len(), 0);
+            let mut listed = Entries::with_room(room);
             for entry in entries {
-                let number = INodeNo(self.nodes.listed(entry.ino));
-                let kind = file_type(entry.file_type);
-                if reply.add(number, entry.next, kind, OsStr::from_bytes(&entry.name)) {
+                let number = self.nodes.listed(entry.ino);
+                if !listed.add((number, entry.next, entry.file_type), &entry.name, |_| ()) {
                     break;
                 }
                 taken += 1;
             }
             self.fits.note(all, taken, false);
-            reply.ok();
+            listed.reply(reply);
         });
     }
 
@@ -88,65 +84,45 @@ impl Server {
     pub(crate) fn list_with_attributes(
         &self,
         caller: Caller,
-        at: (INodeNo, u64),
-        mut reply: ReplyDirectoryPlus,
+        at: (u64, u64),
+        room: u32,
+        reply: Reply<'_>,
     ) {
         let listed = self.listed(caller, at, true);
         answer!(reply, listed, entries => {
             let (all, mut taken) = (entries.len(), 0);
+            let mut listed = Entries::with_room(room);
             for entry in entries {
                 let counted = match entry.vnode {
                     Some(Ok(vnode)) => self.call(caller, |proc| self.entry(proc, &vnode)),
                     Some(Err(error)) => Err(error),
                     None => Err(Errno::ENOENT),
                 };
-                let counts = counted.is_ok();
-                let mut timeout = self.options.entry_timeout;
+                let (counts, mut times) = (counted.is_ok(), (Duration::ZERO, Duration::ZERO));
                 let (attr, generation) = match counted {
                     Ok(entry) => {
-                        // One time for both.
-                        timeout = timeout.min(self.lifetime(&entry.attributes));
+                        times = (self.lifetime(&entry.attributes), self.options.entry_timeout);
                         (entry.attributes, entry.generation)
                     }
                     // `.`, `..`, and what cannot be read: only listed. The host forgets a number that nobody counts, and looks it up when asked.
                     Err(error) => {
-                        timeout = Duration::ZERO;
                         let number = if error == Errno::ENOENT { entry.ino } else { entry.ino | UNREADABLE };
-                        (bare(number, entry.file_type), Generation(0))
+                        (Attributes::bare(number, entry.file_type), 0)
                     }
                 };
-                let name = OsStr::from_bytes(&entry.name);
-                if reply.add(attr.ino, entry.next, name, &timeout, &attr, generation) {
+                let added = listed.add((attr.ino, entry.next, attr.kind), &entry.name, |out| {
+                    put_entry(out, times, &attr, generation);
+                });
+                if !added {
                     if counts {
-                        self.forget(attr.ino.0, 1);
+                        self.forget(attr.ino, 1);
                     }
                     break;
                 }
                 taken += 1;
             }
             self.fits.note(all, taken, true);
-            reply.ok();
+            listed.reply(reply);
         });
-    }
-}
-
-/// What an entry needs that is only listed.
-pub(crate) fn bare(number: u64, kind: FileType) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(number),
-        size: 0,
-        blocks: 0,
-        atime: SystemTime::UNIX_EPOCH,
-        mtime: SystemTime::UNIX_EPOCH,
-        ctime: SystemTime::UNIX_EPOCH,
-        crtime: SystemTime::UNIX_EPOCH,
-        kind: file_type(kind),
-        perm: 0,
-        nlink: 0,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 0,
-        flags: 0,
     }
 }

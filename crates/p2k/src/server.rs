@@ -3,11 +3,13 @@
 use crate::{
     attr::attributes,
     caller::{Caller, as_caller},
+    data::Image,
     list::Fits,
     nodes::{Nodes, Place},
     opens::Opens,
+    reply::Reply,
+    wire::{Attributes, Request},
 };
-use fuser::{FileAttr, FileHandle, Generation, INodeNo, ReplyEntry, Request};
 use rumpkern::{Proc, Stat};
 use rumpuser::{Errno, Result};
 use rumpvfs::{
@@ -15,8 +17,6 @@ use rumpvfs::{
     vop::{NewVnode, OpenVnode, Vnode},
 };
 use std::{
-    ffi::OsStr,
-    os::unix::ffi::OsStrExt,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -51,11 +51,11 @@ pub struct Shown {
 }
 
 impl Shown {
-    fn apply(&self, attributes: &mut FileAttr) {
+    fn apply(&self, attributes: &mut Attributes) {
         attributes.uid = self.uid.unwrap_or(attributes.uid);
         attributes.gid = self.gid.unwrap_or(attributes.gid);
         if let Some(umask) = self.umask {
-            attributes.perm = (0o777 & !umask) as u16;
+            attributes.perm = 0o777 & !umask;
         }
     }
 }
@@ -75,7 +75,7 @@ impl Default for Options {
     }
 }
 
-/// A file system of a rump kernel as `fuser` serves it.
+/// A file system of a rump kernel as it is served.
 pub(crate) struct Server {
     /// Tells the servers of a process apart.
     pub(crate) number: u64,
@@ -93,12 +93,14 @@ pub(crate) struct Server {
     pub(crate) writeback: bool,
     /// About how many entries fit into a reply, without and with attributes.
     pub(crate) fits: Fits,
+    /// What the host can move data into.
+    pub(crate) image: Option<Image>,
 }
 
 /// An entry as it is answered.
 pub(crate) struct Entry {
-    pub(crate) attributes: FileAttr,
-    pub(crate) generation: Generation,
+    pub(crate) attributes: Attributes,
+    pub(crate) generation: u64,
 }
 
 /// Answers with a value or an error.
@@ -106,14 +108,14 @@ macro_rules! answer {
     ($reply:ident, $result:expr, $value:pat => $ok:expr) => {
         match $result {
             Ok($value) => $ok,
-            Err(error) => $reply.error($crate::attr::errno(error)),
+            Err(error) => $reply.error(error),
         }
     };
 }
 pub(crate) use answer;
 
 impl Server {
-    pub(crate) fn new(proc: Proc, root: Vnode, mut options: Options) -> Self {
+    pub(crate) fn new(proc: Proc, root: Vnode, mut options: Options, image: Option<Image>) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
         if root.renumbers() {
             // The host would keep each spelling of a name as a name of its own.
@@ -132,6 +134,7 @@ impl Server {
             without_xattrs: false,
             writeback: false,
             fits: Fits::default(),
+            image,
         }
     }
 
@@ -146,9 +149,9 @@ impl Server {
         })
     }
 
-    pub(crate) fn vnode(&self, node: INodeNo) -> Result<Vnode> {
+    pub(crate) fn vnode(&self, node: u64) -> Result<Vnode> {
         let root = self.nodes.root();
-        match self.nodes.get(node.0) {
+        match self.nodes.get(node) {
             Place::Held(vnode) => Ok(vnode),
             Place::Known(ino) => self.proc.vfs_vget(root, ino),
             Place::Unknown(ino) => {
@@ -164,13 +167,13 @@ impl Server {
     pub(crate) fn losing_name(
         &self,
         proc: &Proc,
-        (dir, name): (&Vnode, &OsStr),
+        (dir, name): (&Vnode, &[u8]),
         change: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
         if !self.nodes.by_number() {
             return change();
         }
-        let loser = proc.vop_lookup(dir, name.as_bytes());
+        let loser = proc.vop_lookup(dir, name);
         if let Ok(loser) = &loser
             && proc.vop_getattr(loser).is_ok_and(|stat| stat.nlink > 1)
         {
@@ -192,12 +195,12 @@ impl Server {
         let number = self.nodes.count(vnode);
         Ok(Entry {
             attributes: self.attributes(&stat, number),
-            generation: Generation(stat.generation),
+            generation: stat.generation,
         })
     }
 
     /// Attributes for the host, of the file that it knows as `number`.
-    pub(crate) fn attributes(&self, stat: &Stat, number: u64) -> FileAttr {
+    pub(crate) fn attributes(&self, stat: &Stat, number: u64) -> Attributes {
         let mut attributes = attributes(stat, number);
         self.options.shown.apply(&mut attributes);
         attributes
@@ -206,18 +209,18 @@ impl Server {
     /// How long the host may use attributes without asking: those of a file that has just lost one of its names, not at all. The host takes one off
     /// the count that it knows when it hears that the name is gone; another program may have asked meanwhile, and what it was told is right
     /// already. One too low then, the count would stay so, and at 0 the file gets no further name (`ENOENT`).
-    pub(crate) fn lifetime(&self, attributes: &FileAttr) -> Duration {
-        if self.nodes.lost_name(attributes.ino.0) {
+    pub(crate) fn lifetime(&self, attributes: &Attributes) -> Duration {
+        if self.nodes.lost_name(attributes.ino) {
             Duration::ZERO
         } else {
             self.options.attr_timeout
         }
     }
 
-    pub(crate) fn reply_entry(&self, reply: ReplyEntry, entry: Result<Entry>) {
+    pub(crate) fn reply_entry(&self, reply: Reply<'_>, entry: Result<Entry>) {
         answer!(reply, entry, entry => {
-            let (lifetime, names) = (self.lifetime(&entry.attributes), self.options.entry_timeout);
-            reply.entry_with_ttls(&lifetime, &names, &entry.attributes, entry.generation);
+            let times = (self.lifetime(&entry.attributes), self.options.entry_timeout);
+            reply.entry(times, &entry.attributes, entry.generation);
         });
     }
 
@@ -237,14 +240,9 @@ impl Server {
     }
 
     /// The open file of a request; without a number it is opened for the moment.
-    pub(crate) fn open_file(
-        &self,
-        proc: &Proc,
-        node: INodeNo,
-        file: FileHandle,
-    ) -> Result<OpenVnode> {
-        if file.0 != 0 {
-            return self.opens.get(file.0);
+    pub(crate) fn open_file(&self, proc: &Proc, node: u64, file: u64) -> Result<OpenVnode> {
+        if file != 0 {
+            return self.opens.get(file);
         }
         proc.vop_open(&self.vnode(node)?, rumpkern::OpenFlags::RDONLY)
     }
@@ -252,13 +250,13 @@ impl Server {
     pub(crate) fn make(
         &self,
         request: &Request,
-        parent: INodeNo,
-        name: &OsStr,
+        parent: u64,
+        name: &[u8],
         new: NewVnode,
     ) -> Result<Entry> {
         self.call(request, |proc| {
             let dir = self.vnode(parent)?;
-            let made = proc.vop_create(&dir, name.as_bytes(), new)?;
+            let made = proc.vop_create(&dir, name, new)?;
             self.entry(proc, &made)
         })
     }

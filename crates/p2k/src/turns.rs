@@ -198,7 +198,7 @@ mod tests {
 
     type Request = Box<dyn FnOnce(&Turns) + Send>;
 
-    /// Threads that take requests as `fuser` has them: closures from a channel, until that is closed.
+    /// Threads that take requests as a session has them: closures from a channel, until that is closed.
     struct Host {
         requests: Sender<Request>,
         threads: Vec<JoinHandle<()>>,

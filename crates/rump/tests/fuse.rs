@@ -573,6 +573,59 @@ fn times_of_the_host_and_of_the_server_are_of_one_clock() {
 }
 
 #[test]
+fn large_files_come_in_pieces_of_every_kind() {
+    const MIB: usize = 1 << 20;
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 128, None);
+    let mount = Mount::new(&scratch, &image, &[]);
+    let mut expected = noise(9 * MIB + 12_345);
+    let write = |at: usize, data: &[u8]| {
+        let mut how = OpenOptions::new();
+        how.write(true).create(true).truncate(false);
+        let file = how.open(mount.path("f")).unwrap();
+        file.write_all_at(data, at as u64).unwrap();
+        file.sync_all().unwrap();
+    };
+    write(0, &expected);
+    // Behind an end that is within a page, behind one that is a page's, over what is there, and behind a hole.
+    let more = noise(3 * MIB);
+    for (at, len) in [
+        (expected.len(), 2 * MIB + 7),
+        (11 * MIB + 16_384, 3 * MIB),
+        (MIB + 500, 2 * MIB),
+        (20 * MIB, 3 * MIB - 1),
+    ] {
+        write(at, &more[..len]);
+        if expected.len() < at + len {
+            expected.resize(at + len, 0);
+        }
+        expected[at..at + len].copy_from_slice(&more[..len]);
+    }
+    // Other requests come between the pieces.
+    mount.sh("dd if=/dev/zero of=z bs=1M count=16 status=none & for n in $(seq 300); do echo $n >n$n; test $(cat n$n) = $n; done; wait; test $(stat -c %s z) = 16777216");
+    // Past the host's cache.
+    mount.sh("dd if=f of=d bs=1M oflag=direct conv=fsync status=none; cmp f d");
+    mount.unmount();
+    check(&image);
+    for name in ["f", "d"] {
+        let inside = format!("{image}:/{name}");
+        let got = Command::new(RUMP).args(["cat", &inside]).output().unwrap();
+        assert!(got.stdout == expected, "{name}");
+    }
+}
+
+#[test]
+fn a_full_volume_keeps_what_fits() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 32, None);
+    let mount = Mount::new(&scratch, &image, &[]);
+    mount.sh("! dd if=/dev/zero of=z bs=1M count=64 conv=fsync status=none 2>../said; grep -q 'No space left' ../said; rm z; sync .; \
+              dd if=/dev/zero of=y bs=1M count=8 conv=fsync status=none; touch -d @-9223372036854775808 y || true; test $(stat -c %s y) = 8388608");
+    mount.unmount();
+    check(&image);
+}
+
+#[test]
 fn many_write_at_once() {
     let scratch = Scratch::new();
     let image = scratch.image("a.img", 256, None);

@@ -221,7 +221,7 @@ fn main() {
         let (kernel, proc) = boot().expect("a kernel");
         let root = proc.vfs_lookup(b"/tricks").expect("a root");
         let device = mounter.mount(true).expect("a mount");
-        let session = Session::new(&proc, root, device, Options::default(), None);
+        let session = Session::new(&proc, root, device, Options::default(), None, None);
         let session = session.expect("a session");
         threads.push(std::thread::spawn(move || {
             session.run().expect("a good end");

@@ -16,7 +16,7 @@ use crate::{
 use clap::Args;
 use options::HostOptions;
 use p2k::{
-    Shown, Wakeful, contain,
+    Image, Shown, Wakeful, contain,
     mount::{MountPoint, Mounter},
 };
 use rumpkern::{Kernel, Proc};
@@ -91,6 +91,8 @@ struct Mounted {
     read_only: bool,
     /// Owners and permissions in place of the medium's.
     shown: Shown,
+    /// What the host can move data into.
+    image: Option<Image>,
 }
 
 impl Mount {
@@ -183,12 +185,14 @@ impl Mount {
             let behind = medium.disk.write_behind();
             behind.map_err(|errno| Failure::at("write-behind", errno))?;
         }
-        let mounted = mount(session, options, medium)?;
+        let mut mounted = mount(session, options, medium)?;
+        let image = mounted.image.take();
         let how = p2k::Options {
             shown: mounted.shown,
             ..options.serve
         };
-        let serve = |root, device| p2k::Session::new(&mounted.proc, root, device, how, wakeful);
+        let serve =
+            |root, device| p2k::Session::new(&mounted.proc, root, device, how, image, wakeful);
         let served = self.attend(&mounted, mounter, serve, &dir, (up, null));
         // Dirty data goes to the device, and the volume is marked clean.
         let mark = mounted.kernel.log().mark();
@@ -285,6 +289,7 @@ fn mount(session: &Session, options: &HostOptions, medium: Option<Medium>) -> Ou
     let kernel = session.boot_on(Host::in_ticks(caches, session.options().messages))?;
     let proc = kernel.init_proc();
     let mut waits = false;
+    let mut image = None;
     let (name, fs_type, mut args) = match &medium {
         None => ("tmpfs".to_owned(), "tmpfs".to_owned(), MountArgs::default()),
         Some(medium) => {
@@ -292,6 +297,8 @@ fn mount(session: &Session, options: &HostOptions, medium: Option<Medium>) -> Ou
             let (fs_type, probe) = session.find_type(&kernel, &medium.address, &*device)?;
             waits = !options.read_only && patience::may_wait(probe.as_ref());
             let name = image_name(&medium.address);
+            let disk = medium.disk.clone();
+            image = Some(Image::new(device.clone(), move |bytes| disk.wrote(bytes)));
             let shown = kernel.etfs_register(DEVICE, device);
             shown.map_err(|errno| Failure::at(&name, errno))?;
             (name, fs_type, MountArgs::device(DEVICE))
@@ -330,6 +337,7 @@ fn mount(session: &Session, options: &HostOptions, medium: Option<Medium>) -> Ou
     Ok(Mounted {
         read_only: args.flags.contains(MountFlags::RDONLY),
         shown,
+        image,
         kernel,
         proc,
     })
