@@ -300,6 +300,18 @@ fn symbolic_links_are_followed_where_cp_follows_them() {
     let expected = format!("rump: {image}:/dir/sub/up: leads to a directory that it is in\n");
     assert_eq!((back.status, back.err), (1, expected));
     assert!(fs::symlink_metadata(out("back/sub/up")).is_err());
+    // Nor has it on the way in, whichever way it is put.
+    let dir = out("in");
+    fs::create_dir_all(format!("{dir}/sub")).unwrap();
+    symlink("..", format!("{dir}/sub/up")).unwrap();
+    for command in ["put", "cp"] {
+        let to = at(&image, &format!("/{command}"));
+        let put = rump(&[command, "-rL", &dir, &to]);
+        let expected = format!("rump: {dir}/sub/up: leads to a directory that it is in\n");
+        assert_eq!((put.status, put.err), (1, expected));
+        let found = good(&["find", &to]);
+        assert_eq!(found, format!("{to}\n{to}/sub\n"));
+    }
 }
 
 /// An image whose tree tries to get out of the directory that it is copied to.

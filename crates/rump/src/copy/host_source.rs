@@ -33,6 +33,7 @@ use std::{
 
 /// A directory on the way.
 struct Frame {
+    id: Identity,
     fd: OwnedFd,
     path: Vec<u8>,
     names: std::vec::IntoIter<OsString>,
@@ -67,8 +68,8 @@ pub(crate) fn copy(
         top: None,
     };
     let follow = from.follow_start || from.follow_all;
-    let mut stack = Vec::new();
-    let first = tree.entry(CWD, start.as_os_str(), b"", follow, sink, links)?;
+    let mut stack: Vec<Frame> = Vec::new();
+    let first = tree.entry(&stack, start.as_os_str(), b"", follow, sink, links)?;
     stack.extend(first);
     while let Some(frame) = stack.last_mut() {
         crate::signals::check()?;
@@ -77,7 +78,7 @@ pub(crate) fn copy(
             continue;
         };
         let path = join(&frame.path, name.as_bytes());
-        let entered = tree.entry(frame.fd.as_fd(), &name, &path, from.follow_all, sink, links);
+        let entered = tree.entry(&stack, &name, &path, from.follow_all, sink, links);
         stack.extend(job.report.step(entered)?.flatten());
     }
     Ok(())
@@ -92,10 +93,10 @@ impl Tree<'_, '_> {
         }
     }
 
-    /// Copies one entry; a directory is given back to be walked.
+    /// Copies one entry of the innermost directory that the walk is `inside`; a directory is given back to be walked.
     fn entry(
         &mut self,
-        dir: BorrowedFd<'_>,
+        inside: &[Frame],
         name: &OsStr,
         path: &[u8],
         follow: bool,
@@ -103,6 +104,7 @@ impl Tree<'_, '_> {
         links: &mut Links,
     ) -> Outcome<Option<Frame>> {
         let shown = self.shown(path);
+        let dir = inside.last().map_or(CWD, |frame| frame.fd.as_fd());
         let fail = |error: io::Error| Failure::host(&shown, &error);
         let flags = if follow {
             AtFlags::empty()
@@ -124,6 +126,11 @@ impl Tree<'_, '_> {
                 shown_os(&shown),
                 "source and target are the same",
             ));
+        }
+        // Where links are followed, there would be no end.
+        if inside.iter().any(|frame| frame.id == id) {
+            let reason = "leads to a directory that it is in";
+            return Err(Failure::at(shown_os(&shown), reason));
         }
         if self.top == Some(id) {
             let reason = "a directory is not copied into itself";
@@ -147,6 +154,7 @@ impl Tree<'_, '_> {
         }
         let names = self.names(&fd).map_err(fail)?;
         Ok(Some(Frame {
+            id,
             fd,
             path: path.to_vec(),
             names: names.into_iter(),
