@@ -212,6 +212,14 @@ impl Stack {
             }
         }
         packet.strip(header.len);
+        let (header, packet) = if header.is_fragment() {
+            match self.reassemble(header, packet) {
+                Some(whole) => whole,
+                None => return,
+            }
+        } else {
+            (header, packet)
+        };
         let arrival = Arrival {
             interface,
             source: header.source.into(),
@@ -222,33 +230,41 @@ impl Stack {
             protocol: header.protocol,
             header: Some(header),
         };
-        if header.is_fragment() {
-            bump(&mut self.counters.ip.fragments_received);
-            let key = Key {
-                source: header.source.into(),
-                destination: header.destination.into(),
-                protocol: header.protocol,
-                id: header.id.into(),
-            };
-            let place = Place {
-                from: header.offset.into(),
-                more: header.more_fragments,
-            };
-            let now = self.now;
-            let added = self.ip.reassembly.add(key, place, &header, packet, now);
-            match added {
-                Ok(Some((_, whole))) => {
-                    bump(&mut self.counters.ip.reassembled);
-                    packet = whole;
-                }
-                Ok(None) => return,
-                Err(()) => {
-                    bump(&mut self.counters.ip.reassembly_failed);
-                    return;
-                }
+        self.deliver(&arrival, packet);
+    }
+
+    /// Takes a fragment without its header; returns the packet, and its header, when it is the last that was missing.
+    fn reassemble(&mut self, header: Header, packet: Packet) -> Option<(Header, Packet)> {
+        bump(&mut self.counters.ip.fragments_received);
+        let key = Key {
+            source: header.source.into(),
+            destination: header.destination.into(),
+            protocol: header.protocol,
+            id: header.id.into(),
+        };
+        let place = Place {
+            from: header.offset.into(),
+            more: header.more_fragments,
+        };
+        let now = self.now;
+        match self.ip.reassembly.add(key, place, &header, packet, now) {
+            Ok(Some((first, whole))) => {
+                bump(&mut self.counters.ip.reassembled);
+                let more_fragments = false;
+                Some((
+                    Header {
+                        more_fragments,
+                        ..first
+                    },
+                    whole,
+                ))
+            }
+            Ok(None) => None,
+            Err(()) => {
+                bump(&mut self.counters.ip.reassembly_failed);
+                None
             }
         }
-        self.deliver(&arrival, packet);
     }
 
     /// Hands a whole packet, without its IP header, to its protocol.

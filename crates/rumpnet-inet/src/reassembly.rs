@@ -1,5 +1,6 @@
 //! Putting fragments together (RFC 791 section 3.2, RFC 815, RFC 8200 section 4.5), with bounds for whatever comes.
 
+use crate::ipv4;
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::{net::IpAddr, time::Duration};
 use rumpnet::{Chain, Packet, packet::Checksum};
@@ -25,6 +26,21 @@ pub struct Key {
     pub id: u32,
 }
 
+/// The header of a fragment.
+pub trait Head: Copy {
+    /// The byte with the ECN field (TOS, traffic class).
+    fn class(&mut self) -> &mut u8;
+}
+
+impl Head for ipv4::Header {
+    fn class(&mut self) -> &mut u8 {
+        &mut self.tos
+    }
+}
+
+/// The codepoint of congestion: both bits of the ECN field (RFC 3168 section 5).
+const CE: u8 = 3;
+
 /// Where a fragment belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -43,10 +59,25 @@ struct Partial<H> {
     refused: bool,
     /// Of the first fragment, for the error that is sent when the rest does not come.
     first: Option<H>,
+    /// A bit for each codepoint of ECN that its fragments have had.
+    codepoints: u8,
     until: Instant,
 }
 
-impl<H> Partial<H> {
+impl<H: Head> Partial<H> {
+    /// The header of the whole. Congestion that any fragment has met is not forgotten (RFC 3168 section 5.3): nothing if it cannot be told, as not
+    /// all of them were capable of it.
+    fn head(&self) -> Option<H> {
+        let mut head = self.first?;
+        if self.codepoints & (1 << CE) != 0 {
+            if self.codepoints & 1 != 0 {
+                return None;
+            }
+            *head.class() |= CE;
+        }
+        Some(head)
+    }
+
     /// Whether a fragment cannot be of the same packet as those that are there: they overlap, or do not agree where it ends.
     fn clashes(&self, from: usize, end: usize, last: bool) -> bool {
         let before = self.parts.range(..end).next_back();
@@ -73,7 +104,7 @@ pub struct Reassembly<H> {
     due: Option<Instant>,
 }
 
-impl<H: Copy> Reassembly<H> {
+impl<H: Head> Reassembly<H> {
     /// Bytes that are held, with what they cost.
     pub const fn memory(&self) -> usize {
         self.memory
@@ -95,7 +126,8 @@ impl<H: Copy> Reassembly<H> {
     /// was missing.
     ///
     /// # Errors
-    /// The packet is given up: fragments overlap (which only an attacker's do, RFC 5722), it would be too long, or there is no room.
+    /// The packet is given up: fragments overlap (which only an attacker's do, RFC 5722), it would be too long, there is no room, or congestion
+    /// that it has met could not be told.
     #[expect(clippy::result_unit_err, reason = "there is nothing more to say")]
     pub fn add(
         &mut self,
@@ -122,6 +154,7 @@ impl<H: Copy> Reassembly<H> {
             have: 0,
             refused: false,
             first: None,
+            codepoints: 0,
             until: now.after(self.patience),
         });
         let last = !more;
@@ -140,6 +173,8 @@ impl<H: Copy> Reassembly<H> {
         if from == 0 {
             partial.first = Some(*header);
         }
+        let mut head = *header;
+        partial.codepoints |= 1_u8.wrapping_shl((*head.class() & CE).into());
         if last {
             partial.total = Some(end);
         }
@@ -152,7 +187,7 @@ impl<H: Copy> Reassembly<H> {
         let Some(done) = self.take(key) else {
             return Err(());
         };
-        let first = done.first.ok_or(())?;
+        let first = done.head().ok_or(())?;
         let mut whole = Chain::new();
         done.parts.into_values().for_each(|part| whole.append(part));
         let mut whole = Packet::with_chain(whole);
@@ -223,7 +258,13 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    fn new() -> Reassembly<()> {
+    impl Head for u8 {
+        fn class(&mut self) -> &mut u8 {
+            self
+        }
+    }
+
+    fn new() -> Reassembly<u8> {
         Reassembly::new(PATIENCE, 65_515)
     }
 
@@ -245,11 +286,11 @@ mod tests {
     }
 
     fn add(
-        r: &mut Reassembly<()>,
+        r: &mut Reassembly<u8>,
         (key, place, packet): (Key, Place, Packet),
     ) -> Result<Option<Packet>, ()> {
-        let whole = r.add(key, place, &(), packet, Instant(0));
-        whole.map(|whole| whole.map(|((), whole)| whole))
+        let whole = r.add(key, place, &0, packet, Instant(0));
+        whole.map(|whole| whole.map(|(_, whole)| whole))
     }
 
     proptest! {
@@ -284,6 +325,29 @@ mod tests {
         assert!(add(&mut r, fragment(2, 0, 7, true)).is_err());
         assert!(add(&mut r, fragment(3, 64, 8, false)).is_ok());
         assert!(add(&mut r, fragment(3, 72, 8, true)).is_err());
+    }
+
+    /// RFC 3168 section 5.3.
+    #[test]
+    fn congestion_that_a_fragment_has_met_is_told_of_the_whole() {
+        let whole = |classes: [u8; 3]| {
+            let mut r = new();
+            let mut last = Ok(None);
+            for (n, class) in classes.into_iter().enumerate() {
+                let (key, place, packet) = fragment(1, n.saturating_mul(8), 8, n < 2);
+                last = r.add(key, place, &class, packet, Instant(0));
+            }
+            assert_eq!(r.memory, 0);
+            last.map(|whole| whole.map(|(class, _)| class))
+        };
+        // The field beside it is the first fragment's.
+        assert_eq!(whole([0x28, 0x40, 0x80]), Ok(Some(0x28)));
+        assert_eq!(whole([0x2a, 2, 2]), Ok(Some(0x2a)));
+        assert_eq!(whole([0x2a, 3, 2]), Ok(Some(0x2b)));
+        assert_eq!(whole([0x29, 1, 3]), Ok(Some(0x2b)));
+        assert_eq!(whole([3, 2, 2]), Ok(Some(3)));
+        // Not all were capable of it.
+        assert_eq!(whole([2, 3, 0]), Err(()));
     }
 
     #[test]

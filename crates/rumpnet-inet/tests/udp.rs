@@ -51,7 +51,7 @@ fn there_and_back_with_every_kind_of_cable() {
 
 #[test]
 fn a_closed_port_is_told_to_who_is_connected() {
-    let (one, _two) = pair(wire::Config::default());
+    let (one, two) = pair(wire::Config::default());
     let a = one.init_proc();
     let s = udp(&a);
     a.connect(s, &address("10.0.0.2:9")).unwrap();
@@ -61,6 +61,12 @@ fn a_closed_port_is_told_to_who_is_connected() {
     let error = a.getsockopt(s, &SockOpt::Error(None)).unwrap();
     assert_eq!(error, SockOpt::Error(Some(Errno::ECONNREFUSED)));
     assert_eq!(one.inet().unwrap().counters().icmp.received, 2);
+    // Of one in fragments, too: the error is about the whole, and not about the fragment that came last.
+    let before = two.inet().unwrap().counters().ip.reassembled;
+    let large = vec![7; 20_000];
+    assert_eq!(a.write(s, &large), Ok(large.len()));
+    assert_eq!(a.write(s, b"x"), Err(Errno::ECONNREFUSED));
+    assert_eq!(two.inet().unwrap().counters().ip.reassembled, before + 1);
 }
 
 #[test]

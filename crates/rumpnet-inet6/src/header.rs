@@ -2,6 +2,7 @@
 
 use core::net::Ipv6Addr;
 use rumpnet::Packet;
+use rumpnet_inet::reassembly::Head;
 
 /// Bytes of a header.
 pub const HEADER: usize = 40;
@@ -50,6 +51,12 @@ pub struct Header {
     pub source: Ipv6Addr,
     /// To.
     pub destination: Ipv6Addr,
+}
+
+impl Head for Header {
+    fn class(&mut self) -> &mut u8 {
+        &mut self.class
+    }
 }
 
 impl Header {

@@ -45,6 +45,8 @@ pub(crate) enum Problem {
     Header = 0,
     Next = 1,
     Option = 2,
+    /// Headers are missing in a first fragment (RFC 7112).
+    Chain = 3,
 }
 
 fn sending(path: &Path, tos: u8) -> Sending {
@@ -252,12 +254,7 @@ pub(crate) fn problem(
     always: bool,
 ) {
     let at = u32::try_from(at).unwrap_or(u32::MAX);
-    let code = match what {
-        Problem::Header => 0,
-        Problem::Next => 1,
-        Problem::Option => 2,
-    };
-    let kind = Kind(kind::PROBLEM, code, at);
+    let kind = Kind(kind::PROBLEM, what as u8, at);
     send(stack, header, packet, kind, packet.meta.interface, always);
 }
 

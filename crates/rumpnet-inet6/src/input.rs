@@ -115,7 +115,7 @@ fn owner(stack: &Stack, interface: u32, destination: Ipv6Addr) -> Option<Cast> {
 }
 
 /// Works off the extension headers of a packet, which is whole, with its header, and hands it to its protocol.
-fn extensions(stack: &mut Stack, mut arrival: Arrival, header: Header, mut packet: Packet) {
+fn extensions(stack: &mut Stack, mut arrival: Arrival, mut header: Header, mut packet: Packet) {
     let mut kind = header.next;
     // Where the header begins that is looked at, and where its type was said.
     let (mut at, mut said) = (HEADER, 6);
@@ -141,9 +141,11 @@ fn extensions(stack: &mut Stack, mut arrival: Arrival, header: Header, mut packe
                 continue;
             }
             match reassemble(stack, &arrival, &header, fragment, (at, packet)) {
-                Some((whole, first)) => (packet, kind, at, said) = (whole, first, HEADER, 6),
+                Some((whole, first)) => (packet, header) = (whole, first),
                 None => return,
             }
+            arrival.tos = header.class;
+            (kind, at, said) = (header.next, HEADER, 6);
             continue;
         }
         let all = packet.len();
@@ -194,14 +196,41 @@ fn look(stack: &mut Stack, header: &Header, packet: &Packet, at: usize, len: usi
     }
 }
 
-/// Takes a fragment; returns the whole packet, with its header, and what it begins with, when it is the last that was missing.
+/// Whether the first fragment of a packet has all headers up to that of a protocol of its own, the one of type `kind` at `at` being the next (RFC 7112
+/// section 5). Of TCP's and others' it needs what everybody has who looks at them.
+fn has_all_headers(packet: &Packet, mut kind: u8, mut at: usize) -> bool {
+    for _ in 0..EXTENSIONS {
+        let least = match kind {
+            next::HOP_BY_HOP | next::ROUTING | next::DESTINATION | next::FRAGMENT => {
+                let mut fixed = [0; 2];
+                if packet.copy_to(at, &mut fixed) < fixed.len() {
+                    return false;
+                }
+                let [after, units] = fixed;
+                let units = if kind == next::FRAGMENT { 0 } else { units };
+                let len = usize::from(units).saturating_add(1).saturating_mul(8);
+                (kind, at) = (after, at.saturating_add(len));
+                continue;
+            }
+            protocol::TCP => 20,
+            protocol::UDP => 8,
+            next::ICMP => 4,
+            next::NONE => 0,
+            _ => 1,
+        };
+        return at.saturating_add(least) <= packet.len();
+    }
+    false
+}
+
+/// Takes a fragment; returns the whole packet, with its header, and the header, when it is the last that was missing.
 fn reassemble(
     stack: &mut Stack,
     arrival: &Arrival,
     header: &Header,
     fragment: Fragment,
     (at, mut packet): (usize, Packet),
-) -> Option<(Packet, u8)> {
+) -> Option<(Packet, Header)> {
     bump(&mut stack.counters.ip6.fragments_received);
     let payload = packet.len().saturating_sub(at).saturating_sub(FRAGMENT);
     if fragment.more && !payload.is_multiple_of(8) {
@@ -215,7 +244,12 @@ fn reassemble(
         icmp::problem(stack, header, &packet, Problem::Header, place, false);
         return None;
     }
-    packet.strip(at.saturating_add(FRAGMENT));
+    let first = at.saturating_add(FRAGMENT);
+    if fragment.offset == 0 && !has_all_headers(&packet, fragment.next, first) {
+        icmp::problem(stack, header, &packet, Problem::Chain, 0, false);
+        return None;
+    }
+    packet.strip(first);
     let key = Key {
         source: arrival.source,
         destination: arrival.destination,
@@ -236,7 +270,7 @@ fn reassemble(
         Ok(Some((first, mut whole))) => {
             bump(&mut stack.counters.ip6.reassembled);
             first.write(&mut whole)?;
-            Some((whole, first.next))
+            Some((whole, first))
         }
         Ok(None) => None,
         Err(()) => {

@@ -192,9 +192,10 @@ pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packe
     let now = stack.now;
     let key = (interface, IpAddr::V6(target));
     let overrides = flags & 0x20 != 0;
-    let waited = stack
-        .neighbors
-        .advertised(key, about.link, solicited, overrides, now);
+    let neighbors = &mut stack.neighbors;
+    let Some(waited) = neighbors.advertised(key, about.link, solicited, overrides, now) else {
+        return;
+    };
     if let Some(mac) = about.link {
         release(stack, interface, mac, waited);
     }

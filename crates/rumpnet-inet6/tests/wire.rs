@@ -198,6 +198,27 @@ fn fragments() {
     assert_eq!(send(2, 0, 24, true).len(), 0);
     assert_eq!(send(2, 0, 16, true).len(), 0);
     assert_eq!(send(2, 16, 32, false).len(), 0);
+    // A first one without all headers is refused (RFC 7112 section 5): those of the destination end where the next one begins.
+    let chain = [
+        &[60, 0, 1, 4, 0, 0, 0, 0],
+        &[58, 0, 1, 4, 0, 0, 0, 0],
+        &message[..8],
+    ]
+    .concat();
+    let start = |len: usize| {
+        let body = [&[60, 0, 0, 1, 0, 0, 0, 3], &chain[..len]].concat();
+        ear.ask(&packet(44, 64, "fd00::9", "fd00::1", &body))
+    };
+    let sent = start(8);
+    assert_eq!(
+        sent[0][40..48],
+        [4, 3, sent[0][42], sent[0][43], 0, 0, 0, 0]
+    );
+    // What is of ICMP may be an error itself, and is not answered.
+    assert_eq!(start(16).len(), 0);
+    let failed = || kernel.inet().unwrap().counters().ip6.reassembly_failed;
+    let before = failed();
+    assert_eq!((start(24).len(), failed()), (0, before));
     let counters = kernel.inet().unwrap().counters();
     assert_eq!(counters.ip6.reassembled, 1);
     assert!(counters.ip6.reassembly_failed >= 1);
@@ -305,9 +326,22 @@ fn routers_are_followed() {
         (sent[0].len(), sent[0][22..38].to_vec()),
         (14 + 1_400, source.octets().to_vec())
     );
+    // It stays one, whatever somebody says who does not change what is known of it (RFC 4861 section 7.2.5).
+    let claim = |flags: u8, mac: u8| {
+        let fixed = [136, 0, 0, 0, flags, 0, 0, 0];
+        let link = [2, 1, 2, 0, 0, 0, 0, mac];
+        let body = [&fixed[..], &ip("fe80::9").octets(), &link].concat();
+        send(255, &icmp("fe80::9", "ff02::1", body));
+        gateway().is_some()
+    };
+    assert!(claim(0, 77));
     // An address's life is not cut below two hours, but it may be deprecated; a router may go.
     send(255, &advertisement(0, &prefix(0, 0)));
     assert_eq!((made(), gateway()), (Some(address), None));
+    // As it does when it says itself that it is none.
+    send(255, &whole);
+    assert!(claim(0x80, 9));
+    assert!(!claim(0, 9));
     // More preferred than valid is void.
     send(255, &advertisement(0, &prefix(5, 6)));
     // Many prefixes do not make many addresses.

@@ -274,7 +274,7 @@ impl Cache {
     }
 
     /// A neighbour has advertised itself (RFC 4861 section 7.2.5). `mac`: the link address, if it says one. Returns the packets that
-    /// waited for it.
+    /// waited for it; nothing if the advertisement is to change nothing.
     pub fn advertised(
         &mut self,
         key: (u32, IpAddr),
@@ -282,29 +282,25 @@ impl Cache {
         solicited: bool,
         overrides: bool,
         now: Instant,
-    ) -> Vec<Packet> {
-        let Some(neighbor) = self.map.get(&key) else {
-            return Vec::new();
-        };
+    ) -> Option<Vec<Packet>> {
+        let neighbor = self.map.get(&key)?;
         let (known, waits) = (neighbor.mac, neighbor.state == State::Incomplete);
-        let Some(mac) = mac.or_else(|| (!waits).then_some(known)) else {
-            return Vec::new();
-        };
+        let mac = mac.or_else(|| (!waits).then_some(known))?;
         if !waits && mac != known && !overrides {
             // Two say that they have it: the first is kept, and asked.
             if neighbor.state == State::Reachable {
                 self.doubt(key, now);
             }
-            return Vec::new();
+            return None;
         }
         if solicited || waits || mac != known {
             let waiting = self.learn(key.0, key.1, mac, false, now);
             if !solicited {
                 self.doubt(key, now);
             }
-            return waiting;
+            return Some(waiting);
         }
-        Vec::new()
+        Some(Vec::new())
     }
 
     fn doubt(&mut self, key: (u32, IpAddr), now: Instant) {
@@ -550,16 +546,17 @@ mod tests {
         let (key, other) = ((1, HOST), MacAddr([2, 0, 0, 0, 0, 3]));
         let state = |cache: &Cache| cache.iter().next().map(|(_, _, mac, state)| (mac, state));
         // Nobody asked.
-        cache.advertised(key, Some(MAC), true, true, at(0));
-        assert_eq!(state(&cache), None);
+        let none = cache.advertised(key, Some(MAC), true, true, at(0));
+        assert!(none.is_none() && state(&cache).is_none());
         cache.resolve(1, HOST, Packet::with_bytes(b"x"), at(0));
         // It says no link address: it is still not known.
-        assert!(cache.advertised(key, None, true, true, at(0)).is_empty());
+        assert!(cache.advertised(key, None, true, true, at(0)).is_none());
         let waited = cache.advertised(key, Some(MAC), true, false, at(0));
-        assert_eq!(waited.len(), 1);
+        assert_eq!(waited.map(|waited| waited.len()), Some(1));
         assert_eq!(state(&cache), Some((Some(MAC), State::Reachable)));
         // Another says that it has the address, and does not insist.
-        cache.advertised(key, Some(other), false, false, at(0));
+        let kept = cache.advertised(key, Some(other), false, false, at(0));
+        assert!(kept.is_none());
         assert_eq!(state(&cache), Some((Some(MAC), State::Stale)));
         cache.advertised(key, None, true, false, at(0));
         assert_eq!(state(&cache), Some((Some(MAC), State::Reachable)));
