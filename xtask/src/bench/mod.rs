@@ -147,6 +147,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return Err(format!("no such part; there are: {}", known.join(", ")));
     }
     tools::visible(tools::command("cargo").args(["build", "--release", "--package", "rump"]))?;
+    arena::install("rump")?;
     let mut failures = vec![];
     for suite in SUITES.iter().filter(|suite| options.wants(suite.name)) {
         failures.extend(run_suite(suite, options)?);
@@ -273,7 +274,8 @@ fn build_peer(name: &str) -> Result<()> {
         "target/peers",
     ]);
     build.args(["--manifest-path", &manifest]);
-    tools::visible(&mut build)
+    tools::visible(&mut build)?;
+    arena::install(&format!("peer-{name}"))
 }
 
 /// All contestants in turn, so often as there are rounds; each round another one begins.
