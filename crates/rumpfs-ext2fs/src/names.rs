@@ -10,11 +10,12 @@ use crate::{
     txn::{NAME_CREDITS, Txn, Writer},
     types::{FsBlock, InodeNumber, number},
     xattr::NameIndex,
-    xattr_write::{SetMode, value_credits},
+    xattr_write::value_credits,
 };
 use alloc::vec::Vec;
 use rumpbio::Space;
 use rumpuser::{Errno, Timespec};
+use rumpvfs::fs::XattrMode;
 
 /// Most names of an inode: `EXT4_LINK_MAX`.
 const LINK_MAX: u16 = 65_000;
@@ -157,7 +158,7 @@ impl Txn<'_> {
         }
         self.store_inode(&inode)?;
         for (index, name, value) in &new.xattrs {
-            self.set_xattr(&mut inode, *index, name, value, SetMode::Set)?;
+            self.set_xattr(&mut inode, *index, name, value, XattrMode::Set)?;
         }
         Ok(inode)
     }
@@ -590,7 +591,7 @@ impl Writer {
         inode: &mut Inode,
         (index, name): (NameIndex, &[u8]),
         value: &[u8],
-        mode: SetMode,
+        mode: XattrMode,
         space: Space,
         time: Timespec,
     ) -> Result<()> {

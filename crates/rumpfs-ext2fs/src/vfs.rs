@@ -585,7 +585,6 @@ impl FileSystem for Mounted {
     ) -> Result<()> {
         let side = self.side()?;
         let name = NameIndex::split(name).ok_or(Errno::EOPNOTSUPP)?;
-        let mode = write::set_mode(mode);
         match self.told(stored_value(inode.file_type, name.0, value))? {
             Some(value) => self.told(
                 side.writer

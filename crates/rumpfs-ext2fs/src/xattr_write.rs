@@ -25,6 +25,7 @@ use crate::{
 use alloc::{borrow::Cow, vec, vec::Vec};
 use rumpbio::BufData;
 use rumpuser::Errno;
+use rumpvfs::fs::XattrMode;
 use zerocopy::FromBytes;
 
 /// Longest value, as system calls allow: Linux's `XATTR_SIZE_MAX`.
@@ -34,17 +35,6 @@ const NAME_MAX: usize = 255;
 /// Blocks that a change touches besides values in inodes: the inode, the old and the new block, bitmaps and descriptors of
 /// both and of a value's inode, the superblock.
 const CREDITS: usize = 24;
-
-/// How an attribute is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetMode {
-    /// Make or replace.
-    Set,
-    /// Make; `EEXIST` if it is there.
-    Create,
-    /// Replace; `ENODATA` if it is not there.
-    Replace,
-}
 
 /// The areas of an inode as they are stored.
 struct Stored {
@@ -224,7 +214,7 @@ impl Txn<'_> {
         prefix: NameIndex,
         name: &[u8],
         value: &[u8],
-        mode: SetMode,
+        mode: XattrMode,
     ) -> Result<()> {
         if name.len() > NAME_MAX {
             return Err(Error::Refused(Errno::ERANGE));
@@ -236,8 +226,8 @@ impl Txn<'_> {
         let (inner, outer) = stored.lists()?;
         let old = inner.find(prefix, name).or(outer.find(prefix, name));
         match (mode, old) {
-            (SetMode::Create, Some(_)) => return Err(Error::Refused(Errno::EEXIST)),
-            (SetMode::Replace, None) => return Err(Error::Refused(Errno::ENODATA)),
+            (XattrMode::Create, Some(_)) => return Err(Error::Refused(Errno::EEXIST)),
+            (XattrMode::Replace, None) => return Err(Error::Refused(Errno::ENODATA)),
             (_, Some(old)) if old.value == Value::Here(value) => return Ok(()),
             _ => {}
         }

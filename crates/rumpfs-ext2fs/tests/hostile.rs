@@ -10,8 +10,8 @@ use rumpfs_ext2fs::{
     names::{NamePlace, NewKind, NewNode},
     types::{FileBlock, InodeNumber},
     xattr::NameIndex,
-    xattr_write::SetMode,
 };
+use rumpvfs::fs::XattrMode;
 use std::time::{Duration, Instant};
 use write_support::{Disk, kinds::Kind, tool};
 
@@ -89,7 +89,7 @@ fn populate(disk: &Disk) {
                 &mut inode,
                 name,
                 &[7; 600],
-                SetMode::Set,
+                XattrMode::Set,
                 Space::Reserve,
                 disk.now(),
             )
@@ -150,9 +150,14 @@ fn use_it(disk: &Disk) {
             }
         }
         let name = (NameIndex::USER, &b"another"[..]);
-        let _ = disk
-            .writer
-            .set_xattr(&mut dir, name, &[1; 300], SetMode::Set, Space::Reserve, now);
+        let _ = disk.writer.set_xattr(
+            &mut dir,
+            name,
+            &[1; 300],
+            XattrMode::Set,
+            Space::Reserve,
+            now,
+        );
         let name = (NameIndex::USER, &b"attribute"[..]);
         let _ = disk.writer.remove_xattr(&mut dir, name, now);
         let place = NamePlace {

@@ -8,9 +8,10 @@ use rumpfs_ext2fs::{
     inode::{FileType, Inode},
     names::NewKind,
     xattr::{NameIndex, block_checksum},
-    xattr_write::{SIZE_MAX, SetMode, stored_value},
+    xattr_write::{SIZE_MAX, stored_value},
 };
 use rumpuser::Errno;
+use rumpvfs::fs::XattrMode;
 use std::{collections::BTreeMap, fs};
 use write_support::{Disk, TempDir, tool};
 
@@ -87,7 +88,7 @@ fn set(disk: &Disk, inode: &mut Inode, name: &[u8], value: &[u8]) -> rumpfs_ext2
     let name = NameIndex::split(name).unwrap();
     let now = disk.now();
     disk.writer
-        .set_xattr(inode, name, value, SetMode::Set, Space::Reserve, now)
+        .set_xattr(inode, name, value, XattrMode::Set, Space::Reserve, now)
 }
 
 fn get(disk: &Disk, inode: &Inode, name: &[u8]) -> Option<Vec<u8>> {
@@ -189,10 +190,10 @@ fn random_changes_on_every_kind() {
                 };
                 let value = numbers.bytes(len.min(SIZE_MAX));
                 let mode = [
-                    SetMode::Set,
-                    SetMode::Set,
-                    SetMode::Create,
-                    SetMode::Replace,
+                    XattrMode::Set,
+                    XattrMode::Set,
+                    XattrMode::Create,
+                    XattrMode::Replace,
                 ][numbers.below(4)];
                 let there = model.contains_key(&key);
                 let result = disk.writer.set_xattr(
@@ -204,8 +205,8 @@ fn random_changes_on_every_kind() {
                     now,
                 );
                 match (mode, there) {
-                    (SetMode::Create, true) => assert_eq!(refused(result), Errno::EEXIST),
-                    (SetMode::Replace, false) => assert_eq!(refused(result), Errno::ENODATA),
+                    (XattrMode::Create, true) => assert_eq!(refused(result), Errno::EEXIST),
+                    (XattrMode::Replace, false) => assert_eq!(refused(result), Errno::ENODATA),
                     _ => match result {
                         Ok(()) => {
                             model.insert(key, value);
@@ -534,7 +535,7 @@ fn access_control_lists() {
                     &mut dir,
                     (index, b""),
                     &bytes,
-                    SetMode::Set,
+                    XattrMode::Set,
                     Space::Reserve,
                     now,
                 )
@@ -599,7 +600,14 @@ fn the_kernel_reads_the_same() {
         let set_acl = |inode: &mut Inode, index| {
             let now = disk.now();
             disk.writer
-                .set_xattr(inode, (index, b""), &acl, SetMode::Set, Space::Reserve, now)
+                .set_xattr(
+                    inode,
+                    (index, b""),
+                    &acl,
+                    XattrMode::Set,
+                    Space::Reserve,
+                    now,
+                )
                 .unwrap();
         };
         set_acl(&mut file, NameIndex::ACL_ACCESS);

@@ -11,20 +11,10 @@ use crate::{
 use alloc::vec::Vec;
 use rumpbio::Space;
 use rumpuser::{Errno, Timespec};
+use rumpvfs::fs::XattrMode;
 
 /// Bytes before the name of a record.
 const FIXED: usize = 7;
-
-/// How an attribute is set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetMode {
-    /// Make or replace.
-    Set,
-    /// Make; `EEXIST` if it is there.
-    Create,
-    /// Replace; `ENOATTR` if it is not there.
-    Replace,
-}
 
 /// Name space and name as they are stored. Those of other systems' name spaces are in the system's, under their whole names.
 fn stored(name: &[u8]) -> Result<(u8, &[u8])> {
@@ -75,7 +65,7 @@ impl Ffs {
         inode: &mut Inode,
         name: &[u8],
         value: Option<&[u8]>,
-        mode: SetMode,
+        mode: XattrMode,
         (space, time): (Space, Timespec),
     ) -> Result<()> {
         if !self.has_attributes() {
@@ -100,8 +90,8 @@ impl Ffs {
         })?;
         kept?;
         match mode {
-            SetMode::Create if there => return Err(Error::Refused(Errno::EEXIST)),
-            SetMode::Replace if !there => return Err(Error::Refused(Errno::ENOATTR)),
+            XattrMode::Create if there => return Err(Error::Refused(Errno::EEXIST)),
+            XattrMode::Replace if !there => return Err(Error::Refused(Errno::ENOATTR)),
             _ => {}
         }
         if let Some(value) = value {

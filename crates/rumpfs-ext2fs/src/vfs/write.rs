@@ -18,7 +18,6 @@ use crate::{
     txn::{CommitHooks, OnError, Ordered, Writer},
     types::FileBlock,
     xattr::NameIndex,
-    xattr_write::SetMode,
 };
 use alloc::{
     boxed::Box,
@@ -31,7 +30,7 @@ use rumpuser::{BlockDevice, Errno, Host, Result, Timespec, sync::Mutex};
 use rumpvfs::{
     fs::{
         DirSlot, MountContext, NewInode, NewKind, Placed, Rename, SetAttributes, Space,
-        WriteOrdered, XattrMode,
+        WriteOrdered,
     },
     name::Name,
 };
@@ -408,14 +407,6 @@ pub(super) fn change(change: &SetAttributes) -> Change {
         ctime: change.ctime,
         crtime: change.birthtime,
         flags: change.flags,
-    }
-}
-
-pub(super) fn set_mode(mode: XattrMode) -> SetMode {
-    match mode {
-        XattrMode::Set => SetMode::Set,
-        XattrMode::Create => SetMode::Create,
-        XattrMode::Replace => SetMode::Replace,
     }
 }
 

@@ -9,7 +9,6 @@ use crate::{
     names::{self, Dirs, NamePlace, NewKind as FormatKind, NewNode},
     placing,
     types::{index, round_up},
-    xattr_write::SetMode,
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
@@ -169,11 +168,6 @@ impl FileSystem for Mounted {
         time: Timespec,
     ) -> Result<()> {
         self.writable()?;
-        let mode = match mode {
-            XattrMode::Set => SetMode::Set,
-            XattrMode::Create => SetMode::Create,
-            XattrMode::Replace => SetMode::Replace,
-        };
         let by = (space, time);
         self.told(self.ffs.set_attribute(inode, name, Some(value), mode, by))
     }
@@ -183,7 +177,7 @@ impl FileSystem for Mounted {
         let by = (Space::Reserve, time);
         self.told(
             self.ffs
-                .set_attribute(inode, name, None, SetMode::Replace, by),
+                .set_attribute(inode, name, None, XattrMode::Replace, by),
         )
     }
 
