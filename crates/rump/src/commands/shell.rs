@@ -100,13 +100,15 @@ impl Shell {
         loop {
             if prompts {
                 if signals::forget_interrupt() {
+                    // What was typed ahead is dropped, as the terminal drops its part of it.
+                    input.consume(input.buffer().len());
                     output::line("")?;
                 }
                 prompt(session)?;
             }
-            signals::check()?;
             let mut line = Vec::new();
             let read = input.read_until(b'\n', &mut line);
+            // From here to the next prompt: one that came while the prompt was written drops the line too.
             if prompts && signals::is_interrupt() {
                 continue;
             }
