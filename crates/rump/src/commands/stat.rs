@@ -15,11 +15,7 @@ use rumpvfs::{
     Calls as _,
     calls::{At, Follow},
 };
-use std::{
-    ffi::OsString,
-    io::Write,
-    os::unix::ffi::{OsStrExt, OsStringExt},
-};
+use std::{ffi::OsString, io::Write, os::unix::ffi::OsStrExt};
 
 /// Show everything about files of images
 #[derive(Args, Debug)]
@@ -504,7 +500,7 @@ fn quoted(subject: &Subject) -> Vec<u8> {
         text.extend_from_slice(b" -> ");
         text.extend(quote(target));
     }
-    OsString::from_vec(text).into_vec()
+    text
 }
 
 #[cfg(test)]
