@@ -16,10 +16,10 @@ use rumpnet::{
     Address, Packet,
     packet::{Cast, Checksum},
     socket::{
-        Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Watched, Watcher,
+        Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Waiters, Watcher,
     },
 };
-use rumpuser::{Errno, Event, Instant, Result};
+use rumpuser::{Errno, Instant, Result};
 use slab::Slab;
 
 /// The raw sockets.
@@ -36,11 +36,7 @@ struct Rawcb {
     local: Option<IpAddr>,
     peer: Option<SocketAddr>,
     queue: Queue,
-    event: Option<Arc<dyn Event>>,
-    /// Somebody has taken a ticket of the event since it was last notified.
-    awaited: bool,
-    /// It is to be notified each time.
-    watched: bool,
+    waiters: Waiters,
     closed_read: bool,
     closed_write: bool,
     /// What is sent begins with an IP header.
@@ -98,8 +94,7 @@ impl Stack {
                 payload,
             });
             if queued {
-                let told = socket.watched || core::mem::take(&mut socket.awaited);
-                events.push(socket.event.clone().filter(|_| told));
+                events.push(socket.waiters.told());
             }
         }
         events.iter().for_each(|event| self.wake(event.as_ref()));
@@ -182,13 +177,6 @@ impl RawSocket {
     fn of<R>(&self, body: impl FnOnce(&mut Rawcb) -> R) -> Result<R> {
         self.inet.quick(|stack| stack.raw.get(self.id).map(body))
     }
-
-    fn event(&self) -> Result<Arc<dyn Event>> {
-        self.of(|socket| {
-            let new = || self.inet.host.event();
-            socket.event.get_or_insert_with(new).clone()
-        })
-    }
 }
 
 impl Endpoint for RawSocket {
@@ -249,7 +237,7 @@ impl Endpoint for RawSocket {
             let socket = stack.raw.get(self.id)?;
             socket.closed_read |= how.reads();
             socket.closed_write |= how.writes();
-            let event = socket.event.clone();
+            let event = socket.waiters.told();
             stack.wake(event.as_ref());
             Ok(())
         })
@@ -343,25 +331,17 @@ impl Endpoint for RawSocket {
     }
 
     fn ticket(&self) -> u64 {
-        let new = || self.inet.host.event();
-        let ticket = self.of(|socket| {
-            socket.awaited = true;
-            socket.event.get_or_insert_with(new).ticket()
-        });
+        let ticket = self.of(|socket| socket.waiters.ticket(&*self.inet.host));
         ticket.unwrap_or(0)
     }
 
     fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
-        self.event()
-            .is_ok_and(|event| self.inet.wait(&*event, ticket, deadline))
+        let event = self.of(|socket| socket.waiters.event(&*self.inet.host));
+        event.is_ok_and(|event| self.inet.wait(&*event, ticket, deadline))
     }
 
     fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {
-        let event = self.event()?;
-        self.of(|socket| {
-            socket.watched = true;
-            socket.event = Some(Watched::around(event, watcher));
-        })
+        self.of(|socket| socket.waiters.watch(&*self.inet.host, watcher))
     }
 
     fn close(&self) -> Result<()> {
@@ -390,9 +370,7 @@ pub(crate) fn socket(inet: &Arc<Inet>, domain: Domain, protocol: u8) -> Box<dyn 
         local: None,
         peer: None,
         queue: Queue::default(),
-        event: None,
-        awaited: false,
-        watched: false,
+        waiters: Waiters::default(),
         closed_read: false,
         closed_write: false,
         header_included: false,

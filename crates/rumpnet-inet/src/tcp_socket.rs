@@ -15,11 +15,9 @@ use core::{net::SocketAddr, time::Duration};
 use rumpkern::{Cred, file::Ready};
 use rumpnet::{
     Address, Chain,
-    socket::{
-        Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Watched, Watcher,
-    },
+    socket::{Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Watcher},
 };
-use rumpuser::{Errno, Event, Instant, Result};
+use rumpuser::{Errno, Instant, Result};
 
 /// Connections that wait at most, whatever a caller says (`somaxconn`).
 const BACKLOG: usize = 4_096;
@@ -272,7 +270,7 @@ impl Stack {
         let socket = self.tcp.get(id)?;
         socket.closed = true;
         let abort = socket.linger == Some(Duration::ZERO);
-        let event = socket.event.clone();
+        let event = socket.waiters.told();
         match &mut socket.role {
             Role::Connection(_) if abort => self.tcp_abort(id),
             Role::Connection(tcb) => {
@@ -307,13 +305,6 @@ fn copy(bufs: &[&[u8]], len: usize) -> Chain {
 impl TcpSocket {
     fn of<R>(&self, body: impl FnOnce(&mut Socket) -> R) -> Result<R> {
         self.inet.quick(|stack| stack.tcp.get(self.id).map(body))
-    }
-
-    fn event(&self) -> Result<Arc<dyn Event>> {
-        self.of(|socket| {
-            let new = || self.inet.host.event();
-            socket.event.get_or_insert_with(new).clone()
-        })
     }
 }
 
@@ -407,12 +398,12 @@ impl Endpoint for TcpSocket {
                 && how.reads()
             {
                 socket.role = Role::Fresh;
-                let event = socket.event.clone();
+                let event = socket.waiters.told();
                 stack.tcp_unlisten(self.id);
                 stack.wake(event.as_ref());
                 return Ok(());
             }
-            let event = socket.event.clone();
+            let event = socket.waiters.told();
             let early = socket.early;
             let tcb = socket.tcb()?;
             if !tcb.state().is_synchronized() && !early {
@@ -469,7 +460,7 @@ impl Endpoint for TcpSocket {
                         _ => socket.config.receive_buffer,
                     };
                     socket.receive_lowat = (*bytes).clamp(1, buffer.div_ceil(2).max(1));
-                    let event = socket.event.clone();
+                    let event = socket.waiters.told();
                     stack.wake(event.as_ref());
                 }
                 SockOpt::DontRoute(on) => socket.dont_route = *on,
@@ -571,25 +562,17 @@ impl Endpoint for TcpSocket {
     }
 
     fn ticket(&self) -> u64 {
-        let new = || self.inet.host.event();
-        let ticket = self.of(|socket| {
-            socket.awaited = true;
-            socket.event.get_or_insert_with(new).ticket()
-        });
+        let ticket = self.of(|socket| socket.waiters.ticket(&*self.inet.host));
         ticket.unwrap_or(0)
     }
 
     fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
-        self.event()
-            .is_ok_and(|event| self.inet.wait(&*event, ticket, deadline))
+        let event = self.of(|socket| socket.waiters.event(&*self.inet.host));
+        event.is_ok_and(|event| self.inet.wait(&*event, ticket, deadline))
     }
 
     fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {
-        let event = self.event()?;
-        self.of(|socket| {
-            socket.watched = true;
-            socket.event = Some(Watched::around(event, watcher));
-        })
+        self.of(|socket| socket.waiters.watch(&*self.inet.host, watcher))
     }
 
     fn close(&self) -> Result<()> {

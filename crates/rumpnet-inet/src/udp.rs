@@ -21,8 +21,8 @@ use crate::{
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::net::{IpAddr, SocketAddr};
 use hashbrown::HashMap;
-use rumpnet::socket::{Domain, Endpoint};
-use rumpuser::{Errno, Event, Host, Result};
+use rumpnet::socket::{Domain, Endpoint, Waiters};
+use rumpuser::{Errno, Host, Result};
 use slab::Slab;
 use socket::UdpSocket;
 
@@ -58,11 +58,7 @@ struct Udpcb {
     peer: Option<SocketAddr>,
     queue: Queue,
     error: Option<Errno>,
-    event: Option<Arc<dyn Event>>,
-    /// Somebody has taken a ticket of the event since it was last notified.
-    awaited: bool,
-    /// It is to be notified each time.
-    watched: bool,
+    waiters: Waiters,
     closed_read: bool,
     closed_write: bool,
     options: Options,

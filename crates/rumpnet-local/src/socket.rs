@@ -9,11 +9,9 @@ use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 use rumpkern::{Cred, Passed, file::Ready};
 use rumpnet::{
     Address,
-    socket::{
-        Control, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Watched, Watcher,
-    },
+    socket::{Control, Endpoint, Kind, MsgFlags, Outgoing, Received, Shutdown, SockOpt, Watcher},
 };
-use rumpuser::{Errno, Event, Instant, Result};
+use rumpuser::{Errno, Instant, Result};
 
 /// Connections that wait at most, whatever a caller says (`somaxconn`).
 const BACKLOG: usize = 4_096;
@@ -80,11 +78,6 @@ impl LocalSocket {
 
     fn of<R>(&self, body: impl FnOnce(&mut Sock) -> R) -> Result<R> {
         self.local.with(|table| table.get(self.id).map(body))
-    }
-
-    fn event(&self) -> Result<Arc<dyn Event>> {
-        let new = self.local.host.event();
-        self.of(|sock| sock.event.get_or_insert(new).clone())
     }
 
     fn connect_stream(&self, table: &mut Table, listener: Id, cred: &Cred) -> Result<()> {
@@ -478,16 +471,17 @@ impl Endpoint for LocalSocket {
     }
 
     fn ticket(&self) -> u64 {
-        self.event().map_or(0, |event| event.ticket())
+        let ticket = self.of(|sock| sock.waiters.ticket(&*self.local.host));
+        ticket.unwrap_or(0)
     }
 
     fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
-        self.event().is_ok_and(|event| event.wait(ticket, deadline))
+        let event = self.of(|sock| sock.waiters.event(&*self.local.host));
+        event.is_ok_and(|event| event.wait(ticket, deadline))
     }
 
     fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {
-        let event = self.event()?;
-        self.of(|sock| sock.event = Some(Watched::around(event, watcher)))
+        self.of(|sock| sock.waiters.watch(&*self.local.host, watcher))
     }
 
     fn released(&self) {

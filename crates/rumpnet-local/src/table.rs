@@ -10,7 +10,7 @@ use alloc::{
 use rumpkern::{names::NodeId, poll::Pollers};
 use rumpnet::{
     Address,
-    socket::{Control, Kind},
+    socket::{Control, Kind, Waiters},
 };
 use rumpuser::{Errno, Event, Host, Result, sync::Mutex};
 
@@ -127,7 +127,7 @@ pub(crate) struct Sock {
     pub(crate) peer_cred: Option<(u32, u32)>,
     /// The name of the peer, which may be gone.
     pub(crate) peer_name: Address,
-    pub(crate) event: Option<Arc<dyn Event>>,
+    pub(crate) waiters: Waiters,
     /// Those that wait for room in its queue.
     pub(crate) senders: Vec<Id>,
     /// Who has not accepted this end of a connection yet.
@@ -150,7 +150,7 @@ impl Table {
             cred,
             peer_cred: None,
             peer_name: Address::Unspecified,
-            event: None,
+            waiters: Waiters::default(),
             senders: Vec::new(),
             waits_at: None,
         };
@@ -188,9 +188,8 @@ impl Table {
     /// Readiness of a socket has changed.
     pub(crate) fn wake(&mut self, id: Id) {
         self.changed = true;
-        if let Some(event) = self.sockets.get(&id).and_then(|sock| sock.event.clone()) {
-            self.wakes.push(event);
-        }
+        let sock = self.sockets.get_mut(&id);
+        self.wakes.extend(sock.and_then(|sock| sock.waiters.told()));
     }
 
     /// There is room in a queue again.
@@ -279,8 +278,6 @@ impl Table {
             Role::Connected(None) | Role::Fresh => {}
         }
         self.changed = true;
-        if let Some(event) = sock.event {
-            self.wakes.push(event);
-        }
+        self.wakes.extend(sock.waiters.told());
     }
 }

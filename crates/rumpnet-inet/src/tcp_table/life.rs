@@ -1,6 +1,6 @@
 //! What becomes of a connection: what changed, and its end.
 
-use super::{Role, Socket};
+use super::Role;
 use crate::{
     ip::bump,
     stack::Stack,
@@ -49,7 +49,8 @@ impl Stack {
             }
             _ => {}
         }
-        let event = self.tcp.get(id).ok().and_then(Socket::told);
+        let socket = self.tcp.get(id).ok();
+        let event = socket.and_then(|socket| socket.waiters.told());
         self.wake(event.as_ref());
         if closed {
             self.tcp.list(id);

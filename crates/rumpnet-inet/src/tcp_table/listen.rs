@@ -134,7 +134,7 @@ impl Stack {
         {
             queue.embryos = queue.embryos.saturating_sub(1);
             queue.ready.push_back(id);
-            let event = parent.told();
+            let event = parent.waiters.told();
             self.wake(event.as_ref());
         }
     }

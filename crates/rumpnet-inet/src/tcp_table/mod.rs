@@ -32,7 +32,8 @@ use core::{cmp::Reverse, net::SocketAddr};
 use hashbrown::HashMap;
 pub(crate) use pairs::Pair;
 use pairs::Pairs;
-use rumpuser::{Errno, Event, Host, Instant, Result};
+use rumpnet::socket::Waiters;
+use rumpuser::{Errno, Host, Instant, Result};
 use slab::Slab;
 
 /// Tables for fewer sockets than this keep their memory.
@@ -98,11 +99,7 @@ pub(crate) struct Socket {
     listens: bool,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) role: Role,
-    pub(crate) event: Option<Arc<dyn Event>>,
-    /// Somebody has taken a ticket of the event since it was last notified.
-    pub(crate) awaited: bool,
-    /// It is to be notified each time.
-    pub(crate) watched: bool,
+    pub(crate) waiters: Waiters,
     pub(crate) error: Option<Errno>,
     /// Somebody has it open.
     pub(crate) owned: bool,
@@ -148,16 +145,6 @@ impl Socket {
             peer: self.peer?,
         })
     }
-
-    /// The event, if it has to be notified of a change: somebody may wait for it, or watches. Who waits takes a ticket before each time, with the stack
-    /// locked as it is here: so one for whom it was not notified yet has taken his since the last time, which `awaited` says.
-    pub(crate) fn told(&mut self) -> Option<Arc<dyn Event>> {
-        if !self.awaited && !self.watched {
-            return None;
-        }
-        self.awaited = false;
-        self.event.clone()
-    }
 }
 
 impl Tcp {
@@ -200,9 +187,7 @@ impl Tcp {
             listens: false,
             peer: None,
             role: Role::Fresh,
-            event: None,
-            awaited: false,
-            watched: false,
+            waiters: Waiters::default(),
             error: None,
             owned: true,
             closed: false,

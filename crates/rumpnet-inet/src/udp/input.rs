@@ -119,9 +119,8 @@ impl Stack {
         if !socket.closed_read && socket.queue.push(datagram) {
             // Pollers find the socket readable while something waits. Who watches it hears of each, who waits of the first after he took a
             // ticket, which he does with the stack locked as it is here.
-            let told = socket.watched || core::mem::take(&mut socket.awaited);
-            if first || told {
-                let event = socket.event.clone().filter(|_| told);
+            let event = socket.waiters.told();
+            if first || event.is_some() {
                 self.wake(event.as_ref());
             }
         } else {
@@ -154,7 +153,7 @@ impl Stack {
         let Ok(socket) = self.udp.get(id) else { return };
         if socket.peer == Some(peer) && (complaint.hard || complaint.mtu.is_some()) {
             socket.error = Some(complaint.errno);
-            let event = socket.event.clone();
+            let event = socket.waiters.told();
             self.wake(event.as_ref());
         }
     }

@@ -15,10 +15,10 @@ use rumpnet::{
     Address, Chain, Packet,
     socket::{
         Domain, Endpoint, Incoming, Kind, MsgFlags, Outgoing, Received, Sent, Shutdown, SockOpt,
-        Watched, Watcher,
+        Waiters, Watcher,
     },
 };
-use rumpuser::{Errno, Event, Instant, Result};
+use rumpuser::{Errno, Instant, Result};
 
 /// A socket of UDP.
 pub(crate) struct UdpSocket {
@@ -37,9 +37,7 @@ impl UdpSocket {
                 peer: None,
                 queue: Queue::default(),
                 error: None,
-                event: None,
-                awaited: false,
-                watched: false,
+                waiters: Waiters::default(),
                 closed_read: false,
                 closed_write: false,
                 options: Options {
@@ -79,13 +77,6 @@ impl UdpSocket {
             |stack, payload| stack.udp_send_again(self.id, message, payload),
             |stack, payload| stack.udp_send(self.id, message, payload),
         )
-    }
-
-    fn event(&self) -> Result<Arc<dyn Event>> {
-        self.of(|socket| {
-            let new = || self.inet.host.event();
-            socket.event.get_or_insert_with(new).clone()
-        })
     }
 }
 
@@ -210,7 +201,7 @@ impl Endpoint for UdpSocket {
             }
             socket.closed_read |= how.reads();
             socket.closed_write |= how.writes();
-            let event = socket.event.clone();
+            let event = socket.waiters.told();
             stack.wake(event.as_ref());
             Ok(())
         })
@@ -249,25 +240,17 @@ impl Endpoint for UdpSocket {
     }
 
     fn ticket(&self) -> u64 {
-        let new = || self.inet.host.event();
-        let ticket = self.of(|socket| {
-            socket.awaited = true;
-            socket.event.get_or_insert_with(new).ticket()
-        });
+        let ticket = self.of(|socket| socket.waiters.ticket(&*self.inet.host));
         ticket.unwrap_or(0)
     }
 
     fn wait(&self, ticket: u64, _interest: Ready, deadline: Option<Instant>) -> bool {
-        self.event()
-            .is_ok_and(|event| self.inet.wait(&*event, ticket, deadline))
+        let event = self.of(|socket| socket.waiters.event(&*self.inet.host));
+        event.is_ok_and(|event| self.inet.wait(&*event, ticket, deadline))
     }
 
     fn watch(&self, watcher: Arc<dyn Watcher>) -> Result<()> {
-        let event = self.event()?;
-        self.of(|socket| {
-            socket.watched = true;
-            socket.event = Some(Watched::around(event, watcher));
-        })
+        self.of(|socket| socket.waiters.watch(&*self.inet.host, watcher))
     }
 
     fn close(&self) -> Result<()> {
@@ -277,7 +260,7 @@ impl Endpoint for UdpSocket {
             let socket = stack.udp.get(self.id)?;
             let groups = core::mem::take(&mut socket.groups);
             (socket.closed_read, socket.closed_write) = (true, true);
-            let event = socket.event.clone();
+            let event = socket.waiters.told();
             stack.leave_groups(groups);
             stack.wake(event.as_ref());
             Ok(())

@@ -6,7 +6,7 @@ use alloc::{boxed::Box, sync::Arc};
 use bytes::Bytes;
 use core::any::Any;
 use rumpkern::{Cred, file::Ready};
-use rumpuser::{Errno, Event, Fetch, Instant, Result};
+use rumpuser::{Errno, Instant, Result};
 
 /// A protocol family.
 pub trait Family: Send + Sync {
@@ -213,42 +213,4 @@ pub trait Endpoint: Any + Send + Sync {
 pub trait Watcher: Send + Sync {
     /// Readiness may have changed. Called by any thread, with no lock of a stack held; should be quick.
     fn changed(&self);
-}
-
-/// An event that tells a [`Watcher`], too: what a family whose sockets have events keeps for a socket that is watched.
-pub struct Watched {
-    event: Arc<dyn Event>,
-    watcher: Arc<dyn Watcher>,
-}
-
-impl Watched {
-    /// Around the event that the socket had: who waits for it goes on.
-    #[must_use]
-    pub fn around(event: Arc<dyn Event>, watcher: Arc<dyn Watcher>) -> Arc<dyn Event> {
-        Arc::new(Self { event, watcher })
-    }
-}
-
-impl Event for Watched {
-    fn ticket(&self) -> u64 {
-        self.event.ticket()
-    }
-
-    fn wait(&self, ticket: u64, deadline: Option<Instant>) -> bool {
-        self.event.wait(ticket, deadline)
-    }
-
-    fn wait_fetching(
-        &self,
-        ticket: u64,
-        deadline: Option<Instant>,
-        fetch: &mut dyn FnMut(Fetch),
-    ) -> bool {
-        self.event.wait_fetching(ticket, deadline, fetch)
-    }
-
-    fn notify(&self) {
-        self.event.notify();
-        self.watcher.changed();
-    }
 }

@@ -5,6 +5,7 @@ mod many;
 mod message;
 mod option;
 mod shared;
+mod waiters;
 
 use crate::Address;
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
@@ -16,12 +17,13 @@ use core::{
 use rumpkern::{Cred, File, FileType, Position, Proc, Stat, file::Ready, types::DeviceNumber};
 use rumpuser::{Errno, Host, Instant, Result, Timespec};
 
-pub use endpoint::{Endpoint, Family, Watched, Watcher};
+pub use endpoint::{Endpoint, Family, Watcher};
 pub use many::{Incoming, Sent};
 pub use message::{Control, MsgFlags, Outgoing, Received};
 pub use option::SockOpt;
 pub(crate) use shared::message;
 pub use shared::{COPY_BELOW, send_copied};
+pub use waiters::Waiters;
 
 /// A protocol family, as `socket` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
