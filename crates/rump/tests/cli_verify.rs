@@ -54,7 +54,13 @@ fn others_write_and_read_the_same_language() {
     let tree = sample(&scratch);
     scratch.write("src/dir/a#b*c?[d]=\\e", "x");
     scratch.write("src/dir/..x", "y");
-    tool("touch", &["-d", "@-1.25", &scratch.text("src/empty")]);
+    // Others write nanoseconds without leading zeros.
+    for (time, name) in [("@-1.25", "empty"), ("@5.000012345", "dir/..x")] {
+        tool(
+            "touch",
+            &["-d", time, &scratch.text(&format!("src/{name}"))],
+        );
+    }
     let host = tree.to_str().unwrap();
     if tool("id", &["-u"]) == "0\n" {
         for (name, words) in [("null", "c 1 3"), ("block", "b 259 65540")] {
@@ -182,6 +188,11 @@ fn every_difference_is_found_alone() {
     let seconds = changed("time=1000000000.000000000", "time=1000000000.000000001");
     let args = ["verify", "--times-in-seconds", &root, "-"];
     assert_eq!(rump_with(&args, seconds.as_bytes()).status, 0);
+    let whole = changed("time=1000000000.000000000", "time=1000000000");
+    assert_eq!(
+        rump_with(&["verify", &root, "-"], whole.as_bytes()).status,
+        0
+    );
     let fewer = spec.replace(&format!("{hello}\n"), "");
     assert_eq!(
         rump_with(&["verify", "--allow-extra", &root, "-"], fewer.as_bytes()).status,

@@ -6,7 +6,7 @@ use crate::{
     mtree::{
         digest,
         escape::escape,
-        spec::{self, Spec, Time},
+        spec::{self, Spec},
     },
     output::Out,
     quote::{shown, shown_os},
@@ -375,16 +375,12 @@ impl Verify {
             "size", entry.size, stat.size, "{}";
         }
         if let Some(time) = entry.time {
-            let digits = if self.times_in_seconds {
-                0
-            } else {
-                time.digits
-            };
-            let holds = same_time(time, stat.mtime, digits);
+            let nsec = time.nsec.filter(|_| !self.times_in_seconds);
             let expected = Timespec {
                 sec: time.sec,
-                nsec: time.nsec,
+                nsec: nsec.unwrap_or(stat.mtime.nsec),
             };
+            let holds = expected == stat.mtime;
             check("time", holds, time_text(expected), time_text(stat.mtime));
         }
         if let Some(link) = &entry.link {
@@ -432,12 +428,6 @@ impl Verify {
     }
 }
 
-/// Whether two times agree in their seconds and the first digits after that.
-fn same_time(expected: Time, found: Timespec, digits: u32) -> bool {
-    let unit = 10_u32.pow(9 - digits.min(9));
-    expected.sec == found.sec && expected.nsec / unit == found.nsec / unit
-}
-
 impl Difference {
     fn text(&self) -> String {
         match self.what {
@@ -457,27 +447,5 @@ impl Difference {
             object.insert("found".into(), self.found.clone().into());
         }
         Value::Object(object)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_compared_at_the_precision_given() {
-        let expected = Time {
-            sec: 5,
-            nsec: 250_000_000,
-            digits: 2,
-        };
-        let found = Timespec {
-            sec: 5,
-            nsec: 259_999_999,
-        };
-        assert!(same_time(expected, found, 2));
-        assert!(!same_time(expected, found, 3));
-        assert!(same_time(expected, found, 0));
-        assert!(!same_time(expected, Timespec::from_secs(6), 0));
     }
 }

@@ -37,15 +37,13 @@ pub(crate) struct Entry {
     pub(crate) nochange: bool,
 }
 
-/// A time with the precision it is given in.
+/// A time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Time {
     /// Whole seconds, rounded down.
     pub(crate) sec: i64,
-    /// Nanoseconds after that, of which the first `digits` digits count.
-    pub(crate) nsec: u32,
-    /// 0 to 9.
-    pub(crate) digits: u32,
+    /// Nanoseconds after that, where they are told.
+    pub(crate) nsec: Option<u32>,
 }
 
 /// The longest line, continuations included.
@@ -241,19 +239,19 @@ fn kind(text: &str) -> Option<FileType> {
     })
 }
 
-/// `SECONDS[.NANOSECONDS]`: the seconds rounded down, so that -1.5 is half a second after -1. Fewer than nine digits are the first ones.
+/// `SECONDS[.NANOSECONDS]`: the seconds rounded down, so that -1.500000000 is half a second after -1. Nanoseconds are a number, as those who write
+/// and read it have it: NetBSD's mtree(8) and libarchive leave out its leading zeros.
 fn time(text: &str) -> Option<Time> {
-    let (sec, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = fraction.len().min(9);
-    if !fraction.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let nine = format!("{:0<9}", &fraction[..digits]);
-    Some(Time {
-        sec: sec.parse().ok()?,
-        nsec: nine.parse().ok()?,
-        digits: digits as u32,
-    })
+    let nanoseconds = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        digits.then(|| text.parse().ok().filter(|nsec| *nsec < 1_000_000_000))?
+    };
+    let (sec, nsec) = match text.split_once('.') {
+        Some((sec, nsec)) => (sec, Some(nanoseconds(nsec)?)),
+        None => (text, None),
+    };
+    let sec = sec.parse().ok()?;
+    Some(Time { sec, nsec })
 }
 
 /// `FORMAT,MAJOR,MINOR`, where it does not matter which format a number was once packed in; or a number as the host packs it (makedev(3)).
@@ -325,11 +323,11 @@ mod tests {
 
     #[test]
     fn values() {
-        let t = |sec, nsec, digits| Some(Time { sec, nsec, digits });
-        assert_eq!(time("5"), t(5, 0, 0));
-        assert_eq!(time("-100000000.000000001"), t(-100_000_000, 1, 9));
-        assert_eq!(time("5.25"), t(5, 250_000_000, 2));
-        assert_eq!(time("x"), None);
+        let t = |sec, nsec| Some(Time { sec, nsec });
+        assert_eq!(time("5"), t(5, None));
+        assert_eq!(time("-100000000.000000001"), t(-100_000_000, Some(1)));
+        assert_eq!(time("5.25"), t(5, Some(25)));
+        assert_eq!(time("5.25000000000"), None);
         let packed = DeviceNumber {
             major: 259,
             minor: 65540,
@@ -340,7 +338,11 @@ mod tests {
             "type=x",
             "mode=9",
             "uid=-1",
+            "time=x",
+            "time=1.",
             "time=1.x",
+            "time=1.+5",
+            "time=1.1000000000",
             "device=x",
             "device=native,5",
             "device=native,4294967296,1",
