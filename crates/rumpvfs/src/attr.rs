@@ -90,7 +90,7 @@ impl Ctx<'_> {
     ) -> Result<()> {
         vnode.mount.writable()?;
         let mut inode = vnode.exclusive()?;
-        let now = vnode.attributes_locked(&inode);
+        let now = vnode.attributes_locked(&inode)?;
         let change = decide(&now)?;
         if change == SetAttributes::default() {
             return Ok(());
@@ -234,7 +234,7 @@ impl Ctx<'_> {
         let vnode = self.resolve_or_self(start, path, follow)?;
         vnode.mount.writable()?;
         let mut inode = vnode.exclusive()?;
-        let now = vnode.attributes_locked(&inode);
+        let now = vnode.attributes_locked(&inode)?;
         perm::own(now.uid, self.judge())?;
         let set = |flags| SetAttributes {
             flags: Some(flags),
@@ -247,7 +247,7 @@ impl Ctx<'_> {
             // them is looked at, and taken back.
             perm::changeable(now.protection)?;
             set_attributes(&vnode, &mut inode, set(flags))?;
-            if let Err(error) = perm::changeable(vnode.attributes_locked(&inode).protection) {
+            if let Err(error) = perm::changeable(vnode.attributes_locked(&inode)?.protection) {
                 set_attributes(&vnode, &mut inode, set(now.flags))?;
                 return Err(error);
             }

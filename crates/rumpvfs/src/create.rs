@@ -300,7 +300,7 @@ impl Ctx<'_> {
             Under::Entry(..) => return Err(Errno::EEXIST),
         };
         let mut inode = target.exclusive()?;
-        let now = target.attributes_locked(&inode);
+        let now = target.attributes_locked(&inode)?;
         perm::changeable(now.protection)?;
         match mount.limits.link_max {
             // There are no links at all.

@@ -12,21 +12,53 @@ use crate::{
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::any::Any;
 use rumpkern::Cred;
-use rumpuser::{BlockDevice, Result, Timespec};
+use rumpuser::{BlockDevice, Errno, Result, Timespec};
 
-/// A driver's inode with its type erased.
-pub type AnyInode = Box<dyn Any + Send + Sync>;
+/// A driver's inode with its type erased, or nothing once it was given back to the driver.
+pub struct AnyInode(Option<Box<dyn Any + Send + Sync>>);
 
-fn shared<F: FileSystem>(inode: &AnyInode) -> &F::Inode {
-    (**inode)
-        .downcast_ref()
-        .expect("an inode comes back to the file system that made it")
-}
+impl AnyInode {
+    /// Erases the type of an inode.
+    pub fn new(inode: impl Any + Send + Sync) -> Self {
+        Self(Some(Box::new(inode)))
+    }
 
-fn exclusive<F: FileSystem>(inode: &mut AnyInode) -> &mut F::Inode {
-    (**inode)
-        .downcast_mut()
-        .expect("an inode comes back to the file system that made it")
+    /// Whether it was not given back yet.
+    pub(crate) fn is_live(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The inode to give back to the driver, unless it was before. Nothing is left here.
+    pub(crate) fn take(&mut self) -> Option<Self> {
+        self.0.take().map(|inode| Self(Some(inode)))
+    }
+
+    /// The inode as its driver made it.
+    ///
+    /// # Errors
+    /// `EIO` if it was given back, or is another driver's.
+    pub fn get<I: Any>(&self) -> Result<&I> {
+        let inode = self.0.as_deref();
+        inode.and_then(|i| i.downcast_ref()).ok_or(Errno::EIO)
+    }
+
+    /// The inode as its driver made it, to be changed.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_mut<I: Any>(&mut self) -> Result<&mut I> {
+        let inode = self.0.as_deref_mut();
+        inode.and_then(|i| i.downcast_mut()).ok_or(Errno::EIO)
+    }
+
+    /// The inode itself.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    fn into_inner<I: Any>(self) -> Result<Box<I>> {
+        let inode = self.0.and_then(|i| i.downcast().ok());
+        inode.ok_or(Errno::EIO)
+    }
 }
 
 /// Erases the type of a file system.
@@ -49,7 +81,10 @@ pub trait AnyFileSystem: Send + Sync {
     /// See [`FileSystem::load`].
     fn load(&self, ino: Ino) -> Result<AnyInode>;
     /// See [`FileSystem::attributes`].
-    fn attributes(&self, inode: &AnyInode) -> Attributes;
+    ///
+    /// # Errors
+    /// `EIO` where [`AnyInode::get`] gives it, or when the driver is out of service.
+    fn attributes(&self, inode: &AnyInode) -> Result<Attributes>;
     /// See [`FileSystem::glance`].
     fn glance(&self, inodes: &[Ino], each: &mut dyn FnMut(usize, &Attributes));
     /// See [`FileSystem::lookup`].
@@ -172,11 +207,11 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
     }
 
     fn load(&self, ino: Ino) -> Result<AnyInode> {
-        self.0.load(ino).map(|i| Box::new(i) as AnyInode)
+        self.0.load(ino).map(AnyInode::new)
     }
 
-    fn attributes(&self, inode: &AnyInode) -> Attributes {
-        self.0.attributes(shared::<F>(inode))
+    fn attributes(&self, inode: &AnyInode) -> Result<Attributes> {
+        Ok(self.0.attributes(inode.get()?))
     }
 
     fn glance(&self, inodes: &[Ino], each: &mut dyn FnMut(usize, &Attributes)) {
@@ -184,27 +219,27 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
     }
 
     fn lookup(&self, dir: &AnyInode, name: Name<'_>) -> Result<Found> {
-        self.0.lookup(shared::<F>(dir), name)
+        self.0.lookup(dir.get()?, name)
     }
 
     fn parent(&self, dir: &AnyInode) -> Result<Ino> {
-        self.0.parent(shared::<F>(dir))
+        self.0.parent(dir.get()?)
     }
 
     fn read_dir(&self, dir: &AnyInode, from: DirCookie, emit: &mut dyn DirEmit) -> Result<()> {
-        self.0.read_dir(shared::<F>(dir), from, emit)
+        self.0.read_dir(dir.get()?, from, emit)
     }
 
     fn read_link(&self, inode: &AnyInode) -> Result<Vec<u8>> {
-        self.0.read_link(shared::<F>(inode))
+        self.0.read_link(inode.get()?)
     }
 
     fn map(&self, inode: &AnyInode, offset: u64, len: u64) -> Result<Extent> {
-        self.0.map(shared::<F>(inode), offset, len)
+        self.0.map(inode.get()?, offset, len)
     }
 
     fn read_pages(&self, inode: &AnyInode, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.0.read_pages(shared::<F>(inode), offset, buf)
+        self.0.read_pages(inode.get()?, offset, buf)
     }
 
     fn create(
@@ -215,14 +250,14 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
         new: &NewInode,
     ) -> Result<(Ino, AnyInode)> {
         self.0
-            .create(exclusive::<F>(dir), slot, name, new)
-            .map(|(ino, i)| (ino, Box::new(i) as AnyInode))
+            .create(dir.get_mut()?, slot, name, new)
+            .map(|(ino, inode)| (ino, AnyInode::new(inode)))
     }
 
     fn create_unnamed(&self, new: &NewInode) -> Result<(Ino, AnyInode)> {
         self.0
             .create_unnamed(new)
-            .map(|(ino, i)| (ino, Box::new(i) as AnyInode))
+            .map(|(ino, inode)| (ino, AnyInode::new(inode)))
     }
 
     fn link(
@@ -234,14 +269,8 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
         space: Space,
         time: Timespec,
     ) -> Result<()> {
-        self.0.link(
-            exclusive::<F>(dir),
-            slot,
-            name,
-            exclusive::<F>(target),
-            space,
-            time,
-        )
+        self.0
+            .link(dir.get_mut()?, slot, name, target.get_mut()?, space, time)
     }
 
     fn unlink(
@@ -252,23 +281,18 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
         target: &mut AnyInode,
         time: Timespec,
     ) -> Result<()> {
-        self.0.unlink(
-            exclusive::<F>(dir),
-            slot,
-            name,
-            exclusive::<F>(target),
-            time,
-        )
+        self.0
+            .unlink(dir.get_mut()?, slot, name, target.get_mut()?, time)
     }
 
     fn rename(&self, op: Rename<'_, AnyInode>) -> Result<Renamed> {
         self.0.rename(Rename {
-            from_dir: exclusive::<F>(op.from_dir),
-            to_dir: op.to_dir.map(|i| exclusive::<F>(i)),
+            from_dir: op.from_dir.get_mut()?,
+            to_dir: op.to_dir.map(AnyInode::get_mut).transpose()?,
             from: op.from,
             to: op.to,
-            inode: exclusive::<F>(op.inode),
-            replaced: op.replaced.map(|i| exclusive::<F>(i)),
+            inode: op.inode.get_mut()?,
+            replaced: op.replaced.map(AnyInode::get_mut).transpose()?,
             exchange: op.exchange,
             space: op.space,
             time: op.time,
@@ -276,7 +300,7 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
     }
 
     fn set_attributes(&self, inode: &mut AnyInode, change: &SetAttributes) -> Result<()> {
-        self.0.set_attributes(exclusive::<F>(inode), change)
+        self.0.set_attributes(inode.get_mut()?, change)
     }
 
     fn allocate(
@@ -288,22 +312,16 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
         space: Space,
         placed: &mut dyn FnMut(Placed),
     ) -> Result<u64> {
-        self.0.allocate(
-            exclusive::<F>(inode),
-            offset,
-            len,
-            size_at_least,
-            space,
-            placed,
-        )
+        self.0
+            .allocate(inode.get_mut()?, offset, len, size_at_least, space, placed)
     }
 
     fn reserve(&self, inode: &mut AnyInode, offset: u64, len: u64, space: Space) -> Result<()> {
-        self.0.reserve(exclusive::<F>(inode), offset, len, space)
+        self.0.reserve(inode.get_mut()?, offset, len, space)
     }
 
     fn set_size(&self, inode: &mut AnyInode, size: u64, time: Timespec) -> Result<()> {
-        self.0.set_size(exclusive::<F>(inode), size, time)
+        self.0.set_size(inode.get_mut()?, size, time)
     }
 
     fn grow(
@@ -314,20 +332,15 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
         time: Timespec,
         placed: &mut dyn FnMut(Placed),
     ) -> Result<()> {
-        self.0
-            .grow(exclusive::<F>(inode), size, space, time, placed)
+        self.0.grow(inode.get_mut()?, size, space, time, placed)
     }
 
     fn punch(&self, inode: &mut AnyInode, offset: u64, len: u64) -> Result<()> {
-        self.0.punch(exclusive::<F>(inode), offset, len)
+        self.0.punch(inode.get_mut()?, offset, len)
     }
 
     fn reclaim(&self, inode: AnyInode) -> Result<()> {
-        self.0.reclaim(
-            *inode
-                .downcast()
-                .expect("an inode comes back to the file system that made it"),
-        )
+        self.0.reclaim(*inode.into_inner()?)
     }
 
     fn sync(&self) -> Result<()> {
@@ -335,7 +348,7 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
     }
 
     fn sync_inode(&self, inode: &AnyInode, data_only: bool) -> Result<()> {
-        self.0.sync_inode(shared::<F>(inode), data_only)
+        self.0.sync_inode(inode.get()?, data_only)
     }
 
     fn balance(&self) {
@@ -343,11 +356,11 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
     }
 
     fn get_xattr(&self, inode: &AnyInode, name: &[u8]) -> Result<Vec<u8>> {
-        self.0.get_xattr(shared::<F>(inode), name)
+        self.0.get_xattr(inode.get()?, name)
     }
 
     fn list_xattrs(&self, inode: &AnyInode, each: &mut dyn FnMut(&[u8])) -> Result<()> {
-        self.0.list_xattrs(shared::<F>(inode), each)
+        self.0.list_xattrs(inode.get()?, each)
     }
 
     fn set_xattr(
@@ -360,11 +373,11 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
         time: Timespec,
     ) -> Result<()> {
         self.0
-            .set_xattr(exclusive::<F>(inode), name, value, mode, space, time)
+            .set_xattr(inode.get_mut()?, name, value, mode, space, time)
     }
 
     fn remove_xattr(&self, inode: &mut AnyInode, name: &[u8], time: Timespec) -> Result<()> {
-        self.0.remove_xattr(exclusive::<F>(inode), name, time)
+        self.0.remove_xattr(inode.get_mut()?, name, time)
     }
 
     fn remount(&self, read_only: bool) -> Result<()> {
@@ -377,5 +390,24 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
 
     fn device(&self) -> Option<&Arc<dyn BlockDevice>> {
         self.0.device()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inode_is_its_drivers_until_it_is_given_back() {
+        let mut inode = AnyInode::new(7_u32);
+        assert_eq!(inode.get::<u32>(), Ok(&7));
+        assert_eq!(inode.get::<u64>(), Err(Errno::EIO));
+        assert_eq!(inode.get_mut::<u64>(), Err(Errno::EIO));
+
+        let given_back = inode.take().unwrap();
+        assert_eq!(given_back.into_inner::<u32>(), Ok(Box::new(7)));
+        assert!(!inode.is_live() && inode.take().is_none());
+        assert_eq!(inode.get_mut::<u32>(), Err(Errno::EIO));
+        assert_eq!(AnyInode::new(7_u32).into_inner::<u64>(), Err(Errno::EIO));
     }
 }

@@ -11,13 +11,13 @@ use crate::{
     erased::{AnyFileSystem, AnyInode},
     fs::{
         Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, Found, FsStatistics, Ino,
-        Limits, NewInode, Placed, Protection, Rename, Renamed, SetAttributes, Space, XattrMode,
+        Limits, NewInode, Placed, Rename, Renamed, SetAttributes, Space, XattrMode,
     },
     name::Name,
 };
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicBool, Ordering};
-use rumpkern::{Cred, FileType, Log, types::DeviceNumber};
+use rumpkern::{Cred, Log};
 use rumpuser::{BlockDevice, Errno, Host, Result, Timespec};
 
 /// A mounted file system that cannot panic.
@@ -108,30 +108,6 @@ impl Guarded {
     }
 }
 
-/// What a driver that panics over its attributes is taken to have said; the mount is dead then.
-const NO_ATTRIBUTES: Attributes = Attributes {
-    ino: Ino(0),
-    generation: 0,
-    file_type: FileType::Regular,
-    mode: 0,
-    nlink: 1,
-    uid: 0,
-    gid: 0,
-    rdev: DeviceNumber { major: 0, minor: 0 },
-    size: 0,
-    blocks: 0,
-    atime: Timespec::from_secs(0),
-    mtime: Timespec::from_secs(0),
-    ctime: Timespec::from_secs(0),
-    birthtime: None,
-    flags: 0,
-    protection: Protection {
-        immutable: false,
-        append_only: false,
-    },
-    has_acl: false,
-};
-
 /// Lets entries through whose names are names.
 struct Names<'a> {
     fs: &'a Guarded,
@@ -144,7 +120,7 @@ impl Names<'_> {
     fn is_name(&self, name: &[u8]) -> bool {
         let named = Name::new(name).is_ok();
         if !named && !matches!(name, b"." | b"..") {
-            let dir = self.fs.attributes(self.dir).ino.0;
+            let dir = self.fs.attributes(self.dir).map_or(0, |a| a.ino.0);
             let name = String::from_utf8_lossy(name);
             self.fs.log.message(format_args!(
                 "directory {dir}: entry {name:?} is no name, skipped"
@@ -200,9 +176,8 @@ impl AnyFileSystem for Guarded {
         self.call(|fs| fs.load(ino))
     }
 
-    fn attributes(&self, inode: &AnyInode) -> Attributes {
-        self.call(|fs| Ok(fs.attributes(inode)))
-            .unwrap_or(NO_ATTRIBUTES)
+    fn attributes(&self, inode: &AnyInode) -> Result<Attributes> {
+        self.call(|fs| fs.attributes(inode))
     }
 
     fn glance(&self, inodes: &[Ino], each: &mut dyn FnMut(usize, &Attributes)) {

@@ -8,9 +8,9 @@ use crate::{
     idle::IdleQueue,
     lock::LockManager,
     namecache::Names,
-    pages::{MountPages, PagePool},
+    pages::{MountedPages, PagePool},
     slots::{ROW, Row, Slot, Slots, TABLES, table_of},
-    vnode::{Body, COVERED, QUEUED, Vnode, VnodeRef},
+    vnode::{COVERED, QUEUED, Vnode, VnodeRef},
 };
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::{
@@ -106,7 +106,7 @@ pub(crate) struct Mount {
     pub(crate) from: String,
     /// Path of the covered directory.
     pub(crate) on: String,
-    pub(crate) pages: Arc<MountPages>,
+    pub(crate) pages: MountedPages,
     /// Renames across directories take it, one at a time, so that nothing becomes its own ancestor.
     pub(crate) rename: SleepMutex<()>,
     /// Held while the whole mount is synced: who ends writing waits for that. Taken with no inode locked.
@@ -150,7 +150,7 @@ pub(crate) struct NewMount {
     pub(crate) fs_type: &'static str,
     pub(crate) from: String,
     pub(crate) on: String,
-    pub(crate) pages: Arc<MountPages>,
+    pub(crate) pages: MountedPages,
     pub(crate) device: Option<DeviceNumber>,
 }
 
@@ -266,7 +266,7 @@ impl Mount {
             Err(slot) => slot,
         };
         let inode = self.fs.load(ino)?;
-        Ok(self.install(slot, inode))
+        self.install(slot, inode)
     }
 
     /// What `stat` tells of an inode, without a vnode for it if none is live. Directories get one all the same: who lists
@@ -283,9 +283,9 @@ impl Mount {
             Err(slot) => slot,
         };
         let inode = self.fs.load(ino)?;
-        let attributes = self.fs.attributes(&inode);
+        let attributes = self.fs.attributes(&inode)?;
         if attributes.file_type == FileType::Directory || !self.evictable(attributes.file_type) {
-            return Ok(Look::Vnode(self.install(slot, inode)));
+            return Ok(Look::Vnode(self.install(slot, inode)?));
         }
         // Nobody else can load or change it before the slot is given back.
         self.fs.reclaim(inode)?;
@@ -426,7 +426,7 @@ impl Mount {
     pub(crate) fn adopt(self: &Arc<Self>, ino: Ino, inode: AnyInode) -> Result<VnodeRef> {
         // An old inode of that number may still be on its way out, but none can be live.
         match self.reserve(ino) {
-            Err(slot) => Ok(self.install(slot, inode)),
+            Err(slot) => self.install(slot, inode),
             Ok(_) => {
                 self.caches.log.message(format_args!(
                     "{}: inode {} was made while it is in use",
@@ -468,14 +468,14 @@ impl Mount {
         }
     }
 
-    fn install(self: &Arc<Self>, slot: Busy<'_>, inode: AnyInode) -> VnodeRef {
-        let used = VnodeRef::first(Vnode::new(self, slot.ino, inode));
+    fn install(self: &Arc<Self>, slot: Busy<'_>, inode: AnyInode) -> Result<VnodeRef> {
+        let used = VnodeRef::first(Vnode::new(self, slot.ino, inode)?);
         if self.evictable(used.file_type) {
             self.caches.live.fetch_add(1, Ordering::Relaxed);
         }
         slot.fill(used.arc().clone());
         self.caches.trim();
-        used
+        Ok(used)
     }
 
     /// Changes the table that a number is in and wakes who waits for that.
@@ -617,10 +617,10 @@ impl Mount {
         if let Some(pages) = vnode.pages_used() {
             pages.invalidate();
         }
-        let body = core::mem::replace(&mut *vnode.body.write(), Body::Dead);
-        match body {
-            Body::Live(inode) => result.and(self.fs.reclaim(inode)),
-            Body::Dead => result,
+        let inode = vnode.inode.write().take();
+        match inode {
+            Some(inode) => result.and(self.fs.reclaim(inode)),
+            None => result,
         }
     }
 
@@ -687,7 +687,7 @@ impl Mount {
             });
         }
         if !self.limits.memory {
-            result = result.and(crate::fs::WriteOrdered::write_ordered(&*self.pages));
+            result = result.and(self.pages.write_back());
         }
         result
     }

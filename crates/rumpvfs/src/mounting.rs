@@ -109,7 +109,7 @@ impl Vfs {
         };
         let (fs, _) = contain(&*caches.host, &log, || fs_type.mount(context));
         let fs = Guarded::new(fs?, caches.host.clone(), log);
-        pages.attach(fs.device().cloned(), &fs.limits());
+        let pages = pages.mounted(fs.device().cloned(), &fs.limits());
         let mount = Mount::new(
             caches,
             NewMount {

@@ -20,14 +20,6 @@ use rumpuser::{
     sync::{Mutex, MutexGuard, Once},
 };
 
-/// What the sleep lock of a vnode guards.
-pub(crate) enum Body {
-    /// The driver's inode.
-    Live(AnyInode),
-    /// It was given back to the driver: the file system was unmounted by force.
-    Dead,
-}
-
 /// A live inode.
 ///
 /// `users` counts the [`VnodeRef`]s. At zero the vnode idles until it is used again or evicted; an unlinked one is given back
@@ -56,7 +48,8 @@ pub(crate) struct Vnode {
     attr: Mutex<Attr>,
     /// The name that it was first found by.
     first: Once<FirstName>,
-    pub(crate) body: SleepRwLock<Body>,
+    /// The driver's inode. Nothing, when the file system was unmounted by force.
+    pub(crate) inode: SleepRwLock<AnyInode>,
     /// The data of a regular file, from the first use of it on.
     pages: Once<FilePages>,
     /// Changes of what the name cache has of this directory.
@@ -219,10 +212,14 @@ impl Vnode {
     /// Bytes from the start on that say what `stat` tells.
     pub(crate) const STAT: usize = core::mem::offset_of!(Self, first);
     /// Bytes from the start on that `stat` of a name looks at.
-    pub(crate) const FRONT: usize = core::mem::offset_of!(Self, body);
+    pub(crate) const FRONT: usize = core::mem::offset_of!(Self, inode);
 
-    pub(crate) fn new(mount: &Arc<Mount>, ino: Ino, inode: AnyInode) -> Self {
-        let attributes = mount.fs.attributes(&inode);
+    /// A vnode that nobody knows of yet.
+    ///
+    /// # Errors
+    /// `EIO` when the mount is out of service.
+    pub(crate) fn new(mount: &Arc<Mount>, ino: Ino, inode: AnyInode) -> Result<Self> {
+        let attributes = mount.fs.attributes(&inode)?;
         let vnode = Self {
             id: mount.caches.next_serial(),
             mount: mount.handle(),
@@ -235,13 +232,13 @@ impl Vnode {
             writers: AtomicU32::new(0),
             first: Once::new(),
             attr: Mutex::new(Attr::new(&attributes)),
-            body: SleepRwLock::new(mount.caches.queues(), Body::Live(inode)),
+            inode: SleepRwLock::new(mount.caches.queues(), inode),
             pages: Once::new(),
             names_changes: AtomicU64::new(0),
             extra: Mutex::default(),
         };
         vnode.publish(&attributes);
-        vnode
+        Ok(vnode)
     }
 
     pub(crate) fn ino(&self) -> Ino {
@@ -373,14 +370,12 @@ impl Vnode {
     /// # Errors
     /// `EIO` when the mount is gone or out of service.
     pub(crate) fn shared(&self) -> Result<Shared<'_>> {
-        let guard = self.body.read();
-        match *guard {
-            Body::Live(_) if !self.mount.fs.is_dead() => Ok(Shared {
-                guard,
-                mount: &self.mount,
-            }),
-            _ => Err(Errno::EIO),
+        let inode = self.inode.read();
+        if !inode.is_live() || self.mount.fs.is_dead() {
+            return Err(Errno::EIO);
         }
+        let mount = &self.mount;
+        Ok(Shared { inode, mount })
     }
 
     /// Takes the inode for changing.
@@ -388,19 +383,20 @@ impl Vnode {
     /// # Errors
     /// `EIO` when the mount is gone or out of service.
     pub(crate) fn exclusive(&self) -> Result<Exclusive<'_>> {
-        let guard = self.body.write();
-        match *guard {
-            Body::Live(_) if !self.mount.fs.is_dead() => Ok(Exclusive {
-                guard,
-                mount: &self.mount,
-            }),
-            _ => Err(Errno::EIO),
+        let inode = self.inode.write();
+        if !inode.is_live() || self.mount.fs.is_dead() {
+            return Err(Errno::EIO);
         }
+        let mount = &self.mount;
+        Ok(Exclusive { inode, mount })
     }
 
     /// Takes over what the driver says after it changed the inode; `told` are the times that it has been told.
     pub(crate) fn refresh(&self, inode: &AnyInode, told: Pending) {
-        let fresh = self.mount.fs.attributes(inode);
+        // The change is made. A driver that cannot say what has come of it is out of service, and nobody asks here any more.
+        let Ok(fresh) = self.mount.fs.attributes(inode) else {
+            return;
+        };
         let mut attr = self.attr.lock();
         let old = &*attr;
         let pending = Pending {
@@ -436,18 +432,20 @@ impl Vnode {
         }
         if self.mount.limits.revalidate {
             let inode = self.shared()?;
-            let fresh = self.mount.fs.attributes(&inode);
-            return Ok(fresh);
+            return self.mount.fs.attributes(&inode);
         }
         Ok(self.attributes_of(&self.attr.lock()))
     }
 
     /// Attributes under the lock of the inode.
-    pub(crate) fn attributes_locked(&self, inode: &AnyInode) -> Attributes {
+    ///
+    /// # Errors
+    /// `EIO` when the mount is dead.
+    pub(crate) fn attributes_locked(&self, inode: &AnyInode) -> Result<Attributes> {
         if self.mount.limits.revalidate {
             return self.mount.fs.attributes(inode);
         }
-        self.attributes_of(&self.attr.lock())
+        Ok(self.attributes_of(&self.attr.lock()))
     }
 
     #[inline]
@@ -692,42 +690,33 @@ impl Deref for VnodeRef {
 
 /// A live inode, locked for reading.
 pub(crate) struct Shared<'a> {
-    guard: SleepReadGuard<'a, Body>,
+    inode: SleepReadGuard<'a, AnyInode>,
     mount: &'a Mount,
 }
 
 impl Deref for Shared<'_> {
     type Target = AnyInode;
     fn deref(&self) -> &AnyInode {
-        match &*self.guard {
-            Body::Live(inode) => inode,
-            Body::Dead => unreachable!("the lock was taken alive and keeps it so"),
-        }
+        &self.inode
     }
 }
 
 /// A live inode, locked for changing.
 pub(crate) struct Exclusive<'a> {
-    guard: SleepWriteGuard<'a, Body>,
+    inode: SleepWriteGuard<'a, AnyInode>,
     mount: &'a Mount,
 }
 
 impl Deref for Exclusive<'_> {
     type Target = AnyInode;
     fn deref(&self) -> &AnyInode {
-        match &*self.guard {
-            Body::Live(inode) => inode,
-            Body::Dead => unreachable!("the lock was taken alive and keeps it so"),
-        }
+        &self.inode
     }
 }
 
 impl DerefMut for Exclusive<'_> {
     fn deref_mut(&mut self) -> &mut AnyInode {
-        match &mut *self.guard {
-            Body::Live(inode) => inode,
-            Body::Dead => unreachable!("the lock was taken alive and keeps it so"),
-        }
+        &mut self.inode
     }
 }
 

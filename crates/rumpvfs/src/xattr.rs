@@ -210,7 +210,7 @@ impl Ctx<'_> {
         let Some(acl) = acl.filter(|_| kind == AclKind::Access) else {
             return Ok(());
         };
-        let attributes = vnode.attributes_locked(inode);
+        let attributes = vnode.attributes_locked(inode)?;
         // As chmod(): a foreign group's set-group-id bit goes.
         let mode = attributes.mode & !0o777 | acl.mode();
         let change = SetAttributes {

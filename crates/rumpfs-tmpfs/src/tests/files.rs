@@ -26,12 +26,12 @@ impl Bench {
         // Nothing may be kept, if it can be dropped.
         let pool = PagePool::new(&queues, 0);
         let mount = MountPages::new(&pool);
-        mount.attach(None, &fs.limits());
+        let mounted = mount.mounted(None, &fs.limits());
         Self {
             fs,
             pool,
-            pages: FilePages::new(&mount),
-            inode: alloc::boxed::Box::new(node),
+            pages: FilePages::new(&mounted),
+            inode: AnyInode::new(node),
         }
     }
 
@@ -68,7 +68,7 @@ impl Bench {
     }
 
     fn size(&self) -> u64 {
-        self.fs.attributes(&self.inode).size
+        self.fs.attributes(&self.inode).unwrap().size
     }
 
     fn free(&self) -> u64 {
@@ -81,7 +81,7 @@ fn space_is_limited_exactly_and_comes_back() {
     let mut b = Bench::new(10 * 4096);
     assert_eq!(b.write(0, &[1; 5000]), Ok(5000));
     assert_eq!(b.free(), 8);
-    assert_eq!(b.fs.attributes(&b.inode).blocks, 16);
+    assert_eq!(b.fs.attributes(&b.inode).unwrap().blocks, 16);
     assert_eq!(
         b.write(100_000, &[2; 100_000]),
         Ok(7 * 4096 + 4096 - 100_000 % 4096)

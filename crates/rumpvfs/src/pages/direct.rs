@@ -61,7 +61,7 @@ impl FilePages {
         match self.put_direct(fs, inode, size, (span.from, span.to), span.space, &mut put)? {
             Ok(done) => Ok(done),
             Err(_) => {
-                let size = fs.attributes(inode).size.min(i64::MAX as u64);
+                let size = fs.attributes(inode)?.size.min(i64::MAX as u64);
                 self.write_step(fs, inode, size, span)
             }
         }
@@ -107,7 +107,7 @@ impl FilePages {
         now: Timespec,
         put: &mut dyn FnMut(FileExtent) -> Result<()>,
     ) -> Result<u64> {
-        let size = fs.attributes(inode).size.min(i64::MAX as u64);
+        let size = fs.attributes(inode)?.size.min(i64::MAX as u64);
         if at >= to || !self.is_direct(size, at, to) {
             return Err(Errno::EOPNOTSUPP);
         }

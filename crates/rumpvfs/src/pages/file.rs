@@ -1,7 +1,7 @@
 //! The pages of one file.
 
 use super::{
-    MountPages, PagePool,
+    MountPages, MountedPages, PagePool,
     map::PageMap,
     mount::{Geometry, Piece},
     page::{Blocks, NOWHERE, Page},
@@ -73,14 +73,14 @@ struct Failures {
 pub struct ErrorCursor(AtomicU32);
 
 impl FilePages {
-    /// An empty cache for a file of `mount`, which is attached.
+    /// An empty cache for a file of a mount.
     #[must_use]
-    pub fn new(mount: &Arc<MountPages>) -> Self {
-        let geometry = mount.geometry();
+    pub fn new(pages: &MountedPages) -> Self {
+        let MountedPages { mount, geometry } = pages;
         Self {
             inner: Arc::new_cyclic(|this| Inner {
                 mount: mount.clone(),
-                geometry,
+                geometry: *geometry,
                 state: RwLock::default(),
                 ahead: ReadAhead::default(),
                 id: mount.next_id(),

@@ -1,6 +1,6 @@
 //! The page cache: the data of regular files in memory.
 //!
-//! A [`PagePool`] belongs to a kernel and holds the memory limit, a [`MountPages`] belongs to a mount and writes dirty
+//! A [`PagePool`] belongs to a kernel and holds the memory limit, a [`MountPages`] belongs to a mount (a [`MountedPages`] from when its driver has mounted) and writes dirty
 //! pages to its device, a [`FilePages`] belongs to a regular file's vnode and reads and writes for it.
 //!
 //! | module | what |
@@ -62,6 +62,6 @@ mod write;
 mod tests;
 
 pub use file::{ErrorCursor, FilePages};
-pub use mount::MountPages;
+pub use mount::{MountPages, MountedPages};
 pub use pool::PagePool;
 pub use read::Keep;

@@ -14,7 +14,7 @@ use core::{
 use rumpuser::{
     BlockDevice, Errno, Result,
     sleep::SleepMutex,
-    sync::{Mutex, RwLock},
+    sync::{Mutex, Once},
 };
 
 /// The smallest page in bytes.
@@ -135,11 +135,12 @@ impl Piece {
     }
 }
 
-/// The page cache of a mount. Made before the driver mounts, as the driver is given it for its transactions;
-/// [`attach`](Self::attach) completes it before the first file is opened.
+/// The page cache of a mount. Made before the driver mounts, as the driver is given it for its transactions; files are opened
+/// with the [`MountedPages`] that it becomes then.
 pub struct MountPages {
     pub(super) pool: Arc<PagePool>,
-    attached: RwLock<Option<Attached>>,
+    /// What dirty pages are written to.
+    device: Once<Arc<dyn BlockDevice>>,
     /// Files with dirty pages, by their number.
     dirty: Mutex<BTreeMap<u64, Arc<Inner>>>,
     next_id: AtomicU64,
@@ -149,10 +150,21 @@ pub struct MountPages {
     writing: SleepMutex<()>,
 }
 
-#[derive(Clone)]
-struct Attached {
-    device: Option<Arc<dyn BlockDevice>>,
-    geometry: Geometry,
+/// The page cache of a mount whose driver has mounted.
+#[derive(Clone, Debug)]
+pub struct MountedPages {
+    pub(super) mount: Arc<MountPages>,
+    pub(super) geometry: Geometry,
+}
+
+impl MountedPages {
+    /// Writes all pages that are dirty now.
+    ///
+    /// # Errors
+    /// The first error of the device; what could be written was written.
+    pub(crate) fn write_back(&self) -> Result<()> {
+        self.mount.write_back()
+    }
 }
 
 impl MountPages {
@@ -161,7 +173,7 @@ impl MountPages {
     pub fn new(pool: &Arc<PagePool>) -> Arc<Self> {
         Arc::new(Self {
             pool: pool.clone(),
-            attached: RwLock::new(None),
+            device: Once::new(),
             dirty: Mutex::default(),
             next_id: AtomicU64::new(0),
             dirty_bytes: AtomicUsize::new(0),
@@ -169,12 +181,20 @@ impl MountPages {
         })
     }
 
-    /// Tells what the driver's mount gave. A second call changes nothing.
-    pub fn attach(&self, device: Option<Arc<dyn BlockDevice>>, limits: &Limits) {
-        self.attached.write().get_or_insert_with(|| Attached {
-            device,
+    /// The driver has mounted: its limits, and the device that dirty pages go to, which a later call cannot change.
+    #[must_use]
+    pub fn mounted(
+        self: &Arc<Self>,
+        device: Option<Arc<dyn BlockDevice>>,
+        limits: &Limits,
+    ) -> MountedPages {
+        if let Some(device) = device {
+            self.device.call_once(|| device);
+        }
+        MountedPages {
+            mount: self.clone(),
             geometry: Geometry::new(limits),
-        });
+        }
     }
 
     /// Whether no page is dirty.
@@ -183,20 +203,10 @@ impl MountPages {
         self.dirty_bytes.load(Ordering::Relaxed) == 0
     }
 
-    pub(super) fn geometry(&self) -> Geometry {
-        self.attached
-            .read()
-            .as_ref()
-            .expect("a mount is attached before its first file is opened")
-            .geometry
-    }
-
-    pub(super) fn device(&self) -> Result<Arc<dyn BlockDevice>> {
-        let attached = self.attached.read();
-        attached
-            .as_ref()
-            .and_then(|a| a.device.clone())
-            .ok_or(Errno::EIO)
+    /// # Errors
+    /// `EIO` for a mount without a device.
+    pub(super) fn device(&self) -> Result<&Arc<dyn BlockDevice>> {
+        self.device.get().ok_or(Errno::EIO)
     }
 
     pub(super) fn add_dirty(&self, bytes: usize) {
@@ -273,7 +283,7 @@ impl MountPages {
                 let (taken, more) = file.take_dirty(index, BATCH - bytes, &mut on_way.pieces);
                 bytes += taken;
                 if bytes >= BATCH {
-                    result = result.and(on_way.write(&*device));
+                    result = result.and(on_way.write(&**device));
                     bytes = 0;
                 }
                 if !more {
@@ -281,7 +291,7 @@ impl MountPages {
                 }
             }
         }
-        result.and(on_way.write(&*device))
+        result.and(on_way.write(&**device))
     }
 }
 

@@ -28,7 +28,7 @@ impl FilePages {
         space: Space,
         time: Timespec,
     ) -> Result<()> {
-        let old = fs.attributes(inode).size.min(i64::MAX as u64);
+        let old = fs.attributes(inode)?.size.min(i64::MAX as u64);
         if size > old {
             if size > self.inner.geometry.file_size_max {
                 return Err(Errno::EFBIG);
@@ -103,7 +103,7 @@ impl FilePages {
         space: Space,
     ) -> Result<()> {
         let g = &self.inner.geometry;
-        let size = fs.attributes(inode).size.min(i64::MAX as u64);
+        let size = fs.attributes(inode)?.size.min(i64::MAX as u64);
         let end = offset.saturating_add(len).min(size);
         if offset >= end {
             return Ok(());

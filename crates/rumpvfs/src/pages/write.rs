@@ -45,7 +45,7 @@ impl FilePages {
         }
         let end = offset.saturating_add(len).min(most);
         let mut source = Source::new(bufs);
-        let mut size = fs.attributes(inode).size.min(i64::MAX as u64);
+        let mut size = fs.attributes(inode)?.size.min(i64::MAX as u64);
         let mut at = offset;
         let block = self.inner.geometry.block_size() as u64;
         let mut step = STEP;

@@ -224,8 +224,8 @@ fn many_small_files_are_written_in_few_transfers() {
     let mut files = Vec::new();
     for n in 0..500 {
         bench.write(0, &[n as u8 | 1; 6000]).unwrap();
-        let pages = FilePages::new(&bench.mount);
-        let inode = alloc::boxed::Box::new(super::fake::FakeInode::default());
+        let pages = FilePages::new(&bench.mounted);
+        let inode = crate::erased::AnyInode::new(super::fake::FakeInode::default());
         files.push((
             core::mem::replace(&mut bench.pages, pages),
             core::mem::replace(&mut bench.inode, inode),
@@ -317,7 +317,7 @@ fn a_file_that_is_dropped_or_invalidated_writes_nothing() {
         bench.write(0, &[1; 5000]).unwrap();
         assert!(!bench.mount.is_clean());
         if drop_it {
-            bench.pages = FilePages::new(&bench.mount);
+            bench.pages = FilePages::new(&bench.mounted);
         } else {
             bench.pages.invalidate();
         }

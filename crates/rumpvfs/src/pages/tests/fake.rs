@@ -8,7 +8,7 @@ use crate::{
         Place, Placed, Protection, SetAttributes, Space, WriteOrdered,
     },
     name::Name,
-    pages::{FilePages, Keep, MountPages, PagePool},
+    pages::{FilePages, Keep, MountPages, MountedPages, PagePool},
 };
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec, vec::Vec};
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
@@ -404,6 +404,7 @@ pub(super) struct Bench {
     pub(super) fs: Box<dyn AnyFileSystem>,
     pub(super) pool: Arc<PagePool>,
     pub(super) mount: Arc<MountPages>,
+    pub(super) mounted: MountedPages,
     pub(super) pages: FilePages,
     pub(super) inode: AnyInode,
     pub(super) block: u64,
@@ -415,7 +416,7 @@ impl Bench {
         let pool = PagePool::new(&queues, limit);
         let mount = MountPages::new(&pool);
         let device = Arc::new(MemDevice::new((block * blocks) as usize));
-        mount.attach(Some(device.clone()), &limits(block as u32));
+        let mounted = mount.mounted(Some(device.clone()), &limits(block as u32));
         // Ascending runs of eleven blocks in a scrambled order: pieces of files are neither all neighbours nor all apart.
         let mut free: Vec<u64> = (0..blocks).collect();
         free.sort_by_key(|b| core::cmp::Reverse((b / 11 * 7919 % 1009, b % 11)));
@@ -429,24 +430,25 @@ impl Bench {
             shared: shared.clone(),
             block,
         });
-        let pages = FilePages::new(&mount);
+        let pages = FilePages::new(&mounted);
         Self {
             shared,
             fs,
             pool,
             mount,
+            mounted,
             pages,
-            inode: Box::new(FakeInode::default()),
+            inode: AnyInode::new(FakeInode::default()),
             block,
         }
     }
 
     pub(super) fn file(&mut self) -> &mut FakeInode {
-        (*self.inode).downcast_mut().unwrap()
+        self.inode.get_mut().unwrap()
     }
 
     pub(super) fn size(&self) -> u64 {
-        self.fs.attributes(&self.inode).size
+        self.fs.attributes(&self.inode).unwrap().size
     }
 
     pub(super) fn write(&mut self, offset: u64, data: &[u8]) -> Result<usize> {

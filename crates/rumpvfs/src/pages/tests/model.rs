@@ -155,7 +155,7 @@ impl Run {
             Op::DropClean => self.bench.pages.drop_clean(),
             Op::Reopen => {
                 self.bench.pages.flush().unwrap();
-                self.bench.pages = FilePages::new(&self.bench.mount);
+                self.bench.pages = FilePages::new(&self.bench.mounted);
             }
             Op::FailAllocate { blocks, at, len } => {
                 *faults(self).faults.fail_after.lock() = Some(blocks);
@@ -215,7 +215,7 @@ impl Run {
         assert!(all == self.model, "the whole file at the end");
         self.bench.pages.flush().unwrap();
         assert!(self.bench.on_device() == self.model, "on the device");
-        self.bench.pages = FilePages::new(&self.bench.mount);
+        self.bench.pages = FilePages::new(&self.bench.mounted);
         let all = self.bench.read(0, SPAN as usize * 2).unwrap();
         assert!(all == self.model, "after reopening");
         drop(self.bench.pages);
