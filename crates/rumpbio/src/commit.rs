@@ -52,7 +52,7 @@ impl Committer {
 }
 
 impl Volume {
-    /// Makes all handles that committed so far durable.
+    /// Makes all handles that committed so far durable, and what was written to the device itself before the call.
     ///
     /// No handle may be open in the calling thread. Takes no lock of the caller's; [`Hooks`] says what is called. A device
     /// that is read-only has nothing to commit: that is no error.
@@ -68,6 +68,18 @@ impl Volume {
             return Ok(());
         }
         self.commit_running(&mut committer)
+    }
+
+    /// [Commits](Self::commit) if it is time to ([`needs_commit`](Self::needs_commit)).
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub fn balance(&self) -> Result<()> {
+        if self.needs_commit() {
+            self.commit()
+        } else {
+            Ok(())
+        }
     }
 
     /// Commits, writes every block home and empties the log: what a clean unmount and `sync` at the end do. Afterwards

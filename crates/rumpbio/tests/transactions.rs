@@ -472,6 +472,23 @@ fn the_running_transaction_is_committed_before_it_outgrows_the_log() {
 }
 
 #[test]
+fn a_transaction_that_has_grown_is_committed_between_operations() {
+    let disk = Disk::new(64);
+    let (volume, log) = logged(&disk, 4, 64);
+    put(&volume, 0, 1);
+    volume.balance().unwrap();
+    assert_eq!(disk.inner().steps.len(), 0);
+    put(&volume, 1, 1);
+    volume.balance().unwrap();
+    assert_eq!(last_append(&disk).0.len(), 2);
+    put(&volume, 2, 1);
+    put(&volume, 3, 1);
+    *log.fail.lock().unwrap() = Some(Errno::EIO);
+    assert_eq!(volume.balance(), Err(Errno::EIO));
+    assert!(volume.aborted());
+}
+
+#[test]
 fn without_a_log_the_cache_limits_the_transaction() {
     let disk = Disk::new(256);
     let volume = volume(&disk, 64);

@@ -155,14 +155,6 @@ impl Mounted {
         self.side.read().clone().ok_or(Errno::EROFS)
     }
 
-    /// Makes all changes durable, if there can be any.
-    fn commit(&self) -> Result<()> {
-        match self.side() {
-            Ok(_) => self.fs.volume().commit(),
-            Err(_) => Ok(()),
-        }
-    }
-
     /// Ends writing: the volume is clean then.
     fn end_writing(&self) -> Result<()> {
         let Some(side) = self.side.write().take() else {
@@ -563,15 +555,14 @@ impl FileSystem for Mounted {
     }
 
     fn sync(&self) -> Result<()> {
-        self.commit()
+        match self.side() {
+            Ok(_) => self.fs.volume().commit(),
+            Err(_) => Ok(()),
+        }
     }
 
-    fn balance(&self) {
-        if self.fs.volume().needs_commit()
-            && let Err(error) = self.commit()
-        {
-            self.log.message(format_args!("commit failed: {error}"));
-        }
+    fn balance(&self) -> Result<()> {
+        self.fs.volume().balance()
     }
 
     fn set_xattr(

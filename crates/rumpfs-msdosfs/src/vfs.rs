@@ -462,16 +462,12 @@ impl FileSystem for Mounted {
     fn sync(&self) -> Result<()> {
         if self.writable.load(Ordering::Relaxed) {
             self.fs.volume().commit()?;
-            return self.fs.device.flush();
         }
         Ok(())
     }
 
-    fn balance(&self) {
-        if self.fs.volume().needs_commit() {
-            // What goes wrong shows at the next sync.
-            let _ = self.fs.volume().commit();
-        }
+    fn balance(&self) -> Result<()> {
+        self.fs.volume().balance()
     }
 
     fn remount(&self, read_only: bool) -> Result<()> {

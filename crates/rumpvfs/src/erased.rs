@@ -164,7 +164,7 @@ pub trait AnyFileSystem: Send + Sync {
     /// See [`FileSystem::sync_inode`].
     fn sync_inode(&self, inode: &AnyInode, data_only: bool) -> Result<()>;
     /// See [`FileSystem::balance`].
-    fn balance(&self);
+    fn balance(&self) -> Result<()>;
     /// See [`FileSystem::get_xattr`].
     fn get_xattr(&self, inode: &AnyInode, name: &[u8]) -> Result<Vec<u8>>;
     /// See [`FileSystem::list_xattrs`].
@@ -351,7 +351,7 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
         self.0.sync_inode(inode.get()?, data_only)
     }
 
-    fn balance(&self) {
+    fn balance(&self) -> Result<()> {
         self.0.balance()
     }
 

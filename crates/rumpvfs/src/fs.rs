@@ -655,7 +655,12 @@ pub trait FileSystem: Send + Sync + 'static {
     }
 
     /// Called after operations, with no lock held: the driver may commit a transaction that has grown.
-    fn balance(&self) {}
+    ///
+    /// # Errors
+    /// As [`sync`](Self::sync). They are told in the kernel's messages: the operations are done, and a later `sync` fails.
+    fn balance(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Value of an extended attribute by its full name (`user.x`, `system.posix_acl_access`, ...).
     ///

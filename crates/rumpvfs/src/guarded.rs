@@ -309,12 +309,12 @@ impl AnyFileSystem for Guarded {
         self.call(|fs| fs.sync_inode(inode, data_only))
     }
 
-    fn balance(&self) {
-        // Nothing can fail but by a panic, which `call` has told about.
-        let _ = self.call(|fs| {
-            fs.balance();
-            Ok(())
-        });
+    fn balance(&self) -> Result<()> {
+        self.call(|fs| {
+            fs.balance().inspect_err(|error| {
+                self.log.message(format_args!("commit failed: {error}"));
+            })
+        })
     }
 
     fn get_xattr(&self, inode: &AnyInode, name: &[u8]) -> Result<Vec<u8>> {

@@ -314,16 +314,12 @@ impl FileSystem for Mounted {
     fn sync(&self) -> Result<()> {
         if self.writable.load(Ordering::Relaxed) {
             self.ffs.volume().commit()?;
-            return self.ffs.device.flush();
         }
         Ok(())
     }
 
-    fn balance(&self) {
-        if self.ffs.volume().needs_commit() {
-            // What goes wrong shows at the next sync.
-            let _ = self.ffs.volume().commit();
-        }
+    fn balance(&self) -> Result<()> {
+        self.ffs.volume().balance()
     }
 
     fn remount(&self, read_only: bool) -> Result<()> {
