@@ -18,6 +18,8 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
     ("losetup", "mount"),
     ("mount", "mount"),
     ("bash", "bash"),
+    ("tmux", "tmux"),
+    ("script", "bsdutils"),
     ("diff", "diffutils"),
     ("find", "findutils"),
     ("tar", "tar"),

@@ -12,6 +12,7 @@
 //! | [`net`] | a network stack of one's own, and tools on it |
 //! | [`report`] | failures, and the exit status |
 //! | [`signals`], [`patience`] | ending at a safe point; mounts that wait |
+//! | [`complete`], [`edit`] | names that a path may go on with; lines from a terminal: edited, completed, taken from a history |
 //! | [`output`], [`progress`], [`quote`], [`json`], [`streams`] | standard output and error; names for people; entries for programs; what was closed |
 //! | [`mode`], [`units`], [`time`], [`glob`] | small languages of the command line |
 #![allow(
@@ -23,7 +24,9 @@
 mod address;
 mod archive;
 mod commands;
+mod complete;
 mod copy;
+mod edit;
 mod glob;
 mod hostfs;
 mod json;
@@ -181,7 +184,9 @@ commands! {
 impl Command {
     /// Whether it reads images and writes to standard output alone.
     fn only_reads(&self) -> bool {
-        use Command::{Cat, Df, Du, Find, Fsck, Info, Ls, Mtree, Stat, Tar, Tree, Verify};
+        use Command::{
+            Cat, Completions, Df, Du, Find, Fsck, Info, Ls, Mtree, Stat, Tar, Tree, Verify,
+        };
         match self {
             Ls(_) | Cat(_) | Stat(_) | Find(_) | Tree(_) | Du(_) | Df(_) | Info(_) | Fsck(_)
             | Mtree(_) | Verify(_) => true,

@@ -100,7 +100,7 @@ pub(crate) fn number() -> u8 {
 pub(crate) struct Interruptible<R>(pub(crate) R);
 
 /// How long a wait may miss a signal that came just before it.
-const WAIT: Timespec = Timespec {
+pub(crate) const WAIT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 250_000_000,
 };

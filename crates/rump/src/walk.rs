@@ -315,7 +315,15 @@ pub(crate) fn read_dir(
     }
 }
 
-fn next_entries(image: &Image, fd: &OpenFd<'_>, looks: bool) -> rumpuser::Result<Vec<DirentPlus>> {
+/// Reads the next entries of a directory; none at its end.
+///
+/// # Errors
+/// Those of `getdents`.
+pub(crate) fn next_entries(
+    image: &Image,
+    fd: &OpenFd<'_>,
+    looks: bool,
+) -> rumpuser::Result<Vec<DirentPlus>> {
     if looks {
         image.proc.getdents_stat(fd.fd, BATCH)
     } else {

@@ -150,8 +150,10 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn new(words: &str) -> Self {
+    fn new(term: &str, words: &str) -> Self {
         let script = Command::new("script")
+            .env("TERM", term)
+            .env("XDG_STATE_HOME", "/dev/null")
             .args([
                 "-qec",
                 &format!("env --default-signal {RUMP} {words}"),
@@ -194,9 +196,15 @@ impl Terminal {
 /// ^C drops the line or ends the command, as in other shells, and what the command began is not there.
 #[test]
 fn an_interrupt_does_not_end_the_prompt() {
+    // Without line editing, and with it.
+    interrupt("dumb");
+    interrupt("xterm");
+}
+
+fn interrupt(term: &str) {
     let scratch = Scratch::new();
     let image = scratch.image("a.img", 8, None);
-    let mut terminal = Terminal::new(&format!("shell {image}"));
+    let mut terminal = Terminal::new(term, &format!("shell {image}"));
     terminal.until_prompt();
     // The first comes while the prompt is being written, if it can.
     for typed in [&b""[..], b"rm -r /lost", b""].repeat(10) {

@@ -33,7 +33,7 @@ use std::{
 #[derive(Args, Debug)]
 pub(crate) struct Tar {
     /// Into this file instead of standard output
-    #[arg(short = 'f', long, value_name = "FILE")]
+    #[arg(short = 'f', long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     file: Option<PathBuf>,
     /// Everything belongs to these numbers
     #[arg(long, value_name = "UID:GID", value_parser = super::parse_owner)]
@@ -54,7 +54,7 @@ pub(crate) struct Tar {
 #[derive(Args, Debug)]
 pub(crate) struct Untar {
     /// From this file instead of standard input
-    #[arg(short = 'f', long, value_name = "FILE")]
+    #[arg(short = 'f', long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     file: Option<PathBuf>,
     /// Leave so many leading components of names out
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -208,7 +208,7 @@ impl Shell {
             if read.map_err(|error| Failure::host("standard input", &error))? == 0 {
                 return Ok(());
             }
-            let words = crate::commands::shell::split(line.trim_ascii());
+            let words = crate::commands::shell::words::split(line.trim_ascii());
             let words = words.map_err(|why| Failure::Message(why.into()))?;
             let words: Vec<OsString> = words
                 .iter()

@@ -9,6 +9,7 @@ use crate::{
 };
 use rumpkern::{FileType, Stat};
 use std::io::Write as _;
+use unicode_width::UnicodeWidthStr as _;
 
 impl Lister<'_> {
     pub(super) fn print(&mut self, rows: &[Row]) -> Outcome<()> {
@@ -94,7 +95,7 @@ impl Lister<'_> {
             self.prefix(row, &widths, &mut cell)?;
             cell.extend_from_slice(&self.out.name(&row.name));
             cell.extend_from_slice(self.args.mark(row).as_bytes());
-            let width = String::from_utf8_lossy(&cell).chars().count();
+            let width = String::from_utf8_lossy(&cell).width();
             cells.push((cell, width));
         }
         let lines = lines_of_columns(&cells, self.out.width());

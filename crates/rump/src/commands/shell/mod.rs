@@ -1,31 +1,34 @@
 //! `rump shell`.
 
+mod complete;
+mod input;
+pub(crate) mod words;
+
 use crate::{
     address::{self, Address},
     glob, output,
     report::{Failure, Outcome},
     session::Session,
-    signals::{self, Interruptible},
-    streams,
+    signals, streams,
     walk::{join, read_dir},
 };
 use clap::{Args, Parser};
+use input::Input;
 use rumpkern::{FileType, OpenFlags};
 use rumpuser::Errno;
 use rumpvfs::{Calls as _, calls::At};
-use std::{
-    ffi::OsString,
-    fs::File,
-    io::{self, BufRead, BufReader, IsTerminal, Write},
-    os::{fd::AsFd, unix::ffi::OsStringExt},
-};
+use std::{ffi::OsString, os::unix::ffi::OsStringExt};
+use words::{Word, split};
 
 /// Work on an image command by command
 ///
 /// Reads commands from standard input, with a prompt on a terminal: all others of this tool, with plain paths for paths in the image,
-/// and cd, pwd, lcd, lpwd (on the host), help, exit. Words are split at spaces; ' " and \ quote; * ? [ ] are expanded against the image
-/// (not for put and find). The image is opened read-only until the first command that changes it. On a terminal ^C ends a
-/// command, or drops the line. The exit status is 1 if a command failed.
+/// and cd, pwd, lcd, lpwd (on the host), help, exit. Words are split at spaces; ' " \ and, with escapes such as \n and \377, $' quote; * ? [ ] are
+/// expanded against the image (not for put and find). The image is opened read-only until the first command that changes it.
+///
+/// On a terminal the line can be edited with the keys of other shells; Tab completes commands, options and paths; ^R searches the lines before,
+/// which $XDG_STATE_HOME/rump/history (~/.local/state) keeps unless they begin with a space. ^C ends a command, or drops the line. The exit status is
+/// 1 if a command failed.
 #[derive(Args, Debug)]
 pub(crate) struct Shell {
     /// No changes
@@ -93,31 +96,23 @@ impl Shell {
         };
         change_directory(session, place, b"")?;
         drop(streams::input()?);
-        // A descriptor of its own: a command may want to lock standard input.
-        let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-        let prompts = stdin.is_terminal();
-        let mut input = BufReader::new(Interruptible(stdin));
+        let mut input = Input::open()?;
+        let prompts = input.prompts();
         loop {
-            if prompts {
-                if signals::forget_interrupt() {
-                    // What was typed ahead is dropped, as the terminal drops its part of it.
-                    input.consume(input.buffer().len());
-                    output::line("")?;
-                }
-                prompt(session)?;
+            if prompts && signals::forget_interrupt() {
+                // What was typed ahead is dropped, as the terminal drops its part of it.
+                input.forget();
+                output::line("")?;
             }
-            let mut line = Vec::new();
-            let read = input.read_until(b'\n', &mut line);
+            let read = input.line(session);
             // From here to the next prompt: one that came while the prompt was written drops the line too.
             if prompts && signals::is_interrupt() {
                 continue;
             }
             signals::check()?;
-            match read {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(error) => return Err(Failure::host("standard input", &error)),
-            }
+            let Some(line) = read? else {
+                break;
+            };
             let line = line.strip_suffix(b"\n").unwrap_or(&line);
             match self.line(session, line.strip_suffix(b"\r").unwrap_or(line)) {
                 Ok(true) => {}
@@ -173,14 +168,6 @@ impl Shell {
     }
 }
 
-fn prompt(session: &Session) -> Outcome<()> {
-    let cwd = session.place().map_or_else(Vec::new, |place| place.cwd);
-    let mut out = io::stdout().lock();
-    write!(out, "rump:{}> ", crate::quote::shown(&cwd))?;
-    out.flush()?;
-    Ok(())
-}
-
 /// Changes the directory; where links lead to is found out once, here.
 fn change_directory(session: &Session, mut place: Place, to: &[u8]) -> Outcome<()> {
     let address = place.address(to);
@@ -227,70 +214,6 @@ fn run(session: &Session, place: &Place, words: &[Word]) -> Outcome<()> {
             Ok(())
         }
     }
-}
-
-/// A word of a line: bytes, and whether each was quoted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Word(Vec<(u8, bool)>);
-
-impl Word {
-    pub(crate) fn text(&self) -> Vec<u8> {
-        self.0.iter().map(|(byte, _)| *byte).collect()
-    }
-
-    fn is_pattern(&self) -> bool {
-        let live = self.0.iter().filter(|(_, quoted)| !quoted);
-        glob::is_pattern(&live.map(|(byte, _)| *byte).collect::<Vec<_>>())
-    }
-
-    /// As a pattern, in which what was quoted stands for itself.
-    fn pattern(&self) -> Vec<u8> {
-        let mut pattern = Vec::new();
-        for &(byte, quoted) in &self.0 {
-            if (quoted || byte == b'\\') && matches!(byte, b'*' | b'?' | b'[' | b'\\') {
-                pattern.push(b'\\');
-            }
-            pattern.push(byte);
-        }
-        pattern
-    }
-}
-
-/// Splits a line into words. A `#` at the start of a word begins a comment.
-pub(crate) fn split(line: &[u8]) -> Result<Vec<Word>, &'static str> {
-    let mut words = Vec::new();
-    let mut word: Option<Word> = None;
-    let mut quote = None;
-    let mut bytes = line.iter().copied();
-    while let Some(byte) = bytes.next() {
-        match (quote, byte) {
-            (None, b' ' | b'\t') => words.extend(word.take()),
-            (None, b'#') if word.is_none() => break,
-            (None, b'\'' | b'"') => {
-                quote = Some(byte);
-                word.get_or_insert_default();
-            }
-            (Some(q), _) if q == byte => quote = None,
-            (None | Some(b'"'), b'\\') => {
-                let next = bytes.next().ok_or("nothing after \\")?;
-                let word = word.get_or_insert_default();
-                // As in sh(1): between " it is itself, but before what it is needed for there.
-                if quote.is_some() && !matches!(next, b'"' | b'\\') {
-                    word.0.push((byte, true));
-                }
-                word.0.push((next, true));
-            }
-            (quote, _) => {
-                let word = word.get_or_insert_default();
-                word.0.push((byte, quote.is_some()));
-            }
-        }
-    }
-    if quote.is_some() {
-        return Err("a quote is not closed");
-    }
-    words.extend(word);
-    Ok(words)
 }
 
 /// Paths of the image that match, sorted; relative ones as they were written.
@@ -340,46 +263,4 @@ fn expand(session: &Session, place: &Place, word: &Word) -> Outcome<Vec<Vec<u8>>
     }
     found.sort_unstable();
     Ok(found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn words(line: &str) -> Result<Vec<String>, &'static str> {
-        let words = split(line.as_bytes())?;
-        Ok(words
-            .iter()
-            .map(|word| String::from_utf8(word.text()).unwrap())
-            .collect())
-    }
-
-    #[test]
-    fn lines() {
-        let good: [(&str, &[&str]); 9] = [
-            ("", &[]),
-            ("  ls   -l ", &["ls", "-l"]),
-            ("cat 'a b' \"c d\"e", &["cat", "a b", "c de"]),
-            ("x a\\ b \\'", &["x", "a b", "'"]),
-            ("x '' \"\"", &["x", "", ""]),
-            ("# all", &[]),
-            ("ls a#b # c", &["ls", "a#b"]),
-            ("x 'a\\b' \"a\\\"b\"", &["x", "a\\b", "a\"b"]),
-            ("x \"a\\b\\\\\" a\\ ", &["x", "a\\b\\", "a "]),
-        ];
-        for (line, expected) in good {
-            assert_eq!(words(line).unwrap(), expected, "{line}");
-        }
-        assert!(words("a 'b").is_err());
-        assert!(words("a \\").is_err());
-    }
-
-    #[test]
-    fn quoted_patterns_are_none() {
-        let word = |line: &str| split(line.as_bytes()).unwrap().remove(0);
-        assert!(word("a*").is_pattern());
-        assert!(!word("'a*'").is_pattern());
-        assert!(!word("a\\*").is_pattern());
-        assert_eq!(word("'*'*").pattern(), b"\\**");
-    }
 }

@@ -1,0 +1,285 @@
+//! The prompt on a terminal: tmux is the terminal, and says what somebody would see.
+
+mod common;
+
+use common::{RUMP, Scratch, check, good};
+use std::{
+    fs,
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
+    path::PathBuf,
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+/// How long something may take that is to be seen in the end.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A terminal of 60 columns and 20 rows with a sh in it, which has job control.
+struct Terminal(PathBuf);
+
+impl Terminal {
+    fn new(scratch: &Scratch) -> Self {
+        let terminal = Self(scratch.path("tmux"));
+        let set = format!(
+            "PS1='$ ' TERM=screen XDG_STATE_HOME={} exec sh -i",
+            scratch.text("state")
+        );
+        let size = ["-x", "60", "-y", "20"];
+        let new = ["-f", "/dev/null", "new-session", "-d"];
+        terminal.tmux(&[&new[..], &size, &[&set]].concat());
+        terminal.shows("$");
+        terminal
+    }
+
+    fn tmux(&self, args: &[&str]) -> Output {
+        let mut tmux = Command::new("tmux");
+        let done = tmux.arg("-S").arg(&self.0).args(args).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{args:?}: {said}");
+        done
+    }
+
+    /// Presses keys, by tmux's names for them or as text.
+    fn keys(&self, keys: &[&str]) {
+        self.tmux(&[&["send-keys"], keys].concat());
+    }
+
+    fn types(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
+    }
+
+    /// The rows that have something on them, without spaces at their ends.
+    fn rows(&self) -> Vec<String> {
+        let seen = self.tmux(&["capture-pane", "-p"]).stdout;
+        let seen = String::from_utf8_lossy(&seen).into_owned();
+        let rows = seen.lines().map(|row| row.trim_end().to_owned());
+        rows.filter(|row| !row.is_empty()).collect()
+    }
+
+    /// Waits until the last rows are these.
+    fn shows(&self, last: &str) {
+        let wanted: Vec<_> = last.lines().map(str::to_owned).collect();
+        self.wait(last, |rows| rows.ends_with(&wanted));
+    }
+
+    fn wait(&self, what: &str, seen: impl Fn(&[String]) -> bool) {
+        let start = Instant::now();
+        while !seen(&self.rows()) {
+            let rows = self.rows();
+            assert!(start.elapsed() < PATIENCE, "{what:?} is not in {rows:#?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Starts the prompt on an image.
+    fn shell(&self, image: &str) {
+        self.types(&format!("{RUMP} shell {image}"));
+        self.keys(&["Enter"]);
+        self.shows("rump:/>");
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let tmux = Command::new("tmux")
+            .arg("-S")
+            .arg(&self.0)
+            .arg("kill-server")
+            .output();
+        drop(tmux);
+    }
+}
+
+/// A tree with names that are hard to type.
+fn hard(scratch: &Scratch) -> PathBuf {
+    for name in [
+        "tree/dir/alpha",
+        "tree/dir/alphabet",
+        "tree/dir/sub/x",
+        "tree/two words/it's",
+        "tree/two words/so \"so\"",
+        "tree/new\nline",
+        "tree/\u{1b}[31mred",
+        "tree/日本語",
+    ] {
+        scratch.write(name, name);
+    }
+    let odd = scratch
+        .path("tree")
+        .join(std::ffi::OsStr::from_bytes(b"odd\xff"));
+    fs::write(odd, "odd").unwrap();
+    scratch.path("tree")
+}
+
+#[test]
+fn words_are_completed() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, Some(&hard(&scratch)));
+    fs::create_dir(scratch.path("host dir")).unwrap();
+    scratch.write("host dir/from host", "from the host");
+    let terminal = Terminal::new(&scratch);
+    terminal.types(&format!("cd {}", scratch.text("")));
+    terminal.keys(&["Enter"]);
+    terminal.shell(&image);
+    let line = |typed: &str, tabs: usize, seen: &str| {
+        terminal.keys(&["C-u"]);
+        terminal.types(typed);
+        terminal.keys(&vec!["Tab"; tabs]);
+        terminal.shows(seen);
+    };
+    // Commands, options, directories; the rest of a name that several begin with, and then all of them.
+    line("tru", 1, "rump:/> truncate");
+    line(
+        "cat -",
+        1,
+        "--fs-type          --kernel-messages  -o\n--help             --mount-option     -t\nrump:/> cat -",
+    );
+    line("mkdir --par", 1, "rump:/> mkdir --parents");
+    line("ls di", 1, "rump:/> ls dir/");
+    line("ls /dir/a", 1, "rump:/> ls /dir/alpha");
+    line("ls /dir/a", 2, "alpha     alphabet\nrump:/> ls /dir/alpha");
+    line("cd /dir/", 1, "rump:/> cd /dir/sub/");
+    // What is special is quoted, in the way that was begun.
+    line("cat tw", 1, "rump:/> cat two\\ words/");
+    line("cat 'tw", 1, "rump:/> cat 'two words/");
+    line(
+        "cat \"two words/s",
+        1,
+        "rump:/> cat \"two words/so \\\"so\\\"\"",
+    );
+    line("cat 'two words/i", 1, "rump:/> cat 'two words/it'\\''s'");
+    // The host's, where they are asked for.
+    line("lcd h", 1, "rump:/> lcd host\\ dir/");
+    line("put ho", 1, "rump:/> put host\\ dir/");
+    line("nonsense di", 1, "rump:/> nonsense di");
+    // Names that cannot be shown as they are reach the image as they are.
+    terminal.keys(&["C-u", "C-l"]);
+    for (typed, seen, text) in [
+        ("cat n", "cat $'new\\012line'", "tree/new\nline"),
+        ("cat o", "cat $'odd\\377'", "odd"),
+        ("cat 日", "cat 日本語", "tree/日本語"),
+        ("cat $'\\e", "cat $'\\033[31mred'", "tree/?[31mred"),
+    ] {
+        terminal.types(typed);
+        terminal.keys(&["Tab"]);
+        terminal.shows(&format!("rump:/> {seen}"));
+        terminal.keys(&["Enter"]);
+        if !text.contains('?') {
+            terminal.shows(&format!("rump:/> {seen}\n{text}rump:/>"));
+        }
+        terminal.keys(&["C-l"]);
+        terminal.shows("rump:/>");
+    }
+    terminal.keys(&["C-d"]);
+    terminal.shows("$");
+}
+
+#[test]
+fn lines_are_edited_and_remembered() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let terminal = Terminal::new(&scratch);
+    terminal.shell(&image);
+    // Inserted at the start, in the middle, and deleted again.
+    terminal.types("kdir -p b");
+    terminal.keys(&["Home"]);
+    terminal.types("m");
+    terminal.keys(&["M-f", "M-f", "Right"]);
+    terminal.types("/日x");
+    terminal.keys(&["BSpace", "End"]);
+    terminal.types(" wrong");
+    terminal.keys(&["C-w", "C-h"]);
+    terminal.shows("rump:/> mkdir -p /日b");
+    terminal.keys(&["Enter"]);
+    terminal.shows("rump:/>");
+    // A line of three rows, narrowed and widened.
+    let long = "x".repeat(100);
+    terminal.types(&format!("stat /{long}"));
+    let (first, second) = long.split_at(60 - "rump:/> stat /".len());
+    terminal.shows(&format!("rump:/> stat /{first}\n{second}"));
+    terminal.keys(&["C-a"]);
+    terminal.types("y");
+    let (first, second) = long.split_at(60 - "rump:/> ystat /".len());
+    terminal.shows(&format!("rump:/> ystat /{first}\n{second}"));
+    terminal.keys(&["C-k", "C-u"]);
+    terminal.shows("rump:/>");
+    terminal.tmux(&["resize-window", "-x", "30"]);
+    terminal.types("ls /日b/zzzzzzzzzzzz");
+    terminal.keys(&["C-w"]);
+    terminal.shows("rump:/> ls /日b/");
+    terminal.keys(&["Enter"]);
+    terminal.keys(&["Up", "Up"]);
+    terminal.shows("rump:/> mkdir -p /日b");
+    terminal.keys(&["Down"]);
+    terminal.shows("rump:/> ls /日b/");
+    terminal.keys(&["Down", "C-r"]);
+    terminal.types("mkd");
+    terminal.shows("(history) mkd: mkdir -p /日b");
+    terminal.keys(&["C-g"]);
+    terminal.shows("rump:/>");
+    terminal.types(" pwd");
+    terminal.keys(&["Enter"]);
+    terminal.types("exit");
+    terminal.keys(&["Enter"]);
+    terminal.shows("$");
+    // The next session knows them, but for the one with a space before it; nobody else does.
+    let kept = scratch.path("state/rump/history");
+    let text = fs::read_to_string(&kept).unwrap();
+    assert_eq!(text, "mkdir -p /日b\nls /日b/\nexit\n");
+    assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    terminal.shell(&image);
+    terminal.keys(&["Up", "Up", "Up"]);
+    terminal.shows("rump:/> mkdir -p /日b");
+    terminal.keys(&["C-c"]);
+    check(&image);
+    assert_eq!(good(&["ls", &format!("{image}:/")]), "lost+found\n日b\n");
+}
+
+/// The terminal is as it was whenever something else has it.
+#[test]
+fn the_terminal_is_given_back() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let terminal = Terminal::new(&scratch);
+    let is_as_before = || {
+        terminal.types("clear; stty -a | grep -o '[-]*icanon\\|[-]*echo '");
+        terminal.keys(&["Enter"]);
+        terminal.shows("icanon\necho\n$");
+    };
+    terminal.shell(&image);
+    terminal.types("pw");
+    terminal.keys(&["C-z"]);
+    terminal.wait("stopped", |rows| {
+        rows.iter().any(|row| row.contains("Stopped"))
+    });
+    is_as_before();
+    // What was typed is there, and goes on.
+    terminal.types("fg");
+    terminal.keys(&["Enter"]);
+    terminal.shows("rump:/> pw");
+    terminal.types("d");
+    terminal.keys(&["Enter"]);
+    terminal.shows("rump:/> pwd\n/\nrump:/>");
+    // A signal from elsewhere; the shell's status is that of one that was ended by it.
+    for (signal, status) in [("TERM", "143"), ("INT", "")] {
+        let pid = Command::new("pgrep")
+            .args(["-nf", &format!("^{RUMP} shell {image}")])
+            .output();
+        let pid = String::from_utf8(pid.unwrap().stdout).unwrap();
+        common::tool("kill", &[&format!("-{signal}"), pid.trim()]);
+        if status.is_empty() {
+            terminal.shows("rump:/> dropped\nrump:/>");
+            break;
+        }
+        terminal.shows("$");
+        is_as_before();
+        terminal.types("fg; clear");
+        terminal.keys(&["Enter"]);
+        terminal.shell(&image);
+        terminal.types("dropped");
+        terminal.shows("rump:/> dropped");
+    }
+    terminal.keys(&["C-d"]);
+    terminal.shows("$");
+    is_as_before();
+}
