@@ -18,6 +18,8 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
     ("losetup", "mount"),
     ("mount", "mount"),
     ("bash", "bash"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
     ("tmux", "tmux"),
     ("script", "bsdutils"),
     ("diff", "diffutils"),

@@ -191,6 +191,7 @@ impl Command {
             Ls(_) | Cat(_) | Stat(_) | Find(_) | Tree(_) | Du(_) | Df(_) | Info(_) | Fsck(_)
             | Mtree(_) | Verify(_) => true,
             Tar(tar) => !tar.makes_a_file(),
+            Completions(completions) => completions.only_reads(),
             _ => false,
         }
     }

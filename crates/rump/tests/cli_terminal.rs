@@ -19,15 +19,23 @@ struct Terminal(PathBuf);
 
 impl Terminal {
     fn new(scratch: &Scratch) -> Self {
+        Self::with(scratch, "sh -i")
+    }
+
+    /// With another shell, in the scratch folder, which has the tool first in its path.
+    fn with(scratch: &Scratch, shell: &str) -> Self {
         let terminal = Self(scratch.path("tmux"));
+        let tools = std::path::Path::new(RUMP).parent().unwrap();
         let set = format!(
-            "PS1='$ ' TERM=screen XDG_STATE_HOME={} exec sh -i",
-            scratch.text("state")
+            "cd {}; export PS1='$ ' TERM=screen XDG_STATE_HOME={} PATH={}:$PATH; exec {shell}",
+            scratch.text(""),
+            scratch.text("state"),
+            tools.to_str().unwrap(),
         );
         let size = ["-x", "60", "-y", "20"];
         let new = ["-f", "/dev/null", "new-session", "-d"];
         terminal.tmux(&[&new[..], &size, &[&set]].concat());
-        terminal.shows("$");
+        terminal.wait("a prompt", |rows| !rows.is_empty());
         terminal
     }
 
@@ -101,6 +109,7 @@ fn hard(scratch: &Scratch) -> PathBuf {
         "tree/new\nline",
         "tree/\u{1b}[31mred",
         "tree/日本語",
+        "tree/co:lon=$(id)",
     ] {
         scratch.write(name, name);
     }
@@ -282,4 +291,88 @@ fn the_terminal_is_given_back() {
     terminal.keys(&["C-d"]);
     terminal.shows("$");
     is_as_before();
+}
+
+/// The words of a line as the shell understands them when it runs it: what it completes has to name the file.
+fn completed_by(shell: &str, setup: &str, quoted: &[(&str, &str)]) {
+    let scratch = Scratch::new();
+    scratch.image("a.img", 8, Some(&hard(&scratch)));
+    scratch.write("of the host", "");
+    let terminal = Terminal::with(&scratch, shell);
+    let run = |line: &str| {
+        terminal.types(line);
+        terminal.keys(&["Enter"]);
+    };
+    for line in setup.lines() {
+        run(line);
+    }
+    run("clear");
+    terminal.shows("$");
+    let line = |typed: &str, seen: &str| {
+        terminal.types(typed);
+        terminal.keys(&["Tab"]);
+        // fish shows what there is to choose from below.
+        let seen = format!("$ {seen}");
+        terminal.wait(&seen, |rows| rows.contains(&seen));
+        terminal.keys(&["C-u"]);
+        terminal.shows("$");
+    };
+    line("rump ls a.img:", "rump ls a.img:/");
+    line("rump ls a.img:/di", "rump ls a.img:/dir/");
+    line("rump ls a.img:/dir/a", "rump ls a.img:/dir/alpha");
+    // Paths of the host, options and commands as before; nothing where there is no image.
+    line("rump put of", "rump put of\\ the\\ host");
+    line("rump ls --full", "rump ls --full-time");
+    line("rump trunc", "rump truncate");
+    line("rump ls no.img:/di", "rump ls no.img:/di");
+    for (typed, text) in quoted {
+        terminal.types(&format!("clear; rump cat a.img:/{typed}"));
+        terminal.keys(&["Tab"]);
+        terminal.wait(typed, |rows| {
+            let last = rows.last().map(|row| row.trim_end().len());
+            last > Some(format!("$ clear; rump cat a.img:/{typed}").len())
+        });
+        terminal.types("; echo");
+        terminal.keys(&["Enter"]);
+        terminal.shows(&format!("{text}\n$"));
+    }
+}
+
+#[test]
+fn bash_completes_paths_in_images() {
+    let quoted = [
+        ("n", "tree/new\nline"),
+        ("od", "odd"),
+        ("日", "tree/日本語"),
+        ("two\\ words/i", "tree/two words/it's"),
+        ("two\\ words/s", "tree/two words/so \"so\""),
+        ("co", "tree/co:lon=$(id)"),
+    ];
+    let setup = "source <(rump completions bash)";
+    completed_by("bash --norc --noprofile -i", setup, &quoted);
+}
+
+#[test]
+fn zsh_completes_paths_in_images() {
+    let quoted = [
+        ("n", "tree/new\nline"),
+        ("od", "odd"),
+        ("日", "tree/日本語"),
+        ("two\\ words/i", "tree/two words/it's"),
+        ("co", "tree/co:lon=$(id)"),
+    ];
+    let setup = "setopt no_prompt_sp no_prompt_cr\nautoload -U compinit; compinit -u -D\nsource <(rump completions zsh)";
+    completed_by("zsh -f -i", setup, &quoted);
+}
+
+#[test]
+fn fish_completes_paths_in_images() {
+    let quoted = [
+        ("n", "tree/new\nline"),
+        ("日", "tree/日本語"),
+        ("two\\ words/i", "tree/two words/it's"),
+        ("co", "tree/co:lon=$(id)"),
+    ];
+    let setup = "set -g fish_autosuggestion_enabled 0; function fish_prompt; echo -n '$ '; end\nrump completions fish | source";
+    completed_by("fish --no-config -i", setup, &quoted);
 }

@@ -1,5 +1,7 @@
 //! `rump completions`, `rump man`.
 
+mod complete;
+
 use crate::{
     report::{Failure, Outcome},
     session::{MountOptions, Session},
@@ -7,16 +9,32 @@ use crate::{
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use std::{
+    ffi::OsString,
     fs,
     io::{self, Write},
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
 /// Write completions for a shell to standard output
+///
+/// Those of bash, zsh and fish complete paths in images as well: they ask the rump that is found first in $PATH for names.
 #[derive(Args, Debug)]
 pub(crate) struct Completions {
     /// Which shell
     shell: Shell,
+    /// What a word that names a path in an image can become: what the completions ask for
+    #[arg(long, hide = true, value_name = "WORD", allow_hyphen_values = true)]
+    word: Option<OsString>,
+    /// Where bash begins another word
+    #[arg(
+        long,
+        hide = true,
+        value_name = "CHARACTERS",
+        default_value = "",
+        allow_hyphen_values = true
+    )]
+    breaks: String,
 }
 
 /// Write manual pages
@@ -39,11 +57,29 @@ impl Completions {
     ///
     /// # Errors
     /// Of the output.
-    pub(crate) fn run(&self, _session: &Session) -> Outcome<()> {
+    pub(crate) fn run(&self, session: &Session) -> Outcome<()> {
         let mut text = Vec::new();
-        clap_complete::generate(self.shell, &mut crate::Cli::command(), "rump", &mut text);
+        match &self.word {
+            Some(word) => {
+                let found = complete::words(session, self.shell, word.as_bytes(), &self.breaks);
+                // No word of ours goes between those that somebody is typing.
+                match found {
+                    Some(found) => text = found,
+                    None => session.report.mark_failed(),
+                }
+            }
+            None => {
+                clap_complete::generate(self.shell, &mut crate::Cli::command(), "rump", &mut text);
+                text = complete::with_paths(self.shell, text);
+            }
+        }
         io::stdout().lock().write_all(&text)?;
         Ok(())
+    }
+
+    /// Whether it reads an image.
+    pub(crate) fn only_reads(&self) -> bool {
+        self.word.is_some()
     }
 }
 
