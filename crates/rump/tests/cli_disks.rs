@@ -443,3 +443,156 @@ fn a_cd_with_partitions() {
         }
     }
 }
+
+/// Numbers, first sectors and lengths in sectors of partitions, as sfdisk has them.
+fn by_sfdisk(image: &str) -> Vec<(u64, u64, u64)> {
+    let dump = tool("sfdisk", &["-d", image]);
+    let lines = dump.lines().filter_map(|line| line.strip_prefix(image));
+    let number = |text: &str| text.trim().parse().unwrap();
+    let parts = lines.map(|line| {
+        let (at, rest) = line.split_once(" : start=").unwrap();
+        let (start, rest) = rest.split_once(", size=").unwrap();
+        (
+            number(at),
+            number(start),
+            number(rest.split(',').next().unwrap()),
+        )
+    });
+    parts.collect()
+}
+
+/// The same as the tool has them, and what it says about the table.
+fn by_rump(image: &str) -> (Vec<(u64, u64, u64)>, Value) {
+    let table = &info(image)["partition_table"];
+    let number = |part: &Value, key: &str| part[key].as_u64().unwrap();
+    let parts = table["partitions"].as_array().unwrap().iter().map(|part| {
+        let sectors = |key| number(part, key) / SECTOR;
+        (number(part, "number"), sectors("start"), sectors("length"))
+    });
+    (parts.collect(), table["warnings"].clone())
+}
+
+/// What one entry has that cannot be does not hide the others, and sfdisk and mmls have the same others.
+#[test]
+fn an_mbr_with_an_entry_that_makes_no_sense() {
+    let scratch = Scratch::new();
+    let script = "label: dos\nstart=2048, size=8192, type=c\nstart=10240, size=8192, type=83\n\
+                  start=20480, size=100, type=83\n";
+    tree(&scratch);
+    let volume = fat(&scratch, 4096, &[]);
+    for (name, at, bytes, words) in [
+        (
+            "flag",
+            0,
+            &[0x7f][..],
+            "entry 3 is left out: its flag is 0x7f",
+        ),
+        ("past", 8, &90_000_u32.to_le_bytes(), "past the end"),
+        ("start", 8, &[0; 4], "begins with the table itself"),
+        (
+            "overlap",
+            8,
+            &12_000_u32.to_le_bytes(),
+            "entries 2 and 3 overlap",
+        ),
+    ] {
+        let image = disk(&scratch, name, 40_960, script, &[(2048, &volume)]);
+        let file = fs::File::options().write(true).open(&image).unwrap();
+        file.write_all_at(bytes, 446 + 2 * 16 + at).unwrap();
+        let theirs = by_sfdisk(&image);
+        let (ours, told) = by_rump(&image);
+        let kept = if name == "overlap" { 3 } else { 2 };
+        assert_eq!((ours.len(), &ours[..]), (kept, &theirs[..kept]), "{name}");
+        assert!(told[0].as_str().unwrap().contains(words), "{told}");
+        assert_eq!(told.as_array().unwrap().len(), 1);
+        let seen = tool("mmls", &["-a", "-M", &image]);
+        for (_, start, length) in &ours {
+            let row = format!("{start:010}   {:010}   {length:010}", start + length - 1);
+            assert!(seen.contains(&row), "{row}: {seen}");
+        }
+        assert!(good(&["ls", &format!("{image}@1:/")]).contains("HELLO.TXT\n"));
+        common::fails(&["ls", &format!("{image}:/")], 1, &["name one as", words]);
+    }
+}
+
+#[test]
+fn chains_of_logical_partitions_that_end_in_a_circle() {
+    let scratch = Scratch::new();
+    let script = "label: dos\nstart=2048, size=8192, type=c\nstart=10240, size=20000, type=5\n\
+                  start=10248, size=100, type=83\nstart=11248, size=100, type=83\n";
+    let image = disk(&scratch, "a.img", 40_960, script, &[]);
+    let sound = by_sfdisk(&image);
+    let logical: Vec<_> = sound
+        .iter()
+        .copied()
+        .filter(|(number, ..)| *number != 2)
+        .collect();
+    assert_eq!(by_rump(&image), (logical.clone(), serde_json::json!([])));
+    // The record of the last one leads back to the first.
+    let (file, mut link) = (
+        fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&image)
+            .unwrap(),
+        [0; 16],
+    );
+    file.read_exact_at(&mut link, 10_240 * SECTOR + 462)
+        .unwrap();
+    let second = 10_240 + u64::from(u32::from_le_bytes(link[8..12].try_into().unwrap()));
+    link[8..12].fill(0);
+    file.write_all_at(&link, second * SECTOR + 462).unwrap();
+    let told = serde_json::json!(["logical partitions: sector 10240 is linked twice"]);
+    assert_eq!(by_rump(&image), (logical.clone(), told));
+    let seen = tool("mmls", &["-a", "-M", &image]);
+    let rows = |start: u64| seen.matches(&format!("{start:010}   ")).count();
+    assert!(
+        logical.iter().all(|(_, start, _)| rows(*start) == 1),
+        "{seen}"
+    );
+}
+
+#[test]
+fn a_gpt_with_entries_of_an_mbr_and_damage() {
+    let scratch = Scratch::new();
+    tree(&scratch);
+    let volume = fat(&scratch, 4096, &[]);
+    let script = "label: gpt\nstart=2048, size=8192, type=U\nstart=10240, size=8192\n";
+    let image = disk(&scratch, "a.img", 40_960, script, &[(2048, &volume)]);
+    let theirs = by_sfdisk(&image);
+    tool("sgdisk", &["-h", "1:2", &image]);
+    // Both kinds of entries: the GPT counts, as for sfdisk.
+    assert_eq!(by_sfdisk(&image), theirs);
+    assert_eq!(by_rump(&image), (theirs.clone(), serde_json::json!([])));
+    // Its first header is damaged, the other is not.
+    let file = fs::File::options().write(true).open(&image).unwrap();
+    file.write_all_at(&[0xff], SECTOR + 40).unwrap();
+    let (ours, told) = by_rump(&image);
+    assert_eq!((&ours, &by_sfdisk(&image)), (&theirs, &theirs));
+    assert!(
+        told[0].as_str().unwrap().contains("using the backup"),
+        "{told}"
+    );
+    // Both are: what is left are the MBR's own.
+    file.write_all_at(&[0xff], 40_959 * SECTOR + 40).unwrap();
+    let (ours, told) = by_rump(&image);
+    let ranges: Vec<_> = ours
+        .iter()
+        .map(|(_, start, length)| (*start, *length))
+        .collect();
+    assert_eq!(ranges, [(2048, 8192), (10_240, 8192)]);
+    assert!(
+        told[0]
+            .as_str()
+            .unwrap()
+            .contains("other entries of the MBR"),
+        "{told}"
+    );
+    let number = ours[0].0;
+    assert!(good(&["ls", &format!("{image}@{number}:/")]).contains("HELLO.TXT\n"));
+    let seen = tool("mmls", &["-t", "dos", "-a", "-M", &image]);
+    for (start, length) in ranges {
+        let row = format!("{start:010}   {:010}   {length:010}", start + length - 1);
+        assert!(seen.contains(&row), "{row}: {seen}");
+    }
+}

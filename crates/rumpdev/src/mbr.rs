@@ -16,12 +16,15 @@ const MAX_LOGICAL: usize = 256;
 const BOOTABLE: u8 = 0x80;
 const PROTECTIVE: u8 = 0xee;
 
+/// So much may be wrong with a table. With more, these are no entries but the code or the parameters of some boot sector.
+const MAX_FAULTS: usize = 1;
+
 /// What sector 0 holds.
 pub(crate) enum Found {
     /// No table.
     Nothing,
-    /// An MBR that says: there is a GPT.
-    Protective,
+    /// An MBR that says: there is a GPT. If it has other entries that make sense (a hybrid MBR), these as a table.
+    Protective(Option<Table>),
     /// A table of its own.
     Table(Table),
 }
@@ -31,42 +34,37 @@ pub(crate) fn read(device: &dyn BlockDevice) -> Result<Found> {
     let Some(record) = read_record(device, 0)? else {
         return Ok(Found::Nothing);
     };
-    let used = || record.partitions.iter().filter(|entry| is_used(entry));
-    if record
-        .partitions
-        .iter()
-        .any(|entry| !matches!(entry.boot_indicator, 0 | BOOTABLE))
-    {
-        return Ok(Found::Nothing); // code or a parameter block where the entries would be
-    }
-    if record.partitions.iter().any(is_protective) {
-        return Ok(Found::Protective);
-    }
-    let mut sector_size = device.sector_size();
-    let whole = |entry: &&MbrPartitionRecord| entry.starting_lba.to_u32() == 0;
-    let inside = |entry: &MbrPartitionRecord| {
-        let start = u64::from(entry.starting_lba.to_u32());
-        start.saturating_mul(sector_size.into()) < device.len()
-    };
-    let others = used().filter(|entry| !whole(entry));
-    if used().next().is_none() || !used().all(inside) || overlapping(others) {
-        return Ok(Found::Nothing);
-    }
-    if used().any(|entry| whole(&entry)) && !is_cd(device)? {
-        return Ok(Found::Nothing);
-    }
-
-    if let Some(extended) = used().find(|entry| is_extended(entry)) {
-        sector_size = sector_size_of_chain(device, extended)?;
-    }
-    Ok(Found::Table(read_table(device, &record, sector_size)?))
+    let table = sound_table(device, &record)?;
+    Ok(match table {
+        table if record.partitions.iter().any(is_protective) => Found::Protective(table),
+        Some(table) => Found::Table(table),
+        None => Found::Nothing,
+    })
 }
 
-fn read_table(
-    device: &dyn BlockDevice,
-    record: &MasterBootRecord,
-    sector_size: u32,
-) -> Result<Table> {
+/// An entry and its number.
+type Numbered<'a> = (u32, &'a MbrPartitionRecord);
+
+/// The table of the entries that make sense, if there are any and not much is wrong besides.
+fn sound_table(device: &dyn BlockDevice, record: &MasterBootRecord) -> Result<Option<Table>> {
+    let mut sound: Vec<Numbered<'_>> = vec![];
+    let mut warnings = vec![];
+    for (number, entry) in (1..).zip(&record.partitions) {
+        match fault(device, entry)? {
+            Some(fault) => warnings.push(format!("entry {number} is left out: {fault}")),
+            None if is_used(entry) && !is_protective(entry) => sound.push((number, entry)),
+            None => {}
+        }
+    }
+    warnings.extend(overlaps(&sound));
+    if sound.is_empty() || warnings.len() > MAX_FAULTS {
+        return Ok(None);
+    }
+    let extended = sound.iter().find(|(_, entry)| is_extended(entry));
+    let sector_size = match extended {
+        Some((_, extended)) => sector_size_of_chain(device, extended)?,
+        None => device.sector_size(),
+    };
     let signature = match u32::from_le_bytes(record.unique_mbr_disk_signature) {
         0 => None,
         signature => Some(signature),
@@ -77,26 +75,39 @@ fn read_table(
         signature,
         next_logical: 5,
         partitions: Vec::new(),
-        warnings: Vec::new(),
+        warnings,
     };
-    for (number, entry) in (1..).zip(&record.partitions) {
-        if is_used(entry) && !is_extended(entry) {
-            reader.push(number, 0, entry);
-        }
+    for (number, entry) in sound.iter().filter(|(_, entry)| !is_extended(entry)) {
+        reader.push(*number, 0, entry);
     }
-    for entry in record
-        .partitions
-        .iter()
-        .filter(|entry| is_used(entry) && is_extended(entry))
-    {
+    for (_, entry) in sound.iter().filter(|(_, entry)| is_extended(entry)) {
         reader.follow_chain(entry.starting_lba.to_u32())?;
     }
-    Ok(Table {
+    Ok(Some(Table {
         scheme: Scheme::Mbr,
         sector_size,
         uuid: signature.map(|signature| format!("{signature:08x}")),
         partitions: reader.partitions,
         warnings: reader.warnings,
+    }))
+}
+
+/// Why an entry cannot be one, if it cannot.
+fn fault(device: &dyn BlockDevice, entry: &MbrPartitionRecord) -> Result<Option<String>> {
+    if !matches!(entry.boot_indicator, 0 | BOOTABLE) {
+        return Ok(Some(format!("its flag is {:#04x}", entry.boot_indicator)));
+    }
+    if !is_used(entry) {
+        return Ok(None);
+    }
+    let start = u64::from(entry.starting_lba.to_u32());
+    let byte = start.saturating_mul(device.sector_size().into());
+    Ok(if byte >= device.len() {
+        Some(format!("sector {start}, where it begins, is past the end"))
+    } else if start == 0 && !is_cd(device)? {
+        Some("it begins with the table itself".into())
+    } else {
+        None
     })
 }
 
@@ -209,28 +220,34 @@ fn is_used(entry: &MbrPartitionRecord) -> bool {
 
 /// UEFI 2.10, table 5.4: the entry covers the disk from the GPT's header on.
 fn is_protective(entry: &MbrPartitionRecord) -> bool {
-    entry.os_indicator == PROTECTIVE && entry.starting_lba.to_u32() == 1
+    let is_active = matches!(entry.boot_indicator, 0 | BOOTABLE);
+    entry.os_indicator == PROTECTIVE && entry.starting_lba.to_u32() == 1 && is_active
 }
 
 fn is_extended(entry: &MbrPartitionRecord) -> bool {
     matches!(entry.os_indicator, 0x05 | 0x0f | 0x85)
 }
 
-/// Whether two entries claim the same sectors: then these are no partitions but random bytes.
-fn overlapping<'a>(entries: impl Iterator<Item = &'a MbrPartitionRecord>) -> bool {
-    let mut ranges: Vec<(u64, u64)> = entries
-        .map(|entry| {
+/// Which entries claim the same sectors. The one of a CD for the whole of it covers the others.
+fn overlaps(entries: &[Numbered<'_>]) -> Vec<String> {
+    let mut ranges: Vec<(u64, u64, u32)> = entries
+        .iter()
+        .map(|(number, entry)| {
             let start = u64::from(entry.starting_lba.to_u32());
-            (
-                start,
-                start.saturating_add(entry.size_in_lba.to_u32().into()),
-            )
+            let length = u64::from(entry.size_in_lba.to_u32());
+            (start, start.saturating_add(length), *number)
         })
+        .filter(|(start, ..)| *start > 0)
         .collect();
     ranges.sort_unstable();
-    ranges
-        .windows(2)
-        .any(|pair| matches!(pair, [(_, end), (start, _)] if end > start))
+    let overlap = |pair: &[(u64, u64, u32)]| match pair {
+        [(_, end, one), (start, _, other)] if end > start => {
+            let (low, high) = (one.min(other), one.max(other));
+            Some(format!("entries {low} and {high} overlap"))
+        }
+        _ => None,
+    };
+    ranges.windows(2).filter_map(overlap).collect()
 }
 
 #[cfg(test)]
@@ -261,7 +278,7 @@ mod tests {
         match read(&Ram::new(disk)).unwrap() {
             Found::Table(table) => Some(table),
             Found::Nothing => None,
-            Found::Protective => panic!("protective"),
+            Found::Protective(_) => panic!("protective"),
         }
     }
 
@@ -293,31 +310,92 @@ mod tests {
         assert!(table(disk.clone()).is_none(), "no signature");
         put(&mut disk, 0, &[]);
         assert!(table(disk.clone()).is_none(), "no partition");
+        let good = (0, 0x83, 10, 20);
         for bad in [
-            [(0x7f, 0x83, 10, 20), (0, 0, 0, 0)],
-            [(0, 0x83, 0, 20), (0, 0, 0, 0)],
-            [(0, 0x83, 5000, 20), (0, 0, 0, 0)],
-            [(0, 0x83, 10, 20), (0, 0x83, 29, 20)],
+            vec![(0x7f, 0x83, 10, 20)],
+            vec![(0, 0x83, 0, 20)],
+            vec![(0, 0x83, 5000, 20)],
+            // More than one thing that cannot be.
+            vec![good, (0x7f, 0, 0, 0), (0, 0x83, 0, 20)],
+            vec![good, (0, 0x83, 5000, 20), (0, 0x83, 29, 20)],
+            vec![good, (0, 0x83, 29, 20), (0, 0x83, 48, 20)],
+            vec![good, (0x41, 0x83, 40, 20), (0x42, 0x83, 60, 20)],
         ] {
+            put(&mut disk, 0, &[(0, 0, 0, 0); 4]);
             put(&mut disk, 0, &bad);
             assert!(table(disk.clone()).is_none(), "{bad:?}");
         }
     }
 
     #[test]
+    fn one_entry_that_makes_no_sense() {
+        for (bad, warning) in [
+            (
+                (0x7f, 0x83, 40, 20),
+                "entry 2 is left out: its flag is 0x7f",
+            ),
+            ((0x7f, 0, 0, 0), "entry 2 is left out: its flag is 0x7f"),
+            (
+                (0, 0x83, 0, 20),
+                "entry 2 is left out: it begins with the table itself",
+            ),
+            (
+                (0, 0x83, 5000, 20),
+                "entry 2 is left out: sector 5000, where it begins, is past the end",
+            ),
+            (
+                (0, 0x05, 5000, 20),
+                "entry 2 is left out: sector 5000, where it begins, is past the end",
+            ),
+        ] {
+            let mut disk = blank();
+            put(&mut disk, 0, &[(0, 0x83, 10, 20), bad, (0, 0x83, 60, 20)]);
+            let table = table(disk).unwrap();
+            let numbers: Vec<_> = table.partitions.iter().map(|p| p.number).collect();
+            assert_eq!(
+                (&numbers[..], &table.warnings[..]),
+                (&[1, 3][..], &[warning.into()][..])
+            );
+        }
+        // Of two that overlap either may be the right one.
+        let mut disk = blank();
+        put(&mut disk, 0, &[(0, 0x83, 29, 20), (0, 0x83, 10, 20)]);
+        let table = table(disk).unwrap();
+        assert_eq!(
+            (table.partitions.len(), &table.warnings[..]),
+            (2, &["entries 1 and 2 overlap".into()][..])
+        );
+    }
+
+    #[test]
+    fn other_entries_beside_a_protective_one() {
+        let mut disk = blank();
+        put(&mut disk, 0, &[(0, 0xee, 1, 9), (0x80, 0x83, 10, 20)]);
+        let Found::Protective(Some(table)) = read(&Ram::new(disk.clone())).unwrap() else {
+            panic!("not a hybrid MBR");
+        };
+        assert_eq!((table.partitions[0].number, table.partitions.len()), (2, 1));
+        put(&mut disk, 0, &[(0, 0xee, 1, 999), (0, 0, 0, 0)]);
+        let found = read(&Ram::new(disk)).unwrap();
+        assert!(matches!(found, Found::Protective(None)));
+    }
+
+    #[test]
     fn the_whole_of_a_cd_is_an_entry() {
         let mut disk = blank();
         put(&mut disk, 0, &[(0x80, 0x17, 0, 900), (0, 0xef, 200, 40)]);
-        assert!(table(disk.clone()).is_none(), "not a CD");
+        let no_cd = table(disk.clone()).unwrap();
+        assert_eq!((no_cd.partitions.len(), no_cd.warnings.len()), (1, 1));
         disk[32_769..32_774].copy_from_slice(b"CD001");
         let found = table(disk.clone()).unwrap();
         let ranges = found.partitions.iter().map(|p| (p.start, p.length));
         let expected = [(0, 900 * 512), (200 * 512, 40 * 512)];
         assert_eq!(ranges.collect::<Vec<_>>(), expected);
-        // What overlaps besides is no table on a CD either.
+        assert_eq!(found.warnings, Vec::<String>::new());
+        // What overlaps besides is told on a CD as well.
         let third = [(0x80, 0x17, 0, 900), (0, 0xef, 200, 40), (0, 0x83, 239, 9)];
         put(&mut disk, 0, &third);
-        assert!(table(disk).is_none());
+        assert_eq!(table(disk).unwrap().warnings, ["entries 2 and 3 overlap"]);
     }
 
     #[test]

@@ -94,15 +94,23 @@ pub struct Table {
 impl Table {
     /// Finds the partition table of `device`; `None` if there is none.
     ///
-    /// A GPT counts if a protective MBR announces it. Then one of its two copies must be valid. What looks like an MBR but
-    /// makes no sense as one is none: many boot sectors end in the MBR's signature.
+    /// A GPT counts if a protective MBR announces it. Then one of its two copies must be valid, or the MBR must have other entries (a hybrid
+    /// MBR). What looks like an MBR but makes no sense as one is none: many boot sectors end in the MBR's signature. One thing that cannot be is
+    /// forgiven and told.
     ///
     /// # Errors
     /// [`TableError::Device`] if the device fails, [`TableError::Gpt`] if a GPT is announced and both copies are damaged.
     pub fn read(device: &dyn BlockDevice) -> Result<Option<Self>, TableError> {
         match mbr::read(device)? {
             mbr::Found::Nothing => Ok(None),
-            mbr::Found::Protective => gpt::read(device).map(Some),
+            mbr::Found::Protective(hybrid) => match (gpt::read(device), hybrid) {
+                (Err(damage @ TableError::Gpt { .. }), Some(mut table)) => {
+                    let note = format!("{damage}; using the other entries of the MBR");
+                    table.warnings.insert(0, note);
+                    Ok(Some(table))
+                }
+                (table, _) => table.map(Some),
+            },
             mbr::Found::Table(table) => Ok(Some(table)),
         }
     }
@@ -113,7 +121,8 @@ impl Table {
         if self.partitions.is_empty() {
             return format!("the {} table is empty", self.scheme);
         }
-        let all: Vec<_> = self.partitions.iter().map(ToString::to_string).collect();
+        let all = self.partitions.iter().map(ToString::to_string);
+        let all: Vec<_> = all.chain(self.warnings.iter().cloned()).collect();
         format!("the {} table has {}", self.scheme, all.join("; "))
     }
 
