@@ -49,6 +49,9 @@ pub trait Network: Send + Sync + 'static {
     /// Tells the sender of a packet, which is here without its header, that it cannot be delivered.
     fn unreachable(&self, stack: &mut Stack, to: &Arrival, packet: &Packet, why: Unreachable);
 
+    /// A neighbour does not answer any more, or never has.
+    fn silent(&self, stack: &mut Stack, interface: u32, neighbor: Ipv6Addr);
+
     /// The next hop of a packet, which is here with its header, does not answer.
     fn unresolved(&self, stack: &mut Stack, interface: u32, packet: Packet);
 

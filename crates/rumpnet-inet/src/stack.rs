@@ -482,10 +482,6 @@ impl Stack {
             Resolution::Known(to, packet) => {
                 self.link_output(interface, mac, to, ethertype, packet);
             }
-            Resolution::Confirm(to, packet) => {
-                self.link_output(interface, mac, to, ethertype, packet);
-                self.ask(interface, path.next_hop, Some(to));
-            }
             Resolution::Ask => self.ask(interface, path.next_hop, None),
             Resolution::Wait => {}
         }
@@ -545,14 +541,20 @@ impl Stack {
         self.ways.expire(self.now);
         for due in self.neighbors.expire(self.now) {
             match due {
-                neighbor::Due::Ask { interface, address } => self.ask(interface, address, None),
+                neighbor::Due::Ask {
+                    interface,
+                    address,
+                    to,
+                } => self.ask(interface, address, to),
                 neighbor::Due::Failed {
                     interface,
                     address,
                     packets,
                 } => {
-                    if address.is_ipv4() {
-                        self.redirect_forget(interface, address);
+                    match (address, self.network) {
+                        (IpAddr::V4(_), _) => self.redirect_forget(interface, address),
+                        (IpAddr::V6(ip), Some(six)) => six.silent(self, interface, ip),
+                        (IpAddr::V6(_), None) => {}
                     }
                     for packet in packets {
                         match self.network {

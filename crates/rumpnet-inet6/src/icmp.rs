@@ -268,7 +268,6 @@ pub(crate) fn unresolved(stack: &mut Stack, interface: u32, mut packet: Packet) 
         forward_error(stack, &header, &packet, Unreachable::Host);
         return;
     }
-    router::failed(stack, interface, header.destination);
     // Our own: its socket is told without a packet.
     packet.strip(HEADER);
     let complaint = Complaint::soft(Errno::EHOSTUNREACH);

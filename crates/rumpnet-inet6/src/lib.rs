@@ -131,6 +131,10 @@ impl Network for Ipv6 {
         icmp::unreachable(stack, to, packet, why);
     }
 
+    fn silent(&self, stack: &mut Stack, interface: u32, neighbor: Ipv6Addr) {
+        router::silent(stack, interface, neighbor);
+    }
+
     fn unresolved(&self, stack: &mut Stack, interface: u32, packet: Packet) {
         icmp::unresolved(stack, interface, packet);
     }

@@ -182,25 +182,17 @@ fn add_default(stack: &mut Stack, interface: u32, router: Ipv6Addr) {
     });
 }
 
-/// The next hop to a destination does not answer: a router is tried after the others (RFC 4861 section 6.3.6), and a way that was
-/// shown is forgotten.
-pub(crate) fn failed(stack: &mut Stack, interface: u32, to: Ipv6Addr) {
-    let usable = |route: &Route| route.interface == interface;
-    let Some(route) = stack.routes.find(to.into(), usable).copied() else {
-        return;
-    };
-    if route.origin != Origin::Dynamic {
-        return;
-    }
-    match route.gateway {
-        Some(IpAddr::V6(router)) if route.network == Cidr::ANY_V6 => {
-            stack.routes.remove(|other| *other == route);
-            add_default(stack, interface, router);
-        }
-        _ if route.network == Cidr::host(to.into()) => {
-            stack.routes.remove(|other| *other == route);
-        }
-        _ => {}
+/// A neighbour does not answer: as a router it is tried after the others (RFC 4861 section 6.3.6), and ways to it that were shown are forgotten.
+pub(crate) fn silent(stack: &mut Stack, interface: u32, neighbor: Ipv6Addr) {
+    let by = Some(IpAddr::V6(neighbor));
+    let host = Cidr::host(neighbor.into());
+    let removed = stack.routes.remove(|route| {
+        let learnt = route.origin == Origin::Dynamic && route.interface == interface;
+        let shown = route.gateway.is_none() && route.network == host;
+        learnt && (route.gateway == by || shown)
+    });
+    if removed.iter().any(|route| route.network == Cidr::ANY_V6) {
+        add_default(stack, interface, neighbor);
     }
 }
 

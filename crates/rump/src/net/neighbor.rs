@@ -164,6 +164,8 @@ fn word(state: State) -> &'static str {
         State::Incomplete => "incomplete",
         State::Reachable => "reachable",
         State::Stale => "stale",
+        State::Delay => "delay",
+        State::Probe => "probe",
         State::Permanent => "permanent",
     }
 }
