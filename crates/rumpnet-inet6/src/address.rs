@@ -46,6 +46,7 @@ pub(crate) fn up(stack: &mut Stack, interface: u32) {
         return;
     }
     state.link(interface);
+    nd::draw_times(stack, interface, true);
     mld::again(stack, interface);
     match link {
         Link::Loopback => {

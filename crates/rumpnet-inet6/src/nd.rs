@@ -12,7 +12,7 @@ use core::{
     net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
-use rumpnet::{MacAddr, Packet, ethernet::EtherType, packet::Checksum};
+use rumpnet::{MacAddr, Packet, ethernet::EtherType, neighbor::Times, packet::Checksum};
 use rumpnet_inet::{
     checksum,
     ip::{Arrival, bump},
@@ -25,6 +25,8 @@ const LOOKED_AT: usize = 1_024;
 const SOLICIT_EVERY: Duration = Duration::from_secs(4);
 /// How many are sent.
 const SOLICITATIONS: u8 = 3;
+/// A time of reachability counts so long (RFC 4861 section 6.3.2: a few hours).
+const DRAWN: Duration = Duration::from_secs(7_200);
 
 mod option {
     pub(super) const SOURCE: u8 = 1;
@@ -312,6 +314,33 @@ pub(crate) fn put_sum(source: Ipv6Addr, to: Ipv6Addr, packet: &mut Packet) {
         field.copy_from_slice(&sum.checksum());
     }
     packet.meta.checksum = Checksum::Valid;
+}
+
+/// Draws the time for which a neighbour's address counts: half of what routers say to half as much again, so that not all hosts of a link ask at
+/// once (RFC 4861 section 6.3.2). If it was drawn not long ago it stays, unless `anew`.
+pub(crate) fn draw_times(stack: &mut Stack, interface: u32, anew: bool) {
+    let now = stack.now;
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    let State { links, rng, .. } = state;
+    let Some(link) = links.get_mut(&interface) else {
+        return;
+    };
+    if !anew && link.drawn_until > now {
+        return;
+    }
+    link.drawn_until = now.after(DRAWN);
+    let percent = u32::try_from(rng.below(101)).unwrap_or(50);
+    let times = Times {
+        reachable: link
+            .reachable
+            .saturating_mul(percent.saturating_add(50))
+            .checked_div(100)
+            .unwrap_or_default(),
+        retry: link.retry,
+    };
+    stack.neighbors.set_times(interface, times);
 }
 
 /// Begins to ask for routers (RFC 4861 section 6.3.7).

@@ -86,7 +86,7 @@ pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packe
         bump(&mut stack.counters.icmp6.malformed);
         return;
     };
-    let [_, _, _, _, hops, _, l0, l1, .., r0, r1, r2, r3] = *fixed;
+    let [_, _, _, _, hops, _, l0, l1, t0, t1, t2, t3, r0, r1, r2, r3] = *fixed;
     let own = stack.attached(interface).map_or(0, |here| here.ifnet.mtu());
     let Ok(state) = stack.state_mut::<State>() else {
         return;
@@ -100,13 +100,22 @@ pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packe
         link.hop_limit = hops;
     }
     let retry = u32::from_be_bytes([r0, r1, r2, r3]);
+    let mut times = (link.retry, link.reachable);
     if retry != 0 {
         // A router may not have this host wait for ever.
-        link.retry = Duration::from_millis(retry.clamp(10, 60_000).into());
+        times.0 = Duration::from_millis(retry.clamp(10, 60_000).into());
     }
+    // Longer than an hour no router may say (section 6.2.1).
+    let reachable = u32::from_be_bytes([t0, t1, t2, t3]);
+    if reachable != 0 {
+        times.1 = Duration::from_millis(reachable.min(3_600_000).into());
+    }
+    let other_times = times != (link.retry, link.reachable);
+    (link.retry, link.reachable) = times;
     if changed {
         stack.routes.touch();
     }
+    nd::draw_times(stack, interface, other_times);
     if let Some(mac) = nd::source_link(&options) {
         nd::heard(stack, interface, source, mac);
     }

@@ -44,10 +44,13 @@ pub(crate) struct State {
 /// What is kept for an interface.
 pub(crate) struct Link {
     pub(crate) addresses: Vec<Own>,
-    /// What routers say: hops of packets, the size of packets, the time between two solicitations.
+    /// What routers say: hops of packets, the size of packets, the time between two solicitations (`RetransTimer`).
     pub(crate) hop_limit: u8,
     pub(crate) mtu: Option<u32>,
     pub(crate) retry: Duration,
+    /// How long a neighbour's address counts, about (`BaseReachableTime`), and when that is drawn anew at the latest.
+    pub(crate) reachable: Duration,
+    pub(crate) drawn_until: Instant,
     /// The next solicitation of routers, and how many are left.
     pub(crate) solicit: Option<(Instant, u8)>,
     /// Default routers and prefixes of the link, until when.
@@ -64,6 +67,8 @@ impl Link {
             hop_limit: rumpnet_inet::ip::DEFAULT_TTL,
             mtu: None,
             retry: Duration::from_secs(1),
+            reachable: Duration::from_secs(30),
+            drawn_until: Instant::default(),
             solicit: None,
             routers: Vec::new(),
             prefixes: Vec::new(),
@@ -189,6 +194,7 @@ pub(crate) fn clock(stack: &mut Stack) {
         stack.routes.touch();
     }
     for interface in interfaces {
+        nd::draw_times(stack, interface, false);
         address::clock(stack, interface);
         crate::router::clock(stack, interface);
         nd::clock(stack, interface);
