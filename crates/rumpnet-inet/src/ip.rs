@@ -27,6 +27,9 @@ pub const DEFAULT_TTL: u8 = 64;
 /// How long the rest of a packet may take (RFC 1122 section 3.3.2 wants a fixed value; 30 seconds is the field's).
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The option by which a sender has routers look at a packet (RFC 2113).
+const ROUTER_ALERT: u8 = 148;
+
 /// What IPv4 keeps.
 pub(crate) struct State {
     pub(crate) ids: Identifications,
@@ -75,6 +78,10 @@ pub struct Arrival {
     pub protocol: u8,
     /// Its header if it is of IPv4.
     pub header: Option<Header>,
+    /// It came in fragments, or with the header of one.
+    pub fragmented: bool,
+    /// Routers were to look at it (RFC 2113, RFC 2711).
+    pub alert: bool,
 }
 
 impl Arrival {
@@ -203,16 +210,20 @@ impl Stack {
                 return;
             }
         };
-        // Source routes are for others to follow (RFC 7126 section 4.3): refused at the end as well.
+        let mut alert = false;
         if header.len > 20 {
             let options = packet.pull(header.len).and_then(|bytes| bytes.get(20..));
-            if options.is_some_and(source_routed) {
+            let options = options.unwrap_or_default();
+            // Source routes are for others to follow (RFC 7126 section 4.3): refused at the end as well.
+            if source_routed(options) {
                 bump(&mut self.counters.ip.malformed);
                 return;
             }
+            alert = has_option(options, |kind| kind == ROUTER_ALERT);
         }
         packet.strip(header.len);
-        let (header, packet) = if header.is_fragment() {
+        let fragmented = header.is_fragment();
+        let (header, packet) = if fragmented {
             match self.reassemble(header, packet) {
                 Some(whole) => whole,
                 None => return,
@@ -229,6 +240,8 @@ impl Stack {
             cast,
             protocol: header.protocol,
             header: Some(header),
+            fragmented,
+            alert,
         };
         self.deliver(&arrival, packet);
     }
@@ -658,14 +671,19 @@ fn decrement_ttl(header: &mut [u8]) {
 }
 
 /// Whether options have a route that the sender wants a packet to take.
-fn source_routed(mut options: &[u8]) -> bool {
+fn source_routed(options: &[u8]) -> bool {
     const LOOSE: u8 = 131;
     const STRICT: u8 = 137;
+    has_option(options, |kind| matches!(kind, LOOSE | STRICT))
+}
+
+/// Whether there is an option of such a kind.
+fn has_option(mut options: &[u8], wanted: impl Fn(u8) -> bool) -> bool {
     while let Some((kind, rest)) = options.split_first() {
         match kind {
             0 => return false,
             1 => options = rest,
-            &LOOSE | &STRICT => return true,
+            kind if wanted(*kind) => return true,
             _ => {
                 let len = rest.first().copied().unwrap_or(0);
                 if len < 2 {

@@ -84,8 +84,9 @@ pub(crate) fn input(stack: &mut Stack, arrival: &Arrival, mut packet: Packet) {
         }
         kind::QUERY | kind::REPORT_1 => mld::input(stack, arrival, &packet),
         kind::ROUTER_SOLICITATION..=kind::REDIRECT => {
-            // Nobody from beyond the link can send with as many hops (RFC 4861 section 7.1).
-            if arrival.ttl != 255 || code != 0 {
+            // Nobody from beyond the link can send with as many hops (RFC 4861 section 7.1), and nobody sends these in fragments, which hide what
+            // they say from who watches a link (RFC 6980 section 5).
+            if arrival.ttl != 255 || code != 0 || arrival.fragmented {
                 bump(&mut stack.counters.icmp6.malformed);
                 return;
             }

@@ -55,6 +55,8 @@ pub(crate) fn input(stack: &mut Stack, interface: u32, mut packet: Packet) {
         cast,
         protocol: header.next,
         header: None,
+        fragmented: false,
+        alert: false,
     };
     extensions(stack, arrival, header, packet);
 }
@@ -134,6 +136,7 @@ fn extensions(stack: &mut Stack, mut arrival: Arrival, mut header: Header, mut p
         }
         let len = usize::from(fixed[1]).saturating_add(1).saturating_mul(8);
         if kind == next::FRAGMENT {
+            arrival.fragmented = true;
             let fragment = Fragment::parse(fixed);
             if fragment.offset == 0 && !fragment.more {
                 // The only one: it has nothing to do with others (RFC 6946 section 4).

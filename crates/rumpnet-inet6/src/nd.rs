@@ -19,8 +19,6 @@ use rumpnet_inet::{
     stack::{Path, Stack},
 };
 
-/// Bytes of a message that are looked at; options beyond are not.
-const LOOKED_AT: usize = 1_024;
 /// Time between two solicitations of routers (RFC 4861 section 10).
 const SOLICIT_EVERY: Duration = Duration::from_secs(4);
 /// How many are sent.
@@ -72,12 +70,9 @@ pub(crate) fn source_link(options: &[&[u8]]) -> Option<MacAddr> {
     link_address(options, option::SOURCE)
 }
 
-/// A message's bytes.
-pub(crate) fn bytes(packet: &Packet) -> Option<Vec<u8>> {
-    if packet.len() > LOOKED_AT {
-        return None;
-    }
-    Some(packet.pieces().flatten().copied().collect())
+/// A message's bytes: no more than a link carries, as they do not come in fragments.
+pub(crate) fn bytes(packet: &Packet) -> Vec<u8> {
+    packet.pieces().flatten().copied().collect()
 }
 
 pub(crate) fn six(address: IpAddr) -> Ipv6Addr {
@@ -96,7 +91,7 @@ struct About {
 }
 
 fn parse(arrival: &Arrival, packet: &Packet, link: u8) -> Option<About> {
-    let bytes = bytes(packet)?;
+    let bytes = bytes(packet);
     let target: [u8; 16] = *bytes.get(8..)?.first_chunk()?;
     let target = Ipv6Addr::from(target);
     let options = options(bytes.get(24..)?)?;

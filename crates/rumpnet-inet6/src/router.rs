@@ -75,9 +75,7 @@ pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packe
     if !stack.state::<State>().is_ok_and(follows) || stack.is_ours(source.into()) {
         return;
     }
-    let Some(bytes) = nd::bytes(packet) else {
-        return;
-    };
+    let bytes = nd::bytes(packet);
     let (Some(fixed), Some(rest)) = (bytes.first_chunk::<16>(), bytes.get(16..)) else {
         bump(&mut stack.counters.icmp6.malformed);
         return;

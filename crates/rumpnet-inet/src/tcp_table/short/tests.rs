@@ -62,6 +62,8 @@ fn plant(stack: &mut Stack) -> usize {
         cast: Cast::Unicast,
         protocol: protocol::TCP,
         header: None,
+        fragmented: false,
+        alert: false,
     };
     stack.tcp_came(id, &arrival);
     id
