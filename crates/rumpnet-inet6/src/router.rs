@@ -92,7 +92,10 @@ pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packe
     let Some(link) = state.links.get_mut(&interface) else {
         return;
     };
-    link.solicit = None;
+    if [l0, l1] != [0, 0] {
+        // Who is no default router leaves the question open (section 6.3.7).
+        link.solicit = None;
+    }
     let changed = hops != 0 && hops != link.hop_limit;
     if changed {
         link.hop_limit = hops;
