@@ -104,6 +104,13 @@ fn parse(packet: &Packet) -> Option<Query> {
     }
 }
 
+/// Whether a router may have sent a query (RFC 3376 section 9.1): all are asked by way of all, and since the second version routers look at it.
+fn plausible(query: &Query, arrival: &Arrival) -> bool {
+    let to_all =
+        arrival.destination == IpAddr::V4(ALL_HOSTS) || !arrival.destination.is_multicast();
+    (query.group.is_some() || to_all) && (query.version == Version::One || arrival.alert)
+}
+
 impl Stack {
     /// These sources of a group are wanted from now on.
     pub(crate) fn igmp_changed(&mut self, interface: u32, group: Ipv4Addr, filter: Filter) {
@@ -139,7 +146,7 @@ impl Stack {
         let now = self.now;
         let [kind, _, _, _, group @ ..] = head;
         match kind {
-            kind::QUERY => match parse(packet) {
+            kind::QUERY => match parse(packet).filter(|query| plausible(query, arrival)) {
                 Some(query) => self.igmp.link(arrival.interface).query(&query, now),
                 None => bump(&mut self.counters.igmp.malformed),
             },

@@ -190,10 +190,34 @@ pub enum Verdict {
     },
 }
 
+/// The option by which a sender has routers look at a packet.
+const ROUTER_ALERT: u8 = 5;
+
+/// Whether options, as [`options`] finds them fine, have routers look at the packet (RFC 2711).
+#[must_use]
+pub fn has_alert(header: &[u8]) -> bool {
+    let mut at = 2_usize;
+    while let Some(&kind) = header.get(at) {
+        if kind == ROUTER_ALERT {
+            return true;
+        }
+        let len = match kind {
+            0 => 1,
+            _ => header
+                .get(at.saturating_add(1))
+                .map_or(0, |len| usize::from(*len).saturating_add(2)),
+        };
+        if len == 0 {
+            return false;
+        }
+        at = at.saturating_add(len);
+    }
+    false
+}
+
 /// Looks at the options of a header, whose two first bytes are before them.
 #[must_use]
 pub fn options(header: &[u8]) -> Verdict {
-    const ROUTER_ALERT: u8 = 5;
     let mut at = 2_usize;
     while let Some(&kind) = header.get(at) {
         if kind == 0 {
@@ -271,6 +295,9 @@ mod tests {
         let tell = |at, always| Verdict::Tell { at, always };
         assert_eq!(options(&[58, 0, 0, 0x9e, 3, 0, 0, 0]), tell(3, true));
         assert_eq!(options(&[58, 0, 0, 0, 0xde, 2, 0, 0]), tell(4, false));
+        assert!(has_alert(&[58, 0, 5, 2, 0, 0, 1, 0]));
+        assert!(has_alert(&[58, 0, 1, 0, 5, 2, 0, 0]) && has_alert(&[58, 0, 0, 0, 5, 2, 0, 0]));
+        assert!(!has_alert(&[58, 0, 1, 4, 5, 2, 0, 0]) && !has_alert(&[58, 0, 0, 0, 0, 0, 0, 1]));
         // An option beyond the header's end.
         assert_eq!(options(&[58, 0, 1, 5, 0, 0, 0, 0]), Verdict::Drop);
         assert_eq!(options(&[58, 0, 0, 0, 0, 0, 0, 1]), Verdict::Drop);

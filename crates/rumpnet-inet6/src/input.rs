@@ -1,7 +1,7 @@
 //! What comes in: extension headers, fragments, delivery, forwarding (RFC 8200).
 
 use crate::{
-    header::{FRAGMENT, Fragment, HEADER, Header, LEAST_MTU, Verdict, next, options},
+    header::{FRAGMENT, Fragment, HEADER, Header, LEAST_MTU, Verdict, has_alert, next, options},
     icmp::{self, Problem},
     is_loopback, output,
     select::scope,
@@ -170,6 +170,11 @@ fn extensions(stack: &mut Stack, mut arrival: Arrival, mut header: Header, mut p
             }
             if !look(stack, &header, &packet, at, len) {
                 return;
+            }
+            if kind == next::HOP_BY_HOP {
+                let mut bytes = alloc::vec![0; len];
+                packet.copy_to(at, &mut bytes);
+                arrival.alert = has_alert(&bytes);
             }
         }
         (kind, said, at) = (fixed[0], at, at.saturating_add(len));

@@ -88,8 +88,8 @@ pub(crate) fn input(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
     }
     let query = head.first() == Some(&kind::QUERY);
     let parsed = query.then(|| parse(&head, packet)).flatten();
-    // Reports may come from hosts that have no address yet (RFC 3590 section 4).
-    if query && (parsed.is_none() || !local) {
+    // Reports may come from hosts that have no address yet (RFC 3590 section 4). A query without an alert is a forged one (RFC 3810 section 6.2).
+    if query && (parsed.is_none() || !local || !arrival.alert) {
         bump(&mut stack.counters.icmp6.malformed);
         return;
     }

@@ -592,7 +592,10 @@ mod tests {
             matches!(sent, Resolution::Known(MAC, _))
         };
         cache.learn(1, HOST, MAC, true, at(0));
-        assert_eq!((state(&cache), cache.deadline()), (Some(State::Reachable), None));
+        assert_eq!(
+            (state(&cache), cache.deadline()),
+            (Some(State::Reachable), None)
+        );
         assert!(sends(&mut cache, at(29)) && cache.deadline().is_none());
         assert!(sends(&mut cache, at(40)));
         assert_eq!(state(&cache), Some(State::Delay));
@@ -601,7 +604,10 @@ mod tests {
         assert!(cache.expire(at(44)).is_empty());
         for second in 45..48 {
             let due = cache.expire(at(second));
-            assert!(matches!(due[..], [Due::Ask { to: Some(MAC), .. }]), "{due:?}");
+            assert!(
+                matches!(due[..], [Due::Ask { to: Some(MAC), .. }]),
+                "{due:?}"
+            );
             assert_eq!(state(&cache), Some(State::Probe));
             assert!(sends(&mut cache, at(second)));
         }
@@ -723,7 +729,11 @@ mod tests {
             }
             send(&mut cache, n + 100_000, at(n.into()));
         }
-        let known = |n| cache.iter().any(|(_, ip, mac, _)| ip == host(n) && mac == Some(MAC));
+        let known = |n| {
+            cache
+                .iter()
+                .any(|(_, ip, mac, _)| ip == host(n) && mac == Some(MAC))
+        };
         assert!((0..1_000).all(known));
         assert!(cache.iter().count() <= MOST && cache.waiting <= MOST * (OVERHEAD + 1));
     }
