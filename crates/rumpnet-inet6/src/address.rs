@@ -4,7 +4,7 @@ use crate::{
     header::LEAST_MTU,
     mld, nd,
     router::{Prefix, end},
-    state::{Own, State},
+    state::{Nonce, Own, State},
     temporary,
 };
 use alloc::vec::Vec;
@@ -106,6 +106,7 @@ fn make(
         cidr,
         ip,
         tentative: None,
+        nonce: Nonce::default(),
         preferred,
         valid,
         made: Some(count),
@@ -156,6 +157,7 @@ pub(crate) fn add(stack: &mut Stack, interface: u32, cidr: Cidr) -> Result<()> {
         cidr,
         ip,
         tentative: None,
+        nonce: Nonce::default(),
         preferred: None,
         valid: None,
         made: None,

@@ -5,7 +5,7 @@ use crate::{
     header::{HEADER, Header, next},
     icmp::{ALL_NODES, ALL_ROUTERS, kind},
     router,
-    state::State,
+    state::{Nonce, State},
 };
 use alloc::vec::Vec;
 use core::{
@@ -29,6 +29,8 @@ const DRAWN: Duration = Duration::from_secs(7_200);
 mod option {
     pub(super) const SOURCE: u8 = 1;
     pub(super) const TARGET: u8 = 2;
+    /// RFC 3971 section 5.3.2.
+    pub(super) const NONCE: u8 = 14;
 }
 
 /// The group that an address is asked for in (RFC 4291 section 2.7.1).
@@ -60,6 +62,14 @@ pub(crate) fn link_address(options: &[&[u8]], which: u8) -> Option<MacAddr> {
     (!mac.is_group()).then_some(mac)
 }
 
+/// The number of a question whether somebody has an address; those of another length are not ours.
+fn nonce(options: &[&[u8]]) -> Option<Nonce> {
+    let found = options
+        .iter()
+        .find(|bytes| bytes.first() == Some(&option::NONCE))?;
+    found.get(2..)?.try_into().ok()
+}
+
 /// The target's link address.
 pub(crate) fn target_link(options: &[&[u8]]) -> Option<MacAddr> {
     link_address(options, option::TARGET)
@@ -88,6 +98,7 @@ struct About {
     source: Ipv6Addr,
     link: Option<MacAddr>,
     flags: u8,
+    nonce: Option<Nonce>,
 }
 
 fn parse(arrival: &Arrival, packet: &Packet, link: u8) -> Option<About> {
@@ -100,6 +111,7 @@ fn parse(arrival: &Arrival, packet: &Packet, link: u8) -> Option<About> {
         source: six(arrival.source),
         link: link_address(&options, link),
         flags: bytes.get(4).copied().unwrap_or(0),
+        nonce: nonce(&options),
     })
 }
 
@@ -117,11 +129,15 @@ pub(crate) fn solicitation(stack: &mut Stack, arrival: &Arrival, packet: &Packet
         bump(&mut stack.counters.icmp6.malformed);
         return;
     }
-    let tentative = stack
+    let asked = stack
         .state::<State>()
-        .is_ok_and(|state| state.is_tentative(interface, target));
-    if tentative {
-        if nobody {
+        .ok()
+        .and_then(|state| state.own(interface, target))
+        .filter(|own| own.tentative.is_some())
+        .map(|own| own.nonce);
+    if let Some(asked) = asked {
+        // A link that gives back what is sent makes no duplicate (RFC 7527 section 4.2).
+        if nobody && about.nonce != Some(asked) {
             address::duplicate(stack, interface, target);
         }
         return;
@@ -218,29 +234,43 @@ pub(crate) fn solicit(stack: &mut Stack, interface: u32, target: Ipv6Addr, to: O
     } else {
         solicited_node(target)
     };
-    ask(stack, interface, (source, destination), target, to);
+    let mac = stack.attached(interface).and_then(|here| here.ifnet.mac());
+    let option = mac.map_or_else(Vec::new, |mac| [&[option::SOURCE, 1][..], &mac.0].concat());
+    ask(
+        stack,
+        interface,
+        (source, destination),
+        (target, &option),
+        to,
+    );
 }
 
 /// Asks whether anybody has an address that this host wants (RFC 4862 section 5.4.2).
 pub(crate) fn probe(stack: &mut Stack, interface: u32, target: Ipv6Addr) {
     let ends = (Ipv6Addr::UNSPECIFIED, solicited_node(target));
-    ask(stack, interface, ends, target, None);
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    let [nonce @ .., _, _] = state.unforeseeable().to_be_bytes();
+    let link = state.links.get_mut(&interface);
+    let mut all = link.into_iter().flat_map(|link| &mut link.addresses);
+    if let Some(own) = all.find(|own| own.ip == target) {
+        own.nonce = nonce;
+    }
+    let option = [&[option::NONCE, 1][..], &nonce].concat();
+    ask(stack, interface, ends, (target, &option), None);
 }
 
 fn ask(
     stack: &mut Stack,
     interface: u32,
     (source, destination): (Ipv6Addr, Ipv6Addr),
-    target: Ipv6Addr,
+    (target, option): (Ipv6Addr, &[u8]),
     to: Option<MacAddr>,
 ) {
-    let mac = stack.attached(interface).and_then(|here| here.ifnet.mac());
     let mut body = Vec::from([kind::NEIGHBOR_SOLICITATION, 0, 0, 0, 0, 0, 0, 0]);
     body.extend(target.octets());
-    if let Some(mac) = mac.filter(|_| !source.is_unspecified()) {
-        body.extend([option::SOURCE, 1]);
-        body.extend(mac.0);
-    }
+    body.extend(option);
     send(stack, interface, source, (destination, to), &body);
 }
 

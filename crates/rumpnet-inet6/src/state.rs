@@ -77,6 +77,9 @@ impl Link {
     }
 }
 
+/// A number of a question whether somebody has an address (RFC 3971 section 5.3.2).
+pub(crate) type Nonce = [u8; 6];
+
 /// An address of this host.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Own {
@@ -84,6 +87,8 @@ pub(crate) struct Own {
     pub(crate) ip: Ipv6Addr,
     /// While nobody knows whether another has it: when that is over or the next question is due, and how many are left.
     pub(crate) tentative: Option<(Instant, u8)>,
+    /// What the last question had, by which this host knows it again (RFC 7527).
+    pub(crate) nonce: Nonce,
     /// Until when it is preferred and valid; for ever if `None`.
     pub(crate) preferred: Option<Instant>,
     pub(crate) valid: Option<Instant>,

@@ -202,11 +202,16 @@ impl State {
         Duration::from_nanos(self.rng.below(most))
     }
 
+    /// A number that nobody can guess, whatever numbers he has seen.
+    pub(crate) fn unforeseeable(&mut self) -> u64 {
+        let salt = self.rng.next_u64().to_be_bytes();
+        cookie::keyed(&self.temporary_secret, &salt)
+    }
+
     /// An address that nobody can guess (section 3.3.1), without identifiers that are reserved (RFC 5453).
     fn random_in(&mut self, network: Ipv6Addr) -> Ipv6Addr {
         loop {
-            let salt = self.rng.next_u64().to_be_bytes();
-            let low = cookie::keyed(&self.temporary_secret, &salt);
+            let low = self.unforeseeable();
             if !address::is_reserved(low) {
                 return Ipv6Addr::from_bits(network.to_bits() | u128::from(low));
             }
@@ -235,6 +240,7 @@ mod tests {
             cidr: Cidr::host(ip.into()),
             ip,
             tentative: None,
+            nonce: Default::default(),
             preferred: None,
             valid: None,
             made: None,
