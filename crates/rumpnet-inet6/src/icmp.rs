@@ -76,7 +76,8 @@ pub(crate) fn input(stack: &mut Stack, arrival: &Arrival, mut packet: Packet) {
             bump(&mut stack.counters.icmp6.echoes_received);
             echo(stack, arrival, packet.clone());
         }
-        kind::UNREACHABLE | kind::TOO_BIG | kind::TIME_EXCEEDED | kind::PROBLEM => {
+        // Also those that are not known yet (RFC 4443 section 2.4 a).
+        0..128 => {
             bump(&mut stack.counters.icmp6.errors_received);
             let mut quoted = packet.clone();
             quoted.strip(LEN);
@@ -157,9 +158,7 @@ fn error(stack: &mut Stack, arrival: &Arrival, what: (u8, u8, u32), mut quoted: 
         protocol = fragment.next;
         quoted.strip(FRAGMENT);
     }
-    let Some(complaint) = complaint(what) else {
-        return;
-    };
+    let complaint = complaint(what);
     let to: IpAddr = header.destination.into();
     let by = link_scope(to, arrival.interface);
     if complaint.mtu.is_some()
@@ -181,9 +180,9 @@ fn error(stack: &mut Stack, arrival: &Arrival, what: (u8, u8, u32), mut quoted: 
 }
 
 /// What an error means to a socket (RFC 4443 section 3, RFC 5461).
-fn complaint((kind, code, word): (u8, u8, u32)) -> Option<Complaint> {
+fn complaint((kind, code, word): (u8, u8, u32)) -> Complaint {
     let (soft, hard) = (Complaint::soft, Complaint::hard);
-    Some(match (kind, code) {
+    match (kind, code) {
         (kind::UNREACHABLE, 4) => hard(Errno::ECONNREFUSED),
         (kind::UNREACHABLE, 1 | 5 | 6) => hard(Errno::EACCES),
         (kind::UNREACHABLE, 0) => soft(Errno::ENETUNREACH),
@@ -194,9 +193,8 @@ fn complaint((kind, code, word): (u8, u8, u32)) -> Option<Complaint> {
             ..soft(Errno::EMSGSIZE)
         },
         (kind::PROBLEM, 1) => hard(Errno::ENOPROTOOPT),
-        (kind::PROBLEM, _) => soft(Errno::EPROTO),
-        _ => return None,
-    })
+        _ => soft(Errno::EPROTO),
+    }
 }
 
 /// Tells the sender of a packet (without its header) that it cannot be delivered. Extension headers that it had are not quoted.
