@@ -2,7 +2,7 @@
 
 use crate::{
     checksum,
-    ip::{Arrival, DEFAULT_TTL, Sending, bump},
+    ip::{Arrival, DEFAULT_TTL, Sending, bump, is_class_e},
     ipv4::{HEADER, Header, protocol},
     stack::Stack,
 };
@@ -321,9 +321,12 @@ impl Stack {
         code: u8,
         rest: [u8; 4],
     ) {
-        let from = about.source;
-        if from.is_unspecified() || from.is_multicast() || from.is_broadcast() || about.offset != 0
-        {
+        let (from, to) = (about.source, about.destination);
+        let no_host = from.is_unspecified() || from.is_multicast() || is_class_e(from);
+        let all = self.interfaces.iter().flat_map(|here| &here.addresses);
+        let to_all = all.map(|own| own.broadcast()).any(|all| all == Some(to));
+        let group = to_all || to.is_multicast() || to.is_broadcast();
+        if no_host || group || packet.meta.cast != Cast::Unicast || about.offset != 0 {
             return;
         }
         if about.protocol == protocol::ICMP {

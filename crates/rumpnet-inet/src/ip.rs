@@ -199,6 +199,11 @@ impl Stack {
             return;
         }
         let cast = match self.owner(interface, header.destination) {
+            // To all on the link, but for one host: nobody sends that (RFC 1122 section 3.3.6).
+            Owner::This(Cast::Unicast) if packet.meta.cast != Cast::Unicast => {
+                bump(&mut self.counters.ip.address_errors);
+                return;
+            }
             Owner::This(cast) => cast,
             Owner::Other => {
                 if interface != 0 && packet.meta.cast == Cast::Unicast {
@@ -303,7 +308,18 @@ impl Stack {
     /// Whether a packet can be: addresses that nobody sends from or to (RFC 1122 section 3.2.1.3).
     fn plausible(&self, interface: u32, header: &Header) -> bool {
         let (source, destination) = (header.source, header.destination);
-        if source.is_multicast() || source.is_broadcast() {
+        if source.is_multicast() || source.is_broadcast() || is_this_network(destination) {
+            return false;
+        }
+        // No address but this is one of a host that has none yet: to ask for one, and to speak of groups.
+        let nameless = matches!(header.protocol, protocol::UDP | protocol::IGMP);
+        if is_this_network(source) && !(source.is_unspecified() && nameless) {
+            return false;
+        }
+        // All hosts of a network send nothing; an answer would go to them all.
+        let here = self.attached(interface).into_iter();
+        let mut networks = here.flat_map(|here| &here.addresses);
+        if networks.any(|cidr| cidr.broadcast() == Some(source)) {
             return false;
         }
         let loopback = source.is_loopback() || destination.is_loopback();
@@ -659,6 +675,16 @@ pub fn large_len(packet: &mut Packet, header: usize, segment: u16) -> usize {
     let tcp = bytes.and_then(|bytes| bytes.get(offset)).copied();
     let tcp = usize::from(tcp.unwrap_or(0) >> 4).saturating_mul(4);
     header.saturating_add(tcp).saturating_add(segment.into())
+}
+
+/// Whether an address is of "this network" (RFC 1122 section 3.2.1.3 a and b).
+const fn is_this_network(address: Ipv4Addr) -> bool {
+    matches!(address.octets(), [0, ..])
+}
+
+/// Whether an address is of class E, which no host has (RFC 1112 section 4).
+pub(crate) const fn is_class_e(address: Ipv4Addr) -> bool {
+    address.octets()[0] >= 240
 }
 
 /// Takes one hop off a header, and mends its checksum (RFC 1624).
