@@ -51,7 +51,7 @@ pub struct Ip {
     pub reassembled: u64,
     /// Packets of which not all came, or not what could be (ReasmFails).
     pub reassembly_failed: u64,
-    /// Packets of this host cut into fragments (OutFragOKs).
+    /// Packets cut into fragments, also those passed on (OutFragOKs).
     pub fragmented: u64,
     /// Those too large that must not be cut (OutFragFails).
     pub fragmentation_failed: u64,

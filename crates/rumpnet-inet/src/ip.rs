@@ -584,6 +584,12 @@ impl Stack {
         if !self.ip.forwarding || destination.is_multicast() || local_only {
             return;
         }
+        // RFC 1812 section 5.3.7: no host has or sends from these.
+        let martian = header.source.is_unspecified() || is_class_e(header.source);
+        if martian || is_class_e(destination) {
+            bump(&mut self.counters.ip.address_errors);
+            return;
+        }
         let options = packet.pull(header.len).and_then(|bytes| bytes.get(20..));
         if options.is_some_and(source_routed) {
             return;
@@ -597,11 +603,15 @@ impl Stack {
             self.icmp_forward_error(&header, &packet, icmp::Unreachable::Net);
             return;
         };
+        if path.broadcast {
+            // Nobody beyond a network speaks to all its hosts (RFC 2644).
+            bump(&mut self.counters.ip.address_errors);
+            return;
+        }
         self.redirect_output(&header, &packet, &path);
         // That of the link: what complaints say is about packets of this host.
         let mtu = self.attached(path.interface).map(|here| here.ifnet.mtu());
         let mtu = usize::try_from(mtu.unwrap_or(path.mtu)).unwrap_or(usize::MAX);
-        bump(&mut self.counters.ip.forwarded);
         // A large packet leaves in segments or datagrams, if its device does not take it whole.
         let len = match packet.meta.segment {
             0 => packet.len(),
@@ -610,12 +620,16 @@ impl Stack {
         if len > mtu {
             if header.dont_fragment {
                 let next = u16::try_from(mtu).unwrap_or(u16::MAX);
+                bump(&mut self.counters.ip.fragmentation_failed);
                 self.icmp_forward_error(&header, &packet, icmp::Unreachable::TooBig(next));
                 return;
             }
+            bump(&mut self.counters.ip.forwarded);
+            bump(&mut self.counters.ip.fragmented);
             self.forward_fragments(&path, packet, mtu);
             return;
         }
+        bump(&mut self.counters.ip.forwarded);
         if let Some(bytes) = packet.pull(header.len) {
             decrement_ttl(bytes);
         }
@@ -643,6 +657,7 @@ impl Stack {
                 ..header
             };
             for fragment in fragments(&header, part, mtu) {
+                bump(&mut self.counters.ip.fragments_sent);
                 self.path_output(path, fragment);
             }
         }
