@@ -3,12 +3,12 @@
 use crate::{
     header::{FRAGMENT, Fragment, HEADER, Header, LEAST_MTU, Verdict, has_alert, next, options},
     icmp::{self, Problem},
-    is_loopback, output,
+    is_loopback, output, router,
     select::scope,
     state::State,
 };
 use core::net::{IpAddr, Ipv6Addr};
-use rumpnet::{Packet, packet::Cast};
+use rumpnet::{Packet, interface::Link, packet::Cast};
 use rumpnet_inet::{
     icmp::Unreachable,
     ip::{Arrival, bump},
@@ -348,6 +348,21 @@ fn forward(stack: &mut Stack, interface: u32, header: &Header, mut packet: Packe
         icmp::beyond_scope(stack, header, &packet);
         return;
     }
+    let back = path.interface == interface;
+    let here = stack.attached(interface);
+    if back
+        && here.is_some_and(|here| {
+            let mut all = here.addresses.iter();
+            here.ifnet.link() == Link::Point && all.any(|own| own.contains(destination.into()))
+        })
+    {
+        // The other end does not have it: it would come back for ever (RFC 4443 section 3.1, code 3).
+        icmp::forward_error(stack, header, &packet, Unreachable::Host);
+        return;
+    }
+    if back {
+        router::show(stack, header, &packet, path.next_hop);
+    }
     let mtu = output::mtu(stack, path.interface, destination).max(LEAST_MTU);
     // A large packet leaves in segments or datagrams, if its device does not take it whole.
     let len = match packet.meta.segment {
@@ -358,6 +373,7 @@ fn forward(stack: &mut Stack, interface: u32, header: &Header, mut packet: Packe
     };
     if len > usize::try_from(mtu).unwrap_or(usize::MAX) {
         let next = u16::try_from(mtu).unwrap_or(u16::MAX);
+        bump(&mut stack.counters.ip6.fragmentation_failed);
         icmp::forward_error(stack, header, &packet, Unreachable::TooBig(next));
         return;
     }

@@ -23,12 +23,15 @@ use rumpnet_inet::{
 const SOLICIT_EVERY: Duration = Duration::from_secs(4);
 /// How many are sent.
 const SOLICITATIONS: u8 = 3;
+/// Bytes of a redirect: with its header it fits every link (RFC 4861 section 4.5).
+const REDIRECT_MOST: usize = 1_280 - HEADER;
 /// A time of reachability counts so long (RFC 4861 section 6.3.2: a few hours).
 const DRAWN: Duration = Duration::from_secs(7_200);
 
 mod option {
     pub(super) const SOURCE: u8 = 1;
     pub(super) const TARGET: u8 = 2;
+    pub(super) const REDIRECTED: u8 = 4;
     /// RFC 3971 section 5.3.2.
     pub(super) const NONCE: u8 = 14;
 }
@@ -289,6 +292,33 @@ pub(crate) fn advertise(
         body.extend(mac.0);
     }
     send(stack, interface, target, (to, None), &body);
+}
+
+/// Shows a host a shorter way to where its packet, with its header, goes (RFC 4861 section 8.2).
+pub(crate) fn redirect(
+    stack: &mut Stack,
+    interface: u32,
+    source: Ipv6Addr,
+    target: Ipv6Addr,
+    (about, packet): (&Header, &Packet),
+) {
+    let mut body = Vec::from([kind::REDIRECT, 0, 0, 0, 0, 0, 0, 0]);
+    body.extend(target.octets());
+    body.extend(about.destination.octets());
+    if let Some((mac, _)) = stack.neighbors.settled(interface, target.into(), stack.now) {
+        body.extend([option::TARGET, 1]);
+        body.extend(mac.0);
+    }
+    // As much of the packet as fits, in units of eight bytes.
+    let room = REDIRECT_MOST.saturating_sub(body.len()).saturating_sub(8) & !7;
+    let mut quoted = alloc::vec![0; packet.len().next_multiple_of(8).min(room)];
+    packet.copy_to(0, &mut quoted);
+    let units = u8::try_from(quoted.len() / 8)
+        .unwrap_or(0)
+        .saturating_add(1);
+    body.extend([option::REDIRECTED, units, 0, 0, 0, 0, 0, 0]);
+    body.extend(quoted);
+    send(stack, interface, source, (about.source, None), &body);
 }
 
 /// Sends a message of neighbour discovery, with all the hops there are.

@@ -1,6 +1,11 @@
 //! What routers advertise (RFC 4861 section 6.3.4): default routes, prefixes, the size of packets.
 
-use crate::{address, header::LEAST_MTU, nd, state::State};
+use crate::{
+    address,
+    header::{Header, LEAST_MTU},
+    nd,
+    state::State,
+};
 use core::{
     net::{IpAddr, Ipv6Addr},
     time::Duration,
@@ -204,6 +209,38 @@ pub(crate) fn silent(stack: &mut Stack, interface: u32, neighbor: Ipv6Addr) {
     if removed.iter().any(|route| route.network == Cidr::ANY_V6) {
         add_default(stack, interface, neighbor);
     }
+}
+
+/// A packet that is passed on leaves by the link that it came from: its sender, a neighbour, is shown the way (RFC 4861 section 8.2).
+pub(crate) fn show(stack: &mut Stack, header: &Header, packet: &Packet, next_hop: IpAddr) {
+    let (interface, now) = (packet.meta.interface, stack.now);
+    let IpAddr::V6(target) = next_hop else {
+        return;
+    };
+    let near = stack.path(header.source.into(), None, Some(interface));
+    let near = near.is_ok_and(|path| path.next_hop == IpAddr::V6(header.source) && !path.local);
+    // Hosts know a router by its address of the link (section 8.1).
+    let known = target == header.destination || target.is_unicast_link_local();
+    let here = stack.attached(interface);
+    let own = here.and_then(|here| {
+        let all = here.addresses.iter().map(|cidr| nd::six(cidr.address()));
+        all.into_iter().find(Ipv6Addr::is_unicast_link_local)
+    });
+    let ethernet = here.is_some_and(|here| here.ifnet.mac().is_some());
+    let (Some(own), true) = (own, near && known && ethernet) else {
+        return;
+    };
+    let Ok(state) = stack.state_mut::<State>() else {
+        return;
+    };
+    if !state.redirects {
+        return;
+    }
+    if !state.limit.allow(now) {
+        bump(&mut stack.counters.icmp6.limited);
+        return;
+    }
+    nd::redirect(stack, interface, own, target, (header, packet));
 }
 
 /// A router shows a better way to a destination (RFC 4861 section 8).

@@ -25,6 +25,8 @@ pub(crate) struct State {
     pub(crate) limit: Limit,
     /// Packets for others are passed on.
     pub(crate) forwarding: bool,
+    /// Hosts are shown shorter ways.
+    pub(crate) redirects: bool,
     /// What routers advertise is followed.
     pub(crate) accept_advertisements: bool,
     /// How often others are asked before an address is used (RFC 4862 section 5.1, `DupAddrDetectTransmits`).
@@ -111,6 +113,7 @@ impl State {
             reassembly: Reassembly::new(PATIENCE, usize::from(u16::MAX)),
             limit: Limit::default(),
             forwarding: false,
+            redirects: true,
             accept_advertisements: true,
             probes: 1,
             secret: Secret(secret),

@@ -77,6 +77,10 @@ pub(crate) fn add(kernel: &Kernel, inet: &Arc<Inet>) -> Result<()> {
             flag(inet, |s| &mut s.forwarding, |s| s.forwarding),
         ),
         (
+            "net.inet6.ip6.redirect",
+            flag(inet, |s| &mut s.redirects, |s| s.redirects),
+        ),
+        (
             "net.inet6.ip6.accept_rtadv",
             flag(
                 inet,
