@@ -190,7 +190,8 @@ fn the_unknown_and_groups_go_everywhere_but_back() {
 #[test]
 fn addresses_are_forgotten_and_move() {
     let network = Network::plain();
-    network.sim.sleep(Duration::from_secs(299));
+    // Two seconds after the first time the hosts announce their addresses again.
+    network.sim.sleep(Duration::from_secs(2 + 299));
     network.inject(1, mac(2), mac(1));
     network.captures.iter().for_each(|c| drop(c.take()));
     network.sim.sleep(Duration::from_secs(2));

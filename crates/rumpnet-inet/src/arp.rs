@@ -1,15 +1,39 @@
-//! ARP on Ethernet (RFC 826).
+//! ARP on Ethernet (RFC 826), and the defence of addresses (RFC 5227).
 
-use crate::stack::Stack;
-use core::net::{IpAddr, Ipv4Addr};
+use crate::{ip::bump, stack::Stack};
+use alloc::vec::Vec;
+use core::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 use rumpnet::{
     MacAddr, Packet,
     ethernet::{EtherType, Header},
 };
+use rumpuser::Instant;
 
 const LEN: usize = 28;
 const REQUEST: u16 = 1;
 const REPLY: u16 = 2;
+/// An address is announced once more after this time (RFC 5227 section 2.3).
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(2);
+/// Between two defences of an address (`DEFEND_INTERVAL`): two hosts that both have it would go on for ever.
+const DEFEND_AGAIN: Duration = Duration::from_secs(10);
+
+/// What is kept of the addresses of this host: each with its interface.
+#[derive(Default)]
+pub(crate) struct State {
+    /// When they are announced again.
+    announced: Vec<(u32, Ipv4Addr, Instant)>,
+    /// Until when they are not defended again.
+    defended: Vec<(u32, Ipv4Addr, Instant)>,
+}
+
+impl State {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.announced.iter().map(|(.., at)| *at).min()
+    }
+}
 
 struct Message {
     operation: u16,
@@ -72,8 +96,41 @@ impl Stack {
         self.arp_send(interface, mac, to.unwrap_or(MacAddr::BROADCAST), &message);
     }
 
-    /// Tells all hosts that this one has an address (RFC 5227 section 3).
+    /// Tells all hosts, now and once more, that this one has an address (RFC 5227 section 2.3).
     pub(crate) fn arp_announce(&mut self, interface: u32, address: Ipv4Addr) {
+        let again = self.now.after(ANNOUNCE_AGAIN);
+        self.ip.arp.announced.push((interface, address, again));
+        self.arp_claim(interface, address);
+    }
+
+    /// Announces what is due.
+    pub(crate) fn arp_clock(&mut self) {
+        let now = self.now;
+        let due = |(.., at): &mut (u32, Ipv4Addr, Instant)| *at <= now;
+        let due: Vec<_> = self.ip.arp.announced.extract_if(.., due).collect();
+        for (interface, address, _) in due {
+            let has = |here: &crate::stack::Attached| here.has_v4(address);
+            if self.attached(interface).is_some_and(has) {
+                self.arp_claim(interface, address);
+            }
+        }
+    }
+
+    /// Another host says that it has an address of this one: all are told whose it is, not too often (RFC 5227 section 2.4 c).
+    fn arp_defend(&mut self, interface: u32, address: Ipv4Addr) {
+        bump(&mut self.counters.arp_conflicts);
+        let now = self.now;
+        let defended = &mut self.ip.arp.defended;
+        defended.retain(|(.., until)| *until > now);
+        let known = |(on, ip, _): &(u32, Ipv4Addr, _)| (*on, *ip) == (interface, address);
+        if !defended.iter().any(known) {
+            defended.push((interface, address, now.after(DEFEND_AGAIN)));
+            self.arp_claim(interface, address);
+        }
+    }
+
+    /// Tells all hosts that this one has an address.
+    fn arp_claim(&mut self, interface: u32, address: Ipv4Addr) {
         let Some(mac) = self.attached(interface).and_then(|here| here.ifnet.mac()) else {
             return;
         };
@@ -100,7 +157,7 @@ impl Stack {
     /// The Ethernet header is off.
     pub(crate) fn arp_input(&mut self, interface: u32, mut packet: Packet) {
         let Some(message) = Message::parse(&mut packet) else {
-            self.counters.arp_malformed = self.counters.arp_malformed.wrapping_add(1);
+            bump(&mut self.counters.arp_malformed);
             return;
         };
         let Some(here) = self.attached(interface) else {
@@ -110,12 +167,15 @@ impl Stack {
         let (sender_mac, sender) = message.sender;
         let target = message.target.1;
         let ours = here.has_v4(target);
-        // A group's address is nobody's, and nobody may take ours.
-        if sender_mac.is_group()
-            || sender.is_multicast()
-            || sender.is_broadcast()
-            || here.has_v4(sender)
-        {
+        if here.has_v4(sender) {
+            // Nobody may take ours. What this host has sent comes back where a link gives all back.
+            if sender_mac != mac {
+                self.arp_defend(interface, sender);
+            }
+            return;
+        }
+        // A group's address is nobody's.
+        if sender_mac.is_group() || sender.is_multicast() || sender.is_broadcast() {
             return;
         }
         if !sender.is_unspecified() {

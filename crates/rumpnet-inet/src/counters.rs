@@ -15,6 +15,7 @@ pub struct Counters {
     pub udp6: Udp,
     pub tcp: Tcp,
     pub arp_malformed: u64,
+    pub arp_conflicts: u64,
 }
 
 impl Counters {

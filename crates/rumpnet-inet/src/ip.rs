@@ -35,6 +35,7 @@ pub(crate) struct State {
     pub(crate) ids: Identifications,
     reassembly: Reassembly<Header>,
     paths: PathMtus<Ipv4Addr>,
+    pub(crate) arp: crate::arp::State,
     /// Packets for others are passed on.
     pub(crate) forwarding: bool,
 }
@@ -45,12 +46,14 @@ impl State {
             ids: Identifications::new(host),
             reassembly: Reassembly::new(PATIENCE, usize::from(u16::MAX).saturating_sub(20)),
             paths: PathMtus::default(),
+            arp: Default::default(),
             forwarding: false,
         }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        earlier(self.reassembly.deadline(), self.paths.deadline())
+        let first = earlier(self.reassembly.deadline(), self.paths.deadline());
+        earlier(first, self.arp.deadline())
     }
 
     /// Bytes of fragments.

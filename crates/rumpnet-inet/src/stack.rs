@@ -568,6 +568,7 @@ impl Stack {
             }
         }
         self.ip_expire();
+        self.arp_clock();
         self.igmp_clock();
         if let Some(network) = self.network {
             network.clock(self);

@@ -381,3 +381,48 @@ fn floods_of_strangers() {
     );
     assert!(send());
 }
+
+/// RFC 5227 sections 2.3 and 2.4: an address is announced twice, and defended once in ten seconds.
+#[test]
+fn addresses_are_defended() {
+    let (sim, kernel, ear) = kernel();
+    let inet = kernel.inet().unwrap();
+    inet.add_address("ear0", "10.0.0.2/24".parse().unwrap())
+        .unwrap();
+    let claims = || {
+        let sent = ear.sent();
+        let arp = sent.iter().filter(|frame| frame[12..14] == [8, 6]);
+        let claim = |frame: &&Vec<u8>| frame[28..32] == frame[38..42] && frame[22..28] == MAC.0;
+        let claims: Vec<u8> = arp.filter(claim).map(|frame| frame[31]).collect();
+        claims
+    };
+    assert_eq!(claims(), [2]);
+    sleep(&sim, 1_900);
+    assert_eq!(claims(), []);
+    sleep(&sim, 10_000);
+    assert_eq!(claims(), [2]);
+    let takes = |mac, ip| {
+        for operation in [1, 2] {
+            ear.hear(&arp(operation, (mac, ip), ip));
+        }
+        claims()
+    };
+    assert_eq!(takes(PEER, "10.0.0.1"), [1]);
+    assert_eq!(takes(PEER, "10.0.0.1"), []);
+    assert_eq!(takes(PEER, "10.0.0.2"), [2]);
+    // What comes back is no conflict, and a probe is answered.
+    sleep(&sim, 10_001);
+    assert_eq!(takes(MAC, "10.0.0.1"), []);
+    assert_eq!(ear.ask(&arp(1, (PEER, "0.0.0.0"), "10.0.0.1")).len(), 1);
+    assert_eq!(takes(PEER, "10.0.0.1"), [1]);
+    assert_eq!(inet.counters().arp_conflicts, 8);
+    assert_eq!(inet.addresses("ear0").unwrap().len(), 2);
+    // One that is gone is not announced again.
+    inet.add_address("ear0", "10.0.0.3/24".parse().unwrap())
+        .unwrap();
+    inet.remove_address("ear0", "10.0.0.3".parse().unwrap())
+        .unwrap();
+    claims();
+    sleep(&sim, 5_000);
+    assert_eq!(claims(), []);
+}

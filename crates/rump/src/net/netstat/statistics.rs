@@ -36,7 +36,14 @@ pub(super) fn sections(n: &Counters) -> Vec<Section> {
         ),
         section(
             "arp",
-            vec![("InErrors", "malformed packets", n.arp_malformed)],
+            vec![
+                ("InErrors", "malformed packets", n.arp_malformed),
+                (
+                    "Conflicts",
+                    "claims of addresses of this host",
+                    n.arp_conflicts,
+                ),
+            ],
         ),
         section("udp", udp(&n.udp)),
         section("udp6", udp(&n.udp6)),
