@@ -78,8 +78,10 @@ pub fn probe(mac: MacAddr, address: Ipv4Addr) -> Option<Packet> {
 pub enum Seen {
     /// A message to a client's port.
     Message(Vec<u8>),
-    /// Another host has an address, or asks whether somebody has it: who, and which.
+    /// A host has an address: who, and which.
     Claim(MacAddr, Ipv4Addr),
+    /// A host asks whether somebody has an address that it would like to have (RFC 5227 section 2.1).
+    Probe(MacAddr, Ipv4Addr),
 }
 
 /// Looks at a frame, whose sums the device may have left out: messages have a number that is hard to guess, and a broken one is asked for again.
@@ -98,15 +100,10 @@ pub fn look(frame: &Packet) -> Option<Seen> {
             let mac = MacAddr(arp.get(8..)?.first_chunk().copied()?);
             let sender = Ipv4Addr::from(*arp.get(14..)?.first_chunk::<4>()?);
             let target = Ipv4Addr::from(*arp.get(24..)?.first_chunk::<4>()?);
-            // A probe claims what it asks for.
-            Some(Seen::Claim(
-                mac,
-                if sender.is_unspecified() {
-                    target
-                } else {
-                    sender
-                },
-            ))
+            Some(match sender.is_unspecified() {
+                true => Seen::Probe(mac, target),
+                false => Seen::Claim(mac, sender),
+            })
         }
         ([8, 0], ip) => {
             let version = *ip.first()?;
@@ -151,7 +148,12 @@ mod tests {
         let mac = MacAddr([2, 0, 0, 0, 0, 1]);
         let ip = Ipv4Addr::new(10, 0, 0, 9);
         let probe = probe(mac, ip).unwrap();
-        assert_eq!(look(&probe), Some(Seen::Claim(mac, ip)));
+        assert_eq!(look(&probe), Some(Seen::Probe(mac, ip)));
+        let mut claim = alloc::vec![0; probe.len()];
+        probe.copy_to(0, &mut claim);
+        claim[28..32].copy_from_slice(&ip.octets());
+        let claim = Packet::with_bytes(&claim);
+        assert_eq!(look(&claim), Some(Seen::Claim(mac, ip)));
         let packet = broadcast(mac, Ipv4Addr::UNSPECIFIED, b"hello").unwrap();
         // It goes to servers, and not to clients.
         assert_eq!(look(&packet), None);

@@ -71,7 +71,7 @@ impl Tap for Shared {
             let Some(seen) = frame::look(frame) else {
                 continue;
             };
-            if !matches!(seen, Seen::Claim(mac, _) if mac == self.mac) {
+            if !matches!(seen, Seen::Claim(mac, _) | Seen::Probe(mac, _) if mac == self.mac) {
                 self.add(|work| {
                     if work.seen.len() < QUEUE {
                         work.seen.push_back(seen);
@@ -205,6 +205,7 @@ impl Runner {
                     }
                 }
                 Some(Seen::Claim(_, address)) => self.client.on_conflict(address, now),
+                Some(Seen::Probe(_, address)) => self.client.on_probe(address, now),
                 None => {}
             }
             if release {

@@ -1,7 +1,7 @@
 //! What a client hears.
 
 use super::{
-    Client, DECLINED, Lease, Step,
+    Client, DECLINED, DEFENDED, Lease, Step,
     state::{Asked, Offer, Retry, State},
 };
 use crate::message::{Incoming, Kind, Outgoing};
@@ -83,12 +83,25 @@ impl Client {
         }
     }
 
-    /// Another host has an address, or wants it at the same time.
+    /// Another host asks for an address. It is a conflict for who is asking for it, too (RFC 5227 section 2.1.1), and nothing for who has it and
+    /// will answer.
+    pub fn on_probe(&mut self, address: Ipv4Addr, now: Instant) {
+        if matches!(self.state, State::Probing { .. }) {
+            self.on_conflict(address, now);
+        }
+    }
+
+    /// Another host has an address. The stack defends that of a lease; who claims it all the same has it (section 2.4 b).
     pub fn on_conflict(&mut self, address: Ipv4Addr, now: Instant) {
         let (State::Probing { lease, .. } | State::Bound { lease, .. }) = &self.state else {
             return;
         };
         if lease.address.address() != address {
+            return;
+        }
+        let bound = matches!(self.state, State::Bound { .. });
+        let before = self.claimed.replace(now);
+        if bound && before.is_none_or(|before| now.since(before) > DEFENDED) {
             return;
         }
         let message = Outgoing {
@@ -97,9 +110,10 @@ impl Client {
             ..self.message(Kind::Decline, now)
         };
         let bytes = message.bytes();
-        if matches!(self.state, State::Bound { .. }) {
+        if bound {
             self.steps.push_back(Step::Unbind);
         }
+        self.claimed = None;
         self.steps.push_back(Step::Broadcast(bytes));
         self.restart(now.after(DECLINED));
     }

@@ -28,6 +28,8 @@ const REQUESTS: u32 = 4;
 const REBOOTS: u32 = 2;
 /// Wait after an address was declined (section 3.1.5).
 const DECLINED: Duration = Duration::from_secs(10);
+/// Who claims the address of a lease a second time within so long has it (`DEFEND_INTERVAL` of RFC 5227 section 1.1).
+const DEFENDED: Duration = Duration::from_secs(10);
 /// Between two probes for an address.
 const PROBE: Duration = Duration::from_millis(200);
 /// States that are passed at one time at most.
@@ -96,6 +98,8 @@ pub struct Client {
     /// Of the exchange.
     xid: u32,
     began: Instant,
+    /// When another host claimed the address of the lease.
+    claimed: Option<Instant>,
     rng: Rng,
     steps: VecDeque<Step>,
 }
@@ -110,6 +114,7 @@ impl Client {
             state: State::Pause(now),
             xid: 0,
             began: now,
+            claimed: None,
             rng: Rng::new(seed),
             steps: VecDeque::new(),
         }

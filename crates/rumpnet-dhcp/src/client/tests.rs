@@ -318,3 +318,28 @@ fn an_address_that_nobody_gives_any_more() {
     };
     assert_eq!(kind(&bytes), Kind::Discover as u8);
 }
+
+/// RFC 5227 section 2.4: who asks for the address of a lease is answered by the stack, a claim of it is defended, and only a second one within ten
+/// seconds takes it. Section 2.1.1: while it is asked for, who asks for it as well is in conflict.
+#[test]
+fn the_address_of_a_lease_is_not_given_away() {
+    let mut client = bound(0);
+    assert!(matches!(client.next(at(2.0)), Some(Step::Bind(_))));
+    client.on_probe(IP, at(3.0));
+    client.on_conflict(IP, at(4.0));
+    client.on_probe(IP, at(5.0));
+    client.on_conflict(SERVER, at(5.0));
+    client.on_conflict(IP, at(15.0));
+    assert_eq!(client.next(at(15.0)), None);
+    assert!(client.lease().is_some());
+    client.on_conflict(IP, at(24.0));
+    assert_eq!(client.next(at(24.0)), Some(Step::Unbind));
+    let Some(Step::Broadcast(bytes)) = client.next(at(24.0)) else {
+        panic!()
+    };
+    assert_eq!((kind(&bytes), client.lease()), (Kind::Decline as u8, None));
+    let mut client = bound(1);
+    assert_eq!(client.next(at(2.0)), Some(Step::Probe(IP)));
+    client.on_probe(IP, at(2.1));
+    assert!(matches!(client.next(at(2.1)), Some(Step::Broadcast(_))));
+}
