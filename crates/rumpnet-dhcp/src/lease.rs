@@ -35,11 +35,18 @@ pub struct Lease {
     pub t2: Duration,
 }
 
+/// Whether an address may be one host's.
+fn is_host(ip: Ipv4Addr) -> bool {
+    let reserved = matches!(ip.octets()[0], 0 | 127 | 240..);
+    !reserved && !ip.is_multicast()
+}
+
 impl Lease {
     /// `None`: it lacks what a lease must have.
     pub(crate) fn of(message: &Incoming) -> Option<Self> {
         let ip = message.yiaddr?;
-        if ip.is_multicast() || ip.is_broadcast() || ip.is_loopback() {
+        let server = message.server?;
+        if !is_host(ip) || !is_host(server) {
             return None;
         }
         // Without a mask the classes of RFC 791 say it.
@@ -49,9 +56,18 @@ impl Lease {
             192.. => 24,
         };
         let address = Cidr::new(ip.into(), message.prefix.unwrap_or(class)).ok()?;
+        // That of the network itself and that of all its hosts are nobody's (RFC 1122 section 3.2.1.3), and no network is everything.
+        let alone = address.prefix() >= 31;
+        let network = address.network().address() == ip;
+        let all = address.broadcast() == Some(ip);
+        if address.prefix() == 0 || !alone && (network || all) {
+            return None;
+        }
+        let usable = |router: &Ipv4Addr| is_host(*router) && *router != ip;
         let routes = match &message.routes {
             Some(routes) => routes
                 .iter()
+                .filter(|(_, router)| router.is_unspecified() || usable(router))
                 .map(|(network, router)| {
                     (
                         *network,
@@ -61,7 +77,8 @@ impl Lease {
                 .collect(),
             None => message
                 .routers
-                .first()
+                .iter()
+                .find(|router| usable(router))
                 .map(|router| (Cidr::ANY_V4, Some(*router)))
                 .into_iter()
                 .collect(),
@@ -87,7 +104,7 @@ impl Lease {
             .unwrap_or(share(4).min(t2));
         Some(Self {
             address,
-            server: message.server?,
+            server,
             routes,
             dns: message.dns.clone(),
             domain: message.domain.clone(),

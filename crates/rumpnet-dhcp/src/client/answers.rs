@@ -38,19 +38,20 @@ impl Client {
                 }
             }
             // Its network is another one now, or somebody else has it.
-            (State::Rebooting(..), Some(Kind::Nak)) => self.restart(now),
+            (State::Rebooting(..), Some(Kind::Nak)) => self.refused(now),
             (State::Requesting(offer, _), Some(Kind::Ack)) => {
                 let asked = offer.asked;
-                if let Some(lease) =
-                    Lease::of(message).filter(|_| message.server == Some(offer.server))
-                {
+                // What was offered, and was asked for, is given by who offered it (section 4.3.1), or nothing is.
+                let given = (Some(offer.address), Some(offer.server));
+                let meant = (message.yiaddr, message.server) == given;
+                if let Some(lease) = Lease::of(message).filter(|_| meant) {
                     self.probe(lease, asked, now);
                 }
             }
             (State::Requesting(offer, _), Some(Kind::Nak))
                 if message.server == Some(offer.server) =>
             {
-                self.restart(now)
+                self.refused(now)
             }
             (
                 State::Bound {
@@ -63,21 +64,31 @@ impl Client {
                 let asked = *sent;
                 // Of a renewal the server need not say who it is.
                 let server = message.server.or(Some(lease.server));
-                if let Some(new) = Lease::of(&Incoming {
+                let same = lease.address.address();
+                let new = Lease::of(&Incoming {
                     server,
                     ..message.clone()
-                }) {
+                });
+                // More time is given for the address that there is (section 4.4.5), which was probed.
+                if let Some(new) = new.filter(|new| new.address.address() == same) {
                     self.bind(new, asked);
                 }
             }
             (
                 State::Bound {
-                    renewing: Some(_), ..
+                    lease,
+                    asked,
+                    renewing: Some(sent),
+                    ..
                 },
                 Some(Kind::Nak),
             ) => {
-                self.steps.push_back(Step::Unbind);
-                self.restart(now);
+                // Until T2 one server was asked.
+                let all = *sent >= asked.after(lease.t2);
+                if all || message.server.is_none_or(|server| server == lease.server) {
+                    self.steps.push_back(Step::Unbind);
+                    self.refused(now);
+                }
             }
             _ => {}
         }

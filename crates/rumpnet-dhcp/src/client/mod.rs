@@ -26,6 +26,8 @@ use state::{Retry, State};
 const REQUESTS: u32 = 4;
 /// How often the address of the last time is asked for: some twelve seconds.
 const REBOOTS: u32 = 2;
+/// Longest wait after a no.
+const REFUSED: Duration = Duration::from_secs(64);
 /// Wait after an address was declined (section 3.1.5).
 const DECLINED: Duration = Duration::from_secs(10);
 /// Who claims the address of a lease a second time within so long has it (`DEFEND_INTERVAL` of RFC 5227 section 1.1).
@@ -100,6 +102,8 @@ pub struct Client {
     began: Instant,
     /// When another host claimed the address of the lease.
     claimed: Option<Instant>,
+    /// How often a server has said no since the last lease.
+    refusals: u32,
     rng: Rng,
     steps: VecDeque<Step>,
 }
@@ -115,6 +119,7 @@ impl Client {
             xid: 0,
             began: now,
             claimed: None,
+            refusals: 0,
             rng: Rng::new(seed),
             steps: VecDeque::new(),
         }
@@ -168,6 +173,18 @@ impl Client {
 
     fn restart(&mut self, at: Instant) {
         self.state = State::Pause(at);
+    }
+
+    /// A server says no: another attempt is made at once, further ones later and later, as it may go on so for ever.
+    fn refused(&mut self, now: Instant) {
+        let wait = match self.refusals.checked_sub(1) {
+            Some(again) => Duration::from_secs(1)
+                .saturating_mul(1_u32.checked_shl(again).unwrap_or(u32::MAX))
+                .min(REFUSED),
+            None => Duration::ZERO,
+        };
+        self.refusals = self.refusals.saturating_add(1);
+        self.restart(now.after(wait));
     }
 
     fn on_timer(&mut self, now: Instant) {
@@ -242,6 +259,7 @@ impl Client {
     }
 
     fn bind(&mut self, lease: Lease, asked: Instant) {
+        self.refusals = 0;
         self.steps.push_back(Step::Bind(lease.clone()));
         let due = asked.after(lease.t1);
         self.state = State::Bound {

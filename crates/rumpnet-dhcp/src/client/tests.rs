@@ -343,3 +343,137 @@ fn the_address_of_a_lease_is_not_given_away() {
     client.on_probe(IP, at(2.1));
     assert!(matches!(client.next(at(2.1)), Some(Step::Broadcast(_))));
 }
+
+/// A server that says no to what it has offered is asked less and less often.
+#[test]
+fn a_server_that_always_says_no() {
+    let mut client = client(0);
+    let mut now = at(1.0);
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        let due = client.deadline().unwrap().max(now);
+        waits.push(due.since(now).as_secs());
+        now = due;
+        assert!(matches!(client.next(now), Some(Step::Broadcast(_))));
+        client.on_message(&says(&client, Kind::Offer), now);
+        assert!(matches!(client.next(now), Some(Step::Broadcast(_))));
+        client.on_message(&says(&client, Kind::Nak), now);
+    }
+    assert_eq!(waits, [0, 0, 1, 2, 4, 8, 16, 32, 64]);
+    // A lease makes it forget.
+    now = client.deadline().unwrap();
+    assert!(client.next(now).is_some());
+    client.on_message(&says(&client, Kind::Offer), now);
+    assert!(client.next(now).is_some());
+    client.on_message(&says(&client, Kind::Ack), now);
+    assert!(matches!(client.next(now), Some(Step::Bind(_))));
+    assert_eq!(client.refusals, 0);
+}
+
+/// RFC 2131 sections 4.3.1 and 4.4.5: what is given is what was asked for, by who was asked.
+#[test]
+fn servers_that_lie() {
+    let other = Ipv4Addr::new(10, 0, 0, 77);
+    let mut client = client(0);
+    assert!(client.next(at(1.0)).is_some());
+    client.on_message(&says(&client, Kind::Offer), at(1.0));
+    assert!(client.next(at(1.0)).is_some());
+    let ack = says(&client, Kind::Ack);
+    let (address, server) = (
+        Incoming {
+            yiaddr: Some(other),
+            ..ack.clone()
+        },
+        Incoming {
+            server: Some(other),
+            ..ack.clone()
+        },
+    );
+    let no = Incoming {
+        kind: Some(Kind::Nak),
+        ..server.clone()
+    };
+    for lie in [&address, &server, &no] {
+        client.on_message(lie, at(1.1));
+        assert_eq!(client.next(at(1.1)), None);
+    }
+    client.on_message(&ack, at(1.2));
+    assert!(matches!(client.next(at(1.2)), Some(Step::Bind(_))));
+    // Nothing was asked.
+    for unasked in [Kind::Ack, Kind::Nak, Kind::Offer] {
+        client.on_message(&says(&client, unasked), at(2.0));
+        assert_eq!(client.next(at(2.0)), None);
+    }
+    assert!(matches!(
+        client.next(at(401.0)),
+        Some(Step::Unicast(SERVER, _))
+    ));
+    let xid = client.xid;
+    for lie in [address, no] {
+        client.on_message(&Incoming { xid, ..lie }, at(401.1));
+        assert_eq!(client.next(at(401.1)), None);
+    }
+    assert_eq!(
+        client.lease().unwrap().address,
+        "10.0.0.9/24".parse().unwrap()
+    );
+    let no = says(&client, Kind::Nak);
+    client.on_message(&no, at(401.2));
+    assert_eq!(client.next(at(401.2)), Some(Step::Unbind));
+}
+
+/// Addresses that no host can have make no lease, and routers that cannot be no route.
+#[test]
+fn leases_of_nothing() {
+    let client = client(0);
+    let good = says(&client, Kind::Ack);
+    let lease = |ip: [u8; 4], prefix| {
+        Lease::of(&Incoming {
+            yiaddr: Some(ip.into()),
+            prefix: Some(prefix),
+            ..good.clone()
+        })
+    };
+    assert!(lease([10, 0, 0, 9], 24).is_some() && lease([10, 0, 0, 8], 31).is_some());
+    for (ip, prefix) in [
+        ([0, 0, 0, 9], 24),
+        ([127, 0, 0, 9], 24),
+        ([224, 0, 0, 9], 24),
+        ([240, 0, 0, 9], 24),
+        ([10, 0, 0, 0], 24),
+        ([10, 0, 0, 255], 24),
+        ([10, 0, 0, 9], 0),
+    ] {
+        assert_eq!(lease(ip, prefix), None, "{ip:?}/{prefix}");
+    }
+    let by = |routers: &[[u8; 4]]| {
+        let routers = routers.iter().copied().map(Ipv4Addr::from).collect();
+        let message = Incoming {
+            routers,
+            ..good.clone()
+        };
+        Lease::of(&message).unwrap().routes
+    };
+    let bad = [
+        [0, 0, 0, 0],
+        [127, 0, 0, 1],
+        [255; 4],
+        [224, 0, 0, 1],
+        IP.octets(),
+    ];
+    assert_eq!(by(&bad), []);
+    assert_eq!(
+        by(&[bad[0], SERVER.octets()]),
+        [(Cidr::ANY_V4, Some(SERVER))]
+    );
+    let routes = alloc::vec![
+        ("192.0.2.0/24".parse().unwrap(), Ipv4Addr::UNSPECIFIED),
+        ("198.51.100.0/24".parse().unwrap(), Ipv4Addr::BROADCAST),
+    ];
+    let message = Incoming {
+        routes: Some(routes),
+        ..good.clone()
+    };
+    let lease = Lease::of(&message).unwrap();
+    assert_eq!(lease.routes, [("192.0.2.0/24".parse().unwrap(), None)]);
+}
