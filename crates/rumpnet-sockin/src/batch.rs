@@ -1,13 +1,20 @@
-//! Many messages in one call of the host (`sendmmsg`).
+//! Many messages in one call of the host (`sendmmsg`, `recvmmsg`).
 
-use crate::{errno, socket::send_flags};
-use rumpnet::socket::{Endpoint, Outgoing, Sent};
+use crate::{
+    errno,
+    socket::{receive_flags, send_flags, told},
+};
+use rumpnet::{
+    Address,
+    socket::{Endpoint, Incoming, MsgFlags, Outgoing, Received, Sent},
+};
 use rumpuser::Errno;
+use rumpuser_posix::receive_many as receive;
 use rustix::{
     fd::BorrowedFd,
-    net::{MMsgHdr, SendAncillaryBuffer, SocketAddrAny, sendmmsg},
+    net::{MMsgHdr, ReturnFlags, SendAncillaryBuffer, SocketAddrAny, sendmmsg},
 };
-use std::io::IoSlice;
+use std::io::{IoSlice, IoSliceMut};
 
 /// So many go at once: the host takes no more (`UIO_MAXIOV`).
 const MOST: usize = 1_024;
@@ -74,4 +81,43 @@ fn together(fd: BorrowedFd<'_>, messages: &[Outgoing<'_>]) -> Result<Vec<usize>,
         .take(count)
         .map(MMsgHdr::bytes_sent)
         .collect())
+}
+
+/// Receives messages in order until there are no more.
+pub(crate) fn receive_many(
+    fd: BorrowedFd<'_>,
+    messages: &mut [Incoming<'_, '_>],
+    flags: MsgFlags,
+) -> (usize, Option<Errno>) {
+    let host = receive_flags(flags).bits().cast_signed();
+    let mut count = 0_usize;
+    for part in messages.chunks_mut(MOST) {
+        let mut rooms: Vec<Vec<IoSliceMut<'_>>> = part
+            .iter_mut()
+            .map(|room| {
+                room.bufs
+                    .iter_mut()
+                    .map(|buf| IoSliceMut::new(buf))
+                    .collect()
+            })
+            .collect();
+        let got = match receive(fd, &mut rooms, host) {
+            Ok(got) => got,
+            Err(error) => return (count, Some(error)),
+        };
+        for (got, room) in got.iter().zip(&mut *part) {
+            room.received = Received {
+                len: got.len,
+                from: got.from.map(Address::Inet),
+                flags: told(ReturnFlags::from_bits_retain(got.flags.cast_unsigned())),
+                control: Vec::new(),
+            };
+        }
+        count = count.saturating_add(got.len());
+        if got.len() < part.len() {
+            // Or an error, which the next call gets.
+            return (count, Some(Errno::EAGAIN));
+        }
+    }
+    (count, None)
 }

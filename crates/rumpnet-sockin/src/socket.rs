@@ -5,7 +5,8 @@ use rumpkern::{Cred, file::Ready};
 use rumpnet::{
     Address,
     socket::{
-        Domain, Endpoint, Kind, MsgFlags, Outgoing, Received, Sent, Shutdown, SockOpt, Watcher,
+        Domain, Endpoint, Incoming, Kind, MsgFlags, Outgoing, Received, Sent, Shutdown, SockOpt,
+        Watcher,
     },
 };
 use rumpuser::{Errno, Instant, Result};
@@ -93,6 +94,24 @@ fn inet(address: SocketAddrAny) -> Result<Address> {
         .map_err(|_| Errno::EAFNOSUPPORT)
 }
 
+pub(crate) fn receive_flags(flags: MsgFlags) -> RecvFlags {
+    let mut host = RecvFlags::DONTWAIT;
+    host.set(RecvFlags::OOB, flags.contains(MsgFlags::OOB));
+    host.set(RecvFlags::PEEK, flags.contains(MsgFlags::PEEK));
+    host.set(RecvFlags::TRUNC, flags.contains(MsgFlags::TRUNC));
+    host
+}
+
+/// What the host tells of a message.
+pub(crate) fn told(flags: ReturnFlags) -> MsgFlags {
+    let mut told = MsgFlags::empty();
+    told.set(MsgFlags::TRUNC, flags.contains(ReturnFlags::TRUNC));
+    told.set(MsgFlags::EOR, flags.contains(ReturnFlags::EOR));
+    told.set(MsgFlags::OOB, flags.contains(ReturnFlags::OOB));
+    told.set(MsgFlags::CTRUNC, flags.contains(ReturnFlags::CTRUNC));
+    told
+}
+
 pub(crate) fn send_flags(flags: MsgFlags) -> Result<SendFlags> {
     // No signal is raised in the host's process.
     let mut host = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
@@ -177,10 +196,7 @@ impl Endpoint for HostSocket {
         if self.closed.load(Ordering::Relaxed) {
             return Ok(Received::default());
         }
-        let mut host = RecvFlags::DONTWAIT;
-        host.set(RecvFlags::OOB, flags.contains(MsgFlags::OOB));
-        host.set(RecvFlags::PEEK, flags.contains(MsgFlags::PEEK));
-        host.set(RecvFlags::TRUNC, flags.contains(MsgFlags::TRUNC));
+        let host = receive_flags(flags);
         if let ([buf], Kind::Stream) = (&mut *bufs, self.kind) {
             let len = net::recv(&self.fd, &mut **buf, host).map_err(errno)?.1;
             return Ok(Received {
@@ -191,17 +207,26 @@ impl Endpoint for HostSocket {
         let mut bufs: Vec<IoSliceMut<'_>> = bufs.iter_mut().map(|b| IoSliceMut::new(b)).collect();
         let mut none = RecvAncillaryBuffer::default();
         let got = net::recvmsg(&self.fd, &mut bufs, &mut none, host).map_err(errno)?;
-        let mut told = MsgFlags::empty();
-        told.set(MsgFlags::TRUNC, got.flags.contains(ReturnFlags::TRUNC));
-        told.set(MsgFlags::EOR, got.flags.contains(ReturnFlags::EOR));
-        told.set(MsgFlags::OOB, got.flags.contains(ReturnFlags::OOB));
-        told.set(MsgFlags::CTRUNC, got.flags.contains(ReturnFlags::CTRUNC));
         Ok(Received {
             len: got.bytes,
             from: got.address.map(inet).transpose()?,
-            flags: told,
+            flags: told(got.flags),
             control: Vec::new(),
         })
+    }
+
+    fn receive_many(
+        &self,
+        messages: &mut [Incoming<'_, '_>],
+        flags: MsgFlags,
+    ) -> (usize, Option<Errno>) {
+        if self.closed.load(Ordering::Relaxed) {
+            for message in &mut *messages {
+                message.received = Received::default();
+            }
+            return (messages.len(), None);
+        }
+        batch::receive_many(self.fd.as_fd(), messages, flags)
     }
 
     fn shutdown(&self, how: Shutdown) -> Result<()> {

@@ -3,7 +3,7 @@
 use rumpkern::{Errno, Kernel, OpenFlags, Proc, file::Ready, poll::PollFd};
 use rumpnet::{
     Address, SocketCalls as _,
-    socket::{Domain, Kind, MsgFlags, Outgoing, Shutdown, SockOpt},
+    socket::{Domain, Incoming, Kind, MsgFlags, Outgoing, Shutdown, SockOpt},
 };
 use std::{
     io::{Read as _, Write as _},
@@ -168,6 +168,62 @@ fn many_datagrams() {
     assert_eq!(sent.messages, 4);
     let error = proc.sendmmsg(fd, &messages[4..]);
     assert_eq!(error.map(|sent| sent.messages), Err(Errno::EMSGSIZE));
+}
+
+/// Many datagrams are received in one call: as many as there are, whole or cut, with their senders; of those that are waited for the rest comes
+/// later.
+#[test]
+fn many_datagrams_come() {
+    let kernel = kernel();
+    let proc = kernel.init_proc();
+    let peers = [0, 1].map(|_| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let fd = socket(&proc, Kind::Datagram);
+    let any = "127.0.0.1:0".parse::<SocketAddr>().unwrap();
+    proc.bind(fd, &any.into()).unwrap();
+    let here = inet(proc.getsockname(fd).unwrap());
+    let send = |n: usize, text: &[u8]| peers[n % 2].send_to(text, here).unwrap();
+    let receive = |count: usize, flags: MsgFlags| {
+        let mut bytes = vec![[0_u8; 5]; count];
+        let mut bufs: Vec<[&mut [u8]; 2]> = bytes
+            .iter_mut()
+            .map(|bytes| {
+                let (one, two) = bytes.split_at_mut(2);
+                [one, two]
+            })
+            .collect();
+        let mut rooms: Vec<Incoming<'_, '_>> =
+            bufs.iter_mut().map(|bufs| Incoming::new(bufs)).collect();
+        let got = proc.recvmmsg(fd, &mut rooms, flags, None)?;
+        let received: Vec<_> = rooms.drain(..).map(|room| room.received).collect();
+        Ok::<_, Errno>((got, received, bytes))
+    };
+    let now = MsgFlags::DONTWAIT;
+    assert_eq!(receive(3, now).err(), Some(Errno::EAGAIN));
+    for (n, text) in [&b"one"[..], b"", b"seventh"].iter().enumerate() {
+        send(n, text);
+    }
+    let (got, received, bytes) = receive(5, now).unwrap();
+    assert_eq!((got, &bytes[0][..3], &bytes[2]), (3, &b"one"[..], b"seven"));
+    for (n, (len, cut)) in [(3, false), (0, false), (5, true)].into_iter().enumerate() {
+        let one = &received[n];
+        let from = Some(peers[n % 2].local_addr().unwrap().into());
+        assert_eq!((one.len, one.from.clone()), (len, from));
+        assert_eq!(one.flags.contains(MsgFlags::TRUNC), cut);
+    }
+    // All that are asked for.
+    for n in 0..300 {
+        send(n, &[7]);
+        if n % 100 == 99 {
+            assert_eq!(receive(100, MsgFlags::empty()).unwrap().0, 100);
+        }
+    }
+    // The first one is waited for, the others are not.
+    let late = thread::scope(|scope| {
+        let wait = scope.spawn(|| receive(2, MsgFlags::WAITFORONE).unwrap().0);
+        send(0, b"late");
+        wait.join().unwrap()
+    });
+    assert_eq!(late, 1);
 }
 
 /// `sockatmark`: as the host has it.

@@ -5,6 +5,7 @@
 //! | [`host`] | [`Host`]: clocks, randomness, console, threads, parameters |
 //! | `event` | the event count on which kernel threads wait |
 //! | [`catch`](fn@catch) | catching panics, silently and with their place |
+//! | `many` | [`receive_many`]: many messages in one call |
 //! | `mark` | [`at_mark`]: whether a socket is at the urgent mark |
 //! | [`Patience`] | looking for a moment before one sleeps |
 //! | [`Relief`] | a device's thread, relieved by those who wait for what it brings |
@@ -25,6 +26,7 @@ mod catch;
 mod event;
 pub mod file;
 pub mod host;
+mod many;
 mod mark;
 mod params;
 mod patience;
@@ -34,6 +36,7 @@ mod worker;
 pub use catch::{catch, unwinding};
 pub use file::{Access, HostFile, OpenError};
 pub use host::{Host, threads};
+pub use many::{Got, receive_many};
 pub use mark::at_mark;
 pub use patience::Patience;
 pub use relief::Relief;
