@@ -1,6 +1,6 @@
 //! What is counted, for `netstat -s`, with the names of RFC 4293 (IP, ICMP), RFC 4113 (UDP) and RFC 4022 (TCP).
 
-use crate::tcp::Tally;
+use crate::{ip::bump, tcp::Tally};
 
 /// All counters of a stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,11 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Those of a version of IP.
+    pub(crate) const fn ip(&mut self, v4: bool) -> &mut Ip {
+        if v4 { &mut self.ip } else { &mut self.ip6 }
+    }
+
     /// Those of UDP over a version of IP.
     pub(crate) const fn udp(&mut self, v4: bool) -> &mut Udp {
         if v4 { &mut self.udp } else { &mut self.udp6 }
@@ -46,6 +51,8 @@ pub struct Ip {
     pub forwarded: u64,
     /// To be passed on, for which there is no route (InNoRoutes).
     pub no_route: u64,
+    /// Of this host, for which there is none (OutNoRoutes): datagrams, raw packets, messages of ICMP.
+    pub no_route_out: u64,
     /// Fragments that came (ReasmReqds).
     pub fragments_received: u64,
     /// Packets put together of them (ReasmOKs).
@@ -71,16 +78,60 @@ pub struct Icmp {
     pub checksum_errors: u64,
     /// Errors that came: unreachable, too big, time exceeded, parameter problem.
     pub errors_received: u64,
-    /// Echo requests that came.
-    pub echoes_received: u64,
-    /// Redirects that came.
-    pub redirects_received: u64,
+    /// All whose sum was right, by type (icmpMsgStatsInPkts).
+    pub received_by_type: ByType,
     /// All that were sent (OutMsgs).
     pub sent: u64,
+    /// The same by type (icmpMsgStatsOutPkts).
+    pub sent_by_type: ByType,
     /// Errors that were sent.
     pub errors_sent: u64,
     /// Errors that were not sent since there were too many.
     pub limited: u64,
+}
+
+impl Icmp {
+    /// Counts one that is sent.
+    pub fn sends(&mut self, kind: u8) {
+        bump(&mut self.sent);
+        self.sent_by_type.bump(kind);
+    }
+}
+
+/// Numbers of messages by type.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ByType([u64; 256]);
+
+impl Default for ByType {
+    fn default() -> Self {
+        Self([0; 256])
+    }
+}
+
+impl core::fmt::Debug for ByType {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl ByType {
+    /// Counts one.
+    pub fn bump(&mut self, kind: u8) {
+        if let Some(count) = self.0.get_mut(usize::from(kind)) {
+            bump(count);
+        }
+    }
+
+    /// How many there were of a type.
+    #[must_use]
+    pub fn get(&self, kind: u8) -> u64 {
+        self.0.get(usize::from(kind)).copied().unwrap_or(0)
+    }
+
+    /// Those types of which there were some.
+    pub fn iter(&self) -> impl Iterator<Item = (u8, u64)> {
+        (0..=u8::MAX).zip(self.0).filter(|(_, count)| *count > 0)
+    }
 }
 
 /// Messages of IGMP.

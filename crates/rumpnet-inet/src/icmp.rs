@@ -159,11 +159,9 @@ impl Stack {
             bump(&mut self.counters.icmp.malformed);
             return;
         }
+        self.counters.icmp.received_by_type.bump(kind);
         match kind {
-            kind::ECHO => {
-                bump(&mut self.counters.icmp.echoes_received);
-                self.icmp_echo(arrival, packet.clone());
-            }
+            kind::ECHO => self.icmp_echo(arrival, packet.clone()),
             kind::UNREACHABLE | kind::TIME_EXCEEDED | kind::PARAMETER => {
                 bump(&mut self.counters.icmp.errors_received);
                 let mtu = u16::from_be_bytes([m0, m1]);
@@ -174,7 +172,6 @@ impl Stack {
                 }
             }
             kind::REDIRECT => {
-                bump(&mut self.counters.icmp.redirects_received);
                 let mut quoted = packet.clone();
                 quoted.strip(LEN);
                 let gateway = Ipv4Addr::new(r0, r1, m0, m1);
@@ -191,7 +188,8 @@ impl Stack {
             return;
         }
         let from = Some(arrival.destination);
-        let Ok(path) = self.path(arrival.source, from, None) else {
+        let path = self.path(arrival.source, from, None);
+        let Ok(path) = self.way_out(arrival.source, path) else {
             return;
         };
         if let Some([kind, _, c0, c1]) = packet.head_mut().get_mut(..4) {
@@ -203,7 +201,7 @@ impl Stack {
             checksum: Checksum::Valid,
             ..Default::default()
         };
-        bump(&mut self.counters.icmp.sent);
+        self.counters.icmp.sends(kind::ECHO_REPLY);
         let how = sending(arrival.tos);
         // A reply that cannot go is lost, like any packet.
         let _ = self.ip_output(&path, &how, arrival.source, packet);
@@ -354,9 +352,10 @@ impl Stack {
         // From the address that the packet was sent to, if it is ours.
         let target = IpAddr::V4(about.destination);
         let source = Some(target).filter(|target| self.is_ours(*target));
-        if let Ok(path) = self.path(to, source, None) {
+        let path = self.path(to, source, None);
+        if let Ok(path) = self.way_out(to, path) {
             bump(&mut self.counters.icmp.errors_sent);
-            bump(&mut self.counters.icmp.sent);
+            self.counters.icmp.sends(kind);
             let _ = self.ip_output(&path, &sending(0xc0), to, error);
         }
     }

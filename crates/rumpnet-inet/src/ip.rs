@@ -458,6 +458,17 @@ impl Stack {
         })
     }
 
+    /// The way of a packet of this host, if one was found; that there is none is counted.
+    ///
+    /// # Errors
+    /// Those of `found`.
+    pub fn way_out(&mut self, to: IpAddr, found: Result<Path>) -> Result<Path> {
+        if found == Err(NO_ROUTE) {
+            bump(&mut self.counters.ip(to.is_ipv4()).no_route_out);
+        }
+        found
+    }
+
     /// Whether the sum of a packet that goes this way can be left to the device.
     #[must_use]
     pub(crate) fn offloads(&self, path: &Path, features: Features) -> bool {

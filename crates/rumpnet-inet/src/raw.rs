@@ -147,7 +147,7 @@ impl Stack {
             packet.strip(ipv4::HEADER);
         }
         let to = self.this_host(to);
-        let path = self.path(to.ip(), from, by)?;
+        let path = self.way_out(to.ip(), self.path(to.ip(), from, by))?;
         path.allowed(to.ip(), message.flags.contains(MsgFlags::DONTROUTE))?;
         if !included {
             how.ttl = group_ttl.or(hops).unwrap_or(path.hops);

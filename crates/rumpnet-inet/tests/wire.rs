@@ -426,3 +426,41 @@ fn addresses_are_defended() {
     sleep(&sim, 5_000);
     assert_eq!(claims(), []);
 }
+
+/// RFC 4293: messages are counted by type, and packets of this host that have no way.
+#[test]
+fn what_is_counted() {
+    let (_sim, kernel, ear) = kernel();
+    let inet = kernel.inet().unwrap();
+    let proc = kernel.init_proc();
+    let fd = proc
+        .socket(Domain::Inet, Kind::Datagram, 0, OpenFlags::empty())
+        .unwrap();
+    let far: Address = "192.0.2.1:9".parse::<SocketAddr>().unwrap().into();
+    let sent = proc.sendto(fd, b"x", MsgFlags::empty(), Some(&far));
+    assert_eq!(sent, Err(rumpkern::Errno::ENETUNREACH));
+    assert_eq!(proc.connect(fd, &far), Err(rumpkern::Errno::ENETUNREACH));
+    let before = inet.counters();
+    assert_eq!((before.ip.no_route_out, before.ip.no_route), (1, 0));
+    ear.ask(&framed(MAC, 1, PEER_IP, "10.0.0.1", &echo()));
+    // A reply to who is beyond has no way either.
+    ear.ask(&framed(MAC, 1, "192.0.2.1", "10.0.0.1", &echo()));
+    ear.ask(&framed(MAC, 200, PEER_IP, "10.0.0.1", &[0; 8]));
+    let odd = with_sum(vec![77, 0, 0, 0, 0, 0, 0, 0], 2);
+    ear.ask(&framed(MAC, 1, PEER_IP, "10.0.0.1", &odd));
+    ear.ask(&framed(
+        MAC,
+        1,
+        PEER_IP,
+        "10.0.0.1",
+        &[8, 0, 1, 1, 0, 0, 0, 0],
+    ));
+    let all = inet.counters();
+    let came: Vec<_> = all.icmp.received_by_type.iter().collect();
+    assert_eq!(came, [(8, 2), (77, 1)]);
+    let went: Vec<_> = all.icmp.sent_by_type.iter().collect();
+    assert_eq!(went, [(0, 1), (3, 1)]);
+    assert_eq!((all.icmp.sent, all.icmp.received), (2, 4));
+    assert_eq!(all.icmp.checksum_errors, 1);
+    assert_eq!(all.ip.no_route_out, 2);
+}

@@ -71,11 +71,9 @@ pub(crate) fn input(stack: &mut Stack, arrival: &Arrival, mut packet: Packet) {
         }
         return;
     };
+    stack.counters.icmp6.received_by_type.bump(kind);
     match kind {
-        kind::ECHO => {
-            bump(&mut stack.counters.icmp6.echoes_received);
-            echo(stack, arrival, packet.clone());
-        }
+        kind::ECHO => echo(stack, arrival, packet.clone()),
         // Also those that are not known yet (RFC 4443 section 2.4 a).
         0..128 => {
             bump(&mut stack.counters.icmp6.errors_received);
@@ -95,10 +93,7 @@ pub(crate) fn input(stack: &mut Stack, arrival: &Arrival, mut packet: Packet) {
                 kind::NEIGHBOR_SOLICITATION => nd::solicitation(stack, arrival, &packet),
                 kind::NEIGHBOR_ADVERTISEMENT => nd::advertisement(stack, arrival, &packet),
                 kind::ROUTER_ADVERTISEMENT => router::advertisement(stack, arrival, &packet),
-                kind::REDIRECT => {
-                    bump(&mut stack.counters.icmp6.redirects_received);
-                    router::redirect(stack, arrival, &packet);
-                }
+                kind::REDIRECT => router::redirect(stack, arrival, &packet),
                 _ => {}
             }
         }
@@ -116,14 +111,15 @@ fn echo(stack: &mut Stack, arrival: &Arrival, mut packet: Packet) {
     }
     let from = Some(arrival.destination).filter(|_| arrival.cast == Cast::Unicast);
     let by = link_scope(arrival.source, arrival.interface);
-    let Ok(path) = stack.path(arrival.source, from, by) else {
+    let path = stack.path(arrival.source, from, by);
+    let Ok(path) = stack.way_out(arrival.source, path) else {
         return;
     };
     if let Some(kind) = packet.head_mut().first_mut() {
         *kind = kind::ECHO_REPLY;
     }
     packet.meta = Meta::default();
-    bump(&mut stack.counters.icmp6.sent);
+    stack.counters.icmp6.sends(kind::ECHO_REPLY);
     let how = sending(&path, arrival.tos);
     stack.put_checksum(&path, &how, arrival.source, &mut packet, 2);
     // A reply that cannot go is lost, like any packet.
@@ -345,9 +341,10 @@ fn send(
     // From the address that the packet was sent to, if it is ours (RFC 4443 section 2.2).
     let from = Some(target).filter(|target| stack.is_ours(*target));
     let by = link_scope(to, interface);
-    if let Ok(path) = stack.path(to, from, by) {
+    let path = stack.path(to, from, by);
+    if let Ok(path) = stack.way_out(to, path) {
         bump(&mut stack.counters.icmp6.errors_sent);
-        bump(&mut stack.counters.icmp6.sent);
+        stack.counters.icmp6.sends(kind);
         let how = sending(&path, 0);
         stack.put_checksum(&path, &how, to, &mut error, 2);
         let _ = stack.ip_output(&path, &how, to, error);

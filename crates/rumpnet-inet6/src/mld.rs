@@ -174,7 +174,10 @@ fn send(stack: &mut Stack, interface: u32, messages: Vec<Message>) {
         if header.write(&mut packet).is_none() {
             continue;
         }
-        bump(&mut stack.counters.icmp6.sent);
+        stack
+            .counters
+            .icmp6
+            .sends(body.first().copied().unwrap_or(0));
         let path = Path {
             interface,
             next_hop: destination.into(),

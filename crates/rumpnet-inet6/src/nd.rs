@@ -342,7 +342,10 @@ pub(crate) fn send(
     if header.write(&mut packet).is_none() {
         return;
     }
-    bump(&mut stack.counters.icmp6.sent);
+    stack
+        .counters
+        .icmp6
+        .sends(body.first().copied().unwrap_or(0));
     let mac = stack.attached(interface).and_then(|here| here.ifnet.mac());
     if let (Some(mac), Some(link)) = (mac, link) {
         stack.link_output(interface, mac, link, EtherType::IPV6, packet);

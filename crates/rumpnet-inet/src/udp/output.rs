@@ -65,7 +65,8 @@ impl Stack {
             Control::PacketInfo { address, interface } => Some((*address, *interface)),
             _ => None,
         });
-        let path = self.udp_path(id, to, info)?;
+        let path = self.udp_path(id, to, info);
+        let path = self.way_out(to.ip(), path)?;
         path.allowed(to.ip(), message.flags.contains(MsgFlags::DONTROUTE))?;
         let socket = self.udp.get(id)?;
         let options = socket.options;

@@ -1,5 +1,6 @@
 //! `rump net netstat -s`: counters by protocol, each in words and by the name that RFC 4293, 4113 or 4022 give it; where they have none,
-//! that which Linux has.
+//! that which Linux has. Messages of ICMP are counted by type (RFC 4293's `icmpMsgStatsTable`), with the names of RFC 2011 and 2466 and, for
+//! others that there were, their number.
 
 use crate::{output::Out, report::Outcome};
 use rumpnet_inet::{
@@ -7,10 +8,46 @@ use rumpnet_inet::{
     tcp::Count,
 };
 use serde_json::{Map, Value};
-use std::io::Write as _;
+use std::{borrow::Cow, io::Write as _};
 
 /// Name, words, count.
-type Line = (&'static str, &'static str, u64);
+type Line = (Cow<'static, str>, Cow<'static, str>, u64);
+/// The same with words that are known.
+type Fixed = (&'static str, &'static str, u64);
+/// A type of ICMP: its number, name, and what its messages are.
+type Type = (u8, &'static str, &'static str);
+
+const TYPES: [Type; 11] = [
+    (0, "EchoReps", "echo replies"),
+    (3, "DestUnreachs", "destinations unreachable"),
+    (4, "SrcQuenchs", "source quenches"),
+    (5, "Redirects", "redirects"),
+    (8, "Echos", "echo requests"),
+    (11, "TimeExcds", "times exceeded"),
+    (12, "ParmProbs", "parameter problems"),
+    (13, "Timestamps", "timestamp requests"),
+    (14, "TimestampReps", "timestamp replies"),
+    (17, "AddrMasks", "address mask requests"),
+    (18, "AddrMaskReps", "address mask replies"),
+];
+
+const TYPES_6: [Type; 15] = [
+    (1, "DestUnreachs", "destinations unreachable"),
+    (2, "PktTooBigs", "packets too big"),
+    (3, "TimeExcds", "times exceeded"),
+    (4, "ParmProblems", "parameter problems"),
+    (128, "Echos", "echo requests"),
+    (129, "EchoReplies", "echo replies"),
+    (130, "GroupMembQueries", "queries for groups"),
+    (131, "GroupMembResponses", "reports of groups"),
+    (132, "GroupMembReductions", "reports of groups left"),
+    (133, "RouterSolicits", "router solicitations"),
+    (134, "RouterAdvertisements", "router advertisements"),
+    (135, "NeighborSolicits", "neighbour solicitations"),
+    (136, "NeighborAdvertisements", "neighbour advertisements"),
+    (137, "Redirects", "redirects"),
+    (143, "MLDv2Reports", "reports of groups, version 2"),
+];
 
 /// The counters of a protocol.
 pub(super) struct Section {
@@ -20,12 +57,20 @@ pub(super) struct Section {
 
 /// All of them.
 pub(super) fn sections(n: &Counters) -> Vec<Section> {
-    let section = |name, lines| Section { name, lines };
+    let fixed = |lines: Vec<Fixed>| lines.into_iter().map(line).collect();
+    let section = |name, lines| Section {
+        name,
+        lines: fixed(lines),
+    };
+    let messages = |name, n: &Icmp, types: &[Type]| Section {
+        name,
+        lines: [fixed(icmp(n)), by_type(n, types)].concat(),
+    };
     vec![
         section("ip", ip(&n.ip)),
         section("ip6", ip(&n.ip6)),
-        section("icmp", icmp(&n.icmp)),
-        section("icmp6", icmp(&n.icmp6)),
+        messages("icmp", &n.icmp, &TYPES),
+        messages("icmp6", &n.icmp6, &TYPES_6),
         section(
             "igmp",
             vec![
@@ -57,7 +102,7 @@ pub(super) fn write(out: &mut Out, sections: &[Section], json: bool) -> Outcome<
         let object = |section: &Section| {
             let lines = section.lines.iter();
             lines
-                .map(|(name, _, count)| ((*name).into(), Value::from(*count)))
+                .map(|(name, _, count)| (name.to_string(), Value::from(*count)))
                 .collect::<Map<_, _>>()
         };
         let all = sections
@@ -75,7 +120,37 @@ pub(super) fn write(out: &mut Out, sections: &[Section], json: bool) -> Outcome<
     Ok(())
 }
 
-fn ip(n: &Ip) -> Vec<Line> {
+fn line((name, words, count): Fixed) -> Line {
+    (name.into(), words.into(), count)
+}
+
+/// Messages by type: those that have a name, and others if there were some.
+fn by_type(n: &Icmp, types: &[Type]) -> Vec<Line> {
+    let ways = [
+        ("In", "received", &n.received_by_type),
+        ("Out", "sent", &n.sent_by_type),
+    ];
+    let mut lines = Vec::new();
+    for (way, done, counts) in ways {
+        lines.extend(types.iter().map(|(kind, name, words)| {
+            let name = format!("{way}{name}").into();
+            (name, format!("{words} {done}").into(), counts.get(*kind))
+        }));
+        let other = |kind| types.iter().all(|(known, ..)| *known != kind);
+        let others = counts.iter().filter(|(kind, _)| other(*kind));
+        lines.extend(others.map(|(kind, count)| {
+            let name = format!("{way}Type{kind}").into();
+            (
+                name,
+                format!("messages of type {kind} {done}").into(),
+                count,
+            )
+        }));
+    }
+    lines
+}
+
+fn ip(n: &Ip) -> Vec<Fixed> {
     vec![
         ("InReceives", "packets received", n.received),
         ("InHdrErrors", "with malformed headers", n.malformed),
@@ -85,7 +160,12 @@ fn ip(n: &Ip) -> Vec<Line> {
         ("InCEPkts", "packets marked by congestion", n.marked),
         ("OutRequests", "packets sent", n.sent),
         ("OutForwDatagrams", "packets forwarded", n.forwarded),
-        ("InNoRoutes", "packets without a route", n.no_route),
+        (
+            "InNoRoutes",
+            "packets of others without a route",
+            n.no_route,
+        ),
+        ("OutNoRoutes", "own packets without a route", n.no_route_out),
         ("ReasmReqds", "fragments received", n.fragments_received),
         ("ReasmOKs", "packets reassembled", n.reassembled),
         ("ReasmFails", "reassemblies failed", n.reassembly_failed),
@@ -99,7 +179,7 @@ fn ip(n: &Ip) -> Vec<Line> {
     ]
 }
 
-fn icmp(n: &Icmp) -> Vec<Line> {
+fn icmp(n: &Icmp) -> Vec<Fixed> {
     vec![
         ("InMsgs", "messages received", n.received),
         ("InErrors", "malformed messages", n.malformed),
@@ -109,8 +189,6 @@ fn icmp(n: &Icmp) -> Vec<Line> {
             n.checksum_errors,
         ),
         ("InErrorMsgs", "errors received", n.errors_received),
-        ("InEchos", "echo requests received", n.echoes_received),
-        ("InRedirects", "redirects received", n.redirects_received),
         ("OutMsgs", "messages sent", n.sent),
         ("OutErrorMsgs", "errors sent", n.errors_sent),
         (
@@ -121,7 +199,7 @@ fn icmp(n: &Icmp) -> Vec<Line> {
     ]
 }
 
-fn udp(n: &Udp) -> Vec<Line> {
+fn udp(n: &Udp) -> Vec<Fixed> {
     vec![
         ("InDatagrams", "datagrams received", n.delivered()),
         ("NoPorts", "datagrams to no port", n.no_port),
@@ -140,7 +218,7 @@ fn udp(n: &Udp) -> Vec<Line> {
     ]
 }
 
-fn tcp(n: &Counters) -> Vec<Line> {
+fn tcp(n: &Counters) -> Vec<Fixed> {
     let n = &n.tcp;
     let again = n.tally.get(Count::RetransSegs);
     let mut lines = vec![
