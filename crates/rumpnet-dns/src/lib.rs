@@ -6,6 +6,7 @@
 //! | [`message`] | questions and answers |
 //! | [`config`] | servers and rules, as in resolv.conf(5); names that are known without asking, as in hosts(5) |
 //! | [`cache`] | answers, for as long as their servers say |
+//! | `order` | which address of a host is tried first |
 //! | [`resolver`] | who asks whom, how often, and over what |
 //!
 //! ```no_run
@@ -39,6 +40,7 @@ pub mod cache;
 pub mod config;
 pub mod message;
 pub mod name;
+mod order;
 pub mod resolver;
 
 pub use config::{Config, Hosts};

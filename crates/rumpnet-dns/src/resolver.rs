@@ -4,6 +4,7 @@ use crate::{
     Config, Name,
     cache::Cache,
     message::{Answer, Kind, Question, Status},
+    order::order,
 };
 use alloc::{sync::Arc, vec, vec::Vec};
 use core::{
@@ -143,7 +144,7 @@ impl Resolver {
         self.lookup_in(proc, host, Families::Any)
     }
 
-    /// The addresses of a host that are of certain families: at least one. An address as text is its own.
+    /// The addresses of a host that are of certain families: at least one, in the order in which they are to be tried. An address as text is its own.
     ///
     /// # Errors
     /// Why there is none.
@@ -156,6 +157,13 @@ impl Resolver {
         if let Ok(ip) = host.parse::<IpAddr>() {
             return families.has(ip).then(|| vec![ip]).ok_or(Error::NoAddress);
         }
+        let mut all = self.find(proc, host, families)?;
+        order(proc, &mut all);
+        Ok(all)
+    }
+
+    /// The same as they come.
+    fn find(&self, proc: &Proc, host: &str, families: Families) -> Result<Vec<IpAddr>, Error> {
         let name: Name = host.parse().map_err(|_| Error::BadName)?;
         let config = self.config();
         if let Some(mut all) = config.hosts.get(&name) {

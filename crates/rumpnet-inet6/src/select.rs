@@ -1,6 +1,7 @@
 //! Which address to speak with (RFC 6724 section 5).
 
-use core::net::Ipv6Addr;
+use core::net::{IpAddr, Ipv6Addr};
+use rumpnet::policy;
 
 /// An address that could be spoken with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,41 +16,14 @@ pub struct Candidate {
     pub temporary: bool,
 }
 
-/// How far an address reaches: 2 is the link, 14 everywhere (RFC 6724 section 3.1).
+/// How far an address reaches: 2 is the link, 14 everywhere.
 #[must_use]
-pub fn scope(address: Ipv6Addr) -> u8 {
-    let [first, second, ..] = address.octets();
-    if first == 0xff {
-        return second & 15;
-    }
-    if address.is_unicast_link_local() || address.is_loopback() {
-        return 2;
-    }
-    // Site-local addresses, which are no longer made.
-    if first == 0xfe && second & 0xc0 == 0xc0 {
-        return 5;
-    }
-    14
+pub const fn scope(address: Ipv6Addr) -> u8 {
+    policy::scope(IpAddr::V6(address))
 }
 
-/// The label of an address in the default policy (RFC 6724 section 2.1).
 fn label(address: Ipv6Addr) -> u8 {
-    const POLICY: [(u128, u32, u8); 8] = [
-        (1, 128, 0),
-        (0xffff << 32, 96, 4),
-        (0, 96, 3),
-        (0x2001_0000 << 96, 32, 5),
-        (0x2002 << 112, 16, 2),
-        (0x3ffe << 112, 16, 12),
-        (0xfec0 << 112, 10, 11),
-        (0xfc00 << 112, 7, 13),
-    ];
-    let bits = address.to_bits();
-    let found = POLICY.iter().find(|(network, prefix, _)| {
-        let rest = 128_u32.saturating_sub(*prefix);
-        bits.checked_shr(rest).unwrap_or(0) == network.checked_shr(rest).unwrap_or(0)
-    });
-    found.map_or(1, |(_, _, label)| *label)
+    policy::label(IpAddr::V6(address))
 }
 
 /// How good a candidate is for a destination; the greater, the better.

@@ -9,6 +9,7 @@
 //! | [`capture`] | looking at frames |
 //! | [`route`] | which way a packet goes |
 //! | [`neighbor`] | link addresses of other hosts |
+//! | [`policy`] | which addresses are preferred |
 //! | [`membership`] | groups that are listened to, and what routers are told of it |
 //! | [`pcap`] | captures as files |
 //! | [`wire`] | a cable between two interfaces |
@@ -48,6 +49,7 @@ pub mod net;
 pub mod offload;
 pub mod packet;
 pub mod pcap;
+pub mod policy;
 pub mod pool;
 pub mod route;
 pub mod socket;
