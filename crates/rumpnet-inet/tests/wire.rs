@@ -464,3 +464,59 @@ fn what_is_counted() {
     assert_eq!(all.icmp.checksum_errors, 1);
     assert_eq!(all.ip.no_route_out, 2);
 }
+
+/// RFC 3376 sections 4.1.12, 7.2.1 and 9.1: whose queries are answered, and in which version.
+#[test]
+fn queries_for_groups() {
+    let (sim, kernel, ear) = kernel();
+    let proc = kernel.init_proc();
+    let fd = proc
+        .socket(Domain::Inet, Kind::Datagram, 0, OpenFlags::empty())
+        .unwrap();
+    let group: IpAddr = "239.1.2.3".parse().unwrap();
+    proc.setsockopt(fd, &SockOpt::AddMembership(group, 0))
+        .unwrap();
+    sleep(&sim, 20_000);
+    let alert: &[u8] = &[148, 4, 0, 0];
+    // The kinds of reports, within a second.
+    let ask = |ttl, to, options: &[u8], body: &[u8]| {
+        let body = with_sum(body.to_vec(), 2);
+        ear.sent();
+        let query = packet(2, (ttl, 0), (PEER_IP, to), options, &body);
+        let mac = if to == "10.0.0.1" {
+            MAC
+        } else {
+            MacAddr([1, 0, 0x5e, 0, 0, 1])
+        };
+        ear.hear(&frame(mac, 0x0800, &query));
+        sleep(&sim, 1_100);
+        let kinds: Vec<u8> = ear.sent().iter().map(|frame| frame[38]).collect();
+        kinds
+    };
+    let all = "224.0.0.1";
+    let third = [0x11, 10, 0, 0, 0, 0, 0, 0, 2, 125, 0, 0];
+    assert_eq!(ask(1, all, alert, &third), [0x22]);
+    assert_eq!(ask(1, "10.0.0.1", alert, &third), [0x22]);
+    // From beyond; without an alert; to a group that is not that of all; cut; for what is no group.
+    assert_eq!(ask(2, all, alert, &third), []);
+    assert_eq!(ask(1, all, &[], &third), []);
+    assert_eq!(ask(1, "239.1.2.3", alert, &third), []);
+    assert_eq!(ask(1, all, alert, &third[..9]), []);
+    let mut host = third;
+    host[4..8].copy_from_slice(&[10, 0, 0, 1]);
+    assert_eq!(ask(1, all, alert, &host), []);
+    // For the group itself; for another one.
+    let mut own = third;
+    own[4..8].copy_from_slice(&[239, 1, 2, 3]);
+    assert_eq!(ask(1, "239.1.2.3", alert, &own), [0x22]);
+    own[7] = 9;
+    assert_eq!(ask(1, all, alert, &own), []);
+    // An older router has its version spoken, for its time and no longer.
+    let second = [0x11, 10, 0, 0, 0, 0, 0, 0];
+    assert_eq!(ask(1, all, &[], &second), []);
+    assert_eq!(ask(1, all, alert, &second), [0x16]);
+    assert_eq!(ask(1, all, alert, &third), [0x16]);
+    sleep(&sim, 252_000);
+    assert_eq!(ask(1, all, alert, &third), [0x22]);
+    assert_eq!(kernel.inet().unwrap().counters().igmp.malformed, 6);
+}
