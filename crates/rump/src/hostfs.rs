@@ -267,6 +267,27 @@ pub(crate) fn read_xattrs(
     Ok(xattrs)
 }
 
+/// The permissions that a directory's default ACL lets new files have at most; `None` if it has none. Linux, posix_acl_xattr.h: a version, then
+/// entries of a tag, permissions and an identifier, little-endian.
+pub(crate) fn default_mode(dir: BorrowedFd<'_>) -> Option<u32> {
+    // A directory that is open only as a place does not tell by its descriptor.
+    let path = through_fd(dir, OsStr::new("."));
+    let acl = sized(&|buf: &mut [u8]| fs::getxattr(&path, "system.posix_acl_default", buf)).ok()?;
+    let entries = acl.get(4..)?.chunks_exact(8);
+    let (mut user, mut group, mut mask, mut other) = (0, 0, None, 0);
+    for entry in entries {
+        let bits = u32::from(entry[2] & 7);
+        match u16::from_le_bytes([entry[0], entry[1]]) {
+            0x01 => user = bits,
+            0x04 => group = bits,
+            0x10 => mask = Some(bits),
+            0x20 => other = bits,
+            _ => {}
+        }
+    }
+    Some(user << 6 | mask.unwrap_or(group) << 3 | other)
+}
+
 /// Asks with larger buffers until one is large enough.
 fn sized(ask: &dyn Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
     let mut buf = vec![0; 256];

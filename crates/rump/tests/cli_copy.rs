@@ -760,3 +760,103 @@ fn a_signal_ends_the_wait_for_who_writes() {
         check(&image);
     }
 }
+
+/// The access control list of every file below, by its name, as getfacl(1) shows them.
+fn acls(root: &str) -> Vec<String> {
+    let text = tool("sh", &["-c", &format!("cd '{root}' && getfacl -nR .")]);
+    let mut files: Vec<_> = text
+        .split("\n\n")
+        .map(|file| file.trim().replace('\n', " "))
+        .filter(|file| !file.is_empty() && !file.contains("lost+found"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// What belongs to a mode besides its bits goes where cp(1) has it go: into directories that give an access control list to what is made in
+/// them, on the host and in an image, for several umasks.
+#[test]
+fn access_control_lists_are_those_that_cp_makes() {
+    let scratch = Scratch::new();
+    let src = scratch.text("src");
+    for (name, mode) in [
+        ("a600", 0o600),
+        ("b640", 0o640),
+        ("c777", 0o777),
+        ("sub/d664", 0o664),
+    ] {
+        let file = scratch.write(&format!("src/{name}"), name);
+        fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    scratch.write("src/listed", "listed");
+    tool(
+        "setfacl",
+        &["-m", "u:7:rw,g::r", &scratch.text("src/listed")],
+    );
+    tool("setfacl", &["-d", "-m", "u:8:rx", &scratch.text("src/sub")]);
+    let targets = |at: &str| {
+        for (dir, acl) in [
+            ("full", "u::rwx,g::r-x,o::---,u:1234:rwx,m::rwx"),
+            ("short", "u::rwx,g::r-x,o::---"),
+            ("none", ""),
+        ] {
+            let dir = format!("{}/{dir}", scratch.text(at));
+            fs::create_dir_all(&dir).unwrap();
+            if !acl.is_empty() {
+                tool("setfacl", &["-d", "-m", acl, &dir]);
+            }
+        }
+    };
+    for at in ["theirs", "ours", "empty"] {
+        targets(at);
+    }
+    let from = scratch.image("from.img", 8, Some(&scratch.path("src")));
+    let into = scratch.image("into.img", 8, Some(&scratch.path("empty")));
+    let theirs = scratch.text("theirs");
+    for umask in ["022", "077", "002"] {
+        for (number, how) in ["-r", "-rp", "-a", "-r --preserve=mode"].iter().enumerate() {
+            for dir in ["full", "short", "none"] {
+                let name = format!("{dir}/{umask}-{number}");
+                let run = |line: String| tool("sh", &["-c", &format!("umask {umask}; {line}")]);
+                run(format!("cp {how} '{src}' '{theirs}/{name}'"));
+                run(format!(
+                    "'{RUMP}' get {how} '{from}:/' '{}/{name}'",
+                    scratch.text("ours")
+                ));
+                run(format!("'{RUMP}' put {how} '{src}' '{into}:/{name}'"));
+            }
+        }
+    }
+    let expected = acls(&theirs);
+    assert!(expected.iter().any(|file| file.contains("user:7:rw-")));
+    // The root of an image is a directory of its own mode.
+    let below = |files: Vec<String>| -> Vec<String> {
+        let is_root = |file: &str| {
+            file.split(' ')
+                .nth(2)
+                .is_some_and(|path| path.matches('/').count() < 2)
+        };
+        files.into_iter().filter(|file| !is_root(file)).collect()
+    };
+    assert_eq!(below(acls(&scratch.text("ours"))), below(expected.clone()));
+    check(&into);
+    let out = scratch.text("out");
+    good(&["get", "-a", &at(&into, "/"), &out]);
+    assert_eq!(below(acls(&out)), below(expected));
+}
+
+/// Attributes belong to the new file, not to the one that it takes the place of.
+#[test]
+fn a_file_that_is_replaced_has_the_attributes_of_the_new_one() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let file = scratch.write("file", "new");
+    let file = file.to_str().unwrap();
+    tool("setfattr", &["-n", "user.which", "-v", "old", file]);
+    good(&["put", "-a", file, &at(&image, "/file")]);
+    tool("setfattr", &["-n", "user.which", "-v", "new", file]);
+    good(&["put", "-a", file, &at(&image, "/file")]);
+    let seen = tool("debugfs", &["-R", "ea_get /file user.which", &image]);
+    assert!(seen.contains("\"new\""), "{seen}");
+    check(&image);
+}

@@ -147,6 +147,7 @@ impl How {
                 times: self.keeps(Attribute::Timestamps),
                 links: self.keeps(Attribute::Links),
                 xattrs: self.keeps(Attribute::Xattr),
+                acls: self.keeps(Attribute::Mode),
             },
             owner: self.owner,
             umask: hostfs::umask(),

@@ -29,6 +29,8 @@ pub(crate) struct Parent {
     pub(crate) path: PathBuf,
     /// This copy made it, and nobody else may enter it before the end.
     pub(crate) ours: bool,
+    /// What its default ACL lets new files have.
+    pub(crate) default_mode: Option<u32>,
 }
 
 /// Writes files, one after another.
@@ -58,7 +60,7 @@ impl FileWriter {
             return Ok(());
         }
         let fail = |error: io::Error| Failure::host(&shown, &error);
-        let mut mode = new_mode(job, meta);
+        let mut mode = new_mode(job, meta, dir.default_mode);
         if let Ok(there) = fs::statat(&dir.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             if job.options.no_clobber {
                 return Ok(());
@@ -99,7 +101,7 @@ impl FileWriter {
             Err(error) => return Err(fail(error.into())),
         };
         let done = self.fill(&file, shown, meta, content, job).and_then(|()| {
-            let mode = Some(new_mode(job, meta));
+            let mode = Some(new_mode(job, meta, dir.default_mode));
             attributes(job, shown, file.as_fd(), meta, mode).map_err(fail)
         });
         if done.is_err() {
@@ -143,11 +145,12 @@ fn create(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> rustix::io::Result<Fi
     fs::openat(dir, name, flags, Mode::from_raw_mode(mode)).map(File::from)
 }
 
-pub(super) fn new_mode(job: &Job<'_>, meta: &Meta) -> u32 {
+/// The mode of something new. Where its directory has a default ACL, that takes the umask's place: `default_mode`.
+pub(super) fn new_mode(job: &Job<'_>, meta: &Meta, default_mode: Option<u32>) -> u32 {
     if job.options.keep.mode {
         meta.mode
     } else {
-        meta.mode & 0o777 & !job.options.umask
+        meta.mode & 0o777 & default_mode.unwrap_or(!job.options.umask)
     }
 }
 
@@ -191,6 +194,14 @@ pub(super) fn xattr_result(
     }
 }
 
+/// Takes the result of removing an access control list, which need not have been there.
+pub(super) fn acl_result(removed: rustix::io::Result<()>) -> io::Result<()> {
+    match removed {
+        Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Owner, extended attributes, mode (`None` stays) and times of an open file. Owner first, as that takes set-id bits and capabilities away; the mode after
 /// the attributes, as a read-only file takes none.
 pub(super) fn attributes(
@@ -205,6 +216,11 @@ pub(super) fn attributes(
         if !owner_result(job, shown, changed)? && meta.kind == FileType::Regular {
             // Set-id to another than its owner would be a present for somebody.
             mode = mode.map(|mode| mode & 0o1777);
+        }
+    }
+    if job.options.keep.acls {
+        for name in meta.missing_acls() {
+            acl_result(fs::fremovexattr(fd, name))?;
         }
     }
     for (name, value) in &meta.xattrs {

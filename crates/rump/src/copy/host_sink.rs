@@ -2,12 +2,14 @@
 
 use super::{
     Body, Content, Identity, Job, Loss, Meta, Place, Sink, check_path,
-    host_file::{FileWriter, Parent, attributes, new_mode, owner, owner_result, xattr_result},
+    host_file::{
+        FileWriter, Parent, acl_result, attributes, new_mode, owner, owner_result, xattr_result,
+    },
     split_last,
     writers::Writers,
 };
 use crate::{
-    hostfs::{HostDir, Unnamed, through_fd, timestamps},
+    hostfs::{HostDir, Unnamed, default_mode, through_fd, timestamps},
     quote::shown_os,
     report::{Failure, Outcome, io_reason},
 };
@@ -126,6 +128,7 @@ impl<'scope, 'env> HostSink<'scope, 'env> {
         }
         let (at, _) = self.dir.parent(path)?;
         let parent = Arc::new(Parent {
+            default_mode: default_mode(at),
             fd: at.try_clone_to_owned()?,
             path: self.dir.shown(dir),
             ours: self.ours.contains(dir),
@@ -152,7 +155,7 @@ impl<'scope, 'env> HostSink<'scope, 'env> {
             _ => fs::FileType::Fifo,
         };
         let device = fs::makedev(meta.rdev.major, meta.rdev.minor);
-        let mode = Mode::from_raw_mode(new_mode(self.job, meta));
+        let mode = Mode::from_raw_mode(new_mode(self.job, meta, default_mode(at)));
         let make = |dir: BorrowedFd<'_>, name: &OsStr| fs::mknodat(dir, name, kind, mode, device);
         match finish_unopened(self.job, at, name, &shown, meta, make) {
             Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => {
@@ -220,11 +223,11 @@ impl Sink for HostSink<'_, '_> {
         while let Some((path, meta)) = self.dirs.pop() {
             let shown = self.dir.shown(&path);
             let sets_mode = self.job.options.keep.mode || self.ours.contains(&path);
-            let mode = sets_mode.then(|| new_mode(self.job, &meta));
-            let done = self
-                .dir
-                .directory(&path)
-                .and_then(|fd| attributes(self.job, &shown, fd.as_fd(), &meta, mode));
+            let done = self.dir.directory(&path).and_then(|fd| {
+                // A directory has the default ACL that was its parent's when it was made.
+                let mode = || new_mode(self.job, &meta, default_mode(fd.as_fd()));
+                attributes(self.job, &shown, fd.as_fd(), &meta, sets_mode.then(mode))
+            });
             let done = done.map_err(|error| Failure::host(&shown, &error));
             self.job.report.step(done)?;
         }
@@ -268,6 +271,11 @@ fn finish_unopened(
         owner_result(job, shown, changed)?;
     }
     let path = through_fd(at, new);
+    if job.options.keep.acls {
+        for name in meta.missing_acls() {
+            acl_result(fs::lremovexattr(&path, name))?;
+        }
+    }
     for (name, value) in &meta.xattrs {
         let name = OsStr::from_bytes(name);
         let set = fs::lsetxattr(&path, name, value, XattrFlags::empty());

@@ -172,7 +172,7 @@ impl Tree<'_, '_> {
         sink: &mut dyn Sink,
     ) -> Outcome<Option<OwnedFd>> {
         let fail = |error: io::Error| Failure::host(shown, &error);
-        let keeps_xattrs = self.job.options.keep.xattrs;
+        let keep = &self.job.options.keep;
         match meta.kind {
             FileType::Directory => {
                 if !self.from.recursive {
@@ -184,8 +184,9 @@ impl Tree<'_, '_> {
                 let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
                 let fd = fs::openat(dir, name, flags, Mode::empty());
                 let fd = fd.map_err(|error| fail(error.into()))?;
-                if keeps_xattrs {
+                if keep.looks_for_xattrs() {
                     meta.xattrs = open_xattrs(fd.as_fd()).map_err(fail)?;
+                    keep.choose(&mut meta.xattrs);
                 }
                 sink.put(target, meta, Body::Directory)?;
                 return Ok(Some(fd));
@@ -195,8 +196,9 @@ impl Tree<'_, '_> {
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
                 let fd = fs::openat(dir, name, flags, Mode::empty());
                 let file = File::from(fd.map_err(|error| fail(error.into()))?);
-                if keeps_xattrs {
+                if keep.looks_for_xattrs() {
                     meta.xattrs = open_xattrs(file.as_fd()).map_err(fail)?;
+                    keep.choose(&mut meta.xattrs);
                 }
                 let file = with_all_it_has(file, meta).map_err(fail)?;
                 let pieces = pieces(&file, meta.size).map_err(fail)?;
@@ -208,13 +210,14 @@ impl Tree<'_, '_> {
                 sink.put(target, meta, Body::Regular(&mut content))?;
             }
             kind => {
-                if keeps_xattrs {
+                if keep.looks_for_xattrs() {
                     let path = through_fd_or_path(dir, name);
                     meta.xattrs = read_xattrs(
                         |buf| fs::llistxattr(&path, buf),
                         |name, buf| fs::lgetxattr(&path, name, buf),
                     )
                     .map_err(fail)?;
+                    keep.choose(&mut meta.xattrs);
                 }
                 if kind == FileType::Symlink {
                     let read = fs::readlinkat(dir, name, Vec::new());

@@ -192,7 +192,7 @@ impl<'a> ImageSink<'a> {
             };
             let written = sink
                 .fill(path, meta, &fd, content)
-                .and_then(|()| sink.attributes(path, At::Fd(fd.fd), b"", meta))
+                .and_then(|()| sink.attributes(&sink.full(path, name), At::Fd(fd.fd), b"", meta))
                 .and_then(|()| fd.close().map_err(|errno| sink.failure(path, errno)));
             if written.is_err() {
                 // Half a file must not look like a whole one.
@@ -284,8 +284,13 @@ impl<'a> ImageSink<'a> {
         moved.unwrap_or(0)
     }
 
-    /// Owner, mode, times and extended attributes of what was just made.
-    fn attributes(&self, path: &[u8], at: At, name: &[u8], meta: &Meta) -> Outcome<()> {
+    /// Where an entry is while it has another name in its directory.
+    fn full(&self, path: &[u8], name: &[u8]) -> Vec<u8> {
+        join(&join(&self.root, split_last(path).0), name)
+    }
+
+    /// Owner, mode, times and extended attributes of what was just made; `full` is where it is now.
+    fn attributes(&self, full: &[u8], at: At, name: &[u8], meta: &Meta) -> Outcome<()> {
         let options = &self.job.options;
         let owner = match options.owner {
             Some(owner) => Some(owner),
@@ -308,27 +313,41 @@ impl<'a> ImageSink<'a> {
             mtime: time(meta.mtime),
         };
         let done = self.image.proc.setattrat(at, name, &change, Follow::No);
-        done.map_err(|errno| self.failure(path, errno))?;
-        if !meta.xattrs.is_empty() {
-            self.xattrs(path, meta)?;
+        done.map_err(|errno| self.image.failure(full, errno))?;
+        if options.keep.acls {
+            self.remove_acls(full, meta)?;
+        }
+        self.xattrs(full, meta)
+    }
+
+    /// Takes away what the directory gave.
+    fn remove_acls(&self, full: &[u8], meta: &Meta) -> Outcome<()> {
+        for name in meta.missing_acls() {
+            let removed = self
+                .image
+                .proc
+                .removexattr(full, name.as_bytes(), Follow::No);
+            match removed {
+                Ok(()) | Err(Errno::ENODATA | Errno::EOPNOTSUPP) => {}
+                Err(errno) => return Err(self.image.failure(full, errno)),
+            }
         }
         Ok(())
     }
 
-    fn xattrs(&self, path: &[u8], meta: &Meta) -> Outcome<()> {
-        let full = join(&self.root, path);
+    fn xattrs(&self, full: &[u8], meta: &Meta) -> Outcome<()> {
         for (name, value) in &meta.xattrs {
             let set = self
                 .image
                 .proc
-                .setxattr(&full, name, value, XattrMode::Set, Follow::No);
+                .setxattr(full, name, value, XattrMode::Set, Follow::No);
             match set {
                 Ok(()) => {}
                 Err(errno @ (Errno::EOPNOTSUPP | Errno::EPERM)) => {
-                    let first = format!("{}:{} ({})", self.image.name, shown(&full), shown(name));
+                    let first = format!("{}:{} ({})", self.image.name, shown(full), shown(name));
                     self.job.lose(Loss::Xattrs, &first, errno.text());
                 }
-                Err(errno) => return Err(self.image.failure(&full, errno)),
+                Err(errno) => return Err(self.image.failure(full, errno)),
             }
         }
         Ok(())
@@ -336,7 +355,10 @@ impl<'a> ImageSink<'a> {
 
     fn simple(&mut self, path: &[u8], meta: &Meta, make: MakeSimple<'_, Self>) -> Outcome<()> {
         self.place(path, &mut |sink, at, name| match make(sink, at, name) {
-            Ok(()) => sink.attributes(path, at, name, meta).map(|()| Made::Done),
+            Ok(()) => {
+                let done = sink.attributes(&sink.full(path, name), at, name, meta);
+                done.map(|()| Made::Done)
+            }
             Err(Errno::EEXIST) => Ok(Made::Exists),
             Err(errno) => Err(sink.failure(path, errno)),
         })
@@ -423,10 +445,10 @@ impl Sink for ImageSink<'_> {
         self.open.clear();
         while let Some((path, meta)) = self.dirs.pop() {
             let done = if path.is_empty() {
-                self.attributes(b"", At::Cwd, &self.root, &meta)
+                self.attributes(&self.root, At::Cwd, &self.root, &meta)
             } else {
                 let full = join(&self.root, &path);
-                self.attributes(&path, At::Cwd, &full, &meta)
+                self.attributes(&full, At::Cwd, &full, &meta)
             };
             self.job.report.step(done)?;
         }

@@ -177,9 +177,10 @@ fn put(
     if linked && let Some(earlier) = links.earlier(id, path) {
         return sink.put(path, &meta, Body::Link(&earlier));
     }
-    if job.options.keep.xattrs {
+    if job.options.keep.looks_for_xattrs() {
         let full = walk.full(entry);
         meta.xattrs = xattrs(image, &full, follow).map_err(fail)?;
+        job.options.keep.choose(&mut meta.xattrs);
     }
     let done = match stat.file_type {
         FileType::Directory => sink.put(path, &meta, Body::Directory),

@@ -159,6 +159,43 @@ pub(crate) struct Keep {
     pub(crate) times: bool,
     pub(crate) links: bool,
     pub(crate) xattrs: bool,
+    /// Access control lists, which belong to the mode: without them its group bits would be rights of the group. What is made has no others then, whatever
+    /// its directory gives to what is made in it.
+    pub(crate) acls: bool,
+}
+
+impl Keep {
+    /// Whether extended attributes are looked for.
+    fn looks_for_xattrs(&self) -> bool {
+        self.xattrs || self.acls
+    }
+
+    /// Leaves those that are kept.
+    fn choose(&self, xattrs: &mut Vec<(Vec<u8>, Vec<u8>)>) {
+        if !self.xattrs {
+            xattrs.retain(|(name, _)| ACLS.iter().any(|acl| acl.as_bytes() == &name[..]));
+        }
+    }
+}
+
+/// The attributes that access control lists are: the one of a file or directory, and what a directory gives to what is made in it.
+const ACLS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
+
+impl Meta {
+    /// Access control lists that it does not have and might get from its directory.
+    fn missing_acls(&self) -> impl Iterator<Item = &'static str> {
+        let may_have = match self.kind {
+            FileType::Directory => &ACLS[..],
+            FileType::Symlink => &[],
+            _ => &ACLS[..1],
+        };
+        let has = |name: &str| {
+            self.xattrs
+                .iter()
+                .any(|(has, _)| &has[..] == name.as_bytes())
+        };
+        may_have.iter().copied().filter(move |name| !has(name))
+    }
 }
 
 /// How entries are put.
