@@ -280,7 +280,10 @@ pub(crate) fn redirect(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
         nd::heard(stack, interface, target, mac);
     }
     let host = Cidr::host(destination.into());
-    let shown = |route: &&Route| route.origin == Origin::Dynamic && route.network.prefix() == 128;
+    let shown = |route: &&Route| {
+        let other = route.network != host && route.network.prefix() == 128;
+        route.origin == Origin::Dynamic && other
+    };
     if stack.routes.iter().filter(shown).count() >= REDIRECTS {
         return;
     }
