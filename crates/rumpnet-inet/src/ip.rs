@@ -577,8 +577,13 @@ impl Stack {
     /// them no smaller than every host takes them, without the header of a tunnel.
     pub(crate) fn note_path_mtu(&mut self, source: IpAddr, destination: IpAddr, mtu: u16) {
         const LEAST: u32 = 552;
-        let IpAddr::V4(to) = destination else {
-            return;
+        let to = match (destination, self.network) {
+            (IpAddr::V4(to), _) => to,
+            (IpAddr::V6(to), Some(network)) => {
+                network.note_mtu(self, source, to, mtu.into());
+                return;
+            }
+            (IpAddr::V6(_), None) => return,
         };
         let Ok(path) = self.path(destination, Some(source), None) else {
             return;

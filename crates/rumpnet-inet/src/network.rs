@@ -9,7 +9,10 @@ use crate::{
     stack::{Inet, Path, Stack},
 };
 use alloc::boxed::Box;
-use core::{any::Any, net::Ipv6Addr};
+use core::{
+    any::Any,
+    net::{IpAddr, Ipv6Addr},
+};
 use rumpnet::{Cidr, MacAddr, Packet, membership::Filter};
 use rumpuser::{Errno, Instant, Result};
 
@@ -39,6 +42,9 @@ pub trait Network: Send + Sync + 'static {
 
     /// Largest packet to a destination by an interface.
     fn mtu(&self, stack: &Stack, interface: u32, to: Ipv6Addr) -> u32;
+
+    /// Somebody has complained about the size of a packet of this host, which was sent.
+    fn note_mtu(&self, stack: &mut Stack, from: IpAddr, to: Ipv6Addr, mtu: u32);
 
     /// Hops that packets may take that leave by an interface.
     fn hops(&self, stack: &Stack, interface: u32) -> u8;
@@ -107,10 +113,10 @@ impl Stack {
     }
 
     /// The address of IPv6 to speak with.
-    pub(crate) fn source_v6(&self, interface: u32, to: core::net::IpAddr) -> Option<Ipv6Addr> {
+    pub(crate) fn source_v6(&self, interface: u32, to: IpAddr) -> Option<Ipv6Addr> {
         match to {
-            core::net::IpAddr::V6(to) => self.network?.source(self, interface, to),
-            core::net::IpAddr::V4(_) => None,
+            IpAddr::V6(to) => self.network?.source(self, interface, to),
+            IpAddr::V4(_) => None,
         }
     }
 }

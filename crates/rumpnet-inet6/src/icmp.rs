@@ -14,6 +14,7 @@ use rumpnet_inet::{
     checksum,
     icmp::{Complaint, LEN, Unreachable, quote},
     ip::{Arrival, Sending, bump},
+    ipv4::protocol,
     stack::{Path, Stack},
 };
 use rumpuser::Errno;
@@ -148,7 +149,8 @@ fn error(stack: &mut Stack, arrival: &Arrival, what: (u8, u8, u32), mut quoted: 
         let Some(fragment) = bytes.map(Fragment::parse) else {
             return;
         };
-        if fragment.offset != 0 && what.0 != kind::TOO_BIG {
+        // Who sent it is in the first one, which was no smaller.
+        if fragment.offset != 0 {
             return;
         }
         protocol = fragment.next;
@@ -157,22 +159,33 @@ fn error(stack: &mut Stack, arrival: &Arrival, what: (u8, u8, u32), mut quoted: 
     let complaint = complaint(what);
     let to: IpAddr = header.destination.into();
     let by = link_scope(to, arrival.interface);
-    if complaint.mtu.is_some()
-        && let Ok(path) = stack.path(to, Some(header.source.into()), by)
-        && what.2 < path.mtu
-        && !path.local
-    {
-        let now = stack.now;
-        let mtu = what.2.max(LEAST_MTU);
-        if let Ok(state) = stack.state_mut::<State>() {
-            state
-                .paths
-                .note(path.interface, header.destination, mtu, now);
-        }
-        stack.routes.touch();
+    // Of TCP and UDP it counts if it is about something that was sent (RFC 8201 section 4), which they look at; nobody keeps what others send.
+    if complaint.mtu.is_some() && !matches!(protocol, protocol::TCP | protocol::UDP) {
+        note_mtu(
+            stack,
+            header.source.into(),
+            (header.destination, by),
+            what.2,
+        );
     }
     let from = header.source.into();
     stack.complain(protocol, from, to, arrival.interface, complaint, quoted);
+}
+
+/// Packets to a destination must be smaller from now on. Less than 1280 bytes is not asked of anybody.
+pub(crate) fn note_mtu(stack: &mut Stack, from: IpAddr, to: (Ipv6Addr, Option<u32>), mtu: u32) {
+    let (to, by) = to;
+    let Ok(path) = stack.path(to.into(), Some(from), by) else {
+        return;
+    };
+    if path.local || mtu >= path.mtu {
+        return;
+    }
+    let (now, mtu) = (stack.now, mtu.max(LEAST_MTU));
+    if let Ok(state) = stack.state_mut::<State>() {
+        state.paths.note(path.interface, to, mtu, now);
+    }
+    stack.routes.touch();
 }
 
 /// What an error means to a socket (RFC 4443 section 3, RFC 5461).

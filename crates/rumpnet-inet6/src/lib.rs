@@ -117,6 +117,10 @@ impl Network for Ipv6 {
         output::mtu(stack, interface, to)
     }
 
+    fn note_mtu(&self, stack: &mut Stack, from: IpAddr, to: Ipv6Addr, mtu: u32) {
+        icmp::note_mtu(stack, from, (to, None), mtu);
+    }
+
     fn hops(&self, stack: &Stack, interface: u32) -> u8 {
         let state = stack.state::<State>().ok();
         let link = state.and_then(|state| state.links.get(&interface));

@@ -698,6 +698,53 @@ fn errors_of_the_future() {
     );
 }
 
+/// RFC 8201 section 4: packets become smaller when somebody complains about one that was sent, and not about others.
+#[test]
+fn complaints_about_what_was_not_sent() {
+    let host = Host::new();
+    let inet = host.kernel.inet().unwrap();
+    inet.set_neighbor("ear0", "fd00::9".parse().unwrap(), PEER)
+        .unwrap();
+    let to: Address = "[fd00::9]:9".parse::<SocketAddr>().unwrap().into();
+    let lens = || -> Vec<usize> {
+        host.ear.sent();
+        host.proc
+            .sendto(host.fd, &[7; 1_452], MsgFlags::empty(), Some(&to))
+            .unwrap();
+        host.ear
+            .sent()
+            .iter()
+            .map(|frame| frame.len() - 14)
+            .collect()
+    };
+    assert_eq!(lens(), [1_500]);
+    host.proc
+        .sendto(host.fd, &[7; 1_452], MsgFlags::empty(), Some(&to))
+        .unwrap();
+    let packet = host.ear.sent().remove(0).split_off(14);
+    let complain = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut quoted = packet[..1_000].to_vec();
+        change(&mut quoted);
+        let body = [&[2, 0, 0, 0, 0, 0, 5, 0x78][..], &quoted].concat();
+        host.ear
+            .hear(&message((58, &[]), 64, ("fd00::9", "fd00::1"), &body));
+        lens()[0]
+    };
+    // From another port; of another host; of TCP; of a later fragment.
+    assert_eq!(complain(&|quoted| quoted[41] ^= 1), 1_500);
+    assert_eq!(complain(&|quoted| quoted[23] ^= 7), 1_500);
+    assert_eq!(complain(&|quoted| quoted[6] = 6), 1_500);
+    let later = [17, 0, 0, 8, 0, 0, 0, 7];
+    assert_eq!(
+        complain(&|quoted| {
+            quoted[6] = 44;
+            quoted.splice(40..40, later);
+        }),
+        1_500
+    );
+    assert_eq!(complain(&|_| {}), 1_400);
+}
+
 /// RFC 6583: 100,000 messages of strangers. The tables are bounded, and who is spoken to stays.
 #[test]
 fn floods_of_strangers() {
