@@ -22,6 +22,7 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
     ("fish", "fish"),
     ("tmux", "tmux"),
     ("script", "bsdutils"),
+    ("strace", "strace"),
     ("diff", "diffutils"),
     ("find", "findutils"),
     ("tar", "tar"),

@@ -6,7 +6,9 @@ use std::{
     sync::{
         OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{RecvTimeoutError, channel},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -27,6 +29,26 @@ pub(crate) fn beside<T>(act: impl FnOnce() -> T) -> T {
         Some(bar) => bar.suspend(act),
         None => act(),
     }
+}
+
+/// Does what takes an unknown time in one call, with a line that says what and since when.
+pub(crate) fn waiting<T>(what: &str, act: impl FnOnce() -> T) -> T {
+    let progress = Progress::new();
+    if !progress.terminal {
+        return act();
+    }
+    thread::scope(|scope| {
+        let (done, ended) = channel::<()>();
+        scope.spawn(move || {
+            let look = Duration::from_secs(1) / HERTZ.into();
+            while ended.recv_timeout(look) == Err(RecvTimeoutError::Timeout) {
+                progress.show(|| format!("{what}: {} s", progress.start.elapsed().as_secs()));
+            }
+        });
+        let result = act();
+        drop(done);
+        result
+    })
 }
 
 /// Counts what was done, by any thread.

@@ -4,6 +4,7 @@ use crate::{
     address::{self, Address},
     commands::shell::Place,
     patience,
+    progress::waiting,
     quote::{shown, shown_os},
     report::{Failure, Outcome, Report},
 };
@@ -300,7 +301,13 @@ impl Session {
     }
 
     fn close(&self, image: &Image) {
-        if let Err(errno) = image.kernel.shutdown() {
+        // What was written and is still in memory goes to the medium here, and the medium's own caches are emptied.
+        let shutdown = || image.kernel.shutdown();
+        let closed = match self.written.borrow().contains(&image.key.0) {
+            true => waiting(&format!("{}: writing what is left", image.name), shutdown),
+            false => shutdown(),
+        };
+        if let Err(errno) = closed {
             let told = bracketed(&image.messages_of(errno));
             let name = format_args!("{}: unmounting", image.name).to_string();
             let failure = Failure::at(name, format_args!("{errno}{told}"));

@@ -324,7 +324,7 @@ fn completed_by(shell: &str, setup: &str, quoted: &[(&str, &str)]) {
     line("rump put of", "rump put of\\ the\\ host");
     line("rump ls --full", "rump ls --full-time");
     line("rump trunc", "rump truncate");
-    line("rump ls no.img:/di", "rump ls no.img:/di");
+    line("rump ls no.img:/zzqq", "rump ls no.img:/zzqq");
     for (typed, text) in quoted {
         terminal.types(&format!("clear; rump cat a.img:/{typed}"));
         terminal.keys(&["Tab"]);
@@ -375,4 +375,27 @@ fn fish_completes_paths_in_images() {
     ];
     let setup = "set -g fish_autosuggestion_enabled 0; function fish_prompt; echo -n '$ '; end\nrump completions fish | source";
     completed_by("fish --no-config -i", setup, &quoted);
+}
+
+/// A medium that takes its time to write what it was given is not waited for in silence. strace(1) makes it slow.
+#[test]
+fn the_end_of_a_long_write_is_told() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    scratch.write("file", common::noise(100_000));
+    let terminal = Terminal::new(&scratch);
+    let slow = "strace -f -qq -o /dev/null -e inject=fdatasync:delay_enter=2000000";
+    terminal.types(&format!("clear; {slow} rump put file a.img:/file"));
+    terminal.keys(&["Enter"]);
+    let what = "a.img: writing what is left: ";
+    terminal.wait(what, |rows| rows.iter().any(|row| row.contains(what)));
+    // And nothing of it stays.
+    terminal.wait("the end", |rows| {
+        rows.last().is_some_and(|row| row == "$") && !rows.iter().any(|row| row.contains("left"))
+    });
+    check(&image);
+    assert_eq!(
+        good(&["ls", &format!("{image}:/file")]),
+        format!("{image}:/file\n")
+    );
 }
