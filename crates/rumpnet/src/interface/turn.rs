@@ -131,7 +131,12 @@ impl Ifnet {
         } else {
             let mut queue = out.queue.lock();
             self.admit(queue.len(), frames);
-            queue.append(frames);
+            if queue.is_empty() {
+                // Nothing is copied, and the queue needs no memory of its own.
+                mem::swap(&mut *queue, frames);
+            } else {
+                queue.append(frames);
+            }
             if queue.is_empty() {
                 return None;
             }
