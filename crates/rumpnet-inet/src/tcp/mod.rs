@@ -13,7 +13,7 @@
 //! | `offer` | the window that we offer |
 //! | `timers` | the one deadline and what is due at it |
 //! | `byte_queue`, `reassembly` | data that waits to be sent, to be read, for a gap to be filled |
-//! | `scoreboard`, `loss`, `rack`, `prr` | what is in flight and what is lost (RFC 6675, 8985, 5682, 6582, 9937) |
+//! | `parts`, `scoreboard`, `loss`, `rack`, `prr` | what is in flight and what is lost (RFC 6675, 8985, 5682, 6582, 9937) |
 //! | `rtt`, [`congestion`], `model` | round-trip times (RFC 6298), congestion control, what one with a model is told, pacing |
 //! | `tuning` | buffers that grow |
 //! | [`icmp`] | errors from the network |
@@ -39,6 +39,7 @@ mod model;
 mod offer;
 pub mod options;
 mod output;
+mod parts;
 mod plain;
 mod probes;
 mod prr;

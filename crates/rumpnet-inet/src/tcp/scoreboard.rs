@@ -1,8 +1,7 @@
 //! What was sent and is not acknowledged: when each part was sent, and what became of it (RFC 6675, section 4; RFC 8985, section
 //! 5.1). A part is what was given out at once, so a large segment is one; it is cut where the peer's SACK ranges cut it.
 
-use super::Seq;
-use alloc::collections::VecDeque;
+use super::{Seq, parts::Parts};
 
 bitflags::bitflags! {
     /// What became of a part.
@@ -80,7 +79,7 @@ const PARTS_MANY: usize = 1024;
 /// All parts in order.
 #[derive(Debug, Default)]
 pub(super) struct Scoreboard {
-    parts: VecDeque<Part>,
+    parts: Parts,
     sacked: u32,
     lost: u32,
     /// Bytes that have been taken for lost since the beginning, modulo 2^32.
@@ -176,8 +175,9 @@ impl Scoreboard {
 
     /// The peer has what is from `start` to `end`. Of a part that this cuts, whole segments of `mss` bytes count.
     pub(super) fn sack(&mut self, start: Seq, end: Seq, mss: u32, delivered: &mut Delivered) {
-        let mut index = self.parts.partition_point(|part| part.end.up_to(start));
-        while let Some(part) = self.parts.get(index)
+        let all = self.parts.all();
+        let mut index = all.partition_point(|part| part.end.up_to(start));
+        while let Some(part) = self.parts.all().get(index)
             && part.start.before(end)
         {
             let part = *part;
@@ -209,7 +209,7 @@ impl Scoreboard {
     }
 
     fn set_sacked(&mut self, index: usize, delivered: &mut Delivered) {
-        let Some(part) = self.parts.get_mut(index) else {
+        let Some(part) = self.parts.all().get_mut(index) else {
             return;
         };
         let len = part.len();
@@ -227,7 +227,8 @@ impl Scoreboard {
     /// Cuts a part at a number inside of it; false if that is none or there are too many parts.
     fn cut(&mut self, index: usize, at: Seq) -> bool {
         let many = self.parts.len() >= PARTS_MAX;
-        let Some(part) = self.parts.get_mut(index) else {
+        let all = self.parts.all();
+        let Some(part) = all.get_mut(index) else {
             return false;
         };
         if many || !at.after(part.start) || !at.before(part.end) {
@@ -235,14 +236,14 @@ impl Scoreboard {
         }
         let second = Part { start: at, ..*part };
         part.end = at;
-        self.parts.insert(index.saturating_add(1), second);
+        all.insert(index.saturating_add(1), second);
         true
     }
 
     /// Takes for lost each part of which `lost` says so; returns how many bytes that were.
     pub(super) fn mark_lost(&mut self, mut lost: impl FnMut(&Part) -> bool) -> u32 {
         let before = self.lost;
-        for part in &mut self.parts {
+        for part in self.parts.iter_mut() {
             if part.fate.intersects(Fate::SACKED | Fate::LOST) || !lost(part) {
                 continue;
             }
@@ -269,14 +270,14 @@ impl Scoreboard {
     /// The retransmission timer expired: everything that the peer is not known to have is lost, and sent originally.
     pub(super) fn timed_out(&mut self) {
         self.mark_lost(|_| true);
-        for part in &mut self.parts {
+        for part in self.parts.iter_mut() {
             part.fate.remove(Fate::AFTER_TIMEOUT);
         }
     }
 
     /// The peer dropped what it had out of order, as it may (RFC 2018, section 8).
     pub(super) fn forget_sacks(&mut self) {
-        for part in &mut self.parts {
+        for part in self.parts.iter_mut() {
             part.fate.remove(Fate::SACKED);
         }
         self.sacked = 0;
@@ -284,7 +285,7 @@ impl Scoreboard {
 
     /// Nothing was lost after all.
     pub(super) fn undo_lost(&mut self) {
-        for part in &mut self.parts {
+        for part in self.parts.iter_mut() {
             part.fate.remove(Fate::LOST);
         }
         self.lost = 0;
@@ -296,19 +297,19 @@ impl Scoreboard {
             return None;
         }
         let from = self.lost_from;
-        let first = self.parts.partition_point(|part| part.end.up_to(from));
-        let mut rest = self.parts.range(first..);
+        let mut rest = self.parts.after(from);
         rest.find(|part| part.fate.contains(Fate::LOST)).copied()
     }
 
     /// What begins at `start` was sent again, `len` bytes of it.
     pub(super) fn resent(&mut self, start: Seq, len: u32, time: u64) {
-        let index = self.parts.partition_point(|part| part.end.up_to(start));
+        let place = |parts: &mut Parts| parts.all().partition_point(|part| part.end.up_to(start));
         let end = start.plus(len);
+        let index = place(&mut self.parts);
         self.cut(index, start);
-        let index = self.parts.partition_point(|part| part.end.up_to(start));
+        let index = place(&mut self.parts);
         self.cut(index, end);
-        if let Some(part) = self.parts.get_mut(index) {
+        if let Some(part) = self.parts.all().get_mut(index) {
             if part.fate.contains(Fate::LOST) {
                 self.lost = self.lost.saturating_sub(part.len());
                 self.lost_from = part.end;
@@ -338,6 +339,9 @@ mod tests {
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
+    /// All end after this.
+    const FIRST: Seq = Seq(0);
+
     fn board(parts: &[u32]) -> Scoreboard {
         let mut board = Scoreboard::new(Seq(0));
         let mut at = Seq(0);
@@ -350,7 +354,7 @@ mod tests {
 
     fn cuts(board: &Scoreboard) -> Vec<(u32, u32, Fate)> {
         let part = |part: &super::Part| (part.start.0, part.end.0, part.fate);
-        board.parts.iter().map(part).collect()
+        board.parts.after(FIRST).map(part).collect()
     }
 
     /// RFC 2018, section 5.1: what was acknowledged selectively is marked. A large part is cut at the segments that it stands for.
@@ -415,12 +419,12 @@ mod tests {
                     4 => drop(board.mark_first_lost(a + 1)),
                     _ => board.timed_out(),
                 }
-                let sum = |fate| board.parts.iter().filter(|part| part.fate.contains(fate)).map(super::Part::len).sum::<u32>();
+                let sum = |fate| board.parts.after(FIRST).filter(|part| part.fate.contains(fate)).map(super::Part::len).sum::<u32>();
                 prop_assert_eq!((board.sacked(), board.lost()), (sum(Fate::SACKED), sum(Fate::LOST)));
-                let first_lost = board.parts.iter().find(|part| part.fate.contains(Fate::LOST)).map(|part| part.start);
+                let first_lost = board.parts.after(FIRST).find(|part| part.fate.contains(Fate::LOST)).map(|part| part.start);
                 prop_assert_eq!(board.next_lost().map(|part| part.start), first_lost);
-                prop_assert!(board.parts.iter().all(|part| part.len() > 0));
-                prop_assert!(board.parts.iter().zip(board.parts.iter().skip(1)).all(|(one, two)| one.end == two.start));
+                prop_assert!(board.parts.after(FIRST).all(|part| part.len() > 0));
+                prop_assert!(board.parts.after(FIRST).zip(board.parts.after(FIRST).skip(1)).all(|(one, two)| one.end == two.start));
             }
         }
     }
