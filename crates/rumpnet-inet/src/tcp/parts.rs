@@ -8,7 +8,7 @@ use alloc::collections::VecDeque;
 pub(super) struct Parts {
     /// The first one, when it came while there was no other.
     one: Option<Part>,
-    /// All, or those after that one, which then is among them: there is either `one` or `more`.
+    /// All of them otherwise.
     more: VecDeque<Part>,
 }
 
