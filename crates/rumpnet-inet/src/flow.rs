@@ -99,7 +99,7 @@ pub(crate) fn looks_like(frame: &Packet, protocol: u8) -> bool {
 pub(crate) struct Plain<const N: usize> {
     pub(crate) flow: Flow,
     pub(crate) interface: u32,
-    mac: MacAddr,
+    pub(crate) mac: MacAddr,
     pub(crate) tos: u8,
     pub(crate) ttl: u8,
     /// Bytes after the header of IP.
@@ -109,7 +109,7 @@ pub(crate) struct Plain<const N: usize> {
 
 impl<const N: usize> Plain<N> {
     /// Those of a frame; `None` when there is anything else about it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn of(frame: &Packet, protocol: u8) -> Option<Self> {
         let (link, rest) = frame.head().split_first_chunk::<{ ethernet::HEADER }>()?;
         let (ip, rest) = rest.split_first_chunk::<{ ipv4::HEADER }>()?;

@@ -55,7 +55,7 @@ impl<T> Few<T> {
         self.first.is_none()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> + Clone {
         self.first.iter().chain(&self.rest)
     }
 
@@ -500,7 +500,9 @@ impl Stack {
 
     /// A frame, or an IP packet where the link has no header.
     fn input(&mut self, frame: Packet) {
-        if let Err(frame) = self.tcp_hear(frame) {
+        if let Err(frame) = self.tcp_hear(frame)
+            && let Err(frame) = self.tcp_hear_first(frame)
+        {
             self.input_any(frame);
         }
     }

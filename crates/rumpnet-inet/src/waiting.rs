@@ -89,6 +89,9 @@ impl Waiting {
     }
 
     pub(crate) fn remove(&mut self, pair: &Pair) {
+        if self.len() == 0 {
+            return;
+        }
         match Pair4::of(pair) {
             Some(pair) => drop(self.v4.map.remove(&pair)),
             None => drop(self.v6.map.remove(pair)),

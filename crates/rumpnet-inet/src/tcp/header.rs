@@ -137,7 +137,7 @@ pub(crate) fn read_plain(fixed: [u8; HEADER_LEN], options: &[u8]) -> Option<(usi
 }
 
 /// Puts such a header in front of the data of a segment, with a checksum of 0.
-#[inline]
+#[inline(always)]
 pub(crate) fn write_plain(numbers: &Numbers, ports: Ports, packet: &mut Packet) -> Option<()> {
     let words = if numbers.timestamps.is_some() { 8 } else { 5 };
     let room = packet.prepend(usize::from(words).wrapping_mul(4))?;
@@ -152,20 +152,30 @@ pub(crate) fn write_plain(numbers: &Numbers, ports: Ports, packet: &mut Packet) 
 /// A packet of a segment: header with a checksum of 0, and payload.
 #[must_use]
 pub fn write(segment: Segment, ports: Ports) -> Packet {
-    let mut options = [0; OPTIONS_MAX];
-    let options_len = segment.options.encode(&mut options);
-    let len = HEADER_LEN.saturating_add(options_len);
-    let words = u8::try_from(len / 4).unwrap_or_default();
-    let raw = RawHeader::of(&segment.numbers(), ports, words);
+    let (numbers, options) = (segment.numbers(), segment.options);
     let mut packet = Packet::with_chain(segment.payload);
     // The headroom is made for this.
-    if let Some(room) = packet.prepend(len)
-        && let Some((fixed, rest)) = room.split_at_mut_checked(HEADER_LEN)
-    {
-        fixed.copy_from_slice(raw.as_bytes());
-        rest.copy_from_slice(options.get(..options_len).unwrap_or_default());
-    }
+    let _ = write_to(&numbers, &options, ports, &mut packet);
     packet
+}
+
+/// Puts the header of a segment in front of its data, with a checksum of 0. `None`: there is no room.
+pub(crate) fn write_to(
+    numbers: &Numbers,
+    options: &Options,
+    ports: Ports,
+    packet: &mut Packet,
+) -> Option<()> {
+    let mut space = [0; OPTIONS_MAX];
+    let used = options.encode(&mut space);
+    let options = space.get(..used)?;
+    let len = HEADER_LEN.saturating_add(options.len());
+    let words = u8::try_from(len / 4).unwrap_or_default();
+    let room = packet.prepend(len)?;
+    let (fixed, rest) = room.split_first_chunk_mut::<HEADER_LEN>()?;
+    *fixed = zerocopy::transmute!(RawHeader::of(numbers, ports, words));
+    rest.copy_from_slice(options);
+    Some(())
 }
 
 #[cfg(test)]

@@ -196,6 +196,30 @@ impl Options {
             options.timestamps = timestamps(rest);
             return options;
         }
+        if let [
+            MSS,
+            4,
+            high,
+            low,
+            NOP,
+            WINDOW_SCALE,
+            3,
+            shift,
+            SACK_PERMITTED,
+            2,
+            TIMESTAMPS,
+            10,
+            rest @ ..,
+        ] = bytes
+            && rest.len() == 8
+        {
+            // A SYN of this engine.
+            options.mss = Some(u16::from_be_bytes([*high, *low]));
+            options.window_scale = Some(*shift);
+            options.sack_permitted = true;
+            options.timestamps = timestamps(rest);
+            return options;
+        }
         while let [kind, rest @ ..] = bytes {
             match *kind {
                 END => break,
@@ -254,6 +278,38 @@ impl Options {
             && self.user_timeout.is_none()
     }
 
+    /// Those of nearly every SYN, if they are.
+    fn usual_syn(&self) -> Option<[u8; 20]> {
+        let rare = !self.sack.is_empty() || self.fast_open.is_some() || self.user_timeout.is_some();
+        let [m0, m1] = self.mss?.to_be_bytes();
+        let shift = self.window_scale?;
+        let Timestamps { value, echo } = self.timestamps?;
+        let [v0, v1, v2, v3] = value.to_be_bytes();
+        let [e0, e1, e2, e3] = echo.to_be_bytes();
+        (self.sack_permitted && !rare).then_some([
+            MSS,
+            4,
+            m0,
+            m1,
+            NOP,
+            WINDOW_SCALE,
+            3,
+            shift,
+            SACK_PERMITTED,
+            2,
+            TIMESTAMPS,
+            10,
+            v0,
+            v1,
+            v2,
+            v3,
+            e0,
+            e1,
+            e2,
+            e3,
+        ])
+    }
+
     /// Writes the options, padded to a multiple of four bytes; returns how many bytes that are. What does not fit, of SACK the last
     /// ranges, is left out.
     pub fn encode(&self, out: &mut [u8]) -> usize {
@@ -264,6 +320,12 @@ impl Options {
             // Nearly all segments.
             *space = timestamps.padded();
             return space.len();
+        }
+        if let Some(syn) = self.usual_syn()
+            && let Some(space) = out.first_chunk_mut()
+        {
+            *space = syn;
+            return syn.len();
         }
         let mut writer = Writer { out, at: 0 };
         if let Some(mss) = self.mss {
@@ -360,7 +422,7 @@ impl Writer<'_> {
 #[cfg(test)]
 #[allow(clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 mod tests {
-    use super::{Cookie, Options, Sacks, Seq, Timestamps};
+    use super::{Cookie, NOP, OPTIONS_MAX, Options, Sacks, Seq, Timestamps, UserTimeout};
     use proptest::prelude::*;
 
     fn full() -> Options {
@@ -383,6 +445,46 @@ mod tests {
     }
 
     /// RFC 9293, section 3.2, MUST-6: unknown options are ignored; MUST-7: lengths that are wrong do no harm.
+    /// The usual SYN is written and read in one piece, as option by option.
+    #[test]
+    fn the_usual_syn() {
+        let options = Options {
+            mss: Some(0x0102),
+            window_scale: Some(7),
+            sack_permitted: true,
+            timestamps: Some(Timestamps {
+                value: 0x0304_0506,
+                echo: 0x0708_090a,
+            }),
+            ..Options::default()
+        };
+        let wire =
+            *b"\x02\x04\x01\x02\x01\x03\x03\x07\x04\x02\x08\x0a\x03\x04\x05\x06\x07\x08\x09\x0a";
+        let mut out = [0; OPTIONS_MAX];
+        assert_eq!(options.encode(&mut out), wire.len());
+        assert_eq!(out[..wire.len()], wire);
+        assert_eq!(Options::parse(&wire), options);
+        let longer = [&wire[..], &[NOP; 4]].concat();
+        assert_eq!(Options::parse(&longer), options);
+        for other in [
+            Options {
+                mss: None,
+                ..options
+            },
+            Options {
+                sack_permitted: false,
+                ..options
+            },
+            Options {
+                user_timeout: UserTimeout::read([0, 9]),
+                ..options
+            },
+        ] {
+            let len = other.encode(&mut out);
+            assert_eq!(Options::parse(&out[..len]), other);
+        }
+    }
+
     #[test]
     fn tolerant() {
         let mss = Options {

@@ -411,6 +411,7 @@ impl Tcb {
     }
 
     /// All that arrived is acknowledged; the window to be said with that.
+    #[inline(always)]
     pub(super) fn note_acknowledged(&mut self) -> u16 {
         self.bits.remove(Bits::ACK_NOW);
         self.timers.ack = u64::MAX;

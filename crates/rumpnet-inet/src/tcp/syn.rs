@@ -4,8 +4,19 @@ use super::{
     Count, Flags, Outgoing, Segment, State, Tcb, options::OPTIONS_MAX, tcb::Bits,
     timers::Retransmit,
 };
+use rumpuser::Instant;
 
 impl Tcb {
+    /// SYN, or the answer to it, if that is the next segment to transmit and has no data. What [`poll_transmit`](Self::poll_transmit) would give
+    /// out is the same.
+    pub(crate) fn plain_syn(&mut self, now: Instant) -> Option<Segment> {
+        let due = matches!(self.state, State::SynSent | State::SynReceived)
+            && self.bits.contains(Bits::SYN_NOW)
+            && self.reset.is_none();
+        // Fast open has data perhaps.
+        (due && self.path.is_none()).then(|| self.syn(now.0).segment)
+    }
+
     /// SYN, or the answer to it.
     pub(super) fn syn(&mut self, now: u64) -> Outgoing {
         self.bits.remove(Bits::SYN_NOW);

@@ -35,6 +35,7 @@ impl Stack {
             bump(&mut self.counters.tcp.malformed);
             return;
         };
+        self.spares.give(packet);
         let pair = Pair {
             local: SocketAddr::new(destination, ports.destination),
             peer: arrival.from(ports.source),

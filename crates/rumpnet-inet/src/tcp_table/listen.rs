@@ -43,7 +43,7 @@ impl Stack {
             return true;
         }
         let by = scope(&pair.peer);
-        let Ok(path) = self.path(arrival.source, Some(arrival.destination), by) else {
+        let Ok(path) = self.tcp_path(arrival.source, Some(arrival.destination), by) else {
             return true;
         };
         let (mut way, mut iss) = self.tcp.begin(&pair, &path, now);
@@ -98,9 +98,9 @@ impl Stack {
             None => Tcb::accept(&config, way, iss, segment, now),
             Some(options) => Tcb::accept_cookie(&config, way, segment, options, now),
         };
-        let id = self.tcp.create(speaks);
+        let id = self.tcp.create_with(speaks, config);
         if let Ok(child) = self.tcp.get(id) {
-            (child.ttl, child.tos, child.config) = (ttl, tos, config);
+            (child.ttl, child.tos) = (ttl, tos);
             (child.owned, child.parent) = (false, Some(listener));
             (child.max_segment, child.early) = (most, early);
             (child.reuse, child.linger, child.receive_lowat) = (reuse, linger, lowat);

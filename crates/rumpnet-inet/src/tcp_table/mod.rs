@@ -63,6 +63,8 @@ pub(crate) struct Tcp {
     pub(crate) config: Arc<Config>,
     /// What was counted of connections that are gone.
     pub(crate) tally: Tally,
+    /// The path that was asked for last.
+    last_path: Option<(output::Asked, Path)>,
     /// Until then an acknowledgment may have a SYN cookie: one was sent not long ago.
     cookies_until: Instant,
 }
@@ -165,6 +167,7 @@ impl Tcp {
             fast_open: FastOpen::default(),
             config: Arc::new(Config::default()),
             tally: Tally::default(),
+            last_path: None,
             cookies_until: Instant(0),
         }
     }
@@ -179,6 +182,11 @@ impl Tcp {
 
     /// A socket that is nothing yet.
     pub(crate) fn create(&mut self, speaks: Speaks) -> usize {
+        self.create_with(speaks, self.config.clone())
+    }
+
+    /// The same with other settings.
+    pub(crate) fn create_with(&mut self, speaks: Speaks, config: Arc<Config>) -> usize {
         self.sockets.insert(Socket {
             speaks,
             local: None,
@@ -194,7 +202,7 @@ impl Tcp {
             parent: None,
             listed: false,
             armed: None,
-            config: self.config.clone(),
+            config,
             reuse: Reuse::default(),
             ttl: None,
             tos: 0,

@@ -4,12 +4,27 @@ use super::{Pair, Role, mss};
 use crate::{
     ip::{Sending, bump, scope},
     ipv4::protocol,
+    port::Bound,
     stack::{Path, Stack},
     tcp::{self, Ports, Segment, TransmitLimit, header::CHECKSUM_OFFSET},
 };
+use core::net::IpAddr;
+use rumpuser::Result;
 
 /// Largest payload of a packet that a device cuts into segments: with the headers it fits the length field of IP.
 const LARGE: usize = 65_535 - 20 - 60;
+
+/// What the path of a connection depends on.
+#[derive(PartialEq, Eq)]
+pub(super) struct Asked {
+    to: IpAddr,
+    from: Bound,
+    by: Option<u32>,
+    /// How often routes, addresses and sizes had changed.
+    changes: u64,
+    /// Which interfaces are up, one bit each, behind a bit that is set.
+    up: u64,
+}
 
 impl Stack {
     /// Sends what connections have to send, and forgets those that are over.
@@ -67,6 +82,34 @@ impl Stack {
             };
             self.tcp_send(&pair, &path, &how, out.segment, out.mss);
         }
+    }
+
+    /// As [`path`](Self::path), of a connection that begins: most go where the last one went.
+    pub(crate) fn tcp_path(&mut self, to: IpAddr, from: Bound, by: Option<u32>) -> Result<Path> {
+        let mut all = self.interfaces.iter();
+        let up = all.try_fold(1_u64, |up, here| {
+            let up = up.checked_mul(2)?;
+            Some(up | u64::from(here.ifnet.is_up()))
+        });
+        // The source of IPv6 depends on more than routes and addresses.
+        let Some(up) = up.filter(|_| to.is_ipv4()) else {
+            return self.path(to, from, by);
+        };
+        let asked = Asked {
+            to,
+            from,
+            by,
+            changes: self.routes.changes(),
+            up,
+        };
+        if let Some((before, path)) = &self.tcp.last_path
+            && *before == asked
+        {
+            return Ok(*path);
+        }
+        let path = self.path(to, from, by)?;
+        self.tcp.last_path = Some((asked, path));
+        Ok(path)
     }
 
     /// A connection has been made on a path: its segments go there.

@@ -124,7 +124,7 @@ impl Tcp {
     }
 
     /// The sockets that listen at a port.
-    fn listeners_of(&self, port: u16) -> impl Iterator<Item = (usize, &Socket)> {
+    fn listeners_of(&self, port: u16) -> impl Iterator<Item = (usize, &Socket)> + Clone {
         let listeners = self.listeners.get(&port).into_iter().flat_map(Few::iter);
         listeners.filter_map(|id| {
             let socket = self.sockets.get(*id)?;
@@ -135,21 +135,29 @@ impl Tcp {
     /// The listener for a segment that came by an interface: one at the address before those at all. Of several that share the port it is the peer's.
     pub(super) fn listener(&self, pair: &Pair, interface: u32) -> Option<usize> {
         let to = pair.local.ip();
-        let listeners = || {
-            let all = self.listeners_of(pair.local.port());
-            all.filter(|(_, socket)| on(socket.interface, interface))
-        };
-        let at = |local: Bound| {
-            let here = |(_, socket): &(usize, &Socket)| {
-                socket.local == local && (local.is_some() || socket.speaks.with(to))
+        let mut all = self.listeners_of(pair.local.port()).filter(|(_, socket)| {
+            let here = match socket.local {
+                Some(local) => local == to,
+                None => socket.speaks.with(to),
             };
-            let nth = match listeners().filter(here).count() {
-                0 | 1 => 0,
-                count => port::share(&self.secret, pair.peer, count),
-            };
-            listeners().filter(here).nth(nth).map(|(id, _)| id)
+            here && on(socket.interface, interface)
+        });
+        let several = all.clone();
+        let (only, _) = all.next()?;
+        if all.next().is_none() {
+            return Some(only);
+        }
+        let precise = several.clone().any(|(_, socket)| socket.local.is_some());
+        let best = || {
+            several
+                .clone()
+                .filter(|(_, socket)| socket.local.is_some() == precise)
         };
-        at(Some(to)).or_else(|| at(None))
+        let nth = match best().count() {
+            0 | 1 => 0,
+            count => port::share(&self.secret, pair.peer, count),
+        };
+        best().nth(nth).map(|(id, _)| id)
     }
 }
 

@@ -16,7 +16,7 @@ const HEADERS: u32 = 20 + 20 + 12;
 const _: () = assert!(ipv4::HEADER + HEADER_LEN + 12 == HEADERS as usize);
 
 impl Stack {
-    /// Sends the next segment of a connection if it is plain, and goes where headers can be prepared for. `None` if it was not; whether it was the
+    /// Sends the next segment of a connection if it is plain, or SYN without data, and goes where headers can be prepared for. `None` if it was not; whether it was the
     /// last for now.
     pub(super) fn tcp_send_plain(&mut self, id: usize) -> Option<bool> {
         let changes = self.prepared_changes();
@@ -31,19 +31,31 @@ impl Stack {
         };
         let here = self.interfaces.get_mut(ready.at)?;
         let most = ready.mtu.saturating_sub(HEADERS);
-        let plain = tcb.plain_segment(most, self.now)?;
-        bump(&mut self.counters.tcp.sent);
-        bump(&mut self.counters.ip.sent);
         let ports = Ports {
             source: socket.port,
             destination: socket.peer.map_or(0, |peer| peer.port()),
         };
+        let mut packet;
+        let (written, last) = match tcb.plain_segment(most, self.now) {
+            Some(plain) => {
+                packet = filled(self.spares.take(), tcb, &plain);
+                let written = header::write_plain(&plain.numbers, ports, &mut packet);
+                (written.is_some(), plain.last)
+            }
+            None => {
+                let syn = tcb.plain_syn(self.now)?;
+                packet = self.spares.take();
+                let written = header::write_to(&syn.numbers(), &syn.options, ports, &mut packet);
+                (written.is_some(), false)
+            }
+        };
+        bump(&mut self.counters.tcp.sent);
+        bump(&mut self.counters.ip.sent);
         // What cannot go is sent again later, like what is lost.
-        let packet = filled(self.spares.take(), tcb, &plain);
-        if let Some(packet) = with_headers(packet, &plain, ports, ready) {
+        if written && put_headers(&mut packet, ready).is_some() {
             here.ifnet.prepare(packet, &mut here.out);
         }
-        Some(plain.last)
+        Some(last)
     }
 
     /// Prepares the headers of a connection's segments.
@@ -70,15 +82,9 @@ fn filled(mut packet: Packet, tcb: &mut Tcb, plain: &Plain) -> Packet {
     packet
 }
 
-/// It with its headers.
-#[inline]
-fn with_headers(
-    mut packet: Packet,
-    plain: &Plain,
-    ports: Ports,
-    ready: &Prepared,
-) -> Option<Packet> {
-    header::write_plain(&plain.numbers, ports, &mut packet)?;
+/// Gives a segment its sum, and the headers of the link and of IP.
+#[inline(always)]
+fn put_headers(packet: &mut Packet, ready: &Prepared) -> Option<()> {
     let mut sum = ready.pseudo(u16::try_from(packet.len()).ok()?);
     let bytes = if ready.partial {
         packet.meta.checksum = Checksum::Partial {
@@ -88,12 +94,11 @@ fn with_headers(
         checksum::partial(&sum)
     } else {
         packet.meta.checksum = Checksum::Valid;
-        checksum::add(&mut sum, &packet);
+        checksum::add(&mut sum, packet);
         sum.checksum()
     };
     let field = packet.head_mut().get_mut(CHECKSUM_OFFSET..)?;
     *field.first_chunk_mut()? = bytes;
     // Segments are never fragmented: they need no identification (RFC 6864 section 4.1).
-    ready.write(0, &[], &mut packet)?;
-    Some(packet)
+    ready.write(0, &[], packet)
 }

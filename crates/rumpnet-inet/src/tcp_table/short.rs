@@ -5,12 +5,12 @@
 use super::{Pair, Role};
 use crate::{
     flow::{HEADERS, Plain},
-    ip::bump,
+    ip::{Arrival, bump},
     ipv4::protocol,
     stack::Stack,
     tcp::{HEADER_LEN, Numbers, State, header},
 };
-use rumpnet::Packet;
+use rumpnet::{Packet, packet::Cast};
 
 impl Stack {
     /// A frame has come. If it is a segment of a connection that is known and nothing about it is unusual, it is dealt with; else it comes back
@@ -34,6 +34,42 @@ impl Stack {
         }
         self.tcp_segment(id, &mut numbers.with(frame.take_chain()), tos);
         self.spares.give(frame);
+        Ok(())
+    }
+
+    /// A segment has come to an address of this host, with nothing unusual about the headers in front of it: what the long way looks at, without what
+    /// [`Plain`] has seen. It may be the first of its connection, or of none. Any other frame comes back as it was.
+    pub(crate) fn tcp_hear_first(&mut self, mut frame: Packet) -> Result<(), Packet> {
+        let Some(plain) = Plain::<HEADER_LEN>::of(&frame, protocol::TCP) else {
+            return Err(frame);
+        };
+        let (from, to) = (*plain.flow.source().ip(), *plain.flow.destination().ip());
+        let here = self.attached(plain.interface);
+        let ours =
+            here.is_some_and(|here| here.ifnet.mac() == Some(plain.mac)) && self.is_ours(to.into());
+        let odd =
+            from.is_multicast() || from.is_broadcast() || from.is_loopback() || to.is_loopback();
+        if !ours || odd {
+            return Err(frame);
+        }
+        bump(&mut self.counters.ip.received);
+        bump(&mut self.counters.ip.delivered);
+        if plain.tos & 3 == 3 {
+            bump(&mut self.counters.ip.marked);
+        }
+        frame.strip(HEADERS);
+        let arrival = Arrival {
+            interface: plain.interface,
+            source: from.into(),
+            destination: to.into(),
+            ttl: plain.ttl,
+            tos: plain.tos,
+            cast: Cast::Unicast,
+            protocol: protocol::TCP,
+            // For complaints, of which TCP makes none.
+            header: None,
+        };
+        self.tcp_input(&arrival, frame);
         Ok(())
     }
 

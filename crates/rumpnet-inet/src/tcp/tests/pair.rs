@@ -153,6 +153,13 @@ impl Pair {
                 self.put(side, outgoing);
                 continue;
             }
+            if self.short
+                && let Some(segment) = tcb.plain_syn(Instant(self.now))
+            {
+                let (mss, ect) = (MSS, false);
+                self.put(side, Outgoing { segment, mss, ect });
+                continue;
+            }
             let Some(outgoing) = tcb.poll_transmit(Instant(self.now), limit) else {
                 assert!(!tcb.has_output(), "{tcb:?}");
                 // What waits, waits for something.

@@ -5,11 +5,12 @@ extern crate std;
 
 use crate::{
     KernelInet as _, checksum,
+    counters::Counters,
     ipv4::{Header, protocol},
     port::Speaks,
     stack::{Path, Stack},
     tcp::{self, Flags, Options, Ports, Segment, Seq, Tcb, Timestamps, header},
-    tcp_table::Pair,
+    tcp_table::{Listener, Pair, Tcp},
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::net::{Ipv4Addr, SocketAddr};
@@ -210,6 +211,85 @@ fn what_it_takes_is_what_the_long_way_reads() {
             });
             Ok(())
         })
+        .unwrap();
+    assert!(taken.get() > 50, "{}", taken.get());
+    kernel.shutdown().unwrap();
+}
+
+/// What comes of a frame at a listener: what is counted, how many sockets there are, how long what is sent is.
+fn outcome(
+    stack: &mut Stack,
+    frame: Packet,
+    take: impl FnOnce(&mut Stack, Packet),
+) -> (std::string::String, usize, Vec<usize>) {
+    stack.tcp = Tcp::new(&*rumpuser_posix::Host::new());
+    stack.counters = Counters::default();
+    let _ = stack.neighbors.remove(|_, _| true);
+    let listener = stack.tcp.create(Speaks::V4);
+    stack.tcp.take_port(listener, None, 80).unwrap();
+    let room = Listener {
+        backlog: 8,
+        ..Listener::default()
+    };
+    stack.tcp.listen(listener, room).unwrap();
+    take(stack, frame);
+    stack.tcp_output();
+    let out = stack
+        .interfaces
+        .iter_mut()
+        .map(|here| core::mem::take(&mut here.out));
+    let sent: Vec<usize> = out.flatten().map(|frame| frame.len()).collect();
+    let counted = std::format!("{:?}", stack.counters);
+    (counted, stack.tcp.sockets.len(), sent)
+}
+
+/// The first segment of a connection, or of none: all comes of it that comes of it by the long way, or the frame stays as it is.
+#[test]
+fn the_first_of_a_connection_is_taken_as_by_the_long_way() {
+    let kernel = kernel();
+    let inet = kernel.inet().unwrap();
+    let taken = core::cell::Cell::new(0);
+    let mut runner = proptest::test_runner::TestRunner::default();
+    let damage = prop::collection::vec((0_usize..80, 1_u8..), 0..2);
+    let damage = prop_oneof![2 => Just(Vec::new()), 1 => damage];
+    runner
+        .run(
+            &(segment(), damage, any::<bool>()),
+            |(segment, damage, mend)| {
+                let mut damaged = bytes(&frame(segment));
+                for (at, mix) in damage {
+                    if let Some(byte) = damaged.get_mut(at) {
+                        *byte ^= mix;
+                    }
+                }
+                if mend {
+                    damaged[24..26].fill(0);
+                    let sum = checksum::of(&damaged[14..34]);
+                    damaged[24..26].copy_from_slice(&sum);
+                }
+                let at = damaged.len().min(90);
+                let mut frame =
+                    Packet::with_chain(bytes::Bytes::copy_from_slice(&damaged[at..]).into());
+                frame.prepend(at).unwrap().copy_from_slice(&damaged[..at]);
+                frame.meta.interface = 1;
+                inet.with(|stack| {
+                    let long = outcome(stack, frame.clone(), Stack::input_any);
+                    let mut back = None;
+                    let short = outcome(stack, frame.clone(), |stack, frame| {
+                        back = stack.tcp_hear_first(frame).err();
+                    });
+                    match back {
+                        Some(back) => assert_eq!(bytes(&back), damaged),
+                        None => {
+                            taken.set(taken.get() + 1);
+                            assert_eq!(short, long);
+                        }
+                    }
+                    let _ = outcome(stack, Packet::new(), |_, _| {});
+                });
+                Ok(())
+            },
+        )
         .unwrap();
     assert!(taken.get() > 50, "{}", taken.get());
     kernel.shutdown().unwrap();
