@@ -10,7 +10,10 @@ use crate::{
     tcp_socket::{BUFFER_MAX, BUFFER_MIN},
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 use rumpkern::{Cred, file::Ready};
 use rumpnet::{
     Address, Packet,
@@ -344,8 +347,8 @@ impl Endpoint for RawSocket {
         self.of(|socket| socket.waiters.watch(&*self.inet.host, watcher))
     }
 
-    fn close(&self) -> Result<()> {
-        self.shutdown(Shutdown::Both)
+    fn close(&self) -> Result<Option<Duration>> {
+        self.shutdown(Shutdown::Both).map(|()| None)
     }
 }
 

@@ -117,7 +117,7 @@ impl Stack {
         let (from, bound) = (socket.local, socket.port);
         let dont_route = socket.dont_route;
         let to = self.this_host(to);
-        let path = self.path(to.ip(), from, by)?;
+        let path = self.tcp_path(to.ip(), from, by)?;
         path.allowed(to.ip(), dont_route)?;
         let to = scoped(to, path.interface);
         if path.broadcast {
@@ -134,14 +134,14 @@ impl Stack {
             local: SocketAddr::new(path.source, socket.port),
             peer: to,
         };
-        let (config, most) = (socket.config.clone(), socket.max_segment);
+        let most = socket.max_segment;
         let now = self.now;
         let (mut way, iss) = self.tcp.begin(&pair, &path, now);
         way.mss = way.mss.min(most.unwrap_or(u16::MAX));
         if fast {
             way.fast_open = self.tcp.fast_open.cookie_for(to.ip());
         }
-        let tcb = Tcb::connect(&config, way, iss, now);
+        let tcb = Tcb::connect(&self.tcp.get(id)?.config, way, iss, now);
         self.tcp.establish(id, pair, tcb)?;
         self.tcp.tally.count(Count::ActiveOpens, 1);
         self.tcp_remember_path(id, &path);
@@ -265,11 +265,12 @@ impl Stack {
         if ended { Ok(()) } else { Err(Errno::EAGAIN) }
     }
 
-    fn tcp_close(&mut self, id: usize) -> Result<()> {
+    fn tcp_close(&mut self, id: usize) -> Result<Option<Duration>> {
         let now = self.now;
         let socket = self.tcp.get(id)?;
         socket.closed = true;
-        let abort = socket.linger == Some(Duration::ZERO);
+        let linger = socket.linger;
+        let abort = linger == Some(Duration::ZERO);
         let event = socket.waiters.told();
         match &mut socket.role {
             Role::Connection(_) if abort => self.tcp_abort(id),
@@ -285,7 +286,7 @@ impl Stack {
             Role::Fresh => {}
         }
         self.wake(event.as_ref());
-        Ok(())
+        Ok(linger)
     }
 }
 
@@ -546,6 +547,15 @@ impl Endpoint for TcpSocket {
         self.of(Socket::ready).unwrap_or(Ready::ERR)
     }
 
+    fn connected(&self) -> Option<Result<()>> {
+        let done = self.of(|socket| {
+            let ready = socket.ready();
+            let over = ready.intersects(Ready::OUT | Ready::ERR | Ready::HUP);
+            over.then(|| socket.error.take().map_or(Ok(()), Err))
+        });
+        done.unwrap_or_else(|error| Some(Err(error)))
+    }
+
     fn at_mark(&self) -> Result<bool> {
         self.of(|socket| socket.tcb().is_ok_and(|tcb| tcb.at_mark()))
     }
@@ -575,7 +585,7 @@ impl Endpoint for TcpSocket {
         self.of(|socket| socket.waiters.watch(&*self.inet.host, watcher))
     }
 
-    fn close(&self) -> Result<()> {
+    fn close(&self) -> Result<Option<Duration>> {
         self.inet.with(|stack| stack.tcp_close(self.id))
     }
 }

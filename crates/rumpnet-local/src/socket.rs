@@ -6,6 +6,7 @@ use crate::{
     table::{Id, Key, Local, Role, Sock, Table},
 };
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
+use core::time::Duration;
 use rumpkern::{Cred, Passed, file::Ready};
 use rumpnet::{
     Address,
@@ -488,9 +489,9 @@ impl Endpoint for LocalSocket {
         self.local.with(|table| flight::released(table, self.id));
     }
 
-    fn close(&self) -> Result<()> {
+    fn close(&self) -> Result<Option<Duration>> {
         self.local.with(|table| table.remove(self.id));
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -27,6 +27,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 pub(crate) struct HostSocket {
@@ -326,7 +327,7 @@ impl Endpoint for HostSocket {
         self.watched.set(number).map_err(|_| Errno::EBUSY)
     }
 
-    fn close(&self) -> Result<()> {
+    fn close(&self) -> Result<Option<Duration>> {
         // Calls that are under way end; the descriptor of the host is closed with the last of them.
         self.closed.store(true, Ordering::Relaxed);
         if self.kind == Kind::Stream
@@ -334,7 +335,7 @@ impl Endpoint for HostSocket {
         {
             net::shutdown(&self.fd, net::Shutdown::Both).map_err(errno)?;
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -9,7 +9,10 @@ use crate::{
     stack::Inet,
 };
 use alloc::sync::Arc;
-use core::net::{IpAddr, Ipv4Addr};
+use core::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 use rumpkern::{Cred, file::Ready};
 use rumpnet::{
     Address, Chain, Packet,
@@ -253,7 +256,7 @@ impl Endpoint for UdpSocket {
         self.of(|socket| socket.waiters.watch(&*self.inet.host, watcher))
     }
 
-    fn close(&self) -> Result<()> {
+    fn close(&self) -> Result<Option<Duration>> {
         // Its place is given back with the socket: calls that are under way still name it.
         self.inet.with(|stack| {
             stack.udp.leave_port(self.id);
@@ -263,7 +266,7 @@ impl Endpoint for UdpSocket {
             let event = socket.waiters.told();
             stack.leave_groups(groups);
             stack.wake(event.as_ref());
-            Ok(())
+            Ok(None)
         })
     }
 }

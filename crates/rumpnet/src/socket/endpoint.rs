@@ -4,7 +4,7 @@ use super::{Incoming, Kind, MsgFlags, Outgoing, Received, Sent, Shutdown, SockOp
 use crate::{Address, Chain};
 use alloc::{boxed::Box, sync::Arc};
 use bytes::Bytes;
-use core::any::Any;
+use core::{any::Any, time::Duration};
 use rumpkern::{Cred, file::Ready};
 use rumpuser::{Errno, Instant, Result};
 
@@ -169,6 +169,18 @@ pub trait Endpoint: Any + Send + Sync {
     /// Readiness now.
     fn poll(&self) -> Ready;
 
+    /// What has become of a connection under way, if anything has. An error is told once.
+    fn connected(&self) -> Option<Result<()>> {
+        let ready = self.poll();
+        if !ready.intersects(Ready::OUT | Ready::ERR | Ready::HUP) {
+            return None;
+        }
+        Some(match self.option(&SockOpt::Error(None)) {
+            Ok(SockOpt::Error(Some(error))) | Err(error) => Err(error),
+            Ok(_) => Ok(()),
+        })
+    }
+
     /// Bytes that can be read (`FIONREAD`).
     fn readable(&self) -> usize;
 
@@ -202,11 +214,12 @@ pub trait Endpoint: Any + Send + Sync {
     /// A descriptor of it was closed; others may be in messages.
     fn released(&self) {}
 
-    /// The last descriptor is closed. What is not sent is sent on, unless [`SockOpt::Linger`] is zero: then it is thrown away.
+    /// The last descriptor is closed. What is not sent is sent on, unless [`SockOpt::Linger`] is zero: then it is thrown away. Returns how long
+    /// who closes waits while it [is leaving](Self::is_leaving): what that option says.
     ///
     /// # Errors
     /// What the protocol says; the socket is gone all the same.
-    fn close(&self) -> Result<()>;
+    fn close(&self) -> Result<Option<Duration>>;
 }
 
 /// Who wants to hear of a socket without a thread that waits for it: an executor of asynchronous tasks.

@@ -218,31 +218,19 @@ impl Socket {
             done => return done,
         }
         // Over a cable in the process the answer is there: this touches no event.
-        if let Some(done) = self.connected() {
+        if let Some(done) = self.endpoint.connected() {
             return done;
         }
         let deadline = self.deadline(&self.send_timeout);
         loop {
             let ticket = self.endpoint.ticket();
-            if let Some(done) = self.connected() {
+            if let Some(done) = self.endpoint.connected() {
                 return done;
             }
             if !self.endpoint.wait(ticket, Ready::OUT, deadline) {
                 return Err(Errno::EINPROGRESS);
             }
         }
-    }
-
-    /// What has become of a connection under way, if anything has.
-    fn connected(&self) -> Option<Result<()>> {
-        let ready = self.endpoint.poll();
-        if !ready.intersects(Ready::OUT | Ready::ERR | Ready::HUP) {
-            return None;
-        }
-        Some(match self.endpoint.option(&SockOpt::Error(None)) {
-            Ok(SockOpt::Error(Some(error))) | Err(error) => Err(error),
-            Ok(_) => Ok(()),
-        })
     }
 
     /// Accepts a connection.
@@ -463,12 +451,7 @@ impl File for Socket {
     }
 
     fn close(&self) -> Result<()> {
-        let lingers = match self.endpoint.option(&SockOpt::Linger(None)) {
-            Ok(SockOpt::Linger(time)) => time,
-            _ => None,
-        };
-        self.endpoint.close()?;
-        if let Some(time) = lingers {
+        if let Some(time) = self.endpoint.close()? {
             self.linger(time);
         }
         Ok(())
