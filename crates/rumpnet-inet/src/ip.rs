@@ -197,7 +197,8 @@ impl Stack {
         if header.tos & 3 == 3 {
             bump(&mut self.counters.ip.marked);
         }
-        if !self.plausible(interface, &header) {
+        let ends = (header.source, header.destination);
+        if !self.plausible(interface, ends, header.protocol) {
             bump(&mut self.counters.ip.address_errors);
             return;
         }
@@ -309,13 +310,17 @@ impl Stack {
     }
 
     /// Whether a packet can be: addresses that nobody sends from or to (RFC 1122 section 3.2.1.3).
-    fn plausible(&self, interface: u32, header: &Header) -> bool {
-        let (source, destination) = (header.source, header.destination);
+    pub(crate) fn plausible(
+        &self,
+        interface: u32,
+        (source, destination): (Ipv4Addr, Ipv4Addr),
+        protocol: u8,
+    ) -> bool {
         if source.is_multicast() || source.is_broadcast() || is_this_network(destination) {
             return false;
         }
         // No address but this is one of a host that has none yet: to ask for one, and to speak of groups.
-        let nameless = matches!(header.protocol, protocol::UDP | protocol::IGMP);
+        let nameless = matches!(protocol, protocol::UDP | protocol::IGMP);
         if is_this_network(source) && !(source.is_unspecified() && nameless) {
             return false;
         }

@@ -47,9 +47,7 @@ impl Stack {
         let here = self.attached(plain.interface);
         let ours =
             here.is_some_and(|here| here.ifnet.mac() == Some(plain.mac)) && self.is_ours(to.into());
-        let odd =
-            from.is_multicast() || from.is_broadcast() || from.is_loopback() || to.is_loopback();
-        if !ours || odd {
+        if !ours || !self.plausible(plain.interface, (from, to), protocol::TCP) {
             return Err(frame);
         }
         bump(&mut self.counters.ip.received);
@@ -68,6 +66,8 @@ impl Stack {
             protocol: protocol::TCP,
             // For complaints, of which TCP makes none.
             header: None,
+            alert: false,
+            fragmented: false,
         };
         self.tcp_input(&arrival, frame);
         Ok(())
