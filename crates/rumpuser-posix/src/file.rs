@@ -64,8 +64,8 @@ impl HostFile {
     ///
     /// # Errors
     /// `EISDIR` for a directory; `ENOTBLK` for anything else that is no medium (a pipe, a socket, a terminal); `EBUSY` when somebody
-    /// holds the file in a way that excludes `access`, or when the host itself has a device mounted that is to be written; otherwise
-    /// what open(2) says: `ENOENT`, `EACCES`, `EROFS`, ...
+    /// holds the file in a way that excludes `access`, or when the host itself has a device mounted that is to be written; `EROFS` for a
+    /// device that takes no writes, if it is to be written; otherwise what open(2) says: `ENOENT`, `EACCES`, ...
     pub fn open(path: impl AsRef<Path>, access: Access) -> core::result::Result<Self, OpenError> {
         let path = path.as_ref();
         let fail = |cause| OpenError {
@@ -112,6 +112,9 @@ impl HostFile {
             return Err(Cause::Locked(access));
         }
         // Any other failure: a file system of the host that knows no locks. They are advisory anyway.
+        if kind == Kind::Block && access == Access::ReadWrite && is_read_only(&file) {
+            return Err(Cause::ReadOnly);
+        }
         let (len, sector_size) = match kind {
             Kind::Regular => (metadata.len(), 512),
             // Seeking gives the size of a device even where the ioctl is filtered.
@@ -319,7 +322,8 @@ impl BlockDevice for HostFile {
     }
 }
 
-/// From linux/fs.h, where they have no structured number: `_IO(0x12, 104)` and `_IO(0x12, 119)`.
+/// From linux/fs.h, where they have no structured number: `_IO(0x12, 94)`, `_IO(0x12, 104)` and `_IO(0x12, 119)`.
+const BLKROGET: libc::c_ulong = 0x125e;
 const BLKSSZGET: libc::c_ulong = 0x1268;
 const BLKDISCARD: libc::c_ulong = 0x1277;
 
@@ -332,6 +336,14 @@ fn device_sector_size(file: &File) -> u32 {
         Ok(size) if failed == 0 && size >= 512 && size.is_power_of_two() => size,
         _ => 512,
     }
+}
+
+/// Whether a block device takes no writes. Linux lets some of these be opened for writing all the same.
+fn is_read_only(file: &File) -> bool {
+    let mut answer: libc::c_int = 0;
+    // SAFETY: BLKROGET writes one int, which `answer` is.
+    let failed = unsafe { libc::ioctl(file.as_raw_fd(), BLKROGET, &raw mut answer) };
+    failed == 0 && answer != 0
 }
 
 fn total(lens: impl Iterator<Item = usize>) -> Result<u64> {
@@ -405,6 +417,7 @@ enum Cause {
     Os(Errno),
     Locked(Access),
     Claimed,
+    ReadOnly,
     NoMedium,
 }
 
@@ -413,6 +426,7 @@ impl Cause {
         match self {
             Self::Os(errno) => errno,
             Self::Locked(_) | Self::Claimed => Errno::EBUSY,
+            Self::ReadOnly => Errno::EROFS,
             Self::NoMedium => Errno::ENOTBLK,
         }
     }
@@ -439,6 +453,7 @@ impl OpenError {
             Cause::Locked(Access::ReadOnly) => "in use: another program is writing to it",
             Cause::Locked(Access::ReadWrite) => "in use by another program",
             Cause::Claimed => "in use by the host, which may have it mounted",
+            Cause::ReadOnly => "a read-only device",
             Cause::NoMedium => "neither a regular file nor a block device",
         }
     }
