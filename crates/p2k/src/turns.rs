@@ -168,18 +168,25 @@ pub(crate) struct Pace(AtomicU32);
 impl Pace {
     /// Does one of them, and hands the turn over before if some have been long lately.
     pub(crate) fn of<R>(&self, turn: &mut Turn<'_>, body: impl FnOnce() -> R) -> R {
-        let caution = self.0.load(Ordering::Relaxed);
-        if caution > 0 {
-            turn.hand_over();
-        }
+        self.begin(turn);
         let start = Instant::now();
         let done = body();
-        let caution = match start.elapsed() > LONG {
+        self.end(start.elapsed());
+        done
+    }
+
+    fn begin(&self, turn: &mut Turn<'_>) {
+        if self.0.load(Ordering::Relaxed) > 0 {
+            turn.hand_over();
+        }
+    }
+
+    fn end(&self, took: Duration) {
+        let caution = match took > LONG {
             true => CAUTION,
-            false => caution.saturating_sub(1),
+            false => self.0.load(Ordering::Relaxed).saturating_sub(1),
         };
         self.0.store(caution, Ordering::Relaxed);
-        done
     }
 }
 
@@ -314,15 +321,16 @@ mod tests {
     fn who_has_been_long_is_taken_to_be() {
         let turns = Turns::new(1, Arc::default());
         let pace = Pace::default();
-        let handed_over = |body: &dyn Fn()| {
+        let handed_over = |took| {
             let mut turn = turns.take();
-            pace.of(&mut turn, body);
+            pace.begin(&mut turn);
+            pace.end(took);
             !turn.taking
         };
-        assert!(!handed_over(&|| thread::sleep(2 * LONG)));
+        assert!(!handed_over(2 * LONG));
         for _ in 0..CAUTION {
-            assert!(handed_over(&|| ()));
+            assert!(handed_over(LONG));
         }
-        assert!(!handed_over(&|| ()));
+        assert!(!handed_over(LONG));
     }
 }
