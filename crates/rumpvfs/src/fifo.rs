@@ -52,9 +52,8 @@ impl File for FifoFile {
     fn read(&self, at: Position, bufs: &mut [&mut [u8]], nonblock: bool) -> Result<usize> {
         self.alive()?;
         let done = self.end.read(at, bufs, nonblock)?;
-        let mount = &self.vnode.mount;
-        if done > 0 && !mount.read_only() {
-            self.vnode.data_read(mount.now(), false);
+        if done > 0 {
+            self.vnode.data_read();
         }
         Ok(done)
     }

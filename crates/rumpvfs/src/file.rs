@@ -1,7 +1,7 @@
 //! An open vnode, as a file of the descriptor table.
 
 use crate::{
-    calls::{FileExtent, MountFlags},
+    calls::FileExtent,
     erased::AnyFileSystem,
     fs::{SetAttributes, Space},
     pages::{ErrorCursor, FilePages, Keep},
@@ -110,12 +110,8 @@ impl VnodeFile {
 
     /// Notes the time of a read.
     pub(crate) fn note_read(&self) {
-        let mount = &self.vnode.mount;
-        let flags = mount.flags();
-        let off = MountFlags::RDONLY | MountFlags::NOATIME;
-        if !flags.intersects(off) && !self.flags.contains(OpenFlags::NOATIME) {
-            let strict = flags.contains(MountFlags::STRICTATIME);
-            self.vnode.data_read(mount.now(), strict);
+        if !self.flags.contains(OpenFlags::NOATIME) {
+            self.vnode.data_read();
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{
     fs::{FsType, MountContext},
     guarded::{Guarded, contain},
     mount::{Anchors, Mount, NewMount},
-    pages::MountPages,
+    pages::{MountPages, MountedPages},
     process::Ctx,
     vfs::Vfs,
     vnode::{Vnode, VnodeRef},
@@ -75,13 +75,12 @@ impl Vfs {
         args: &MountArgs,
         device: Option<(DeviceNumber, Arc<dyn BlockDevice>)>,
     ) -> Result<()> {
-        let read_only = args.flags.contains(MountFlags::RDONLY);
         if fs_type.nodev() == device.is_some() {
             return Err(Errno::EINVAL);
         }
         if let Some((_, device)) = &device
             && device.read_only()
-            && !read_only
+            && !args.flags.contains(MountFlags::RDONLY)
         {
             return Err(Errno::EROFS);
         }
@@ -90,26 +89,8 @@ impl Vfs {
             Some(path) => String::from_utf8_lossy(path).into_owned(),
             None => fs_type.name().into(),
         };
-        let prefix = match &device {
-            Some(_) => format!("{}: {from}", fs_type.name()),
-            None => from.clone(),
-        };
-        let log = caches.log.with_prefix(&prefix);
-        let pages = MountPages::new(&caches.pool);
-        let memory = caches.host.memory_limit();
-        let cache = (memory / 8).clamp(*CACHE_BYTES.start(), *CACHE_BYTES.end());
-        let context = MountContext {
-            device: device.as_ref().map(|(_, d)| d.clone()),
-            read_only,
-            options: args.options.clone(),
-            host: caches.host.clone(),
-            log: log.clone(),
-            ordered: pages.clone(),
-            cache_bytes: usize::try_from(cache).unwrap_or(usize::MAX),
-        };
-        let (fs, _) = contain(&*caches.host, &log, || fs_type.mount(context));
-        let fs = Guarded::new(fs?, caches.host.clone(), log);
-        let pages = pages.mounted(fs.device().cloned(), &fs.limits());
+        let (number, device) = device.unzip();
+        let (fs, pages) = self.have_mounted(fs_type, &from, args, device)?;
         let mount = Mount::new(
             caches,
             NewMount {
@@ -120,7 +101,7 @@ impl Vfs {
                 from,
                 on,
                 pages,
-                device: device.map(|(number, _)| number),
+                device: number,
             },
         );
         match self.show(&mount, covered) {
@@ -136,6 +117,38 @@ impl Vfs {
                 Err(error)
             }
         }
+    }
+
+    /// Has the driver mount.
+    fn have_mounted(
+        &self,
+        fs_type: &dyn FsType,
+        from: &str,
+        args: &MountArgs,
+        device: Option<Arc<dyn BlockDevice>>,
+    ) -> Result<(Guarded, MountedPages)> {
+        let caches = &self.caches;
+        let prefix = match &device {
+            Some(_) => format!("{}: {from}", fs_type.name()),
+            None => from.into(),
+        };
+        let log = caches.log.with_prefix(&prefix);
+        let pages = MountPages::new(&caches.pool);
+        let memory = caches.host.memory_limit();
+        let cache = (memory / 8).clamp(*CACHE_BYTES.start(), *CACHE_BYTES.end());
+        let context = MountContext {
+            device,
+            read_only: args.flags.contains(MountFlags::RDONLY),
+            options: args.options.clone(),
+            host: caches.host.clone(),
+            log: log.clone(),
+            ordered: pages.clone(),
+            cache_bytes: usize::try_from(cache).unwrap_or(usize::MAX),
+        };
+        let (fs, _) = contain(&*caches.host, &log, || fs_type.mount(context));
+        let fs = Guarded::new(fs?, caches.host.clone(), log);
+        let pages = pages.mounted(fs.device().cloned(), &fs.limits());
+        Ok((fs, pages))
     }
 
     /// Lets walks into a new mount.

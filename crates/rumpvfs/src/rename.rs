@@ -112,25 +112,20 @@ impl Ctx<'_> {
             Some(inode) => look_under_lock(&to.dir, inode, to_name)?,
             None => look_under_lock(&to.dir, from_inode, to_name)?,
         };
-        let (target, to_slot) = match looked {
-            // The name takes another form, and that is all.
-            Under::Entry(target, slot)
-                if target.same(&source)
-                    && from.dir.mount.limits.folds
-                    && from_name.bytes() != to_name.bytes() =>
-            {
-                (None, slot)
-            }
+        let (mut target, to_slot) = match looked {
             Under::Entry(target, slot) => (Some(target), slot),
             Under::Absent(slot) => (None, slot),
         };
+        if from.dir.mount.limits.folds && from_name.bytes() != to_name.bytes() {
+            // The name takes another form, and that is all.
+            target = target.filter(|target| !target.same(&source));
+        }
         let exchange = flags.contains(RenameFlags::EXCHANGE);
         self.check_rename((from, &source), (to, target.as_ref()), above, flags)?;
         if target.as_ref().is_some_and(|target| target.same(&source)) {
             return Ok(None);
         }
         let mount = &from.dir.mount;
-        let across = to_inode.is_some();
         let (mut inode, mut replaced) = lock_both(&source, target.as_ref())?;
         let mut to_inode = to_inode;
         let renamed = mount.fs.rename(Rename {
@@ -158,23 +153,38 @@ impl Ctx<'_> {
         if let Some(inode) = &to_inode {
             to.dir.refresh(inode, CHANGED);
         }
+        self.enter_renamed(
+            (&from.dir, from_name, &source),
+            (&to.dir, to_name, target.as_ref()),
+            exchange,
+        );
+        drop((inode, replaced));
+        Ok(target)
+    }
+
+    /// Has the name cache know what the names stand for by now.
+    fn enter_renamed(
+        &self,
+        (from, from_name, source): (&VnodeRef, Name<'_>, &VnodeRef),
+        (to, to_name, target): (&VnodeRef, Name<'_>, Option<&VnodeRef>),
+        exchange: bool,
+    ) {
         let names = &self.vfs.caches.names;
-        let back = target.as_ref().filter(|_| exchange).map(VnodeRef::arc);
-        names.enter(&from.dir, from_name.bytes(), back);
-        names.enter(&to.dir, to_name.bytes(), Some(source.arc()));
+        let across = !from.same(to);
+        let back = target.filter(|_| exchange).map(VnodeRef::arc);
+        names.enter(from, from_name.bytes(), back);
+        names.enter(to, to_name.bytes(), Some(source.arc()));
         if across && source.is_dir() {
-            names.enter(&source, b"..", Some(to.dir.arc()));
+            names.enter(source, b"..", Some(to.arc()));
         }
-        if let Some(target) = target.as_ref().filter(|target| target.is_dir()) {
+        if let Some(target) = target.filter(|target| target.is_dir()) {
             if !exchange {
                 target.mark(REMOVED);
                 names.forget(target, b"..");
             } else if across {
-                names.enter(target, b"..", Some(from.dir.arc()));
+                names.enter(target, b"..", Some(from.arc()));
             }
         }
-        drop((inode, replaced));
-        Ok(target)
     }
 
     /// Whether the renaming is possible and allowed.

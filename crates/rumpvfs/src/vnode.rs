@@ -2,6 +2,7 @@
 
 use crate::{
     acl::Acl,
+    calls::MountFlags,
     erased::{AnyFileSystem, AnyInode},
     fs::{Attributes, Ino, Protection, SetAttributes},
     mount::{Mount, MountRef},
@@ -529,8 +530,14 @@ impl Vnode {
         self.note_pending(attr);
     }
 
-    /// Data was read at `now`.
-    pub(crate) fn data_read(&self, now: Timespec, strict: bool) {
+    /// Data was read: its access time follows as the mount's flags say.
+    pub(crate) fn data_read(&self) {
+        let flags = self.mount.flags();
+        if flags.intersects(MountFlags::RDONLY | MountFlags::NOATIME) {
+            return;
+        }
+        let strict = flags.contains(MountFlags::STRICTATIME);
+        let now = self.mount.now();
         let mut attr = self.attr.lock();
         let (atime, mtime, ctime) = (attr.atime.get(), attr.mtime.get(), attr.ctime.get());
         // Once a day otherwise, so that what was not used for long can be told.

@@ -8,7 +8,7 @@
 
 use crate::{
     attr::{set_attributes, set_size},
-    calls::{Access, FileExtent, Follow, MountFlags, RenameFlags, SetTime},
+    calls::{Access, FileExtent, Follow, RenameFlags, SetTime},
     create::NewNode,
     data,
     dir::{self, DOT, DOTDOT, FIRST},
@@ -627,32 +627,33 @@ fn readdir(
     let found = entries.get_mut(first..).unwrap_or_default();
     let mut wanted: Vec<_> = found.iter_mut().filter(|e| e.vnode.is_some()).collect();
     wanted.sort_unstable_by_key(|entry| entry.ino);
-    let mount = &dir.mount;
     for entry in wanted {
-        if !vnodes {
-            let look = mount.look(Ino(entry.ino));
+        if vnodes {
+            entry.vnode = Some(find_vnode(dir, entry));
+        } else {
+            find_type(dir, entry);
             entry.vnode = None;
-            match look {
-                Ok(Look::Stat(stat)) => entry.file_type = stat.file_type,
-                Ok(Look::Vnode(vnode)) => entry.file_type = vnode.file_type,
-                // It is listed all the same; who opens it is told.
-                Err(_) => {}
-            }
-            continue;
         }
-        let vnode = mount.vnode(Ino(entry.ino)).map_err(damaged);
-        if let Ok(vnode) = &vnode {
-            entry.file_type = vnode.file_type;
-            let names = &mount.caches.names;
-            names.enter(dir, &entry.name, Some(vnode.arc()));
-        }
-        entry.vnode = Some(vnode.map(Vnode));
     }
     drop(inode);
-    let quiet = MountFlags::RDONLY | MountFlags::NOATIME;
-    if !mount.flags().intersects(quiet) {
-        let strict = mount.flags().contains(MountFlags::STRICTATIME);
-        dir.data_read(mount.now(), strict);
-    }
+    dir.data_read();
     Ok(entries)
+}
+
+/// The type of a file that a directory does not tell. If there is an error it is listed all the same; who opens it is told.
+fn find_type(dir: &VnodeRef, entry: &mut VnodeDirent) {
+    match dir.mount.look(Ino(entry.ino)) {
+        Ok(Look::Stat(stat)) => entry.file_type = stat.file_type,
+        Ok(Look::Vnode(vnode)) => entry.file_type = vnode.file_type,
+        Err(_) => {}
+    }
+}
+
+/// The vnode of an entry, whose name is known from then on.
+fn find_vnode(dir: &VnodeRef, entry: &mut VnodeDirent) -> Result<Vnode> {
+    let vnode = dir.mount.vnode(Ino(entry.ino)).map_err(damaged)?;
+    entry.file_type = vnode.file_type;
+    let names = &dir.mount.caches.names;
+    names.enter(dir, &entry.name, Some(vnode.arc()));
+    Ok(Vnode(vnode))
 }

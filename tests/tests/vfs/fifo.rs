@@ -2,6 +2,7 @@
 
 use crate::*;
 use rumpkern::{FileType, types::DeviceNumber};
+use rumpvfs::calls::{MountFlags, SetTime};
 use std::{thread, time::Duration};
 
 fn mkfifo(p: &Proc, path: &str) {
@@ -61,4 +62,27 @@ fn without_waiting() {
     // A new stream each time all have left.
     let both = p.open("/fifo", OpenFlags::RDWR | nonblock, 0).unwrap();
     fails(p.read(both, &mut [0]), Errno::EAGAIN);
+}
+
+#[test]
+fn reads_leave_no_trace_where_none_is_wanted() {
+    let kernel = boot();
+    let p = kernel.init_proc();
+    mkdir(&p, "/mnt").unwrap();
+    p.mount("tmpfs", "/mnt", Default::default()).unwrap();
+    mkfifo(&p, "/mnt/fifo");
+    let old = SetTime::To(rumpkern::Timespec::from_secs(1));
+    let keep = SetTime::Omit;
+    p.utimensat(At::Cwd, "/mnt/fifo", old, keep, Follow::Yes)
+        .unwrap();
+    let fd = p.open("/mnt/fifo", OpenFlags::RDWR, 0).unwrap();
+    let pass = || {
+        p.write(fd, b"x").unwrap();
+        p.read(fd, &mut [0]).unwrap();
+        p.fstat(fd).unwrap().atime.sec
+    };
+    p.remount("/mnt", MountFlags::NOATIME).unwrap();
+    assert_eq!(pass(), 1);
+    p.remount("/mnt", MountFlags::empty()).unwrap();
+    assert!(pass() > 1);
 }

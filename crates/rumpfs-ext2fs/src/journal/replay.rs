@@ -178,6 +178,26 @@ enum Found {
     End,
 }
 
+impl Found {
+    /// Damage in front of the commit block.
+    fn damaged(kind: DamageKind, at: u32) -> Self {
+        Self::Damaged {
+            kind,
+            at,
+            commit: None,
+        }
+    }
+}
+
+/// What has been read of a transaction.
+struct Parts {
+    records: Vec<(u64, LogBlock)>,
+    revokes: Vec<u32>,
+    crc32: u32,
+    /// A data block whose checksum is wrong: what that means depends on whether the commit block is there.
+    bad_data: Option<u32>,
+}
+
 struct Scanner<'a> {
     area: &'a JournalArea,
     log: core::ops::Range<u32>,
@@ -238,10 +258,12 @@ impl<'a> Scanner<'a> {
 
     /// Reads the transaction at the present place.
     fn transaction(&mut self, sequence: Sequence) -> Result<Found, Error> {
-        let (mut records, mut revokes) = (Vec::new(), Vec::new());
-        let mut crc32 = !0;
-        // A data block whose checksum is wrong: what that means depends on whether the commit block is there.
-        let mut bad_data = None;
+        let mut parts = Parts {
+            records: Vec::new(),
+            revokes: Vec::new(),
+            crc32: !0,
+            bad_data: None,
+        };
         loop {
             let Some((at, header)) = self.take_header()? else {
                 return Ok(Found::End);
@@ -249,67 +271,72 @@ impl<'a> Scanner<'a> {
             if header.h_sequence.get() != sequence.0 {
                 return Ok(Found::End);
             }
-            match header.h_blocktype.get() {
-                DESCRIPTOR_BLOCK => {
-                    if !self.form.tail_holds(&self.block) {
-                        return Ok(Found::Damaged {
-                            kind: DamageKind::Descriptor,
-                            at,
-                            commit: None,
-                        });
-                    }
-                    if self.form.checksums == Checksums::V1 {
-                        crc32 = crc32_be(crc32, &self.block);
-                    }
-                    match self.descriptor(sequence, &mut records, &mut crc32)? {
-                        Tags::Whole => (),
-                        Tags::PastEnd => return Ok(Found::End),
-                        Tags::BadHome(home) => {
-                            return Ok(Found::Damaged {
-                                kind: DamageKind::Home(home),
-                                at,
-                                commit: None,
-                            });
-                        }
-                        Tags::BadData(at) => bad_data = bad_data.or(Some(at)),
-                    }
-                }
-                REVOKE_BLOCK => {
-                    if !self.form.tail_holds(&self.block)
-                        || self.form.revokes(&self.block).is_none()
-                    {
-                        return Ok(Found::Damaged {
-                            kind: DamageKind::Revoke,
-                            at,
-                            commit: None,
-                        });
-                    }
-                    revokes.push(at);
-                }
-                COMMIT_BLOCK => {
-                    let Some(commit) = self.form.parse_commit(&self.block, Some(crc32)) else {
-                        return Ok(Found::End);
-                    };
-                    return Ok(match bad_data {
-                        _ if !commit.holds => Found::Damaged {
-                            kind: DamageKind::Commit,
-                            at,
-                            commit: Some(commit),
-                        },
-                        Some(at) => Found::Damaged {
-                            kind: DamageKind::Data,
-                            at,
-                            commit: Some(commit),
-                        },
-                        None => Found::Whole(Transaction {
-                            records,
-                            revokes,
-                            time: commit.time,
-                        }),
-                    });
-                }
-                _ => return Ok(Found::End),
+            let end = match header.h_blocktype.get() {
+                DESCRIPTOR_BLOCK => self.take_descriptor(at, sequence, &mut parts)?,
+                REVOKE_BLOCK => self.take_revokes(at, &mut parts),
+                COMMIT_BLOCK => return Ok(self.take_commit(at, parts)),
+                _ => Some(Found::End),
+            };
+            if let Some(end) = end {
+                return Ok(end);
             }
+        }
+    }
+
+    /// Takes the descriptor block in `self.block` and what it describes; gives the end of the log, if that is here.
+    fn take_descriptor(
+        &mut self,
+        at: u32,
+        sequence: Sequence,
+        parts: &mut Parts,
+    ) -> Result<Option<Found>, Error> {
+        if !self.form.tail_holds(&self.block) {
+            return Ok(Some(Found::damaged(DamageKind::Descriptor, at)));
+        }
+        if self.form.checksums == Checksums::V1 {
+            parts.crc32 = crc32_be(parts.crc32, &self.block);
+        }
+        let tags = self.descriptor(sequence, &mut parts.records, &mut parts.crc32)?;
+        Ok(match tags {
+            Tags::Whole => None,
+            Tags::PastEnd => Some(Found::End),
+            Tags::BadHome(home) => Some(Found::damaged(DamageKind::Home(home), at)),
+            Tags::BadData(at) => {
+                parts.bad_data = parts.bad_data.or(Some(at));
+                None
+            }
+        })
+    }
+
+    /// As [`take_descriptor`](Self::take_descriptor), for a revoke block.
+    fn take_revokes(&self, at: u32, parts: &mut Parts) -> Option<Found> {
+        if !self.form.tail_holds(&self.block) || self.form.revokes(&self.block).is_none() {
+            return Some(Found::damaged(DamageKind::Revoke, at));
+        }
+        parts.revokes.push(at);
+        None
+    }
+
+    /// What a transaction is that ends with the commit block in `self.block`.
+    fn take_commit(&self, at: u32, parts: Parts) -> Found {
+        let Some(commit) = self.form.parse_commit(&self.block, Some(parts.crc32)) else {
+            return Found::End;
+        };
+        let (kind, at) = match parts.bad_data {
+            _ if !commit.holds => (DamageKind::Commit, at),
+            Some(at) => (DamageKind::Data, at),
+            None => {
+                return Found::Whole(Transaction {
+                    records: parts.records,
+                    revokes: parts.revokes,
+                    time: commit.time,
+                });
+            }
+        };
+        Found::Damaged {
+            kind,
+            at,
+            commit: Some(commit),
         }
     }
 
