@@ -238,7 +238,7 @@ impl Volume {
             .saturating_sub(self.reserve.load(Ordering::Relaxed))
     }
 
-    /// Whether the running transaction has passed half of what it may hold: a good moment to commit for a caller that is
+    /// Whether the running transaction has reached half of what it may hold: a good moment to commit for a caller that is
     /// between two operations and holds no lock.
     #[must_use]
     pub fn needs_commit(&self) -> bool {

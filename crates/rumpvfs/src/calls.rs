@@ -205,11 +205,16 @@ pub struct FileExtent {
 }
 
 /// System calls on paths and on what paths lead to. Implemented by [`Proc`](rumpkern::Proc).
+///
+/// # Errors
+/// Besides what is said at each call, one with a path may give those of paths: `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`, and
+/// `EBADF` for an [`At::Fd`] that is none. Every one may give `EIO`: the medium is damaged, or the mount is out of service.
 pub trait Calls {
     /// Opens a file, making it with `mode & !umask` if `CREAT` says so. Lowest free descriptor.
     ///
     /// # Errors
-    /// `EEXIST`, `EISDIR` (writing a directory), `EROFS`, `ENXIO`, `EMFILE`, `ENOSPC`, `ETXTBSY`, `EINVAL`.
+    /// `EEXIST`, `EISDIR` (writing a directory), `EROFS`, `EMFILE`, `ENOSPC`, `EINVAL` (flags that do not go together); `EPERM` (a flag of the
+    /// file forbids it); `ENXIO` (a device that is none, or a FIFO that nobody reads), `EOPNOTSUPP` (a socket).
     fn open(&self, path: impl AsRef<[u8]>, flags: OpenFlags, mode: u32) -> Result<Fd> {
         self.openat(At::Cwd, path, flags, mode)
     }
@@ -245,7 +250,7 @@ pub trait Calls {
     /// Makes a symbolic link.
     ///
     /// # Errors
-    /// `EEXIST`, `EROFS`, `ENOSPC`, `ENOENT` for an empty target.
+    /// `EEXIST`, `EROFS`, `ENOSPC`; `ENOENT` for an empty target, `ENAMETOOLONG` for one that is too long; `EOPNOTSUPP` (not in this format).
     fn symlinkat(&self, target: &[u8], at: At, path: impl AsRef<[u8]>) -> Result<()>;
     /// Target of a symbolic link.
     ///
@@ -271,7 +276,7 @@ pub trait Calls {
     /// Makes a node: regular file, FIFO, socket, block or character device.
     ///
     /// # Errors
-    /// `EEXIST`, `EPERM` (devices, not root), `EROFS`, `ENOSPC`, `EINVAL` (a directory or symbolic link).
+    /// `EEXIST`, `EPERM` (devices, not root), `EROFS`, `ENOSPC`, `EINVAL` (a directory or symbolic link), `EOPNOTSUPP` (not in this format).
     fn mknodat(
         &self,
         at: At,
@@ -329,22 +334,23 @@ pub trait Calls {
     /// Sets the size of a file.
     ///
     /// # Errors
-    /// `EISDIR`, `EINVAL`, `EFBIG`, `EROFS`.
+    /// `EISDIR`, `EINVAL` (another type than a regular file), `EFBIG`, `EROFS`, `EPERM` (a flag of the file forbids it).
     fn truncate(&self, path: impl AsRef<[u8]>, size: u64) -> Result<()>;
     /// Reserves space (`posix_fallocate` without `keep_size`).
     ///
     /// # Errors
-    /// `ENOSPC`, `EFBIG`, `EOPNOTSUPP`, `EBADF`.
+    /// `ENOSPC`, `EFBIG`, `EROFS`; `EINVAL` for no bytes; `EBADF` (not open for writing), `EPERM` (a flag of the file forbids it); `ENODEV`,
+    /// `EISDIR`, `ESPIPE` (no regular file); `EOPNOTSUPP` (not in this format).
     fn fallocate(&self, fd: Fd, offset: u64, len: u64, keep_size: bool) -> Result<()>;
     /// Makes a hole; the size stays (`fdiscard`, `FALLOC_FL_PUNCH_HOLE`).
     ///
     /// # Errors
-    /// `EOPNOTSUPP`, `EBADF`.
+    /// As [`fallocate`](Self::fallocate).
     fn punch_hole(&self, fd: Fd, offset: u64, len: u64) -> Result<()>;
     /// Whether the process may access a file that way.
     ///
     /// # Errors
-    /// `EACCES`, `EROFS`, `ETXTBSY`, `EINVAL` (a bit that means nothing).
+    /// `EACCES`, `EROFS`, `EINVAL` (a bit that means nothing).
     fn faccessat(
         &self,
         at: At,
@@ -395,7 +401,7 @@ pub trait Calls {
     /// Changes the root directory.
     ///
     /// # Errors
-    /// `EPERM`.
+    /// `EPERM` (not root).
     fn chroot(&self, path: impl AsRef<[u8]>) -> Result<()>;
     /// Path of the current directory from the process's root.
     ///
@@ -405,7 +411,7 @@ pub trait Calls {
     /// Locks or unlocks a whole file for its open file description; waits unless `nonblock`.
     ///
     /// # Errors
-    /// `EWOULDBLOCK`, `EBADF`, `EDEADLK`.
+    /// `EWOULDBLOCK`, `EBADF`; `EINVAL` (no file of a file system). Two that wait for each other are not told.
     fn flock(&self, fd: Fd, op: Flock, nonblock: bool) -> Result<()>;
     /// Sets a record lock of the process (`F_SETLK`, with `wait` `F_SETLKW`).
     ///
@@ -435,7 +441,8 @@ pub trait Calls {
     /// Sets an extended attribute.
     ///
     /// # Errors
-    /// `EEXIST`, `ENOATTR`, `EOPNOTSUPP`, `EPERM`, `ENOSPC`, `ERANGE`.
+    /// `EEXIST`, `ENOATTR`, `EOPNOTSUPP`, `EPERM`, `EROFS`, `ENOSPC`; `ERANGE` for a name of no or of more than 255 bytes, `EINVAL` for one with NUL or that
+    /// ends with its prefix, `E2BIG` for a value of more than 64 KiB.
     fn setxattr(
         &self,
         path: impl AsRef<[u8]>,
@@ -462,17 +469,18 @@ pub trait Calls {
     /// Removes an extended attribute.
     ///
     /// # Errors
-    /// `ENOATTR`, `EOPNOTSUPP`, `EPERM`.
+    /// `ENOATTR`, `EOPNOTSUPP`, `EPERM`, `EROFS`.
     fn removexattr(&self, path: impl AsRef<[u8]>, name: &[u8], follow: Follow) -> Result<()>;
     /// Mounts a file system on a directory.
     ///
     /// # Errors
-    /// `ENODEV` (unknown type), `EBUSY`, `EPERM`, `ENOTBLK` (no block device), those of the driver's mount.
+    /// `ENODEV` (unknown type), `EBUSY`, `EPERM` (not root), `ENOTDIR`, `ENOTBLK` (no block device), `EINVAL` (a device for a type that takes none, or
+    /// none for one that does), `EROFS` (a device that can only be read), those of the driver's mount.
     fn mount(&self, fs_type: &str, on: impl AsRef<[u8]>, args: MountArgs) -> Result<()>;
     /// Changes the flags of a mount.
     ///
     /// # Errors
-    /// `EBUSY` (open for writing), `EROFS`, `EINVAL` (no mount point).
+    /// `EBUSY` (open for writing), `EROFS`, `EINVAL` (no mount point), `EPERM` (not root); `EOPNOTSUPP` for a type that cannot change.
     fn remount(&self, on: impl AsRef<[u8]>, flags: MountFlags) -> Result<()>;
     /// Unmounts; with `force` even if files are open, which are dead from then on (`EIO`).
     ///

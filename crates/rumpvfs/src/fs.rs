@@ -382,11 +382,11 @@ pub trait FileSystem: Send + Sync + 'static {
         Err(Errno::EOPNOTSUPP)
     }
 
-    /// Changes between read-only and read-write, or gives new options. On the way to read-only everything was synced and
-    /// no file is open for writing.
+    /// Changes between read-only and read-write. On the way to read-only everything was synced and no file is open for
+    /// writing.
     ///
     /// # Errors
-    /// `EROFS` when the device or a feature allows no writes, `EINVAL` for an option.
+    /// `EROFS` when the device or a feature allows no writes, `EIO`; `EOPNOTSUPP`, unless overridden.
     fn remount(&self, _read_only: bool) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
     }

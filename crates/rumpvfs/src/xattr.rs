@@ -45,7 +45,7 @@ impl Namespace {
     /// Of a name.
     ///
     /// # Errors
-    /// `ERANGE` for an empty or long name, `EOPNOTSUPP` for another name space.
+    /// `ERANGE` for an empty or long name, `EINVAL` for one with NUL or without anything behind its prefix, `EOPNOTSUPP` for another name space.
     fn of(name: &[u8]) -> Result<Self> {
         if name.is_empty() || name.len() > NAME_MAX {
             return Err(Errno::ERANGE);
