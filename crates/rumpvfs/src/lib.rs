@@ -8,7 +8,7 @@
 //! | [`name`](mod@name) | [`Name`](name::Name), one checked path component |
 //! | [`pages`] | the page cache |
 //! | `vfs`, `mounting` | [`Vfs`], the state of the faction, and its [`component`]; mount, remount, unmount |
-//! | `mount`, `slots`, `vnode`, `idle` | a mount and its vnodes: loaded once, idle when unused, given back when memory or the last name is gone |
+//! | `mount`, `slots`, `vnode`, `idle`, `caches` | a mount and its vnodes: loaded once, idle when unused, given back when memory or the last name is gone; what all mounts share |
 //! | `namecache`, `walk` | cached names, of all and of each lane; the two gears of path walk |
 //! | `process` | current and root directory of a process, the context of a call |
 //! | `open`, `create`, `remove`, `rename`, `attr`, `xattr`, `dir`, `cwd`, `data` | the calls, one file per kind |
@@ -53,6 +53,7 @@ extern crate alloc;
 mod acl;
 mod attr;
 mod byhash;
+mod caches;
 pub mod calls;
 mod counters;
 mod create;

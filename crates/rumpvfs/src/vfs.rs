@@ -1,15 +1,8 @@
 //! The faction's state, one per kernel.
 
 use crate::{
-    counters,
-    etfs::Devices,
-    fs::FsType,
-    idle::IdleQueue,
-    lock::LockManager,
-    mount::{Caches, Mount},
-    namecache::Names,
-    pages::PagePool,
-    vnode::VnodeRef,
+    caches::Caches, counters, etfs::Devices, fs::FsType, idle::IdleQueue, lock::LockManager,
+    mount::Mount, namecache::Names, pages::PagePool, vnode::VnodeRef,
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
