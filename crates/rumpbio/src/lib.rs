@@ -23,6 +23,7 @@
 //! | [`log`] | [`Log`], what a log format implements |
 //! | [`order`] | in which steps changes go home without a log |
 //! | `space` | [`Space`], whether an operation may use the last free blocks |
+//! | `xattr` | [`XattrMode`], how an extended attribute is set: here, as format code names no VFS |
 //!
 //! # Lock order
 //! commit lock → handle lock → running transaction → a shard of the buffer table → one buffer's content. The first two are
@@ -46,9 +47,11 @@ mod ranges;
 mod space;
 mod transaction;
 pub mod volume;
+mod xattr;
 
 pub use buffer::{Buf, BufData, Buffer, Derived};
 pub use handle::Handle;
 pub use log::{Hooks, Log, LogRecord};
 pub use space::Space;
 pub use volume::{Volume, VolumeOptions};
+pub use xattr::XattrMode;

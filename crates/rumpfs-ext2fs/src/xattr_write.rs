@@ -12,20 +12,19 @@ use crate::{
     error::{Error, Place, Result},
     features::{Compat, Incompat},
     fs::Ext2fs,
-    inode::{FileType, Inode},
+    inode::{FileType, Inode, clamp_time},
     layout::{
         inode::EXT4_GOOD_OLD_INODE_SIZE,
         xattr::{EXT4_XATTR_MAGIC, RawXattrHeader, XATTR_BLOCK_HEADER, XATTR_IBODY_HEADER},
     },
-    txn::{MAP_STEP, Txn},
+    txn::{MAP_STEP, Txn, Writer},
     types::{FsBlock, InodeNumber, index},
     xattr::{Area, Entry, NameIndex, Value, entry_hash_of_inode},
     xattr_pack::{Home, List, update_block_checksum},
 };
 use alloc::{borrow::Cow, vec, vec::Vec};
-use rumpbio::BufData;
-use rumpuser::Errno;
-use rumpvfs::fs::XattrMode;
+use rumpbio::{BufData, Space, XattrMode};
+use rumpuser::{Errno, Timespec};
 use zerocopy::FromBytes;
 
 /// Longest value, as system calls allow: Linux's `XATTR_SIZE_MAX`.
@@ -530,5 +529,51 @@ impl Txn<'_> {
         drop(stored);
         self.apply_xattrs(inode, change)?;
         Ok(false)
+    }
+}
+
+impl Writer {
+    /// Sets an extended attribute, its value as it is stored.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` on a volume of the first revision, which has none; `EEXIST` and `ENODATA` by `mode`; `ERANGE`,
+    /// `E2BIG`, `ENOSPC`; what is wrong with the volume.
+    pub fn set_xattr(
+        &self,
+        inode: &mut Inode,
+        (index, name): (NameIndex, &[u8]),
+        value: &[u8],
+        mode: XattrMode,
+        space: Space,
+        time: Timespec,
+    ) -> Result<()> {
+        if self.fs().superblock().rev_level == 0 {
+            return Err(Error::Refused(Errno::EOPNOTSUPP));
+        }
+        let credits = self.fs().xattr_credits(inode, value.len())?;
+        self.run_on(credits, time, inode, |txn, inode| {
+            txn.space = space;
+            txn.set_xattr(inode, index, name, value, mode)?;
+            inode.ctime = clamp_time(inode, time);
+            txn.store_inode(inode)
+        })
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// `ENODATA`; what is wrong with the volume.
+    pub fn remove_xattr(
+        &self,
+        inode: &mut Inode,
+        (index, name): (NameIndex, &[u8]),
+        time: Timespec,
+    ) -> Result<()> {
+        let credits = self.fs().xattr_credits(inode, 0)?;
+        self.run_on(credits, time, inode, |txn, inode| {
+            txn.remove_xattr(inode, index, name)?;
+            inode.ctime = clamp_time(inode, time);
+            txn.store_inode(inode)
+        })
     }
 }

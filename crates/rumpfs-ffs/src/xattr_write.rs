@@ -9,9 +9,8 @@ use crate::{
     volume::{Ffs, Neighbours},
 };
 use alloc::vec::Vec;
-use rumpbio::Space;
+use rumpbio::{Space, XattrMode};
 use rumpuser::{Errno, Timespec};
-use rumpvfs::fs::XattrMode;
 
 /// Bytes before the name of a record.
 const FIXED: usize = 7;
