@@ -246,6 +246,7 @@ impl Iso {
         }
     }
 
+    /// What a file has, and its size.
     fn content(
         &self,
         record: &Record<'_>,
@@ -272,40 +273,49 @@ impl Iso {
                 let len = crate::types::number(target.len());
                 (Content::Link(target), len)
             }
-            FileType::Regular => {
-                if record.raw.file_unit_size != 0 || record.raw.interleave_gap != 0 {
-                    return (Content::Unsupported("interleaved file"), data_size);
-                }
-                if let Some((size, depth)) = all.sparse {
-                    return match Sparse::new(size, depth, sections) {
-                        Some(_) if all.compressed.is_some() => {
-                            let what = "sparse file that is compressed (SF, ZF)";
-                            (Content::Unsupported(what), data_size)
-                        }
-                        Some(sparse) => (Content::Sparse(sparse), size),
-                        None => (
-                            Content::Unsupported("size or depth of a sparse file (SF)"),
-                            data_size,
-                        ),
-                    };
-                }
-                if let Some(zf) = &all.compressed {
-                    return match Compressed::new(zf, sections) {
-                        Some(compressed) => {
-                            let size = compressed.size;
-                            (Content::Compressed(compressed), size)
-                        }
-                        None => (Content::Unsupported("compression (ZF)"), data_size),
-                    };
-                }
-                let mask = self.medium.block_size().saturating_sub(1);
-                if sections.iter().any(|section| section.offset & mask != 0) {
-                    (Content::Unaligned(sections), data_size)
-                } else {
-                    (Content::Sections(sections), data_size)
-                }
-            }
+            FileType::Regular => self.regular(record, all, sections, data_size),
             _ => (Content::None, 0),
+        }
+    }
+
+    /// The content of a regular file, and its size.
+    fn regular(
+        &self,
+        record: &Record<'_>,
+        all: &RockRidge,
+        sections: Sections,
+        data_size: u64,
+    ) -> (Content, u64) {
+        if record.raw.file_unit_size != 0 || record.raw.interleave_gap != 0 {
+            return (Content::Unsupported("interleaved file"), data_size);
+        }
+        if let Some((size, depth)) = all.sparse {
+            return match Sparse::new(size, depth, sections) {
+                Some(_) if all.compressed.is_some() => {
+                    let what = "sparse file that is compressed (SF, ZF)";
+                    (Content::Unsupported(what), data_size)
+                }
+                Some(sparse) => (Content::Sparse(sparse), size),
+                None => (
+                    Content::Unsupported("size or depth of a sparse file (SF)"),
+                    data_size,
+                ),
+            };
+        }
+        if let Some(zf) = &all.compressed {
+            return match Compressed::new(zf, sections) {
+                Some(compressed) => {
+                    let size = compressed.size;
+                    (Content::Compressed(compressed), size)
+                }
+                None => (Content::Unsupported("compression (ZF)"), data_size),
+            };
+        }
+        let mask = self.medium.block_size().saturating_sub(1);
+        if sections.iter().any(|section| section.offset & mask != 0) {
+            (Content::Unaligned(sections), data_size)
+        } else {
+            (Content::Sections(sections), data_size)
         }
     }
 

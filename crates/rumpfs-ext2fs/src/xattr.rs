@@ -442,31 +442,7 @@ impl Ext2fs {
                 "32 bytes or more",
             ));
         };
-        let checks = [
-            (
-                "h_magic",
-                header.h_magic.get(),
-                EXT4_XATTR_MAGIC,
-                EXT4_XATTR_MAGIC,
-            ),
-            ("h_blocks", header.h_blocks.get(), 1, 1),
-            (
-                "h_refcount",
-                header.h_refcount.get(),
-                1,
-                EXT4_XATTR_REFCOUNT_MAX,
-            ),
-        ];
-        for (field, found, low, high) in checks {
-            if !(low..=high).contains(&found) {
-                return Err(Error::value(
-                    place,
-                    field,
-                    found,
-                    Expected::Range(u64::from(low), u64::from(high)),
-                ));
-            }
-        }
+        check_header(place, header)?;
         if !buf.verified() {
             let stored = header.h_checksum.get();
             match block_checksum(self.superblock(), block, &data) {
@@ -493,31 +469,7 @@ impl Ext2fs {
         hash: u32,
     ) -> Result<Vec<u8>> {
         let place = Place::XattrInode(ino);
-        if !self.superblock().features.incompat(Incompat::EA_INODE) {
-            return Err(Error::words(
-                place,
-                "e_value_inum",
-                ino,
-                "0 without the feature",
-            ));
-        }
-        let inode = self.inode(ino)?;
-        if inode.file_type != FileType::Regular || !inode.flags.contains(InodeFlags::EA_INODE) {
-            return Err(Error::words(
-                place,
-                "i_flags",
-                inode.flags.bits(),
-                "a regular file with EA_INODE",
-            ));
-        }
-        if inode.size != u64::from(len) {
-            return Err(Error::value(
-                place,
-                "i_size",
-                inode.size,
-                Expected::Exactly(u64::from(len)),
-            ));
-        }
+        let inode = self.xattr_inode(ino, len)?;
         let value = self.metadata_content(&inode, len)?;
         let computed = value_hash(self.superblock(), &value);
         let stored = self.xattr_inode_hash(ino)?;
@@ -547,6 +499,37 @@ impl Ext2fs {
             ));
         }
         Ok(value)
+    }
+
+    /// An inode that is a value of `len` bytes.
+    fn xattr_inode(&self, ino: InodeNumber, len: u32) -> Result<Inode> {
+        let place = Place::XattrInode(ino);
+        if !self.superblock().features.incompat(Incompat::EA_INODE) {
+            return Err(Error::words(
+                place,
+                "e_value_inum",
+                ino,
+                "0 without the feature",
+            ));
+        }
+        let inode = self.inode(ino)?;
+        if inode.file_type != FileType::Regular || !inode.flags.contains(InodeFlags::EA_INODE) {
+            return Err(Error::words(
+                place,
+                "i_flags",
+                inode.flags.bits(),
+                "a regular file with EA_INODE",
+            ));
+        }
+        if inode.size != u64::from(len) {
+            return Err(Error::value(
+                place,
+                "i_size",
+                inode.size,
+                Expected::Exactly(u64::from(len)),
+            ));
+        }
+        Ok(inode)
     }
 
     /// The value's hash, which the inode keeps in the place of its access time.
@@ -600,4 +583,34 @@ impl Ext2fs {
         }
         Ok(content)
     }
+}
+
+/// Checks the header of a block of attributes.
+fn check_header(place: Place, header: &RawXattrHeader) -> Result<()> {
+    let checks = [
+        (
+            "h_magic",
+            header.h_magic.get(),
+            EXT4_XATTR_MAGIC,
+            EXT4_XATTR_MAGIC,
+        ),
+        ("h_blocks", header.h_blocks.get(), 1, 1),
+        (
+            "h_refcount",
+            header.h_refcount.get(),
+            1,
+            EXT4_XATTR_REFCOUNT_MAX,
+        ),
+    ];
+    for (field, found, low, high) in checks {
+        if !(low..=high).contains(&found) {
+            return Err(Error::value(
+                place,
+                field,
+                found,
+                Expected::Range(u64::from(low), u64::from(high)),
+            ));
+        }
+    }
+    Ok(())
 }

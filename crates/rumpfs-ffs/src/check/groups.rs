@@ -97,7 +97,6 @@ impl Checker<'_> {
         let uneven = u64::from(group.initialised)
             .checked_rem(inopb)
             .filter(|_| group.initialised != group.inodes);
-        let made = Tables::of(superblock);
         let mut told = Vec::from([
             ("ndblk", u64::from(group.frags), frags),
             (
@@ -121,28 +120,14 @@ impl Checker<'_> {
             told.push(("nclusterblks", group.clusters.into(), blocks));
         }
         if !group.ancient {
-            let offsets = [
-                ("iusedoff", &group.tables.inodes, &made.inodes),
-                ("freeoff", &group.tables.frags, &made.frags),
-                (
-                    "clustersumoff",
-                    &group.tables.cluster_sums,
-                    &made.cluster_sums,
-                ),
-                ("clusteroff", &group.tables.clusters, &made.clusters),
-                ("old_btotoff", &group.tables.cylinders, &made.cylinders),
-                ("old_boff", &group.tables.positions, &made.positions),
-            ];
-            told.extend(
-                offsets
-                    .into_iter()
-                    // UFS2 has no cylinders: some formatters leave their offsets out.
-                    .filter(|(.., made)| !made.is_empty())
-                    .map(|(field, found, made)| (field, number(found.start), number(made.start))),
-            );
-            told.push(("nextfreeoff", number(group.tables.end), number(made.end)));
+            told.extend(offsets(&group.tables, &Tables::of(superblock)));
         }
         self.told(group.number, What::GroupField, &told);
+        self.rotors(group);
+    }
+
+    /// Where the next search begins.
+    fn rotors(&mut self, group: &Group) {
         let rotors = [
             ("rotor", group.frags),
             ("frotor", group.frags),
@@ -369,6 +354,26 @@ fn differences(found: &[u8], expected: &[u8], bits: u64) -> [(u64, u64); 2] {
         }
     }
     [more, fewer]
+}
+
+/// Where the tables of a group are and where they should be, with the names of the fields.
+fn offsets(found: &Tables, made: &Tables) -> Vec<(&'static str, u64, u64)> {
+    let starts = [
+        ("iusedoff", &found.inodes, &made.inodes),
+        ("freeoff", &found.frags, &made.frags),
+        ("clustersumoff", &found.cluster_sums, &made.cluster_sums),
+        ("clusteroff", &found.clusters, &made.clusters),
+        ("old_btotoff", &found.cylinders, &made.cylinders),
+        ("old_boff", &found.positions, &made.positions),
+    ];
+    let end = ("nextfreeoff", number(found.end), number(made.end));
+    starts
+        .into_iter()
+        // UFS2 has no cylinders: some formatters leave their offsets out.
+        .filter(|(.., made)| !made.is_empty())
+        .map(|(field, found, made)| (field, number(found.start), number(made.start)))
+        .chain([end])
+        .collect()
 }
 
 #[cfg(test)]
