@@ -48,6 +48,20 @@ pub(crate) fn room(block: Block<'_>, need: usize) -> Result<Option<Room>> {
     }))
 }
 
+/// Writes `.` and `..` at the start of a block; the room of `..` reaches to its end.
+pub(crate) fn write_dots(bytes: &mut [u8], ino: InodeNumber, parent: InodeNumber, filetype: bool) {
+    let rest = bytes.len().saturating_sub(MIN_ENTRY);
+    let mut entry = NewEntry {
+        name: b".",
+        ino,
+        file_type: FileType::Directory,
+    };
+    write_entry(bytes, 0, MIN_ENTRY, &entry, filetype);
+    entry.name = b"..";
+    entry.ino = parent;
+    write_entry(bytes, MIN_ENTRY, rest, &entry, filetype);
+}
+
 /// Writes an entry of `rec_len` bytes at `offset`.
 pub(crate) fn write_entry(
     bytes: &mut [u8],
@@ -303,19 +317,7 @@ impl Txn<'_> {
         let ino = dir.ino;
         // Another directory may have had the number.
         self.writer().notes.lock().set_dir_room(dir.ino, 0);
-        self.modify_dir(dir, &buf, |bytes| {
-            let len = bytes.len();
-            let mut entry = NewEntry {
-                name: b".",
-                ino,
-                file_type: FileType::Directory,
-            };
-            write_entry(bytes, 0, MIN_ENTRY, &entry, filetype);
-            entry.name = b"..";
-            entry.ino = parent;
-            let rest = len.saturating_sub(MIN_ENTRY);
-            write_entry(bytes, MIN_ENTRY, rest, &entry, filetype);
-        });
+        self.modify_dir(dir, &buf, |bytes| write_dots(bytes, ino, parent, filetype));
         Ok(())
     }
 

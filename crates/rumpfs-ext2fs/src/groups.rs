@@ -10,7 +10,7 @@ use crate::{
     fs::Ext2fs,
     layout::group_desc::{BG_CHECKSUM_OFFSET, RawGroupDesc, RawGroupDescHigh},
     superblock::Superblock,
-    types::{FsBlock, GroupNumber, InodeNumber, index, join},
+    types::{FsBlock, GroupNumber, InodeNumber, index, join, low16, low32},
 };
 use bitflags::bitflags;
 use rumpbio::Buf;
@@ -220,22 +220,6 @@ impl GroupDesc {
                 .set(low16(self.inode_bitmap_csum >> 16));
         }
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the low half is what is wanted"
-)]
-fn low32(n: u64) -> u32 {
-    n as u32
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the low half is what is wanted"
-)]
-fn low16(n: u32) -> u16 {
-    n as u16
 }
 
 /// The checksum of a descriptor, for `bg_checksum`; `None` on volumes without. `bytes` has the volume's descriptor size.

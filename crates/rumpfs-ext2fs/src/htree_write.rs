@@ -1,8 +1,8 @@
 //! Changing the index of hashed directories: making one, splitting leaves and index blocks, adding levels.
 
 use crate::{
-    dir::{MIN_ENTRY, entry_size},
-    dir_write::{NewEntry, set_rec_len, write_entry, write_unused},
+    dir::entry_size,
+    dir_write::{NewEntry, set_rec_len, write_dots, write_entry, write_unused},
     error::{Error, Place, Result},
     features::Incompat,
     hash::HashVersion,
@@ -171,17 +171,7 @@ impl Txn<'_> {
         let limit = self.index_limit(root);
         self.modify_index(dir, root, &buf, |bytes| {
             bytes.fill(0);
-            let len = bytes.len();
-            let mut dot = NewEntry {
-                name: b".",
-                ino,
-                file_type: FileType::Directory,
-            };
-            write_entry(bytes, 0, MIN_ENTRY, &dot, filetype);
-            dot.name = b"..";
-            dot.ino = parent;
-            let rest = len.saturating_sub(MIN_ENTRY);
-            write_entry(bytes, MIN_ENTRY, rest, &dot, filetype);
+            write_dots(bytes, ino, parent, filetype);
             if let Some(Ok((info, _))) = bytes
                 .get_mut(DX_ROOT_INFO_OFFSET..)
                 .map(RawDxRootInfo::mut_from_prefix)

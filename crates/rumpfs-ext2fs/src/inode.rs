@@ -21,7 +21,7 @@ use crate::{
     layout::superblock::EXT4_OS_HURD,
     layout::xattr::EXT4_XATTR_MAGIC,
     superblock::Superblock,
-    types::{FsBlock, InodeNumber, join, number},
+    types::{FsBlock, InodeNumber, join, low16, low32, number},
 };
 use core::mem::offset_of;
 pub use rumpkern::FileType;
@@ -337,22 +337,6 @@ impl Inode {
             *to = from;
         }
     }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the low half is what is wanted"
-)]
-fn low32(n: u64) -> u32 {
-    n as u32
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the low half is what is wanted"
-)]
-fn low16(n: u32) -> u16 {
-    n as u16
 }
 
 /// The fields after the first 128 bytes, as far as the inode says that it has them.

@@ -83,3 +83,21 @@ pub(crate) fn number(len: usize) -> u64 {
 pub(crate) fn index(n: u32) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
+
+/// The lower half of a number that is stored in two.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is wanted"
+)]
+pub(crate) fn low32(n: u64) -> u32 {
+    n as u32
+}
+
+/// The lower half of a number that is stored in two.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is wanted"
+)]
+pub(crate) fn low16(n: u32) -> u16 {
+    n as u16
+}
