@@ -81,7 +81,13 @@ impl Relief {
 #[cfg(test)]
 mod tests {
     use super::Relief;
-    use std::sync::Arc;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering::SeqCst},
+        },
+        thread,
+    };
 
     #[test]
     fn naps_while_others_fetch() {
@@ -100,23 +106,26 @@ mod tests {
 
     #[test]
     fn who_sleeps_is_not_overlooked() {
-        let relief = Arc::new(Relief::default());
-        let other = relief.clone();
-        let thread = std::thread::spawn(move || {
-            let mut naps = 0;
-            while !other.fetched.load(super::SeqCst) {
-                std::thread::yield_now();
+        let (relief, naps) = (Arc::new(Relief::default()), Arc::new(AtomicU32::new(0)));
+        let (other, napped) = (relief.clone(), naps.clone());
+        let thread = thread::spawn(move || {
+            while !other.is_fetched() {
+                thread::yield_now();
             }
             while other.nap() {
-                naps += 1;
+                napped.fetch_add(1, SeqCst);
             }
-            naps
         });
+        // The thread may not have looked yet.
+        while naps.load(SeqCst) == 0 {
+            relief.fetching();
+            thread::yield_now();
+        }
         for _ in 0..1_000 {
             relief.fetching();
-            std::thread::yield_now();
+            thread::yield_now();
         }
         relief.leave();
-        assert!(thread.join().unwrap() >= 1);
+        thread.join().unwrap();
     }
 }
