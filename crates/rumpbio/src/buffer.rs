@@ -5,7 +5,7 @@ use core::{
     any::Any,
     sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
-use rumpuser::{Errno, Threads, sync::RwLock};
+use rumpuser::{Errno, sync::RwLock};
 
 /// A reference to a cached block.
 pub type Buf = Arc<Buffer>;
@@ -116,7 +116,8 @@ impl Content {
 pub struct Buffer {
     block: u64,
     content: RwLock<Content>,
-    verified: AtomicBool,
+    /// A bit for each part that passed the checks.
+    verified: AtomicU64,
     /// Looked up since the clock's hand passed.
     referenced: AtomicBool,
     /// Not the table's buffer of its block any more.
@@ -137,7 +138,7 @@ impl Buffer {
         Self {
             block,
             content: RwLock::new(Content::new(content)),
-            verified: AtomicBool::new(false),
+            verified: AtomicU64::new(0),
             referenced: AtomicBool::new(false),
             detached: AtomicBool::new(false),
             fill: AtomicI32::new(fill.encode()),
@@ -197,25 +198,36 @@ impl Buffer {
         }
     }
 
-    /// `len` bytes from `offset` on are [looked](Self::look) at soon: they are brought from memory.
-    pub fn will_look(&self, threads: &dyn Threads, offset: usize, len: usize) {
-        let Some(content) = self.content.try_read() else {
-            return;
-        };
-        if let Some(bytes) = content.bytes.get(offset..) {
-            threads.will_read(bytes.as_ptr(), len.min(bytes.len()));
-        }
+    /// Where its byte at `offset` is now, if nobody changes it.
+    pub(crate) fn place(&self, offset: usize) -> Option<*const u8> {
+        let content = self.content.try_read()?;
+        content.bytes.get(offset..).map(<[u8]>::as_ptr)
     }
 
     /// Whether somebody has called [`set_verified`](Self::set_verified) since the block was read from the medium.
     #[must_use]
     pub fn verified(&self) -> bool {
-        self.verified.load(Ordering::Relaxed)
+        self.verified_parts() == u64::MAX
     }
 
     /// Notes that the content as read passed the format's checks (its checksum), so that they run once per read.
     pub fn set_verified(&self) {
-        self.verified.store(true, Ordering::Relaxed);
+        self.verified.store(u64::MAX, Ordering::Relaxed);
+    }
+
+    /// As [`verified`](Self::verified), of a part with checks of its own. Parts from 64 on are never.
+    #[must_use]
+    pub fn part_verified(&self, part: u32) -> bool {
+        self.verified_parts() & bit(part) != 0
+    }
+
+    /// As [`set_verified`](Self::set_verified), of a part.
+    pub fn set_part_verified(&self, part: u32) {
+        self.verified.fetch_or(bit(part), Ordering::Relaxed);
+    }
+
+    pub(crate) fn verified_parts(&self) -> u64 {
+        self.verified.load(Ordering::Relaxed)
     }
 
     /// Changes the content through `f`, which also sees to what was derived of it. When `keep` is given, it gets the content before, even if `f`
@@ -243,7 +255,7 @@ impl Buffer {
     }
 
     /// Puts earlier content back.
-    pub(crate) fn restore(&self, content: BufData, verified: bool) -> BufData {
+    pub(crate) fn restore(&self, content: BufData, verified: u64) -> BufData {
         let now = core::mem::replace(&mut *self.content.write(), Content::new(content));
         self.verified.store(verified, Ordering::Relaxed);
         now.bytes
@@ -315,6 +327,11 @@ impl Buffer {
         self.slot
             .store(u32::try_from(slot).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
+}
+
+/// The bit of a part of a block, if it has one.
+fn bit(part: u32) -> u64 {
+    1_u64.checked_shl(part).unwrap_or(0)
 }
 
 /// Blocks' memory kept for the next copy, so that changing a block allocates nothing as a rule.
@@ -397,7 +414,7 @@ mod tests {
         // The buffer has other content by now.
         buf.derive(&old, of(3_u32));
         assert_eq!(derived(&buf), Some(2));
-        buf.restore(kept.unwrap(), false);
+        buf.restore(kept.unwrap(), 0);
         assert_eq!(derived(&buf), None);
         counted(&buf);
         buf.derive(&buf.data(), of(4_u32));
@@ -405,6 +422,22 @@ mod tests {
         buf.fill(zeros(512));
         assert_eq!(derived(&buf), None);
         counted(&buf);
+    }
+
+    #[test]
+    fn parts_are_verified_one_by_one_or_all_at_once() {
+        let buf = Buffer::new(7, zeros(512));
+        let parts = || (0..70).filter(|part| buf.part_verified(*part));
+        assert_eq!(parts().count(), 0);
+        for part in [0, 63, 64, u32::MAX] {
+            buf.set_part_verified(part);
+        }
+        assert!(parts().eq([0, 63]) && !buf.verified());
+        let parts_before = buf.verified_parts();
+        buf.set_verified();
+        assert!(parts().eq(0..64) && buf.verified());
+        buf.restore(zeros(512), parts_before);
+        assert!(parts().eq([0, 63]) && !buf.verified());
     }
 
     #[test]

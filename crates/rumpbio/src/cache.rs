@@ -11,9 +11,12 @@
 
 use crate::{Buf, Buffer};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::{
+    array,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 use hashbrown::HashMap;
-use rumpuser::sync::Mutex;
+use rumpuser::{Threads, sync::Mutex};
 
 /// All cached buffers of a volume.
 pub(crate) struct Cache {
@@ -73,10 +76,14 @@ impl Cache {
         self.per_shard.saturating_mul(self.shards.len())
     }
 
-    fn shard(&self, block: u64) -> &Mutex<Table> {
+    fn shard_of(&self, block: u64) -> usize {
         // Fibonacci hashing: neighbouring rows go to different shards.
         let hash = (block / ROW).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        &self.shards[hash as usize & (self.shards.len() - 1)].0
+        hash as usize & (self.shards.len() - 1)
+    }
+
+    fn shard(&self, block: u64) -> &Mutex<Table> {
+        &self.shards[self.shard_of(block)].0
     }
 
     pub(crate) fn get(&self, block: u64) -> Option<Buf> {
@@ -86,9 +93,28 @@ impl Cache {
         Some(buf.clone())
     }
 
-    /// Looks at the buffer of `block` where it is, if it is there.
-    pub(crate) fn peek(&self, block: u64, look: impl FnOnce(&Buf)) {
-        self.shard(block).lock().buffers.get(block).map(look);
+    /// The buffers of some blocks, of those that are there. All are found, then brought from memory, then taken: between two that
+    /// follow each other no lock is taken, which would wait for the memory of the first.
+    pub(crate) fn get_all(&self, threads: &dyn Threads, blocks: &[u64]) -> Vec<Option<Buf>> {
+        let wanted = blocks
+            .iter()
+            .fold(0_u32, |wanted, block| wanted | 1 << self.shard_of(*block));
+        // In order, as for each who locks more than one.
+        let tables: [_; Self::MOST_SHARDS] =
+            array::from_fn(|n| (wanted & 1 << n != 0).then(|| self.shards[n].0.lock()));
+        let find = |block: &u64| {
+            let table = tables[self.shard_of(*block)].as_ref()?;
+            table.buffers.get(*block)
+        };
+        let found: Vec<Option<&Buf>> = blocks.iter().map(find).collect();
+        for buf in found.iter().flatten() {
+            threads.will_read(Arc::as_ptr(buf).cast(), size_of::<Buffer>());
+        }
+        let take = |buf: &Buf| {
+            buf.touch();
+            buf.clone()
+        };
+        found.into_iter().map(|buf| buf.map(take)).collect()
     }
 
     /// The buffer of `block`, made by `make` if there is none, and whether it was made.

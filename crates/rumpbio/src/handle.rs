@@ -31,7 +31,7 @@ struct Undo {
     buf: Buf,
     /// The content before; `None` if the handle brought the buffer into the cache.
     before: Option<BufData>,
-    verified: bool,
+    verified: u64,
 }
 
 /// An open transaction handle: the only way to change metadata.
@@ -105,7 +105,7 @@ impl<'v> Handle<'v> {
             undo.push(Undo {
                 buf: buf.clone(),
                 before: Some(before),
-                verified: buf.verified(),
+                verified: buf.verified_parts(),
             });
         });
         buf.change(spares, keep, f)
@@ -141,7 +141,7 @@ impl<'v> Handle<'v> {
             undo.push(Undo {
                 buf: buf.clone(),
                 before: None,
-                verified: false,
+                verified: 0,
             });
         } else {
             self.modify(&buf, |data| data.fill(0));

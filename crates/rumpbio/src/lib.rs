@@ -26,7 +26,7 @@
 //! | `xattr` | [`XattrMode`], how an extended attribute is set: here, as format code names no VFS |
 //!
 //! # Lock order
-//! commit lock → handle lock → running transaction → a shard of the buffer table → one buffer's content. The first two are
+//! commit lock → handle lock → running transaction → a shard of the buffer table (several in their order) → one buffer's content. The first two are
 //! sleep locks and held across I/O, the others guard memory for a moment. Inode locks of the callers stand before all of
 //! them: an operation has its inodes locked when it opens a handle, and nothing here calls back for an inode. A buffer's content is locked only inside a method
 //! of this crate; a caller sees it through [`Buffer::data`], a snapshot that no later change can alter.

@@ -36,16 +36,32 @@ impl Volume {
         }
     }
 
-    /// A block is read soon: its buffer is brought from memory, if it is cached.
-    pub fn will_read(&self, threads: &dyn Threads, block: u64) {
-        let bring = |buf: &Buf| threads.will_read(Arc::as_ptr(buf).cast(), size_of::<Buffer>());
-        self.cache.peek(block, bring);
-    }
-
     /// The buffer of a block if it is cached with its content.
     #[must_use]
     pub fn cached(&self, block: u64) -> Option<Buf> {
         self.cache.get(block).filter(|buf| buf.is_ready())
+    }
+
+    /// The buffers of some blocks, few, as by [`cached`](Self::cached). `len` bytes of each, from the offset on that is given with
+    /// it, are [looked](Buffer::look) at soon: all are brought from memory at once.
+    #[must_use]
+    pub fn cached_all(
+        &self,
+        threads: &dyn Threads,
+        places: &[(u64, usize)],
+        len: usize,
+    ) -> Vec<Option<Buf>> {
+        let blocks: Vec<u64> = places.iter().map(|(block, _)| *block).collect();
+        let ready = |buf: Option<Buf>| buf.filter(|buf| buf.is_ready());
+        let found = self.cache.get_all(threads, &blocks);
+        let found: Vec<Option<Buf>> = found.into_iter().map(ready).collect();
+        let bytes =
+            |(buf, (_, offset)): (&Option<Buf>, &(u64, usize))| buf.as_ref()?.place(*offset);
+        let bytes: Vec<Option<*const u8>> = found.iter().zip(places).map(bytes).collect();
+        for place in bytes.into_iter().flatten() {
+            threads.will_read(place, len);
+        }
+        found
     }
 
     #[cold]

@@ -38,6 +38,31 @@ fn a_block_is_read_once() {
 }
 
 #[test]
+fn many_blocks_are_taken_at_once_as_far_as_they_are_there() {
+    let disk = Disk::new(1024);
+    let volume = volume(&disk, 4096);
+    let cached = |block: u64| block.is_multiple_of(3);
+    (0..900)
+        .filter(|block| cached(*block))
+        .for_each(|block| drop(volume.read(block)));
+    let reads = disk.inner().reads.len();
+    // In any order, one of them twice, and offsets past the end of a block.
+    let places: Vec<_> = (0..100)
+        .chain([9, 5000, u64::MAX])
+        .map(|n: u64| (n.wrapping_mul(7) % 1000, n as usize % 2000))
+        .collect();
+    let found = volume.cached_all(&common::StdThreads, &places, 256);
+    assert_eq!(found.len(), places.len());
+    for (found, (block, _)) in found.into_iter().zip(places) {
+        assert_eq!(found.is_some(), block < 900 && cached(block), "{block}");
+        if let Some(buf) = found {
+            assert!(Arc::ptr_eq(&buf, &volume.read(block).unwrap()));
+        }
+    }
+    assert_eq!(disk.inner().reads.len(), reads);
+}
+
+#[test]
 fn threads_that_ask_at_once_share_one_transfer() {
     let disk = Disk::new(16);
     let volume = volume(&disk, 64);

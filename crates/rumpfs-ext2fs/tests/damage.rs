@@ -345,6 +345,27 @@ fn inodes() {
 }
 
 #[test]
+fn a_wrong_inode_leaves_its_neighbours_usable() {
+    let at = inode_at(ext4(), "file");
+    let broken = ext4().with(at + 0x0A, &[0x55]);
+    let ino = child(&ext4().open().unwrap(), "file").unwrap().ino;
+    // Four lie in a block.
+    let first = ino.0 - u32::try_from(at % 1024 / 256).unwrap();
+    let all: Vec<_> = (first..first + 4).map(InodeNumber).collect();
+    let sound = ext4().open().unwrap();
+    for ahead in 0..4 {
+        let fs = broken.open().unwrap();
+        // Whichever is read first, and again when the block is cached.
+        for &each in all.iter().cycle().skip(ahead).take(8) {
+            match fs.inode(each).map(drop) {
+                result if each == ino => assert_eq!(checksum(result), Place::Inode(ino)),
+                result => assert_eq!(result, sound.inode(each).map(drop)),
+            }
+        }
+    }
+}
+
+#[test]
 fn extent_trees() {
     let ino = child(&plain().open().unwrap(), "comb").unwrap().ino;
     let root = inode_at(plain(), "comb") + 0x28;

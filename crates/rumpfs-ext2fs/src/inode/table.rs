@@ -9,7 +9,7 @@ use crate::{
     superblock::Superblock,
     types::InodeNumber,
 };
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::vec::Vec;
 use rumpbio::Buf;
 use rumpuser::Threads;
 use zerocopy::FromBytes;
@@ -17,11 +17,10 @@ use zerocopy::FromBytes;
 /// Bytes of an inode table that are read at once: a power of two.
 const TABLE_READ_AHEAD: u32 = 128 << 10;
 
-/// How many blocks ahead of what is looked at their buffers are brought from memory, and inodes.
-const HEADS_AHEAD: usize = 8;
-const BODIES_AHEAD: usize = 4;
-/// Bytes of an inode that are looked at.
-const LOOKED_AT: usize = 160;
+/// Of how many blocks what is to be looked at is brought from memory at once.
+const AT_ONCE: usize = 32;
+/// Bytes of an inode that are looked at, at most: attributes in it are not, but its checksum is of them, too.
+const LOOKED_AT: usize = 256;
 
 impl Ext2fs {
     /// Reads an inode.
@@ -30,8 +29,8 @@ impl Ext2fs {
     /// `Unallocated` if it is not in use, `Checksum`, `Value` for a field out of range or a number that is no inode's, `Device`.
     pub fn inode(&self, ino: InodeNumber) -> Result<Inode> {
         let location = self.inode_location(ino)?;
-        let (buf, alone) = self.read_table_block(ino, location, Place::Inode(ino))?;
-        self.inode_in(&buf, alone, ino, location)
+        let buf = self.read_table_block(ino, location, Place::Inode(ino))?;
+        self.inode_in(&buf, ino, location)
     }
 
     /// Calls `each` with inodes, by their place in `inodes`, whose numbers rise. What cannot be read is left out.
@@ -45,7 +44,6 @@ impl Ext2fs {
         mut each: impl FnMut(usize, &Inode),
     ) {
         let sb = self.superblock();
-        let volume = self.volume();
         let place = |ino: InodeNumber| {
             let (group, n) = sb.inode_group(ino)?;
             Some((group, n.checked_div(sb.inodes_per_block())?))
@@ -67,24 +65,18 @@ impl Ext2fs {
             }
             before = before.saturating_add(inodes.len());
         }
-        let head = |(location, ..): &(DescLocation, usize, &[InodeNumber])| {
-            volume.will_read(threads, location.block.0);
-        };
-        let body = |(location, ..): &(DescLocation, usize, &[InodeNumber])| {
-            let buf = volume.cached(location.block.0)?;
-            buf.will_look(threads, location.offset, LOOKED_AT);
-            Some(buf)
-        };
-        let (mut heads, mut bodies) = (blocks.iter(), blocks.iter());
-        heads.by_ref().take(HEADS_AHEAD).for_each(head);
-        let mut ahead: VecDeque<_> = bodies.by_ref().take(BODIES_AHEAD).map(body).collect();
-        for (location, before, inodes) in &blocks {
-            heads.next().map(head);
-            ahead.extend(bodies.next().map(body));
-            let cached = ahead.pop_front().flatten();
-            self.glance_block(cached, *location, inodes, |n, inode| {
-                each(before.saturating_add(n), inode);
-            });
+        let looked_at = LOOKED_AT.min(usize::from(sb.inode_size));
+        for blocks in blocks.chunks(AT_ONCE) {
+            let places: Vec<(u64, usize)> = blocks
+                .iter()
+                .map(|(location, ..)| (location.block.0, location.offset))
+                .collect();
+            let cached = self.volume().cached_all(threads, &places, looked_at);
+            for ((location, before, inodes), cached) in blocks.iter().zip(cached) {
+                self.glance_block(cached, *location, inodes, |n, inode| {
+                    each(before.saturating_add(n), inode);
+                });
+            }
         }
     }
 
@@ -98,7 +90,7 @@ impl Ext2fs {
     ) {
         let size = usize::from(self.superblock().inode_size);
         let first = inodes.first().map_or(0, |first| first.0);
-        let mut read = cached.map(|buf| (buf, false));
+        let mut read = cached;
         let mut data = None;
         for (n, &ino) in inodes.iter().enumerate() {
             let after = usize::try_from(ino.0.saturating_sub(first)).unwrap_or(0);
@@ -109,32 +101,24 @@ impl Ext2fs {
             if read.is_none() {
                 read = self.read_table_block(ino, location, Place::Inode(ino)).ok();
             }
-            let Some((buf, alone)) = &mut read else {
+            let Some(buf) = &read else {
                 continue;
             };
             let inode = if inodes.len() > 1 {
                 let data = data.get_or_insert_with(|| buf.data());
-                self.inode_of(buf, data, *alone, ino, location)
+                self.inode_of(buf, data, ino, location)
             } else {
-                self.inode_in(buf, *alone, ino, location)
+                self.inode_in(buf, ino, location)
             };
             if let Ok(inode) = inode {
                 each(n, &inode);
             }
-            // For the next one the block has been there before.
-            *alone = false;
         }
     }
 
-    /// An inode of a block of a table, checked; `alone` says that the block was just read for it.
-    fn inode_in(
-        &self,
-        buf: &Buf,
-        alone: bool,
-        ino: InodeNumber,
-        location: DescLocation,
-    ) -> Result<Inode> {
-        buf.look(|data, _| self.inode_of(buf, data, alone, ino, location))
+    /// An inode of a block of a table, checked.
+    fn inode_in(&self, buf: &Buf, ino: InodeNumber, location: DescLocation) -> Result<Inode> {
+        buf.look(|data, _| self.inode_of(buf, data, ino, location))
     }
 
     /// As [`inode_in`](Self::inode_in); `data` is what the block has.
@@ -142,22 +126,33 @@ impl Ext2fs {
         &self,
         buf: &Buf,
         data: &[u8],
-        alone: bool,
         ino: InodeNumber,
         location: DescLocation,
     ) -> Result<Inode> {
+        let bytes = self.check_inode(buf, data, ino, location)?;
+        Inode::parse(self.superblock(), ino, location, bytes)
+    }
+
+    /// The bytes of an inode, its checksum compared once per read. Each inode has it compared when it is asked for: of a block that is read
+    /// for one of them the others may never be, and if one is wrong they stay usable.
+    fn check_inode<'a>(
+        &self,
+        buf: &Buf,
+        data: &'a [u8],
+        ino: InodeNumber,
+        location: DescLocation,
+    ) -> Result<&'a [u8]> {
         let sb = self.superblock();
         let bytes = inode_at(sb, location, data);
-        if !buf.verified() && sb.features.metadata_csum() {
+        let part = location.offset.checked_div(usize::from(sb.inode_size));
+        let part = part.map_or(u32::MAX, |part| u32::try_from(part).unwrap_or(u32::MAX));
+        if sb.features.metadata_csum() && !buf.part_verified(part) {
             if !is_unused(bytes) {
                 verify(sb, ino, bytes)?;
             }
-            // What was read for one inode may be gone before another one of it is asked for.
-            if !alone && are_right(sb, ino, location, data) {
-                buf.set_verified();
-            }
+            buf.set_part_verified(part);
         }
-        Inode::parse(sb, ino, location, bytes)
+        Ok(bytes)
     }
 
     /// The buffer that an inode lies in, its place, and the buffer's content, checked.
@@ -166,38 +161,28 @@ impl Ext2fs {
         ino: InodeNumber,
     ) -> Result<(Buf, DescLocation, rumpbio::BufData)> {
         let location = self.inode_location(ino)?;
-        let (buf, alone) = self.read_table_block(ino, location, Place::Inode(ino))?;
+        let buf = self.read_table_block(ino, location, Place::Inode(ino))?;
         let data = buf.data();
-        if !buf.verified() && self.superblock().features.metadata_csum() {
-            let sb = self.superblock();
-            let bytes = inode_at(sb, location, &data);
-            if !is_unused(bytes) {
-                verify(sb, ino, bytes)?;
-            }
-            if !alone && are_right(sb, ino, location, &data) {
-                buf.set_verified();
-            }
-        }
+        self.check_inode(&buf, &data, ino, location)?;
         Ok((buf, location, data))
     }
 
-    /// Reads a block of an inode table; whether it came from the medium alone. Next to blocks that were read lately it comes
-    /// with its neighbours: whoever lists a directory will ask for those as well. Elsewhere it does not: a large directory
-    /// that is listed by hash asks for inodes all over the tables, and neighbours would only drive each other out.
+    /// Reads a block of an inode table. Next to blocks that were read lately it comes with its neighbours: whoever lists a
+    /// directory will ask for those as well. Elsewhere it does not: a large directory that is listed by hash asks for inodes
+    /// all over the tables, and neighbours would only drive each other out.
     fn read_table_block(
         &self,
         ino: InodeNumber,
         location: DescLocation,
         place: Place,
-    ) -> Result<(Buf, bool)> {
+    ) -> Result<Buf> {
         let volume = self.volume();
         if let Some(buf) = volume.cached(location.block.0) {
-            return Ok((buf, false));
+            return Ok(buf);
         }
         let sb = self.superblock();
         let window = TABLE_READ_AHEAD.wrapping_shr(sb.block_bits).max(1);
-        let near = self.recent().near(location.block.0, u64::from(window));
-        if near {
+        if self.recent().near(location.block.0, u64::from(window)) {
             let n = sb.inode_group(ino).map_or(0, |(_, n)| n);
             let block = n.checked_div(sb.inodes_per_block()).unwrap_or(0);
             // A power of two, so this is the start of the window; what lies past the table is not read.
@@ -208,7 +193,7 @@ impl Ext2fs {
                 .saturating_sub(block.saturating_sub(before));
             volume.read_ahead(first, window.min(left));
         }
-        Ok((self.read(location.block, place)?, !near))
+        self.read(location.block, place)
     }
 }
 
@@ -221,17 +206,6 @@ fn inode_at<'a>(sb: &Superblock, location: DescLocation, data: &'a [u8]) -> &'a 
 /// Inodes without a type were never used and may hold anything.
 fn is_unused(bytes: &[u8]) -> bool {
     RawInode::ref_from_prefix(bytes).is_ok_and(|(raw, _)| raw.i_mode.get() == 0)
-}
-
-/// Whether every inode of a block of a table is right; `ino` is at `location`. If one is wrong the others stay usable: each is then checked
-/// whenever it is read.
-fn are_right(sb: &Superblock, ino: InodeNumber, location: DescLocation, data: &[u8]) -> bool {
-    let size = usize::from(sb.inode_size);
-    let before = u32::try_from(location.offset.checked_div(size).unwrap_or(0)).unwrap_or(0);
-    let first = ino.0.saturating_sub(before);
-    (first..=sb.inodes)
-        .zip(data.chunks_exact(size))
-        .all(|(ino, bytes)| is_unused(bytes) || verify(sb, InodeNumber(ino), bytes).is_ok())
 }
 
 /// `i_dtime` of the inode in `bytes`.
