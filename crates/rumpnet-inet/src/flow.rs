@@ -3,7 +3,7 @@
 
 use crate::{
     checksum,
-    ip::Arrival,
+    ip::{Arrival, bump},
     ipv4::{self, protocol},
     stack::Stack,
 };
@@ -189,6 +189,16 @@ impl<const N: usize> Plain<N> {
 }
 
 impl Stack {
+    /// Counts a packet that goes a short way.
+    #[inline(always)]
+    pub(crate) fn count_plain(&mut self, tos: u8) {
+        bump(&mut self.counters.ip.received);
+        bump(&mut self.counters.ip.delivered);
+        if tos & 3 == 3 {
+            bump(&mut self.counters.ip.marked);
+        }
+    }
+
     /// Where a packet of IPv4 has come in. What comes to nobody's address is looked at each time.
     pub(crate) fn entrance(&self, arrival: &Arrival) -> Option<Entrance> {
         let here = self.attached(arrival.interface)?;

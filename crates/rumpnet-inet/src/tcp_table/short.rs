@@ -19,8 +19,7 @@ impl Stack {
         let Some((id, numbers, tos)) = self.tcp_heard(&mut frame) else {
             return Err(frame);
         };
-        bump(&mut self.counters.ip.received);
-        bump(&mut self.counters.ip.delivered);
+        self.count_plain(tos);
         bump(&mut self.counters.tcp.received);
         if frame.chain().is_empty()
             && let Some(socket) = self.tcp.sockets.get_mut(id)
@@ -50,11 +49,7 @@ impl Stack {
         if !ours || !self.plausible(plain.interface, (from, to), protocol::TCP) {
             return Err(frame);
         }
-        bump(&mut self.counters.ip.received);
-        bump(&mut self.counters.ip.delivered);
-        if plain.tos & 3 == 3 {
-            bump(&mut self.counters.ip.marked);
-        }
+        self.count_plain(plain.tos);
         frame.strip(HEADERS);
         let arrival = Arrival {
             interface: plain.interface,

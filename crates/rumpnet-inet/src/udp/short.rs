@@ -55,8 +55,7 @@ impl Stack {
         let Some((socket, plain)) = self.heard(&mut frame) else {
             return Err(frame);
         };
-        bump(&mut self.counters.ip.received);
-        bump(&mut self.counters.ip.delivered);
+        self.count_plain(plain.tos);
         bump(&mut self.counters.udp.received);
         frame.strip(LEN);
         let Ok(pcb) = self.udp.get(socket) else {
