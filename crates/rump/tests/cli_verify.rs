@@ -84,6 +84,7 @@ fn others_write_and_read_the_same_language() {
         tool("mtree", &["-c", "-p", host]),
         tool("mtree", &["-c", "-K", "sha256,device", "-p", host]),
         tool("mtree", &["-C", "-f", ours.to_str().unwrap()]),
+        tool("mtree", &["-D", "-f", ours.to_str().unwrap()]),
         tool(
             "bsdtar",
             &[

@@ -102,7 +102,13 @@ impl Parser {
         let mut words = line
             .split(u8::is_ascii_whitespace)
             .filter(|word| !word.is_empty());
-        let Some(name) = words.next() else {
+        // As mtree -D writes it, the path is the last word. No keyword looks like one.
+        let last = words.clone().next_back();
+        let name = match last.filter(|word| *word == b"." || word.starts_with(b"./")) {
+            Some(_) => words.next_back(),
+            None => words.next(),
+        };
+        let Some(name) = name else {
             return Ok(());
         };
         match name {
