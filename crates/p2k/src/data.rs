@@ -177,6 +177,7 @@ impl Server {
             _ => OpenFlags::RDWR,
         };
         open.set(OpenFlags::TRUNC, flags & libc::O_TRUNC != 0);
+        open.set(OpenFlags::APPEND, flags & libc::O_APPEND != 0);
         open
     }
 

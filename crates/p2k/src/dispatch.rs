@@ -53,6 +53,7 @@ impl Front {
         match request.op {
             op::LOOKUP => self.lookup(request, node, body.name()?, reply),
             op::GETATTR => self.getattr(request, node, reply),
+            op::STATX => self.statx(request, node, reply),
             op::SETATTR => self.setattr(request, node, change(&mut body)?, reply),
             op::ACCESS => self.access(request, node, body.u32()?.cast_signed(), reply),
             op::READLINK => self.readlink(request, node, reply),
@@ -72,7 +73,7 @@ impl Front {
             }
             op::LISTXATTR => self.listxattr(request, node, body.u32()?, reply),
             op::REMOVEXATTR => self.removexattr(request, node, body.name()?, reply),
-            op::SYMLINK..=op::LINK | op::RENAME2 | op::CREATE => {
+            op::SYMLINK..=op::LINK | op::RENAME2 | op::CREATE | op::TMPFILE => {
                 return self.serve_names(request, body, reply);
             }
             _ => return self.serve_files(request, body, reply),
@@ -119,6 +120,11 @@ impl Front {
                 body.skip(4)?;
                 self.create(request, node, body.name()?, modes, flags, reply);
             }
+            op::TMPFILE => {
+                let flags = body.u32()?.cast_signed();
+                let modes = (body.u32()?, body.u32()?);
+                self.create_unnamed(request, node, modes, flags, reply);
+            }
             _ => reply.error(Errno::ENOSYS),
         }
         Some(())
@@ -161,6 +167,15 @@ impl Front {
                 let to_node = body.u64()?;
                 let to = (to_node, body.u64()?, body.u64()?);
                 self.copy_file_range(request, from, to, body.u64()?, reply);
+            }
+            op::IOCTL => {
+                // The open file: the node says which.
+                body.skip(12)?;
+                let command = body.u32()?;
+                body.skip(8)?;
+                let (given, room) = (body.u32()?, body.u32()?);
+                let given = body.bytes(given as usize)?;
+                self.ioctl(request, command, given, room, reply);
             }
             // `flush` among them: the host has written its cache and reported what failed, and need not ask again. So it is with locks, which it then
             // keeps itself.

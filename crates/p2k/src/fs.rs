@@ -3,6 +3,7 @@
 use crate::{
     attr::decode_device,
     data::{Data, TRANSFER, with_buffer},
+    flags,
     flow::{Flow, Guide, Means},
     nodes::ROOT,
     order::Order,
@@ -26,6 +27,7 @@ use std::{
     io,
     ops::Deref,
     sync::{Arc, atomic::AtomicBool},
+    time::Duration,
 };
 
 /// Writes up to this are done where they are read: they go into the cache as a rule.
@@ -174,6 +176,17 @@ impl Front {
         });
     }
 
+    /// Attributes with the time of birth.
+    pub(crate) fn statx(&self, request: &Request, node: u64, reply: Reply<'_>) {
+        let _turn = self.turns.take();
+        let stat = self.call(request, |proc| proc.vop_getattr(&self.vnode(node)?));
+        answer!(reply, stat, stat => {
+            let number = if node == ROOT { stat.ino } else { node };
+            let attributes = self.attributes(&stat, number);
+            reply.statx(self.lifetime(&attributes), &attributes, stat.birthtime);
+        });
+    }
+
     pub(crate) fn setattr(
         &self,
         request: &Request,
@@ -187,7 +200,8 @@ impl Front {
             let vnode = self.vnode(node)?;
             if self.writeback && only_kept_times(&change) {
                 let stat = proc.vop_getattr(&vnode)?;
-                if stat.nlink == 0 && stat.file_type == FileType::Regular {
+                let gone = stat.nlink == 0 && !vnode.awaits_name();
+                if gone && stat.file_type == FileType::Regular {
                     // The host tells when the file lost its last name, and keeps that itself; nobody will find it on the medium.
                     return Ok(stat);
                 }
@@ -384,6 +398,52 @@ impl Front {
             let Entry { attributes, generation } = entry;
             let timeout = self.lifetime(&attributes).min(self.options.entry_timeout);
             reply.created((timeout, timeout), &attributes, generation, (number, fopen::KEEP_CACHE));
+        });
+    }
+
+    /// `O_TMPFILE`.
+    pub(crate) fn create_unnamed(
+        &self,
+        request: &Request,
+        parent: u64,
+        (mode, umask): (u32, u32),
+        flags: i32,
+        reply: Reply<'_>,
+    ) {
+        let _turn = self.turns.take();
+        let made = self.call(request, |proc| {
+            let dir = self.vnode(parent)?;
+            let vnode = proc.vop_create_unnamed(&dir, mode & 0o7777, umask)?;
+            let file = proc.vop_open(&vnode, Server::open_flags(flags))?;
+            let entry = self.entry(proc, &vnode)?;
+            // No number leads to it.
+            self.nodes.hold(&vnode);
+            Ok((entry, file))
+        });
+        answer!(reply, made, (entry, file) => {
+            let number = self.opens.put(file);
+            let Entry { attributes, generation } = entry;
+            let times = (self.lifetime(&attributes), Duration::ZERO);
+            reply.created(times, &attributes, generation, (number, fopen::KEEP_CACHE));
+        });
+    }
+
+    /// What lsattr(1) and chattr(1) ask.
+    pub(crate) fn ioctl(
+        &self,
+        request: &Request,
+        command: u32,
+        given: &[u8],
+        room: u32,
+        reply: Reply<'_>,
+    ) {
+        let _turn = self.turns.take();
+        let done = self.call(request, |proc| {
+            flags::ioctl(proc, &self.vnode(request.node)?, command, given)
+        });
+        answer!(reply, done, out => match out.len() <= room as usize {
+            true => reply.ioctl(&out),
+            false => reply.error(Errno::EINVAL),
         });
     }
 

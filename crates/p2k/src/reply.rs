@@ -1,8 +1,8 @@
 //! Answers, each in one piece and by one call of the host.
 
-use crate::wire::{Attributes, OUT_HEADER, negative};
+use crate::wire::{Attributes, OUT_HEADER, negative, put_statx};
 use rumpkern::FileType;
-use rumpuser::Errno;
+use rumpuser::{Errno, Timespec};
 use rustix::fd::BorrowedFd;
 use std::{cell::RefCell, time::Duration};
 
@@ -121,6 +121,29 @@ impl<'a> Reply<'a> {
             put64(out, &[lifetime.as_secs()]);
             put32(out, &[lifetime.subsec_nanos(), 0]);
             attributes.put(out);
+        });
+    }
+
+    /// Attributes with the time of birth.
+    pub(crate) fn statx(
+        mut self,
+        lifetime: Duration,
+        attributes: &Attributes,
+        birth: Option<Timespec>,
+    ) {
+        self.send(0, |out| {
+            put64(out, &[lifetime.as_secs()]);
+            put32(out, &[lifetime.subsec_nanos(), 0]);
+            put64(out, &[0, 0]);
+            put_statx(out, attributes, birth);
+        });
+    }
+
+    /// What an ioctl(2) that gives 0 has put out.
+    pub(crate) fn ioctl(mut self, data: &[u8]) {
+        self.send(0, |out| {
+            put32(out, &[0; 4]);
+            out.extend_from_slice(data);
         });
     }
 

@@ -26,8 +26,9 @@ use rumpvfs::{
     KernelVfs as _,
     fs::{
         AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem,
-        Found, FsStatistics, FsType, Ino, Limits, MountContext, NewInode, NewKind, Place, Placed,
-        Probe, Protection, Rename, Renamed, SetAttributes, Space, WriteOrdered, erase,
+        FlagNumbers, Found, FsStatistics, FsType, Ino, Limits, MountContext, NewInode, NewKind,
+        Place, Placed, Probe, Protection, Rename, Renamed, SetAttributes, Space, WriteOrdered,
+        erase,
     },
     name::{NAME_MAX, Name},
 };
@@ -237,6 +238,7 @@ impl FileSystem for Mounted {
             memory: false,
             revalidate: false,
             folds: true,
+            flag_numbers: FlagNumbers::Own,
         }
     }
 

@@ -16,9 +16,9 @@ use rumpuser::{
 };
 use rumpvfs::{
     fs::{
-        Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem, Found, FsStatistics,
-        Ino, Limits, NewInode, NewKind, Place, Placed, Rename, Renamed, SetAttributes, Space,
-        XattrMode,
+        Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem, FlagNumbers, Found,
+        FsStatistics, Ino, Limits, NewInode, NewKind, Place, Placed, Rename, Renamed,
+        SetAttributes, Space, XattrMode,
     },
     name::Name,
 };
@@ -138,6 +138,7 @@ impl FileSystem for Tmpfs {
             memory: true,
             revalidate: false,
             folds: false,
+            flag_numbers: FlagNumbers::Bsd,
         }
     }
 

@@ -343,22 +343,36 @@ impl Ctx<'_> {
             return Err(Errno::EINVAL);
         }
         let dir = self.resolve_or_self(start, path, Follow::Yes)?;
+        // With EXCL it never gets a name.
+        let made = self.make_unnamed(&dir, mode, !flags.contains(OpenFlags::EXCL))?;
+        let file = VnodeFile::new(made, &self.cred, flags);
+        Ok(Arc::new(file))
+    }
+
+    /// Makes a file without a name, which may get one or not.
+    ///
+    /// # Errors
+    /// `ENOTDIR`, those of [`may_make`](Self::may_make) and of [`FileSystem::create_unnamed`](crate::fs::FileSystem::create_unnamed).
+    pub(crate) fn make_unnamed(
+        &self,
+        dir: &VnodeRef,
+        mode: u32,
+        linkable: bool,
+    ) -> Result<VnodeRef> {
         if !dir.is_dir() {
             return Err(Errno::ENOTDIR);
         }
-        self.may_make(&dir)?;
-        let default = default_acl(&dir)?;
-        let new = self.new_inode(&dir, default.as_deref(), NewKind::Regular, mode);
+        self.may_make(dir)?;
+        let default = default_acl(dir)?;
+        let new = self.new_inode(dir, default.as_deref(), NewKind::Regular, mode);
         let mount = &dir.mount;
         let (ino, inode) = mount.fs.create_unnamed(&new)?;
         let made = mount.adopt(ino, inode)?;
-        // With EXCL it never gets a name.
-        if !flags.contains(OpenFlags::EXCL) {
+        if linkable {
             made.mark(crate::vnode::NAMELESS);
         }
         mount.changed()?;
-        let file = VnodeFile::new(made, &self.cred, flags);
-        Ok(Arc::new(file))
+        Ok(made)
     }
 }
 

@@ -35,7 +35,7 @@ pub use dir::{DirCookie, DirEmit, DirEntry, DirSlot, Found, Rename, Renamed};
 pub use extent::{Extent, Place, Placed};
 pub use fs_type::{FsType, MountContext, Probe, WriteOrdered};
 pub use inode::{Attributes, Ino, NewInode, NewKind, Protection, SetAttributes};
-pub use limits::{FsStatistics, Limits};
+pub use limits::{FlagNumbers, FsStatistics, Limits};
 pub use rumpbio::{Space, XattrMode};
 
 /// A mounted file system.

@@ -10,8 +10,9 @@
 use crate::{
     erased::{AnyFileSystem, AnyInode},
     fs::{
-        Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, Found, FsStatistics, Ino,
-        Limits, NewInode, Placed, Rename, Renamed, SetAttributes, Space, XattrMode,
+        Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FlagNumbers, Found,
+        FsStatistics, Ino, Limits, NewInode, Placed, Rename, Renamed, SetAttributes, Space,
+        XattrMode,
     },
     name::Name,
 };
@@ -160,6 +161,7 @@ impl AnyFileSystem for Guarded {
             memory: false,
             revalidate: false,
             folds: false,
+            flag_numbers: FlagNumbers::Own,
         })
     }
 

@@ -155,9 +155,8 @@ impl Ctx<'_> {
         if writes {
             vnode.mount.writable()?;
             let protection = vnode.attributes()?.protection;
-            // Whether it only appends, each write tells.
             perm::extendable(protection)?;
-            if flags.contains(OpenFlags::TRUNC) {
+            if flags.contains(OpenFlags::TRUNC) || !flags.contains(OpenFlags::APPEND) {
                 perm::changeable(protection)?;
             }
         }

@@ -19,7 +19,7 @@ use crate::{
     pages::Keep,
     perm,
     process::{Ctx, Start},
-    vnode::VnodeRef,
+    vnode::{NAMELESS, VnodeRef},
     walk::{self, damaged},
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -28,7 +28,7 @@ use rumpkern::{
 };
 use rumpuser::{Errno, Result, Timespec};
 
-pub use crate::fs::NewKind;
+pub use crate::fs::{FlagNumbers, NewKind};
 
 /// A vnode in use: as long as the value lives the inode stays in memory, and if it loses its last name its data stays readable.
 #[derive(Clone)]
@@ -135,6 +135,18 @@ impl Vnode {
         perm::mode_after_write(&self.0.owner(), false).is_some()
     }
 
+    /// Whose numbers the flags of its file system are.
+    #[must_use]
+    pub fn flag_numbers(&self) -> FlagNumbers {
+        self.0.mount.limits.flag_numbers
+    }
+
+    /// Whether it was made without a name and may get its first one.
+    #[must_use]
+    pub fn awaits_name(&self) -> bool {
+        self.0.marked(NAMELESS)
+    }
+
     fn start(&self) -> Start {
         Some(self.0.clone())
     }
@@ -190,11 +202,24 @@ pub trait VnodeCalls {
     /// # Errors
     /// `EACCES`, `EROFS`, `EPERM`.
     fn vop_access(&self, vnode: &Vnode, access: Access) -> Result<()>;
+
+    /// Sets the file flags, in [the numbers of the format](Vnode::flag_numbers). Who may is looked at here, by the credentials of the call: the owner,
+    /// and of flags that forbid changes the superuser.
+    ///
+    /// # Errors
+    /// `EPERM`, `EROFS`; `EOPNOTSUPP` for flags that cannot be set.
+    fn vop_setflags(&self, vnode: &Vnode, flags: u32) -> Result<()>;
     /// Makes a file of any type with a name.
     ///
     /// # Errors
     /// `EEXIST`, `EROFS`, `ENOSPC`, `EMLINK`, `ENAMETOOLONG`, `EOPNOTSUPP` (not in this format).
     fn vop_create(&self, dir: &Vnode, name: &[u8], new: NewVnode) -> Result<Vnode>;
+
+    /// Makes a regular file without a name (`O_TMPFILE`) in the file system of a directory; [`vop_link`](Self::vop_link) can give it one.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where the format has none, else those of [`vop_create`](Self::vop_create).
+    fn vop_create_unnamed(&self, dir: &Vnode, mode: u32, umask: u32) -> Result<Vnode>;
     /// Gives a file one more name.
     ///
     /// # Errors
@@ -360,6 +385,10 @@ impl VnodeCalls for Proc {
         self.enter(|| Ctx::new(self)?.access(&vnode.start(), b"", access, Follow::No))
     }
 
+    fn vop_setflags(&self, vnode: &Vnode, flags: u32) -> Result<()> {
+        self.enter(|| Ctx::new(self)?.chflags(&vnode.start(), b"", flags, Follow::No))
+    }
+
     fn vop_create(&self, dir: &Vnode, name: &[u8], new: NewVnode) -> Result<Vnode> {
         self.enter(|| {
             let ctx = Ctx::checked(self, new.umask & 0o777)?;
@@ -368,6 +397,13 @@ impl VnodeCalls for Proc {
                 mode: new.mode & 0o7777,
             };
             ctx.make_at(&dir.start(), component(name)?, node).map(Vnode)
+        })
+    }
+
+    fn vop_create_unnamed(&self, dir: &Vnode, mode: u32, umask: u32) -> Result<Vnode> {
+        self.enter(|| {
+            let ctx = Ctx::checked(self, umask & 0o777)?;
+            ctx.make_unnamed(&dir.0, mode & 0o7777, true).map(Vnode)
         })
     }
 
@@ -420,7 +456,8 @@ impl VnodeCalls for Proc {
     fn vop_open(&self, vnode: &Vnode, flags: OpenFlags) -> Result<OpenVnode> {
         self.enter(|| {
             let ctx = Ctx::checked(self, 0)?;
-            let flags = flags & (OpenFlags::WRONLY | OpenFlags::RDWR | OpenFlags::TRUNC);
+            let kept = OpenFlags::WRONLY | OpenFlags::RDWR | OpenFlags::TRUNC | OpenFlags::APPEND;
+            let flags = flags & kept;
             ctx.open_plain(vnode.0.clone(), flags)
                 .map(|file| OpenVnode(Arc::new(file)))
         })

@@ -7,8 +7,8 @@ use rumpvfs::{
     KernelVfs as _,
     calls::MountArgs,
     fs::{
-        AnyFileSystem, Attributes, DirCookie, DirEmit, DirSlot, Extent, FileSystem, Found,
-        FsStatistics, FsType, Ino, Limits, MountContext, Protection, erase,
+        AnyFileSystem, Attributes, DirCookie, DirEmit, DirSlot, Extent, FileSystem, FlagNumbers,
+        Found, FsStatistics, FsType, Ino, Limits, MountContext, Protection, erase,
     },
     name::Name,
 };
@@ -62,6 +62,7 @@ impl FileSystem for Brittle {
             memory: false,
             revalidate: false,
             folds: false,
+            flag_numbers: FlagNumbers::Own,
         }
     }
 

@@ -7,7 +7,8 @@ use rumpvfs::{
     calls::MountArgs,
     fs::{
         AnyFileSystem, Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem,
-        Found, FsStatistics, FsType, Ino, Limits, MountContext, Place, Protection, erase,
+        FlagNumbers, Found, FsStatistics, FsType, Ino, Limits, MountContext, Place, Protection,
+        erase,
     },
     name::Name,
 };
@@ -49,6 +50,7 @@ impl FileSystem for Mad {
             memory: false,
             revalidate: false,
             folds: false,
+            flag_numbers: FlagNumbers::Own,
         }
     }
     fn statistics(&self) -> Result<FsStatistics> {

@@ -16,9 +16,9 @@ use rumpkern::{Cred, types::DeviceNumber};
 use rumpuser::{BlockDevice, Errno, Result, Timespec};
 use rumpvfs::{
     fs::{
-        Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem, Found, FsStatistics,
-        Ino, Limits, NewInode, Placed, Protection, Rename, Renamed, SetAttributes, Space,
-        XattrMode,
+        Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem, FlagNumbers, Found,
+        FsStatistics, Ino, Limits, NewInode, Placed, Protection, Rename, Renamed, SetAttributes,
+        Space, XattrMode,
     },
     name::Name,
 };
@@ -46,6 +46,7 @@ impl FileSystem for Mounted {
             memory: false,
             revalidate: false,
             folds: false,
+            flag_numbers: FlagNumbers::Linux,
         }
     }
 

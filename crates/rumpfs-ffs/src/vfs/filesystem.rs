@@ -16,9 +16,9 @@ use rumpkern::types::DeviceNumber;
 use rumpuser::{BlockDevice, Errno, Result, Timespec};
 use rumpvfs::{
     fs::{
-        Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem, Found, FsStatistics,
-        Ino, Limits, NewInode, NewKind, Place, Placed, Protection, Rename, Renamed, SetAttributes,
-        Space, XattrMode,
+        Attributes, DirCookie, DirEmit, DirEntry, DirSlot, Extent, FileSystem, FlagNumbers, Found,
+        FsStatistics, Ino, Limits, NewInode, NewKind, Place, Placed, Protection, Rename, Renamed,
+        SetAttributes, Space, XattrMode,
     },
     name::Name,
 };
@@ -43,6 +43,7 @@ impl FileSystem for Mounted {
             } else {
                 1
             },
+            flag_numbers: FlagNumbers::Bsd,
             ..Limits::read_only(1_u32.wrapping_shl(superblock.frag_bits))
         }
     }

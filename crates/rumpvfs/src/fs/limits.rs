@@ -1,5 +1,16 @@
 //! What a mounted file system can do, and how full it is.
 
+/// Whose numbers the file flags of a format are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlagNumbers {
+    /// Those of `FS_IOC_GETFLAGS` (Linux, ext2 and its heirs).
+    Linux,
+    /// Those of chflags(2).
+    Bsd,
+    /// Those of nobody else.
+    Own,
+}
+
 /// Numbers of a mounted file system that do not change while it is mounted.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -23,6 +34,8 @@ pub struct Limits {
     /// cached but `..`, and a renaming to another form of the same name comes to the driver as one that replaces nothing.
     /// Renamings of such a mount, which may give new numbers, come one at a time.
     pub folds: bool,
+    /// Whose numbers [`Attributes::flags`](super::Attributes::flags) are.
+    pub flag_numbers: FlagNumbers,
 }
 
 impl Limits {
@@ -39,6 +52,7 @@ impl Limits {
             memory: false,
             revalidate: false,
             folds: false,
+            flag_numbers: FlagNumbers::Own,
         }
     }
 }

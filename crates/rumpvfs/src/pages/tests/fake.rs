@@ -4,8 +4,8 @@ use crate::{
     calls::FileExtent,
     erased::{AnyFileSystem, AnyInode, erase},
     fs::{
-        Attributes, DirCookie, DirEmit, Extent, FileSystem, Found, FsStatistics, Ino, Limits,
-        Place, Placed, Protection, SetAttributes, Space, WriteOrdered,
+        Attributes, DirCookie, DirEmit, Extent, FileSystem, FlagNumbers, Found, FsStatistics, Ino,
+        Limits, Place, Placed, Protection, SetAttributes, Space, WriteOrdered,
     },
     name::Name,
     pages::{FilePages, Keep, MountPages, MountedPages, PagePool},
@@ -395,6 +395,7 @@ pub(super) fn limits(block_size: u32) -> Limits {
         memory: false,
         revalidate: false,
         folds: false,
+        flag_numbers: FlagNumbers::Own,
     }
 }
 
