@@ -94,6 +94,14 @@ impl Image {
     }
 }
 
+/// Whether an error says that the host does not move data into such a file, rather than that the medium does not take it.
+fn is_refusal(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::EOPNOTSUPP | Errno::EINVAL | Errno::EBADF | Errno::EPERM | Errno::ENOSYS
+    )
+}
+
 impl Server {
     /// Writes; gives how much.
     ///
@@ -127,7 +135,7 @@ impl Server {
     /// Has the host move data that is appended; gives how much: nothing where that cannot be.
     ///
     /// # Errors
-    /// Those of the host, when some bytes are gone. Nothing has been written then.
+    /// Those of the host's medium, and of anything else when some bytes are gone. Nothing has been written then.
     fn move_in(
         &self,
         proc: &Proc,
@@ -159,6 +167,8 @@ impl Server {
                 // No more than `len`.
                 Ok(done as usize)
             }
+            // Whoever writes is told at once that the medium is full or fails: in the cache it would be found when nobody waits any more.
+            Err(error) if unable && !is_refusal(error) => Err(error),
             Err(_) if piped.left() == len => {
                 if unable {
                     image.can.store(false, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{ErrorKind, Read, Seek, SeekFrom, Write},
     os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -623,6 +623,73 @@ fn a_full_volume_keeps_what_fits() {
               dd if=/dev/zero of=y bs=1M count=8 conv=fsync status=none; touch -d @-9223372036854775808 y || true; test $(stat -c %s y) = 8388608");
     mount.unmount();
     check(&image);
+}
+
+/// A file system in memory, gone with the value.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn new(scratch: &Scratch, size: &str) -> Self {
+        let dir = scratch.path("disk");
+        fs::create_dir(&dir).unwrap();
+        let disk = Self(dir);
+        disk.mount(size);
+        disk
+    }
+
+    fn mount(&self, options: &str) {
+        let dir = self.0.to_str().unwrap();
+        tool("mount", &["-t", "tmpfs", "-o", options, "none", dir]);
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-lq").arg(&self.0).status();
+    }
+}
+
+fn a_full_disk_of_the_host_harms_nothing(options: &[&str]) {
+    if !root() {
+        // Only the superuser can have a disk that is full.
+        return;
+    }
+    let scratch = Scratch::new();
+    let disk = SmallDisk::new(&scratch, "size=40m");
+    let image = disk.0.join("a.img").to_str().unwrap().to_owned();
+    tool("mke2fs", &["-q", "-t", "ext4", &image, "200M"]);
+    let mount = Mount::new(&scratch, &image, options);
+    let before = noise(5 << 20);
+    fs::write(mount.path("before"), &before).unwrap();
+    File::open(mount.path("before"))
+        .unwrap()
+        .sync_all()
+        .unwrap();
+    mount.sh("if dd if=/dev/zero of=z bs=1M count=100 conv=fsync status=none 2>../said; then exit 1; fi; grep -q 'No space left' ../said");
+    // What did not fit is not kept in memory, to fail again, and takes no space of the volume: of the 200,000 sectors that were wanted 80,000 are there.
+    mount.sh("test $(stat -c %b z) -lt 100000");
+    // With more room all goes on.
+    disk.mount("remount,size=400m");
+    let after = noise(50 << 20);
+    fs::write(mount.path("after"), &after).unwrap();
+    File::open(mount.path("after")).unwrap().sync_all().unwrap();
+    assert!(fs::read(mount.path("before")).unwrap() == before);
+    mount.unmount();
+    check(&image);
+    let mount = Mount::new(&scratch, &image, &["-o", "ro"]);
+    assert!(fs::read(mount.path("before")).unwrap() == before);
+    assert!(fs::read(mount.path("after")).unwrap() == after);
+    mount.unmount();
+}
+
+#[test]
+fn a_full_disk_of_the_host_harms_nothing_that_its_cache_keeps() {
+    a_full_disk_of_the_host_harms_nothing(&[]);
+}
+
+#[test]
+fn a_full_disk_of_the_host_harms_nothing_that_is_written_at_once() {
+    a_full_disk_of_the_host_harms_nothing(&["-o", "nowriteback_cache"]);
 }
 
 #[test]
