@@ -5,7 +5,7 @@ mod common;
 
 use common::{
     RUMP, Scratch, check, fails,
-    mounted::{Mount, need_fuse, root},
+    mounted::{Mount, NO, need_fuse, root},
     sample_at, spec, tool,
     volumes::{self, Can},
 };
@@ -148,14 +148,14 @@ mount -nsv -t fuse.rump.ext2fs a.img dir; umount dir; ended a.img
 # It says rw of all that is not to be read-only.
 mount -t fuse.rump a.iso dir 2>said; grep -q 'mounted read-only' said; test -f dir/file; umount dir; ended a.iso
 # A dry run.
-mount -f -t fuse.rump a.img dir; ! grep "$here/dir" /proc/mounts; ! mount -f -t fuse.rump a.img nowhere 2>said
-! mount -t fuse.rump -o nonsense a.img dir 2>said; grep -q nonsense said
-! mount -t fuse.rump none.img dir 2>said; grep -q 'none.img: No such file' said
+mount -f -t fuse.rump a.img dir; no grep "$here/dir" /proc/mounts; no mount -f -t fuse.rump a.img nowhere 2>said
+no mount -t fuse.rump -o nonsense a.img dir 2>said; grep -q nonsense said
+no mount -t fuse.rump none.img dir 2>said; grep -q 'none.img: No such file' said
 echo "$here/a.img $here/dir fuse.rump noauto,user,x-systemd.automount,x-any=thing,nofail,_netdev,comment=word,noatime 0 0" >fstab
-mount -T fstab -a; ! grep "$here/dir" /proc/mounts
+mount -T fstab -a; no grep "$here/dir" /proc/mounts
 mount -T fstab "$here/dir"; grep -q "$here/dir fuse.rump .*noexec,noatime" /proc/mounts
 exec 5>dir/file; echo lazy >&5
-! umount dir 2>said; umount -l dir; echo more >&5; exec 5>&-; ended a.img
+no umount dir 2>said; umount -l dir; echo more >&5; exec 5>&-; ended a.img
 e2fsck -fn a.img >said 2>&1; echo fine
 "#;
 
@@ -171,6 +171,7 @@ fn mount_8_and_fstab_find_their_helper() {
     // Without privileges one is the superuser of a name space of one's own.
     let apart: &[&str] = if root() { &["-m"] } else { &["-rm"] };
     let here = scratch.0.to_str().unwrap();
-    let run = ["sh", "-euc", MOUNT_8, RUMP, here];
+    let script = format!("{NO} {MOUNT_8}");
+    let run = ["sh", "-euc", &script, RUMP, here];
     assert_eq!(tool("unshare", &[apart, &run].concat()), "fine\n");
 }

@@ -9,6 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// For shell scripts that end with the first command that fails: `no COMMAND` fails if the command does not. (What stands behind a `!` ends none.)
+pub(crate) const NO: &str = "no() { if \"$@\"; then echo \"done: $*\" >&2; exit 1; fi; };";
+
 /// How long a server may take to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -53,13 +56,11 @@ impl Mount {
         self.dir.join(name)
     }
 
-    /// Runs a shell script inside; every command must succeed. Gives what it prints.
+    /// Runs a shell script inside; every command must succeed, and those after `no` must fail. Gives what it prints.
     #[track_caller]
     pub(crate) fn sh(&self, script: &str) -> String {
-        tool(
-            "sh",
-            &["-euc", &format!("cd '{}'; {script}", self.dir.display())],
-        )
+        let script = format!("{NO} cd '{}'; {script}", self.dir.display());
+        tool("sh", &["-euc", &script])
     }
 
     pub(crate) fn wait(&self) {
