@@ -33,6 +33,16 @@ pub(crate) struct Parent {
     pub(crate) default_mode: Option<u32>,
 }
 
+impl Parent {
+    /// Takes what its default ACL gave from a new file that is to have none.
+    fn take_back_acls(&self, job: &Job<'_>, fd: BorrowedFd<'_>, meta: &Meta) -> io::Result<()> {
+        match self.default_mode {
+            Some(_) => remove_acls(job, fd, meta),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Writes files, one after another.
 #[derive(Default)]
 pub(crate) struct FileWriter {
@@ -77,6 +87,7 @@ impl FileWriter {
         let make = |dir: BorrowedFd<'_>, name: &OsStr| create(dir, name, 0o600);
         let (unnamed, file) = Unnamed::make(dir.fd.as_fd(), make).map_err(fail)?;
         self.fill(&file, &shown, meta, content, job)?;
+        dir.take_back_acls(job, file.as_fd(), meta).map_err(fail)?;
         attributes(job, &shown, file.as_fd(), meta, Some(mode)).map_err(fail)?;
         drop(file);
         unnamed.publish(name, job.options.no_clobber).map_err(fail)
@@ -102,7 +113,9 @@ impl FileWriter {
         };
         let done = self.fill(&file, shown, meta, content, job).and_then(|()| {
             let mode = Some(new_mode(job, meta, dir.default_mode));
-            attributes(job, shown, file.as_fd(), meta, mode).map_err(fail)
+            dir.take_back_acls(job, file.as_fd(), meta)
+                .and_then(|()| attributes(job, shown, file.as_fd(), meta, mode))
+                .map_err(fail)
         });
         if done.is_err() {
             let _ = fs::unlinkat(&dir.fd, name, AtFlags::empty());
@@ -202,6 +215,16 @@ pub(super) fn acl_result(removed: rustix::io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Takes the access control lists away that an open file should not have, if they are kept at all.
+pub(super) fn remove_acls(job: &Job<'_>, fd: BorrowedFd<'_>, meta: &Meta) -> io::Result<()> {
+    if job.options.keep.acls {
+        for name in meta.missing_acls() {
+            acl_result(fs::fremovexattr(fd, name))?;
+        }
+    }
+    Ok(())
+}
+
 /// Owner, extended attributes, mode (`None` stays) and times of an open file. Owner first, as that takes set-id bits and capabilities away; the mode after
 /// the attributes, as a read-only file takes none.
 pub(super) fn attributes(
@@ -216,11 +239,6 @@ pub(super) fn attributes(
         if !owner_result(job, shown, changed)? && meta.kind == FileType::Regular {
             // Set-id to another than its owner would be a present for somebody.
             mode = mode.map(|mode| mode & 0o1777);
-        }
-    }
-    if job.options.keep.acls {
-        for name in meta.missing_acls() {
-            acl_result(fs::fremovexattr(fd, name))?;
         }
     }
     for (name, value) in &meta.xattrs {

@@ -3,7 +3,8 @@
 use super::{
     Body, Content, Identity, Job, Loss, Meta, Place, Sink, check_path,
     host_file::{
-        FileWriter, Parent, acl_result, attributes, new_mode, owner, owner_result, xattr_result,
+        FileWriter, Parent, acl_result, attributes, new_mode, owner, owner_result, remove_acls,
+        xattr_result,
     },
     split_last,
     writers::Writers,
@@ -226,7 +227,9 @@ impl Sink for HostSink<'_, '_> {
             let done = self.dir.directory(&path).and_then(|fd| {
                 // A directory has the default ACL that was its parent's when it was made.
                 let mode = || new_mode(self.job, &meta, default_mode(fd.as_fd()));
-                attributes(self.job, &shown, fd.as_fd(), &meta, sets_mode.then(mode))
+                let mode = sets_mode.then(mode);
+                remove_acls(self.job, fd.as_fd(), &meta)?;
+                attributes(self.job, &shown, fd.as_fd(), &meta, mode)
             });
             let done = done.map_err(|error| Failure::host(&shown, &error));
             self.job.report.step(done)?;

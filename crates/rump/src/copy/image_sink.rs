@@ -1,8 +1,8 @@
 //! Copying into an image.
 
 use super::{
-    Body, Content, Identity, Job, Loss, Meta, Piece, Sink, check_path, for_chunks, mover::Mover,
-    split_last,
+    Body, Content, DEFAULT_ACL, Identity, Job, Loss, Meta, Piece, Sink, check_path, for_chunks,
+    mover::Mover, split_last,
 };
 use crate::{
     quote::shown,
@@ -27,15 +27,29 @@ pub(crate) struct ImageSink<'a> {
     image: &'a Image,
     root: Vec<u8>,
     job: &'a Job<'a>,
-    /// Open directories on the way to the last entry.
-    open: Vec<(Vec<u8>, OpenFd<'a>)>,
-    root_fd: OpenFd<'a>,
+    root_dir: Dir<'a>,
+    /// Directories on the way to the last entry.
+    open: Vec<(Vec<u8>, Dir<'a>)>,
     /// Directories whose attributes wait for the end.
     dirs: Vec<(Vec<u8>, Meta)>,
     /// Symbolic links made by this copy, which nothing is put through.
     links: HashSet<Vec<u8>>,
     /// `None`: the host does not move data into the image itself, as was found out.
     mover: RefCell<Option<Mover>>,
+}
+
+/// An open directory.
+struct Dir<'a> {
+    fd: OpenFd<'a>,
+    /// Whether it gives access control lists to what is made in it.
+    gives_acls: bool,
+}
+
+impl<'a> Dir<'a> {
+    fn new(image: &Image, fd: OpenFd<'a>) -> Self {
+        let gives_acls = image.proc.fgetxattr(fd.fd, DEFAULT_ACL.as_bytes()).is_ok();
+        Self { fd, gives_acls }
+    }
 }
 
 impl<'a> ImageSink<'a> {
@@ -55,7 +69,7 @@ impl<'a> ImageSink<'a> {
             root: root.to_vec(),
             job,
             open: Vec::new(),
-            root_fd,
+            root_dir: Dir::new(image, root_fd),
             dirs: Vec::new(),
             links: HashSet::new(),
             mover: RefCell::new(Some(Mover::default())),
@@ -84,13 +98,17 @@ impl<'a> ImageSink<'a> {
             let sofar = wanted[..=depth].join(&b'/');
             let at = self.top();
             let fd = self.enter(at, name, &sofar)?;
-            self.open.push((name.to_vec(), fd));
+            self.open.push((name.to_vec(), Dir::new(self.image, fd)));
         }
         Ok((self.top(), name))
     }
 
+    fn top_dir(&self) -> &Dir<'a> {
+        self.open.last().map_or(&self.root_dir, |(_, dir)| dir)
+    }
+
     fn top(&self) -> At {
-        At::Fd(self.open.last().map_or(self.root_fd.fd, |(_, fd)| fd.fd))
+        At::Fd(self.top_dir().fd.fd)
     }
 
     fn enter(&self, at: At, name: &[u8], path: &[u8]) -> Outcome<OpenFd<'a>> {
@@ -314,7 +332,9 @@ impl<'a> ImageSink<'a> {
         };
         let done = self.image.proc.setattrat(at, name, &change, Follow::No);
         done.map_err(|errno| self.image.failure(full, errno))?;
-        if options.keep.acls {
+        // Directories may have some from before.
+        let may_have = meta.kind == FileType::Directory || self.top_dir().gives_acls;
+        if options.keep.acls && may_have {
             self.remove_acls(full, meta)?;
         }
         self.xattrs(full, meta)

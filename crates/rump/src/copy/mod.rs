@@ -179,7 +179,8 @@ impl Keep {
 }
 
 /// The attributes that access control lists are: the one of a file or directory, and what a directory gives to what is made in it.
-const ACLS: [&str; 2] = ["system.posix_acl_access", "system.posix_acl_default"];
+const ACLS: [&str; 2] = ["system.posix_acl_access", DEFAULT_ACL];
+const DEFAULT_ACL: &str = "system.posix_acl_default";
 
 impl Meta {
     /// Access control lists that it does not have and might get from its directory.
