@@ -444,7 +444,6 @@ mod tests {
         assert_eq!(Options::parse(&space), full());
     }
 
-    /// RFC 9293, section 3.2, MUST-6: unknown options are ignored; MUST-7: lengths that are wrong do no harm.
     /// The usual SYN is written and read in one piece, as option by option.
     #[test]
     fn the_usual_syn() {
@@ -485,6 +484,7 @@ mod tests {
         }
     }
 
+    /// RFC 9293, section 3.2, MUST-6: unknown options are ignored; MUST-7: lengths that are wrong do no harm.
     #[test]
     fn tolerant() {
         let mss = Options {
