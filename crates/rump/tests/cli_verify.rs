@@ -248,3 +248,60 @@ fn parts_of_a_specification() {
     let missing = rump(&["verify", &at(&image, "/no"), "/dev/null"]);
     assert_eq!(missing.status, 1);
 }
+
+/// Patterns stand for the files of a directory that have no entry of their own, as mtree(8) of NetBSD has it.
+#[test]
+fn patterns_in_a_specification() {
+    let scratch = Scratch::new();
+    for name in ["a.txt", "b.txt", ".c.txt", "[d].bin", "deep/x/y"] {
+        let path = scratch.path(&format!("src/{name}"));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
+    let host = scratch.text("src");
+    let image = scratch.image("a.img", 16, None);
+    let root = at(&image, "/");
+    good(&["rm", "-r", &at(&image, "/lost+found")]);
+    good(&["cp", "-aT", &host, &root]);
+    let files = "*.txt type=file size=1\n";
+    let whole = ". type=dir\nFILES[d].bin type=file\nd* type=dir ignore\n..\n..\n";
+    let both = |files: &str| {
+        let spec = whole.replace("FILES", files);
+        let theirs = std::process::Command::new("mtree")
+            .args(["-f", "/dev/stdin", "-p", &host])
+            .stdin(std::fs::File::open(scratch.write("spec", &spec)).unwrap())
+            .output()
+            .unwrap();
+        let ours = rump_with(&["verify", &root, "-"], spec.as_bytes());
+        (theirs.stdout.is_empty(), ours.status, ours.text(), ours.err)
+    };
+    let none = String::new;
+    assert_eq!(both(files), (true, 0, none(), none()));
+    assert_eq!(
+        both(&format!("{files}n*\n")),
+        (false, 1, "./n\\052: missing\n".into(), none())
+    );
+    assert_eq!(
+        both(&format!("{files}n* optional\n")),
+        (true, 0, none(), none())
+    );
+    let (theirs, status, text, _) = both("?.txt type=file size=2\n.[a-c].txt type=file\n");
+    assert_eq!((theirs, status), (false, 1));
+    assert_eq!(
+        text,
+        "./a.txt: size: expected 2, found 1\n./b.txt: size: expected 2, found 1\n"
+    );
+    let (_, status, text, _) = both("[ab].txt type=file\n");
+    assert_eq!((status, &text[..]), (1, "./.c.txt: extra (file)\n"));
+    // An escaped star is one.
+    let (_, status, text, _) = both("\\052.txt type=file optional\n");
+    assert_eq!((status, text.matches("extra").count()), (1, 3));
+    for below in [
+        "d*/x type=file\n",
+        "e* type=dir optional\nx type=file\n..\n",
+    ] {
+        let (_, status, _, said) = both(below);
+        assert_eq!(status, 1);
+        assert!(said.contains("a pattern stands for"), "{said}");
+    }
+}

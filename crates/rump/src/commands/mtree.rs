@@ -258,24 +258,26 @@ impl Verify {
         let spec = self.read_spec(session)?;
         let image = session.open(&address)?;
         let mut ignored = BTreeSet::new();
-        let found = gather(session, &image, &address.path, &mut |entry| match spec
-            .entries
-            .get(&entry.path)
-        {
-            Some(wanted) if wanted.ignore => {
-                ignored.insert(entry.path.clone());
-                Wanted::Ignored
-            }
-            Some(wanted) if wanted.sha256.is_some() && !self.ignores("sha256digest") => {
-                Wanted::Digest
-            }
-            _ => Wanted::Attributes,
-        })?;
+        let found = gather(
+            session,
+            &image,
+            &address.path,
+            &mut |entry| match spec.find(&entry.path) {
+                Some(wanted) if wanted.ignore => {
+                    ignored.insert(entry.path.clone());
+                    Wanted::Ignored
+                }
+                Some(wanted) if wanted.sha256.is_some() && !self.ignores("sha256digest") => {
+                    Wanted::Digest
+                }
+                _ => Wanted::Attributes,
+            },
+        )?;
         let mut differences = Vec::new();
         let mut seen = BTreeSet::new();
         for file in &found {
             seen.insert(&file.path[..]);
-            match spec.entries.get(&file.path) {
+            match spec.find(&file.path) {
                 Some(entry) => self.compare(entry, file, &mut differences),
                 None if self.allow_extra => {}
                 None => differences.push(Difference {
@@ -286,15 +288,23 @@ impl Verify {
                 }),
             }
         }
-        for (path, entry) in &spec.entries {
+        let entries = spec.entries.iter();
+        let unseen = entries
+            .filter(|(path, _)| !seen.contains(&path[..]))
+            .map(|(path, entry)| (path.clone(), entry));
+        let patterns = spec.patterns.iter();
+        let unmatched = patterns
+            .filter(|pattern| !seen.iter().any(|path| pattern.matches(path)))
+            .map(|pattern| (pattern.path(), &pattern.entry));
+        for (path, entry) in unseen.chain(unmatched) {
             let below_ignored = || {
                 let parents = path.iter().enumerate().filter(|(_, c)| **c == b'/');
                 let mut parents = parents.map(|(at, _)| &path[..at]);
                 ignored.contains(&b""[..]) || parents.any(|parent| ignored.contains(parent))
             };
-            if !seen.contains(&path[..]) && !entry.optional && !below_ignored() {
+            if !entry.optional && !below_ignored() {
                 differences.push(Difference {
-                    path: path.clone(),
+                    path,
                     what: "missing",
                     expected: entry.kind.map_or("", type_word).into(),
                     found: String::new(),
@@ -323,7 +333,7 @@ impl Verify {
         let name = shown_os(&self.spec);
         let spec = Spec::parse(&text)
             .map_err(|(line, why)| Failure::at(format_args!("{name}:{line}"), why))?;
-        if spec.entries.is_empty() {
+        if spec.entries.is_empty() && spec.patterns.is_empty() {
             return Err(Failure::at(name, "an empty specification"));
         }
         for (keyword, line) in &spec.unknown {

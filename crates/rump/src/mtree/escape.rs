@@ -1,5 +1,7 @@
 //! Names in a specification: everything but plain graphic characters as `\ooo`.
 
+use crate::glob;
+
 /// Escapes a name: control and non-ASCII bytes, space, and what has a meaning in specifications or patterns.
 pub(crate) fn escape(name: &[u8], out: &mut Vec<u8>) {
     for &byte in name {
@@ -15,16 +17,36 @@ pub(crate) fn escape(name: &[u8], out: &mut Vec<u8>) {
 /// Undoes it, and the other escapes of vis(3) in C style. `None` if there is an escape that is none.
 pub(crate) fn unescape(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
+    read(text, |byte, _| out.push(byte))?;
+    Some(out)
+}
+
+/// The same of a pattern, in which what was escaped stands for itself; `None` also if it is none.
+pub(crate) fn unescape_pattern(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut is_pattern = false;
+    read(text, |byte, escaped| {
+        if escaped {
+            out.push(b'\\');
+        }
+        is_pattern |= !escaped && glob::is_pattern(&[byte]);
+        out.push(byte);
+    })?;
+    is_pattern.then_some(out)
+}
+
+/// Gives each byte that is meant, and whether it is escaped.
+fn read(text: &[u8], mut put: impl FnMut(u8, bool)) -> Option<()> {
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
         if byte != b'\\' {
-            out.push(byte);
+            put(byte, false);
             continue;
         }
         let (&kind, after) = rest.split_first()?;
         rest = after;
-        out.push(match kind {
+        let meant = match kind {
             b'0'..=b'3' if after.len() >= 2 && octal(after[0]) && octal(after[1]) => {
                 rest = &after[2..];
                 (kind - b'0') << 6 | (after[0] - b'0') << 3 | (after[1] - b'0')
@@ -57,9 +79,10 @@ pub(crate) fn unescape(text: &[u8]) -> Option<Vec<u8>> {
                 0x80 | if how == b'^' { control(c) } else { c }
             }
             _ => return None,
-        });
+        };
+        put(meant, true);
     }
-    Some(out)
+    Some(())
 }
 
 fn octal(byte: u8) -> bool {

@@ -1,7 +1,7 @@
 //! Reading a specification.
 
-use super::escape::unescape;
-use crate::mode::ModeChange;
+use super::escape::{unescape, unescape_pattern};
+use crate::{copy::split_last, glob, mode::ModeChange, walk::join};
 use rumpkern::{FileType, types::DeviceNumber};
 use std::collections::BTreeMap;
 
@@ -10,8 +10,33 @@ use std::collections::BTreeMap;
 pub(crate) struct Spec {
     /// By path.
     pub(crate) entries: BTreeMap<Vec<u8>, Entry>,
+    /// For those that have no entry.
+    pub(crate) patterns: Vec<Pattern>,
     /// Keywords that are in it and cannot be checked, each once, with the first line.
     pub(crate) unknown: BTreeMap<String, usize>,
+}
+
+/// What must hold for all files of a directory whose names match.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    dir: Vec<u8>,
+    pattern: Vec<u8>,
+    /// What it is if it is none: a file may be called so.
+    name: Vec<u8>,
+    pub(crate) entry: Entry,
+}
+
+impl Pattern {
+    /// Whether a file is one of them. Leading dots are ordinary characters.
+    pub(crate) fn matches(&self, path: &[u8]) -> bool {
+        let (dir, name) = split_last(path);
+        dir == self.dir && (name == self.name || glob::matches(&self.pattern, name, false))
+    }
+
+    /// Directory and pattern.
+    pub(crate) fn path(&self) -> Vec<u8> {
+        join(&self.dir, &self.name)
+    }
 }
 
 /// What must hold for one file. What is `None` may be anything.
@@ -82,6 +107,15 @@ impl Spec {
         }
         Ok(parser.spec)
     }
+
+    /// What must hold for the file at a path: by its own entry, or by the first pattern.
+    pub(crate) fn find(&self, path: &[u8]) -> Option<&Entry> {
+        self.entries.get(path).or_else(|| {
+            let mut patterns = self.patterns.iter();
+            let found = patterns.find(|pattern| pattern.matches(path));
+            found.map(|pattern| &pattern.entry)
+        })
+    }
 }
 
 #[derive(Default)]
@@ -91,6 +125,8 @@ struct Parser {
     /// Where entries without a slash belong, in version 1.
     dir: Vec<Vec<u8>>,
     inside: bool,
+    /// How deep the files of the directory lie that was entered by a pattern.
+    below_pattern: Option<usize>,
 }
 
 impl Parser {
@@ -126,6 +162,8 @@ impl Parser {
                 if self.dir.pop().is_none() {
                     self.inside = false;
                 }
+                let left = |depth: &usize| *depth <= self.dir.len();
+                self.below_pattern = self.below_pattern.filter(left);
                 Ok(())
             }
             _ => {
@@ -138,16 +176,17 @@ impl Parser {
         }
     }
 
-    fn entry(&mut self, name: &[u8], entry: Entry) -> Result<(), String> {
-        let name = unescape(name).ok_or("wrong escape in the name")?;
-        let path = if name.contains(&b'/') {
+    fn entry(&mut self, raw: &[u8], entry: Entry) -> Result<(), String> {
+        let name = unescape(raw).ok_or("wrong escape in the name")?;
+        let whole = name.contains(&b'/');
+        let path = if whole {
             name.split(|&c| c == b'/')
                 .filter(|part| !matches!(*part, b"" | b"."))
                 .map(<[u8]>::to_vec)
                 .collect()
         } else if name == b"." {
             self.dir.clear();
-            self.inside = true;
+            (self.inside, self.below_pattern) = (true, None);
             Vec::new()
         } else {
             let mut path = self.dir.clone();
@@ -157,11 +196,31 @@ impl Parser {
         if path.iter().any(|part| part == b"..") {
             return Err("a path with .. in it".into());
         }
-        // Version 1: what follows a directory is in it, up to "..".
-        if entry.kind == Some(FileType::Directory) && !name.contains(&b'/') && name != b"." {
-            self.dir.clone_from(&path);
+        let (dir, last) = split_last(raw);
+        if (!whole && self.below_pattern.is_some()) || unescape_pattern(dir).is_some() {
+            return Err(
+                "what is in a directory that a pattern stands for cannot be checked".into(),
+            );
         }
-        self.spec.entries.insert(path.join(&b'/'), entry);
+        let pattern = unescape_pattern(last);
+        // Version 1: what follows a directory is in it, up to "..".
+        if entry.kind == Some(FileType::Directory) && !whole && name != b"." {
+            self.dir.clone_from(&path);
+            self.below_pattern = pattern.is_some().then_some(path.len());
+        }
+        let path = path.join(&b'/');
+        match pattern {
+            Some(pattern) => {
+                let (dir, name) = split_last(&path);
+                self.spec.patterns.push(Pattern {
+                    dir: dir.to_vec(),
+                    pattern,
+                    name: name.to_vec(),
+                    entry,
+                });
+            }
+            None => drop(self.spec.entries.insert(path, entry)),
+        }
         Ok(())
     }
 
