@@ -39,7 +39,7 @@ pub(crate) const fn any(v4: bool) -> IpAddr {
     }
 }
 
-/// The first address of a host that is wanted. Where both families will do IPv4 comes last, but is taken if the stack has no way to the other.
+/// The first address of a host that is wanted, in the order in which they are to be tried.
 ///
 /// # Errors
 /// There is none.
@@ -54,17 +54,8 @@ pub(crate) fn host(
     };
     let all = (name, 0).to_socket_addrs(context.net);
     let all = all.map_err(|error| Failure::Message(error.to_string()))?;
-    let all: Vec<SocketAddr> = all.into_iter().filter(|to| wanted(to.ip())).collect();
-    let reachable = |to: &&SocketAddr| {
-        let socket = uknet::UdpSocket::bind(context.net, (any(to.is_ipv4()), 0));
-        socket.is_ok_and(|socket| socket.connect(SocketAddr::new(to.ip(), 9)).is_ok())
-    };
-    let none = || Failure::at(name, "no address of that family");
-    let mut to = *all
-        .iter()
-        .find(reachable)
-        .or(all.first())
-        .ok_or_else(none)?;
+    let first = all.into_iter().find(|to| wanted(to.ip()));
+    let mut to = first.ok_or_else(|| Failure::at(name, "no address of that family"))?;
     if let (SocketAddr::V6(to), Some(scope)) = (&mut to, scope) {
         to.set_scope_id(scope);
     }
