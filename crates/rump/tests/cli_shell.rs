@@ -156,7 +156,8 @@ impl Terminal {
             .env("XDG_STATE_HOME", "/dev/null")
             .args([
                 "-qec",
-                &format!("env --default-signal {RUMP} {words}"),
+                // By the shell itself, which would die of the interrupt too.
+                &format!("exec env --default-signal {RUMP} {words}"),
                 "/dev/null",
             ])
             .stdin(Stdio::piped())
