@@ -120,11 +120,16 @@ pub(crate) fn hostile(fs: &str, cases: u64, seed: u64, image: Option<&str>) -> R
 /// Runs `cargo test` with each of these arguments to the end, and closes with how many tests passed and failed altogether.
 fn cargo_test(runs: &[&[&str]]) -> Result<()> {
     let mut total = Totals::default();
+    let mut failures = Failures::default();
     let mut failed = vec![];
     for arguments in runs {
         let mut command = tools::command("cargo");
         command.args(["test", "--no-fail-fast"]).args(*arguments);
-        if let Err(error) = tools::each_line(&mut command, |line| total.count(line)) {
+        let ended = tools::each_line(&mut command, |line| {
+            total.count(line);
+            failures.take(line);
+        });
+        if let Err(error) = ended {
             failed.push(error);
         }
     }
@@ -135,7 +140,31 @@ fn cargo_test(runs: &[&[&str]]) -> Result<()> {
     if failed.is_empty() {
         Ok(())
     } else {
-        Err(failed.join("\n"))
+        failures.lines.append(&mut failed);
+        Err(failures.lines.join("\n"))
+    }
+}
+
+/// What the failed tests printed, to be said again where somebody looks first: at the end.
+#[derive(Debug, Default)]
+struct Failures {
+    lines: Vec<String>,
+    /// Between the first `failures:` of a program and its `test result:`.
+    inside: bool,
+}
+
+impl Failures {
+    /// More is in the output above.
+    const MOST: usize = 400;
+
+    fn take(&mut self, line: &str) {
+        self.inside = match line {
+            "failures:" => true,
+            line => self.inside && !line.starts_with("test result: "),
+        };
+        if self.inside && self.lines.len() < Self::MOST {
+            self.lines.push(line.into());
+        }
     }
 }
 
@@ -250,6 +279,32 @@ mod tests {
             BTreeSet::from(["ext2fs".into(), "tmpfs".into()])
         );
         assert!(jobs("matrix:\n").is_err());
+    }
+
+    #[test]
+    fn what_failed_tests_say_is_kept() {
+        let mut failures = Failures::default();
+        for line in [
+            "running 2 tests",
+            "test a ... ok",
+            "failures:",
+            "---- b stdout ----",
+            "left: 1",
+            "failures:",
+            "    b",
+            "test result: FAILED. 1 passed; 1 failed",
+            "test c ... ok",
+        ] {
+            failures.take(line);
+        }
+        let kept = [
+            "failures:",
+            "---- b stdout ----",
+            "left: 1",
+            "failures:",
+            "    b",
+        ];
+        assert_eq!(failures.lines, kept);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use keys::Key;
 use line::Line;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
     process::{Signal, getpid, kill_current_process_group, kill_process},
     termios::{
         LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
@@ -152,19 +153,25 @@ impl Raw {
         let mut modes = self.before.clone();
         modes.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::IEXTEN;
         for (code, value) in [
-            (SpecialCodeIndex::VMIN, 1),
+            // What poll saw may be dropped by an interrupt before it is read, and a read that waits then waits for ever.
+            (SpecialCodeIndex::VMIN, 0),
             (SpecialCodeIndex::VTIME, 0),
             (SpecialCodeIndex::VSUSP, DISABLED),
             (SpecialCodeIndex::VQUIT, DISABLED),
         ] {
             modes.special_codes[code] = value;
         }
-        Ok(tcsetattr(&self.terminal, OptionalActions::Drain, &modes)?)
+        self.set(&modes)
     }
 
     fn give_back(&self) {
         // If it is gone, there is nothing to give.
-        let _ = tcsetattr(&self.terminal, OptionalActions::Drain, &self.before);
+        let _ = self.set(&self.before);
+    }
+
+    fn set(&self, modes: &Termios) -> io::Result<()> {
+        let set = || tcsetattr(&self.terminal, OptionalActions::Drain, modes);
+        Ok(retry_on_intr(set)?)
     }
 }
 
@@ -384,11 +391,14 @@ impl Reading<'_> {
             match poll(&mut fds, Some(&wait)) {
                 Ok(0) => is_all = true,
                 Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => match self.fill() {
-                    Ok(0) => return Ok(None),
-                    Ok(_) => continue,
-                    Err(error) => return Err(Failure::host("standard input", &error)),
-                },
+                Ok(_) => {
+                    let gone = fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR);
+                    match self.fill() {
+                        Ok(0) if gone => return Ok(None),
+                        Ok(_) => continue,
+                        Err(error) => return Err(Failure::host("standard input", &error)),
+                    }
+                }
                 Err(errno) => return Err(Failure::host("standard input", &errno.into())),
             }
             // Nothing tells of a new size but the size itself.
@@ -398,7 +408,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads what there is; 0 at the end, which is also where a terminal is no more.
+    /// Reads what there is, which may be nothing.
     fn fill(&mut self) -> io::Result<usize> {
         let mut bytes = [0; 1024];
         match (&self.editor.terminal).read(&mut bytes) {
@@ -406,6 +416,8 @@ impl Reading<'_> {
                 self.editor.ahead.extend_from_slice(&bytes[..count]);
                 Ok(count)
             }
+            // A signal, which the next look sees; or the terminal is no more, which poll says.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(0),
             Err(error) => Err(error),
         }
