@@ -79,8 +79,9 @@ impl Terminal {
         }
     }
 
-    /// Starts the prompt on an image.
+    /// Starts the prompt on an image, from the prompt of a sh: what is typed before that is there would be shown before it.
     fn shell(&self, image: &str) {
+        self.shows("$");
         self.types(&format!("{RUMP} shell {image}"));
         self.keys(&["Enter"]);
         self.shows("rump:/>");
@@ -127,8 +128,9 @@ fn words_are_completed() {
     fs::create_dir(scratch.path("host dir")).unwrap();
     scratch.write("host dir/from host", "from the host");
     let terminal = Terminal::new(&scratch);
-    terminal.types(&format!("cd {}", scratch.text("")));
+    terminal.types(&format!("cd {}; clear; echo there", scratch.text("")));
     terminal.keys(&["Enter"]);
+    terminal.shows("there\n$");
     terminal.shell(&image);
     let line = |typed: &str, tabs: usize, seen: &str| {
         terminal.keys(&["C-u"]);
@@ -282,8 +284,9 @@ fn the_terminal_is_given_back() {
         }
         terminal.shows("$");
         is_as_before();
-        terminal.types("fg; clear");
+        terminal.types("fg; clear; echo none");
         terminal.keys(&["Enter"]);
+        terminal.shows("none\n$");
         terminal.shell(&image);
         terminal.types("dropped");
         terminal.shows("rump:/> dropped");
@@ -306,8 +309,8 @@ fn completed_by(shell: &str, setup: &str, quoted: &[(&str, &str)]) {
     for line in setup.lines() {
         run(line);
     }
-    run("clear");
-    terminal.shows("$");
+    run("clear; echo set up");
+    terminal.shows("set up\n$");
     let line = |typed: &str, seen: &str| {
         terminal.types(typed);
         terminal.keys(&["Tab"]);
