@@ -117,7 +117,8 @@ impl Stack {
         let (from, bound) = (socket.local, socket.port);
         let dont_route = socket.dont_route;
         let to = self.this_host(to);
-        let path = self.tcp_path(to.ip(), from, by)?;
+        let path = self.tcp_path(to.ip(), from, by);
+        let path = self.way_out(to.ip(), path)?;
         path.allowed(to.ip(), dont_route)?;
         let to = scoped(to, path.interface);
         if path.broadcast {

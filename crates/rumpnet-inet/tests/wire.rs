@@ -463,6 +463,29 @@ fn what_is_counted() {
     assert_eq!((all.icmp.sent, all.icmp.received), (2, 4));
     assert_eq!(all.icmp.checksum_errors, 1);
     assert_eq!(all.ip.no_route_out, 2);
+    // Connections that cannot begin, and what TCP says to who is beyond.
+    let tcp = proc
+        .socket(Domain::Inet, Kind::Stream, 0, OpenFlags::empty())
+        .unwrap();
+    assert_eq!(proc.connect(tcp, &far), Err(rumpkern::Errno::ENETUNREACH));
+    assert_eq!(inet.counters().ip.no_route_out, 3);
+    let syn = |port: u8| {
+        let mut body = vec![
+            0, 9, 0, port, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 2, 1, 0, 0, 0, 0, 0,
+        ];
+        let pseudo = [&ip("192.0.2.1")[..], &ip("10.0.0.1"), &[0, 6, 0, 20], &body].concat();
+        body[16..18].copy_from_slice(&internet_checksum::checksum(&pseudo));
+        ear.ask(&framed(MAC, 6, "192.0.2.1", "10.0.0.1", &body))
+            .len()
+    };
+    assert_eq!((syn(9), inet.counters().ip.no_route_out), (0, 4));
+    proc.bind(
+        tcp,
+        &SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 8).into(),
+    )
+    .unwrap();
+    proc.listen(tcp, 1).unwrap();
+    assert_eq!((syn(8), inet.counters().ip.no_route_out), (0, 5));
 }
 
 /// RFC 3376 sections 4.1.12, 7.2.1 and 9.1: whose queries are answered, and in which version.

@@ -43,7 +43,8 @@ impl Stack {
             return true;
         }
         let by = scope(&pair.peer);
-        let Ok(path) = self.tcp_path(arrival.source, Some(arrival.destination), by) else {
+        let path = self.tcp_path(arrival.source, Some(arrival.destination), by);
+        let Ok(path) = self.way_out(arrival.source, path) else {
             return true;
         };
         let (mut way, mut iss) = self.tcp.begin(&pair, &path, now);

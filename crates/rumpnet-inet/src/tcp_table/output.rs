@@ -154,7 +154,8 @@ impl Stack {
     /// Sends a segment that belongs to no connection.
     pub(super) fn tcp_answer(&mut self, pair: &Pair, segment: Segment) {
         let by = scope(&pair.peer);
-        let Ok(path) = self.path(pair.peer.ip(), Some(pair.local.ip()), by) else {
+        let path = self.path(pair.peer.ip(), Some(pair.local.ip()), by);
+        let Ok(path) = self.way_out(pair.peer.ip(), path) else {
             return;
         };
         let how = Sending {
