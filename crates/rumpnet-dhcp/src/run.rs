@@ -119,6 +119,7 @@ pub fn start(kernel: &Kernel, interface: &str, options: Options) -> Result<Dhcp>
         ifnet,
         client,
         socket,
+        assigned: false,
         routes: Vec::new(),
     };
     kernel.spawn("dhcp", move |life| runner.run(&life))?;
@@ -181,6 +182,8 @@ struct Runner {
     socket: Box<dyn Endpoint>,
     /// Of the interface, without a lease.
     mtu: u32,
+    /// The interface got its address from here.
+    assigned: bool,
     /// Those that were added for the lease.
     routes: Vec<(Cidr, Option<Ipv4Addr>)>,
 }
@@ -320,6 +323,7 @@ impl Runner {
         if self.inet.add_address(name, lease.address).is_err() {
             return;
         }
+        self.assigned = true;
         for (network, router) in &lease.routes {
             if let Some(router) = router
                 && !lease.address.contains((*router).into())
@@ -348,9 +352,12 @@ impl Runner {
         }
         let lease = self.shared.lease.lock().clone();
         if let Some(lease) = lease {
-            let _ = self
-                .inet
-                .remove_address(self.ifnet.name(), lease.address.address());
+            // One that was there already belongs to who has set it.
+            if core::mem::take(&mut self.assigned) {
+                let _ = self
+                    .inet
+                    .remove_address(self.ifnet.name(), lease.address.address());
+            }
             let _ = self.ifnet.set_mtu(self.mtu);
         }
     }

@@ -65,6 +65,32 @@ fn said(frames: &[Vec<u8>]) -> Vec<(u8, [u8; 4])> {
         .collect()
 }
 
+/// What a lease has not brought it does not take away.
+#[test]
+fn addresses_of_others_stay() {
+    let (sim, kernel) = boot(rumpnet_inet::component());
+    let ear = Arc::new(Ear::default());
+    attach(&kernel, "ear0", &ear);
+    let inet = kernel.inet().unwrap();
+    let own = "10.0.0.9/24".parse().unwrap();
+    inet.add_address("ear0", own).unwrap();
+    ear.sent();
+    let options = Options {
+        probes: 0,
+        ..Options::default()
+    };
+    let dhcp = rumpnet_dhcp::start(&kernel, "ear0", options).unwrap();
+    sleep(&sim, 2_000);
+    let xid = said(&ear.sent())[0].1;
+    ear.hear(&message(xid, 2, OWN, SERVER));
+    sleep(&sim, 100);
+    ear.hear(&message(xid, 5, OWN, SERVER));
+    sleep(&sim, 100);
+    assert_eq!(dhcp.lease().map(|lease| lease.address), Some(own));
+    dhcp.release().unwrap();
+    assert_eq!(inet.addresses("ear0").unwrap(), [own]);
+}
+
 /// RFC 2131 section 4.4, RFC 5227 section 2.4: 100,000 messages and claims of strangers leave the lease as it is, and the tables bounded.
 #[test]
 fn floods_of_strangers() {
