@@ -437,7 +437,8 @@ impl Cache {
         } = self;
         map.retain(|&(interface, address), neighbor| {
             let Some(at) = neighbor.due() else {
-                let idle = now.since(neighbor.used) > KEPT;
+                // While an address is settled packets may go to it without a look here.
+                let idle = now.since(neighbor.used.max(neighbor.until)) > KEPT;
                 return neighbor.state == State::Permanent || !idle;
             };
             if at > now {
@@ -644,6 +645,28 @@ mod tests {
         assert_eq!(cache.settled(1, HOST, at(6)), Some((MAC, at(35))));
         cache.learn(2, six, MAC, true, at(5));
         assert_eq!(cache.settled(2, six, at(6)), Some((MAC, at(35))));
+    }
+
+    /// Who is settled for longer than what nobody uses is kept is not forgotten: packets go to it without a look at it.
+    #[test]
+    fn settled_for_long() {
+        let mut cache = Cache::default();
+        let six = IpAddr::V6(core::net::Ipv6Addr::LOCALHOST);
+        let reachable = KEPT.saturating_mul(2);
+        let times = Times {
+            reachable,
+            ..Times::default()
+        };
+        cache.set_times(1, times);
+        cache.resolve(1, six, Packet::with_bytes(b"x"), at(0));
+        cache.learn(1, six, MAC, false, at(0));
+        let end = reachable.as_secs();
+        for seconds in [end - 1, end + KEPT.as_secs()] {
+            assert!(cache.expire(at(seconds)).is_empty());
+            assert_eq!(cache.iter().count(), 1, "{seconds}");
+        }
+        cache.expire(at(end + KEPT.as_secs() + 61));
+        assert_eq!(cache.iter().count(), 0);
     }
 
     /// RFC 4861 section 7.2.3: what is said in passing is used, and doubted.
