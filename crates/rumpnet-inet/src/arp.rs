@@ -99,7 +99,9 @@ impl Stack {
     /// Tells all hosts, now and once more, that this one has an address (RFC 5227 section 2.3).
     pub(crate) fn arp_announce(&mut self, interface: u32, address: Ipv4Addr) {
         let again = self.now.after(ANNOUNCE_AGAIN);
-        self.ip.arp.announced.push((interface, address, again));
+        let announced = &mut self.ip.arp.announced;
+        announced.retain(|(on, ip, _)| (*on, *ip) != (interface, address));
+        announced.push((interface, address, again));
         self.arp_claim(interface, address);
     }
 

@@ -6,7 +6,7 @@ use crate::{
     ipv4::{Header, Malformed, protocol},
     path_mtu::PathMtus,
     reassembly::{Key, Place, Reassembly},
-    stack::{Attached, NO_ROUTE, Path, Stack, earlier},
+    stack::{Attached, NO_ROUTE, Path, Stack, earlier, of_link},
 };
 use alloc::vec::Vec;
 use core::{
@@ -395,7 +395,11 @@ impl Stack {
             let index = here.ifnet.index();
             here.addresses.iter().map(move |cidr| (index, *cidr))
         });
-        if let Some((interface, _)) = ours.find(|(_, cidr)| cidr.address() == to) {
+        // What is here another link's own is a host of its own there.
+        let meant = |interface| by.is_none_or(|by| by == interface) || !of_link(to);
+        if let Some((interface, _)) =
+            ours.find(|(index, cidr)| cidr.address() == to && meant(*index))
+        {
             return Ok(Path {
                 interface,
                 next_hop: to,

@@ -275,36 +275,50 @@ impl Stack {
         all.any(|cidr| cidr.address() == address)
     }
 
+    /// Whether an address is this host's for who is on an interface's link: each link may have the same address of its own (RFC 4007 section 5).
+    #[must_use]
+    pub fn is_ours_on(&self, interface: u32, address: IpAddr) -> bool {
+        if !of_link(address) {
+            return self.is_ours(address);
+        }
+        let mut here = self.attached(interface).into_iter();
+        here.any(|here| here.addresses.iter().any(|cidr| cidr.address() == address))
+    }
+
     /// Gives an interface an address, and a route to its network.
     ///
     /// # Errors
     /// `EEXIST` (some interface has it), `ENXIO`.
     pub fn assign(&mut self, interface: u32, address: Cidr) -> Result<()> {
-        let ip = address.address();
-        let of_link = matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local());
-        let mut all = self.interfaces.iter_mut();
-        let taken = |here: &Attached| here.addresses.iter().any(|cidr| cidr.address() == ip);
-        // Each link may have the same address of its own (RFC 4007 section 5).
-        if all.any(|here| taken(here) && (!of_link || here.ifnet.index() == interface)) {
-            return Err(Errno::EEXIST);
-        }
-        let mut all = self.interfaces.iter_mut();
-        let here = all.find(|here| here.ifnet.index() == interface);
-        here.ok_or(Errno::ENXIO)?.addresses.push(address);
+        self.assign_alone(interface, address)?;
         let route = Route {
             network: address.network(),
             gateway: None,
             interface,
             metric: interface,
             // IPv6 chooses among all of them (RFC 6724).
-            source: Some(ip).filter(IpAddr::is_ipv4),
+            source: Some(address.address()).filter(IpAddr::is_ipv4),
             origin: Origin::Connected,
         };
         // A second address of the same network has its route already.
         match self.routes.add(route) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(error) => return Err(error),
+            Ok(()) | Err(Errno::EEXIST) => Ok(()),
+            Err(error) => Err(error),
         }
+    }
+
+    /// The same without the route.
+    ///
+    /// # Errors
+    /// `EEXIST` (some interface has it), `ENXIO`.
+    pub fn assign_alone(&mut self, interface: u32, address: Cidr) -> Result<()> {
+        let ip = address.address();
+        if self.is_ours_on(interface, ip) {
+            return Err(Errno::EEXIST);
+        }
+        let mut all = self.interfaces.iter_mut();
+        let here = all.find(|here| here.ifnet.index() == interface);
+        here.ok_or(Errno::ENXIO)?.addresses.push(address);
         self.routes.touch();
         self.wakes.push(self.addresses_changed.clone());
         Ok(())
@@ -375,8 +389,13 @@ impl Stack {
         let here = here.ok_or(Errno::ENODEV)?;
         let filters = here.groups.entry(group).or_default();
         if let Some(before) = before {
-            let at = filters.iter().position(|filter| filter == before);
-            filters.swap_remove(at.ok_or(Errno::EADDRNOTAVAIL)?);
+            let Some(at) = filters.iter().position(|filter| filter == before) else {
+                if filters.is_empty() {
+                    here.groups.remove(&group);
+                }
+                return Err(Errno::EADDRNOTAVAIL);
+            };
+            filters.swap_remove(at);
         }
         filters.extend(after);
         let merged = Filter::merge(filters.iter());
@@ -610,6 +629,11 @@ impl Stack {
     fn is_idle(&self) -> bool {
         self.local.is_empty() && self.tcp.is_quiet()
     }
+}
+
+/// Whether an address says nothing without the interface whose link it is on.
+pub(crate) fn of_link(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 /// The earlier of two deadlines.

@@ -12,7 +12,7 @@ use core::{
     net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
-use rumpnet::{Cidr, MacAddr, interface::Link};
+use rumpnet::{Cidr, MacAddr, interface::Link, route::Origin};
 use rumpnet_inet::{
     stack::Stack,
     tcp::cookie::{self, Secret},
@@ -197,7 +197,17 @@ pub(crate) fn begin(stack: &mut Stack, interface: u32, mut own: Own) -> Result<(
 
 /// Nobody else has an address.
 fn settle(stack: &mut Stack, interface: u32, own: Own) -> Result<()> {
-    stack.assign(interface, own.cidr)?;
+    let assigned = if own.has_network() {
+        stack.assign(interface, own.cidr)
+    } else {
+        stack.assign_alone(interface, own.cidr)
+    };
+    if let Err(error) = assigned {
+        // Another interface of this host was faster.
+        removed(stack, interface, own.ip);
+        stack.announce_addresses();
+        return Err(error);
+    }
     let made = own.made.is_some() && own.ip.is_unicast_link_local();
     let ethernet = stack
         .attached(interface)
@@ -246,8 +256,22 @@ pub(crate) fn removed(stack: &mut Stack, interface: u32, ip: Ipv6Addr) {
     let Ok(state) = stack.state_mut::<State>() else {
         return;
     };
-    if let Some(link) = state.links.get_mut(&interface) {
-        link.addresses.retain(|own| own.ip != ip);
+    let Some(link) = state.links.get_mut(&interface) else {
+        return;
+    };
+    let gone: Vec<Own> = link.addresses.extract_if(.., |own| own.ip == ip).collect();
+    let networks = link.addresses.iter().filter(|own| own.has_network());
+    let networks: Vec<Cidr> = networks.map(|own| own.cidr.network()).collect();
+    for own in gone {
+        // One that was made here is no heir of the route.
+        let network = own.cidr.network();
+        if !networks.contains(&network) {
+            stack.routes.remove(|route| {
+                route.origin == Origin::Connected
+                    && route.interface == interface
+                    && route.network == network
+            });
+        }
     }
     let _ = stack.group(interface, nd::solicited_node(ip).into(), false);
 }
@@ -309,6 +333,9 @@ pub(crate) fn clock(stack: &mut Stack, interface: u32) {
     let Some(link) = state.links.get_mut(&interface) else {
         return;
     };
+    // What is over is not settled any more.
+    let over = |own: &mut Own| own.valid.is_some_and(|until| until <= now);
+    let over: Vec<Own> = link.addresses.extract_if(.., over).collect();
     let retry = link.retry;
     let (mut settled, mut asked) = (Vec::new(), Vec::new());
     for own in &mut link.addresses {
@@ -324,8 +351,6 @@ pub(crate) fn clock(stack: &mut Stack, interface: u32) {
             _ => {}
         }
     }
-    let over = |own: &mut Own| own.valid.is_some_and(|until| until <= now);
-    let over: Vec<Own> = link.addresses.extract_if(.., over).collect();
     for own in over {
         let _ = stack.group(interface, nd::solicited_node(own.ip).into(), false);
         let _ = stack.unassign(interface, own.ip.into());

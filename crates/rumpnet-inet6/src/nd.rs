@@ -202,7 +202,7 @@ pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packe
         address::duplicate(stack, interface, target);
         return;
     }
-    if stack.is_ours(target.into()) {
+    if stack.is_ours_on(interface, target.into()) {
         return;
     }
     let now = stack.now;
@@ -418,9 +418,14 @@ pub(crate) fn clock(stack: &mut Stack, interface: u32) {
     let Ok(state) = stack.state_mut::<State>() else {
         return;
     };
+    // Who has become a router, or does not listen to them any more, asks none.
+    let asks = !state.forwarding && state.accept_advertisements;
     let Some(link) = state.links.get_mut(&interface) else {
         return;
     };
+    if !asks {
+        link.solicit = None;
+    }
     match link.solicit {
         Some((at, left)) if at <= now => {
             let left = left.saturating_sub(1);

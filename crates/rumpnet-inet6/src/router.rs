@@ -77,7 +77,7 @@ pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packe
         }
     };
     let follows = |state: &State| !state.forwarding && state.accept_advertisements;
-    if !stack.state::<State>().is_ok_and(follows) || stack.is_ours(source.into()) {
+    if !stack.state::<State>().is_ok_and(follows) || stack.is_ours_on(interface, source.into()) {
         return;
     }
     let bytes = nd::bytes(packet);
@@ -257,10 +257,8 @@ pub(crate) fn redirect(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
         Ipv6Addr::from(bytes.copied().unwrap_or_default())
     };
     let (target, destination) = (address(8), address(24));
-    // The message quotes the packet, which may be long: its options are looked at as far as they are whole.
-    let mut rest = alloc::vec![0; packet.len().saturating_sub(40).min(1_280)];
-    packet.copy_to(40, &mut rest);
-    let Some(options) = nd::options(&rest) else {
+    let bytes = nd::bytes(packet);
+    let Some(options) = bytes.get(40..).and_then(nd::options) else {
         bump(&mut stack.counters.icmp6.malformed);
         return;
     };
@@ -273,7 +271,8 @@ pub(crate) fn redirect(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
     // Only who was sent the packet may show another way (section 8.1).
     let path = stack.path(destination.into(), None, Some(interface));
     let asked = path.is_ok_and(|path| path.next_hop == IpAddr::V6(source) && !path.local);
-    if !asked || !stack.state::<State>().is_ok_and(follows) || stack.is_ours(target.into()) {
+    let ours = stack.is_ours_on(interface, target.into());
+    if !asked || !stack.state::<State>().is_ok_and(follows) || ours {
         return;
     }
     if let Some(mac) = nd::target_link(&options) {
@@ -346,7 +345,7 @@ fn on_link(stack: &mut Stack, interface: u32, prefix: Prefix) {
         source: None,
         origin: Origin::Dynamic,
     };
-    // An address of this network may have brought the route.
+    // Beside the one that an address set by hand has brought, which may go.
     let _ = stack.routes.add(route);
 }
 

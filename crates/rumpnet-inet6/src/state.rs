@@ -100,6 +100,15 @@ pub(crate) struct Own {
     pub(crate) temporary: Option<Temporary>,
 }
 
+impl Own {
+    /// Whether its prefix is that of a network on the link. Of one that was made from a router's prefix the router says whether it is (RFC 5942 section
+    /// 4, rule 1).
+    pub(crate) const fn has_network(&self) -> bool {
+        let made = self.made.is_some() || self.temporary.is_some();
+        !made || self.ip.is_unicast_link_local()
+    }
+}
+
 impl State {
     pub(crate) fn new(host: &dyn Host) -> Self {
         let (mut secret, mut temporary, mut fragments) = ([0; 16], [0; 16], [0; 16]);

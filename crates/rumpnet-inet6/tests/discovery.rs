@@ -416,6 +416,11 @@ fn asking_for_routers() {
     assert_eq!(asked(&host, 4_000), 1);
     host.ear.hear(&nd(ROUTER, ALL, &router(0, 9, 0, 0, &[])));
     assert_eq!(asked(&host, 60_000), 0);
+    // Who becomes a router asks none (section 6.2.1).
+    let host = Host::bare();
+    assert_eq!(asked(&host, 1_500), 1);
+    host.kernel.inet6().unwrap().set_forwarding(true).unwrap();
+    assert_eq!(asked(&host, 60_000), 0);
 }
 
 /// RFC 4862 section 5.4, RFC 7527: who has an address that this host wants.
@@ -531,6 +536,123 @@ fn addresses_of_prefixes() {
     assert_eq!(there(), 1);
     sleep(&host.sim, 20_000);
     assert_eq!(there(), 0);
+}
+
+/// RFC 4862 section 5.5.4: an address whose time is over at the moment when nobody else has claimed it is none, and stays none.
+#[test]
+fn addresses_that_end_as_they_begin() {
+    let host = Host::new();
+    let option = prefix("2001:db8:5::", 0x40, 1, 1);
+    host.ear
+        .hear(&nd(ROUTER, ALL, &router(0, 1_800, 0, 0, &option)));
+    let own = || host.kernel.inet6().unwrap().tentative("ear0").unwrap();
+    assert_eq!(own().len(), 1);
+    sleep(&host.sim, 3_000);
+    assert_eq!(
+        (own().len(), host.addresses("2001:db8:5::/64").len()),
+        (0, 0)
+    );
+}
+
+/// RFC 5942 section 4: hosts of a prefix that a router does not say to be on the link are reached by the router, also with an address of that
+/// prefix.
+#[test]
+fn prefixes_off_the_link() {
+    let host = Host::new();
+    let other = "2001:db8:5::77";
+    let say = |flags, valid| {
+        let options = [prefix("2001:db8:5::", flags, valid, valid), link(1, PEER)];
+        host.ear
+            .hear(&nd(ROUTER, ALL, &router(0, 9_000, 0, 0, &options.concat())));
+        sleep(&host.sim, 3_000);
+    };
+    let by_router = || {
+        // It goes to the router, or one of the two is asked for.
+        let sent = host.send(other);
+        sleep(&host.sim, 4_000);
+        match kinds(&sent)[..] {
+            [0] => sent[0][..6] == PEER.0,
+            [135] => sent[0][62..78] == ip(ROUTER).octets(),
+            _ => panic!("{sent:?}"),
+        }
+    };
+    say(0x40, 8_000);
+    assert_eq!(host.addresses("2001:db8:5::/64").len(), 1);
+    assert!(by_router());
+    say(0xc0, 8_000);
+    assert!(!by_router());
+    // It is on the link no more; the address lives on.
+    say(0x80, 0);
+    assert!(by_router());
+    // Who sets an address by hand says that its network is on the link.
+    host.add("2001:db8:5::1/64");
+    assert!(!by_router());
+    let inet = host.kernel.inet().unwrap();
+    inet.remove_address("ear0", ip("2001:db8:5::1").into())
+        .unwrap();
+    assert!(by_router());
+    assert_eq!(host.addresses("2001:db8:5::/64").len(), 1);
+}
+
+/// RFC 4007 section 5: on another link the address that this host has on one is another host's, which may be the router.
+#[test]
+fn the_same_address_on_two_links() {
+    let host = Host::new();
+    let inet = host.kernel.inet().unwrap();
+    let far = Arc::new(Ear::default());
+    attach(&host.kernel, "ear1", &far);
+    inet.add_address("ear1", format!("{ROUTER}/64").parse().unwrap())
+        .unwrap();
+    host.ear
+        .hear(&nd(ROUTER, ALL, &router(0, 9_000, 0, 0, &[])));
+    assert_eq!(host.gateway(), Some(ip(ROUTER).into()));
+    assert_eq!(kinds(&host.send("2001:db8::1")), [135]);
+    let answer = about(136, 0xe0, ROUTER, &link(2, PEER));
+    assert_eq!(kinds(&host.ear.ask(&nd(ROUTER, "fd00::1", &answer))), [0]);
+    // It itself, and this host by the other link.
+    let send = |interface: &str| {
+        let scope = inet.interface(interface).unwrap().index();
+        let to: Address =
+            SocketAddr::V6(std::net::SocketAddrV6::new(ip(ROUTER), 9, 0, scope)).into();
+        (host.ear.sent(), far.sent());
+        host.proc
+            .sendto(host.fd, b"x", MsgFlags::empty(), Some(&to))
+            .unwrap();
+        (host.ear.sent().len(), far.sent().len())
+    };
+    assert_eq!(send("ear0"), (1, 0));
+    assert_eq!(send("ear1"), (0, 0));
+}
+
+/// Nothing is left of an address that another interface had first, nor of one on a line, which has no groups.
+#[test]
+fn nothing_is_left_of_addresses() {
+    let host = Host::new();
+    let inet = host.kernel.inet().unwrap();
+    let groups = |name: &str| {
+        let index = inet.interface(name).unwrap().index();
+        inet.look(|stack| stack.attached(index).unwrap().groups.len())
+    };
+    let far = Arc::new(Ear::default());
+    attach(&host.kernel, "ear1", &far);
+    sleep(&host.sim, 3_000);
+    let before = groups("ear1");
+    // The same link address on both, the same prefix: the same address.
+    let option = prefix("2001:db8:5::", 0x40, 9_000, 9_000);
+    let said = nd(ROUTER, ALL, &router(0, 9_000, 0, 0, &option));
+    host.ear.hear(&said);
+    far.hear(&said);
+    assert_eq!(groups("ear1"), before + 1);
+    sleep(&host.sim, 3_000);
+    assert_eq!(host.addresses("2001:db8:5::/64").len(), 1);
+    assert_eq!(groups("ear1"), before);
+    let line = Ear::point();
+    attach(&host.kernel, "line0", &line);
+    inet.add_address("line0", "fd05::1/64".parse().unwrap())
+        .unwrap();
+    inet.remove_address("line0", "fd05::1".parse().unwrap())
+        .unwrap();
+    assert_eq!(groups("line0"), 0);
 }
 
 /// RFC 4861 sections 8.1 and 8.3.
