@@ -800,6 +800,101 @@ fn queries_for_groups() {
     assert_eq!(reports(&with(&alert, 0, 1, ROUTER)), 1);
 }
 
+/// RFC 3810 section 10: 100,000 queries and reports of strangers. What is answered is bounded, and who listens goes on.
+#[test]
+fn floods_about_groups() {
+    let host = Host::new();
+    let group = ip("ff05::1234");
+    let listen: Address = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 9).into();
+    host.proc.bind(host.fd, &listen).unwrap();
+    host.proc
+        .setsockopt(host.fd, &SockOpt::AddMembership(group.into(), 0))
+        .unwrap();
+    sleep(&host.sim, 10_000);
+    host.ear.sent();
+    let inet = host.kernel.inet().unwrap();
+    let index = inet.interface("ear0").unwrap().index();
+    let groups = || inet.look(|stack| stack.attached(index).unwrap().groups.len());
+    let (joined, mut sent) = (groups(), 0);
+    let alert = [58, 0, 5, 2, 0, 0, 1, 0];
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let address = |high: u128, low: u64| Ipv6Addr::from_bits(high << 112 | u128::from(low));
+    for n in 0..100_000_u32 {
+        let (low, r) = (random(), random().to_be_bytes());
+        let from = address(0xfe80, low).to_string();
+        // Every other one is about the group that is listened to.
+        let about = match r[0] % 4 {
+            0 | 1 => group,
+            2 => Ipv6Addr::UNSPECIFIED,
+            _ => address(0xff05, low),
+        };
+        let kind = [130, 130, 131, 132, 143][usize::from(r[1] % 5)];
+        let mut body = vec![kind, 0, 0, 0, r[2] & r[3], r[4], 0, 0];
+        body.extend(about.octets());
+        if kind == 130 && r[5] % 8 > 0 {
+            let sources = u16::from(r[5] % 64);
+            body.extend([r[6], r[7]]);
+            body.extend(sources.to_be_bytes());
+            (0..sources).for_each(|_| body.extend(address(0x2001, random()).octets()));
+        }
+        if n % 16 == 15 {
+            body.truncate(usize::from(r[3]) % body.len() + 4);
+        }
+        let to = if kind == 131 {
+            about.to_string()
+        } else {
+            ALL.into()
+        };
+        host.ear.hear(&message((0, &alert), 1, (&from, &to), &body));
+        if n % 100 == 0 {
+            sleep(&host.sim, 10);
+            sent += host.ear.sent().len();
+        }
+    }
+    // Each hundredth of a second that passed had one answer for each group, and one for all.
+    assert!((1..1_000 * (joined + 1)).contains(&sent), "{sent}");
+    assert_eq!(groups(), joined);
+    assert_eq!(inet.neighbors().len(), 0);
+    // Older routers are forgotten in their time: what they can say it is, seven times nine hours.
+    sleep(&host.sim, 300_000_000);
+    host.ear.sent();
+    let mut query = vec![130, 0, 0, 0, 0, 100, 0, 0];
+    query.extend([0; 16]);
+    query.extend([2, 125, 0, 0]);
+    host.ear
+        .hear(&message((0, &alert), 1, (ROUTER, ALL), &query));
+    sleep(&host.sim, 200);
+    let reports = host.ear.sent();
+    let told = reports.iter().filter(|frame| frame[62] == 143);
+    let told: Vec<_> = told
+        .filter(|frame| frame.windows(16).any(|bytes| bytes == group.octets()))
+        .collect();
+    assert_eq!(told.len(), 1);
+    // What is sent to the group arrives.
+    let mut udp = message(
+        (17, &[]),
+        1,
+        (ROUTER, "ff05::1234"),
+        &[0, 7, 0, 9, 0, 12, 0, 0, 0, 1, 2, 3],
+    );
+    let mut sum = Checksum::new();
+    sum.add_bytes(&udp[22..54]);
+    sum.add_bytes(&[0, 17, 0, 12]);
+    udp[54..66].copy_from_slice(&[0, 7, 0, 9, 0, 12, 0, 0, 0, 1, 2, 3]);
+    sum.add_bytes(&udp[54..66]);
+    udp[60..62].copy_from_slice(&sum.checksum());
+    host.ear.hear(&udp);
+    let mut buf = [0; 8];
+    let got = host.proc.recvfrom(host.fd, &mut buf, MsgFlags::DONTWAIT);
+    assert_eq!(got.map(|(len, _)| len), Ok(4));
+}
+
 /// RFC 4443 section 2.4 a: an error of a type that is not known yet ends no connection, and does no harm.
 #[test]
 fn errors_of_the_future() {
