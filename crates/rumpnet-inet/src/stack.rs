@@ -560,6 +560,7 @@ impl Stack {
     fn clock(&mut self) {
         self.armed = None;
         self.ways.expire(self.now);
+        self.tcp_confirm();
         for due in self.neighbors.expire(self.now) {
             match due {
                 neighbor::Due::Ask {

@@ -308,6 +308,64 @@ fn neighbours_of_ipv4() {
     assert_eq!((kinds(&ear.sent()), state()), (vec![6, 6, 6], None));
 }
 
+/// RFC 4861 section 7.3.1, RFC 1122 section 2.3.2.1: who acknowledges what a connection sends is not asked for; who only speaks is.
+#[test]
+fn connections_that_go_forward() {
+    let (sim, kernel, ear) = kernel();
+    let proc = kernel.init_proc();
+    let peer = "10.0.0.5";
+    ear.hear(&arp(1, (PEER, peer), "10.0.0.1"));
+    let fd = proc
+        .socket(Domain::Inet, Kind::Stream, 0, OpenFlags::empty())
+        .unwrap();
+    proc.bind(fd, &SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 9).into())
+        .unwrap();
+    proc.listen(fd, 1).unwrap();
+    let segment = |flags: u8, seq: u32, ack: u32, window: u16, data: &[u8]| {
+        let mut body = vec![0, 7, 0, 9];
+        body.extend(seq.to_be_bytes());
+        body.extend(ack.to_be_bytes());
+        body.extend([0x50, flags]);
+        body.extend(window.to_be_bytes());
+        body.extend([0; 4]);
+        body.extend(data);
+        let len = u8::try_from(body.len()).unwrap();
+        let pseudo = [&ip(peer)[..], &ip("10.0.0.1"), &[0, 6, 0, len], &body].concat();
+        body[16..18].copy_from_slice(&internet_checksum::checksum(&pseudo));
+        framed(MAC, 6, peer, "10.0.0.1", &body)
+    };
+    let sent = ear.ask(&segment(2, 0, 0, 1_000, &[]));
+    let mut ack = u32::from_be_bytes(sent[0][38..42].try_into().unwrap()) + 1;
+    ear.hear(&segment(16, 1, ack, 1_000, &[]));
+    let (fd, _) = proc.accept(fd, OpenFlags::empty()).unwrap();
+    let asked = || {
+        let sent = ear.sent();
+        sent.iter().filter(|frame| frame[12..14] == [8, 6]).count()
+    };
+    asked();
+    // What it says is new: it hears the acknowledgments.
+    for n in 0..40 {
+        ear.hear(&segment(24, 1 + n, ack, 1_000, b"x"));
+        sleep(&sim, 3_000);
+    }
+    assert_eq!(asked(), 0);
+    // It acknowledges what is new.
+    for _ in 0..40 {
+        assert_eq!(proc.write(fd, b"y"), Ok(1));
+        ack += 1;
+        ear.hear(&segment(16, 41, ack, 1_000, &[]));
+        sleep(&sim, 3_000);
+    }
+    assert_eq!(asked(), 0);
+    // It says again and again that it has room, while what is sent to it is lost.
+    assert_eq!(proc.write(fd, b"z"), Ok(1));
+    for n in 0..20 {
+        ear.hear(&segment(16, 41, ack, 2_000 + n, &[]));
+        sleep(&sim, 3_000);
+    }
+    assert!(asked() >= 3);
+}
+
 /// Strangers without end: the tables are bounded, and whoever is spoken to stays.
 #[test]
 fn floods_of_strangers() {

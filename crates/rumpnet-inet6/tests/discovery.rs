@@ -614,7 +614,8 @@ fn the_same_address_on_two_links() {
         let scope = inet.interface(interface).unwrap().index();
         let to: Address =
             SocketAddr::V6(std::net::SocketAddrV6::new(ip(ROUTER), 9, 0, scope)).into();
-        (host.ear.sent(), far.sent());
+        host.ear.sent();
+        far.sent();
         host.proc
             .sendto(host.fd, b"x", MsgFlags::empty(), Some(&to))
             .unwrap();

@@ -71,7 +71,7 @@ struct Neighbor {
     used: Instant,
     /// Something was sent to it.
     wanted: bool,
-    /// It has answered a question.
+    /// It has answered a question, or what was sent to it is known to have arrived.
     confirmed: bool,
     requests: u8,
     waiting: Waiting,
@@ -415,6 +415,31 @@ impl Cache {
         })
     }
 
+    /// Those that [`expire`](Self::expire) would ask by unicast now, each with the time from which on news of it counts.
+    #[must_use]
+    pub fn doubted(&self, now: Instant) -> BTreeMap<(u32, IpAddr), Instant> {
+        if self.due.is_none_or(|at| at > now) {
+            return BTreeMap::new();
+        }
+        let doubted = self.map.iter().filter(|(_, neighbor)| {
+            matches!(neighbor.state, State::Delay | State::Probe) && neighbor.until <= now
+        });
+        // The first question comes so long after it was doubted; of the time before others it was known that there was nothing.
+        let since = Instant(0).after(now.since(Instant(0)).saturating_sub(DELAY));
+        doubted.map(|(key, _)| (*key, since)).collect()
+    }
+
+    /// Somebody knows that what is sent to a neighbour arrived there at some time (RFC 4861 section 7.3.1).
+    pub fn confirm(&mut self, key: (u32, IpAddr), at: Instant) {
+        let reachable = self.times(key.0, key.1).reachable;
+        if let Some(neighbor) = self.map.get_mut(&key)
+            && matches!(neighbor.state, State::Delay | State::Probe)
+        {
+            (neighbor.state, neighbor.requests) = (State::Reachable, 0);
+            (neighbor.until, neighbor.confirmed) = (at.after(reachable), true);
+        }
+    }
+
     /// When [`expire`](Self::expire) has something to do, or earlier.
     #[must_use]
     pub const fn deadline(&self) -> Option<Instant> {
@@ -623,6 +648,38 @@ mod tests {
         let due = cache.expire(at(88));
         assert!(matches!(&due[..], [Due::Failed { packets, .. }] if packets.is_empty()));
         assert_eq!((state(&cache), cache.deadline()), (None, None));
+    }
+
+    /// RFC 4861 section 7.3.1: who is known to hear what is sent to it is not asked.
+    #[test]
+    fn who_is_known_to_hear_is_not_asked() {
+        let mut cache = Cache::default();
+        let key = (1, HOST);
+        let send = |cache: &mut Cache, now| {
+            cache.resolve(1, HOST, Packet::with_bytes(b"x"), now);
+        };
+        let state = |cache: &Cache| cache.iter().next().map(|(.., state)| state);
+        cache.learn(1, HOST, MAC, true, at(0));
+        send(&mut cache, at(40));
+        assert!(cache.doubted(at(44)).is_empty());
+        assert_eq!(cache.doubted(at(45)), BTreeMap::from([(key, at(40))]));
+        cache.confirm(key, at(43));
+        assert!(cache.expire(at(45)).is_empty());
+        assert_eq!(cache.settled(1, HOST, at(46)), Some((MAC, at(73))));
+        // Also one that was asked already.
+        send(&mut cache, at(80));
+        assert_eq!(cache.expire(at(85)).len(), 1);
+        assert_eq!(cache.doubted(at(86)), BTreeMap::from([(key, at(81))]));
+        cache.confirm(key, at(86));
+        assert!(cache.expire(at(86)).is_empty() && cache.deadline().is_none());
+        assert_eq!(state(&cache), Some(State::Reachable));
+        // Nobody else.
+        cache.resolve(1, IpAddr::from([10, 0, 0, 3]), Packet::new(), at(86));
+        cache.confirm((1, IpAddr::from([10, 0, 0, 3])), at(86));
+        cache.confirm((1, IpAddr::from([10, 0, 0, 4])), at(86));
+        assert!(cache.doubted(at(87)).is_empty());
+        let known = cache.iter().filter(|(_, _, mac, _)| mac.is_some());
+        assert_eq!((known.count(), cache.iter().count()), (1, 2));
     }
 
     /// RFC 4861 section 6.3.4: the times are what routers say, for IPv6.

@@ -105,6 +105,7 @@ impl Tcb {
         self.counters.acked_bytes = self.counters.acked_bytes.saturating_add(data.into());
         self.retries = 0;
         self.snd.progress = now;
+        self.rcv.forward = now;
         self.measure(ack, delivered, numbers, now);
         if self.bits.contains(Bits::SEND_FULL) {
             self.tune_send();

@@ -82,6 +82,7 @@ impl Tcb {
     #[inline(always)]
     pub(super) fn took_next(&mut self, len: u32, now: u64, changes: &mut Changes) {
         let mut moved = 0;
+        self.rcv.forward = now;
         if let Some(reassembly) = &mut self.reassembly {
             moved = reassembly.drain_into(&mut self.ready);
             if reassembly.is_empty() {

@@ -139,6 +139,7 @@ impl Tcb {
         self.snd.una = ack;
         self.snd.measured = self.snd.nxt;
         self.snd.progress = now;
+        self.rcv.forward = now;
         self.rcv.round = (now, self.ready.head());
         let data = ack.since_or_zero(self.snd.queued);
         self.sending

@@ -2,6 +2,7 @@
 
 use super::{Congestion, State, Tcb, loss::Phase, tcb::Bits};
 use core::time::Duration;
+use rumpuser::Instant;
 
 /// A look into a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +70,12 @@ pub struct Info {
 }
 
 impl Tcb {
+    /// When the connection went forward last: what it sends reaches its peer (RFC 4861 section 7.3.1).
+    #[must_use]
+    pub const fn forward(&self) -> Instant {
+        Instant(self.rcv.forward)
+    }
+
     /// A look into the connection.
     #[must_use]
     pub fn info(&self) -> Info {

@@ -219,6 +219,8 @@ pub(super) struct ReceiveSpace {
     pub(super) buffer: u32,
     /// When a segment arrived last.
     pub(super) last: u64,
+    /// When it went forward last: with data that was new, or an acknowledgment of data for the first time.
+    pub(super) forward: u64,
     /// The round-trip time as data shows it, 0 before it does; and the timestamp that was used for it.
     pub(super) rtt: u64,
     pub(super) echo: u32,
@@ -416,6 +418,7 @@ impl Tcb {
                     scale: 0,
                     buffer: super::bytes_u32(config.receive_buffer).min(BUFFER_MAX),
                     last: now.0,
+                    forward: 0,
                     rtt: 0,
                     echo: 0,
                     round: (now.0, 0),

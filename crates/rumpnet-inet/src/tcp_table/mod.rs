@@ -3,6 +3,7 @@
 mod input;
 mod life;
 mod listen;
+mod neighbors;
 mod output;
 mod pairs;
 mod ports;
