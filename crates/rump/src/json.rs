@@ -1,6 +1,6 @@
 //! JSON output: an array with one object a line, written as it comes; and the one form of an entry.
 
-use crate::{mode::type_word, report::Outcome, time::rfc3339};
+use crate::{mode::type_word, quote::unsafe_on_terminal, report::Outcome, time::rfc3339};
 use rumpkern::{FileType, Stat};
 use serde_json::{Map, Value, json};
 use std::io::Write;
@@ -29,8 +29,7 @@ impl<W: Write> Array<W> {
         self.out
             .write_all(if self.empty { b"\n" } else { b",\n" })?;
         self.empty = false;
-        let text = value.to_string();
-        self.out.write_all(text.as_bytes())?;
+        self.out.write_all(text(value).as_bytes())?;
         Ok(())
     }
 
@@ -43,6 +42,23 @@ impl<W: Write> Array<W> {
         self.out.flush()?;
         Ok(self.out)
     }
+}
+
+/// A value, with the characters escaped that a terminal would obey, all of which can only be in strings.
+fn text(value: &Value) -> String {
+    let text = value.to_string();
+    if !text.contains(unsafe_on_terminal) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match unsafe_on_terminal(c) {
+            // None of them is beyond the first plane.
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out
 }
 
 /// Puts bytes under a key: as text, and when they are not UTF-8 also in hexadecimal under `KEY_bytes`.
@@ -94,4 +110,21 @@ pub(crate) fn entry(path: &[u8], name: &[u8], stat: &Stat, target: Option<&[u8]>
         put_bytes(&mut object, "target", target);
     }
     Value::Object(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_character_is_left_that_a_terminal_obeys() {
+        let name = "a\u{7f}\u{9b}31m\u{202e}\x1b\n\u{e9}\"";
+        let written = text(&json!({"name": name}));
+        assert_eq!(
+            written,
+            "{\"name\":\"a\\u007f\\u009b31m\\u202e\\u001b\\n\u{e9}\\\"\"}"
+        );
+        let read: Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(read["name"], name);
+    }
 }

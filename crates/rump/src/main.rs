@@ -54,7 +54,6 @@ use session::Session;
 use std::{
     cell::Cell,
     ffi::{OsStr, OsString},
-    io::Write as _,
     process::ExitCode,
 };
 
@@ -249,28 +248,30 @@ fn parse() -> (Cli, bool) {
     if word.is_none() {
         cli.build(); // the program's own help says what each command does
     }
-    let mut matches = cli.try_get_matches_from_mut(args).unwrap_or_else(|error| {
+    let read = cli.try_get_matches_from_mut(args.iter());
+    let mut matches = read.unwrap_or_else(|error| {
         let usage = match word {
-            _ if !error.use_stderr() => told(&error),
+            _ if !error.use_stderr() => told(&error, &args),
             Some("fsck") => commands::fsck::status::USAGE,
             _ if is_helper => report::MOUNT_USAGE,
-            _ => told(&error),
+            _ => told(&error, &args),
         };
-        drop(error.print());
+        drop(report::explain(&error, &args));
         std::process::exit(usage.into());
     });
     let parsed = Cli::from_arg_matches_mut(&mut matches);
-    let mut parsed = parsed.unwrap_or_else(|error| error.format(&mut cli).exit());
+    let mut parsed = parsed.unwrap_or_else(|error| told(&error.format(&mut cli), &args));
     if let Command::Net(first) = &mut parsed.command {
-        first.then(then).unwrap_or_else(|error| error.exit());
+        let words: Vec<_> = then.iter().flatten().cloned().collect();
+        let read = first.then(then);
+        read.unwrap_or_else(|error| told(&error, &words));
     }
     (parsed, is_helper)
 }
 
 /// Ends the program with what clap has to say; help that cannot be written is a failure, as any output.
-fn told(error: &clap::Error) -> ! {
-    let written = error.print().and_then(|()| std::io::stdout().flush());
-    match written {
+fn told(error: &clap::Error, words: &[OsString]) -> ! {
+    match report::explain(error, words) {
         Err(failure) if !error.use_stderr() => {
             std::process::exit(match report::Failure::from(failure) {
                 report::Failure::BrokenPipe => 0,

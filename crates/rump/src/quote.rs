@@ -1,6 +1,6 @@
 //! Names for people: on a terminal and in messages, control characters do not reach the screen.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{borrow::Cow, fmt::Write as _, mem};
 
 /// A name as it appears in a message or on a terminal: printable UTF-8 as it is, control characters and other bytes as C
 /// escapes. A backslash is doubled only when something else had to be escaped, as a plain name should stay one.
@@ -34,7 +34,7 @@ pub(crate) fn shown(name: &[u8]) -> Cow<'_, str> {
 }
 
 /// Control characters (C0, DEL, C1) and those that turn the direction of writing, which can make a name look like another.
-fn unsafe_on_terminal(c: char) -> bool {
+pub(crate) fn unsafe_on_terminal(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
@@ -63,6 +63,66 @@ fn octal(out: &mut String, byte: u8) {
     debug_assert!(written.is_ok(), "writing to a string cannot fail");
 }
 
+/// A name as a word for sh(1), always in quotes, as ls(1) and stat(1) of GNU write it.
+pub(crate) fn for_shell(name: &[u8]) -> Vec<u8> {
+    let is_safe = |c: char| !unsafe_on_terminal(c);
+    let text = std::str::from_utf8(name).ok();
+    if let Some(text) = text.filter(|text| text.contains('\'')) {
+        // What means nothing between double quotes or outside of them.
+        let is_plain = |c: char| match c.is_ascii() {
+            true => c.is_ascii_alphanumeric() || " %+,-./:@]_'".contains(c),
+            false => is_safe(c),
+        };
+        if text.chars().all(is_plain) {
+            return [b"\"", name, b"\""].concat();
+        }
+    }
+    let mut out = b"'".to_vec();
+    // Whether the part between `$'` and `'` goes on, in which escapes are read.
+    let mut escapes = false;
+    for chunk in name.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let bytes = &mut [0; 4];
+            let bytes = c.encode_utf8(bytes).as_bytes();
+            if !is_safe(c) {
+                bytes
+                    .iter()
+                    .for_each(|b| escape(&mut out, &mut escapes, *b));
+                continue;
+            }
+            if mem::take(&mut escapes) {
+                out.extend(b"''");
+            }
+            match c {
+                '\'' => out.extend(b"'\\''"),
+                _ => out.extend(bytes),
+            }
+        }
+        let invalid = chunk.invalid().iter();
+        invalid.for_each(|b| escape(&mut out, &mut escapes, *b));
+    }
+    out.push(b'\'');
+    out
+}
+
+/// Appends a byte as an escape to a word between single quotes.
+fn escape(out: &mut Vec<u8>, escapes: &mut bool, byte: u8) {
+    if !mem::replace(escapes, true) {
+        out.extend(b"'$'");
+    }
+    let letter = match byte {
+        0x07 => b'a',
+        0x08 => b'b',
+        b'\t' => b't',
+        b'\n' => b'n',
+        0x0b => b'v',
+        0x0c => b'f',
+        b'\r' => b'r',
+        _ => return out.extend(format!("\\{byte:03o}").bytes()),
+    };
+    out.extend([b'\\', letter]);
+}
+
 /// A path of the image or the host, for a message.
 pub(crate) fn shown_os(name: impl AsRef<std::ffi::OsStr>) -> String {
     shown(name.as_ref().as_encoded_bytes()).into_owned()
@@ -70,7 +130,7 @@ pub(crate) fn shown_os(name: impl AsRef<std::ffi::OsStr>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{plain, shown};
+    use super::{for_shell, plain, shown};
 
     #[test]
     fn plain_names_stay_and_control_characters_do_not() {
@@ -80,6 +140,30 @@ mod tests {
         assert_eq!(shown(b"\xff\xfe"), "\\377\\376");
         assert_eq!(shown("\u{9b}".as_bytes()), "\\302\\233");
         assert_eq!(shown("a\u{202e}b".as_bytes()), "a\\342\\200\\256b");
+    }
+
+    #[test]
+    fn words_for_a_shell() {
+        // As stat -c %N of coreutils 9.1 writes them.
+        let as_stat: [(&[u8], &str); 12] = [
+            (b"a b$\"", "'a b$\"'"),
+            (b"it's", "\"it's\""),
+            (b"it's $x", "'it'\\''s $x'"),
+            (b"it's;|&", "'it'\\''s;|&'"),
+            ("\u{e9}'s".as_bytes(), "\"\u{e9}'s\""),
+            (b"\x01\x02", "''$'\\001\\002'"),
+            (b"\x01a", "''$'\\001''a'"),
+            (b"\x011", "''$'\\001''1'"),
+            (b"a\nb\nc", "'a'$'\\n''b'$'\\n''c'"),
+            (b"a\x07\tb", "'a'$'\\a\\t''b'"),
+            (b"bad\xff\xfe", "'bad'$'\\377\\376'"),
+            ("\u{9b}1".as_bytes(), "''$'\\302\\233''1'"),
+        ];
+        for (name, word) in as_stat {
+            assert_eq!(String::from_utf8(for_shell(name)).unwrap(), word);
+        }
+        // It writes this one with '' before it.
+        assert_eq!(for_shell(b"it's\x01"), b"'it'\\''s'$'\\001'");
     }
 
     #[test]

@@ -7,8 +7,11 @@ use crate::{
 };
 use rumpuser::Errno;
 use std::{
+    borrow::Cow,
+    ffi::OsString,
     fmt,
     io::{self, Write},
+    os::unix::ffi::OsStrExt as _,
     path::Path,
     process::ExitCode,
     sync::atomic::{AtomicBool, AtomicU8, Ordering},
@@ -206,6 +209,27 @@ impl Report {
             }
         }
     }
+}
+
+/// Prints what clap has to say about a command line: an error without control characters of its words, which may be names from an image.
+///
+/// # Errors
+/// Those of write(2), of help.
+pub(crate) fn explain(error: &clap::Error, words: &[OsString]) -> io::Result<()> {
+    if !error.use_stderr() {
+        error.print()?;
+        return io::stdout().flush();
+    }
+    let is_safe = |word: &OsString| matches!(shown(word.as_bytes()), Cow::Borrowed(_));
+    let _ = match words.iter().all(is_safe) {
+        true => error.print(),
+        false => {
+            // Without colors, which cannot be told from what is in the words.
+            let text = error.render().to_string();
+            io::stderr().lock().write_all(plain(&text).as_bytes())
+        }
+    };
+    Ok(())
 }
 
 /// A line on standard error, without control characters: some of the words may be an image's or a server's. That it cannot be written

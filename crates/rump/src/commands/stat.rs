@@ -4,6 +4,7 @@ use crate::{
     json::{self, Array},
     mode::{mode_string, type_text},
     output::Out,
+    quote::{for_shell, shown},
     report::{Failure, Outcome},
     session::{Image, Session},
     time::Civil,
@@ -59,7 +60,7 @@ impl Stat {
             let subject = session
                 .open(&address)
                 .and_then(|image| self.look(&image, &address.prefix, &address.path));
-            let Some(subject) = session.report.step(subject)? else {
+            let Some(mut subject) = session.report.step(subject)? else {
                 continue;
             };
             if self.json {
@@ -68,6 +69,7 @@ impl Stat {
                 objects.push(json::entry(&address.path, name, &subject.stat, target));
             } else if let Some(format) = &format {
                 let mut text = Vec::new();
+                subject.terminal = out.terminal;
                 format.write(&subject, &mut text);
                 out.write_all(&text)?;
             } else {
@@ -115,6 +117,7 @@ impl Stat {
             image: image.name.clone(),
             stat,
             target,
+            terminal: false,
         })
     }
 }
@@ -125,6 +128,8 @@ struct Subject {
     image: String,
     stat: Attributes,
     target: Option<Vec<u8>>,
+    /// Whether a format is for one.
+    terminal: bool,
 }
 
 impl Subject {
@@ -452,6 +457,7 @@ impl Field {
             b'h' => Decimal(stat.nlink),
             b'i' => Decimal(stat.ino),
             b'm' => text(&format!("{}:/", subject.image)),
+            b'n' if subject.terminal => text(&shown(&subject.name)),
             b'n' => Text(subject.name.clone()),
             b'N' => Text(quoted(subject)),
             b'o' => Decimal(stat.blksize.into()),
@@ -494,11 +500,10 @@ fn seconds(time: Timespec, precision: Option<Precision>) -> (bool, String) {
 
 /// `'name' -> 'target'`.
 fn quoted(subject: &Subject) -> Vec<u8> {
-    let quote = |name: &[u8]| [b"'", name, b"'"].concat();
-    let mut text = quote(&subject.name);
+    let mut text = for_shell(&subject.name);
     if let Some(target) = &subject.target {
         text.extend_from_slice(b" -> ");
-        text.extend(quote(target));
+        text.extend(for_shell(target));
     }
     text
 }
@@ -512,6 +517,7 @@ mod tests {
             name: b"d.img:/f".to_vec(),
             image: "d.img".into(),
             target: None,
+            terminal: false,
             stat: Attributes {
                 dev: 1,
                 ino: 12,

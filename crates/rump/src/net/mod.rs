@@ -26,7 +26,7 @@ mod traceroute;
 mod wait;
 
 use crate::{
-    report::{Failure, Outcome, Report, io_reason},
+    report::{Failure, Outcome, Report, explain, io_reason},
     session::{MountOptions, Session},
     signals::{self, Interruptible},
 };
@@ -218,13 +218,14 @@ impl Shell {
                 None => continue,
                 Some("exit" | "quit") => return Ok(()),
                 Some("help") => {
-                    let help = Line::try_parse_from(["--help"]).err();
-                    let _ = help.map(|help| help.print());
+                    if let Err(help) = Line::try_parse_from(["--help"]) {
+                        explain(&help, &[])?;
+                    }
                     continue;
                 }
                 Some(_) => {}
             }
-            match Line::try_parse_from(words) {
+            match Line::try_parse_from(&words) {
                 Ok(Line {
                     command: Tool::Shell(_),
                     ..
@@ -241,7 +242,7 @@ impl Shell {
                     Err(failure) => context.report.fail(&failure),
                 },
                 Err(error) => {
-                    let _ = error.print();
+                    explain(&error, &words)?;
                     if error.use_stderr() {
                         context.report.mark_failed();
                     }

@@ -4,6 +4,7 @@ use crate::{
     address::{self, Operand},
     commands::shell::words::{Quote, octal, parse},
     complete::{Found, common, image_names},
+    quote::unsafe_on_terminal,
     session::Session,
 };
 use clap_complete::Shell;
@@ -184,7 +185,7 @@ fn last_break(raw: &[u8], breaks: &[u8]) -> usize {
 /// A name as it is written in a word that is quoted so; `None`: it cannot be.
 fn written(name: &[u8], style: Quote) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(name).ok();
-    let plain = text.filter(|text| !text.contains(char::is_control));
+    let plain = text.filter(|text| !text.contains(unsafe_on_terminal));
     let Some(plain) = plain else {
         return (style == Quote::None).then(|| escaped(name));
     };
@@ -232,6 +233,7 @@ mod tests {
         );
         assert_eq!(bare(b"~!{}[]*?#^="), "\\~\\!\\{\\}\\[\\]\\*\\?\\#\\^\\=");
         assert_eq!(bare("日本".as_bytes()), "日本");
+        assert_eq!(bare("a\u{202e}".as_bytes()), "$'a\\342\\200\\256'");
         assert_eq!(bare(b"a\n'$x\xff"), "$'a\\012\\047$x\\377'");
         assert_eq!(written(b"a b", Quote::Single).unwrap(), b"a b");
         assert_eq!(written(b"it's", Quote::Single), None);

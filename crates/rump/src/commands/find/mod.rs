@@ -336,17 +336,20 @@ impl Finder<'_> {
                 self.out.write_all(b"\n")?;
             }
             Action::Print0 => {
-                self.out.write_all(&candidate.path)?;
+                let path = self.out.name(&candidate.path).into_owned();
+                self.out.write_all(&path)?;
                 self.out.write_all(b"\0")?;
             }
             Action::Printf(format) => {
                 let target = self.target(candidate)?;
+                let out = &self.out;
                 let text = format.text(&printf::Subject {
-                    path: &candidate.path,
-                    base: candidate.base,
-                    name: candidate.name(),
+                    path: out.name(&candidate.path),
+                    base: out.name(candidate.base),
+                    below: out.name(&candidate.entry.path),
+                    name: out.name(candidate.name()),
+                    target: out.name(target.as_deref().unwrap_or_default()),
                     entry: candidate.entry,
-                    target: target.as_deref(),
                 });
                 self.out.write_all(&text)?;
             }

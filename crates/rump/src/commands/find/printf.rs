@@ -8,6 +8,7 @@ use crate::{
 };
 use rumpkern::{FileType, Stat};
 use rumpuser::Timespec;
+use std::borrow::Cow;
 
 /// A format, taken apart.
 #[derive(Debug)]
@@ -23,13 +24,16 @@ enum Piece {
     },
 }
 
-/// What is printed.
+/// What is printed; the names as the output wants them.
 pub(super) struct Subject<'a> {
-    pub(super) path: &'a [u8],
-    pub(super) base: &'a [u8],
-    pub(super) name: &'a [u8],
+    pub(super) path: Cow<'a, [u8]>,
+    pub(super) base: Cow<'a, [u8]>,
+    /// The path below the base.
+    pub(super) below: Cow<'a, [u8]>,
+    pub(super) name: Cow<'a, [u8]>,
+    /// Empty if it is no symbolic link.
+    pub(super) target: Cow<'a, [u8]>,
     pub(super) entry: &'a Entry,
-    pub(super) target: Option<&'a [u8]>,
 }
 
 impl Format {
@@ -120,13 +124,13 @@ fn value(subject: &Subject<'_>, letter: [u8; 2]) -> Vec<u8> {
     let text = match letter[0] {
         b'p' => return subject.path.to_vec(),
         b'f' => return subject.name.to_vec(),
-        b'P' => return subject.entry.path.clone(),
+        b'P' => return subject.below.to_vec(),
         b'H' => return subject.base.to_vec(),
         b'h' => {
             let end = subject.path.iter().rposition(|&c| c == b'/');
             return subject.path[..end.unwrap_or(0)].to_vec();
         }
-        b'l' => return subject.target.unwrap_or_default().to_vec(),
+        b'l' => return subject.target.to_vec(),
         b'm' => format!("{:o}", stat.mode),
         b'M' => mode_string(stat.file_type, stat.mode),
         b'y' | b'Y' => match stat.file_type {

@@ -7,7 +7,7 @@ pub(crate) mod words;
 use crate::{
     address::{self, Address},
     glob, output,
-    report::{Failure, Outcome},
+    report::{Failure, Outcome, explain},
     session::Session,
     signals, streams,
     walk::{join, read_dir},
@@ -197,7 +197,7 @@ fn run(session: &Session, place: &Place, words: &[Word]) -> Outcome<()> {
         }
         line.extend(found.into_iter().map(OsString::from_vec));
     }
-    match crate::Cli::try_parse_from(line) {
+    match crate::Cli::try_parse_from(&line) {
         Ok(cli) => {
             if cli.command.mount().is_given() || cli.mount.options().is_given() {
                 return Err(Failure::Message(
@@ -210,7 +210,7 @@ fn run(session: &Session, place: &Place, words: &[Word]) -> Outcome<()> {
             if error.use_stderr() {
                 session.report.mark_failed();
             }
-            drop(error.print());
+            explain(&error, &line)?;
             Ok(())
         }
     }
@@ -262,5 +262,9 @@ fn expand(session: &Session, place: &Place, word: &Word) -> Outcome<Vec<Vec<u8>>
         });
     }
     found.sort_unstable();
+    // Whoever made the image chose the names: none of them becomes an option.
+    for path in found.iter_mut().filter(|path| path.starts_with(b"-")) {
+        *path = join(b".", path);
+    }
     Ok(found)
 }

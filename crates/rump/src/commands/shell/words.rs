@@ -1,6 +1,6 @@
 //! The words of a line: split at spaces, quoted as in sh(1), and quoted again for a name that is completed.
 
-use crate::glob;
+use crate::{glob, quote::unsafe_on_terminal};
 
 /// A word of a line: bytes, and whether each was quoted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -172,7 +172,7 @@ fn escape(text: &[u8]) -> Option<(u8, usize)> {
 
 /// Writes a text so that it is read as a word, or as the start of one: what quotes it is closed only with `is_whole`.
 pub(super) fn quote(text: &[u8], quote: Quote, is_whole: bool) -> Vec<u8> {
-    let is_plain = std::str::from_utf8(text).is_ok_and(|text| !text.contains(char::is_control));
+    let is_plain = std::str::from_utf8(text).is_ok_and(|text| !text.contains(unsafe_on_terminal));
     let quote = if is_plain { quote } else { Quote::Dollar };
     let mut out: Vec<u8> = match quote {
         Quote::None => vec![],
@@ -185,7 +185,7 @@ pub(super) fn quote(text: &[u8], quote: Quote, is_whole: bool) -> Vec<u8> {
             let bytes = &mut [0; 4];
             let bytes = c.encode_utf8(bytes).as_bytes();
             match (quote, c) {
-                (Quote::Dollar, c) if c.is_control() => {
+                (Quote::Dollar, c) if unsafe_on_terminal(c) => {
                     bytes.iter().for_each(|b| octal(&mut out, *b))
                 }
                 (Quote::Single, '\'') => out.extend(b"'\\''"),
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_text_that_is_quoted_is_read_as_itself() {
-        let texts: [&[u8]; 9] = [
+        let texts: [&[u8]; 10] = [
             b"plain",
             b"a b\tc",
             b"it's \"so\"",
@@ -282,6 +282,7 @@ mod tests {
             b"\x1b]0;x\x07\n\r",
             b"\xff\xfe'",
             "日本\u{85}".as_bytes(),
+            "a\u{202e}b".as_bytes(),
             b"\x011",
             b"",
         ];
@@ -289,7 +290,8 @@ mod tests {
             for kind in [Quote::None, Quote::Single, Quote::Double, Quote::Dollar] {
                 let line = quote(text, kind, true);
                 assert!(line.is_ascii() || std::str::from_utf8(&line).is_ok());
-                assert!(!line.iter().any(u8::is_ascii_control), "{line:?}");
+                let shown = String::from_utf8_lossy(&line);
+                assert!(!shown.contains(unsafe_on_terminal), "{line:?}");
                 let read = split(&line).unwrap();
                 let read: Vec<_> = read.iter().map(Word::text).collect();
                 let expected: &[&[u8]] = if line.is_empty() { &[] } else { &[text] };
