@@ -308,7 +308,7 @@ impl Session {
             false => shutdown(),
         };
         if let Err(errno) = closed {
-            let told = bracketed(&image.messages_of(errno));
+            let told = image.told(errno);
             let name = format_args!("{}: unmounting", image.name).to_string();
             let failure = Failure::at(name, format_args!("{errno}{told}"));
             self.report.fail(&failure);
@@ -327,6 +327,14 @@ pub(crate) fn host_id(path: &Path) -> Outcome<HostId> {
 
 /// `IMAGE@PART` for a message.
 pub(crate) fn image_name(address: &Address) -> String {
+    if address.prefix.is_empty() {
+        // A path at the prompt.
+        let image = shown_os(&address.image);
+        return match &address.part {
+            Some(part) => format!("{image}@{}", shown(part.to_string().as_bytes())),
+            None => image,
+        };
+    }
     let prefix = address.prefix.strip_suffix(b":").unwrap_or(&address.prefix);
     shown(prefix).into_owned()
 }
@@ -440,11 +448,29 @@ impl Image {
 
     /// `IMAGE:/path: reason`, and what the kernel had to say when the number alone says little.
     pub(crate) fn failure(&self, path: &[u8], errno: Errno) -> Failure {
-        let told = bracketed(&self.messages_of(errno));
+        let told = self.told(errno);
         Failure::at(
             format_args!("{}:{}", self.name, shown(path)),
             format_args!("{errno}{told}"),
         )
+    }
+
+    /// What there is to say about an error whose number says little, in brackets.
+    fn told(&self, errno: Errno) -> String {
+        let mut messages = self.messages_of(errno);
+        if errno == Errno::EIO {
+            messages.extend(self.shrunk());
+        }
+        bracketed(&messages)
+    }
+
+    /// That somebody has cut off the image, if so.
+    fn shrunk(&self) -> Option<String> {
+        let (window, start) = self.device.host_window(0)?;
+        let metadata = window.downcast_ref::<File>()?.metadata().ok()?;
+        let (now, before) = (metadata.len(), start.checked_add(self.device.len())?);
+        (metadata.is_file() && now < before)
+            .then(|| format!("the image was {before} bytes long, and is {now} now"))
     }
 
     /// The host's file `window` of the device, to be kept. `None` if the host has no descriptor left.

@@ -639,3 +639,24 @@ fn devices_of_the_host() {
     drop(device);
     common::check(&image);
 }
+
+/// What the host has mounted by way of a loop device is not ours to write, by the name of its file too.
+#[test]
+#[ignore = "needs root for loop devices and mounts"]
+fn an_image_that_the_host_has_mounted() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let point = scratch.text("point");
+    fs::create_dir(&point).unwrap();
+    let device = Loop::new(&[], &image);
+    good(&["touch", &format!("{image}:/before")]);
+    tool("mount", &[&device.0, &point]);
+    let told = format!("{image}: in use by the host, which may have it mounted");
+    common::fails(&["touch", &format!("{image}:/x")], 1, &[&told]);
+    let seen = good(&["ls", &format!("{image}:/")]);
+    tool("umount", &[&point]);
+    assert_eq!(seen, "before\nlost+found\n");
+    good(&["touch", &format!("{image}:/x")]);
+    drop(device);
+    common::check(&image);
+}

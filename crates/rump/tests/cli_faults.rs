@@ -258,3 +258,60 @@ fn an_image_that_takes_no_more_is_as_before() {
     assert!(rump(&["cat", &to]).out == fs::read(&big).unwrap());
     check(&image);
 }
+
+/// Somebody cuts off an image while it is read, and while it is written: no file of it is taken for whole, and the image does not grow again.
+#[test]
+fn an_image_that_becomes_shorter() {
+    let (scratch, image) = prepared();
+    let cut = |len| {
+        File::options()
+            .write(true)
+            .open(&image)
+            .unwrap()
+            .set_len(len)
+    };
+    // The shell has the image open, and reads the file only when it is told to.
+    let told = |commands: &[&str], len: u64| {
+        let mut shell = interruptible(&["shell", &image])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = shell.stdin.take().unwrap();
+        writeln!(input, "{}\npwd", commands[0]).unwrap();
+        let mut output = BufReader::new(shell.stdout.take().unwrap());
+        let mut line = String::new();
+        while line != "/\n" {
+            line.clear();
+            assert!(output.read_line(&mut line).unwrap() > 0);
+        }
+        cut(len).unwrap();
+        writeln!(input, "{}", commands[1]).unwrap();
+        drop(input);
+        std::io::copy(&mut output, &mut std::io::sink()).unwrap();
+        let done = shell.wait_with_output().unwrap();
+        assert_eq!(done.status.code(), Some(1));
+        String::from_utf8(done.stderr).unwrap()
+    };
+    let whole = fs::read(&image).unwrap();
+    let len = whole.len();
+    let why = |now: usize| format!("the image was {len} bytes long, and is {now} now");
+    let said = told(&["ls", "cat big"], 1 << 20);
+    assert!(said.contains(&why(1 << 20)), "{said}");
+    assert!(said.contains("/big: Input/output error"), "{said}");
+    fs::write(&image, &whole).unwrap();
+    let new = scratch.write("new", noise(1 << 20));
+    let said = told(
+        &["mkdir x", &format!("put {} x", new.to_str().unwrap())],
+        1 << 19,
+    );
+    assert!(said.contains(&why(1 << 19)), "{said}");
+    // The prompt has named it all the time.
+    assert!(
+        said.lines()
+            .all(|line| line.starts_with(&format!("rump: {image}:"))),
+        "{said}"
+    );
+    assert_eq!(fs::metadata(&image).unwrap().len(), 1 << 19);
+}

@@ -19,6 +19,7 @@ use std::{
 };
 
 mod behind;
+mod loops;
 
 use behind::Behind;
 
@@ -60,12 +61,13 @@ enum Kind {
 impl HostFile {
     /// Opens the file at `path`, or the device behind it.
     ///
-    /// The size is taken now; what others do to the file's size later does not show here.
+    /// The size is taken now. When others make a file longer, that does not show here; when they make it shorter, what is gone cannot be read, and
+    /// nothing be written any more: `EIO`.
     ///
     /// # Errors
     /// `EISDIR` for a directory; `ENOTBLK` for anything else that is no medium (a pipe, a socket, a terminal); `EBUSY` when somebody
-    /// holds the file in a way that excludes `access`, or when the host itself has a device mounted that is to be written; `EROFS` for a
-    /// device that takes no writes, if it is to be written; otherwise what open(2) says: `ENOENT`, `EACCES`, ...
+    /// holds the file in a way that excludes `access`, or when the host itself has mounted what is to be written, a device or a file by way of a loop
+    /// device; `EROFS` for a device that takes no writes, if it is to be written; otherwise what open(2) says: `ENOENT`, `EACCES`, ...
     pub fn open(path: impl AsRef<Path>, access: Access) -> core::result::Result<Self, OpenError> {
         let path = path.as_ref();
         let fail = |cause| OpenError {
@@ -114,6 +116,9 @@ impl HostFile {
         // Any other failure: a file system of the host that knows no locks. They are advisory anyway.
         if kind == Kind::Block && access == Access::ReadWrite && is_read_only(&file) {
             return Err(Cause::ReadOnly);
+        }
+        if kind == Kind::Regular && access == Access::ReadWrite && loops::is_claimed(&metadata) {
+            return Err(Cause::Claimed);
         }
         let (len, sector_size) = match kind {
             Kind::Regular => (metadata.len(), 512),
@@ -180,6 +185,19 @@ impl HostFile {
             Access::ReadWrite => Ok(()),
         }
     }
+
+    /// `EIO` if somebody has made the file shorter: a write behind its end would make it longer again, with nothing where something was.
+    fn check_whole(&self) -> Result<()> {
+        if self.kind == Kind::Block {
+            return Ok(());
+        }
+        // As a call that a contained server may make. Nobody uses the place that it moves to.
+        let end = (&self.file).seek(SeekFrom::End(0));
+        match end.map_err(|error| errno(&error))? < self.len() {
+            true => Err(Errno::EIO),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Kind {
@@ -239,6 +257,7 @@ impl BlockDevice for HostFile {
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         self.check_writable()?;
         self.check_range(offset, data.len() as u64)?;
+        self.check_whole()?;
         self.file
             .write_all_at(data, offset)
             .map_err(|error| errno(&error))?;
@@ -250,6 +269,7 @@ impl BlockDevice for HostFile {
         self.check_writable()?;
         let len = total(data.iter().map(|part| part.len()))?;
         self.check_range(offset, len)?;
+        self.check_whole()?;
         let parts = data
             .iter()
             .map(|part| iovec(part.as_ptr().cast_mut(), part.len()));
@@ -265,7 +285,10 @@ impl BlockDevice for HostFile {
     fn flush(&self) -> Result<()> {
         match self.access {
             Access::ReadOnly => Ok(()),
-            Access::ReadWrite => self.file.sync_data().map_err(|error| errno(&error)),
+            Access::ReadWrite => {
+                self.file.sync_data().map_err(|error| errno(&error))?;
+                self.check_whole()
+            }
         }
     }
 

@@ -279,6 +279,7 @@ impl<'a> ImageSink<'a> {
                 let window = extent.device.and_then(|at| device.host_window(at));
                 let window =
                     window.and_then(|(object, to)| Some((object.downcast_ref::<File>()?, to)));
+                let window = window.filter(|(file, to)| reaches(file, to + extent.len));
                 let at = at + (extent.offset - piece.offset);
                 let mut done = 0;
                 while let Some((file, to)) = window
@@ -480,4 +481,10 @@ impl Sink for ImageSink<'_> {
         let stat = self.image.proc.fstatat(At::Cwd, &full, follow).ok()?;
         Some(super::image_source::identity(self.image, &stat))
     }
+}
+
+/// Whether an image is as long as that. If somebody has cut it off, it must not grow again by what is moved behind its end.
+fn reaches(image: &File, end: u64) -> bool {
+    let metadata = image.metadata();
+    metadata.is_ok_and(|found| !found.is_file() || found.len() >= end)
 }

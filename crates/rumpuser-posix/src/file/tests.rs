@@ -283,3 +283,20 @@ fn descriptors_are_not_inherited() {
     let flags = unsafe { libc::fcntl(disk.file().as_raw_fd(), libc::F_GETFD) };
     assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
 }
+
+#[test]
+fn a_file_that_became_shorter_is_not_written() {
+    let dir = Scratch::new();
+    let path = dir.image(8192);
+    let disk = HostFile::open(&path, Access::ReadWrite).unwrap();
+    let other = fs::File::options().write(true).open(&path).unwrap();
+    other.set_len(4096).unwrap();
+    assert_eq!(disk.write_at(7680, &[1; 512]), Err(Errno::EIO));
+    assert_eq!(disk.write_vectored_at(0, &[&[1; 512]]), Err(Errno::EIO));
+    assert_eq!(disk.flush(), Err(Errno::EIO));
+    assert_eq!(fs::metadata(&path).unwrap().len(), 4096);
+    // Longer is well: what was there is there.
+    other.set_len(16384).unwrap();
+    disk.write_at(7680, &[1; 512]).unwrap();
+    disk.flush().unwrap();
+}
