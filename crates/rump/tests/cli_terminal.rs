@@ -7,7 +7,7 @@ use std::{
     fs,
     os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -294,6 +294,154 @@ fn the_terminal_is_given_back() {
     terminal.keys(&["C-d"]);
     terminal.shows("$");
     is_as_before();
+}
+
+/// A text that is pasted is run when Enter is pressed, and not before, whatever is in it; then line by line.
+#[test]
+fn what_is_pasted_waits_for_enter() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let terminal = Terminal::new(&scratch);
+    terminal.shell(&image);
+    terminal.types("mkdir /x");
+    terminal.tmux(&["set-buffer", "1\nmkdir /x2\t/x3\n\nmkdir /no\n"]);
+    terminal.tmux(&["paste-buffer", "-p"]);
+    terminal.shows("rump:/> mkdir /x1\\nmkdir /x2\\t/x3\\n\\nmkdir /no");
+    // One row of the terminal, which is a line of it again.
+    terminal.keys(&["C-w"]);
+    terminal.types("x4");
+    terminal.shows("rump:/> mkdir /x1\\nmkdir /x2\\t/x3\\n\\nmkdir /x4");
+    terminal.keys(&["Enter"]);
+    terminal.shows("rump:/>");
+    terminal.types("ls -1");
+    terminal.keys(&["Enter"]);
+    terminal.shows("rump:/> ls -1\nlost+found\nx1\nx2\nx3\nx4\nrump:/>");
+    // They are lines of the history.
+    terminal.keys(&["Up", "Up"]);
+    terminal.shows("rump:/> mkdir /x4");
+    terminal.keys(&["C-u", "C-d"]);
+    terminal.shows("$");
+    // Nobody else gets the marks of a paste.
+    terminal.types("clear; ");
+    terminal.tmux(&["set-buffer", "echo pasted"]);
+    terminal.tmux(&["paste-buffer", "-p"]);
+    terminal.keys(&["Enter"]);
+    terminal.shows("pasted\n$");
+    check(&image);
+}
+
+/// A name that a pattern matches is a file, and no option.
+#[test]
+fn patterns_give_no_options() {
+    let scratch = Scratch::new();
+    for name in ["-rf", "--help", "a"] {
+        scratch.write(&format!("tree/{name}"), name);
+    }
+    let image = scratch.image("a.img", 8, Some(&scratch.path("tree")));
+    let run = |input: &[u8]| common::rump_with(&["shell", &image], input);
+    let done = run(b"cat -* --h* a\nrm -- -*\nls -d *\n");
+    assert_eq!((done.status, &*done.err), (0, ""));
+    assert_eq!(done.text(), "--help-rf--helpa/a\n/lost+found\n");
+}
+
+/// What the tool writes to a terminal, without ends of lines.
+fn on_terminal(scratch: &Scratch, words: &[&str]) -> Vec<u8> {
+    let words = words.iter().map(|word| format!(" '{word}'"));
+    let mut script = Command::new("script")
+        .current_dir(scratch.path(""))
+        .env("COLUMNS", "200")
+        .args(["-qec", &format!("exec {RUMP}{}", words.collect::<String>())])
+        .arg("/dev/null")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Open until the end: it would be told as a key.
+    let input = script.stdin.take();
+    let said = script.wait_with_output().unwrap().stdout;
+    drop(input);
+    said.split(|&byte| byte == b'\n')
+        .flat_map(|line| line.strip_suffix(b"\r").unwrap_or(line).to_vec())
+        .collect()
+}
+
+/// Whatever a name is made of, a terminal obeys none of it.
+#[test]
+fn names_do_nothing_to_a_terminal() {
+    let scratch = Scratch::new();
+    let red = "\u{1b}[31mred";
+    for name in [
+        red,
+        "new\nline",
+        "del\u{7f}",
+        "c1\u{9b}31m",
+        "bidi\u{202e}x",
+        "-rf",
+    ] {
+        scratch.write(&format!("tree/dir\u{1b}]0;x\u{7}/{name}"), "text");
+    }
+    let dir = scratch.path("tree/dir\u{1b}]0;x\u{7}");
+    fs::write(dir.join(std::ffi::OsStr::from_bytes(b"odd\xff")), "").unwrap();
+    std::os::unix::fs::symlink(red, dir.join("link\u{1b}")).unwrap();
+    scratch.image("a.img", 8, Some(&scratch.path("tree")));
+    let root = "a.img:/";
+    let dir = &format!("{root}dir\u{1b}]0;x\u{7}");
+    let file = &format!("{dir}/{red}");
+    let link = &format!("{dir}/link\u{1b}");
+    let option = &format!("--{red}");
+    let other = &format!("{red}.img:/");
+    let not = &format!("{file}x");
+    let all: [&[&str]; 38] = [
+        &["ls", dir],
+        &["ls", "-lR", root],
+        &["ls", "-1", dir],
+        &["ls", "--json", dir],
+        &["ls", not],
+        &["ls", other],
+        &["ls", option, root],
+        &[option],
+        &["find", root],
+        &["find", root, "-print0"],
+        &["find", root, "-printf", "%p %f %h %P %H %l "],
+        &["find", root, "-ls"],
+        &["find", "--json", root],
+        &["find", root, option],
+        &["tree", root],
+        &["tree", "--json", root],
+        &["du", "-a", root],
+        &["du", "--json", "-a", root],
+        &["stat", file, link],
+        &["stat", "-c", "%n %N %m", file, link],
+        &["stat", "--printf", "%n %N", file, link],
+        &["stat", "--json", link],
+        &["stat", not],
+        &["df", other],
+        &["info", other],
+        &["tar", root],
+        &["tar", "-f", red, not],
+        &["mtree", root],
+        &["verify", root, red],
+        &["cat", not],
+        &["cp", "-v", file, red],
+        &["get", "-rv", dir, red],
+        &["mkdir", "-v", &format!("{dir}/new{red}")],
+        &["mv", "-v", file, &format!("{dir}/moved{red}")],
+        &["rm", "-rv", dir],
+        &["chmod", red, root],
+        &["net", red],
+        &["shell", other],
+    ];
+    let is_obeyed =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    for words in all {
+        let said = on_terminal(&scratch, words);
+        let zeros = words.contains(&"-print0");
+        let said = String::from_utf8(said).unwrap_or_else(|_| panic!("{words:?}"));
+        assert!(!said.is_empty(), "{words:?}");
+        // What ends a name with -print0, and what mtree(5) aligns with.
+        let is_bad = |c: char| is_obeyed(c) && !(zeros && c == '\0') && c != '\t';
+        assert!(!said.contains(is_bad), "{words:?}: {said:?}");
+    }
 }
 
 /// The words of a line as the shell understands them when it runs it: what it completes has to name the file.

@@ -5,6 +5,7 @@
 
 use rustix::{
     fs::{FlockOperation, Mode, OFlags, flock, fstat, mkdir, open},
+    io::Errno,
     process::geteuid,
 };
 use std::{
@@ -13,6 +14,8 @@ use std::{
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 /// So many lines are kept.
@@ -27,6 +30,8 @@ const LONGEST: usize = 4096;
 pub(crate) struct History {
     lines: Vec<Vec<u8>>,
     path: Option<PathBuf>,
+    /// Those that are not in the file yet, as somebody else has locked it.
+    unsaved: Vec<Vec<u8>>,
 }
 
 impl History {
@@ -40,6 +45,7 @@ impl History {
         let mut history = Self {
             lines: Vec::new(),
             path,
+            unsaved: Vec::new(),
         };
         for line in lines.unwrap_or_default() {
             history.push(&line);
@@ -57,12 +63,26 @@ impl History {
         if !self.push(line) {
             return;
         }
-        // Without it, everything works as well; the next session does not know the line.
-        if let Some(path) = &self.path
-            && append(path, line).is_err()
-        {
-            self.path = None;
+        self.unsaved.push(line.to_vec());
+        if self.unsaved.len() > MOST {
+            self.unsaved.remove(0);
         }
+        self.save();
+    }
+
+    /// Writes what is not in the file yet; whether that is done.
+    fn save(&mut self) -> bool {
+        let Some(path) = &self.path else {
+            self.unsaved.clear();
+            return true;
+        };
+        match append(path, &self.unsaved) {
+            Ok(true) => self.unsaved.clear(),
+            Ok(false) => {}
+            // Without it, everything works as well; the next session does not know the lines.
+            Err(_) => self.path = None,
+        }
+        self.unsaved.is_empty()
     }
 
     fn push(&mut self, line: &[u8]) -> bool {
@@ -76,6 +96,19 @@ impl History {
         }
         self.lines.push(line.to_vec());
         true
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        /// Whoever appends a line has done so long before; for others nobody waits longer.
+        const TRIES: usize = 10;
+        for _ in 0..TRIES {
+            if self.unsaved.is_empty() || self.save() {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
@@ -117,28 +150,45 @@ fn lines(text: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Appends a line; of a file with twice as many as are kept, only those stay that are.
-fn append(path: &Path, line: &[u8]) -> io::Result<()> {
+/// Appends lines; of a file with twice as many as are kept, or so large that it would soon be none of ours, only those stay that are. `false`: it is
+/// locked by somebody else.
+fn append(path: &Path, new: &[Vec<u8>]) -> io::Result<bool> {
     make_directories(path)?;
     let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE;
     let mut file = open_own(path, flags)?;
-    // Two sessions may end their lines at once.
-    flock(&file, FlockOperation::LockExclusive)?;
+    // Two sessions may end their lines at once. The prompt does not wait for it.
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Ok(false),
+        Err(errno) => return Err(errno.into()),
+    }
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
-    let mut kept = lines(&text);
-    kept.push(line.to_vec());
-    if kept.len() <= 2 * MOST {
-        return file.write_all(&[line, b"\n"].concat());
+    let is_cut_off = text.last().is_some_and(|&byte| byte != b'\n');
+    let mut all = lines(&text);
+    all.extend_from_slice(new);
+    if all.len() <= 2 * MOST && size(&all) <= LARGEST / 2 {
+        let more = joined(new);
+        let start: &[u8] = if is_cut_off { b"\n" } else { b"" };
+        file.write_all(&[start, &more].concat())?;
+        return Ok(true);
     }
-    let mut text = Vec::new();
-    for line in &kept[kept.len() - MOST..] {
-        text.extend_from_slice(line);
-        text.push(b'\n');
-    }
+    let most = all.len().saturating_sub(MOST);
+    let first = (most..all.len()).find(|&at| size(&all[at..]) <= LARGEST / 4);
     file.set_len(0)?;
     file.rewind()?;
-    file.write_all(&text)
+    file.write_all(&joined(&all[first.unwrap_or(all.len())..]))?;
+    Ok(true)
+}
+
+/// Of these lines in the file, in bytes.
+fn size(lines: &[Vec<u8>]) -> u64 {
+    lines.iter().map(|line| line.len() as u64 + 1).sum()
+}
+
+fn joined(lines: &[Vec<u8>]) -> Vec<u8> {
+    let lines = lines.iter().map(|line| [line, &b"\n"[..]].concat());
+    lines.collect::<Vec<_>>().concat()
 }
 
 /// Makes the directories of the path that are missing, for the user alone. The last that is there must be the user's.
@@ -155,7 +205,7 @@ fn make_directories(path: &Path) -> io::Result<()> {
     }
     for dir in missing.iter().rev() {
         match mkdir(*dir, Mode::RWXU) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Ok(()) | Err(Errno::EXIST) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
@@ -194,6 +244,58 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"ls\ncat \xff\nls\n");
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         assert_eq!(History::at(Some(path)).lines(), history.lines());
+    }
+
+    #[test]
+    fn a_file_that_is_locked_holds_nobody_up() {
+        let dir = Dir::new("locked");
+        let path = dir.0.join("history");
+        let mut history = History::at(Some(path.clone()));
+        history.add(b"before");
+        let lock = File::open(&path).unwrap();
+        lock.lock().unwrap();
+        history.add(b"meanwhile");
+        assert_eq!(history.lines(), [&b"before"[..], b"meanwhile"]);
+        assert_eq!(std::fs::read(&path).unwrap(), b"before\n");
+        lock.unlock().unwrap();
+        history.add(b"after");
+        let all = b"before\nmeanwhile\nafter\n";
+        assert_eq!(std::fs::read(&path).unwrap(), all);
+        lock.lock().unwrap();
+        history.add(b"last");
+        lock.unlock().unwrap();
+        drop(history);
+        assert_eq!(
+            std::fs::read(&path).unwrap(),
+            [&all[..], b"last\n"].concat()
+        );
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_stays_one() {
+        let dir = Dir::new("cut");
+        let path = dir.0.join("history");
+        std::fs::write(&path, "ls\ncat").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        History::at(Some(path.clone())).add(b"rm");
+        assert_eq!(std::fs::read(&path).unwrap(), b"ls\ncat\nrm\n");
+    }
+
+    #[test]
+    fn long_lines_do_not_end_the_history() {
+        let dir = Dir::new("long");
+        let path = dir.0.join("history");
+        let line = |number: usize| format!("{number:0LONGEST$}").into_bytes();
+        let before = usize::try_from(LARGEST).unwrap() / 2 / (LONGEST + 1);
+        let text: Vec<_> = (0..before).map(line).collect();
+        std::fs::write(&path, joined(&text)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let mut history = History::at(Some(path.clone()));
+        history.add(&line(before));
+        assert!(path.metadata().unwrap().len() <= LARGEST / 4);
+        let again = History::at(Some(path));
+        assert_eq!(again.lines().last(), Some(&line(before)));
+        assert!(again.lines().len() > before / 3);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 /// A key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
-    /// A character, or a byte that belongs to none.
+    /// A character, a byte that belongs to none, or a text that is pasted.
     Text(Vec<u8>),
     Enter,
     Complete,
@@ -113,8 +113,13 @@ fn escape(bytes: &[u8], is_all: bool) -> Option<(Key, usize)> {
                     None if !is_all => None,
                     _ => ended(Key::Unknown, bytes.len().min(4)),
                 },
+                // A paste.
+                Some(3) if rest.starts_with(b"200~") => pasted(&rest[4..], 6),
+                // Another sequence begins before this one has ended.
+                Some(at) if rest[at] == 0x1b => ended(Key::Unknown, at + 2),
                 Some(at) => ended(function(rest[at], &rest[..at]), at + 3),
-                None if rest.len() >= LONGEST || is_all => ended(Key::Unknown, bytes.len()),
+                None if rest.len() >= LONGEST => ended(Key::Unknown, LONGEST + 2),
+                None if is_all => ended(Key::Unknown, bytes.len()),
                 None => None,
             }
         }
@@ -126,6 +131,23 @@ fn escape(bytes: &[u8], is_all: bool) -> Option<(Key, usize)> {
         Some(0x1b) => ended(Key::Unknown, 1),
         Some(_) => ended(Key::Unknown, 2),
     }
+}
+
+/// A text that is pasted, whose start is already taken for so many bytes; nothing in it is a key, and it is whole only with its end, however long
+/// that takes: what is half of it must not be run.
+fn pasted(rest: &[u8], before: usize) -> Option<(Key, usize)> {
+    const END: &[u8] = b"\x1b[201~";
+    let mut starts = rest.iter().enumerate().filter(|(_, byte)| **byte == 0x1b);
+    let (length, _) = starts.find(|(at, _)| rest[*at..].starts_with(END))?;
+    let mut text: Vec<u8> = rest[..length].to_vec();
+    // Terminals send the ends of lines as Enter.
+    text.iter_mut()
+        .filter(|byte| **byte == b'\r')
+        .for_each(|byte| *byte = b'\n');
+    // It is for people to say when the last line ends.
+    let end = text.iter().rposition(|byte| *byte != b'\n');
+    text.truncate(end.map_or(0, |at| at + 1));
+    Some((Key::Text(text), before + length + END.len()))
 }
 
 /// A key by the end of its sequence and the parameters before.
@@ -178,7 +200,35 @@ mod tests {
             all(b"\x1b[15~\x1b[[Ax\x1b"),
             [Unknown, Unknown, text("x"), Unknown]
         );
-        assert_eq!(all(b"\x1b[1234567890123456"), [Unknown]);
+        assert_eq!(
+            all(b"\x1b[1234567890123456ab"),
+            [Unknown, text("a"), text("b")]
+        );
+    }
+
+    #[test]
+    fn a_paste_is_text_and_whole_with_its_end_alone() {
+        let text = |text: &str| Key::Text(text.into());
+        assert_eq!(
+            all(b"a\x1b[200~rm /b\r\x1b[A\tls\r\n\r\x1b[201~\r"),
+            [text("a"), text("rm /b\n\x1b[A\tls"), Key::Enter]
+        );
+        assert_eq!(all(b"\x1b[200~\x1b[201~"), [text("")]);
+        for start in [
+            &b"\x1b[200~"[..],
+            b"\x1b[200~ls\r",
+            b"\x1b[200~ls\r\x1b[201",
+        ] {
+            assert_eq!(first(start, true), None, "{start:?}");
+        }
+    }
+
+    #[test]
+    fn a_sequence_ends_where_another_begins() {
+        assert_eq!(
+            all(b"\x1b[1;\x1b[Aa"),
+            [Key::Unknown, Key::Older, Key::Text(b"a".into())]
+        );
     }
 
     #[test]

@@ -102,7 +102,7 @@ impl Line {
 
 /// Whether words end here; the components of a path are words.
 fn is_between(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'/')
+    matches!(byte, b' ' | b'\t' | b'\n' | b'/')
 }
 
 /// The units of a text.

@@ -125,8 +125,11 @@ impl Editor {
         }
         write(&left)?;
         let typed = typed?;
-        if let Typed::Line(line) = &typed {
-            self.history.add(line);
+        if let Typed::Line(text) = &typed {
+            // What was pasted may be several.
+            for line in text.split(|&byte| byte == b'\n') {
+                self.history.add(line);
+            }
         }
         Ok(typed)
     }

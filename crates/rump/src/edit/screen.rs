@@ -30,6 +30,11 @@ impl Spot {
     }
 }
 
+/// Has the terminal say where a text that is pasted begins and ends: xterm's mode 2004, which is off wherever nobody knows of it.
+const PASTES_MARKED: &str = "\x1b[?2004h";
+/// As it was.
+const PASTES_BARE: &str = "\x1b[?2004l";
+
 /// What was drawn last.
 #[derive(Debug, Default)]
 pub(super) struct Screen {
@@ -42,9 +47,12 @@ impl Screen {
     /// What draws the prompt and the line in the place of what was drawn before.
     pub(super) fn draw(&mut self, prompt: &str, line: &Line, columns: usize) -> String {
         let mut out = String::new();
-        if let Some(cursor) = self.cursor {
-            up(&mut out, cursor.row);
-            out.push_str("\r\x1b[J");
+        match self.cursor {
+            Some(cursor) => {
+                up(&mut out, cursor.row);
+                out.push_str("\r\x1b[J");
+            }
+            None => out.push_str(PASTES_MARKED),
         }
         let start = put(&mut out, prompt.as_bytes(), Spot::default(), columns);
         let cursor = put(&mut out, line.before(), start, columns);
@@ -79,7 +87,7 @@ impl Screen {
     /// What goes to the last row of all that is drawn, to stay there.
     pub(super) fn leave(&mut self) -> String {
         let cursor = self.cursor.take().unwrap_or_default();
-        let mut out = String::new();
+        let mut out = String::from(PASTES_BARE);
         if self.end.row > cursor.row {
             push(
                 &mut out,
@@ -121,7 +129,7 @@ mod tests {
     fn lines_that_are_longer_than_a_row() {
         let mut screen = Screen::default();
         let mut line = Line::new(b"abcdef");
-        assert_eq!(screen.draw("> ", &line, 10), "> abcdef");
+        assert_eq!(screen.draw("> ", &line, 10), "\x1b[?2004h> abcdef");
         line.insert(b"g");
         assert_eq!(screen.append(b"g", 10).unwrap(), "g");
         line.insert(b"h");
@@ -133,9 +141,9 @@ mod tests {
             screen.draw("> ", &line, 10),
             "\x1b[1A\r\x1b[J> abcdefgh\r\n\x1b[1A\r\x1b[3C"
         );
-        assert_eq!(screen.leave(), "\x1b[1B");
-        assert_eq!(screen.draw("> ", &Line::default(), 10), "> ");
-        assert_eq!(screen.leave(), "");
+        assert_eq!(screen.leave(), "\x1b[?2004l\x1b[1B");
+        assert_eq!(screen.draw("> ", &Line::default(), 10), "\x1b[?2004h> ");
+        assert_eq!(screen.leave(), "\x1b[?2004l");
     }
 
     #[test]
@@ -144,6 +152,7 @@ mod tests {
         let mut line = Line::new("ab日".as_bytes());
         line.go(2);
         // Columns 2 to 4 are taken, and two more are needed.
-        assert_eq!(screen.draw("> ", &line, 5), "> ab日\x1b[1A\r\x1b[4C");
+        let drawn = screen.draw("> ", &line, 5);
+        assert_eq!(drawn, "\x1b[?2004h> ab日\x1b[1A\r\x1b[4C");
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     signals::Interruptible,
 };
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, BufRead, BufReader, IsTerminal, Write as _},
     os::fd::AsFd as _,
@@ -15,8 +16,8 @@ use std::{
 
 /// Standard input.
 pub(super) enum Input {
-    /// A terminal on which lines can be edited.
-    Edited(Editor),
+    /// A terminal on which lines can be edited; and what is left of several that were pasted and ended with one Enter.
+    Edited(Editor, VecDeque<Vec<u8>>),
     /// Anything else; whether it is a terminal, and gets a prompt.
     Plain(BufReader<Interruptible<File>>, bool),
 }
@@ -29,7 +30,8 @@ impl Input {
     pub(super) fn open() -> Outcome<Self> {
         let stdin = File::from(io::stdin().as_fd().try_clone_to_owned()?);
         if edit::is_possible(&stdin) {
-            return Ok(Self::Edited(Editor::new(stdin, History::load())));
+            let editor = Editor::new(stdin, History::load());
+            return Ok(Self::Edited(editor, VecDeque::new()));
         }
         let prompts = stdin.is_terminal();
         Ok(Self::Plain(BufReader::new(Interruptible(stdin)), prompts))
@@ -38,7 +40,7 @@ impl Input {
     /// Whether somebody types.
     pub(super) fn prompts(&self) -> bool {
         match self {
-            Self::Edited(_) => true,
+            Self::Edited(..) => true,
             Self::Plain(_, prompts) => *prompts,
         }
     }
@@ -46,7 +48,10 @@ impl Input {
     /// Drops what was read and not used.
     pub(super) fn forget(&mut self) {
         match self {
-            Self::Edited(editor) => editor.forget(),
+            Self::Edited(editor, lines) => {
+                editor.forget();
+                lines.clear();
+            }
             Self::Plain(input, _) => input.consume(input.buffer().len()),
         }
     }
@@ -59,12 +64,14 @@ impl Input {
         let cwd = session.place().map_or_else(Vec::new, |place| place.cwd);
         let prompt = format!("rump:{}> ", crate::quote::shown(&cwd));
         match self {
-            Self::Edited(editor) => {
+            Self::Edited(_, lines) if !lines.is_empty() => Ok(lines.pop_front()),
+            Self::Edited(editor, lines) => {
                 let typed = editor.read_line(&prompt, |before| complete(session, before))?;
-                Ok(match typed {
-                    Typed::Line(line) => Some(line),
-                    Typed::End => None,
-                })
+                let Typed::Line(text) = typed else {
+                    return Ok(None);
+                };
+                lines.extend(text.split(|&byte| byte == b'\n').map(<[u8]>::to_vec));
+                Ok(lines.pop_front())
             }
             Self::Plain(input, prompts) => {
                 if *prompts {
