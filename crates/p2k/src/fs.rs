@@ -558,9 +558,9 @@ impl Front {
         let _turn = self.turns.take();
         let numbers = self.call(request, |proc| proc.vfs_statvfs(&self.vnode(node)?));
         answer!(reply, numbers, n => reply.numbers(
-            &[n.blocks, n.blocks_free, n.blocks_available, n.files, n.files_free],
+            [n.blocks, n.blocks_free, n.blocks_available, n.files, n.files_free],
             // One word of these and six at the end have no use.
-            &[n.block_size, n.name_max, n.block_size, 0, 0, 0, 0, 0, 0, 0],
+            [n.block_size, n.name_max, n.block_size, 0, 0, 0, 0, 0, 0, 0],
         ));
     }
 
@@ -701,7 +701,7 @@ impl Front {
             let signed = i64::try_from(found).is_ok();
             signed.then_some(found).ok_or(Errno::EOVERFLOW)
         });
-        answer!(reply, found, found => reply.numbers(&[found], &[]));
+        answer!(reply, found, found => reply.numbers([found], []));
     }
 
     pub(crate) fn copy_file_range(

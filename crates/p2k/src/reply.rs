@@ -1,6 +1,6 @@
 //! Answers, each in one piece and by one call of the host.
 
-use crate::wire::{Attributes, OUT_HEADER, negative, put_statx};
+use crate::wire::{Attributes, OUT_HEADER, negative, put_statx, put32, put64};
 use rumpkern::FileType;
 use rumpuser::{Errno, Timespec};
 use rustix::fd::BorrowedFd;
@@ -27,18 +27,6 @@ impl Drop for Reply<'_> {
     }
 }
 
-fn put32(out: &mut Vec<u8>, numbers: &[u32]) {
-    for number in numbers {
-        out.extend(number.to_ne_bytes());
-    }
-}
-
-fn put64(out: &mut Vec<u8>, numbers: &[u64]) {
-    for number in numbers {
-        out.extend(number.to_ne_bytes());
-    }
-}
-
 /// A file as a name leads to it (`fuse_entry_out`), with how long its attributes and its name may be used.
 pub(crate) fn put_entry(
     out: &mut Vec<u8>,
@@ -46,16 +34,15 @@ pub(crate) fn put_entry(
     attributes: &Attributes,
     generation: u64,
 ) {
-    let whole = [names.as_secs(), lifetime.as_secs()];
-    put64(out, &[attributes.ino, generation]);
-    put64(out, &whole);
-    put32(out, &[names.subsec_nanos(), lifetime.subsec_nanos()]);
+    let (names_for, lifetime_for) = (names.as_secs(), lifetime.as_secs());
+    put64(out, [attributes.ino, generation, names_for, lifetime_for]);
+    put32(out, [names.subsec_nanos(), lifetime.subsec_nanos()]);
     attributes.put(out);
 }
 
 fn put_open(out: &mut Vec<u8>, file: u64, flags: u32) {
-    put64(out, &[file]);
-    put32(out, &[flags, 0]);
+    put64(out, [file]);
+    put32(out, [flags, 0]);
 }
 
 impl<'a> Reply<'a> {
@@ -99,7 +86,11 @@ impl<'a> Reply<'a> {
     }
 
     /// Numbers alone.
-    pub(crate) fn numbers(mut self, wide: &[u64], narrow: &[u32]) {
+    pub(crate) fn numbers<const W: usize, const N: usize>(
+        mut self,
+        wide: [u64; W],
+        narrow: [u32; N],
+    ) {
         self.send(0, |out| {
             put64(out, wide);
             put32(out, narrow);
@@ -118,8 +109,8 @@ impl<'a> Reply<'a> {
 
     pub(crate) fn attr(mut self, lifetime: Duration, attributes: &Attributes) {
         self.send(0, |out| {
-            put64(out, &[lifetime.as_secs()]);
-            put32(out, &[lifetime.subsec_nanos(), 0]);
+            put64(out, [lifetime.as_secs()]);
+            put32(out, [lifetime.subsec_nanos(), 0]);
             attributes.put(out);
         });
     }
@@ -132,9 +123,9 @@ impl<'a> Reply<'a> {
         birth: Option<Timespec>,
     ) {
         self.send(0, |out| {
-            put64(out, &[lifetime.as_secs()]);
-            put32(out, &[lifetime.subsec_nanos(), 0]);
-            put64(out, &[0, 0]);
+            put64(out, [lifetime.as_secs()]);
+            put32(out, [lifetime.subsec_nanos(), 0]);
+            put64(out, [0, 0]);
             put_statx(out, attributes, birth);
         });
     }
@@ -142,7 +133,7 @@ impl<'a> Reply<'a> {
     /// What an ioctl(2) that gives 0 has put out.
     pub(crate) fn ioctl(mut self, data: &[u8]) {
         self.send(0, |out| {
-            put32(out, &[0; 4]);
+            put32(out, [0; 4]);
             out.extend_from_slice(data);
         });
     }
@@ -174,12 +165,12 @@ impl<'a> Reply<'a> {
     }
 
     pub(crate) fn written(self, bytes: u32) {
-        self.numbers(&[], &[bytes, 0]);
+        self.numbers([], [bytes, 0]);
     }
 
     /// How long a value or a list is.
     pub(crate) fn size(self, bytes: u32) {
-        self.numbers(&[], &[bytes, 0]);
+        self.numbers([], [bytes, 0]);
     }
 }
 
@@ -207,10 +198,10 @@ impl Entries {
     ) -> bool {
         let before = self.out.len();
         attributes(&mut self.out);
-        put64(&mut self.out, &[number, next]);
+        put64(&mut self.out, [number, next]);
         // A name of a directory is 255 bytes at most, or a few times that.
         let len = name.len() as u32;
-        put32(&mut self.out, &[len, kind.mode_bits() >> 12]);
+        put32(&mut self.out, [len, kind.mode_bits() >> 12]);
         self.out.extend_from_slice(name);
         let padded = OUT_HEADER + (self.out.len() - OUT_HEADER).next_multiple_of(8);
         self.out.resize(padded, 0);

@@ -129,7 +129,7 @@ fn agree(device: BorrowedFd<'_>, front: &mut Front, max_write: u32) -> io::Resul
             // It asks again, by the version that it is told.
             let mut answer = [0; 16];
             answer[..2].copy_from_slice(&[MAJOR, MINOR]);
-            reply.numbers(&[], &answer);
+            reply.numbers([], answer);
             continue;
         }
         if host.major < MAJOR || host.minor < OLDEST {
@@ -138,7 +138,7 @@ fn agree(device: BorrowedFd<'_>, front: &mut Front, max_write: u32) -> io::Resul
             let text = format!("the host speaks FUSE {major}.{minor}, older than {MAJOR}.{OLDEST}");
             return Err(io::Error::other(text));
         }
-        reply.numbers(&[], &front.init(host, max_write));
+        reply.numbers([], front.init(host, max_write));
         return Ok(());
     }
 }

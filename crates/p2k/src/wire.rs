@@ -215,25 +215,23 @@ impl Attributes {
 
     pub(crate) fn put(&self, out: &mut Vec<u8>) {
         let times = [self.atime, self.mtime, self.ctime];
-        let seconds = times.map(|time| time.sec.cast_unsigned());
-        let wide = [self.ino, self.size, self.blocks];
-        for number in wide.into_iter().chain(seconds) {
-            out.extend(number.to_ne_bytes());
-        }
+        let [atime, mtime, ctime] = times.map(|time| time.sec.cast_unsigned());
+        put64(out, [self.ino, self.size, self.blocks, atime, mtime, ctime]);
+        let [atime, mtime, ctime] = times.map(|time| time.nsec);
         let mode = self.kind.mode_bits() | self.perm;
-        let narrow = [
-            mode,
-            self.nlink,
-            self.uid,
-            self.gid,
-            self.rdev,
-            self.blksize,
-            0,
-        ];
-        for number in times.map(|time| time.nsec).into_iter().chain(narrow) {
-            out.extend(number.to_ne_bytes());
-        }
+        put32(out, [atime, mtime, ctime, mode, self.nlink]);
+        put32(out, [self.uid, self.gid, self.rdev, self.blksize, 0]);
     }
+}
+
+/// Puts numbers of 32 bits out, all at once: `Vec` looks for room each time.
+pub(crate) fn put32<const N: usize>(out: &mut Vec<u8>, numbers: [u32; N]) {
+    out.extend_from_slice(numbers.map(u32::to_ne_bytes).as_flattened());
+}
+
+/// As [`put32`], of 64 bits.
+pub(crate) fn put64<const N: usize>(out: &mut Vec<u8>, numbers: [u64; N]) {
+    out.extend_from_slice(numbers.map(u64::to_ne_bytes).as_flattened());
 }
 
 /// What of a file is told (`STATX_*`): all that `stat` has, and its birth.

@@ -3,6 +3,7 @@
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     any::Any,
+    ops::Range,
     sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 use rumpuser::{Errno, sync::RwLock};
@@ -94,6 +95,17 @@ impl Fill {
     }
 }
 
+/// What a handle keeps of a block's content before its changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// It has not changed the block.
+    Nothing,
+    /// What was in changed parts.
+    Parts,
+    /// All of it.
+    Whole,
+}
+
 /// What a block has.
 #[derive(Debug)]
 struct Content {
@@ -125,7 +137,7 @@ pub struct Buffer {
     fill: AtomicI32,
     /// Became metadata in a transaction that is not home yet: nothing on the medium points to it.
     created: AtomicBool,
-    /// The handle that last put it on its undo list. Guarded by the handle lock.
+    /// The handle that last changed it, times two, and one more if that keeps all that was there before. Guarded by the handle lock.
     handle: AtomicU64,
     /// The transaction whose changed buffers it is among. Guarded by the lock of the running transaction.
     transaction: AtomicU64,
@@ -254,6 +266,38 @@ impl Buffer {
         f(Arc::make_mut(bytes), derived)
     }
 
+    /// Changes a part of the content; drops what was derived of it. `None` if it is no part.
+    pub(crate) fn change_part<R>(
+        &self,
+        spares: &mut Spares,
+        part: Range<usize>,
+        f: impl FnOnce(&mut [u8]) -> R,
+    ) -> Option<R> {
+        let mut content = self.content.write();
+        let Content { bytes, derived } = &mut *content;
+        bytes.get(part.clone())?;
+        *derived = None;
+        if Arc::get_mut(bytes).is_none() {
+            // Somebody looks at these bytes.
+            *bytes = spares.copy(bytes);
+        }
+        Arc::make_mut(bytes).get_mut(part).map(f)
+    }
+
+    /// Puts an earlier part of the content back.
+    pub(crate) fn restore_part(
+        &self,
+        spares: &mut Spares,
+        offset: usize,
+        before: &[u8],
+        verified: u64,
+    ) {
+        self.change_part(spares, offset..offset + before.len(), |bytes| {
+            bytes.copy_from_slice(before);
+        });
+        self.verified.store(verified, Ordering::Relaxed);
+    }
+
     /// Puts earlier content back.
     pub(crate) fn restore(&self, content: BufData, verified: u64) -> BufData {
         let now = core::mem::replace(&mut *self.content.write(), Content::new(content));
@@ -302,13 +346,17 @@ impl Buffer {
         self.detached.store(detached, Ordering::Relaxed);
     }
 
-    /// Notes that handle `id` has it on its list; whether that is news.
-    pub(crate) fn enter_handle(&self, id: u64) -> bool {
-        let news = self.handle.load(Ordering::Relaxed) != id;
-        if news {
-            self.handle.store(id, Ordering::Relaxed);
-        }
-        news
+    /// Notes that handle `id` changes it, and keeps all that was there before or a part of it. Gives what it had kept before.
+    pub(crate) fn enter_handle(&self, id: u64, whole: bool) -> Kept {
+        let before = self.handle.load(Ordering::Relaxed);
+        let kept = match before == id << 1 | 1 {
+            true => return Kept::Whole,
+            false if before == id << 1 => Kept::Parts,
+            false => Kept::Nothing,
+        };
+        self.handle
+            .store(id << 1 | u64::from(whole), Ordering::Relaxed);
+        kept
     }
 
     pub(crate) fn transaction(&self) -> u64 {

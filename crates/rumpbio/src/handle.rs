@@ -1,7 +1,11 @@
 //! The open handle of a transaction.
 
-use crate::{Buf, BufData, Derived, Volume, buffer::Spares};
+use crate::{
+    Buf, BufData, Derived, Volume,
+    buffer::{Kept, Spares},
+};
 use alloc::vec::Vec;
+use core::ops::Range;
 use hashbrown::HashSet;
 use rumpuser::{Result, sleep::SleepMutexGuard};
 
@@ -9,8 +13,12 @@ use rumpuser::{Result, sleep::SleepMutexGuard};
 pub(crate) struct Desk {
     /// Names the open handle; grows with each.
     id: u64,
-    /// Buffers that the handle changed, in the order of their first change.
+    /// What puts the open handle's changes back, the last one first.
     undo: Vec<Undo>,
+    /// What its changed parts had before, one behind the other.
+    parts: Vec<u8>,
+    /// How many buffers it has changed.
+    changed: usize,
     /// Blocks that it forgot and has not changed since.
     forgotten: HashSet<u64>,
     pub(crate) spares: Spares,
@@ -21,6 +29,8 @@ impl Desk {
         Self {
             id: 0,
             undo: Vec::new(),
+            parts: Vec::new(),
+            changed: 0,
             forgotten: HashSet::new(),
             spares,
         }
@@ -29,9 +39,18 @@ impl Desk {
 
 struct Undo {
     buf: Buf,
-    /// The content before; `None` if the handle brought the buffer into the cache.
-    before: Option<BufData>,
+    before: Before,
     verified: u64,
+}
+
+/// What a buffer had before a change.
+enum Before {
+    /// The handle brought it into the cache.
+    Nothing,
+    /// All of its content.
+    Whole(BufData),
+    /// This many bytes from an offset on: the last ones of [`Desk::parts`].
+    Part { offset: usize, len: usize },
 }
 
 /// An open transaction handle: the only way to change metadata.
@@ -49,6 +68,7 @@ pub struct Handle<'v> {
 impl<'v> Handle<'v> {
     pub(crate) fn new(volume: &'v Volume, mut desk: SleepMutexGuard<'v, Desk>) -> Self {
         desk.id += 1;
+        desk.changed = 0;
         Self {
             volume,
             desk,
@@ -70,7 +90,7 @@ impl<'v> Handle<'v> {
     /// Number of blocks that this handle has changed so far.
     #[must_use]
     pub fn changed(&self) -> usize {
-        self.desk.undo.len()
+        self.desk.changed
     }
 
     /// Changes a block in memory; it belongs to this transaction from then on. `f` sees the present content and must not
@@ -94,21 +114,61 @@ impl<'v> Handle<'v> {
         let Desk {
             id,
             undo,
+            changed,
             forgotten,
             spares,
+            ..
         } = &mut *self.desk;
         if !forgotten.is_empty() {
             forgotten.remove(&buf.block());
         }
-        let first = buf.enter_handle(*id);
-        let keep = first.then_some(|before| {
+        let kept = buf.enter_handle(*id, true);
+        *changed += usize::from(kept == Kept::Nothing);
+        let keep = (kept != Kept::Whole).then_some(|before| {
             undo.push(Undo {
                 buf: buf.clone(),
-                before: Some(before),
+                before: Before::Whole(before),
                 verified: buf.verified_parts(),
             });
         });
         buf.change(spares, keep, f)
+    }
+
+    /// As [`modify`](Self::modify), of a part of the content, which is all that `f` sees and all that is kept to be put back. `None`, and
+    /// nothing is changed, if the block does not reach so far.
+    pub fn modify_part<R>(
+        &mut self,
+        buf: &Buf,
+        part: Range<usize>,
+        f: impl FnOnce(&mut [u8]) -> R,
+    ) -> Option<R> {
+        let Desk {
+            id,
+            undo,
+            parts,
+            changed,
+            forgotten,
+            spares,
+        } = &mut *self.desk;
+        buf.change_part(spares, part.clone(), |bytes| {
+            if !forgotten.is_empty() {
+                forgotten.remove(&buf.block());
+            }
+            let kept = buf.enter_handle(*id, false);
+            *changed += usize::from(kept == Kept::Nothing);
+            if kept != Kept::Whole {
+                parts.extend_from_slice(bytes);
+                undo.push(Undo {
+                    buf: buf.clone(),
+                    before: Before::Part {
+                        offset: part.start,
+                        len: bytes.len(),
+                    },
+                    verified: buf.verified_parts(),
+                });
+            }
+            f(bytes)
+        })
     }
 
     /// The buffer of a block that becomes metadata now, filled with zeros and [verified](crate::Buffer::verified): nothing
@@ -133,14 +193,16 @@ impl<'v> Handle<'v> {
             let Desk {
                 id,
                 undo,
+                changed,
                 forgotten,
                 ..
             } = &mut *self.desk;
             forgotten.remove(&block);
-            buf.enter_handle(*id);
+            buf.enter_handle(*id, true);
+            *changed += 1;
             undo.push(Undo {
                 buf: buf.clone(),
-                before: None,
+                before: Before::Nothing,
                 verified: 0,
             });
         } else {
@@ -200,14 +262,16 @@ impl<'v> Handle<'v> {
     fn join(&mut self) {
         let Desk {
             undo,
+            parts,
             forgotten,
             spares,
             ..
         } = &mut *self.desk;
+        parts.clear();
         let cache = &self.volume.cache;
         let mut transactions = self.volume.transactions.lock();
         for Undo { buf, before, .. } in undo.drain(..) {
-            if let Some(before) = before {
+            if let Before::Whole(before) = before {
                 spares.put(before);
             }
             // A buffer that left the cache before it was changed (its block was forgotten under the caller, as happens
@@ -228,6 +292,7 @@ impl<'v> Handle<'v> {
     fn roll_back(&mut self) {
         let Desk {
             undo,
+            parts,
             forgotten,
             spares,
             ..
@@ -236,11 +301,16 @@ impl<'v> Handle<'v> {
             buf,
             before,
             verified,
-        } in undo.drain(..)
+        } in undo.drain(..).rev()
         {
             match before {
-                Some(before) => spares.put(buf.restore(before, verified)),
-                None => self.volume.cache.remove_exact(&buf),
+                Before::Nothing => self.volume.cache.remove_exact(&buf),
+                Before::Whole(before) => spares.put(buf.restore(before, verified)),
+                Before::Part { offset, len } => {
+                    let start = parts.len() - len;
+                    buf.restore_part(spares, offset, &parts[start..], verified);
+                    parts.truncate(start);
+                }
             }
         }
         forgotten.clear();

@@ -69,6 +69,49 @@ fn a_dropped_handle_leaves_nothing() {
     assert_eq!(last_append(&disk), (HashMap::from([(1, 11)]), vec![]));
 }
 
+/// Parts and whole blocks in any order, with somebody who looks at the content meanwhile.
+#[test]
+fn changed_parts_are_put_back() {
+    let disk = Disk::new(8);
+    let (volume, _log) = logged(&disk, 16, 64);
+    let buf = volume.read(1).unwrap();
+    let before = buf.data().to_vec();
+    let mut handle = volume.begin(2).unwrap();
+    let part = |handle: &mut Handle<'_>, from: usize, byte: u8| {
+        handle.modify_part(&buf, from..from + 4, |bytes| {
+            assert_eq!(bytes.len(), 4);
+            bytes.fill(byte);
+        })
+    };
+    part(&mut handle, 4, 1).unwrap();
+    let seen = buf.data();
+    part(&mut handle, 6, 2).unwrap();
+    assert_eq!(seen[4..10], [1, 1, 1, 1, before[8], before[9]]);
+    assert_eq!(handle.changed(), 1);
+    handle.modify(&buf, |data| data[..8].fill(3));
+    part(&mut handle, 0, 4).unwrap();
+    assert_eq!(buf.data()[..10], [4, 4, 4, 4, 3, 3, 3, 3, 2, 2]);
+    assert_eq!(part(&mut handle, BLOCK - 3, 5), None);
+    let other = volume.read(2).unwrap();
+    handle.modify_part(&other, 0..1, |data| data[0] = 9);
+    assert_eq!(handle.changed(), 2);
+    let seen = buf.data();
+    drop(handle);
+    assert_eq!(seen[..10], [4, 4, 4, 4, 3, 3, 3, 3, 2, 2]);
+    assert_eq!((buf.data()[..] == before[..], get(&volume, 2)), (true, 2));
+
+    // And none of it is kept where the handle commits.
+    let mut handle = volume.begin(1).unwrap();
+    part(&mut handle, 0, 7).unwrap();
+    handle.commit();
+    let mut handle = volume.begin(1).unwrap();
+    part(&mut handle, 2, 8).unwrap();
+    drop(handle);
+    assert_eq!(buf.data()[..4], [7; 4]);
+    volume.commit().unwrap();
+    assert_eq!(last_append(&disk), (HashMap::from([(1, 7)]), vec![]));
+}
+
 #[test]
 fn a_panic_in_a_change_is_rolled_back() {
     let disk = Disk::new(8);

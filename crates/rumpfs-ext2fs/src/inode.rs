@@ -203,7 +203,7 @@ impl Inode {
             raw.i_mtime.set(seconds(self.mtime));
             self.store_extra(rest);
         }
-        update_checksum(sb, self.ino, bytes);
+        checksum::seal(sb, self.csum_seed, bytes);
     }
 
     fn store_blocks(&self, sb: &Superblock, raw: &mut RawInode) {

@@ -282,9 +282,7 @@ impl Writer {
             if low(sb, desc.block_bitmap_csum) != low(sb, before.block_bitmap_csum)
                 || low(sb, desc.inode_bitmap_csum) != low(sb, before.inode_bitmap_csum)
             {
-                self.fs.store_group(group, &desc, |buf, f| {
-                    handle.modify(buf, |data| f(data));
-                })?;
+                self.fs.store_group(handle, group, &desc)?;
             }
         }
         Ok(())
@@ -315,12 +313,13 @@ impl Ext2fs {
     ) -> Result<R> {
         let sb = self.superblock();
         let buf = self.read(sb.superblock_block(), Place::Superblock)?;
+        let start = sb.superblock_offset();
+        let part = start..start.saturating_add(size_of::<RawSuperblock>());
         handle
-            .modify(&buf, |data| {
-                let bytes = data.get_mut(sb.superblock_offset()..)?;
-                let (raw, _) = RawSuperblock::mut_from_prefix(bytes).ok()?;
-                Some(f(raw))
+            .modify_part(&buf, part, |bytes| {
+                RawSuperblock::mut_from_bytes(bytes).ok().map(f)
             })
+            .flatten()
             .ok_or_else(|| Error::words(Place::Superblock, "size", 0_u64, "1024 bytes"))
     }
 
@@ -335,21 +334,19 @@ impl Ext2fs {
             .map_err(|_| Error::words(Place::Superblock, "size", 0_u64, "1024 bytes"))
     }
 
-    /// Puts a descriptor into its buffer by `modify`.
+    /// Puts a descriptor into its buffer.
     fn store_group(
         &self,
+        handle: &mut Handle<'_>,
         group: GroupNumber,
         desc: &GroupDesc,
-        modify: impl FnOnce(&Buf, &mut dyn FnMut(&mut [u8])),
     ) -> Result<()> {
         let location = self.group_location(group)?;
         let buf = self.read(location.block, Place::GroupDescriptor(group))?;
         let size = usize::from(self.superblock().desc_size);
-        modify(&buf, &mut |data| {
-            let end = location.offset.saturating_add(size);
-            if let Some(bytes) = data.get_mut(location.offset..end) {
-                desc.store(self.superblock(), group, bytes);
-            }
+        let part = location.offset..location.offset.saturating_add(size);
+        handle.modify_part(&buf, part, |bytes| {
+            desc.store(self.superblock(), group, bytes);
         });
         Ok(())
     }
@@ -433,7 +430,7 @@ impl<'w> Txn<'w> {
     /// Stores a group's descriptor.
     pub(crate) fn store_group(&mut self, group: GroupNumber, desc: &GroupDesc) -> Result<()> {
         let fs = self.fs();
-        fs.store_group(group, desc, |buf, f| self.modify(buf, |data| f(data)))
+        fs.store_group(&mut self.handle, group, desc)
     }
 
     /// Notes that a group's block bitmap needs a new checksum.
@@ -449,14 +446,10 @@ impl<'w> Txn<'w> {
     /// Stores an inode. `i_dtime` stays as it is on the medium: it belongs to the list of orphans, which changes it under
     /// inodes that are live.
     pub(crate) fn store_inode(&mut self, inode: &Inode) -> Result<()> {
-        let (buf, location, _) = self.fs().inode_bytes(inode.ino)?;
+        let buf = self.fs().inode_buffer(inode.ino, inode.location)?;
         let sb = self.sb();
-        let size = usize::from(sb.inode_size);
-        self.modify(&buf, |data| {
-            let end = location.offset.saturating_add(size);
-            let Some(bytes) = data.get_mut(location.offset..end) else {
-                return;
-            };
+        let part = self.fs().inode_part(inode.location);
+        self.handle.modify_part(&buf, part, |bytes| {
             let mut copy = inode.clone();
             copy.dtime = crate::inode::stored_dtime(bytes);
             copy.store(sb, bytes);
@@ -473,15 +466,13 @@ impl<'w> Txn<'w> {
     ) -> Result<R> {
         let (buf, location, _) = self.fs().inode_bytes(ino)?;
         let sb = self.sb();
-        let size = usize::from(sb.inode_size);
-        self.modify(&buf, |data| {
-            let end = location.offset.saturating_add(size);
-            let bytes = data.get_mut(location.offset..end)?;
+        let part = self.fs().inode_part(location);
+        let changed = self.handle.modify_part(&buf, part, |bytes| {
             let value = f(bytes);
             crate::inode::update_checksum(sb, ino, bytes);
-            Some(value)
-        })
-        .ok_or_else(|| Error::words(Place::Inode(ino), "offset", 0_u64, "inside the block"))
+            value
+        });
+        changed.ok_or_else(|| Error::words(Place::Inode(ino), "offset", 0_u64, "inside the block"))
     }
 
     /// A random number.

@@ -6,7 +6,6 @@ use crate::{
     inode::low16,
     layout::inode::{
         EXT4_GOOD_OLD_INODE_SIZE, I_CHECKSUM_HI_OFFSET, I_CHECKSUM_LO_OFFSET, RawInode,
-        RawInodeExtra,
     },
     superblock::Superblock,
     types::InodeNumber,
@@ -20,62 +19,80 @@ pub fn csum_seed(sb: &Superblock, ino: InodeNumber, generation: u32) -> u32 {
     crc32c(sb.csum_seed, &(both | ino).to_le_bytes())
 }
 
-/// The stored and the computed checksum of an inode; `None` on volumes without. Inodes with no room for the high half
-/// have 16 bits.
-fn checksums(sb: &Superblock, ino: InodeNumber, bytes: &[u8]) -> Option<(u32, u32)> {
-    /// What is copied to have its checksum taken as zero: all of a usual inode, in one piece.
-    const START: usize = 256;
-    if !sb.features.metadata_csum() {
-        return None;
-    }
-    let (raw, rest) = RawInode::ref_from_prefix(bytes).ok()?;
-    let extra = rest
-        .first_chunk::<2>()
+/// Whether an inode has room for the high half of its checksum.
+fn is_wide(sb: &Superblock, bytes: &[u8]) -> bool {
+    let extra = bytes
+        .get(usize::from(EXT4_GOOD_OLD_INODE_SIZE)..)
+        .and_then(|rest| rest.first_chunk::<2>())
         .map_or(0, |field| u16::from_le_bytes(*field));
-    let wide = sb.inode_size > EXT4_GOOD_OLD_INODE_SIZE && extra >= 4;
-    let (start, more) = bytes.split_at(bytes.len().min(START));
-    let mut copy = [0; START];
-    let copy = copy.get_mut(..start.len())?;
-    copy.copy_from_slice(start);
-    copy.get_mut(I_CHECKSUM_LO_OFFSET..I_CHECKSUM_LO_OFFSET.saturating_add(2))?
-        .fill(0);
-    let mut stored = u32::from(raw.l_i_checksum_lo.get());
-    if wide {
-        let high = copy
-            .get_mut(I_CHECKSUM_HI_OFFSET..)?
-            .first_chunk_mut::<2>()?;
-        stored |= u32::from(u16::from_le_bytes(*high)).wrapping_shl(16);
-        *high = [0; 2];
-    }
-    let seed = csum_seed(sb, ino, raw.i_generation.get());
-    let computed = crc32c(crc32c(seed, copy), more);
-    Some((stored, if wide { computed } else { computed & 0xFFFF }))
+    sb.inode_size > EXT4_GOOD_OLD_INODE_SIZE && extra >= 4
 }
 
-/// Brings the checksum of the inode in `bytes`, which has the volume's inode size, up to date.
+/// Puts a checksum into an inode; gives the one that was there. Inodes with no room for the high half have 16 bits.
+fn replace(bytes: &mut [u8], wide: bool, checksum: u32) -> Option<u32> {
+    let mut put = |offset: usize, half: u32| {
+        let field = bytes.get_mut(offset..)?.first_chunk_mut::<2>()?;
+        let before = core::mem::replace(field, low16(half).to_le_bytes());
+        Some(u32::from(u16::from_le_bytes(before)))
+    };
+    let low = put(I_CHECKSUM_LO_OFFSET, checksum)?;
+    let high = match wide {
+        true => put(I_CHECKSUM_HI_OFFSET, checksum >> 16)?,
+        false => 0,
+    };
+    Some(low | high.wrapping_shl(16))
+}
+
+/// Brings the checksum of the inode in `bytes`, which has the volume's inode size, up to date. `seed` is its [`csum_seed`].
+pub(super) fn seal(sb: &Superblock, seed: u32, bytes: &mut [u8]) {
+    if !sb.features.metadata_csum() {
+        return;
+    }
+    // The checksum itself counts as zero.
+    let wide = is_wide(sb, bytes);
+    if replace(bytes, wide, 0).is_some() {
+        let computed = crc32c(seed, bytes);
+        replace(bytes, wide, computed);
+    }
+}
+
+/// As [`seal`], of an inode whose number is known alone.
 pub fn update_checksum(sb: &Superblock, ino: InodeNumber, bytes: &mut [u8]) {
-    let Some((_, computed)) = checksums(sb, ino, bytes) else {
-        return;
-    };
-    let Ok((raw, rest)) = RawInode::mut_from_prefix(bytes) else {
-        return;
-    };
-    raw.l_i_checksum_lo.set(low16(computed));
-    if let Ok((extra, _)) = RawInodeExtra::mut_from_prefix(rest)
-        && extra.i_extra_isize.get() >= 4
-    {
-        extra.i_checksum_hi.set(low16(computed >> 16));
+    if let Ok((raw, _)) = RawInode::ref_from_prefix(bytes) {
+        let seed = csum_seed(sb, ino, raw.i_generation.get());
+        seal(sb, seed, bytes);
     }
 }
 
 /// Compares the stored checksum of an inode with the computed one.
 pub(super) fn verify(sb: &Superblock, ino: InodeNumber, bytes: &[u8]) -> Result<()> {
-    match checksums(sb, ino, bytes) {
-        Some((stored, computed)) if stored != computed => Err(Error::Checksum {
-            place: Place::Inode(ino),
-            stored,
-            computed,
-        }),
-        _ => Ok(()),
+    /// What is copied to have its checksum taken as zero: all of a usual inode, in one piece.
+    const START: usize = 256;
+    if !sb.features.metadata_csum() {
+        return Ok(());
     }
+    let (start, more) = bytes.split_at(bytes.len().min(START));
+    let mut copy = [0; START];
+    let Some(copy) = copy.get_mut(..start.len()) else {
+        return Ok(());
+    };
+    copy.copy_from_slice(start);
+    let wide = is_wide(sb, bytes);
+    let (Ok((raw, _)), Some(stored)) = (RawInode::ref_from_prefix(bytes), replace(copy, wide, 0))
+    else {
+        return Ok(());
+    };
+    let computed = crc32c(
+        crc32c(csum_seed(sb, ino, raw.i_generation.get()), copy),
+        more,
+    );
+    let computed = if wide { computed } else { computed & 0xFFFF };
+    if stored == computed {
+        return Ok(());
+    }
+    Err(Error::Checksum {
+        place: Place::Inode(ino),
+        stored,
+        computed,
+    })
 }

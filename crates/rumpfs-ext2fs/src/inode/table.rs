@@ -10,6 +10,7 @@ use crate::{
     types::InodeNumber,
 };
 use alloc::vec::Vec;
+use core::ops::Range;
 use rumpbio::Buf;
 use rumpuser::Threads;
 use zerocopy::FromBytes;
@@ -165,6 +166,19 @@ impl Ext2fs {
         let data = buf.data();
         self.check_inode(&buf, &data, ino, location)?;
         Ok((buf, location, data))
+    }
+
+    /// As [`inode_bytes`](Self::inode_bytes), of an inode whose place is known, the buffer alone.
+    pub(crate) fn inode_buffer(&self, ino: InodeNumber, location: DescLocation) -> Result<Buf> {
+        let buf = self.read_table_block(ino, location, Place::Inode(ino))?;
+        buf.look(|data, _| self.check_inode(&buf, data, ino, location).map(drop))?;
+        Ok(buf)
+    }
+
+    /// Where in its block an inode lies.
+    pub(crate) fn inode_part(&self, location: DescLocation) -> Range<usize> {
+        let size = usize::from(self.superblock().inode_size);
+        location.offset..location.offset.saturating_add(size)
     }
 
     /// Reads a block of an inode table. Next to blocks that were read lately it comes with its neighbours: whoever lists a
