@@ -10,6 +10,7 @@
 //! the host on its tmpfs, for what the memory of the machine makes of a million files.
 
 use rumpkern::{Fd, OpenFlags, Proc};
+use rumpuser::Rng;
 use rumpuser_posix::{Access, Host, HostFile};
 use rumpvfs::{
     Calls as _, KernelVfs as _,
@@ -398,12 +399,9 @@ fn path(shape: Shape, n: u32) -> String {
 /// All numbers below `files`, shuffled, always the same way.
 fn shuffled(files: u32) -> Vec<u32> {
     let mut numbers: Vec<u32> = (0..files).collect();
-    let mut state = 88_172_645_463_325_252_u64;
+    let mut random = Rng::new(1);
     for n in (1..numbers.len()).rev() {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        numbers.swap(n, (state % (n as u64 + 1)) as usize);
+        numbers.swap(n, random.index(n + 1));
     }
     numbers
 }

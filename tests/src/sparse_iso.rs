@@ -2,6 +2,7 @@
 //! a volume as an ordinary file, and its entry `TF` (times) becomes one `SF`.
 
 use crate::tools::{TempDir, run};
+use rumpuser::Rng;
 use std::fs;
 
 /// A sparse file: pieces of data, by offset, that do not overlap.
@@ -144,16 +145,7 @@ fn mark(bytes: &mut [u8], file: &SparseFile) -> usize {
 /// Files of both forms: with data in pieces of all sizes, and one larger than any medium.
 #[must_use]
 pub fn files() -> Vec<SparseFile> {
-    let noise = |seed: u64, len: usize| -> Vec<u8> {
-        let mut state = seed;
-        let mut byte = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 56) as u8
-        };
-        (0..len).map(|_| byte()).collect()
-    };
+    let noise = |seed, len| Rng::new(seed).bytes(len);
     let mut pieces = vec![(0, noise(1, 65_536))];
     pieces.extend((0..128).map(|n| (65_536 + n * 512, noise(n, 256))));
     pieces.push((262_144, noise(3, 37_856)));

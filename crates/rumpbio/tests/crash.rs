@@ -6,7 +6,7 @@ mod common;
 use common::{BLOCK, Disk, MemoryLog, Step, after_crash, get, volume};
 use proptest::prelude::*;
 use rumpbio::{Buf, Volume};
-use rumpuser::BlockDevice;
+use rumpuser::{BlockDevice, Rng};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Blocks of the small volume that operations use. Block 0 counts operations, so that each transaction has a record.
@@ -202,13 +202,8 @@ fn check(
             Step::Append { records, .. } => Some(records[0].data[0]),
             _ => None,
         });
-        let mut random = *seed | 1;
-        let after = after_crash(&initial, cut, || {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            random >> 63 == 0
-        });
+        let mut random = Rng::new(*seed);
+        let after = after_crash(&initial, cut, || random.flip());
         for (block, used) in &world.closed[&durable.unwrap_or(0)] {
             if let Use::Metadata(x) | Use::Data(x) = used {
                 let content = &after[*block as usize * BLOCK..][..BLOCK];

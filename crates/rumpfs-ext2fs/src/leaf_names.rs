@@ -215,6 +215,7 @@ mod tests {
         types::InodeNumber,
     };
     use alloc::{format, string::String, sync::Arc, vec, vec::Vec};
+    use rumpuser::Rng;
 
     fn block(bytes: &[u8]) -> Block<'_> {
         Block {
@@ -309,19 +310,15 @@ mod tests {
             known: Some(Derived::new(names, &Arc::default())),
             names: Vec::new(),
         };
-        let mut state = 7_u64;
-        let mut random = |below: usize| {
-            state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
-            usize::try_from(state >> 33).unwrap() % below
-        };
+        let mut random = Rng::new(1);
         let mut full = 0;
         for n in 0..3000 {
-            let name = format!("{:01$}", n, 8 + random(30));
+            let name = format!("{:01$}", n, 8 + random.index(30));
             assert!(leaf.find(&name).is_none());
             if !leaf.add(&name) {
                 full += 1;
-                for _ in 0..=random(60).min(leaf.names.len() - 1) {
-                    leaf.remove(random(leaf.names.len()));
+                for _ in 0..=random.index(60).min(leaf.names.len() - 1) {
+                    leaf.remove(random.index(leaf.names.len()));
                 }
             }
             leaf.check();

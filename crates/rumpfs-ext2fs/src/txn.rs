@@ -23,7 +23,7 @@ use alloc::{
 use core::ops::Range;
 use hashbrown::HashMap;
 use rumpbio::{Buf, Derived, Handle, Hooks, Space, bitmap};
-use rumpuser::{Errno, Timespec, sync::Mutex};
+use rumpuser::{Errno, Rng, Timespec, sync::Mutex};
 use zerocopy::FromBytes;
 
 /// Blocks that an operation on names changes at most: a directory's index with splits on each level, two inodes of each
@@ -38,6 +38,8 @@ pub(crate) const MAP_STEP: usize = 48;
 pub struct Writer {
     fs: Arc<Ext2fs>,
     pub(crate) notes: Mutex<Notes>,
+    /// Where random numbers come from.
+    random: Mutex<Rng>,
     report: Report,
     /// What to do when the volume is found damaged.
     on_error: OnError,
@@ -82,8 +84,6 @@ pub(crate) struct Notes {
     pub(crate) orphan_slot: HashMap<InodeNumber, (u32, usize)>,
     /// The first block of a directory that may have room for one more name.
     dir_room: HashMap<InodeNumber, u32>,
-    /// State of the generator of generations.
-    pub(crate) random: u64,
 }
 
 /// How many directories' rooms are remembered.
@@ -147,13 +147,10 @@ impl Writer {
     /// without making an operation fail.
     #[must_use]
     pub fn new(fs: Arc<Ext2fs>, seed: u64, on_error: OnError, report: Report) -> Arc<Self> {
-        let notes = Notes {
-            random: seed | 1,
-            ..Notes::default()
-        };
         Arc::new(Self {
             fs,
-            notes: Mutex::new(notes),
+            notes: Mutex::default(),
+            random: Mutex::new(Rng::new(seed)),
             report,
             on_error,
         })
@@ -477,15 +474,8 @@ impl<'w> Txn<'w> {
 
     /// A random number.
     pub(crate) fn random(&mut self) -> u32 {
-        let mut notes = self.writer.notes.lock();
-        // xorshift64*: generations need not be secret, only different.
-        let mut x = notes.random;
-        x ^= x >> 12;
-        x ^= x.wrapping_shl(25);
-        x ^= x >> 27;
-        notes.random = x;
-        let [.., a, b, c, d] = x.wrapping_mul(0x2545_F491_4F6C_DD1D).to_be_bytes();
-        u32::from_le_bytes([a, b, c, d])
+        // Generations need not be secret, only different.
+        u32::try_from(self.writer.random.lock().next_u64() >> 32).unwrap_or(0)
     }
 }
 

@@ -10,7 +10,7 @@ use rumpfs_ext2fs::{
     map::Mapping,
     types::{FileBlock, FsBlock, GroupNumber, InodeNumber},
 };
-use rumpuser::Errno;
+use rumpuser::{Errno, Rng};
 use std::{fs, os::unix::fs::FileExt, sync::OnceLock};
 
 /// What is in every image here.
@@ -563,23 +563,17 @@ fn encrypted_content_needs_a_key() {
 /// Bytes of metadata are changed at random: whatever comes of it, it comes without a panic and in bounded time.
 #[test]
 fn random_damage_does_no_harm() {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut random = move |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state % below as u64).unwrap()
-    };
+    let mut random = Rng::new(1);
     let mut errors = 0;
     for round in 0..240 {
         let image = [plain(), ext2(), ext4()][round % 3];
         let mut broken = Image {
             bytes: image.bytes.clone(),
         };
-        for _ in 0..1 + random(24) {
+        for _ in 0..1 + random.index(24) {
             // Superblock, tables, inodes and the blocks after them, where directories and trees are.
-            let at = 1024 + random(700 * 1024);
-            broken.bytes[at] = random(256) as u8;
+            let at = 1024 + random.index(700 * 1024);
+            broken.bytes[at] = random.index(256) as u8;
         }
         errors += usize::from(walk(&broken).is_err());
     }

@@ -12,7 +12,7 @@ use rumpfs_ext2fs::{
     types::{FileBlock, InodeNumber},
 };
 use rumpkern::{Kernel, Proc};
-use rumpuser::BlockDevice as _;
+use rumpuser::{BlockDevice as _, Rng};
 use rumpuser_sim::{Loss, MemDisk};
 use rumpvfs::{Calls as _, KernelVfs as _, calls::MountArgs};
 use sha2::{Digest, Sha256};
@@ -263,7 +263,7 @@ fn area(disk: &Arc<MemDisk>) -> Vec<usize> {
 }
 
 /// Changes values of the area, and brings the checksums behind them up to date.
-fn change(bytes: &mut [u8], blocks: &[usize], size: usize, numbers: &mut Numbers, changes: usize) {
+fn change(bytes: &mut [u8], blocks: &[usize], size: usize, numbers: &mut Rng, changes: usize) {
     let mut values = Vec::new();
     let mut tails = Vec::new();
     let mut covered: Vec<(usize, usize)> = Vec::new();
@@ -289,19 +289,19 @@ fn change(bytes: &mut [u8], blocks: &[usize], size: usize, numbers: &mut Numbers
     }
     assert!(tails.len() > 10 && values.len() > 100);
     for _ in 0..changes {
-        let (at, len) = values[numbers.below(values.len())];
+        let (at, len) = values[numbers.index(values.len())];
         // Mostly what comes first: numbers of inodes, of blocks, modes.
-        let len = if numbers.below(2) == 0 {
+        let len = if numbers.index(2) == 0 {
             len.min(12)
         } else {
             len
         };
-        let byte = at + numbers.below(len);
-        bytes[byte] = match numbers.below(4) {
+        let byte = at + numbers.index(len);
+        bytes[byte] = match numbers.index(4) {
             0 => 0,
             1 => 0xFF,
-            2 => numbers.below(40) as u8,
-            _ => numbers.below(256) as u8,
+            2 => numbers.index(40) as u8,
+            _ => numbers.index(256) as u8,
         };
     }
     for (covered, crc_at) in tails {
@@ -312,21 +312,10 @@ fn change(bytes: &mut [u8], blocks: &[usize], size: usize, numbers: &mut Numbers
     }
 }
 
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-}
-
 /// Whatever an operation says: an answer or an error, no panic, no hang, and nothing of a refused volume is written.
 #[test]
 fn hostile_operations() {
-    let mut numbers = Numbers(0x1357_9BDF_2468_ACE1);
+    let mut numbers = Rng::new(1);
     let (mut opened, mut refused) = (0, 0);
     for name in IMAGES {
         let bytes = image(name);

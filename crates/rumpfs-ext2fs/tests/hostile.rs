@@ -11,6 +11,7 @@ use rumpfs_ext2fs::{
     types::{FileBlock, InodeNumber},
     xattr::NameIndex,
 };
+use rumpuser::Rng;
 use rumpvfs::fs::XattrMode;
 use std::time::{Duration, Instant};
 use write_support::{Disk, kinds::Kind, tool};
@@ -46,17 +47,6 @@ const BARE: &[Kind] = &[
         "8M",
     ),
 ];
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 9) as usize % below.max(1)
-    }
-}
 
 fn populate(disk: &Disk) {
     for n in 0..6 {
@@ -203,26 +193,26 @@ fn use_it(disk: &Disk) {
     let _ = disk.writer.finish(now, None);
 }
 
-fn damage(bytes: &mut [u8], random: &mut Random) {
+fn damage(bytes: &mut [u8], random: &mut Rng) {
     let spots: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
-    for _ in 0..1 + random.next(60) {
-        let at = match random.next(8) {
+    for _ in 0..1 + random.index(60) {
+        let at = match random.index(8) {
             // Descriptors and bitmaps are few bytes, yet the most interesting.
-            0 => 2048 + random.next(1024),
-            _ => spots[random.next(spots.len())],
+            0 => 2048 + random.index(1024),
+            _ => spots[random.index(spots.len())],
         };
-        bytes[at] = match random.next(4) {
+        bytes[at] = match random.index(4) {
             0 => 0,
             1 => 0xFF,
-            2 => bytes[at] ^ (1 << random.next(8)),
-            _ => random.next(256) as u8,
+            2 => bytes[at] ^ (1 << random.index(8)),
+            _ => random.index(256) as u8,
         };
     }
 }
 
 #[test]
 fn damage_is_survived() {
-    let mut random = Random(0x1234_5678_9abc_def1);
+    let mut random = Rng::new(1);
     for (name, args, size) in BARE {
         let disk = Disk::make(args, size);
         populate(&disk);

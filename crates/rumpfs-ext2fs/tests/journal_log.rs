@@ -3,12 +3,12 @@
 mod journal_support;
 
 use journal_support::{
-    FileDevice, Layout, MemoryDevice, Numbers, Step, TempDir, debugfs, e2fsck_replay, mkfs,
-    mkfs_journal, tool,
+    FileDevice, Layout, MemoryDevice, Step, TempDir, debugfs, e2fsck_replay, mkfs, mkfs_journal,
+    tool,
 };
 use rumpbio::{Log, LogRecord};
 use rumpfs_ext2fs::journal::{Checksums, JournalLog, LogOptions};
-use rumpuser::{BlockDevice, Errno, Timespec};
+use rumpuser::{BlockDevice, Errno, Rng, Timespec};
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -39,7 +39,7 @@ type Model = BTreeMap<u64, Vec<u8>>;
 /// Appends random blocks out of `count` from `first` on, and notes them in the model.
 fn append_some(
     log: &JournalLog,
-    numbers: &mut Numbers,
+    numbers: &mut Rng,
     size: usize,
     homes: (u64, u64),
     count: usize,
@@ -150,7 +150,7 @@ fn e2fsck_replays_all_forms() {
                 .into_log(options(metadata_csum, bit64))
                 .unwrap();
             let homes = (layout.blocks - 250, 240);
-            let mut numbers = Numbers(u64::from(size));
+            let mut numbers = Rng::new(u64::from(size));
             let mut model = Model::new();
             let bytes = size as usize;
             // Enough for several descriptor blocks.
@@ -203,7 +203,7 @@ fn the_log_wraps_around() {
             .journal(device.clone())
             .into_log(options(features.starts_with('m'), false))
             .unwrap();
-        let mut numbers = Numbers(3);
+        let mut numbers = Rng::new(3);
         let mut model = Model::new();
         let homes = (layout.blocks - 1000, 990);
         for round in 0..14 {
@@ -248,7 +248,7 @@ fn sequence_numbers_wrap_around() {
         .into_log(options(false, false))
         .unwrap();
     let homes = (layout.blocks - 100, 90);
-    let (mut numbers, mut model) = (Numbers(8), Model::new());
+    let (mut numbers, mut model) = (Rng::new(8), Model::new());
     for _ in 0..6 {
         append_some(&log, &mut numbers, 1024, homes, 10, &mut model);
     }
@@ -281,7 +281,7 @@ fn a_superblock_of_version_1_is_brought_up_to_date() {
         .into_log(options(false, false))
         .unwrap();
     let homes = (layout.blocks - 100, 90);
-    let (mut numbers, mut model) = (Numbers(9), Model::new());
+    let (mut numbers, mut model) = (Rng::new(9), Model::new());
     append_some(&log, &mut numbers, 1024, homes, 30, &mut model);
     let block = *model.keys().next().unwrap();
     log.append(&[record(homes.0 + 95, vec![1; 1024])], &[block])
@@ -403,7 +403,7 @@ fn work(device: &Arc<MemoryDevice>, layout: &Layout, csum: bool) -> (Vec<Model>,
         .journal(device.clone())
         .into_log(options(csum, csum))
         .unwrap();
-    let mut numbers = Numbers(11);
+    let mut numbers = Rng::new(11);
     let homes = (layout.blocks - 40, 39);
     let mut model: Model = (homes.0..layout.blocks)
         .map(|block| (block, vec![0; 1024]))
@@ -469,7 +469,7 @@ fn power_cuts_leave_whole_transactions() {
         let device = MemoryDevice::new(start.clone());
         let (states, marks) = work(&device, &layout, csum);
         let steps = device.steps.lock().unwrap().clone();
-        let mut numbers = Numbers(5);
+        let mut numbers = Rng::new(5);
         for cut in 0..=steps.len() {
             let flushed = steps[..cut]
                 .iter()

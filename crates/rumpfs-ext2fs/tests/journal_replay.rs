@@ -2,12 +2,12 @@
 
 mod journal_support;
 
-use journal_support::{FileDevice, Layout, Numbers, TempDir, debugfs, e2fsck_replay, mkfs};
+use journal_support::{FileDevice, Layout, TempDir, debugfs, e2fsck_replay, mkfs};
 use rumpfs_ext2fs::journal::{
     Checksums, DamageKind, Error, Journal, JournalArea, OverlayDevice, Run, ScratchDevice,
     error::AreaFault, error::SuperblockFault,
 };
-use rumpuser::{BlockDevice, Errno};
+use rumpuser::{BlockDevice, Errno, Rng};
 use std::{path::Path, sync::Arc};
 
 /// Forms of a log that debugfs can write: features of the file system, arguments of `jo`, what the journal then has.
@@ -70,7 +70,7 @@ fn logged(dir: &TempDir, block_size: u32, features: &str, open: &str) -> std::pa
     let image = dir.file("image");
     mkfs(&image, block_size, features, "24M");
     let size = block_size as usize;
-    let mut numbers = Numbers(u64::from(block_size) + 77);
+    let mut numbers = Rng::new(u64::from(block_size) + 77);
     let mut first = numbers.bytes(40 * size);
     // One block that looks like a block of a log.
     first[3 * size..3 * size + 4].copy_from_slice(&[0xC0, 0x3B, 0x39, 0x98]);
@@ -218,13 +218,13 @@ fn every_byte_of_the_log_headers_may_be_anything() {
         let layout = Layout::of(&image);
         let good = std::fs::read(&image).unwrap();
         let device = journal_support::MemoryDevice::new(good);
-        let mut numbers = Numbers(99);
+        let mut numbers = Rng::new(99);
         // Superblock, descriptor, commit block, revocation block.
         for (block, len) in [(0, 1024), (1, 200), (42, 64), (54, 120)] {
             for at in 0..len {
                 let place = usize::try_from(layout.offset(block)).unwrap() + at;
                 let before = device.bytes.lock().unwrap()[place];
-                for value in [0, 0xFF, before ^ 1, before ^ 0x80, numbers.next() as u8] {
+                for value in [0, 0xFF, before ^ 1, before ^ 0x80, numbers.next_u64() as u8] {
                     device.bytes.lock().unwrap()[place] = value;
                     let area = layout.area(device.clone());
                     if let Ok(journal) = rumpfs_ext2fs::journal::Journal::open(area)

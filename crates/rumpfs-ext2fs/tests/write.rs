@@ -3,6 +3,7 @@
 mod write_support;
 
 use rumpfs_ext2fs::{inode::FileType, names::NewKind};
+use rumpuser::Rng;
 use write_support::{Disk, kinds::KINDS};
 
 /// Runs a test on every kind of volume and checks each.
@@ -16,15 +17,7 @@ fn each_kind(test: impl Fn(&Disk)) {
 }
 
 fn pattern(seed: u32, len: usize) -> Vec<u8> {
-    let mut x = seed | 1;
-    (0..len)
-        .map(|_| {
-            x ^= x << 13;
-            x ^= x >> 17;
-            x ^= x << 5;
-            x.to_le_bytes()[1]
-        })
-        .collect()
+    Rng::new(seed.into()).bytes(len)
 }
 
 #[test]

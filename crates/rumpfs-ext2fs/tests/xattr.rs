@@ -10,7 +10,7 @@ use rumpfs_ext2fs::{
     xattr::{NameIndex, block_checksum},
     xattr_write::{SIZE_MAX, stored_value},
 };
-use rumpuser::Errno;
+use rumpuser::{Errno, Rng};
 use rumpvfs::fs::XattrMode;
 use std::{collections::BTreeMap, fs};
 use write_support::{Disk, TempDir, tool};
@@ -63,21 +63,6 @@ const KINDS: &[(&str, &[&str], &str)] = &[
 
 /// Attributes by prefix and rest of the name.
 type Model = BTreeMap<(NameIndex, Vec<u8>), Vec<u8>>;
-
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.below(256) as u8).collect()
-    }
-}
 
 fn disk(kind: &str) -> Disk {
     let (_, args, size) = KINDS.iter().find(|k| k.0 == kind).expect("a kind");
@@ -152,7 +137,7 @@ fn random_changes_on_every_kind() {
         println!("{kind}");
         let mut disk = Disk::make(args, size);
         let before = free(&disk);
-        let mut numbers = Numbers(0x1234_5678_9ABC_DEF1);
+        let mut numbers = Rng::new(1);
         let mut models: Vec<(String, Model)> = Vec::new();
         for n in 0..3 {
             let path = format!("file{n}");
@@ -166,27 +151,27 @@ fn random_changes_on_every_kind() {
         }
         let block = disk.fs.block_size() as usize;
         for step in 0..250 {
-            let at = numbers.below(models.len());
+            let at = numbers.index(models.len());
             let (path, model) = &mut models[at];
             let mut inode = disk.at(path);
             let index =
-                [NameIndex::USER, NameIndex::TRUSTED, NameIndex::SECURITY][numbers.below(3)];
-            let number = numbers.below(12);
+                [NameIndex::USER, NameIndex::TRUSTED, NameIndex::SECURITY][numbers.index(3)];
+            let number = numbers.index(12);
             let name = format!("{:x<1$}", number, 1 + number * number).into_bytes();
             let key = (index, name.clone());
             let now = disk.now();
-            if numbers.below(4) == 0 {
+            if numbers.index(4) == 0 {
                 let result = disk.writer.remove_xattr(&mut inode, (index, &name), now);
                 match model.remove(&key) {
                     Some(_) => result.unwrap(),
                     None => assert_eq!(refused(result), Errno::ENODATA),
                 }
             } else {
-                let len = match numbers.below(8) {
+                let len = match numbers.index(8) {
                     0 => 0,
-                    1 => numbers.below(block * 2),
-                    2 => numbers.below(block / 2),
-                    _ => numbers.below(60),
+                    1 => numbers.index(block * 2),
+                    2 => numbers.index(block / 2),
+                    _ => numbers.index(60),
                 };
                 let value = numbers.bytes(len.min(SIZE_MAX));
                 let mode = [
@@ -194,7 +179,7 @@ fn random_changes_on_every_kind() {
                     XattrMode::Set,
                     XattrMode::Create,
                     XattrMode::Replace,
-                ][numbers.below(4)];
+                ][numbers.index(4)];
                 let there = model.contains_key(&key);
                 let result = disk.writer.set_xattr(
                     &mut inode,
@@ -230,7 +215,7 @@ fn random_changes_on_every_kind() {
         }
         assert!(models.iter().all(|(_, model)| !model.is_empty()));
         for n in 0..3 {
-            let mut numbers = Numbers(0x1234_5678_9ABC_DEF1);
+            let mut numbers = Rng::new(1);
             let contents: Vec<_> = (0..3).map(|n| numbers.bytes(40 * n)).collect();
             assert_eq!(
                 disk.read(&disk.at(&format!("file{n}"))),
@@ -319,7 +304,7 @@ fn large_values_have_inodes_of_their_own() {
     let mut disk = disk("ext4-eainode");
     let before = free(&disk);
     let mut inode = disk.file("file", b"content");
-    let large: Vec<u8> = Numbers(99).bytes(SIZE_MAX);
+    let large: Vec<u8> = Rng::new(99).bytes(SIZE_MAX);
     set(&disk, &mut inode, b"user.large", &large).unwrap();
     set(&disk, &mut inode, b"user.second", &large[1..2000]).unwrap();
     disk.check();
@@ -418,7 +403,7 @@ fn a_shared_block_is_copied_before_it_changes() {
     for kind in ["ext4-128", "ext3-4k", "ext4-eainode", "ext4-nocsum"] {
         let mut disk = disk(kind);
         let before = free(&disk);
-        let value: Vec<u8> = Numbers(5).bytes(600);
+        let value: Vec<u8> = Rng::new(5).bytes(600);
         for name in ["a", "b", "c"] {
             disk.file(name, b"");
         }
@@ -459,7 +444,7 @@ fn a_shared_block_is_copied_before_it_changes() {
 fn a_copy_of_a_shared_block_counts_its_values() {
     let mut disk = disk("ext4-eainode");
     let before = free(&disk);
-    let value = Numbers(6).bytes(3000);
+    let value = Rng::new(6).bytes(3000);
     for name in ["a", "b"] {
         disk.file(name, b"");
     }
@@ -613,12 +598,12 @@ fn the_kernel_reads_the_same() {
         set_acl(&mut file, NameIndex::ACL_ACCESS);
         set_acl(&mut dir, NameIndex::ACL_ACCESS);
         set_acl(&mut dir, NameIndex::ACL_DEFAULT);
-        let mut numbers = Numbers(77);
+        let mut numbers = Rng::new(77);
         let mut expected = Vec::new();
         for n in 0..12 {
             let name = format!("{}.name{n}", ["user", "trusted", "security"][n % 3]);
             let large = kind == "ext4-eainode" && n % 4 == 0;
-            let len = numbers.below(40) + if large { 5000 } else { 0 };
+            let len = numbers.index(40) + if large { 5000 } else { 0 };
             let value = numbers.bytes(len);
             set(&disk, &mut file, name.as_bytes(), &value).unwrap();
             expected.push((name, value));
@@ -692,7 +677,7 @@ fn hostile_areas() {
         &["-t", "ext4", "-b", "1024", "-O", features, "-N", "64"],
         "2M",
     );
-    let mut numbers = Numbers(0xFEDC_BA98_7654_3211);
+    let mut numbers = Rng::new(1);
     for name in ["a", "b"] {
         let mut inode = disk.file(name, b"");
         set(&disk, &mut inode, b"user.in", &[1; 20]).unwrap();
@@ -724,16 +709,16 @@ fn hostile_areas() {
     let mut refusals = 0;
     for _ in 0..300 {
         let mut bytes = clean.clone();
-        for _ in 0..1 + numbers.below(4) {
-            let (at, len) = places[numbers.below(places.len())];
+        for _ in 0..1 + numbers.index(4) {
+            let (at, len) = places[numbers.index(places.len())];
             let value = [
                 0,
                 0xFF,
                 0x80,
-                numbers.below(64) as u8,
-                numbers.below(256) as u8,
+                numbers.index(64) as u8,
+                numbers.index(256) as u8,
             ];
-            bytes[at + numbers.below(len)] = value[numbers.below(5)];
+            bytes[at + numbers.index(len)] = value[numbers.index(5)];
         }
         if disk.replace(bytes).is_err() {
             continue;

@@ -10,6 +10,7 @@ use crate::{
     types::{Order, index, number},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
+use rumpuser::Rng;
 
 /// Bytes of the counts of a group.
 pub(crate) const COUNTS_LEN: usize = 16;
@@ -49,7 +50,7 @@ pub(crate) struct Stock {
     pub(crate) nameless: BTreeMap<u64, u16>,
     /// Those that the open transaction has added or taken away, as they were before.
     nameless_undo: Vec<(u64, Option<u16>)>,
-    random: u64,
+    random: Rng,
 }
 
 struct Group {
@@ -91,7 +92,7 @@ impl Stock {
             dirs_in_row: BTreeMap::new(),
             nameless: BTreeMap::new(),
             nameless_undo: Vec::new(),
-            random: seed | 1,
+            random: Rng::new(seed),
         };
         for counts in &space.counts {
             space.totals.add(*counts);
@@ -101,12 +102,7 @@ impl Stock {
 
     /// A number that nobody guesses.
     pub(crate) fn random(&mut self) -> u32 {
-        // xorshift64*
-        self.random ^= self.random.wrapping_shr(12);
-        self.random ^= self.random.wrapping_shl(25);
-        self.random ^= self.random.wrapping_shr(27);
-        let mixed = self.random.wrapping_mul(0x2545_F491_4F6C_DD1D);
-        u32::try_from(mixed.wrapping_shr(32)).unwrap_or(0)
+        u32::try_from(self.random.next_u64().wrapping_shr(32)).unwrap_or(0)
     }
 
     /// The counts of a group.

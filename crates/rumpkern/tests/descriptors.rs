@@ -1,6 +1,7 @@
 //! Numbers of descriptors: the lowest free one, also for threads that open and close at once, and for whoever looks while a file is closed.
 
 use rumpkern::{Errno, Fd, File, Kernel, OpenFlags, Position, Proc, Result, Stat};
+use rumpuser::Rng;
 use rumpuser_posix::Host;
 use std::{
     any::Any,
@@ -120,21 +121,18 @@ struct Use {
 }
 
 /// Opens and closes in `turns` turns, with `most` descriptors at most.
-fn work(p: &Proc, clock: &AtomicU64, turns: u64, most: usize, mut random: u64) -> Vec<Use> {
+fn work(p: &Proc, clock: &AtomicU64, turns: u64, most: usize, mut random: Rng) -> Vec<Use> {
     let tick = || clock.fetch_add(1, Ordering::SeqCst);
     let mut held: Vec<(Fd, Range<u64>)> = Vec::new();
     let mut uses = Vec::new();
     for turn in 0..turns {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        let opens = held.is_empty() || held.len() < most && random >> 63 == 0;
+        let opens = held.is_empty() || held.len() < most && random.flip();
         if opens && turn < turns - most as u64 {
             let start = tick();
             let fd = p.dup(0).expect("a descriptor");
             held.push((fd, start..tick()));
         } else if !held.is_empty() {
-            let (fd, opening) = held.swap_remove((random >> 33) as usize % held.len());
+            let (fd, opening) = held.swap_remove(random.index(held.len()));
             let start = tick();
             p.close(fd).expect("it is open");
             let closing = start..tick();
@@ -204,7 +202,7 @@ fn each_open_of_racing_threads_gets_the_lowest_number_of_some_moment_of_it() {
     let all: Vec<Use> = thread::scope(|scope| {
         let (p, clock) = (&p, &clock);
         let threads: Vec<_> = (0..THREADS)
-            .map(|n| scope.spawn(move || work(p, clock, 20_000, 1 + n as usize, n * 77 + 5)))
+            .map(|n| scope.spawn(move || work(p, clock, 20_000, 1 + n as usize, Rng::new(n))))
             .collect();
         let ended = threads.into_iter().map(|t| t.join().expect("a thread"));
         ended.flatten().collect()

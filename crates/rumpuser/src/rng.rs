@@ -1,5 +1,7 @@
 //! The generator behind every seeded choice. It is no source of secrets.
 
+use alloc::{vec, vec::Vec};
+
 /// xoshiro256** 1.0 (Blackman and Vigna, 2018), its state filled from the seed by SplitMix64, as its authors advise.
 ///
 /// The sequence is part of this crate's contract: a seed that found a bug finds it again in a later version. Not for secrets.
@@ -34,6 +36,11 @@ impl Rng {
         ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
     }
 
+    /// An index into `len` things, of which there must be some.
+    pub fn index(&mut self, len: usize) -> usize {
+        self.below(len as u64) as usize
+    }
+
     /// True in half of all cases.
     pub fn flip(&mut self) -> bool {
         self.next_u64() >> 63 == 1
@@ -44,6 +51,13 @@ impl Rng {
         for chunk in buf.chunks_mut(8) {
             chunk.copy_from_slice(&self.next_u64().to_le_bytes()[..chunk.len()]);
         }
+    }
+
+    /// So many bytes.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.fill(&mut bytes);
+        bytes
     }
 }
 
@@ -59,7 +73,6 @@ fn split_mix(state: &mut u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
 
     #[test]
     fn published_sequences() {

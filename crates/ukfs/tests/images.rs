@@ -3,6 +3,7 @@
 mod common;
 
 use common::{TempDir, fixture, run, text};
+use rumpuser::Rng;
 use std::{
     fs::Permissions,
     io::{Read as _, Seek as _, SeekFrom, Write as _},
@@ -326,13 +327,7 @@ fn broken_images_give_errors() {
             disk.write_all_at(data, block as u64 * 1024)
                 .expect("written");
         };
-        let mut noise = 0x9E37_79B9_u32.wrapping_mul(round as u32 + 1);
-        let broken: Vec<u8> = (0..1024)
-            .map(|_| {
-                noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (noise >> 24) as u8
-            })
-            .collect();
+        let broken = Rng::new(round as u64).bytes(1024);
         if round > 0 {
             put(round - 1, &whole[(round - 1) * 1024..][..1024]);
         }

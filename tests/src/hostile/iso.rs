@@ -5,7 +5,7 @@ use crate::{
     fixtures, sparse_iso,
     tools::{TempDir, run, try_run},
 };
-use rumpuser_sim::MemDisk;
+use rumpuser_sim::{MemDisk, Rng};
 use std::{
     fs::{self, File, FileTimes},
     os::unix::fs::symlink,
@@ -187,14 +187,7 @@ fn fill(tree: &Path) {
         let times = FileTimes::new().set_modified(time).set_accessed(time);
         file.set_times(times).expect("times");
     };
-    let noise = |len: usize| -> Vec<u8> {
-        let mut state = 1_u32;
-        let mut byte = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        };
-        (0..len).map(|_| byte()).collect()
-    };
+    let noise = |len| Rng::new(1).bytes(len);
     write("boot", vec![0x90; 4096]);
     write("tiny", b"tiny".to_vec());
     write("some", noise(9000));

@@ -1,6 +1,7 @@
 //! Reading and writing.
 
 use crate::prelude::*;
+use rumpuser::Rng;
 
 for_each_fs! {
     what_is_written_is_read,
@@ -49,11 +50,8 @@ fn patterns_of_sizes_and_offsets_are_read_back(t: &Fixture) {
     let p = &t.root;
     let fd = p.open("file", O::CREAT | O::RDWR, 0o644).unwrap();
     let mut expected = vec![0; 300_000];
-    let mut seed = 12_345u64;
-    let mut random = |below: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (seed >> 33) % below
-    };
+    let mut rng = Rng::new(1);
+    let mut random = |below| rng.below(below);
     p.ftruncate(fd, 300_000).unwrap();
     for _ in 0..300 {
         let offset = random(290_000);

@@ -1,6 +1,7 @@
 //! Many threads at once. Each case is bounded to about a second; the checker looks at the volume after it.
 
 use crate::prelude::*;
+use rumpuser::Rng;
 use std::time::{Duration, Instant};
 
 for_each_fs! {
@@ -24,23 +25,13 @@ for_each_fs! {
 const THREADS: u64 = 4;
 const TIME: Duration = Duration::from_millis(400);
 
-/// Numbers of a thread.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % below
-    }
-}
-
 /// Runs a step again and again in several threads.
-fn race(t: &Fixture, step: impl Fn(&Proc, &mut Dice) + Send + Sync + Clone + 'static) {
+fn race(t: &Fixture, step: impl Fn(&Proc, &mut Rng) + Send + Sync + Clone + 'static) {
     let threads: Vec<_> = (0..THREADS)
         .map(|n| {
             let (p, step) = (t.root.fork(), step.clone());
             std::thread::spawn(move || {
-                let mut dice = Dice(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1);
+                let mut dice = Rng::new(n);
                 let start = Instant::now();
                 let mut steps = 0u64;
                 while start.elapsed() < TIME {
@@ -67,8 +58,8 @@ use Errno::{EEXIST, EINVAL, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY};
 
 fn creating_and_unlinking_the_same_names(t: &Fixture) {
     race(t, |p, dice| {
-        let name = format!("file{}", dice.roll(5));
-        if dice.roll(2) == 0 {
+        let name = format!("file{}", dice.below(5));
+        if dice.below(2) == 0 {
             allow(p.put(&name, b"content"), &[]);
         } else {
             allow(p.unlink(&name), &[ENOENT]);
@@ -117,10 +108,10 @@ fn renaming_the_same_files(t: &Fixture) {
         t.root.create(&format!("dir{n}/file"), 0o644).unwrap();
     }
     race(t, |p, dice| {
-        let from = format!("dir{}/file", dice.roll(4));
-        let to = format!("dir{}/file", dice.roll(4));
+        let from = format!("dir{}/file", dice.below(4));
+        let to = format!("dir{}/file", dice.below(4));
         allow(p.rename(&from, &to), &[ENOENT]);
-        if dice.roll(10) == 0 {
+        if dice.below(10) == 0 {
             allow(p.put(&from, b"again"), &[]);
         }
     });
@@ -132,9 +123,9 @@ fn renaming_over_the_same_name_never_shows_it_missing(t: &Fixture) {
     // What every program does that replaces a file: the name is always there, whole.
     t.root.put("file", &[0; 3000]).unwrap();
     race(t, |p, dice| {
-        if dice.roll(2) == 0 {
+        if dice.below(2) == 0 {
             let new = format!("new{}", p.getpid());
-            p.put(&new, &[dice.roll(250) as u8; 3000]).unwrap();
+            p.put(&new, &[dice.below(250) as u8; 3000]).unwrap();
             p.rename(&new, "file").unwrap();
         } else {
             let content = p.get("file").unwrap();
@@ -150,11 +141,11 @@ fn renaming_directories_into_each_other(t: &Fixture) {
     for n in 0..4 {
         t.root.mkdir(&format!("d{n}"), 0o755).unwrap();
     }
-    let find = |p: &Proc, dice: &mut Dice| {
+    let find = |p: &Proc, dice: &mut Rng| {
         // Somewhere down the tree.
-        let mut path = format!("d{}", dice.roll(4));
-        for _ in 0..dice.roll(4) {
-            path += &format!("/d{}", dice.roll(4));
+        let mut path = format!("d{}", dice.below(4));
+        for _ in 0..dice.below(4) {
+            path += &format!("/d{}", dice.below(4));
         }
         let _ = p;
         path
@@ -162,12 +153,12 @@ fn renaming_directories_into_each_other(t: &Fixture) {
     race(t, move |p, dice| {
         let (from, to) = (find(p, dice), find(p, dice));
         allow(p.rename(&from, &to), &[ENOENT, EINVAL, ENOTEMPTY, Errno::ENOSPC]);
-        let name = format!("d{}", dice.roll(4));
+        let name = format!("d{}", dice.below(4));
         let into = format!("{}/{name}", find(p, dice));
         allow(p.rename(&name, &into), &[ENOENT, EINVAL, ENOTEMPTY, Errno::ENOSPC]);
         // The tree grows until it does not fit.
         allow(p.mkdir(&name, 0o755), &[EEXIST, Errno::ENOSPC]);
-        if dice.roll(4) == 0 {
+        if dice.below(4) == 0 {
             allow(p.rmdir(&into), &[ENOENT, ENOTEMPTY]);
         }
     });
@@ -190,7 +181,7 @@ fn remove_tree(p: &Proc) {
 }
 
 fn rmdir_against_creation_inside(t: &Fixture) {
-    race(t, |p, dice| match dice.roll(4) {
+    race(t, |p, dice| match dice.below(4) {
         0 => allow(p.mkdir("dir", 0o755), &[EEXIST]),
         1 => allow(p.rmdir("dir"), &[ENOENT, ENOTEMPTY]),
         2 => allow(p.put("dir/file", b"x"), &[ENOENT]),
@@ -201,12 +192,12 @@ fn rmdir_against_creation_inside(t: &Fixture) {
 
 fn unlinking_what_others_read_and_write(t: &Fixture) {
     race(t, |p, dice| {
-        let name = format!("file{}", dice.roll(3));
-        if dice.roll(3) == 0 {
+        let name = format!("file{}", dice.below(3));
+        if dice.below(3) == 0 {
             return allow(p.unlink(&name), &[ENOENT]);
         }
         let fd = p.open(&name, O::CREAT | O::RDWR, 0o644).unwrap();
-        let offset = dice.roll(20) * 1000;
+        let offset = dice.below(20) * 1000;
         p.pwrite(fd, &[7; 5000], offset).unwrap();
         let mut buf = [0; 5000];
         assert_eq!(p.pread(fd, &mut buf, offset), Ok(5000));
@@ -218,11 +209,11 @@ fn unlinking_what_others_read_and_write(t: &Fixture) {
 fn linking_and_unlinking(t: &Fixture) {
     t.root.put("base", b"content").unwrap();
     race(t, |p, dice| {
-        let name = format!("name{}", dice.roll(6));
-        match dice.roll(3) {
+        let name = format!("name{}", dice.below(6));
+        match dice.below(3) {
             0 => allow(p.link("base", &name), &[EEXIST]),
             1 => allow(p.unlink(&name), &[ENOENT]),
-            _ => allow(p.rename(&name, &format!("name{}", dice.roll(6))), &[ENOENT]),
+            _ => allow(p.rename(&name, &format!("name{}", dice.below(6))), &[ENOENT]),
         }
     });
     let names = t.root.names(".");
@@ -233,13 +224,13 @@ fn looking_up_while_all_changes(t: &Fixture) {
     t.root.mkdir("a", 0o755).unwrap();
     t.root.mkdir("a/b", 0o755).unwrap();
     t.root.put("a/b/stays", b"content").unwrap();
-    race(t, |p, dice| match dice.roll(6) {
+    race(t, |p, dice| match dice.below(6) {
         0 => {
-            allow(p.put(&format!("a/b/file{}", dice.roll(3)), b"x"), &[]);
+            allow(p.put(&format!("a/b/file{}", dice.below(3)), b"x"), &[]);
         }
-        1 => allow(p.unlink(&format!("a/b/file{}", dice.roll(3))), &[ENOENT]),
-        2 => allow(p.stat(format!("a/b/file{}", dice.roll(3))), &[ENOENT]),
-        3 => allow(p.stat(format!("a/b/file{}/x", dice.roll(3))), &[ENOENT, ENOTDIR]),
+        1 => allow(p.unlink(&format!("a/b/file{}", dice.below(3))), &[ENOENT]),
+        2 => allow(p.stat(format!("a/b/file{}", dice.below(3))), &[ENOENT]),
+        3 => allow(p.stat(format!("a/b/file{}/x", dice.below(3))), &[ENOENT, ENOTDIR]),
         // What is not touched is always found, whatever the caches do.
         4 => assert_eq!(p.get("a/b/../b/stays").unwrap(), b"content"),
         _ => allow(p.stat("a/b/never"), &[ENOENT]),
@@ -250,13 +241,13 @@ fn listing_while_all_changes(t: &Fixture) {
     for n in 0..100 {
         t.root.create(&format!("stays{n}"), 0o644).unwrap();
     }
-    race(t, |p, dice| match dice.roll(4) {
+    race(t, |p, dice| match dice.below(4) {
         0 => {
-            allow(p.put(&format!("file{}", dice.roll(50)), b""), &[]);
+            allow(p.put(&format!("file{}", dice.below(50)), b""), &[]);
         }
-        1 => allow(p.unlink(&format!("file{}", dice.roll(50))), &[ENOENT]),
+        1 => allow(p.unlink(&format!("file{}", dice.below(50))), &[ENOENT]),
         2 => allow(
-            p.rename(&format!("file{}", dice.roll(50)), &format!("file{}", dice.roll(50))),
+            p.rename(&format!("file{}", dice.below(50)), &format!("file{}", dice.below(50))),
             &[ENOENT],
         ),
         _ => {
@@ -271,15 +262,15 @@ fn truncating_against_writing(t: &Fixture) {
     t.root.create("file", 0o644).unwrap();
     race(t, |p, dice| {
         let fd = p.open("file", O::RDWR, 0).unwrap();
-        match dice.roll(4) {
-            0 => p.ftruncate(fd, dice.roll(50_000)).unwrap(),
+        match dice.below(4) {
+            0 => p.ftruncate(fd, dice.below(50_000)).unwrap(),
             1 => {
                 let content = p.read_all(fd).unwrap();
                 assert!(content.iter().all(|&b| b == 0 || b == 5));
             }
             2 => p.fsync(fd).unwrap(),
             _ => {
-                assert_eq!(p.pwrite(fd, &[5; 7000], dice.roll(50_000)), Ok(7000));
+                assert_eq!(p.pwrite(fd, &[5; 7000], dice.below(50_000)), Ok(7000));
             }
         }
         p.close(fd).unwrap();
@@ -289,17 +280,17 @@ fn truncating_against_writing(t: &Fixture) {
 fn everything_at_once(t: &Fixture) {
     race(t, |p, dice| {
         let mut path = || {
-            let dirs = dice.roll(3);
+            let dirs = dice.below(3);
             let mut path = String::new();
             for _ in 0..dirs {
-                path += &format!("d{}/", dice.roll(3));
+                path += &format!("d{}/", dice.below(3));
             }
-            path + &format!("{}{}", ["f", "d"][usize::try_from(dice.roll(2)).unwrap()], dice.roll(3))
+            path + &format!("{}{}", ["f", "d"][usize::try_from(dice.below(2)).unwrap()], dice.below(3))
         };
         let (a, b) = (path(), path());
         // The tree grows until it does not fit.
         let any = [ENOENT, EEXIST, EINVAL, EISDIR, ENOTDIR, ENOTEMPTY, Errno::EPERM, Errno::ENOSPC];
-        match dice.roll(10) {
+        match dice.below(10) {
             0 | 1 => allow(p.mkdir(&a, 0o755), &any),
             2 => allow(p.rmdir(&a), &any),
             3 => allow(p.put(&a, &[1; 500]), &any),
@@ -315,21 +306,21 @@ fn everything_at_once(t: &Fixture) {
 }
 
 fn syncing_and_statistics_while_all_changes(t: &Fixture) {
-    race(t, |p, dice| match dice.roll(6) {
+    race(t, |p, dice| match dice.below(6) {
         0 => p.sync().unwrap(),
         1 => {
             let stat = p.statvfs(".").unwrap();
             assert!(stat.blocks_free <= stat.blocks);
         }
-        2 => allow(p.unlink(&format!("file{}", dice.roll(5))), &[ENOENT]),
-        _ => allow(p.put(&format!("file{}", dice.roll(5)), &[3; 20_000]), &[]),
+        2 => allow(p.unlink(&format!("file{}", dice.below(5))), &[ENOENT]),
+        _ => allow(p.put(&format!("file{}", dice.below(5)), &[3; 20_000]), &[]),
     });
 }
 
 fn mounting_and_unmounting_while_others_walk(t: &Fixture) {
     t.root.mkdir("on", 0o755).unwrap();
     t.root.create("on/below", 0o644).unwrap();
-    race(t, |p, dice| match dice.roll(4) {
+    race(t, |p, dice| match dice.below(4) {
         0 => allow(
             p.mount("tmpfs", "on", rumpvfs::calls::MountArgs::default()),
             &[Errno::EBUSY],

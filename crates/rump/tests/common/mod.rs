@@ -205,14 +205,7 @@ pub(crate) fn spec(address: &str) -> Vec<String> {
 
 /// Bytes that do not repeat.
 pub(crate) fn noise(len: usize) -> Vec<u8> {
-    let mut state = 88_172_645_463_325_252_u64;
-    let next = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    std::iter::repeat_with(next).take(len).collect()
+    rumpuser::Rng::new(1).bytes(len)
 }
 
 /// A tree with something of everything that needs no privileges.

@@ -1,6 +1,7 @@
 //! One process of a load: it does everything to files of its own, in directories of its own and in one that all share, and knows what is in each.
 
 use crate::common::volumes::Can;
+use rumpuser::Rng;
 use rustix::fs::{Advice, FallocateFlags, XattrFlags, fadvise, fallocate, getxattr, setxattr};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -35,7 +36,7 @@ struct Known {
 /// One process.
 pub(crate) struct Load {
     can: Can,
-    state: u64,
+    random: Rng,
     prefix: String,
     made: u64,
     files: Vec<Known>,
@@ -61,7 +62,7 @@ impl Load {
         sure(&own, fs::create_dir(&own));
         Self {
             can,
-            state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            random: Rng::new(seed),
             prefix,
             made: 0,
             files: Vec::new(),
@@ -84,43 +85,27 @@ impl Load {
         self.look_at_names();
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        (self.state >> 11) % bound
-    }
-
-    fn pick(&mut self, len: usize) -> usize {
-        self.below(len as u64) as usize
-    }
-
     fn bytes(&mut self, len: u64) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(len as usize + 8);
-        while (bytes.len() as u64) < len {
-            bytes.extend(self.below(1 << 53).to_le_bytes());
-        }
-        bytes.truncate(len as usize);
-        bytes
+        self.random.bytes(len as usize)
     }
 
     /// A name that is not there, short or long.
     fn new_name(&mut self) -> PathBuf {
-        let at = self.pick(self.dirs.len());
+        let at = self.random.index(self.dirs.len());
         self.made += 1;
-        let pad = match self.below(4) {
-            0 => "x".repeat(self.below(180) as usize),
+        let pad = match self.random.below(4) {
+            0 => "x".repeat(self.random.below(180) as usize),
             _ => String::new(),
         };
         self.dirs[at].join(format!("{}{}{pad}", self.prefix, self.made))
     }
 
     fn step(&mut self) {
-        let what = self.below(100);
+        let what = self.random.below(100);
         if self.files.is_empty() || what < 12 && self.files.len() < FILES {
             return self.create();
         }
-        let at = self.pick(self.files.len());
+        let at = self.random.index(self.files.len());
         match what {
             0..12 => self.unlink(at),
             12..34 => self.write(at),
@@ -147,7 +132,7 @@ impl Load {
 
     fn create(&mut self) {
         let name = self.new_name();
-        let len = self.below(20_000);
+        let len = self.random.below(20_000);
         let data = self.bytes(len);
         let mut file = sure(&name, File::create_new(&name));
         sure(&name, file.write_all(&data));
@@ -166,13 +151,13 @@ impl Load {
     fn write(&mut self, at: usize) {
         let size = self.files[at].data.len() as u64;
         // At the end as often as elsewhere; sometimes behind it.
-        let from = match self.below(4) {
-            0 => self.below(MOST),
+        let from = match self.random.below(4) {
+            0 => self.random.below(MOST),
             1 | 2 => size,
-            _ => self.below(size + 1),
+            _ => self.random.below(size + 1),
         };
         let from = from.min(MOST - 1);
-        let len = self.below(30_000).min(MOST - from) + 1;
+        let len = self.random.below(30_000).min(MOST - from) + 1;
         let data = self.bytes(len);
         let file = &mut self.files[at];
         sure(&file.names[0], Self::open(file).write_all_at(&data, from));
@@ -184,9 +169,9 @@ impl Load {
     }
 
     fn truncate(&mut self, at: usize) {
-        let size = match self.below(3) {
+        let size = match self.random.below(3) {
             0 => 0,
-            _ => self.below(MOST),
+            _ => self.random.below(MOST),
         };
         let file = &mut self.files[at];
         sure(&file.names[0], Self::open(file).set_len(size));
@@ -221,7 +206,7 @@ impl Load {
 
     /// Renames to the name of another file, which loses it.
     fn rename_over(&mut self, at: usize) {
-        let over = self.pick(self.files.len());
+        let over = self.random.index(self.files.len());
         if over == at {
             return;
         }
@@ -257,7 +242,9 @@ impl Load {
 
     /// A directory of one's own that may go, and all that is in it.
     fn some_dir(&mut self) -> Option<(usize, BTreeSet<PathBuf>)> {
-        let at = 2 + self.pick(self.dirs.len().checked_sub(2).filter(|n| *n > 0)?);
+        let at = 2 + self
+            .random
+            .index(self.dirs.len().checked_sub(2).filter(|n| *n > 0)?);
         let dir = &self.dirs[at];
         let names = self
             .names()
@@ -365,7 +352,7 @@ impl Load {
     fn symlink(&mut self) {
         if self.links.len() < LINKS {
             let name = self.new_name();
-            let len = 1 + self.below(300) as usize;
+            let len = 1 + self.random.below(300) as usize;
             let target = PathBuf::from("t".repeat(len));
             sure(&name, symlink(&target, &name));
             self.links.insert(name, target);
@@ -375,8 +362,8 @@ impl Load {
     }
 
     fn attribute(&mut self, at: usize) {
-        let attribute = format!("user.{}", self.below(4));
-        let len = self.below(200);
+        let attribute = format!("user.{}", self.random.below(4));
+        let len = self.random.below(200);
         let value = self.bytes(len);
         let file = &mut self.files[at];
         let set = setxattr(
@@ -390,7 +377,7 @@ impl Load {
     }
 
     fn punch(&mut self, at: usize) {
-        let (from, len) = (self.below(MOST), self.below(60_000) + 1);
+        let (from, len) = (self.random.below(MOST), self.random.below(60_000) + 1);
         let file = &mut self.files[at];
         let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         sure(&file.names[0], fallocate(Self::open(file), how, from, len));
@@ -400,8 +387,8 @@ impl Load {
     }
 
     fn reserve(&mut self, at: usize) {
-        let (from, keep) = (self.below(MOST - 60_000), self.below(2) == 0);
-        let len = self.below(60_000) + 1;
+        let (from, keep) = (self.random.below(MOST - 60_000), self.random.below(2) == 0);
+        let len = self.random.below(60_000) + 1;
         let file = &mut self.files[at];
         let how = match keep {
             true => FallocateFlags::KEEP_SIZE,

@@ -2,7 +2,7 @@
 
 use super::{TempDir, assert_clean, kinds::Kind, tool};
 use rumpkern::{Fd, Kernel, OpenFlags, Proc};
-use rumpuser::BlockDevice;
+use rumpuser::{BlockDevice, Rng};
 use rumpuser_posix::{Access, Host, HostFile};
 use rumpuser_sim::MemDisk;
 use rumpvfs::{
@@ -16,23 +16,6 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-
-/// xorshift: the same numbers for the same seed.
-pub(crate) struct Random(u64);
-
-impl Random {
-    fn next(&mut self, below: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % below.max(1)
-    }
-
-    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        let start = self.next(251);
-        (0..len).map(|n| ((start + n * 7) % 251) as u8).collect()
-    }
-}
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Node {
@@ -85,7 +68,7 @@ impl Model {
 
     pub(crate) fn pick(
         &self,
-        random: &mut Random,
+        random: &mut Rng,
         which: impl Fn(&NodeKind) -> bool,
     ) -> Option<String> {
         let all: Vec<&String> = (self.names.iter())
@@ -95,11 +78,11 @@ impl Model {
         if all.is_empty() {
             return None;
         }
-        Some(all[random.next(all.len())].clone())
+        Some(all[random.index(all.len())].clone())
     }
 
-    pub(crate) fn dir(&self, random: &mut Random) -> String {
-        if random.next(3) == 0 {
+    pub(crate) fn dir(&self, random: &mut Rng) -> String {
+        if random.index(3) == 0 {
             return String::new();
         }
         self.pick(random, |kind| *kind == NodeKind::Dir)
@@ -107,9 +90,9 @@ impl Model {
     }
 
     /// A path that is not there yet.
-    pub(crate) fn fresh(&mut self, random: &mut Random) -> String {
+    pub(crate) fn fresh(&mut self, random: &mut Rng) -> String {
         let dir = self.dir(random);
-        let long = "x".repeat([0, 0, 3, 40, 180][random.next(5)]);
+        let long = "x".repeat([0, 0, 3, 40, 180][random.index(5)]);
         self.next += 1;
         format!("{dir}/{}{long}", self.next)
     }
@@ -135,7 +118,7 @@ pub(crate) struct Machine {
     pub(crate) kernel: Kernel,
     pub(crate) proc: Proc,
     pub(crate) model: Model,
-    random: Random,
+    random: Rng,
     block: usize,
     name: &'static str,
 }
@@ -182,7 +165,7 @@ impl Machine {
             kernel,
             proc,
             model: Model::default(),
-            random: Random(seed | 1),
+            random: Rng::new(seed),
             block: 0,
             name,
         };
@@ -204,7 +187,7 @@ impl Machine {
     }
 
     pub(crate) fn step(&mut self) {
-        match self.random.next(32) {
+        match self.random.index(32) {
             0..=5 => self.make_file(),
             6..=11 => self.write_file(),
             12..=13 => self.truncate(),
@@ -223,8 +206,8 @@ impl Machine {
     }
 
     pub(crate) fn size(&mut self) -> usize {
-        let scale = [60, 200, self.block, 5 * self.block, 100_000][self.random.next(5)];
-        self.random.next(scale)
+        let scale = [60, 200, self.block, 5 * self.block, 100_000][self.random.index(5)];
+        self.random.index(scale)
     }
 
     pub(crate) fn make_file(&mut self) {
@@ -253,9 +236,9 @@ impl Machine {
 
     pub(crate) fn write_file(&mut self) {
         let Some(path) = self.file() else { return };
-        let far = [0, 1000, 300_000][self.random.next(3)];
+        let far = [0, 1000, 300_000][self.random.index(3)];
         let len = self.content(&path).len();
-        let at = self.random.next(len + 1 + far);
+        let at = self.random.index(len + 1 + far);
         let size = self.size();
         let bytes = self.random.bytes(size);
         let fd = self.open(&path, OpenFlags::RDWR);
@@ -272,7 +255,7 @@ impl Machine {
     pub(crate) fn truncate(&mut self) {
         let Some(path) = self.file() else { return };
         let len = self.content(&path).len();
-        let size = self.random.next(len + 500);
+        let size = self.random.index(len + 500);
         self.proc.truncate(&path, size as u64).unwrap();
         self.content(&path).resize(size, 0);
     }
@@ -316,7 +299,7 @@ impl Machine {
             return;
         };
         let new = self.model.fresh(&mut self.random);
-        let kind = self.random.next(4);
+        let kind = self.random.index(4);
         let other = self.model.pick(&mut self.random, |_| true).unwrap();
         let within = |a: &str, b: &str| a == b || a.starts_with(&format!("{b}/"));
         let same_node = self.model.names[&old] == self.model.names[&other];
@@ -360,7 +343,8 @@ impl Machine {
 
     pub(crate) fn symlink(&mut self) {
         let path = self.model.fresh(&mut self.random);
-        let len = 1 + self.random.next([40, 70, 900][self.random.0 as usize % 3]);
+        let most = [40, 70, 900][self.random.index(3)];
+        let len = 1 + self.random.index(most);
         let target = vec![b'a' + (len % 26) as u8; len];
         self.proc.symlinkat(&target, At::Cwd, &path).unwrap();
         self.model.add(&path, NodeKind::Link(target), 0o777);
@@ -372,9 +356,9 @@ impl Machine {
         }) else {
             return;
         };
-        let name = format!("user.{}", "n".repeat(1 + self.random.next(6)));
-        let most = [20, 100, 900, 20_000][self.random.next(4)];
-        let size = self.random.next(most);
+        let name = format!("user.{}", "n".repeat(1 + self.random.index(6)));
+        let most = [20, 100, 900, 20_000][self.random.index(4)];
+        let size = self.random.index(most);
         let value = self.random.bytes(size);
         let result = self
             .proc
@@ -409,7 +393,7 @@ impl Machine {
         if with.is_empty() {
             return;
         }
-        let (path, name) = with[self.random.next(with.len())].clone();
+        let (path, name) = with[self.random.index(with.len())].clone();
         self.proc
             .removexattr(&path, name.as_bytes(), Follow::No)
             .unwrap();
@@ -418,7 +402,7 @@ impl Machine {
 
     pub(crate) fn chmod(&mut self) {
         let Some(path) = self.file() else { return };
-        let mode = 0o600 | self.random.next(0o200) as u32;
+        let mode = 0o600 | self.random.index(0o200) as u32;
         self.proc
             .fchmodat(At::Cwd, &path, mode, Follow::Yes)
             .unwrap();
@@ -428,9 +412,9 @@ impl Machine {
     pub(crate) fn reserve_or_punch(&mut self) {
         let Some(path) = self.file() else { return };
         let old = self.content(&path).len();
-        let at = self.random.next(old + 1);
-        let len = 1 + self.random.next(6 * self.block);
-        let punch = self.random.next(2) == 0;
+        let at = self.random.index(old + 1);
+        let len = 1 + self.random.index(6 * self.block);
+        let punch = self.random.index(2) == 0;
         let fd = self.open(&path, OpenFlags::RDWR);
         if punch {
             self.proc.punch_hole(fd, at as u64, len as u64).unwrap();

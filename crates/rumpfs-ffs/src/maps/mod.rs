@@ -398,6 +398,7 @@ mod tests {
         layout::GROUP_MAGIC,
         superblock::tests::{checked, raw},
     };
+    use rumpuser::Rng;
     use zerocopy::{BigEndian, ByteOrder, FromZeros, IntoBytes};
 
     /// A group of 1024 fragments of which the first 100 are in use.
@@ -457,12 +458,11 @@ mod tests {
         let (superblock, mut cg) = group::<O>();
         check(&superblock, &cg);
         assert_eq!((cg.counts().blocks, cg.counts().frags), (115, 4));
-        let mut seed = 12_345_u32;
+        let mut random = Rng::new(1);
         for _ in 0..4000 {
-            seed = seed.wrapping_mul(1_103_515_245).wrapping_add(12_345);
-            let first = 100 + (seed >> 8) % 900;
-            let len = 1 + (seed >> 20) % 24;
-            let free = seed >> 30 & 1 == 1;
+            let first = 100 + u32::try_from(random.index(900)).unwrap();
+            let len = 1 + u32::try_from(random.index(24)).unwrap();
+            let free = random.flip();
             let before = cg.clone();
             if !cg.set_frags(first, len, free) {
                 assert_eq!(cg.bytes(), before.bytes());
