@@ -266,6 +266,11 @@ fn patterns_in_a_specification() {
     let files = "*.txt type=file size=1\n";
     let whole = ". type=dir\nFILES[d].bin type=file\nd* type=dir ignore\n..\n..\n";
     let both = |files: &str| {
+        let whole = match files.contains("type=dir") {
+            _ if files.starts_with("./") => ". type=dir\nFILES".to_owned(),
+            true => whole.replace("d* type=dir ignore\n..\n", ""),
+            false => whole.to_owned(),
+        };
         let spec = whole.replace("FILES", files);
         let theirs = std::process::Command::new("mtree")
             .args(["-f", "/dev/stdin", "-p", &host])
@@ -296,12 +301,178 @@ fn patterns_in_a_specification() {
     // An escaped star is one.
     let (_, status, text, _) = both("\\052.txt type=file optional\n");
     assert_eq!((status, text.matches("extra").count()), (1, 3));
-    for below in [
-        "d*/x type=file\n",
-        "e* type=dir optional\nx type=file\n..\n",
+    // What is in a directory that matches, one after the other; what need not be there needs nothing in it.
+    let below = |inside: &str| format!("{files}dee* type=dir\n{inside}..\n");
+    let x = "x type=dir\ny type=file size=1\n..\n";
+    assert_eq!(both(&below(x)), (true, 0, none(), none()));
+    assert_eq!(
+        both(&below(&x.replace("size=1", "size=2"))),
+        (
+            false,
+            1,
+            "./deep/x/y: size: expected 2, found 1\n".into(),
+            none()
+        )
+    );
+    assert_eq!(
+        both(&below(&format!("{x}z type=file\n"))),
+        (false, 1, "./dee\\052/z: missing (file)\n".into(), none())
+    );
+    let (theirs, status, text, _) = both(&below("x type=dir\n..\n"));
+    assert_eq!((theirs, status), (false, 1));
+    assert_eq!(text, "./deep/x/y: extra (file)\n");
+    assert_eq!(
+        both(&format!(
+            "{files}e* type=dir optional\nx type=file\n..\ndeep type=dir ignore\n..\n"
+        )),
+        (true, 0, none(), none())
+    );
+    // In whole paths, and in more than one of their names.
+    let paths = "./*.txt type=file\n./\\133d].bin type=file\n\
+                 ./d?ep type=dir\n./d?ep/* type=dir\n./d?ep/*/y size=1 type=file\n";
+    assert_eq!(both(paths), (true, 0, none(), none()));
+}
+
+/// Names of users and groups are those of the image; bsdtar(1) writes them as it finds them on the host.
+#[test]
+fn names_of_users_and_groups() {
+    let scratch = Scratch::new();
+    scratch.write("src/file", "x");
+    let host = scratch.text("src");
+    let image = scratch.image("a.img", 8, Some(&scratch.path("src")));
+    let root = at(&image, "/");
+    good(&["chown", "7:8", &at(&image, "/file")]);
+    let verify = |options: &[&str], spec: &str| {
+        let args = [&["verify", "--allow-extra"], options, &[&root[..], "-"]].concat();
+        rump_with(&args, spec.as_bytes())
+    };
+    let spec = "./file uname=hero gname=the\\040heroes type=file\n";
+    // Nothing says who that is.
+    let done = verify(&[], spec);
+    assert_eq!((done.status, done.text()), (1, String::new()));
+    for words in [
+        format!("uname cannot be checked (--ignore uname): {image}:/etc/passwd: No such file"),
+        format!("gname cannot be checked (--ignore gname): {image}:/etc/group: No such file"),
     ] {
-        let (_, status, _, said) = both(below);
-        assert_eq!(status, 1);
-        assert!(said.contains("a pattern stands for"), "{said}");
+        assert!(done.err.contains(&words), "{}", done.err);
+    }
+    assert_eq!(verify(&["--ignore", "uname,gname"], spec).status, 0);
+    let put = |name: &str, text: &str| {
+        let from = scratch.write(name, text);
+        good(&[
+            "put",
+            from.to_str().unwrap(),
+            &at(&image, &format!("/etc/{name}")),
+        ]);
+    };
+    good(&["mkdir", &at(&image, "/etc")]);
+    put("passwd", "root:x:0:0::/:\nhero:x:7:8::/:\nhero:x:1:1::/:\n");
+    put("group", "root:x:0:\nthe heroes:x:8:hero\n");
+    let done = verify(&[], spec);
+    assert_eq!(
+        (done.status, done.text(), done.err),
+        (0, String::new(), String::new())
+    );
+    good(&["chown", "0:9", &at(&image, "/file")]);
+    assert_eq!(
+        verify(&[], spec).text(),
+        "./file: uname: expected hero, found root\n./file: gname: expected the heroes, found 9\n"
+    );
+    let done = verify(&["--ignore", "gname"], "./file uname=no\\033one gname=x\n");
+    assert_eq!((done.status, done.text()), (1, String::new()));
+    let words = format!("uname=no\\033one: cannot be checked: not in {image}:/etc/passwd");
+    assert!(done.err.contains(&words), "{}", done.err);
+    // What libarchive writes of its own accord.
+    if tool("id", &["-un"]) == "root\n" {
+        good(&["chown", "0:0", &at(&image, "/file")]);
+        let theirs = tool("bsdtar", &["-cf", "-", "--format=mtree", "-C", &host, "."]);
+        assert!(theirs.contains(" uname=root "), "{theirs}");
+        let done = verify(&["--ignore", "time"], &theirs);
+        assert_eq!(
+            (done.status, done.text(), done.err),
+            (0, String::new(), String::new())
+        );
+    }
+}
+
+/// Trees on FAT and on a CD, as others see them: mtools, libarchive, mtree(8).
+#[test]
+fn specifications_of_other_file_systems() {
+    let scratch = Scratch::new();
+    for name in ["SUB/DEEP.BIN", "long name with é.txt", "odd#name=x"] {
+        scratch.write(&format!("src/{name}"), name);
+    }
+    let host = scratch.text("src");
+    let disc = scratch.text("a.iso");
+    tool("genisoimage", &["-quiet", "-R", "-o", &disc, &host]);
+    let theirs = tool(
+        "bsdtar",
+        &["-cf", "-", "--format=mtree", &format!("@{disc}")],
+    );
+    let verify = |image: &str, words: &[&str], spec: &str| {
+        let root = at(image, "/");
+        let done = rump_with(
+            &[&["verify"], words, &[&root[..], "-"]].concat(),
+            spec.as_bytes(),
+        );
+        assert_eq!(
+            (done.status, done.text(), done.err),
+            (0, String::new(), String::new()),
+            "{spec}"
+        );
+    };
+    assert!(theirs.contains("DEEP.BIN"), "{theirs}");
+    verify(&disc, &["--ignore", "uname,gname"], &theirs);
+    let volume = scratch.text("a.fat");
+    tool("mkfs.fat", &["-C", &volume, "8192"]);
+    // Two seconds are the least that FAT tells apart.
+    for name in ["SUB/DEEP.BIN", "SUB", "long name with é.txt", "odd#name=x"] {
+        tool("touch", &["-d", "@1000000000", &format!("{host}/{name}")]);
+    }
+    good(&["cp", "-rpT", &host, &at(&volume, "/")]);
+    let out = scratch.text("out");
+    std::fs::create_dir(&out).unwrap();
+    tool(
+        "mcopy",
+        &[
+            "-s",
+            "-m",
+            "-i",
+            &volume,
+            "::/SUB",
+            "::/long name with é.txt",
+            "::/odd#name=x",
+            &out,
+        ],
+    );
+    let keywords = "type,size,time,sha256";
+    let options = format!("mtree:!all,{keywords}");
+    for theirs in [
+        tool("mtree", &["-c", "-k", keywords, "-p", &out]),
+        tool(
+            "bsdtar",
+            &[
+                "-cf",
+                "-",
+                "--format=mtree",
+                "--options",
+                &options,
+                "-C",
+                &out,
+                ".",
+            ],
+        ),
+    ] {
+        // The root of a volume has no time of its own.
+        let rest: Vec<_> = theirs
+            .lines()
+            .filter(|line| !line.starts_with(". "))
+            .collect();
+        let root = ". type=dir";
+        let spec = match theirs.contains("./SUB") {
+            true => rest.join("\n"),
+            false => theirs.replace("\n. ", &format!("\n{root}\n#")),
+        };
+        verify(&volume, &["--allow-extra"], &spec);
     }
 }

@@ -6,7 +6,9 @@ use crate::{
     mtree::{
         digest,
         escape::escape,
+        names::{self, Names},
         spec::{self, Spec},
+        tree::{Place, Tree},
     },
     output::Out,
     quote::{shown, shown_os},
@@ -234,6 +236,13 @@ fn device_text(device: DeviceNumber) -> String {
     format!("native,{},{}", device.major, device.minor)
 }
 
+/// Whose the files of an image are.
+#[derive(Default)]
+struct Owners {
+    users: Names,
+    groups: Names,
+}
+
 /// One thing that does not hold.
 #[derive(Debug, PartialEq, Eq)]
 struct Difference {
@@ -257,17 +266,15 @@ impl Verify {
         let address = session.address(&self.operand)?;
         let spec = self.read_spec(session)?;
         let image = session.open(&address)?;
-        let mut ignored = BTreeSet::new();
+        let tree = &spec.tree;
+        let owners = self.owners(session, &image, tree)?;
         let found = gather(
             session,
             &image,
             &address.path,
-            &mut |entry| match spec.find(&entry.path) {
-                Some(wanted) if wanted.ignore => {
-                    ignored.insert(entry.path.clone());
-                    Wanted::Ignored
-                }
-                Some(wanted) if wanted.sha256.is_some() && !self.ignores("sha256digest") => {
+            &mut |entry| match tree.find(&entry.path) {
+                Some((_, wanted)) if wanted.ignore => Wanted::Ignored,
+                Some((_, wanted)) if wanted.sha256.is_some() && !self.ignores("sha256digest") => {
                     Wanted::Digest
                 }
                 _ => Wanted::Attributes,
@@ -276,9 +283,11 @@ impl Verify {
         let mut differences = Vec::new();
         let mut seen = BTreeSet::new();
         for file in &found {
-            seen.insert(&file.path[..]);
-            match spec.find(&file.path) {
-                Some(entry) => self.compare(entry, file, &mut differences),
+            match tree.find(&file.path) {
+                Some((place, entry)) => {
+                    seen.insert(place);
+                    self.compare(entry, file, &owners, &mut differences);
+                }
                 None if self.allow_extra => {}
                 None => differences.push(Difference {
                     path: file.path.clone(),
@@ -288,23 +297,18 @@ impl Verify {
                 }),
             }
         }
-        let entries = spec.entries.iter();
-        let unseen = entries
-            .filter(|(path, _)| !seen.contains(&path[..]))
-            .map(|(path, entry)| (path.clone(), entry));
-        let patterns = spec.patterns.iter();
-        let unmatched = patterns
-            .filter(|pattern| !seen.iter().any(|path| pattern.matches(path)))
-            .map(|pattern| (pattern.path(), &pattern.entry));
-        for (path, entry) in unseen.chain(unmatched) {
-            let below_ignored = || {
-                let parents = path.iter().enumerate().filter(|(_, c)| **c == b'/');
-                let mut parents = parents.map(|(at, _)| &path[..at]);
-                ignored.contains(&b""[..]) || parents.any(|parent| ignored.contains(parent))
-            };
-            if !entry.optional && !below_ignored() {
+        // What is below something that does not matter, or need not be there, need not be there either.
+        let is_moot = |place: &Place| {
+            let entry = tree.entry(*place);
+            entry.is_some_and(|entry| match seen.contains(place) {
+                true => entry.ignore,
+                false => entry.optional,
+            })
+        };
+        for (place, entry) in tree.entries().filter(|(place, _)| !seen.contains(place)) {
+            if !entry.optional && !tree.above(place).any(|above| is_moot(&above)) {
                 differences.push(Difference {
-                    path,
+                    path: tree.path(place),
                     what: "missing",
                     expected: entry.kind.map_or("", type_word).into(),
                     found: String::new(),
@@ -333,7 +337,7 @@ impl Verify {
         let name = shown_os(&self.spec);
         let spec = Spec::parse(&text)
             .map_err(|(line, why)| Failure::at(format_args!("{name}:{line}"), why))?;
-        if spec.entries.is_empty() && spec.patterns.is_empty() {
+        if spec.tree.entries().next().is_none() {
             return Err(Failure::at(name, "an empty specification"));
         }
         for (keyword, line) in &spec.unknown {
@@ -349,7 +353,55 @@ impl Verify {
         Ok(spec)
     }
 
-    fn compare(&self, entry: &spec::Entry, file: &Found, differences: &mut Vec<Difference>) {
+    /// The names of users and groups that the specification asks for. Says which cannot be checked.
+    fn owners(&self, session: &Session, image: &Image, tree: &Tree) -> Outcome<Owners> {
+        let mut owners = Owners::default();
+        let (users, groups) = ("/etc/passwd", "/etc/group");
+        let wanted = |of: fn(&spec::Entry) -> Option<&Vec<u8>>| -> BTreeSet<&Vec<u8>> {
+            tree.entries().filter_map(|(_, entry)| of(entry)).collect()
+        };
+        for (keyword, path, names, known) in [
+            (
+                "uname",
+                users,
+                wanted(|entry| entry.uname.as_ref()),
+                &mut owners.users,
+            ),
+            (
+                "gname",
+                groups,
+                wanted(|entry| entry.gname.as_ref()),
+                &mut owners.groups,
+            ),
+        ] {
+            if names.is_empty() || self.ignores(keyword) {
+                continue;
+            }
+            let read = Names::read(image, path.as_bytes()).map_err(|why| {
+                let what =
+                    format_args!("{keyword} cannot be checked (--ignore {keyword})").to_string();
+                Failure::at(what, why)
+            });
+            let Some(read) = session.report.step(read)? else {
+                continue;
+            };
+            for name in names.iter().filter(|name| read.number(name).is_none()) {
+                session
+                    .report
+                    .fail(&names::unknown(keyword, name, &image.name, path));
+            }
+            *known = read;
+        }
+        Ok(owners)
+    }
+
+    fn compare(
+        &self,
+        entry: &spec::Entry,
+        file: &Found,
+        owners: &Owners,
+        differences: &mut Vec<Difference>,
+    ) {
         if entry.nochange {
             return;
         }
@@ -383,6 +435,18 @@ impl Verify {
             "gid", entry.gid, stat.gid, "{}";
             "nlink", entry.nlink, stat.nlink, "{}";
             "size", entry.size, stat.size, "{}";
+        }
+        for (what, name, known, number) in [
+            ("uname", &entry.uname, &owners.users, stat.uid),
+            ("gname", &entry.gname, &owners.groups, stat.gid),
+        ] {
+            // One that is not known has been told.
+            if let Some(name) = name
+                && let Some(expected) = known.number(name)
+            {
+                let expected_name = shown(name).into_owned();
+                check(what, expected == number, expected_name, known.shown(number));
+            }
         }
         if let Some(time) = entry.time {
             let nsec = time.nsec.filter(|_| !self.times_in_seconds);

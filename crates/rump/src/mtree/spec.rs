@@ -1,42 +1,19 @@
 //! Reading a specification.
 
-use super::escape::{unescape, unescape_pattern};
-use crate::{copy::split_last, glob, mode::ModeChange, walk::join};
+use super::{
+    escape::unescape,
+    tree::{Place, Tree},
+};
+use crate::mode::ModeChange;
 use rumpkern::{FileType, types::DeviceNumber};
 use std::collections::BTreeMap;
 
-/// What a specification says: paths without leading `./`, the root being empty.
+/// What a specification says.
 #[derive(Debug, Default)]
 pub(crate) struct Spec {
-    /// By path.
-    pub(crate) entries: BTreeMap<Vec<u8>, Entry>,
-    /// For those that have no entry.
-    pub(crate) patterns: Vec<Pattern>,
+    pub(crate) tree: Tree,
     /// Keywords that are in it and cannot be checked, each once, with the first line.
     pub(crate) unknown: BTreeMap<String, usize>,
-}
-
-/// What must hold for all files of a directory whose names match.
-#[derive(Debug)]
-pub(crate) struct Pattern {
-    dir: Vec<u8>,
-    pattern: Vec<u8>,
-    /// What it is if it is none: a file may be called so.
-    name: Vec<u8>,
-    pub(crate) entry: Entry,
-}
-
-impl Pattern {
-    /// Whether a file is one of them. Leading dots are ordinary characters.
-    pub(crate) fn matches(&self, path: &[u8]) -> bool {
-        let (dir, name) = split_last(path);
-        dir == self.dir && (name == self.name || glob::matches(&self.pattern, name, false))
-    }
-
-    /// Directory and pattern.
-    pub(crate) fn path(&self) -> Vec<u8> {
-        join(&self.dir, &self.name)
-    }
 }
 
 /// What must hold for one file. What is `None` may be anything.
@@ -46,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) mode: Option<u32>,
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
+    pub(crate) uname: Option<Vec<u8>>,
+    pub(crate) gname: Option<Vec<u8>>,
     pub(crate) nlink: Option<u64>,
     pub(crate) size: Option<u64>,
     pub(crate) time: Option<Time>,
@@ -80,7 +59,11 @@ impl Spec {
     /// # Errors
     /// The number of a line and what is wrong with it.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, (usize, String)> {
-        let mut parser = Parser::default();
+        let mut parser = Parser {
+            spec: Self::default(),
+            defaults: Entry::default(),
+            dir: Place::ROOT,
+        };
         let mut line = Vec::new();
         let mut start = 1;
         for (number, part) in text.split(|&b| b == b'\n').enumerate() {
@@ -88,10 +71,10 @@ impl Spec {
             if line.is_empty() {
                 start = number;
             }
-            if let Some(continued) = part.strip_suffix(b"\\")
-                && !continued.ends_with(b"\\")
-            {
-                line.extend_from_slice(continued);
+            let backslashes = part.iter().rev().take_while(|&&b| b == b'\\').count();
+            // Two of them are one of a name.
+            if backslashes % 2 == 1 {
+                line.extend_from_slice(&part[..part.len() - 1]);
                 line.push(b' ');
             } else {
                 line.extend_from_slice(part);
@@ -107,26 +90,13 @@ impl Spec {
         }
         Ok(parser.spec)
     }
-
-    /// What must hold for the file at a path: by its own entry, or by the first pattern.
-    pub(crate) fn find(&self, path: &[u8]) -> Option<&Entry> {
-        self.entries.get(path).or_else(|| {
-            let mut patterns = self.patterns.iter();
-            let found = patterns.find(|pattern| pattern.matches(path));
-            found.map(|pattern| &pattern.entry)
-        })
-    }
 }
 
-#[derive(Default)]
 struct Parser {
     spec: Spec,
     defaults: Entry,
     /// Where entries without a slash belong, in version 1.
-    dir: Vec<Vec<u8>>,
-    inside: bool,
-    /// How deep the files of the directory lie that was entered by a pattern.
-    below_pattern: Option<usize>,
+    dir: Place,
 }
 
 impl Parser {
@@ -159,11 +129,7 @@ impl Parser {
             }
             b"/unset" => words.try_for_each(|word| self.unset(word)),
             b".." => {
-                if self.dir.pop().is_none() {
-                    self.inside = false;
-                }
-                let left = |depth: &usize| *depth <= self.dir.len();
-                self.below_pattern = self.below_pattern.filter(left);
+                self.dir = self.spec.tree.parent(self.dir);
                 Ok(())
             }
             _ => {
@@ -176,51 +142,25 @@ impl Parser {
         }
     }
 
-    fn entry(&mut self, raw: &[u8], entry: Entry) -> Result<(), String> {
-        let name = unescape(raw).ok_or("wrong escape in the name")?;
-        let whole = name.contains(&b'/');
-        let path = if whole {
-            name.split(|&c| c == b'/')
-                .filter(|part| !matches!(*part, b"" | b"."))
-                .map(<[u8]>::to_vec)
-                .collect()
-        } else if name == b"." {
-            self.dir.clear();
-            (self.inside, self.below_pattern) = (true, None);
-            Vec::new()
-        } else {
-            let mut path = self.dir.clone();
-            path.push(name.clone());
-            path
+    fn entry(&mut self, path: &[u8], entry: Entry) -> Result<(), String> {
+        let is_whole = path.contains(&b'/');
+        let mut place = match is_whole || path == b"." {
+            true => Place::ROOT,
+            false => self.dir,
         };
-        if path.iter().any(|part| part == b"..") {
-            return Err("a path with .. in it".into());
-        }
-        let (dir, last) = split_last(raw);
-        if (!whole && self.below_pattern.is_some()) || unescape_pattern(dir).is_some() {
-            return Err(
-                "what is in a directory that a pattern stands for cannot be checked".into(),
-            );
-        }
-        let pattern = unescape_pattern(last);
-        // Version 1: what follows a directory is in it, up to "..".
-        if entry.kind == Some(FileType::Directory) && !whole && name != b"." {
-            self.dir.clone_from(&path);
-            self.below_pattern = pattern.is_some().then_some(path.len());
-        }
-        let path = path.join(&b'/');
-        match pattern {
-            Some(pattern) => {
-                let (dir, name) = split_last(&path);
-                self.spec.patterns.push(Pattern {
-                    dir: dir.to_vec(),
-                    pattern,
-                    name: name.to_vec(),
-                    entry,
-                });
+        let names = path.split(|&c| c == b'/');
+        for escaped in names.filter(|name| !matches!(*name, b"" | b".")) {
+            let name = unescape(escaped).ok_or("wrong escape in the name")?;
+            if name == b".." || name.contains(&b'/') {
+                return Err("a path with .. in it, or a name with a slash".into());
             }
-            None => drop(self.spec.entries.insert(path, entry)),
+            place = self.spec.tree.below(place, escaped, name);
         }
+        // Version 1: what follows a directory is in it, up to "..".
+        if path == b"." || entry.kind == Some(FileType::Directory) && !is_whole {
+            self.dir = place;
+        }
+        self.spec.tree.put(place, entry);
         Ok(())
     }
 
@@ -233,6 +173,8 @@ impl Parser {
             b"mode" => d.mode = None,
             b"uid" => d.uid = None,
             b"gid" => d.gid = None,
+            b"uname" => d.uname = None,
+            b"gname" => d.gname = None,
             b"nlink" => d.nlink = None,
             b"size" => d.size = None,
             b"time" => d.time = None,
@@ -266,6 +208,8 @@ impl Parser {
             }
             "uid" => entry.uid = Some(text.parse().map_err(|_| wrong())?),
             "gid" => entry.gid = Some(text.parse().map_err(|_| wrong())?),
+            "uname" => entry.uname = Some(unescape(value).ok_or_else(wrong)?),
+            "gname" => entry.gname = Some(unescape(value).ok_or_else(wrong)?),
             "nlink" => entry.nlink = Some(text.parse().map_err(|_| wrong())?),
             "size" => entry.size = Some(text.parse().map_err(|_| wrong())?),
             "time" => entry.time = Some(time(text).ok_or_else(wrong)?),
@@ -345,6 +289,15 @@ fn device(text: &str) -> Option<DeviceNumber> {
 mod tests {
     use super::*;
 
+    fn at<'a>(spec: &'a Spec, path: &str) -> &'a Entry {
+        spec.tree.find(path.as_bytes()).unwrap().1
+    }
+
+    fn paths(spec: &Spec) -> Vec<String> {
+        let paths = spec.tree.entries().map(|(place, _)| spec.tree.path(place));
+        paths.map(|path| String::from_utf8(path).unwrap()).collect()
+    }
+
     #[test]
     fn whole_paths() {
         let text = b"#mtree v2.0\n. type=dir mode=0755 uid=0 gid=1 nlink=3\n\
@@ -352,16 +305,16 @@ mod tests {
             ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n\
             ./dev type=char device=native,5,1\n./l type=link link=x\\134y\n./f type=fifo md5=0\n";
         let spec = Spec::parse(text).unwrap();
-        assert_eq!(spec.entries.len(), 5);
-        assert_eq!(spec.entries[&b""[..]].mode, Some(0o755));
-        let file = &spec.entries[&b"a b"[..]];
+        assert_eq!(spec.tree.entries().count(), 5);
+        assert_eq!(at(&spec, "").mode, Some(0o755));
+        let file = at(&spec, "a b");
         assert_eq!(
             (file.size, file.sha256.as_ref().map(String::len)),
             (Some(3), Some(64))
         );
         let device = DeviceNumber { major: 5, minor: 1 };
-        assert_eq!(spec.entries[&b"dev"[..]].device, Some(device));
-        assert_eq!(spec.entries[&b"l"[..]].link.as_deref(), Some(&b"x\\y"[..]));
+        assert_eq!(at(&spec, "dev").device, Some(device));
+        assert_eq!(at(&spec, "l").link.as_deref(), Some(&b"x\\y"[..]));
         assert_eq!(spec.unknown.get("md5"), Some(&7));
     }
 
@@ -371,19 +324,49 @@ mod tests {
             b"/set type=file uid=0 mode=0644\n. type=dir\n    a\n    sub type=dir mode=0700\n\
             \x20       b uid=5\n/unset mode\n    ..\n    c optional\n..\n";
         let spec = Spec::parse(text).unwrap();
-        let paths: Vec<_> = spec
-            .entries
-            .keys()
-            .map(|p| String::from_utf8_lossy(p))
-            .collect();
-        assert_eq!(paths, ["", "a", "c", "sub", "sub/b"]);
-        let b = &spec.entries[&b"sub/b"[..]];
+        assert_eq!(paths(&spec), ["", "a", "sub", "sub/b", "c"]);
+        let b = at(&spec, "sub/b");
         assert_eq!(
             (b.uid, b.mode, b.kind),
             (Some(5), Some(0o644), Some(FileType::Regular))
         );
-        let c = &spec.entries[&b"c"[..]];
+        let c = at(&spec, "c");
         assert!(c.optional && c.mode.is_none());
+    }
+
+    #[test]
+    fn what_is_below_patterns() {
+        let spec = Spec::parse(
+            b". type=dir\n*.d type=dir uid=1\nx uid=2\ne* type=dir\ny uid=3\n..\n..\na.d type=dir uid=4\nx uid=5\n..\n\
+            ./*.d/e?/z uid=6\n./*.d uid=7 type=dir\n",
+        )
+        .unwrap();
+        assert_eq!(
+            paths(&spec),
+            [
+                "", "*.d", "*.d/x", "*.d/e*", "*.d/e*/y", "a.d", "a.d/x", "*.d/e?/z"
+            ]
+        );
+        let uid = |path: &str| spec.tree.find(path.as_bytes()).map(|found| found.1.uid);
+        assert_eq!((uid("b.d"), uid("b.d/x")), (Some(Some(7)), Some(Some(2))));
+        assert_eq!(uid("b.d/e1/y"), Some(Some(3)));
+        // The first pattern of a directory counts, and a name before all.
+        assert_eq!((uid("b.d/e1/z"), uid("a.d/e1/y")), (None, None));
+        assert_eq!((uid("a.d"), uid("a.d/x")), (Some(Some(4)), Some(Some(5))));
+    }
+
+    #[test]
+    fn lines_that_go_on() {
+        let spec = Spec::parse(
+            b"./a\\\\ uid=1\n./b\\\\\\\\\nuid\n./c \\\n uid=2\n./d gname=a\\040b\\\\\n",
+        )
+        .unwrap();
+        assert_eq!(paths(&spec), ["a\\", "b\\\\", "uid", "c", "d"]);
+        assert_eq!(at(&spec, "c").uid, Some(2));
+        assert_eq!(at(&spec, "d").gname.as_deref(), Some(&b"a b\\"[..]));
+        let odd = Spec::parse(b"./e gname=x\\\\\\\n uid=3\n").unwrap();
+        assert_eq!(at(&odd, "e").gname.as_deref(), Some(&b"x\\"[..]));
+        assert_eq!(at(&odd, "e").uid, Some(3));
     }
 
     #[test]
@@ -419,7 +402,7 @@ mod tests {
         }
         assert!(Spec::parse(b"./a/../b type=dir\n").is_err());
         let modes = Spec::parse(b"./a mode=0000\n./b mode=7777\n./c mode=u=rw\n").unwrap();
-        let modes: Vec<_> = modes.entries.values().map(|e| e.mode).collect();
+        let modes: Vec<_> = modes.tree.entries().map(|(_, e)| e.mode).collect();
         assert_eq!(modes, [Some(0), Some(0o7777), Some(0o600)]);
     }
 }
