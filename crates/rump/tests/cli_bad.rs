@@ -11,27 +11,42 @@ fn what_is_no_image() {
     let empty = scratch.write("empty.img", "");
     let junk = scratch.write("junk.img", noise(100_000));
     let short = scratch.write("short.img", "x");
-    let ls = |path: &std::path::Path| {
-        let address = at(path.to_str().unwrap(), "/");
-        rump(&["ls", &address])
-    };
+    let fifo = scratch.path("fifo");
+    common::tool("mkfifo", &[fifo.to_str().unwrap()]);
+    let socket = scratch.path("socket");
+    let _listens = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let no_medium = "neither a regular file nor a block device";
     for (path, reason) in [
         (&empty, "empty"),
         (&junk, "no file system found in 100000 bytes (tried: "),
         (&short, "no file system found in 1 bytes"),
         (&scratch.path("missing"), "No such file or directory"),
         (&scratch.0, "Is a directory"),
-        (
-            &"/dev/null".into(),
-            "neither a regular file nor a block device",
-        ),
+        (&"/dev/null".into(), no_medium),
+        (&"/dev/zero".into(), no_medium),
+        (&fifo, no_medium),
+        (&socket, no_medium),
     ] {
-        let done = ls(path);
-        assert_eq!(done.status, 1, "{path:?}");
-        let start = format!("rump: {}: {reason}", path.display());
-        assert!(done.err.starts_with(&start), "{}", done.err);
-        assert_eq!(done.err.lines().count(), 1);
-        assert!(done.out.is_empty());
+        let image = path.to_str().unwrap();
+        let root = at(image, "/");
+        for words in [
+            &["ls", &root][..],
+            &["touch", &at(image, "/x")],
+            &["info", image],
+            &["df", image],
+            &["mount", image, "/"],
+            &["shell", image],
+        ] {
+            let done = rump(words);
+            assert_eq!(done.status, 1, "{words:?}");
+            let start = format!("rump: {}: {reason}", path.display());
+            assert!(done.err.starts_with(&start), "{words:?}: {}", done.err);
+            assert_eq!(done.err.lines().count(), 1);
+            assert!(done.out.is_empty());
+        }
+        // No word goes between those that somebody is typing.
+        let done = rump(&["completions", "bash", &format!("--word={root}")]);
+        assert_eq!((done.status, done.out.len(), &*done.err), (1, 0, ""));
     }
     assert_eq!(fs::read(junk).unwrap(), noise(100_000));
 }

@@ -49,14 +49,38 @@ fn a_full_device_is_written_into_and_says_so() {
     fails(&["get", &at(&image, "/big"), &full], 1, &words);
     fails(&["tar", "-f", &full, &at(&image, "/")], 1, &words);
     assert!(fs::symlink_metadata(&full).unwrap().is_symlink());
+    let (big, root) = (&at(&image, "/big"), &at(&image, "/"));
+    let spec = scratch.write("spec", ". type=file\n");
     for args in [
-        ["cat", &at(&image, "/big")],
-        ["tar", &at(&image, "/")],
-        ["ls", &at(&image, "/")],
-        ["mtree", &at(&image, "/")],
+        &["cat", big][..],
+        &["get", big, "-"],
+        &["tar", root],
+        &["ls", root],
+        &["ls", "-l", root],
+        &["ls", "--json", root],
+        &["stat", root],
+        &["stat", "-c", "%n", root],
+        &["stat", "--json", root],
+        &["find", root],
+        &["find", root, "-printf", "x"],
+        &["find", "--json", root],
+        &["tree", root],
+        &["tree", "--json", root],
+        &["du", root],
+        &["df", &image],
+        &["info", &image],
+        &["info", "--json", &image],
+        &["mtree", root],
+        &["verify", root, spec.to_str().unwrap()],
+        &["mkdir", "-v", &at(&image, "/made")],
+        &["completions", "fish"],
+        &["completions", "bash", &format!("--word={root}")],
+        &["man", "ls"],
+        &["help", "ls"],
+        &["--version"],
     ] {
         let stdout = File::options().write(true).open("/dev/full").unwrap();
-        let output = command(&args).stdout(stdout).output().unwrap();
+        let output = command(args).stdout(stdout).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{args:?}: {text}");
         assert!(

@@ -300,7 +300,7 @@ fn tree_draws() {
     let (_scratch, image, _) = prepared();
     let drawn = good(&["tree", &at(&image, "/dir")]);
     let expected = format!(
-        "{image}:/dir\n├── again\n├── big.bin\n├── esc\u{1b}[31m\nname\n├── sub\n│   └── deep.c\n└── with space\n\n\
+        "{image}:/dir\n├── again\n├── big.bin\n├── esc\\033[31m\\nname\n├── sub\n│   └── deep.c\n└── with space\n\n\
          1 directory, 5 files\n"
     );
     assert_eq!(drawn, expected);

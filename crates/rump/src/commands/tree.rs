@@ -4,6 +4,7 @@ use crate::{
     json::{self, Array},
     mode::mode_string,
     output::Out,
+    quote::shown,
     report::Outcome,
     session::Session,
     units::human,
@@ -157,10 +158,11 @@ impl Painter<'_> {
             _ if self.args.full => join(base, &entry.path),
             _ => entry.name().to_vec(),
         };
-        text.extend_from_slice(&self.out.name(&name));
+        // Into a pipe too, as tree(1) does: a line of the drawing is a file.
+        text.extend_from_slice(shown(&name).as_bytes());
         if let Some(target) = target {
             text.extend_from_slice(b" -> ");
-            text.extend_from_slice(&self.out.name(&target));
+            text.extend_from_slice(shown(&target).as_bytes());
         }
         self.lines.push((entry.depth, text));
         Ok(())

@@ -132,7 +132,7 @@ fn render(command: &clap::Command, name: String) -> Outcome<Vec<u8>> {
 fn write_pages(command: &clap::Command, name: &str, dir: &Path) -> Outcome<()> {
     let path = dir.join(format!("{name}.1"));
     let fail = |error| Failure::host(&path, &error);
-    fs::create_dir_all(dir).map_err(fail)?;
+    fs::create_dir_all(dir).map_err(|error| Failure::host(dir, &error))?;
     fs::write(&path, render(command, name.into())?).map_err(fail)?;
     let below = command.get_subcommands();
     for command in below.filter(|c| c.get_name() != "help") {

@@ -355,12 +355,11 @@ impl Finder<'_> {
             }
             Action::List => {
                 let target = self.target(candidate)?;
-                let path = self.out.name(&candidate.path).into_owned();
                 let mut line = printf::list_line(candidate.stat(), self.now);
-                line.extend_from_slice(&path);
+                printf::list_name(&candidate.path, &mut line);
                 if let Some(target) = target {
                     line.extend_from_slice(b" -> ");
-                    line.extend_from_slice(&self.out.name(&target));
+                    printf::list_name(&target, &mut line);
                 }
                 line.push(b'\n');
                 self.out.write_all(&line)?;

@@ -207,9 +207,49 @@ pub(super) fn list_line(stat: &Stat, now: Timespec) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A name of `-ls`, as find(1) of GNU writes it everywhere: only plain graphic characters as they are.
+pub(super) fn list_name(name: &[u8], line: &mut Vec<u8>) {
+    for &byte in name {
+        let letter = match byte {
+            b'\n' => b'n',
+            b'\t' => b't',
+            b'\r' => b'r',
+            0x08 => b'b',
+            0x0c => b'f',
+            b' ' | b'"' | b'\\' => byte,
+            _ if byte.is_ascii_graphic() => {
+                line.push(byte);
+                continue;
+            }
+            _ => {
+                line.extend(format!("\\{byte:03o}").bytes());
+                continue;
+            }
+        };
+        line.extend([b'\\', letter]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Format;
+    use super::{Format, list_name};
+
+    #[test]
+    fn names_of_lists() {
+        // As find(1) of findutils 4.9 writes them.
+        let names: [(&[u8], &str); 5] = [
+            (b"a\nb\x08\x0c\r\t\x0b", "a\\nb\\b\\f\\r\\t\\013"),
+            (b"sp ace", "sp\\ ace"),
+            (b"q\"x'\\", "q\\\"x'\\\\"),
+            (b"\x1b\x07\xff", "\\033\\007\\377"),
+            ("\u{e9}~".as_bytes(), "\\303\\251~"),
+        ];
+        for (name, written) in names {
+            let mut line = Vec::new();
+            list_name(name, &mut line);
+            assert_eq!(String::from_utf8(line).unwrap(), written);
+        }
+    }
 
     #[test]
     fn what_is_known() {
