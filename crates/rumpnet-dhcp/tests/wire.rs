@@ -98,7 +98,7 @@ fn floods_of_strangers() {
     let ear = Arc::new(Ear::default());
     attach(&kernel, "ear0", &ear);
     let dhcp = rumpnet_dhcp::start(&kernel, "ear0", Options::default()).unwrap();
-    sleep(&sim, 100);
+    sleep(&sim, 1_001);
     let [(1, xid)] = said(&ear.sent())[..] else {
         panic!("no DISCOVER");
     };

@@ -4,7 +4,7 @@ use crate::{
     header::LEAST_MTU,
     mld, nd,
     router::{Prefix, end},
-    state::{Nonce, Own, State},
+    state::{Own, State},
     temporary,
 };
 use alloc::vec::Vec;
@@ -68,7 +68,7 @@ fn down(stack: &mut Stack, interface: u32) {
         return;
     };
     for own in link.addresses.clone() {
-        let _ = stack.group(interface, nd::solicited_node(own.ip).into(), false);
+        leave(stack, interface, &own);
         if own.tentative.is_none() {
             let _ = stack.unassign(interface, own.ip.into());
         }
@@ -106,7 +106,8 @@ fn make(
         cidr,
         ip,
         tentative: None,
-        nonce: Nonce::default(),
+        nonce: None,
+        listens: false,
         preferred,
         valid,
         made: Some(count),
@@ -157,7 +158,8 @@ pub(crate) fn add(stack: &mut Stack, interface: u32, cidr: Cidr) -> Result<()> {
         cidr,
         ip,
         tentative: None,
-        nonce: Nonce::default(),
+        nonce: None,
+        listens: false,
         preferred: None,
         valid: None,
         made: None,
@@ -177,22 +179,49 @@ pub(crate) fn begin(stack: &mut Stack, interface: u32, mut own: Own) -> Result<(
     let now = stack.now;
     let state = stack.state_mut::<State>()?;
     let probes = if ethernet { state.probes } else { 0 };
+    // Who sets an address waits for it, and not all hosts have theirs set at the same time.
+    let wait = if probes > 0 && own.is_made() {
+        state.wait()
+    } else {
+        Duration::ZERO
+    };
     let link = state.links.get_mut(&interface).ok_or(Errno::EINVAL)?;
     if link.addresses.iter().any(|known| known.ip == own.ip) {
         return Err(Errno::EEXIST);
     }
     if probes > 0 {
-        own.tentative = Some((now.after(link.retry), probes.saturating_sub(1)));
+        own.tentative = Some((now.after(wait), probes));
+        link.addresses.push(own);
+        if wait.is_zero() {
+            clock(stack, interface);
+        }
+        return Ok(());
     }
     link.addresses.push(own);
     if ethernet {
-        stack.group(interface, nd::solicited_node(own.ip).into(), true)?;
-    }
-    if probes > 0 {
-        nd::probe(stack, interface, own.ip);
-        return Ok(());
+        listen(stack, interface, own.ip)?;
     }
     settle(stack, interface, own)
+}
+
+/// Joins the group that an address is asked for in. Of one that is asked about only then, as that is the first that others hear of it (RFC 4862
+/// section 5.4.2).
+fn listen(stack: &mut Stack, interface: u32, ip: Ipv6Addr) -> Result<()> {
+    let link = stack.state_mut::<State>()?.links.get_mut(&interface);
+    let mut all = link.into_iter().flat_map(|link| &mut link.addresses);
+    let own = all.find(|own| own.ip == ip && !own.listens);
+    if let Some(own) = own {
+        own.listens = true;
+        stack.group(interface, nd::solicited_node(ip).into(), true)?;
+    }
+    Ok(())
+}
+
+/// Leaves it.
+fn leave(stack: &mut Stack, interface: u32, own: &Own) {
+    if own.listens {
+        let _ = stack.group(interface, nd::solicited_node(own.ip).into(), false);
+    }
 }
 
 /// Nobody else has an address.
@@ -232,7 +261,7 @@ pub(crate) fn duplicate(stack: &mut Stack, interface: u32, ip: Ipv6Addr) {
     };
     let own = link.addresses.remove(at);
     state.counters.duplicates = state.counters.duplicates.wrapping_add(1);
-    let _ = stack.group(interface, nd::solicited_node(ip).into(), false);
+    leave(stack, interface, &own);
     stack.announce_addresses();
     temporary::duplicate(stack, interface, &own);
     if let Some(count) = own.made.filter(|count| *count < TRIES) {
@@ -263,6 +292,7 @@ pub(crate) fn removed(stack: &mut Stack, interface: u32, ip: Ipv6Addr) {
     let networks = link.addresses.iter().filter(|own| own.has_network());
     let networks: Vec<Cidr> = networks.map(|own| own.cidr.network()).collect();
     for own in gone {
+        leave(stack, interface, &own);
         // One that was made here is no heir of the route.
         let network = own.cidr.network();
         if !networks.contains(&network) {
@@ -273,7 +303,6 @@ pub(crate) fn removed(stack: &mut Stack, interface: u32, ip: Ipv6Addr) {
             });
         }
     }
-    let _ = stack.group(interface, nd::solicited_node(ip).into(), false);
 }
 
 /// A router says that hosts may make addresses in a prefix (RFC 4862 section 5.5.3).
@@ -352,13 +381,14 @@ pub(crate) fn clock(stack: &mut Stack, interface: u32) {
         }
     }
     for own in over {
-        let _ = stack.group(interface, nd::solicited_node(own.ip).into(), false);
+        leave(stack, interface, &own);
         let _ = stack.unassign(interface, own.ip.into());
     }
     for own in settled {
         let _ = settle(stack, interface, own);
     }
     for ip in asked {
+        let _ = listen(stack, interface, ip);
         nd::probe(stack, interface, ip);
     }
     temporary::clock(stack, interface);

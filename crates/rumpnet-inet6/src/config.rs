@@ -5,7 +5,7 @@ use crate::{
     temporary::Settings as Temporary,
 };
 use alloc::sync::Arc;
-use core::net::Ipv6Addr;
+use core::{net::Ipv6Addr, time::Duration};
 use rumpkern::Kernel;
 use rumpnet_inet::{Inet, KernelInet as _, tcp::cookie::Secret};
 use rumpuser::Result;
@@ -47,6 +47,16 @@ impl Inet6 {
     /// `EAFNOSUPPORT`.
     pub fn set_probes(&self, count: u8) -> Result<()> {
         self.set(|state| state.probes = count)
+    }
+
+    /// Within how long an interface begins to ask for an address of its own making, and for routers: a second unless told otherwise, as RFC 4862 section
+    /// 5.4.2 and RFC 4861 section 6.3.7 have it so that hosts that come up together do not speak at once. Zero begins at once. An address that is
+    /// set by hand is always asked for at once.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT`.
+    pub fn set_delay(&self, most: Duration) -> Result<()> {
+        self.set(|state| state.delay = most)
     }
 
     /// The secret that addresses are made with: with the same one, a host has the same addresses each time (RFC 7217). Counts for

@@ -140,7 +140,8 @@ pub(crate) fn solicitation(stack: &mut Stack, arrival: &Arrival, packet: &Packet
         .map(|own| own.nonce);
     if let Some(asked) = asked {
         // A link that gives back what is sent makes no duplicate (RFC 7527 section 4.2).
-        if nobody && about.nonce != Some(asked) {
+        let echo = asked.is_some() && about.nonce == asked;
+        if nobody && !echo {
             address::duplicate(stack, interface, target);
         }
         return;
@@ -258,7 +259,7 @@ pub(crate) fn probe(stack: &mut Stack, interface: u32, target: Ipv6Addr) {
     let link = state.links.get_mut(&interface);
     let mut all = link.into_iter().flat_map(|link| &mut link.addresses);
     if let Some(own) = all.find(|own| own.ip == target) {
-        own.nonce = nonce;
+        own.nonce = Some(nonce);
     }
     let option = [&[option::NONCE, 1][..], &nonce].concat();
     ask(stack, interface, ends, (target, &option), None);
@@ -401,15 +402,21 @@ pub(crate) fn draw_times(stack: &mut Stack, interface: u32, anew: bool) {
     stack.neighbors.set_times(interface, times);
 }
 
-/// Begins to ask for routers (RFC 4861 section 6.3.7).
+/// Begins to ask for routers (RFC 4861 section 6.3.7), after a while unless the address of the link was asked for after one.
 pub(crate) fn begin_soliciting(stack: &mut Stack, interface: u32) {
     let now = stack.now;
     if let Ok(state) = stack.state_mut::<State>()
         && !state.forwarding
         && state.accept_advertisements
-        && let Some(link) = state.links.get_mut(&interface)
     {
-        link.solicit = Some((now, SOLICITATIONS));
+        let wait = if state.probes > 0 {
+            Duration::ZERO
+        } else {
+            state.wait()
+        };
+        if let Some(link) = state.links.get_mut(&interface) {
+            link.solicit = Some((now.after(wait), SOLICITATIONS));
+        }
     }
 }
 

@@ -31,6 +31,9 @@ pub(crate) struct State {
     pub(crate) accept_advertisements: bool,
     /// How often others are asked before an address is used (RFC 4862 section 5.1, `DupAddrDetectTransmits`).
     pub(crate) probes: u8,
+    /// What this host does by itself it begins within this time, not at once as all hosts of a link would that come up together
+    /// (`MAX_RTR_SOLICITATION_DELAY`).
+    pub(crate) delay: Duration,
     /// For interface identifiers (RFC 7217).
     pub(crate) secret: Secret,
     /// For numbers of fragments (RFC 7739), and how many packets were cut.
@@ -90,7 +93,9 @@ pub(crate) struct Own {
     /// While nobody knows whether another has it: when that is over or the next question is due, and how many are left.
     pub(crate) tentative: Option<(Instant, u8)>,
     /// What the last question had, by which this host knows it again (RFC 7527).
-    pub(crate) nonce: Nonce,
+    pub(crate) nonce: Option<Nonce>,
+    /// The group that it is asked for in is joined.
+    pub(crate) listens: bool,
     /// Until when it is preferred and valid; for ever if `None`.
     pub(crate) preferred: Option<Instant>,
     pub(crate) valid: Option<Instant>,
@@ -104,8 +109,12 @@ impl Own {
     /// Whether its prefix is that of a network on the link. Of one that was made from a router's prefix the router says whether it is (RFC 5942 section
     /// 4, rule 1).
     pub(crate) const fn has_network(&self) -> bool {
-        let made = self.made.is_some() || self.temporary.is_some();
-        !made || self.ip.is_unicast_link_local()
+        !self.is_made() || self.ip.is_unicast_link_local()
+    }
+
+    /// Whether it was made here, and not set by hand.
+    pub(crate) const fn is_made(&self) -> bool {
+        self.made.is_some() || self.temporary.is_some()
     }
 }
 
@@ -125,6 +134,7 @@ impl State {
             redirects: true,
             accept_advertisements: true,
             probes: 1,
+            delay: Duration::from_secs(1),
             secret: Secret(secret),
             fragment_secret: Secret(fragments),
             fragmented: 0,
@@ -141,6 +151,12 @@ impl State {
         let rng = &mut self.rng;
         let new = || Link::new(rng.next_u64());
         self.links.entry(interface).or_insert_with(new)
+    }
+
+    /// How long to wait before beginning.
+    pub(crate) fn wait(&mut self) -> Duration {
+        let most = u64::try_from(self.delay.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.rng.below(most.max(1)))
     }
 
     pub(crate) fn own(&self, interface: u32, ip: Ipv6Addr) -> Option<&Own> {

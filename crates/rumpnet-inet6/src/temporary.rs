@@ -145,6 +145,8 @@ fn make(stack: &mut Stack, interface: u32, network: Cidr, tries: u8) {
         }),
         made: None,
         tentative: None,
+        nonce: None,
+        listens: false,
         ..stable
     };
     prolong(&mut own, now, advance);
@@ -240,7 +242,8 @@ mod tests {
             cidr: Cidr::host(ip.into()),
             ip,
             tentative: None,
-            nonce: Default::default(),
+            nonce: None,
+            listens: false,
             preferred: None,
             valid: None,
             made: None,

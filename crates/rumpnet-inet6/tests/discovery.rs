@@ -18,6 +18,7 @@ use rumpuser_sim::Sim;
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 const ROUTER: &str = "fe80::9";
@@ -120,6 +121,11 @@ impl Host {
 
     /// With the address of its link alone, which it is asking for.
     fn bare() -> Self {
+        Self::waiting(0)
+    }
+
+    /// With the address of its link alone, which it asks for within so many milliseconds.
+    fn waiting(most: u64) -> Self {
         let (sim, kernel) = boot(rumpnet_inet6::component());
         let six = kernel.inet6().unwrap();
         let off = Settings {
@@ -127,6 +133,7 @@ impl Host {
             ..Settings::default()
         };
         six.set_temporary(off).unwrap();
+        six.set_delay(Duration::from_millis(most)).unwrap();
         let ear = Arc::new(Ear::default());
         attach(&kernel, "ear0", &ear);
         let proc = kernel.init_proc();
@@ -421,6 +428,64 @@ fn asking_for_routers() {
     assert_eq!(asked(&host, 1_500), 1);
     host.kernel.inet6().unwrap().set_forwarding(true).unwrap();
     assert_eq!(asked(&host, 60_000), 0);
+}
+
+/// RFC 4862 section 5.4.2, RFC 4861 section 6.3.7: what a host does by itself it begins within a second; what it is told it does at once.
+#[test]
+fn hosts_that_come_up_together() {
+    // Milliseconds until the first message of a kind.
+    let first = |host: &Host, which: u8| {
+        (0..=1_001).find(|_| {
+            let there = kinds(&host.ear.sent()).contains(&which);
+            if !there {
+                sleep(&host.sim, 1);
+            }
+            there
+        })
+    };
+    let begins = || {
+        let host = Host::waiting(1_000);
+        let own = host.kernel.inet6().unwrap().tentative("ear0").unwrap();
+        assert_eq!(own.len(), 1);
+        // Not even the group is told of before.
+        assert_eq!(host.ear.sent().len(), 0);
+        let begins = first(&host, 135).unwrap();
+        // An answer counts from then on, and routers are asked with the address.
+        sleep(&host.sim, 900);
+        assert_eq!(host.addresses("fe80::/64").len(), 0);
+        assert_eq!(first(&host, 133).map(|wait| wait <= 102), Some(true));
+        assert_eq!(host.addresses("fe80::/64"), own);
+        (host, begins)
+    };
+    let ((host, begun), (_, again)) = (begins(), begins());
+    assert!(begun > 0 && begun == again);
+    // An address of a prefix that all hosts of the link hear of; others are tried as late.
+    let option = prefix("2001:db8:5::", 0x40, 9_000, 9_000);
+    let said = nd(ROUTER, ALL, &router(0, 1_800, 0, 0, &option));
+    assert!(!kinds(&host.ear.ask(&said)).contains(&135));
+    let mut target = host.kernel.inet6().unwrap().tentative("ear0").unwrap();
+    let taken = target.remove(0).to_string();
+    let theirs = nd(&taken, ALL, &about(136, 0x20, &taken, &link(2, PEER)));
+    assert_eq!(host.ear.ask(&theirs).len(), 0);
+    let next = host.kernel.inet6().unwrap().tentative("ear0").unwrap();
+    assert!(next.len() == 1 && next[0].to_string() != taken);
+    assert!(first(&host, 135).is_some_and(|wait| wait > 0));
+    sleep(&host.sim, 1_001);
+    assert_eq!(host.addresses("2001:db8:5::/64"), next);
+    // One that is set by hand.
+    host.ear.sent();
+    let before = host.kernel.host().monotonic();
+    host.add("fd00::1/64");
+    let took = host.kernel.host().monotonic().since(before);
+    assert!((1_000..1_010).contains(&took.as_millis()), "{took:?}");
+    // Without a question for the address it is that for routers that waits.
+    let host = Host::waiting(1_000);
+    host.kernel.inet6().unwrap().set_probes(0).unwrap();
+    let ear = Arc::new(Ear::default());
+    attach(&host.kernel, "ear1", &ear);
+    assert!(!kinds(&ear.sent()).contains(&133));
+    sleep(&host.sim, 1_001);
+    assert!(kinds(&ear.sent()).contains(&133));
 }
 
 /// RFC 4862 section 5.4, RFC 7527: who has an address that this host wants.

@@ -42,6 +42,8 @@ const IN_A_ROW: usize = 4;
 pub struct Options {
     /// The name that it tells servers: 1 to 255 bytes.
     pub host_name: Option<String>,
+    /// The first message is sent within this time, at random, so that hosts that come up together do not all ask at once (section 4.4.1).
+    pub delay: Duration,
     /// How often the link is asked for an address before it is used; 0 uses it at once.
     pub probes: u8,
     /// The address of the last time, which is asked for first (section 3.2): whoever starts the client keeps it.
@@ -54,6 +56,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             host_name: None,
+            delay: Duration::from_secs(1),
             probes: 3,
             last: None,
             keep: false,
@@ -109,18 +112,21 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that begins at once. `seed` makes its numbers and waits different from others'.
+    /// A client that begins now. `seed` makes its numbers and waits different from others'.
     #[must_use]
     pub fn new(mac: MacAddr, options: Options, seed: u64, now: Instant) -> Self {
+        let mut rng = Rng::new(seed);
+        let most = u64::try_from(options.delay.as_nanos()).unwrap_or(u64::MAX);
+        let wait = Duration::from_nanos(rng.below(most.max(1)));
         Self {
             mac,
             options,
-            state: State::Pause(now),
+            state: State::Pause(now.after(wait)),
             xid: 0,
             began: now,
             claimed: None,
             refusals: 0,
-            rng: Rng::new(seed),
+            rng,
             steps: VecDeque::new(),
         }
     }

@@ -17,6 +17,7 @@ fn at(seconds: f64) -> Instant {
 fn client(probes: u8) -> Client {
     let options = Options {
         probes,
+        delay: Duration::ZERO,
         ..Options::default()
     };
     Client::new(MAC, options, 5, at(1.0))
@@ -68,6 +69,25 @@ fn names_fit_into_their_option() {
         [Err(Errno::EINVAL); 2]
     );
     assert_eq!(Options::default().check(), Ok(()));
+}
+
+/// RFC 2131 section 4.4.1: not all clients begin at once, those of the same seed do.
+#[test]
+fn the_first_message_waits() {
+    let begins = |seed| {
+        let client = Client::new(MAC, Options::default(), seed, at(1.0));
+        client.deadline().unwrap()
+    };
+    let mut all: Vec<Instant> = (0..100).map(begins).collect();
+    assert_eq!(all[7], begins(7));
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 100);
+    assert!(all[0] >= at(1.0) && all[99] < at(2.0));
+    assert!(all[50].since(all[0]) > Duration::from_millis(200));
+    let mut client = Client::new(MAC, Options::default(), 7, at(1.0));
+    assert_eq!(client.next(at(1.0)), None);
+    assert!(matches!(client.next(begins(7)), Some(Step::Broadcast(_))));
 }
 
 #[test]
@@ -240,6 +260,7 @@ fn what_is_not_needed_is_given_back() {
 fn rebooting(keep: bool) -> Client {
     let options = Options {
         probes: 0,
+        delay: Duration::ZERO,
         last: Some(IP),
         keep,
         ..Options::default()
