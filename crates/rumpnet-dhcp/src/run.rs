@@ -320,7 +320,7 @@ impl Runner {
         if let Some(mtu) = lease.mtu.map(u32::from).filter(|mtu| *mtu <= self.mtu) {
             let _ = self.ifnet.set_mtu(mtu);
         }
-        if self.inet.add_address(name, lease.address).is_err() {
+        if self.inet.add_probed_address(name, lease.address).is_err() {
             return;
         }
         self.assigned = true;

@@ -1,4 +1,4 @@
-//! ARP on Ethernet (RFC 826), and the defence of addresses (RFC 5227).
+//! ARP on Ethernet (RFC 826); asking whether another host has an address, and the defence of those that this one has (RFC 5227).
 
 use crate::{ip::bump, stack::Stack};
 use alloc::vec::Vec;
@@ -7,22 +7,43 @@ use core::{
     time::Duration,
 };
 use rumpnet::{
-    MacAddr, Packet,
+    Cidr, MacAddr, Packet,
     ethernet::{EtherType, Header},
 };
-use rumpuser::Instant;
+use rumpuser::{Errno, Instant, Result, Rng};
 
 const LEN: usize = 28;
 const REQUEST: u16 = 1;
 const REPLY: u16 = 2;
+/// Within this time an address is asked for first (`PROBE_WAIT` of RFC 5227 section 1.1).
+const PROBE_WAIT: Duration = Duration::from_secs(1);
+/// The time between two questions (`PROBE_MIN`), and how much longer it is at most (up to `PROBE_MAX`).
+const PROBE_AGAIN: Duration = Duration::from_secs(1);
+const PROBE_MORE: Duration = Duration::from_secs(1);
+/// So long after the last question nobody else has the address (`ANNOUNCE_WAIT`).
+const PROBE_END: Duration = Duration::from_secs(2);
 /// An address is announced once more after this time (RFC 5227 section 2.3).
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(2);
 /// Between two defences of an address (`DEFEND_INTERVAL`): two hosts that both have it would go on for ever.
 const DEFEND_AGAIN: Duration = Duration::from_secs(10);
 
+/// An address that waits for nobody else to have it.
+struct Tentative {
+    interface: u32,
+    cidr: Cidr,
+    ip: Ipv4Addr,
+    /// When it is asked for again, or is this host's.
+    due: Instant,
+    /// Questions that are left.
+    left: u8,
+}
+
 /// What is kept of the addresses of this host: each with its interface.
-#[derive(Default)]
 pub(crate) struct State {
+    /// How often others are asked before an address is used.
+    pub(crate) probes: u8,
+    tentative: Vec<Tentative>,
+    rng: Rng,
     /// When they are announced again.
     announced: Vec<(u32, Ipv4Addr, Instant)>,
     /// Until when they are not defended again.
@@ -30,9 +51,43 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.announced.iter().map(|(.., at)| *at).min()
+    pub(crate) const fn new(rng: Rng) -> Self {
+        Self {
+            probes: 0,
+            tentative: Vec::new(),
+            rng,
+            announced: Vec::new(),
+            defended: Vec::new(),
+        }
     }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let announced = self.announced.iter().map(|(.., at)| *at);
+        let tentative = self.tentative.iter().map(|one| one.due);
+        announced.chain(tentative).min()
+    }
+
+    /// How long it takes at most until it is known whether another host has an address.
+    pub(crate) fn patience(&self) -> Duration {
+        let between = PROBE_AGAIN.saturating_add(PROBE_MORE);
+        let all = between.saturating_mul(self.probes.into());
+        all.saturating_add(PROBE_WAIT).saturating_add(PROBE_END)
+    }
+
+    /// Addresses of an interface that wait for nobody else to have them.
+    pub(crate) fn tentative(&self, interface: u32) -> impl Iterator<Item = Ipv4Addr> {
+        let here = self
+            .tentative
+            .iter()
+            .filter(move |one| one.interface == interface);
+        here.map(|one| one.ip)
+    }
+}
+
+/// A random part of some time.
+fn part(rng: &mut Rng, of: Duration) -> Duration {
+    let most = u64::try_from(of.as_nanos()).unwrap_or(u64::MAX);
+    Duration::from_nanos(rng.below(most.max(1)))
 }
 
 struct Message {
@@ -96,6 +151,83 @@ impl Stack {
         self.arp_send(interface, mac, to.unwrap_or(MacAddr::BROADCAST), &message);
     }
 
+    /// Begins to give an interface an address: others are asked first whether they have it (RFC 5227 section 2.1.1), if that is wanted and the link has
+    /// others.
+    ///
+    /// # Errors
+    /// `EEXIST` (some interface has it), `ENXIO`.
+    pub(crate) fn arp_begin(&mut self, interface: u32, cidr: Cidr, ip: Ipv4Addr) -> Result<()> {
+        let here = self.attached(interface).ok_or(Errno::ENXIO)?;
+        let ethernet = here.ifnet.mac().is_some();
+        let tentative = self.ip.arp.tentative.iter().any(|one| one.ip == ip);
+        if tentative || self.is_ours(ip.into()) {
+            return Err(Errno::EEXIST);
+        }
+        if self.ip.arp.probes == 0 || !ethernet {
+            return self.arp_settle(interface, cidr, ip);
+        }
+        let now = self.now;
+        let arp = &mut self.ip.arp;
+        let due = now.after(part(&mut arp.rng, PROBE_WAIT));
+        arp.tentative.push(Tentative {
+            interface,
+            cidr,
+            ip,
+            due,
+            left: arp.probes,
+        });
+        Ok(())
+    }
+
+    /// Gives an interface an address that nobody else has, and tells the link.
+    ///
+    /// # Errors
+    /// `EEXIST` (some interface has it), `ENXIO`.
+    pub(crate) fn arp_settle(&mut self, interface: u32, cidr: Cidr, ip: Ipv4Addr) -> Result<()> {
+        self.assign(interface, cidr)?;
+        self.arp_announce(interface, ip);
+        Ok(())
+    }
+
+    /// An address is not waited for any more; whether it was.
+    pub(crate) fn arp_give_up(&mut self, interface: u32, ip: Ipv4Addr) -> bool {
+        let all = &mut self.ip.arp.tentative;
+        let before = all.len();
+        all.retain(|one| (one.interface, one.ip) != (interface, ip));
+        let gone = all.len() != before;
+        if gone {
+            self.announce_addresses();
+        }
+        gone
+    }
+
+    /// Asks for addresses that wait, and takes those that nobody else has.
+    fn arp_probe(&mut self) {
+        let now = self.now;
+        let arp = &mut self.ip.arp;
+        let over = |one: &mut Tentative| one.left == 0 && one.due <= now;
+        let settled: Vec<Tentative> = arp.tentative.extract_if(.., over).collect();
+        let mut asked = Vec::new();
+        for one in arp.tentative.iter_mut().filter(|one| one.due <= now) {
+            one.left = one.left.saturating_sub(1);
+            let wait = match one.left {
+                0 => PROBE_END,
+                _ => PROBE_AGAIN.saturating_add(part(&mut arp.rng, PROBE_MORE)),
+            };
+            one.due = now.after(wait);
+            asked.push((one.interface, one.ip));
+        }
+        for (interface, ip) in asked {
+            self.arp_say(interface, (Ipv4Addr::UNSPECIFIED, ip));
+        }
+        for one in settled {
+            if self.arp_settle(one.interface, one.cidr, one.ip).is_err() {
+                // An interface that is gone.
+                self.announce_addresses();
+            }
+        }
+    }
+
     /// Tells all hosts, now and once more, that this one has an address (RFC 5227 section 2.3).
     pub(crate) fn arp_announce(&mut self, interface: u32, address: Ipv4Addr) {
         let again = self.now.after(ANNOUNCE_AGAIN);
@@ -105,8 +237,9 @@ impl Stack {
         self.arp_claim(interface, address);
     }
 
-    /// Announces what is due.
+    /// Asks and announces what is due.
     pub(crate) fn arp_clock(&mut self) {
+        self.arp_probe();
         let now = self.now;
         let due = |(.., at): &mut (u32, Ipv4Addr, Instant)| *at <= now;
         let due: Vec<_> = self.ip.arp.announced.extract_if(.., due).collect();
@@ -133,12 +266,17 @@ impl Stack {
 
     /// Tells all hosts that this one has an address.
     fn arp_claim(&mut self, interface: u32, address: Ipv4Addr) {
+        self.arp_say(interface, (address, address));
+    }
+
+    /// Asks all hosts for an address, from another one.
+    fn arp_say(&mut self, interface: u32, (from, address): (Ipv4Addr, Ipv4Addr)) {
         let Some(mac) = self.attached(interface).and_then(|here| here.ifnet.mac()) else {
             return;
         };
         let message = Message {
             operation: REQUEST,
-            sender: (mac, address),
+            sender: (mac, from),
             target: (MacAddr::default(), address),
         };
         self.arp_send(interface, mac, MacAddr::BROADCAST, &message);
@@ -162,12 +300,21 @@ impl Stack {
             bump(&mut self.counters.arp_malformed);
             return;
         };
+        let here = self.attached(interface);
+        let Some(mac) = here.and_then(|here| here.ifnet.mac()) else {
+            return;
+        };
+        let (sender_mac, sender) = message.sender;
+        let target = message.target.1;
+        let probe = sender.is_unspecified() && message.operation == REQUEST;
+        let claimed = if probe { target } else { sender };
+        if sender_mac != mac && self.arp_give_up(interface, claimed) {
+            // Another has what this host wanted, or wants it, too (RFC 5227 section 2.1.1).
+            bump(&mut self.counters.arp_conflicts);
+        }
         let Some(here) = self.attached(interface) else {
             return;
         };
-        let Some(mac) = here.ifnet.mac() else { return };
-        let (sender_mac, sender) = message.sender;
-        let target = message.target.1;
         let ours = here.has_v4(target);
         if here.has_v4(sender) {
             // Nobody may take ours. What this host has sent comes back where a link gives all back.

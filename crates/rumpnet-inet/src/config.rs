@@ -2,7 +2,7 @@
 
 use crate::stack::{Inet, Stack};
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr};
 use rumpkern::Kernel;
 use rumpnet::{
     Cidr, MacAddr,
@@ -11,22 +11,43 @@ use rumpnet::{
 };
 use rumpuser::{Errno, Result};
 
-/// How long nobody else may have claimed an address of IPv6.
+/// How long nobody else may have claimed an address of IPv6; for one of IPv4 it comes on top.
 const PATIENCE: core::time::Duration = core::time::Duration::from_secs(10);
 
 impl Inet {
-    /// Gives an interface an address, and a route to its network; sets it up, and tells the link of the address.
+    /// Gives an interface an address, and a route to its network; sets it up, and tells the link of the address. Others are asked first whether they
+    /// have it: of IPv6 for a second, of IPv4 only with [`set_probes`](Self::set_probes), for some more.
     ///
     /// # Errors
-    /// `ENXIO` (no such interface), `EEXIST` (some interface has it), `EINVAL` (nobody can have it, or the link carries no IPv6: its MTU is below 1280), `EADDRINUSE` (another host has it: IPv6 asks, and waits for a
-    /// second), `EAFNOSUPPORT`.
+    /// `ENXIO` (no such interface), `EEXIST` (some interface has it), `EINVAL` (nobody can have it, or the link carries no IPv6: its MTU is below 1280),
+    /// `EADDRINUSE` (another host has it, or it was taken away meanwhile), `EAFNOSUPPORT`.
     pub fn add_address(&self, interface: &str, address: Cidr) -> Result<()> {
+        let index = self.ready_for(interface, address)?;
+        self.with(|stack| match (address.address(), stack.network) {
+            (IpAddr::V4(ip), _) => stack.arp_begin(index, address, ip),
+            (IpAddr::V6(_), Some(network)) => network.add_address(stack, index, address),
+            (IpAddr::V6(_), None) => Err(Errno::EAFNOSUPPORT),
+        })?;
+        self.wait_for(index, address.address())
+    }
+
+    /// The same with an address of IPv4 for which the caller has asked the link, as DHCP does: it is there at once.
+    ///
+    /// # Errors
+    /// `ENXIO` (no such interface), `EEXIST` (some interface has it), `EINVAL` (nobody can have it), `EAFNOSUPPORT` (it is one of IPv6).
+    pub fn add_probed_address(&self, interface: &str, address: Cidr) -> Result<()> {
+        let index = self.ready_for(interface, address)?;
+        let IpAddr::V4(ip) = address.address() else {
+            return Err(Errno::EAFNOSUPPORT);
+        };
+        self.with(|stack| stack.arp_settle(index, address, ip))
+    }
+
+    /// Sets an interface up that is to have an address; returns its number.
+    fn ready_for(&self, interface: &str, address: Cidr) -> Result<u32> {
         let ifnet = self.interface(interface)?;
         let ip = address.address();
-        if ip.is_multicast()
-            || ip.is_unspecified()
-            || ip == IpAddr::V4(core::net::Ipv4Addr::BROADCAST)
-        {
+        if ip.is_multicast() || ip.is_unspecified() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
             return Err(Errno::EINVAL);
         }
         ifnet.set_up(true);
@@ -34,33 +55,25 @@ impl Inet {
         self.with(|stack| {
             stack.attach(&ifnet);
             stack.tell_up(index);
-            if let IpAddr::V4(ip) = ip {
-                stack.assign(index, address)?;
-                stack.arp_announce(index, ip);
-                return Ok(());
-            }
-            let network = stack.network.ok_or(Errno::EAFNOSUPPORT)?;
-            network.add_address(stack, index, address)
-        })?;
-        match ip {
-            IpAddr::V4(_) => Ok(()),
-            IpAddr::V6(ip) => self.wait_for(index, ip),
-        }
+        });
+        Ok(index)
     }
 
-    /// Waits until nobody else has claimed an address of IPv6.
-    fn wait_for(&self, interface: u32, ip: Ipv6Addr) -> Result<()> {
-        let end = self.host.monotonic().after(PATIENCE);
+    /// Waits until nobody else has claimed an address.
+    fn wait_for(&self, interface: u32, ip: IpAddr) -> Result<()> {
+        let most = PATIENCE.saturating_add(self.look(|stack| stack.ip.arp.patience()));
+        let end = self.host.monotonic().after(most);
         loop {
             let ticket = self.addresses_changed.ticket();
             let (there, tentative) = self.look(|stack| {
-                let network = stack.network;
                 let mut all = stack.attached(interface).into_iter();
                 let there = all.any(|here| here.addresses.iter().any(|c| c.address() == ip));
-                (
-                    there,
-                    network.is_some_and(|n| n.tentative(stack, interface, ip)),
-                )
+                let tentative = match (ip, stack.network) {
+                    (IpAddr::V4(ip), _) => stack.ip.arp.tentative(interface).any(|one| one == ip),
+                    (IpAddr::V6(ip), Some(network)) => network.tentative(stack, interface, ip),
+                    (IpAddr::V6(_), None) => false,
+                };
+                (there, tentative)
             });
             if there {
                 return Ok(());
@@ -74,6 +87,21 @@ impl Inet {
         }
     }
 
+    /// How often a link is asked for an address of IPv4 before it is used (RFC 5227 section 2.1.1): 0, not at all, unless told otherwise. 3, as the RFC has
+    /// it, takes four to seven seconds for each address.
+    pub fn set_probes(&self, count: u8) {
+        self.with(|stack| stack.ip.arp.probes = count);
+    }
+
+    /// Addresses of IPv4 of an interface that wait for nobody else to have them.
+    ///
+    /// # Errors
+    /// `ENXIO`.
+    pub fn tentative(&self, interface: &str) -> Result<Vec<Ipv4Addr>> {
+        let index = self.interface(interface)?.index();
+        Ok(self.look(|stack| stack.ip.arp.tentative(index).collect()))
+    }
+
     /// Takes an address away, and its route if no other address has it.
     ///
     /// # Errors
@@ -81,6 +109,11 @@ impl Inet {
     pub fn remove_address(&self, interface: &str, address: IpAddr) -> Result<()> {
         let index = self.interface(interface)?.index();
         self.with(|stack| {
+            if let IpAddr::V4(ip) = address
+                && stack.arp_give_up(index, ip)
+            {
+                return Ok(());
+            }
             stack.unassign(index, address)?;
             if let (IpAddr::V6(ip), Some(network)) = (address, stack.network) {
                 network.removed_address(stack, index, ip);

@@ -6,7 +6,7 @@ use crate::{
     ipv4::{Header, Malformed, protocol},
     path_mtu::PathMtus,
     reassembly::{Key, Place, Reassembly},
-    stack::{Attached, NO_ROUTE, Path, Stack, earlier, of_link},
+    stack::{Attached, Inet, NO_ROUTE, Path, Stack, earlier, of_link},
 };
 use alloc::vec::Vec;
 use core::{
@@ -19,7 +19,7 @@ use rumpnet::{
     offload,
     packet::{Cast, Checksum},
 };
-use rumpuser::{Errno, Host, Instant, Result};
+use rumpuser::{Errno, Host, Instant, Result, Rng};
 
 /// Hops that a packet may take (RFC 1122 section 3.2.1.7, RFC 1700).
 pub const DEFAULT_TTL: u8 = 64;
@@ -46,7 +46,7 @@ impl State {
             ids: Identifications::new(host),
             reassembly: Reassembly::new(PATIENCE, usize::from(u16::MAX).saturating_sub(20)),
             paths: PathMtus::default(),
-            arp: Default::default(),
+            arp: crate::arp::State::new(Rng::new(Inet::random_u64(host))),
             forwarding: false,
         }
     }

@@ -161,7 +161,16 @@ pub(crate) fn add(kernel: &Kernel, inet: &Arc<Inet>) -> Result<()> {
             Ok(())
         },
     );
+    let probes = number(
+        inet,
+        |stack| stack.ip.arp.probes.into(),
+        |stack, value| {
+            stack.ip.arp.probes = u8::try_from(value).map_err(|_| Errno::EINVAL)?;
+            Ok(())
+        },
+    );
     let all = [
+        ("net.inet.ip.dad_count", probes),
         ("net.inet.icmp.rediraccept", accept),
         ("net.inet.ip.redirect", send),
         ("net.inet.ip.forwarding", forwarding),
@@ -214,7 +223,7 @@ mod tests {
             .boot()
             .unwrap();
         let names = kernel.sysctl_names("net.inet.");
-        assert_eq!(names.len(), 15, "{names:?}");
+        assert_eq!(names.len(), 16, "{names:?}");
         let set = |name: &str, value| kernel.sysctl_set(name, Value::Number(value));
         for name in ["net.inet.ip.forwarding", "net.inet.tcp.sack.enable"] {
             assert_eq!(set(name, 2), Err(Errno::EINVAL));

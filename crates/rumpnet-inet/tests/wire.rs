@@ -485,6 +485,101 @@ fn addresses_are_defended() {
     assert_eq!(claims(), []);
 }
 
+/// RFC 5227 section 2.1.1: an address is asked for three times before it is used, if that is wanted, and not used if another has it or asks, too.
+#[test]
+fn addresses_are_asked_for() {
+    let (sim, kernel, ear) = kernel();
+    let inet = kernel.inet().unwrap();
+    let name = "net.inet.ip.dad_count";
+    let set = |count| kernel.sysctl_set(name, rumpkern::sysctl::Value::Number(count));
+    assert_eq!(set(256), Err(rumpkern::Errno::EINVAL));
+    set(3).unwrap();
+    let own: Cidr = "10.0.0.2/24".parse().unwrap();
+    // Adds it, while the peer does something after so many milliseconds; how that ends, after how long, and senders and operations of what is sent.
+    let add = |at: u64, frame: &[u8]| {
+        ear.sent();
+        let frame = frame.to_vec();
+        let (peer_sim, peer_ear) = (sim.clone(), ear.clone());
+        let peer = move |_: rumpkern::kthread::Life| {
+            sleep(&peer_sim, at);
+            peer_ear.hear(&frame);
+        };
+        kernel.spawn("peer", peer).unwrap();
+        let begin = kernel.host().monotonic();
+        let done = inet.add_address("ear0", own);
+        let took = kernel.host().monotonic().since(begin).as_millis();
+        let sent = ear.sent();
+        let said: Vec<_> = sent
+            .iter()
+            .map(|frame| {
+                assert_eq!(
+                    (&frame[12..14], &frame[38..42]),
+                    (&[8, 6][..], &ip("10.0.0.2")[..])
+                );
+                (frame[21], frame[31])
+            })
+            .collect();
+        sleep(&sim, 3_000);
+        let _ = inet.remove_address("ear0", own.address());
+        (done, took, said)
+    };
+    let all = [(1, 0), (1, 0), (1, 0), (1, 2)];
+    // What others ask for with addresses of their own is no conflict, and not answered yet; nor is what this host has sent and hears.
+    for innocent in [
+        arp(1, (PEER, PEER_IP), "10.0.0.2"),
+        arp(1, (MAC, "0.0.0.0"), "10.0.0.2"),
+        arp(1, (PEER, "0.0.0.0"), "10.0.0.3"),
+        arp(2, (PEER, "10.0.0.3"), "10.0.0.2"),
+    ] {
+        let (done, took, said) = add(900, &innocent);
+        assert_eq!((done, said), (Ok(()), all.to_vec()));
+        assert!((4_000..=7_000).contains(&took), "{took}");
+    }
+    assert_eq!(inet.counters().arp_conflicts, 0);
+    for conflict in [
+        arp(1, (PEER, "10.0.0.2"), "10.0.0.2"),
+        arp(2, (PEER, "10.0.0.2"), "10.0.0.9"),
+        arp(1, (PEER, "0.0.0.0"), "10.0.0.2"),
+    ] {
+        let (done, took, said) = add(900, &conflict);
+        assert_eq!((done, took), (Err(rumpkern::Errno::EADDRINUSE), 900));
+        assert!(said.len() <= 1);
+        // It is not asked for any more.
+        sleep(&sim, 10_000);
+        assert_eq!(
+            (ear.sent().len(), inet.addresses("ear0").unwrap().len()),
+            (0, 1)
+        );
+    }
+    assert_eq!(inet.counters().arp_conflicts, 3);
+    // It is seen to wait, nobody else begins to have it, and it can be taken away.
+    let (there, peer_sim) = (inet.clone(), sim.clone());
+    let peer = move |_: rumpkern::kthread::Life| {
+        sleep(&peer_sim, 1_500);
+        let ip = own.address();
+        assert_eq!(there.tentative("ear0").unwrap(), [ip]);
+        assert_eq!(there.add_address("ear0", own), Err(rumpkern::Errno::EEXIST));
+        there.remove_address("ear0", ip).unwrap();
+        assert_eq!(there.tentative("ear0").unwrap().len(), 0);
+    };
+    kernel.spawn("peer", peer).unwrap();
+    assert_eq!(
+        inet.add_address("ear0", own),
+        Err(rumpkern::Errno::EADDRINUSE)
+    );
+    // Whoever has asked already, a line, and who does not want it.
+    let at_once = |done: &dyn Fn() -> rumpkern::Result<()>| {
+        let begin = kernel.host().monotonic();
+        done().unwrap();
+        assert_eq!(kernel.host().monotonic(), begin);
+    };
+    at_once(&|| inet.add_probed_address("ear0", own));
+    attach(&kernel, "line0", &Ear::point());
+    at_once(&|| inet.add_address("line0", "10.1.0.1/24".parse().unwrap()));
+    set(0).unwrap();
+    at_once(&|| inet.add_address("ear0", "10.0.0.3/24".parse().unwrap()));
+}
+
 /// RFC 4293: messages are counted by type, and packets of this host that have no way.
 #[test]
 fn what_is_counted() {

@@ -15,6 +15,8 @@ use std::{
 };
 use uknet::{DhcpOptions, Lease};
 
+/// Who runs this program waits for it, and is not all hosts of a link that come up together: it asks at once.
+pub(crate) const NO_DELAY: Duration = Duration::ZERO;
 /// How long a server has.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -67,6 +69,7 @@ impl Dhcp {
         };
         let options = DhcpOptions {
             host_name: self.hostname.clone(),
+            delay: NO_DELAY,
             probes: if self.no_probe {
                 0
             } else {

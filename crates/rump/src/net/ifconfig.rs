@@ -9,6 +9,7 @@ use crate::{
 use clap::Args;
 use rumpnet::{Cidr, Ifnet, KernelNet as _, interface::Link};
 use rumpnet_inet::{Inet, KernelInet as _};
+use rumpuser::Errno;
 use serde_json::json;
 use std::{
     io::Write as _,
@@ -118,7 +119,14 @@ fn changes(inet: &Inet, interface: &Ifnet, words: &[String]) -> Outcome<()> {
                         "ifconfig: {word}: how many bits its network has is missing: {word}/24"
                     )));
                 }
-                inet.add_address(name, cidr)
+                match inet.add_address(name, cidr) {
+                    Err(Errno::EADDRINUSE) => {
+                        return Err(Failure::Message(format!(
+                            "{name}: {word}: another host on the link has this address"
+                        )));
+                    }
+                    done => done,
+                }
             }
         };
         done.map_err(errno(format_args!("{name}: {word}")))?;

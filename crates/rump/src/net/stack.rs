@@ -196,7 +196,11 @@ impl Options {
             _ => None,
         };
         for name in by_dhcp {
-            let lease = net.dhcp(&name, DhcpOptions::default(), super::dhcp::PATIENCE);
+            let options = DhcpOptions {
+                delay: super::dhcp::NO_DELAY,
+                ..DhcpOptions::default()
+            };
+            let lease = net.dhcp(&name, options, super::dhcp::PATIENCE);
             lease.map_err(at(format_args!("{name}: dhcp")))?;
         }
         Ok(Stack::new(net, capture))
