@@ -8,13 +8,21 @@ use core::{
 use rumpkern::{OpenFlags, Proc};
 use rumpnet::{
     SocketCalls as _, policy,
-    socket::{Domain, Kind},
+    socket::{Domain, Kind, SockOpt},
 };
 
 /// So many are ordered: each costs a look for the address to speak to it with. The rest stays behind them.
 const MOST: usize = 64;
 /// Bits of an address that tell its network.
 const NETWORK: u32 = 64;
+
+/// The address that this kernel would speak to a destination with.
+#[derive(Clone, Copy)]
+struct Source {
+    ip: IpAddr,
+    /// It is to be used by what uses it already alone.
+    deprecated: bool,
+}
 
 /// Puts addresses into the order in which they are to be tried.
 pub(crate) fn order(proc: &Proc, all: &mut [IpAddr]) {
@@ -31,7 +39,7 @@ pub(crate) fn order(proc: &Proc, all: &mut [IpAddr]) {
 }
 
 /// The address that this kernel would speak to one with; `None`: it has no way there.
-fn source(proc: &Proc, to: IpAddr) -> Option<IpAddr> {
+fn source(proc: &Proc, to: IpAddr) -> Option<Source> {
     let domain = if to.is_ipv4() {
         Domain::Inet
     } else {
@@ -45,36 +53,41 @@ fn source(proc: &Proc, to: IpAddr) -> Option<IpAddr> {
     let own = proc
         .connect(fd, &to.into())
         .and_then(|()| proc.getsockname(fd)?.inet());
+    // The host's sockets do not tell.
+    let told = proc.getsockopt(fd, &SockOpt::Deprecated(false));
     let _ = proc.close(fd);
-    own.ok().map(|own| own.ip())
+    let ip = own.ok()?.ip();
+    let deprecated = told == Ok(SockOpt::Deprecated(true));
+    Some(Source { ip, deprecated })
 }
 
-/// Sorts destinations, each with its source. Rules 3, 4 and 7 are about what a socket does not tell; rule 9 is not for IPv4, whose servers
-/// order their addresses so that not all clients take the same.
-fn sort(pairs: &mut [(IpAddr, Option<IpAddr>)]) {
+/// Sorts destinations, each with its source. Rules 4 and 7 are about what there is not: home addresses, and ways that wrap packets in others. Rule
+/// 9 is not for IPv4, whose servers order their addresses so that not all clients take the same.
+fn sort(pairs: &mut [(IpAddr, Option<Source>)]) {
     pairs.sort_by(|a, b| better(*a, *b));
 }
 
 fn better(
-    (a, a_from): (IpAddr, Option<IpAddr>),
-    (b, b_from): (IpAddr, Option<IpAddr>),
+    (a, a_from): (IpAddr, Option<Source>),
+    (b, b_from): (IpAddr, Option<Source>),
 ) -> Ordering {
     // Rule 1.
     let (Some(a_from), Some(b_from)) = (a_from, b_from) else {
         return b_from.is_some().cmp(&a_from.is_some());
     };
-    // Rules 2, 5, 6 and 8.
-    let rank = |to, from| {
+    // Rules 2, 3, 5, 6 and 8.
+    let rank = |to, from: Source| {
         (
-            policy::scope(to) == policy::scope(from),
-            policy::label(to) == policy::label(from),
+            policy::scope(to) == policy::scope(from.ip),
+            !from.deprecated,
+            policy::label(to) == policy::label(from.ip),
             policy::precedence(to),
             u8::MAX.saturating_sub(policy::scope(to)),
         )
     };
     let first = rank(b, b_from).cmp(&rank(a, a_from));
     // Rule 9; what is equal stays as it is (rule 10).
-    first.then_with(|| common(b, b_from).cmp(&common(a, a_from)))
+    first.then_with(|| common(b, b_from.ip).cmp(&common(a, a_from.ip)))
 }
 
 /// Bits that two addresses of IPv6 have in common.
@@ -94,16 +107,23 @@ mod tests {
     use super::*;
     use alloc::string::{String, ToString as _};
 
+    /// A source that is old ends with `!`.
+    fn from(text: &str) -> Option<Source> {
+        let ip = text.trim_end_matches('!').parse().ok()?;
+        let deprecated = text.ends_with('!');
+        Some(Source { ip, deprecated })
+    }
+
     fn sorted(pairs: &[(&str, &str)]) -> Vec<String> {
-        let mut all: Vec<(IpAddr, Option<IpAddr>)> = pairs
+        let mut all: Vec<(IpAddr, Option<Source>)> = pairs
             .iter()
-            .map(|(to, from)| (to.parse().unwrap(), from.parse().ok()))
+            .map(|(to, own)| (to.parse().unwrap(), from(own)))
             .collect();
         sort(&mut all);
         all.iter().map(|(to, _)| to.to_string()).collect()
     }
 
-    /// The examples of RFC 6724 section 10.2 that need no home addresses, no deprecated ones and no tunnels.
+    /// The examples of RFC 6724 section 10.2 that need no home addresses and no tunnels.
     #[test]
     fn examples_of_the_rfc() {
         // Prefer matching scope.
@@ -117,6 +137,17 @@ mod tests {
             ("198.51.100.121", "198.51.100.117"),
         ];
         assert_eq!(sorted(&all)[0], "198.51.100.121");
+        // Avoid deprecated addresses: after scope, before all that is about networks.
+        let all = [
+            ("2001:db8:1::1", "2001:db8:1::2!"),
+            ("10.1.2.3", "10.1.2.4"),
+        ];
+        assert_eq!(sorted(&all)[0], "10.1.2.3");
+        let all = [
+            ("2001:db8:1::1", "fe80::1"),
+            ("2001:db8:2::1", "2001:db8:2::2!"),
+        ];
+        assert_eq!(sorted(&all)[0], "2001:db8:2::1");
         // Prefer higher precedence.
         let all = [("10.1.2.3", "10.1.2.4"), ("2001:db8:1::1", "2001:db8:1::2")];
         assert_eq!(sorted(&all)[0], "2001:db8:1::1");
@@ -156,7 +187,10 @@ mod tests {
             "2002:c633:6401::1",
         ];
         let all: Vec<IpAddr> = all.iter().map(|text| text.parse().unwrap()).collect();
-        let mut pairs: Vec<_> = all.iter().copied().map(|to| (to, Some(to))).collect();
+        let mut pairs = Vec::new();
+        for (to, deprecated) in all.iter().flat_map(|to| [(*to, false), (*to, true)]) {
+            pairs.push((to, Some(Source { ip: to, deprecated })));
+        }
         pairs.extend(all.iter().map(|to| (*to, None)));
         for a in &pairs {
             for b in &pairs {

@@ -71,6 +71,9 @@ pub trait Network: Send + Sync + 'static {
     /// Whether an address waits for nobody else to have it.
     fn tentative(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> bool;
 
+    /// Whether an address is to be used by what uses it already alone (RFC 4862 section 5.5.4).
+    fn deprecated(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> bool;
+
     /// An address was taken away.
     fn removed_address(&self, stack: &mut Stack, interface: u32, address: Ipv6Addr);
 
@@ -110,6 +113,14 @@ impl Stack {
             self.state_deadline = Some(self.network.and_then(|network| network.deadline(self)));
         }
         self.state_deadline.flatten()
+    }
+
+    /// Whether an address is to be used by what uses it already alone.
+    pub(crate) fn is_deprecated(&self, interface: u32, address: IpAddr) -> bool {
+        match (address, self.network) {
+            (IpAddr::V6(ip), Some(network)) => network.deprecated(self, interface, ip),
+            _ => false,
+        }
     }
 
     /// The address of IPv6 to speak with.

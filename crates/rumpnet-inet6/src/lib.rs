@@ -152,6 +152,12 @@ impl Network for Ipv6 {
         state.is_ok_and(|state| state.is_tentative(interface, address))
     }
 
+    fn deprecated(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> bool {
+        let own = stack.state::<State>().ok();
+        let own = own.and_then(|state| state.own(interface, address));
+        own.is_some_and(|own| own.is_deprecated(stack.now))
+    }
+
     fn removed_address(&self, stack: &mut Stack, interface: u32, address: Ipv6Addr) {
         address::removed(stack, interface, address);
     }

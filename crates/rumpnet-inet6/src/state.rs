@@ -112,6 +112,11 @@ impl Own {
         !self.is_made() || self.ip.is_unicast_link_local()
     }
 
+    /// Whether it is to be used by what uses it already alone.
+    pub(crate) fn is_deprecated(&self, now: Instant) -> bool {
+        self.preferred.is_some_and(|until| until <= now)
+    }
+
     /// Whether it was made here, and not set by hand.
     pub(crate) const fn is_made(&self) -> bool {
         self.made.is_some() || self.temporary.is_some()
@@ -177,11 +182,10 @@ impl State {
         now: Instant,
     ) -> Candidate {
         let own = self.own(interface, address);
-        let over = |own: &Own| own.preferred.is_some_and(|until| until <= now);
         Candidate {
             address,
             prefix,
-            deprecated: own.is_some_and(over),
+            deprecated: own.is_some_and(|own| own.is_deprecated(now)),
             temporary: own.is_some_and(|own| own.temporary.is_some()),
         }
     }

@@ -603,6 +603,28 @@ fn addresses_of_prefixes() {
     assert_eq!(there(), 0);
 }
 
+/// RFC 4862 section 5.5.4, RFC 6724 section 6 rule 3: a socket tells that the address that it would speak with is an old one.
+#[test]
+fn old_addresses() {
+    let host = Host::bare();
+    sleep(&host.sim, 2_000);
+    let is_old = |preferred| {
+        let option = prefix("2001:db8:5::", 0x40, 9_000, preferred);
+        host.ear
+            .hear(&nd(ROUTER, ALL, &router(0, 9_000, 0, 0, &option)));
+        sleep(&host.sim, 2_000);
+        let to: Address = SocketAddr::new(ip("2001:db8::1").into(), 9).into();
+        host.proc.connect(host.fd, &to).unwrap();
+        host.proc.getsockopt(host.fd, &SockOpt::Deprecated(false))
+    };
+    assert_eq!(is_old(9_000), Ok(SockOpt::Deprecated(false)));
+    assert_eq!(is_old(0), Ok(SockOpt::Deprecated(true)));
+    assert_eq!(is_old(9_000), Ok(SockOpt::Deprecated(false)));
+    let set = SockOpt::Deprecated(true);
+    let no = Err(rumpkern::Errno::ENOPROTOOPT);
+    assert_eq!(host.proc.setsockopt(host.fd, &set), no);
+}
+
 /// RFC 4862 section 5.5.4: an address whose time is over at the moment when nobody else has claimed it is none, and stays none.
 #[test]
 fn addresses_that_end_as_they_begin() {

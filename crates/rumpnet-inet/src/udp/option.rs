@@ -67,11 +67,14 @@ pub(super) fn set(socket: &UdpSocket, option: &SockOpt) -> Result<()> {
 
 /// The value of an option.
 pub(super) fn get(socket: &UdpSocket, which: &SockOpt) -> Result<SockOpt> {
-    if let SockOpt::Mtu(_) = which {
+    if let SockOpt::Mtu(_) | SockOpt::Deprecated(_) = which {
         return socket.inet.with(|stack| {
             let peer = stack.udp.get(socket.id)?.peer.ok_or(Errno::ENOTCONN)?;
             let path = stack.udp_path(socket.id, peer, None)?;
-            Ok(SockOpt::Mtu(path.mtu))
+            Ok(match which {
+                SockOpt::Mtu(_) => SockOpt::Mtu(path.mtu),
+                _ => SockOpt::Deprecated(stack.is_deprecated(path.interface, path.source)),
+            })
         });
     }
     socket.of(|socket| {

@@ -42,6 +42,8 @@ pub enum SockOpt {
     MtuDiscover(bool),
     /// The largest packet on the way to the peer, as far as routes and links tell.
     Mtu(u32),
+    /// The address of this host by which it speaks to the peer is to be used by what uses it already alone (RFC 4862 section 5.5.4). Only to be read.
+    Deprecated(bool),
     MulticastTtl(u8),
     MulticastLoop(bool),
     /// An interface's number; 0 for that of the route.
