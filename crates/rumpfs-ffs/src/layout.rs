@@ -368,7 +368,7 @@ pub struct RawBlockList<O: ByteOrder> {
 }
 const _: () = assert!(size_of::<RawBlockList<LittleEndian>>() == 16);
 
-/// One entry of it.
+/// An entry of a list of blocks: a block whose image the journal has, or that is revoked.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 #[expect(missing_docs, reason = "the names are the documentation")]
@@ -394,7 +394,7 @@ pub struct RawInodeList<O: ByteOrder> {
 }
 const _: () = assert!(size_of::<RawInodeList<LittleEndian>>() == 16);
 
-/// One entry of it.
+/// An entry of a list of inodes: an inode in use that no name leads to, and its mode.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 #[expect(missing_docs, reason = "the names are the documentation")]

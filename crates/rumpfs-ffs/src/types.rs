@@ -12,7 +12,7 @@ pub enum Order {
 }
 
 impl Order {
-    /// For a person.
+    /// As it is shown to a person.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl Order {
         })
     }
 
-    /// The bytes of a number.
+    /// The bytes of a 16-bit number as they lie on the volume.
     #[must_use]
     pub fn bytes_u16(self, n: u16) -> [u8; 2] {
         match self {
@@ -40,7 +40,7 @@ impl Order {
         }
     }
 
-    /// The bytes of a number.
+    /// The bytes of a 32-bit number as they lie on the volume.
     #[must_use]
     pub fn bytes_u32(self, n: u32) -> [u8; 4] {
         match self {
@@ -49,7 +49,7 @@ impl Order {
         }
     }
 
-    /// The bytes of a number.
+    /// The bytes of a 64-bit number as they lie on the volume.
     #[must_use]
     pub fn bytes_u64(self, n: u64) -> [u8; 8] {
         match self {

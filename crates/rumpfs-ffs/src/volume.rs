@@ -160,7 +160,7 @@ impl Ffs {
         }
     }
 
-    /// What is free.
+    /// The directories, and what is free, by the counts of all groups as of the last transaction.
     #[must_use]
     pub fn totals(&self) -> Totals {
         *self.totals.lock()

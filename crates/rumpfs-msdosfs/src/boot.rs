@@ -19,7 +19,8 @@ const MOST_16: u32 = 65_524;
 /// Most of FAT32: numbers have 28 bits, and the largest mean something else.
 const MOST_32: u32 = 0x0FFF_FFF5;
 
-/// Bits of a FAT entry.
+/// Which of the three formats: they differ in the width of the entries of the FAT, and the number of clusters alone says which it is
+/// (fatgen103, "FAT Type Determination").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// FAT12
@@ -316,7 +317,7 @@ impl Kind {
         }
     }
 
-    /// Its name.
+    /// As the specification calls it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

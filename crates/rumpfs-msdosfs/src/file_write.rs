@@ -72,7 +72,7 @@ impl Msdosfs {
         }))
     }
 
-    /// End of the blocks that hold data of a file.
+    /// Where the sectors that hold data of a file end, in bytes from its start.
     #[must_use]
     pub fn data_end(&self, inode: &Inode) -> u64 {
         inode
@@ -251,7 +251,7 @@ impl Msdosfs {
         Ok(())
     }
 
-    /// Sets the size of a file: what is new is zeros.
+    /// Sets the size of a file in bytes: what is new is zeros.
     ///
     /// # Errors
     /// `ENOSPC`, `EFBIG`; the device's.

@@ -102,7 +102,7 @@ impl Msdosfs {
         self.identity.dirty
     }
 
-    /// Bytes of the volume that the device does not have.
+    /// Whether the device is shorter than the volume: an image that was not copied whole.
     #[must_use]
     pub fn cut_off(&self) -> bool {
         self.device.len() < self.boot.bytes()

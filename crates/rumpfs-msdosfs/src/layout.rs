@@ -82,7 +82,7 @@ const _: () = assert!(size_of::<RawExtended>() == 26);
 
 /// `BPB_ExtFlags`: only one FAT is in use, and bits 0 to 3 say which.
 pub const NOT_MIRRORED: u16 = 0x80;
-/// Bits of the active FAT.
+/// `BPB_ExtFlags`: the bits with the number of the FAT in use, from 0, if there is only one.
 pub const ACTIVE_FAT: u16 = 0x0F;
 /// `BS_Reserved1`: the volume was not unmounted.
 pub const STATE_DIRTY: u8 = 0x01;
@@ -110,11 +110,11 @@ pub struct RawFsInfo {
 }
 const _: () = assert!(size_of::<RawFsInfo>() == 512);
 
-/// `FSI_LeadSig`
+/// `FSI_LeadSig`: what the sector of FSInfo begins with.
 pub const LEAD_SIGNATURE: u32 = 0x4161_5252;
-/// `FSI_StrucSig`
+/// `FSI_StrucSig`: what stands before the counts.
 pub const STRUCTURE_SIGNATURE: u32 = 0x6141_7272;
-/// `FSI_TrailSig`
+/// `FSI_TrailSig`: what the sector ends with.
 pub const TRAIL_SIGNATURE: u32 = 0xAA55_0000;
 /// A count that is not known.
 pub const UNKNOWN: u32 = 0xFFFF_FFFF;

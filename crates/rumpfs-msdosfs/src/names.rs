@@ -16,10 +16,10 @@ use rumpuser::{Errno, Timespec};
 use zerocopy::IntoBytes;
 
 impl Msdosfs {
-    /// Makes a file or a directory.
+    /// Makes a file or a directory. The name must not be there.
     ///
     /// # Errors
-    /// `ENOSPC`, `EINVAL` for a name that cannot be, `ENAMETOOLONG`.
+    /// `ENOSPC`, `EINVAL` for a name that cannot be, `ENAMETOOLONG`; the directory is damaged.
     pub fn create(
         &self,
         dir: &mut Inode,
@@ -55,7 +55,7 @@ impl Msdosfs {
         })
     }
 
-    /// Takes a name away. A directory must be empty.
+    /// Takes a name away, whose entry has its first slot at the offset `first` of `dir`. A directory must be empty.
     ///
     /// # Errors
     /// `ENOTEMPTY`; the directory is damaged.

@@ -65,7 +65,8 @@ impl Stamp {
         }
     }
 
-    /// A time as an entry can have it; what lies outside of its years becomes the nearest that does not.
+    /// A time as an entry can have it; what lies outside of its years becomes the nearest that does not. `minutes` as for
+    /// [`decode`](Self::decode).
     #[must_use]
     pub fn encode(time: Timespec, minutes: i32) -> Self {
         let local = time

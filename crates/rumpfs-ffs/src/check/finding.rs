@@ -48,7 +48,7 @@ macro_rules! kinds {
         }
 
         impl What {
-            /// All of them.
+            /// All kinds, in the order of the list.
             pub const ALL: &[Self] = &[$(Self::$kind),*];
 
             /// One word, for programs.
@@ -59,7 +59,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// For a person.
+            /// What it means, for a person.
             #[must_use]
             pub fn text(self) -> &'static str {
                 match self {

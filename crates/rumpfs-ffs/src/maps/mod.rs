@@ -269,7 +269,7 @@ impl Maps {
         self.u32(frsum(len)).unwrap_or(0)
     }
 
-    /// The counts.
+    /// The counts of the group, as the medium has them.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let at = |n: usize| self.u32(CS.saturating_add(n)).unwrap_or(0);
@@ -310,21 +310,21 @@ impl Maps {
         self.order.u32(self.bytes.get(at..)?)
     }
 
-    /// Where the last block was taken.
+    /// Where the last block was taken, as a fragment of the group.
     #[must_use]
     pub fn rotor(&self) -> u32 {
         self.u32(offset_of!(RawGroup<LittleEndian>, rotor))
             .unwrap_or(0)
     }
 
-    /// Where the last fragments were taken.
+    /// Where the last fragments were taken, as a fragment of the group.
     #[must_use]
     pub fn frag_rotor(&self) -> u32 {
         self.u32(offset_of!(RawGroup<LittleEndian>, frotor))
             .unwrap_or(0)
     }
 
-    /// Where the last inode was taken.
+    /// Where the search for a free inode begins, as an inode of the group.
     #[must_use]
     pub fn inode_rotor(&self) -> u32 {
         self.u32(offset_of!(RawGroup<LittleEndian>, irotor))

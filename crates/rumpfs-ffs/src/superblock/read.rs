@@ -104,10 +104,10 @@ fn is_old<O: ByteOrder>(raw: &RawSuperblock<O>, version: Version) -> bool {
 }
 
 impl Found {
-    /// Checks it.
+    /// The superblock, whose sizes and places are in their ranges and fit each other. Whether the device is as long is not looked at.
     ///
     /// # Errors
-    /// [`Error::Value`].
+    /// [`Error::Value`] for the first field that holds what it must not.
     pub fn check(&self) -> Result<Superblock> {
         match self.order {
             Order::Little => self.checked::<LittleEndian>(),
