@@ -3,7 +3,7 @@
 use crate::{
     dir_index::Names,
     error::{Error, Place, Result},
-    layout::{DIRECT, DIRECTORY_BLOCK, INDIRECT, LINK_MAX, RawInode1, RawInode2, file_flag},
+    layout::{DIRECT, DIRECTORY_BLOCK, INDIRECT, RawInode1, RawInode2, TARGET_MAX, file_flag},
     superblock::{Maker, Superblock},
     types::{Order, Version, index, number},
 };
@@ -273,7 +273,7 @@ fn check_size(
             size,
             "no more than the volume's",
         )),
-        FileType::Symlink if size == 0 || size > LINK_MAX => Err(Error::value(
+        FileType::Symlink if size == 0 || size > TARGET_MAX => Err(Error::value(
             place,
             "size of a symbolic link",
             size,

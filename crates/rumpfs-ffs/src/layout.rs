@@ -25,8 +25,8 @@ pub const DIRECTORY_BLOCK: u64 = 512;
 /// Logarithm of [`DIRECTORY_BLOCK`].
 pub const DIRECTORY_BLOCK_BITS: u32 = 9;
 
-/// Longest target of a symbolic link that is taken for one.
-pub const LINK_MAX: u64 = 4095;
+/// Bytes of the longest target of a symbolic link; an inode with a longer one is damaged.
+pub const TARGET_MAX: u64 = 4095;
 
 /// `fs_old_flags`: the fields of the new layout hold.
 pub const FLAGS_UPDATED: u8 = 0x80;

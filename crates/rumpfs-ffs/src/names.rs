@@ -5,7 +5,7 @@ use crate::{
     dir_write::{Located, NewRecord},
     error::{Error, Place, Result},
     inode::{Content, FileType, Inode, Pointers},
-    layout::LINK_MAX as LONGEST_TARGET,
+    layout::TARGET_MAX,
     map_write::Holds,
     order::Step,
     txn::{Size, Txn},
@@ -142,7 +142,7 @@ impl Txn<'_> {
     fn set_target(&mut self, inode: &mut Inode, target: &[u8]) -> Result<()> {
         let sb = self.sb();
         let len = number(target.len());
-        if len > LONGEST_TARGET || len >= sb.block_size() {
+        if len > TARGET_MAX || len >= sb.block_size() {
             return Err(Error::Refused(Errno::ENAMETOOLONG));
         }
         inode.size = len;

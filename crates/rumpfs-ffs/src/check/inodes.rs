@@ -9,7 +9,7 @@ use super::{
 use crate::{
     cg::Group,
     inode::{FileType, type_of},
-    layout::{DIRECTORY_BLOCK, LINK_MAX, ROOT_INO},
+    layout::{DIRECTORY_BLOCK, ROOT_INO, TARGET_MAX},
     superblock::Superblock,
     types::{Version, index, number},
     xattr,
@@ -134,7 +134,7 @@ impl Checker<'_> {
             FileType::Directory if size < DIRECTORY_MIN || size & mask != 0 => {
                 (What::DirectorySize, false)
             }
-            FileType::Symlink if size > LINK_MAX => (What::LinkTarget, true),
+            FileType::Symlink if size > TARGET_MAX => (What::LinkTarget, true),
             FileType::Regular if size > superblock.max_file_size() => (What::Size, true),
             _ => return true,
         };

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Place as Where, Result as FormatResult},
     inode::{Content, FileType, Inode},
     inode_write::Change,
-    layout::{LINK_MAX, ROOT_INO},
+    layout::{ROOT_INO, TARGET_MAX},
     names::{self, Dirs, NamePlace, NewKind as FormatKind, NewNode},
     placing,
     types::{index, round_up},
@@ -37,7 +37,7 @@ impl FileSystem for Mounted {
             name_max: 255,
             file_size_max: self.ffs.file_size_max(),
             link_max: names::LINK_MAX.into(),
-            symlink_max: index(superblock.block_size().saturating_sub(1).min(LINK_MAX)),
+            symlink_max: index(superblock.block_size().saturating_sub(1).min(TARGET_MAX)),
             time_granularity: if superblock.old_inodes {
                 1_000_000_000
             } else {
