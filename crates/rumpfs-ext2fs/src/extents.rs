@@ -103,14 +103,10 @@ impl<'a> Node<'a> {
                 "12 bytes or more",
             ));
         };
+        let wrong = |field, found: u16, expected| Err(Error::value(place, field, found, expected));
         if header.eh_magic.get() != EXT4_EXT_MAGIC {
             let expected = Expected::Exactly(u64::from(EXT4_EXT_MAGIC));
-            return Err(Error::value(
-                place,
-                "eh_magic",
-                header.eh_magic.get(),
-                expected,
-            ));
+            return wrong("eh_magic", header.eh_magic.get(), expected);
         }
         let found = header.eh_depth.get();
         let bad_depth = match depth {
@@ -119,28 +115,19 @@ impl<'a> Node<'a> {
                 .then_some(Expected::Range(0, u64::from(EXT4_MAX_EXTENT_DEPTH))),
         };
         if let Some(expected) = bad_depth {
-            return Err(Error::value(place, "eh_depth", found, expected));
+            return wrong("eh_depth", found, expected);
         }
         let max = usize::from(header.eh_max.get());
         if max == 0 || max > room {
-            return Err(Error::value(
-                place,
-                "eh_max",
-                header.eh_max.get(),
-                Expected::Range(1, number(room)),
-            ));
+            let range = Expected::Range(1, number(room));
+            return wrong("eh_max", header.eh_max.get(), range);
         }
         let count = usize::from(header.eh_entries.get());
         // An inner node without a child leads nowhere; an empty leaf is that of an empty file.
         let least = usize::from(found > 0);
         if count > max || count < least {
             let range = Expected::Range(number(least), number(max));
-            return Err(Error::value(
-                place,
-                "eh_entries",
-                header.eh_entries.get(),
-                range,
-            ));
+            return wrong("eh_entries", header.eh_entries.get(), range);
         }
         let entries = rest
             .get(..count.saturating_mul(EXTENT_ENTRY_SIZE))

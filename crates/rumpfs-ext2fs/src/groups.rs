@@ -14,7 +14,10 @@ use crate::{
 };
 use bitflags::bitflags;
 use rumpbio::Buf;
-use zerocopy::FromBytes;
+use zerocopy::{
+    FromBytes,
+    little_endian::{U16, U32},
+};
 
 bitflags! {
     /// `bg_flags`. They hold only on volumes whose descriptors have checksums.
@@ -79,55 +82,38 @@ impl GroupDesc {
                 "32 bytes or more",
             ));
         };
-        let high = RawGroupDescHigh::ref_from_prefix(rest)
-            .ok()
-            .map(|(high, _)| high);
-        let wide = |low: u32, high: Option<u32>| FsBlock(join(high.unwrap_or(0), low));
-        let count = |low: u16, high: Option<u16>| {
-            u32::from(low) | u32::from(high.unwrap_or(0)).wrapping_shl(16)
+        let upper = RawGroupDescHigh::ref_from_prefix(rest).ok();
+        let upper = upper.map(|(upper, _)| upper);
+        let block = |low: U32, high: fn(&RawGroupDescHigh) -> U32| {
+            FsBlock(join(upper.map_or(0, |raw| high(raw).get()), low.get()))
         };
+        let count = |low: U16, high: fn(&RawGroupDescHigh) -> U16| {
+            let high = upper.map_or(0, |raw| high(raw).get());
+            u32::from(low.get()) | u32::from(high).wrapping_shl(16)
+        };
+        let flags = GroupFlags::from_bits_retain(low.bg_flags.get());
         let desc = Self {
-            block_bitmap: wide(
-                low.bg_block_bitmap_lo.get(),
-                high.map(|h| h.bg_block_bitmap_hi.get()),
-            ),
-            inode_bitmap: wide(
-                low.bg_inode_bitmap_lo.get(),
-                high.map(|h| h.bg_inode_bitmap_hi.get()),
-            ),
-            inode_table: wide(
-                low.bg_inode_table_lo.get(),
-                high.map(|h| h.bg_inode_table_hi.get()),
-            ),
-            free_blocks: count(
-                low.bg_free_blocks_count_lo.get(),
-                high.map(|h| h.bg_free_blocks_count_hi.get()),
-            ),
-            free_inodes: count(
-                low.bg_free_inodes_count_lo.get(),
-                high.map(|h| h.bg_free_inodes_count_hi.get()),
-            ),
-            used_dirs: count(
-                low.bg_used_dirs_count_lo.get(),
-                high.map(|h| h.bg_used_dirs_count_hi.get()),
-            ),
-            flags: if sb.features.group_csum() {
-                GroupFlags::from_bits_retain(low.bg_flags.get())
-            } else {
-                GroupFlags::empty()
+            block_bitmap: block(low.bg_block_bitmap_lo, |raw| raw.bg_block_bitmap_hi),
+            inode_bitmap: block(low.bg_inode_bitmap_lo, |raw| raw.bg_inode_bitmap_hi),
+            inode_table: block(low.bg_inode_table_lo, |raw| raw.bg_inode_table_hi),
+            free_blocks: count(low.bg_free_blocks_count_lo, |raw| {
+                raw.bg_free_blocks_count_hi
+            }),
+            free_inodes: count(low.bg_free_inodes_count_lo, |raw| {
+                raw.bg_free_inodes_count_hi
+            }),
+            used_dirs: count(low.bg_used_dirs_count_lo, |raw| raw.bg_used_dirs_count_hi),
+            flags: match sb.features.group_csum() {
+                true => flags,
+                false => GroupFlags::empty(),
             },
-            itable_unused: count(
-                low.bg_itable_unused_lo.get(),
-                high.map(|h| h.bg_itable_unused_hi.get()),
-            ),
-            block_bitmap_csum: count(
-                low.bg_block_bitmap_csum_lo.get(),
-                high.map(|h| h.bg_block_bitmap_csum_hi.get()),
-            ),
-            inode_bitmap_csum: count(
-                low.bg_inode_bitmap_csum_lo.get(),
-                high.map(|h| h.bg_inode_bitmap_csum_hi.get()),
-            ),
+            itable_unused: count(low.bg_itable_unused_lo, |raw| raw.bg_itable_unused_hi),
+            block_bitmap_csum: count(low.bg_block_bitmap_csum_lo, |raw| {
+                raw.bg_block_bitmap_csum_hi
+            }),
+            inode_bitmap_csum: count(low.bg_inode_bitmap_csum_lo, |raw| {
+                raw.bg_inode_bitmap_csum_hi
+            }),
         };
         desc.check(sb, group)?;
         Ok(desc)

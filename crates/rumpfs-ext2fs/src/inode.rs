@@ -102,10 +102,11 @@ impl Inode {
     ) -> Result<Self> {
         let place = Place::Inode(ino);
         let Ok((raw, rest)) = RawInode::ref_from_prefix(bytes) else {
+            let found = number(bytes.len());
             return Err(Error::words(
                 place,
                 "s_inode_size",
-                number(bytes.len()),
+                found,
                 "128 bytes or more",
             ));
         };
@@ -130,39 +131,25 @@ impl Inode {
             permissions: mode & 0x0FFF,
             uid: u32::from(raw.i_uid.get()) | u32::from(raw.l_i_uid_high.get()).wrapping_shl(16),
             gid: u32::from(raw.i_gid.get()) | u32::from(raw.l_i_gid_high.get()).wrapping_shl(16),
-            projid: extra
-                .field(offset_of!(RawInodeExtra, i_projid))
-                .unwrap_or(0),
+            projid: extra.or_zero(offset_of!(RawInodeExtra, i_projid)),
             size: size(sb, ino, raw, file_type)?,
-            atime: time(
-                raw.i_atime.get(),
-                extra.field(offset_of!(RawInodeExtra, i_atime_extra)),
-            ),
-            ctime: time(
-                raw.i_ctime.get(),
-                extra.field(offset_of!(RawInodeExtra, i_ctime_extra)),
-            ),
-            mtime: time(
-                raw.i_mtime.get(),
-                extra.field(offset_of!(RawInodeExtra, i_mtime_extra)),
-            ),
+            atime: extra.time(raw.i_atime.get(), offset_of!(RawInodeExtra, i_atime_extra)),
+            ctime: extra.time(raw.i_ctime.get(), offset_of!(RawInodeExtra, i_ctime_extra)),
+            mtime: extra.time(raw.i_mtime.get(), offset_of!(RawInodeExtra, i_mtime_extra)),
             crtime: extra
                 .field(offset_of!(RawInodeExtra, i_crtime))
-                .map(|low| time(low, extra.field(offset_of!(RawInodeExtra, i_crtime_extra)))),
+                .map(|low| extra.time(low, offset_of!(RawInodeExtra, i_crtime_extra))),
             dtime: raw.i_dtime.get(),
             links: raw.i_links_count.get(),
             blocks_512: blocks_512(sb, raw, flags),
             flags,
             generation: raw.i_generation.get(),
-            version: if hurd {
-                0
-            } else {
-                join(
-                    extra
-                        .field(offset_of!(RawInodeExtra, i_version_hi))
-                        .unwrap_or(0),
+            version: match hurd {
+                true => 0,
+                false => join(
+                    extra.or_zero(offset_of!(RawInodeExtra, i_version_hi)),
                     raw.l_i_version.get(),
-                )
+                ),
             },
             file_acl: file_acl(sb, ino, raw, hurd)?,
             block: raw.i_block,
@@ -350,6 +337,15 @@ impl Extra<'_> {
         let end = offset.checked_add(4).filter(|end| *end <= self.size)?;
         let field: [u8; 4] = self.bytes.get(offset..end)?.try_into().ok()?;
         Some(u32::from_le_bytes(field))
+    }
+
+    fn or_zero(&self, offset: usize) -> u32 {
+        self.field(offset).unwrap_or(0)
+    }
+
+    /// The time whose low half stands among the first 128 bytes, and the rest here at `offset`.
+    fn time(&self, low: u32, offset: usize) -> Timespec {
+        time(low, self.field(offset))
     }
 }
 

@@ -197,12 +197,7 @@ fn parse<O: ByteOrder>(superblock: &Superblock, group: u32, bytes: &[u8]) -> Res
     let Ok((raw, _)) = RawGroup::<O>::ref_from_prefix(bytes) else {
         return Err(wrong(group, "length", number(bytes.len()), "168 or more"));
     };
-    let ancient = raw.magic.get() != GROUP_MAGIC
-        && superblock.version == Version::Ufs1
-        && bytes
-            .get(ancient::MAGIC..)
-            .and_then(|rest| superblock.order.u32(rest))
-            == Some(GROUP_MAGIC);
+    let ancient = raw.magic.get() != GROUP_MAGIC && is_ancient(superblock, bytes);
     if raw.magic.get() != GROUP_MAGIC && !ancient {
         return Err(wrong(group, "magic", raw.magic.get().into(), "0x90255"));
     }
@@ -251,6 +246,13 @@ fn parse<O: ByteOrder>(superblock: &Superblock, group: u32, bytes: &[u8]) -> Res
             tables(superblock, group, raw, bytes.len())?
         },
     })
+}
+
+/// Whether it is a group of 4.2BSD, whose magic is elsewhere.
+fn is_ancient(superblock: &Superblock, bytes: &[u8]) -> bool {
+    let magic = bytes.get(ancient::MAGIC..);
+    let magic = magic.and_then(|rest| superblock.order.u32(rest));
+    superblock.version == Version::Ufs1 && magic == Some(GROUP_MAGIC)
 }
 
 /// The tables where the group says they are.

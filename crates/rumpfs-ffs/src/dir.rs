@@ -224,26 +224,18 @@ impl<'a> Records<'a> {
 
     fn one<O: ByteOrder>(&mut self) -> Result<(Slot, Option<Record<'a>>)> {
         let offset = self.start.saturating_add(number(self.at));
-        let place = Place::Record(self.ino, offset);
+        let wrong = |field, found: u64, expected| {
+            let place = Place::Record(self.ino, offset);
+            Err(Error::value(place, field, found, expected))
+        };
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let Ok((raw, _)) = RawRecord::<O>::ref_from_prefix(rest) else {
-            let left = number(rest.len());
-            return Err(Error::value(
-                place,
-                "bytes left in the block",
-                left,
-                "8 or more",
-            ));
+            return wrong("bytes left in the block", number(rest.len()), "8 or more");
         };
         let len = usize::from(raw.reclen.get());
         if len & 3 != 0 || len < FIXED || len > rest.len() {
             let expected = "a multiple of 4 within the block";
-            return Err(Error::value(
-                place,
-                "record length",
-                raw.reclen.get(),
-                expected,
-            ));
+            return wrong("record length", number(len), expected);
         }
         let ino = raw.ino.get();
         let mut slot = Slot {
@@ -271,7 +263,7 @@ impl<'a> Records<'a> {
             .filter(|name| !name.is_empty());
         let Some(name) = name else {
             let expected = "1 to what the record has room for";
-            return Err(Error::value(place, "name length", name_len, expected));
+            return wrong("name length", name_len.into(), expected);
         };
         let record = Record {
             offset,

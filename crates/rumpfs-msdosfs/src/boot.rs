@@ -186,11 +186,8 @@ impl Boot {
         let data_start = root_start.saturating_add(root_sectors);
         let data_sectors = u64::from(sectors).checked_sub(data_start);
         let Some(data_sectors) = data_sectors.filter(|_| fat_sectors > 0) else {
-            return Err(wrong(
-                "total sectors",
-                sectors.into(),
-                "more than the FATs take",
-            ));
+            let expected = "more than the FATs take";
+            return Err(wrong("total sectors", sectors.into(), expected));
         };
         let clusters = data_sectors.checked_div(u64::from(cluster_sectors));
         let fat_bytes = u64::from(fat_sectors).saturating_mul(u64::from(sector_size));

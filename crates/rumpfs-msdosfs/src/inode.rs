@@ -221,28 +221,19 @@ impl Msdosfs {
 
     /// The inode of an entry.
     pub(crate) fn inode_of(&self, ino: u64, raw: RawEntry) -> Result<Inode> {
-        let place = Place::Entry(byte_of(ino));
+        let wrong = |found: u32, expected| {
+            let place = Place::Entry(byte_of(ino));
+            Err(Error::value(place, "first cluster", found, expected))
+        };
         let is_directory = raw.has(attribute::DIRECTORY);
         let cluster = self.first_cluster(&raw);
         let first = match cluster.0 {
             0 => None,
             _ if self.boot.is_data(cluster) => Some(cluster),
-            number => {
-                return Err(Error::value(
-                    place,
-                    "first cluster",
-                    number,
-                    "a data cluster",
-                ));
-            }
+            number => return wrong(number, "a data cluster"),
         };
         if is_directory && first.is_none() {
-            return Err(Error::value(
-                place,
-                "first cluster",
-                0_u8,
-                "one, as a directory has",
-            ));
+            return wrong(0, "one, as a directory has");
         }
         let chain = Chain::new(first);
         let size = if is_directory {

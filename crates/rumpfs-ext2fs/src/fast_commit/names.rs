@@ -50,23 +50,15 @@ impl Target<'_> {
         let mut dir = self.dir(parent)?;
         let ino = self.inode_number(ino)?;
         let mut inode = txn.fs().inode(ino)?;
-        let place = Place::Inode(ino);
+        let wrong = |field, found: u64, expected| {
+            Err(Error::words(Place::Inode(ino), field, found, expected))
+        };
         if matches!(name, b"." | b"..") || ino == dir.ino || ino == InodeNumber::ROOT {
-            return Err(Error::words(
-                place,
-                "name in a fast commit",
-                ino,
-                "a file's name",
-            ));
+            return wrong("name in a fast commit", ino.into(), "a file's name");
         }
         if inode.is_dir() {
             if entering == Entering::Another {
-                return Err(Error::words(
-                    place,
-                    "i_mode",
-                    inode.mode(),
-                    "no directory to link",
-                ));
+                return wrong("i_mode", inode.mode().into(), "no directory to link");
             }
             init_dir(txn, &mut inode, dir.ino)?;
             self.dirs.insert(ino);

@@ -99,19 +99,6 @@ impl Superblock {
             crc32c(CRC32C_START, &raw.s_uuid)
         };
         let ino = |n: u32| (n != 0).then_some(InodeNumber(n));
-        let mmp = features
-            .incompat(Incompat::MMP)
-            .then(|| FsBlock(raw.s_mmp_block.get()));
-        if let Some(block) = mmp
-            && !(u64::from(sizes.first_data_block)..sizes.blocks).contains(&block.0)
-        {
-            let last = sizes.blocks.saturating_sub(1);
-            return Err(value(
-                "s_mmp_block",
-                block.0,
-                Expected::Range(u64::from(sizes.first_data_block), last),
-            ));
-        }
         Ok(Self {
             block_bits: sizes.block_bits,
             cluster_bits: sizes.cluster_bits,
@@ -139,6 +126,7 @@ impl Superblock {
             log_groups_per_flex: raw.s_log_groups_per_flex,
             rev_level: raw.s_rev_level.get(),
             creator_os: raw.s_creator_os.get(),
+            mmp_block: mmp_block(raw, &features, sizes)?,
             features,
             uuid: raw.s_uuid,
             volume_name: raw.s_volume_name,
@@ -159,7 +147,6 @@ impl Superblock {
             orphan_file: ino(raw.s_orphan_file_inum.get()),
             last_orphan: ino(raw.s_last_orphan.get()),
             want_extra_isize: want_extra_isize(raw, sizes.inode_size)?,
-            mmp_block: mmp,
             mmp_interval: raw.s_mmp_interval.get(),
             encoding: raw.s_encoding.get(),
             overhead_clusters: raw.s_overhead_blocks.get(),
@@ -440,6 +427,19 @@ fn desc_size(raw: &RawSuperblock, is_64bit: bool) -> Result<u16> {
         ));
     }
     Ok(size)
+}
+
+/// The block of multiple-mount protection, on a volume that has it.
+fn mmp_block(raw: &RawSuperblock, features: &Features, sizes: &Sizes) -> Result<Option<FsBlock>> {
+    if !features.incompat(Incompat::MMP) {
+        return Ok(None);
+    }
+    let (block, first) = (raw.s_mmp_block.get(), u64::from(sizes.first_data_block));
+    if !(first..sizes.blocks).contains(&block) {
+        let range = Expected::Range(first, sizes.blocks.saturating_sub(1));
+        return Err(value("s_mmp_block", block, range));
+    }
+    Ok(Some(FsBlock(block)))
 }
 
 /// What new inodes reserve: the wish of the superblock, at least what every inode must have, as far as it fits.

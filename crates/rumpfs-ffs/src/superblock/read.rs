@@ -120,25 +120,16 @@ impl Found {
         let (order, version) = (self.order, self.version);
         let sizes = Sizes::check(self.at, version, raw)?;
         let old = is_old(raw, version);
-        let (size, data_size) = if old {
-            (raw.old_size.get().into(), raw.old_dsize.get().into())
+        let moved = if old {
+            Moved::old(raw)
         } else {
-            (raw.size.get(), raw.dsize.get())
+            Moved::new(raw)
         };
-        check_groups(self.at, version, raw, size)?;
+        check_groups(self.at, version, raw, moved.size)?;
         let maker = if old { Maker::Unknown } else { maker(raw) };
         let journal = (!old && maker != Maker::FreeBsd).then(|| log_place(raw));
         let old_inodes = version == Version::Ufs1 && raw.old_inodefmt.get() < INODE_FORMAT_44;
-        let inline_link = usize::try_from(raw.maxsymlinklen.get()).unwrap_or(0);
-        if inline_link > version.inline_room() {
-            let found = number(inline_link);
-            return Err(self.wrong("maxsymlinklen", found, "60, in UFS2 120, or less"));
-        }
-        let (directories, free) = if old {
-            totals(&raw.old_cstotal.map(|n| u64::from(n.get())))
-        } else {
-            totals(&raw.cstotal.map(|n| n.get()))
-        };
+        let inline_link = self.inline_link(raw)?;
         Ok(Superblock {
             at: self.at,
             order,
@@ -154,11 +145,7 @@ impl Found {
             inode_table: raw.iblkno.get(),
             data_start: raw.dblkno.get(),
             group_bytes: raw.cgsize.get(),
-            summary: if old {
-                raw.old_csaddr.get().into()
-            } else {
-                raw.csaddr.get()
-            },
+            summary: moved.summary,
             summary_bytes: raw.cssize.get(),
             cluster_runs: u32::try_from(raw.contigsumsize.get())
                 .unwrap_or(0)
@@ -168,11 +155,11 @@ impl Found {
                 Version::Ufs1 => (raw.old_cgoffset.get(), raw.old_cgmask.get()),
                 Version::Ufs2 => (0, u32::MAX),
             },
-            size,
-            data_size,
+            size: moved.size,
+            data_size: moved.data_size,
             min_free: raw.minfree.get().min(100),
-            free,
-            directories,
+            free: moved.free,
+            directories: moved.directories,
             inline_link,
             old_inodes,
             old_directories: old_inodes && inline_link == 0,
@@ -182,19 +169,11 @@ impl Found {
             check_hashes: !old && maker == Maker::FreeBsd && raw.metackhash.get() != 0,
             quota: !old && raw.quota_magic.get() == QUOTA_MAGIC && raw.quota_flags != 0,
             clean: raw.clean,
-            flags: if old {
-                u32::from(raw.old_flags)
-            } else {
-                raw.flags.get()
-            },
+            flags: moved.flags,
             id: raw.id.map(|n| n.get()),
             label: if old { Vec::new() } else { text(&raw.volname) },
             mounted_on: text(&raw.fsmnt),
-            time: if old {
-                raw.old_time.get().into()
-            } else {
-                raw.time.get()
-            },
+            time: moved.time,
             log: journal.filter(|_| raw.flags.get() & volume_flag::WAPBL != 0),
             journal: journal.filter(|place| place.version != 0),
             journal_flags: journal.map_or(0, |_| raw.journal_flags.get()),
@@ -202,8 +181,57 @@ impl Found {
         })
     }
 
+    /// Bytes of a target of a symbolic link that stands in the inode, at most.
+    fn inline_link<O: ByteOrder>(&self, raw: &RawSuperblock<O>) -> Result<usize> {
+        let most = usize::try_from(raw.maxsymlinklen.get()).unwrap_or(0);
+        if most > self.version.inline_room() {
+            let found = number(most);
+            return Err(self.wrong("maxsymlinklen", found, "60, in UFS2 120, or less"));
+        }
+        Ok(most)
+    }
+
     fn wrong(&self, field: &'static str, found: u64, expected: &'static str) -> Error {
         Error::value(Place::Superblock(self.at), field, found, expected)
+    }
+}
+
+/// The fields that the new layout has elsewhere than the old one, most of them wider.
+struct Moved {
+    size: u64,
+    data_size: u64,
+    summary: u64,
+    flags: u32,
+    time: i64,
+    directories: u64,
+    free: Free,
+}
+
+impl Moved {
+    fn old<O: ByteOrder>(raw: &RawSuperblock<O>) -> Self {
+        let (directories, free) = totals(&raw.old_cstotal.map(|n| u64::from(n.get())));
+        Self {
+            size: raw.old_size.get().into(),
+            data_size: raw.old_dsize.get().into(),
+            summary: raw.old_csaddr.get().into(),
+            flags: raw.old_flags.into(),
+            time: raw.old_time.get().into(),
+            directories,
+            free,
+        }
+    }
+
+    fn new<O: ByteOrder>(raw: &RawSuperblock<O>) -> Self {
+        let (directories, free) = totals(&raw.cstotal.map(|n| n.get()));
+        Self {
+            size: raw.size.get(),
+            data_size: raw.dsize.get(),
+            summary: raw.csaddr.get(),
+            flags: raw.flags.get(),
+            time: raw.time.get(),
+            directories,
+            free,
+        }
     }
 }
 
