@@ -8,7 +8,7 @@ use crate::{
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use rumpkern::Cred;
 use rumpnet::{Address, socket::Domain};
-use rumpuser::{Errno, Host, Result};
+use rumpuser::{Errno, Host, Result, Rng};
 
 /// Ports below this are root's.
 const RESERVED: u16 = 1_024;
@@ -34,7 +34,7 @@ const RESTING: usize = 128;
 
 /// Chooses ports that nobody can guess (RFC 6056 section 3.3.2: at random, then the next that is free).
 pub(crate) struct Chooser {
-    state: u64,
+    rng: Rng,
     /// Those chosen last, in a ring, and where it goes on.
     recent: [u16; RESTING],
     oldest: usize,
@@ -43,19 +43,10 @@ pub(crate) struct Chooser {
 impl Chooser {
     pub(crate) fn new(host: &dyn Host) -> Self {
         Self {
-            // An odd number is not zero, which this generator never leaves.
-            state: Inet::random_u64(host) | 1,
+            rng: Rng::new(Inet::random_u64(host)),
             recent: [0; RESTING],
             oldest: 0,
         }
-    }
-
-    /// A number of a xorshift generator, seeded by the host.
-    fn next(&mut self) -> u64 {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        self.state
     }
 
     /// A port that is `free`.
@@ -63,7 +54,7 @@ impl Chooser {
     /// # Errors
     /// `EADDRINUSE`: none is.
     pub(crate) fn choose(&mut self, mut free: impl FnMut(u16) -> bool) -> Result<u16> {
-        let [a, b, ..] = self.next().to_be_bytes();
+        let [a, b, ..] = self.rng.next_u64().to_be_bytes();
         let first = u16::from_ne_bytes([a, b]) % COUNT;
         let ports = || (0..COUNT).map(|n| EPHEMERAL.wrapping_add(first.wrapping_add(n) % COUNT));
         let rested = |port: &u16| !self.recent.contains(port);

@@ -11,7 +11,7 @@ use rumpnet::{
     socket::{Domain, Kind, MsgFlags, SockOpt},
 };
 use rumpnet_inet::KernelInet as _;
-use rumpuser_sim::Sim;
+use rumpuser_sim::{Rng, Sim};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
@@ -387,18 +387,12 @@ fn floods_of_strangers() {
     };
     send();
     ear.hear(&arp(2, (PEER, "10.0.0.5"), "10.0.0.1"));
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = Rng::new(1);
     let gateway = Some("10.0.0.9".parse().unwrap());
     inet.add_route(Cidr::ANY_V4, gateway, None, 0).unwrap();
     let routes = inet.routes().len();
     for n in 0..100_000_u32 {
-        let r = random().to_be_bytes();
+        let r = random.next_u64().to_be_bytes();
         let (a, b) = (u32::from_be_bytes([172, 16 | r[0] & 15, r[1], r[2]]), r[3]);
         let from = Ipv4Addr::from_bits(a).to_string();
         let mac = MacAddr([2, b, r[4], r[5], r[6], r[7]]);

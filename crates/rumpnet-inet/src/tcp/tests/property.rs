@@ -5,6 +5,7 @@ use crate::tcp::{Config, Congestion, State};
 use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
 use proptest::prelude::*;
+use rumpuser::Rng;
 
 #[derive(Clone, Debug)]
 struct Network {
@@ -100,12 +101,9 @@ fn run(network: &Network, hosts: &[Host; 2], limit: usize, cut: bool, short: boo
         marked,
         ..
     } = *network;
-    let mut random = seed | 1;
+    let mut random = Rng::new(seed);
     pair.script = Box::new(move |_, _, _| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        let (dice, more) = ((random >> 20) % 1000, random % (100 * MS));
+        let (dice, more) = (random.below(1000), random.below(100 * MS));
         match dice {
             n if n < loss => Fate::Drop,
             n if n < loss + twice => Fate::Twice,

@@ -3,7 +3,7 @@
 use super::pair::{Fate, MS, Pair, bytes, quick};
 use crate::tcp::{Changes, Config, State};
 use alloc::boxed::Box;
-use rumpuser::Errno;
+use rumpuser::{Errno, Rng};
 
 fn no_options() -> Config {
     Config {
@@ -66,12 +66,9 @@ fn losses() {
     for config in [Config::default(), no_options()] {
         for n in [4_u64, 7, 20] {
             let mut pair = Pair::new(config.clone(), config.clone());
-            let mut random = 0x9e37_79b9_7f4a_7c15 + n;
+            let mut random = Rng::new(n);
             pair.script = Box::new(move |_, _, _| {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                if random.is_multiple_of(n) {
+                if random.below(n) == 0 {
                     Fate::Drop
                 } else {
                     Fate::Deliver
