@@ -27,7 +27,7 @@ impl Terminal {
         let terminal = Self(scratch.path("tmux"));
         let tools = std::path::Path::new(RUMP).parent().unwrap();
         let set = format!(
-            "cd {}; export PS1='$ ' TERM=screen XDG_STATE_HOME={} PATH={}:$PATH; exec {shell}",
+            "cd {}; export PS1='$ ' LC_ALL=C.UTF-8 TERM=screen XDG_STATE_HOME={} PATH={}:$PATH; exec {shell}",
             scratch.text(""),
             scratch.text("state"),
             tools.to_str().unwrap(),
