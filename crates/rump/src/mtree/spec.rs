@@ -355,6 +355,15 @@ mod tests {
         assert_eq!((uid("a.d"), uid("a.d/x")), (Some(Some(4)), Some(Some(5))));
     }
 
+    /// It took a minute when each asked all others whether it was known.
+    #[test]
+    fn many_patterns_in_a_directory() {
+        let line = |number: u32| format!("./{number}* type=file\n");
+        let text: String = (0..200_000).chain(0..200_000).map(line).collect();
+        let spec = Spec::parse(text.as_bytes()).unwrap();
+        assert_eq!(spec.tree.entries().count(), 200_000);
+    }
+
     #[test]
     fn lines_that_go_on() {
         let spec = Spec::parse(

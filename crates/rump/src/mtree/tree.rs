@@ -29,6 +29,8 @@ struct Node {
     names: BTreeMap<Vec<u8>, Place>,
     /// In their order.
     patterns: Vec<Place>,
+    /// The same, by what they are.
+    known: BTreeMap<Vec<u8>, Place>,
 }
 
 impl Default for Tree {
@@ -46,6 +48,7 @@ impl Node {
             entry: None,
             names: BTreeMap::new(),
             patterns: Vec::new(),
+            known: BTreeMap::new(),
         }
     }
 
@@ -63,19 +66,19 @@ impl Tree {
         let pattern = unescape_pattern(escaped);
         let known = match &pattern {
             None => node.names.get(&name).copied(),
-            Some(pattern) => {
-                let mut patterns = node.patterns.iter().copied();
-                patterns.find(|place| self.0[place.0].pattern.as_ref() == Some(pattern))
-            }
+            Some(pattern) => node.known.get(pattern).copied(),
         };
         if let Some(place) = known {
             return place;
         }
         let place = Place(self.0.len());
         let node = &mut self.0[dir.0];
-        match pattern {
+        match &pattern {
             None => drop(node.names.insert(name.clone(), place)),
-            Some(_) => node.patterns.push(place),
+            Some(pattern) => {
+                node.patterns.push(place);
+                node.known.insert(pattern.clone(), place);
+            }
         }
         self.0.push(Node::new(dir, name, pattern));
         place
