@@ -2,6 +2,7 @@
 
 use crate::{
     caller::Caller,
+    interrupt::Watched,
     pipe::Piped,
     reply::Reply,
     server::{Server, answer},
@@ -192,11 +193,15 @@ impl Server {
     }
 
     /// Copies a piece of a file to another, or to another place of it. May do less than asked.
+    ///
+    /// # Errors
+    /// Those of reading and writing; `EINTR`. When some is done it is no error.
     pub(crate) fn copy(
         proc: &Proc,
         from: (&OpenVnode, u64),
         to: (&OpenVnode, u64),
         len: u64,
+        watched: &Watched<'_>,
     ) -> Result<u64> {
         let how = WriteHow {
             clear_set_id: true,
@@ -204,6 +209,13 @@ impl Server {
         };
         let mut done = 0;
         while done < len.min(COPY) {
+            if watched.interrupted() {
+                return if done > 0 {
+                    Ok(done)
+                } else {
+                    Err(Errno::EINTR)
+                };
+            }
             let step = usize::try_from(len.min(COPY) - done).unwrap_or(usize::MAX);
             let copied = with_buffer(step.min(TRANSFER as usize), |buffer| {
                 let got = proc.vop_read(from.0, from.1 + done, buffer)?;
@@ -224,19 +236,6 @@ impl Server {
         Ok(done)
     }
 
-    /// Makes a range zeros that have their space (`FALLOC_FL_ZERO_RANGE`), where the format can reserve.
-    pub(crate) fn zero(
-        proc: &Proc,
-        file: &OpenVnode,
-        (offset, len): (u64, u64),
-        keep_size: bool,
-    ) -> Result<()> {
-        // First of all, so that nothing is lost where that cannot be done.
-        proc.vop_allocate(file, (offset, len), keep_size)?;
-        proc.vop_deallocate(file, offset, len)?;
-        proc.vop_allocate(file, (offset, len), true)
-    }
-
     /// Makes an open file durable.
     pub(crate) fn sync(
         &self,
@@ -250,5 +249,60 @@ impl Server {
             proc.vop_fsync(&file, data_only)
         });
         answer!(reply, done, () => reply.ok());
+    }
+}
+
+/// Bytes of a range that are reserved or freed before it is looked whether to go on: a few milliseconds.
+const STEP: u64 = 256 << 20;
+
+/// A range of an open file of which the space is to change, by a request that can be interrupted. What has been done by then stays, but for the size.
+pub(crate) struct Range<'a> {
+    pub(crate) file: &'a OpenVnode,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    pub(crate) watched: &'a Watched<'a>,
+}
+
+impl Range<'_> {
+    /// # Errors
+    /// Those of `step`; `EINTR`.
+    fn in_steps(&self, step: impl Fn(u64, u64) -> Result<()>) -> Result<()> {
+        let mut done = 0;
+        loop {
+            let len = (self.len - done).min(STEP);
+            step(self.offset.checked_add(done).ok_or(Errno::EFBIG)?, len)?;
+            done += len;
+            if done >= self.len {
+                return Ok(());
+            }
+            if self.watched.interrupted() {
+                return Err(Errno::EINTR);
+            }
+        }
+    }
+
+    /// Reserves the range; the file grows over it, if it may, when all is reserved.
+    pub(crate) fn reserve(&self, proc: &Proc, keep_size: bool) -> Result<()> {
+        let end = self.offset.checked_add(self.len).ok_or(Errno::EFBIG)?;
+        if end > self.file.vnode().file_size_max() {
+            return Err(Errno::EFBIG);
+        }
+        self.in_steps(|offset, len| {
+            let last = offset + len == end;
+            proc.vop_allocate(self.file, (offset, len), keep_size || !last)
+        })
+    }
+
+    /// Makes it a hole.
+    pub(crate) fn punch(&self, proc: &Proc) -> Result<()> {
+        self.in_steps(|offset, len| proc.vop_deallocate(self.file, offset, len))
+    }
+
+    /// Makes it zeros that have their space (`FALLOC_FL_ZERO_RANGE`), where the format can reserve.
+    pub(crate) fn zero(&self, proc: &Proc, keep_size: bool) -> Result<()> {
+        // First of all, so that nothing is lost where that cannot be done.
+        self.reserve(proc, keep_size)?;
+        self.punch(proc)?;
+        self.reserve(proc, true)
     }
 }

@@ -41,6 +41,11 @@ impl Front {
                 }
                 return Some(());
             }
+            op::INTERRUPT => {
+                // The answer is that of the request that ends.
+                self.interrupts.interrupt(body.u64()?);
+                return Some(());
+            }
             op::WRITE => {
                 let reply = Reply::to(device, request.unique);
                 return self.serve_write(request, body, piped, reply);

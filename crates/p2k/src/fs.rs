@@ -2,9 +2,10 @@
 
 use crate::{
     attr::decode_device,
-    data::{Data, TRANSFER, with_buffer},
+    data::{Data, Range, TRANSFER, with_buffer},
     flags,
     flow::{Flow, Guide, Means},
+    interrupt::Interrupts,
     nodes::ROOT,
     order::Order,
     reply::Reply,
@@ -44,6 +45,7 @@ pub(crate) struct Front {
     /// Short writes.
     writes: Pace,
     order: Order,
+    pub(crate) interrupts: Interrupts,
     /// The last request was a write of much.
     pub(crate) writing: AtomicBool,
     /// There until the end.
@@ -64,6 +66,7 @@ impl Front {
             reads: Pace::default(),
             writes: Pace::default(),
             order: Order::default(),
+            interrupts: Interrupts::default(),
             writing: AtomicBool::new(false),
             _guide: guide,
         })
@@ -658,16 +661,23 @@ impl Front {
         const HOLE: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
         const KEPT_ZEROS: i32 = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
         let mut turn = self.turns.take();
+        let watched = self.interrupts.watch(request.unique);
         turn.hand_over();
         let done = self.call(request, |proc| {
             let file = self.open_file(proc, node, file)?;
             self.drop_capabilities(&file.vnode())?;
+            let range = Range {
+                file: &file,
+                offset,
+                len,
+                watched: &watched,
+            };
             match mode {
-                0 => proc.vop_allocate(&file, (offset, len), false),
-                libc::FALLOC_FL_KEEP_SIZE => proc.vop_allocate(&file, (offset, len), true),
-                HOLE => proc.vop_deallocate(&file, offset, len),
-                libc::FALLOC_FL_ZERO_RANGE => Server::zero(proc, &file, (offset, len), false),
-                KEPT_ZEROS => Server::zero(proc, &file, (offset, len), true),
+                0 => range.reserve(proc, false),
+                libc::FALLOC_FL_KEEP_SIZE => range.reserve(proc, true),
+                HOLE => range.punch(proc),
+                libc::FALLOC_FL_ZERO_RANGE => range.zero(proc, false),
+                KEPT_ZEROS => range.zero(proc, true),
                 _ => Err(Errno::EOPNOTSUPP),
             }
         });
@@ -713,12 +723,14 @@ impl Front {
         reply: Reply<'_>,
     ) {
         let mut turn = self.turns.take();
+        let watched = self.interrupts.watch(request.unique);
         turn.hand_over();
         let done = self.call(request, |proc| {
             let from = self.open_file(proc, from_node, from_file)?;
             let to = self.open_file(proc, to_node, to_file)?;
             self.drop_capabilities(&to.vnode())?;
-            Server::copy(proc, (&from, from_offset), (&to, to_offset), len)
+            let (from, to) = ((&from, from_offset), (&to, to_offset));
+            Server::copy(proc, from, to, len, &watched)
         });
         // At most `COPY`.
         answer!(reply, done, done => reply.written(done as u32));

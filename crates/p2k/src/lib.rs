@@ -34,6 +34,7 @@ mod flags;
 mod flow;
 mod forbid;
 mod fs;
+mod interrupt;
 mod list;
 pub mod mount;
 mod nodes;

@@ -141,6 +141,12 @@ impl Vnode {
         self.0.mount.limits.flag_numbers
     }
 
+    /// The largest size that a file of its file system can have.
+    #[must_use]
+    pub fn file_size_max(&self) -> u64 {
+        self.0.mount.limits.file_size_max
+    }
+
     /// Whether it was made without a name and may get its first one.
     #[must_use]
     pub fn awaits_name(&self) -> bool {
