@@ -1,7 +1,7 @@
 //! Flags of files as lsattr(1) and chattr(1) ask for them: `FS_IOC_GETFLAGS`, `FS_IOC_FSGETXATTR` and what sets them (`linux/fs.h`).
 //!
-//! The host has one form for each of both calls, and asks for the second before it sets anything. Project numbers and sizes of extents, which only
-//! the second has, are 0 and stay so.
+//! The host has one form for each of both calls, and asks for the second before it sets anything. Projects, which only the second has, are those of
+//! the format; sizes of extents are 0 and stay so.
 
 use rumpkern::Proc;
 use rumpuser::{Errno, Result};
@@ -9,6 +9,7 @@ use rumpvfs::{
     VnodeCalls as _,
     vop::{FlagNumbers, Vnode},
 };
+use std::ops::Range;
 
 /// `_IOR('f', 1, long)` and `_IOW('f', 2, long)`; the host sends and takes 32 bits all the same.
 const GET_FLAGS: u32 = 2 << 30 | LONG << 16 | (b'f' as u32) << 8 | 1;
@@ -17,8 +18,9 @@ const LONG: u32 = size_of::<libc::c_long>() as u32;
 /// `_IOR('X', 31, struct fsxattr)` and `_IOW('X', 32, struct fsxattr)`.
 const FS_GET_XATTR: u32 = 2 << 30 | (FSXATTR as u32) << 16 | (b'X' as u32) << 8 | 31;
 const FS_SET_XATTR: u32 = 1 << 30 | (FSXATTR as u32) << 16 | (b'X' as u32) << 8 | 32;
-/// Bytes of a `struct fsxattr`, of which the flags come first.
+/// Bytes of a `struct fsxattr`, of which the flags come first, and where its project is.
 const FSXATTR: usize = 28;
+const PROJECT: Range<usize> = 12..16;
 
 /// `FS_IMMUTABLE_FL`, `FS_APPEND_FL`, `FS_NODUMP_FL`.
 const IMMUTABLE: u32 = 0x10;
@@ -33,45 +35,68 @@ const BSD: [(u32, u32, u32); 3] = [
 ];
 
 /// Flags of `FS_IOC_GETFLAGS` that a `struct fsxattr` has as well, with their numbers there: immutable, append only, synchronous, no access times,
-/// not dumped.
-const BOTH: [(u32, u32); 5] = [
+/// not dumped, children of the same project.
+const BOTH: [(u32, u32); 6] = [
     (IMMUTABLE, 0x8),
     (APPEND, 0x10),
     (0x8, 0x20),
     (0x80, 0x40),
     (NODUMP, 0x80),
+    (0x2000_0000, 0x200),
 ];
 
 /// Does what is asked of a file; gives what the call puts out.
 ///
 /// # Errors
 /// `ENOTTY` for other calls, and where the format has no such flags; `EOPNOTSUPP` for flags that it does not have; those of
-/// [`vop_setflags`](rumpvfs::VnodeCalls::vop_setflags).
+/// [`vop_setflags`](rumpvfs::VnodeCalls::vop_setflags) and [`vop_setproject`](rumpvfs::VnodeCalls::vop_setproject).
 pub(crate) fn ioctl(proc: &Proc, vnode: &Vnode, command: u32, given: &[u8]) -> Result<Vec<u8>> {
     let old = proc.vop_getattr(vnode)?.flags;
     let numbers = vnode.flag_numbers();
     let shown = shown(numbers, old).ok_or(Errno::ENOTTY)?;
+    let mut to_project = None;
     let (wanted, of) = match command {
         GET_FLAGS => return Ok(shown.to_ne_bytes().into()),
         FS_GET_XATTR => {
             let mut out = vec![0; FSXATTR];
             out[..4].copy_from_slice(&to_fsxattr(shown).to_ne_bytes());
+            out[PROJECT].copy_from_slice(&project(proc, vnode)?.to_ne_bytes());
             return Ok(out);
         }
         SET_FLAGS => (word(given)?, shown),
         FS_SET_XATTR => {
-            let (flags, rest) = (word(given)?, given.get(4..FSXATTR).ok_or(Errno::EINVAL)?);
-            if rest.iter().any(|&byte| byte != 0) {
+            let given = given.get(..FSXATTR).ok_or(Errno::EINVAL)?;
+            let others = [&given[4..PROJECT.start], &given[PROJECT.end..]];
+            if others.concat().iter().any(|&byte| byte != 0) {
                 return Err(Errno::EOPNOTSUPP);
             }
-            (from_fsxattr(flags, shown)?, shown)
+            let wanted = word(&given[PROJECT])?;
+            let new = project(proc, vnode)? != wanted;
+            if new {
+                // Nothing is changed where there are none.
+                proc.vop_getproject(vnode)?;
+            }
+            to_project = new.then_some(wanted);
+            (from_fsxattr(word(given)?, shown)?, shown)
         }
         _ => return Err(Errno::ENOTTY),
     };
     if wanted != of {
         proc.vop_setflags(vnode, stored(numbers, old, wanted)?)?;
     }
+    // After the flags, which may have forbidden it, as ext4 of Linux does.
+    if let Some(project) = to_project {
+        proc.vop_setproject(vnode, project)?;
+    }
     Ok(Vec::new())
+}
+
+/// The project of a file, 0 as well where there are none.
+fn project(proc: &Proc, vnode: &Vnode) -> Result<u32> {
+    match proc.vop_getproject(vnode) {
+        Err(Errno::EOPNOTSUPP) => Ok(0),
+        project => project,
+    }
 }
 
 fn word(given: &[u8]) -> Result<u32> {
@@ -167,6 +192,6 @@ mod tests {
             from_fsxattr(0x10, extents | IMMUTABLE),
             Ok(extents | APPEND)
         );
-        assert_eq!(from_fsxattr(0x200, extents), Err(Errno::EOPNOTSUPP));
+        assert_eq!(from_fsxattr(0x100, extents), Err(Errno::EOPNOTSUPP));
     }
 }

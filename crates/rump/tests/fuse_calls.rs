@@ -216,3 +216,107 @@ fn flags_are_shown_set_and_honoured() {
         volume.check(&image);
     }
 }
+
+/// Projects of ext4, as chattr(1) sets them and Linux has them inherited.
+#[test]
+fn projects_are_shown_set_and_inherited() {
+    let scratch = Scratch::new();
+    let image = scratch.text("project.img");
+    tool(
+        "mke2fs",
+        &["-q", "-t", "ext4", "-O", "project", &image, "64M"],
+    );
+    let project = |mount: &Mount, name: &str| {
+        let line = mount.sh(&format!("lsattr -pd {name}"));
+        line.split_whitespace()
+            .next()
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+    };
+    let mount = EXT4.mount(&scratch, &image, &[]);
+    mount.sh("mkdir d e; echo text >f; chattr -p 77 d; chattr +P d; chattr -p 4294967294 f");
+    // The flag is of directories alone.
+    mount.sh("chattr +P f; mkdir d/sub; echo text >d/file; mkfifo d/fifo; echo text >e/file");
+    assert_eq!(letters(&mount, "f"), "");
+    assert_eq!(letters(&mount, "d/sub"), "P");
+    assert_eq!(letters(&mount, "d/file"), "");
+    let all = ["d", "d/sub", "d/file", "e/file", "f"];
+    let projects = [77, 77, 77, 0, u32::MAX - 1];
+    assert_eq!(all.map(|name| project(&mount, name)), projects);
+    // What is of another project gets no name there: mv(1) copies it then.
+    let cross = |from: &str, to: &str| {
+        let (from, to) = (mount.path(from), mount.path(to));
+        let renamed = fs::rename(&from, &to).unwrap_err().raw_os_error();
+        let linked = fs::hard_link(&from, &to).unwrap_err().raw_os_error();
+        assert_eq!((renamed, linked), (Some(libc::EXDEV), Some(libc::EXDEV)));
+    };
+    cross("f", "d/f");
+    cross("e/file", "d/sub/file");
+    let exchange = rustix::fs::RenameFlags::EXCHANGE;
+    let (inside, outside) = (mount.path("d/file"), mount.path("e/file"));
+    let exchanged = rustix::fs::renameat_with(CWD, &inside, CWD, &outside, exchange);
+    assert_eq!(exchanged, Err(Errno::XDEV));
+    mount.sh("mv d/fifo e/fifo; chattr -p 77 e/file; mv e/file d/moved; mv f d/copied");
+    assert_eq!(project(&mount, "d/moved"), 77);
+    assert_eq!(project(&mount, "d/copied"), 77);
+    mount.unmount();
+    check(&image);
+    // As others see it, and after another mount.
+    let seen = tool("debugfs", &["-R", "stat d/sub", &image]);
+    assert!(seen.contains("Project:    77"), "{seen}");
+    let mount = EXT4.mount(&scratch, &image, &["-o", "ro"]);
+    assert_eq!(project(&mount, "d/sub"), 77);
+    mount.sh("no chattr -p 1 d");
+    mount.unmount();
+    check(&image);
+
+    // Without the feature there is project 0 alone.
+    let image = EXT4.image(&scratch, 64);
+    let mount = EXT4.mount(&scratch, &image, &[]);
+    mount.sh("echo text >f; chattr -p 0 f; chattr -p 7 f 2>../said && exit 1; cat ../said");
+    let said = fs::read_to_string(scratch.path("said")).unwrap();
+    assert!(said.contains("Operation not supported"), "{said}");
+    mount.unmount();
+    check(&image);
+}
+
+/// A program that is killed while it reserves much does not stay until all of it is done.
+#[test]
+fn a_killed_reservation_ends_early() {
+    const MUCH: u64 = 400 << 30;
+    let scratch = Scratch::new();
+    let image = scratch.text("large.img");
+    let options = ["-q", "-t", "ext4", "-m", "0", "-J", "size=4"];
+    tool("mke2fs", &[&options[..], &[&image, "450G"]].concat());
+    let mount = EXT4.mount(&scratch, &image, &[]);
+    let free = || {
+        let seen = rustix::fs::statvfs(&mount.dir).unwrap();
+        seen.f_bfree * seen.f_bsize
+    };
+    let before = free();
+    // A loaded machine may let nobody kill it in between: then it is tried again.
+    let early = (0..20).any(|_| {
+        let mut reserving = Command::new("fallocate")
+            .args(["-l", &MUCH.to_string()])
+            .arg(mount.path("file"))
+            .spawn()
+            .unwrap();
+        while free() == before && reserving.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        reserving.kill().unwrap();
+        reserving.wait().unwrap();
+        let reserved = before - free();
+        let size = fs::metadata(mount.path("file")).unwrap().len();
+        fs::remove_file(mount.path("file")).unwrap();
+        while free() < before {
+            std::thread::yield_now();
+        }
+        assert!(reserved >= MUCH || size == 0, "{reserved} {size}");
+        reserved < MUCH
+    });
+    assert!(early);
+    mount.unmount();
+    check(&image);
+}

@@ -137,7 +137,6 @@ impl RoCompat {
         .union(Self::QUOTA)
         .union(Self::REPLICA)
         .union(Self::READONLY)
-        .union(Self::PROJECT)
         .union(Self::SHARED_BLOCKS);
 }
 

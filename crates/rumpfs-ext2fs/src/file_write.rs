@@ -25,7 +25,8 @@ const CHANGEABLE: InodeFlags = InodeFlags::SECRM
     .union(InodeFlags::NOCOMPR)
     .union(InodeFlags::NOTAIL)
     .union(InodeFlags::DIRSYNC)
-    .union(InodeFlags::TOPDIR);
+    .union(InodeFlags::TOPDIR)
+    .union(InodeFlags::PROJINHERIT);
 
 /// A change of attributes; what is `None` stays.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +47,8 @@ pub struct Change {
     pub crtime: Option<Timespec>,
     /// Flags.
     pub flags: Option<u32>,
+    /// Project.
+    pub project: Option<u32>,
 }
 
 /// Bytes of a file that got a place on the volume.
@@ -329,7 +332,8 @@ impl Writer {
     /// Changes attributes.
     ///
     /// # Errors
-    /// `EOPNOTSUPP` for flags that are not set and cannot be.
+    /// `EOPNOTSUPP` for flags that are not set and cannot be, and for a project on a volume without; `EOVERFLOW` for one that the inode has no
+    /// room for.
     pub fn change(&self, inode: &mut Inode, change: &Change, now: Timespec) -> Result<()> {
         let flags = match change.flags.map(InodeFlags::from_bits_retain) {
             Some(flags)
@@ -363,6 +367,13 @@ impl Writer {
                 inode.crtime = Some(clamp_time(inode, time));
             }
             inode.flags = flags.unwrap_or(inode.flags);
+            if !inode.is_dir() {
+                // Of no use there, and no error for Linux.
+                inode.flags.remove(InodeFlags::PROJINHERIT);
+            }
+            if let Some(project) = change.project {
+                inode.set_project(txn.sb(), project)?;
+            }
             txn.store_inode(inode)
         })
     }

@@ -378,10 +378,13 @@ impl Txn<'_> {
             | InodeFlags::JOURNAL_DATA
             | InodeFlags::NOTAIL
             | InodeFlags::DIRSYNC
-            | InodeFlags::DAX;
+            | InodeFlags::DAX
+            | InodeFlags::PROJINHERIT;
         let kept = match file_type {
             FileType::Directory => inherited,
-            FileType::Regular => inherited.difference(InodeFlags::DIRSYNC),
+            FileType::Regular => {
+                inherited.difference(InodeFlags::DIRSYNC | InodeFlags::PROJINHERIT)
+            }
             _ => InodeFlags::NODUMP | InodeFlags::NOATIME,
         };
         let mut flags = parent.flags & kept;

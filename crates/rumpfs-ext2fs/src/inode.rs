@@ -3,6 +3,7 @@
 mod checksum;
 mod file_type;
 mod flags;
+mod project;
 mod table;
 mod times;
 

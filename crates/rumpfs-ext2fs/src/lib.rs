@@ -24,7 +24,7 @@
 //!
 //! | feature | what becomes of it |
 //! |---|---|
-//! | quota, project, shared_blocks, read-only, unknown ro_compat ([`features::RoCompat::READ_ONLY`]) | mounted read-only, by name |
+//! | quota, shared_blocks, read-only, unknown ro_compat ([`features::RoCompat::READ_ONLY`]) | mounted read-only, by name |
 //! | encrypt, casefold | a name is neither put into nor taken out of such a directory, nor is an encrypted file changed: `EOPNOTSUPP` |
 //! | verity | such a file is not changed: `EOPNOTSUPP` |
 //! | inline_data | new files and directories get blocks; what is inline moves into a block when it grows |

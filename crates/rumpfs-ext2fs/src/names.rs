@@ -127,6 +127,7 @@ impl Txn<'_> {
         target: &mut Inode,
         time: Timespec,
     ) -> Result<()> {
+        dir.admits(target)?;
         if target.links >= link_max(self.sb()) {
             return Err(Error::Refused(Errno::EMLINK));
         }

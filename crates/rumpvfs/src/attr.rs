@@ -256,6 +256,30 @@ impl Ctx<'_> {
         vnode.mount.changed()
     }
 
+    /// The project of a file.
+    pub(crate) fn project(vnode: &Vnode) -> Result<u32> {
+        vnode.mount.fs.project(&*vnode.shared()?)
+    }
+
+    /// Gives a file to a project.
+    pub(crate) fn set_project(&self, vnode: &Vnode, project: u32) -> Result<()> {
+        vnode.mount.writable()?;
+        let mut inode = vnode.exclusive()?;
+        let now = vnode.attributes_locked(&inode)?;
+        perm::own(now.uid, self.judge())?;
+        if vnode.mount.fs.project(&inode)? == project {
+            return Ok(());
+        }
+        perm::extendable(now.protection)?;
+        let change = SetAttributes {
+            project: Some(project),
+            ..SetAttributes::default()
+        };
+        set_attributes(vnode, &mut inode, change)?;
+        drop(inode);
+        vnode.mount.changed()
+    }
+
     pub(crate) fn truncate(&self, path: &[u8], size: u64) -> Result<()> {
         let vnode = self.resolve(&None, path, Follow::Yes)?;
         if vnode.is_dir() {

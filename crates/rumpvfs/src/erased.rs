@@ -167,6 +167,8 @@ pub trait AnyFileSystem: Send + Sync {
     fn balance(&self) -> Result<()>;
     /// See [`FileSystem::get_xattr`].
     fn get_xattr(&self, inode: &AnyInode, name: &[u8]) -> Result<Vec<u8>>;
+    /// See [`FileSystem::project`].
+    fn project(&self, inode: &AnyInode) -> Result<u32>;
     /// See [`FileSystem::list_xattrs`].
     fn list_xattrs(&self, inode: &AnyInode, each: &mut dyn FnMut(&[u8])) -> Result<()>;
     /// See [`FileSystem::set_xattr`].
@@ -357,6 +359,10 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
 
     fn get_xattr(&self, inode: &AnyInode, name: &[u8]) -> Result<Vec<u8>> {
         self.0.get_xattr(inode.get()?, name)
+    }
+
+    fn project(&self, inode: &AnyInode) -> Result<u32> {
+        self.0.project(inode.get()?)
     }
 
     fn list_xattrs(&self, inode: &AnyInode, each: &mut dyn FnMut(&[u8])) -> Result<()> {

@@ -350,6 +350,14 @@ pub trait FileSystem: Send + Sync + 'static {
         Err(Errno::EOPNOTSUPP)
     }
 
+    /// The project that a file belongs to, 0 if none.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` on a volume without projects.
+    fn project(&self, _inode: &Self::Inode) -> Result<u32> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
     /// Calls `each` with every full attribute name.
     ///
     /// # Errors

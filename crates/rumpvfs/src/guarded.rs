@@ -323,6 +323,10 @@ impl AnyFileSystem for Guarded {
         self.call(|fs| fs.get_xattr(inode, name))
     }
 
+    fn project(&self, inode: &AnyInode) -> Result<u32> {
+        self.call(|fs| fs.project(inode))
+    }
+
     fn list_xattrs(&self, inode: &AnyInode, each: &mut dyn FnMut(&[u8])) -> Result<()> {
         self.call(|fs| fs.list_xattrs(inode, each))
     }

@@ -215,6 +215,16 @@ pub trait VnodeCalls {
     /// # Errors
     /// `EPERM`, `EROFS`; `EOPNOTSUPP` for flags that cannot be set.
     fn vop_setflags(&self, vnode: &Vnode, flags: u32) -> Result<()>;
+    /// The project that a file belongs to, 0 if none.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` on a volume without projects.
+    fn vop_getproject(&self, vnode: &Vnode) -> Result<u32>;
+    /// Gives a file to a project. Who may is looked at here: the owner and the superuser.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`; `EPERM`, also where the file is immutable; `EROFS`; `EOVERFLOW` (the file's inode has no room for it).
+    fn vop_setproject(&self, vnode: &Vnode, project: u32) -> Result<()>;
     /// Makes a file of any type with a name.
     ///
     /// # Errors
@@ -389,6 +399,14 @@ impl VnodeCalls for Proc {
 
     fn vop_access(&self, vnode: &Vnode, access: Access) -> Result<()> {
         self.enter(|| Ctx::new(self)?.access(&vnode.start(), b"", access, Follow::No))
+    }
+
+    fn vop_getproject(&self, vnode: &Vnode) -> Result<u32> {
+        self.enter(|| Ctx::project(&vnode.0))
+    }
+
+    fn vop_setproject(&self, vnode: &Vnode, project: u32) -> Result<()> {
+        self.enter(|| Ctx::new(self)?.set_project(&vnode.0, project))
     }
 
     fn vop_setflags(&self, vnode: &Vnode, flags: u32) -> Result<()> {

@@ -109,6 +109,7 @@ impl Txn<'_> {
         inode.gid = new.gid;
         inode.set_all_times(new.time);
         inode.flags = self.initial_flags(dir, file_type);
+        inode.projid = dir.project_of_children();
         match new.kind {
             NewKind::Plain(_) => inode.block = self.initial_map(inode.flags),
             NewKind::Device(_, device) => inode.set_device(device),

@@ -44,6 +44,7 @@ impl Txn<'_> {
         time: Timespec,
     ) -> Result<()> {
         self.entry_of(dirs.from(), from, inode)?;
+        dirs.to().admits(inode)?;
         match &replaced {
             Some(replaced) => {
                 self.check_empty(replaced)?;
@@ -93,6 +94,8 @@ impl Txn<'_> {
     ) -> Result<()> {
         let first = self.entry_of(dirs.from(), from, inode)?;
         let second = self.entry_of(dirs.to(), to, other)?;
+        dirs.to().admits(inode)?;
+        dirs.from().admits(other)?;
         self.set_entry(dirs.from(), &first, other.ino, other.file_type)?;
         self.set_entry(dirs.to(), &second, inode.ino, inode.file_type)?;
         if let Dirs::Two(from_dir, to_dir) = &mut dirs {

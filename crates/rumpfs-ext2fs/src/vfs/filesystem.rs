@@ -4,6 +4,7 @@ use super::{Mounted, VISIBLE_FLAGS, slot, write, write::WriteSide};
 use crate::{
     dir::Listed,
     error::Error,
+    features::RoCompat,
     inode::{Inode, InodeFlags},
     listing::HASHED,
     types::{InodeNumber, index},
@@ -159,6 +160,11 @@ impl FileSystem for Mounted {
 
     fn get_xattr(&self, inode: &Inode, name: &[u8]) -> Result<Vec<u8>> {
         self.told(self.attribute(inode, name))
+    }
+
+    fn project(&self, inode: &Inode) -> Result<u32> {
+        let has = self.fs.superblock().features.ro_compat(RoCompat::PROJECT);
+        has.then_some(inode.projid).ok_or(Errno::EOPNOTSUPP)
     }
 
     fn list_xattrs(&self, inode: &Inode, each: &mut dyn FnMut(&[u8])) -> Result<()> {

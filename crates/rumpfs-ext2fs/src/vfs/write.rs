@@ -407,6 +407,7 @@ pub(super) fn change(change: &SetAttributes) -> Change {
         ctime: change.ctime,
         crtime: change.birthtime,
         flags: change.flags,
+        project: change.project,
     }
 }
 

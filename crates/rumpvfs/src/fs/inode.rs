@@ -107,6 +107,8 @@ pub struct SetAttributes {
     pub birthtime: Option<Timespec>,
     /// New file flags.
     pub flags: Option<u32>,
+    /// New project, in a format that [has them](super::FileSystem::project).
+    pub project: Option<u32>,
 }
 
 /// A file to be made.
