@@ -290,8 +290,9 @@ fn read_far_ahead(point: &MountPoint) {
     }
 }
 
-/// A path of the table of mounts, where blanks and backslashes are octal numbers behind a backslash.
-fn unescape(path: &[u8]) -> Vec<u8> {
+/// A path of the table of mounts, where blanks and backslashes are octal numbers behind a backslash (proc_mounts(5)).
+#[must_use]
+pub fn unescape(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path;
     while let Some((&byte, tail)) = rest.split_first() {

@@ -220,7 +220,7 @@ impl Session {
         } else {
             Access::ReadOnly
         };
-        let file = HostFile::open(path, access)
+        let file = patience::open(path, access)
             .map_err(|error| Failure::at(shown_os(path), error.reason()))?;
         if file.is_empty() {
             return Err(Failure::at(shown_os(path), "empty: holds no file system"));

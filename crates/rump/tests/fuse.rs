@@ -692,6 +692,85 @@ fn a_full_disk_of_the_host_harms_nothing_that_is_written_at_once() {
     a_full_disk_of_the_host_harms_nothing(&["-o", "nowriteback_cache"]);
 }
 
+/// `umount` returns before the server has written what it has; who mounts next waits for that.
+#[test]
+fn mounts_follow_each_other_at_once() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 64, None);
+    let dir = scratch.text("mnt");
+    let data = noise(8 << 20);
+    for round in 0..3 {
+        let mount = Mount::new(&scratch, &image, &[]);
+        fs::write(mount.path(&format!("f{round}")), &data).unwrap();
+        // In use for good: said at once.
+        fails(&["mount", &image, &dir], 1, &["in use"]);
+        match root() {
+            true => tool("umount", &[&dir]),
+            false => tool("fusermount3", &["-u", &dir]),
+        };
+    }
+    let mount = Mount::new(&scratch, &image, &[]);
+    for round in 0..3 {
+        assert!(fs::read(mount.path(&format!("f{round}"))).unwrap() == data);
+    }
+    // A place whose server is gone is told from one that is no directory.
+    mount.signal(libc::SIGKILL);
+    mount.wait();
+    fails(&["mount", &image, &dir], 1, &[&dir, "not connected"]);
+    drop(mount);
+    let mount = Mount::new(&scratch, &image, &[]);
+    mount.unmount();
+    check(&image);
+}
+
+/// Blocks that the volume has given, but the host has not: who writes a little over them hears by fsync(2) that there is no room.
+#[test]
+#[ignore = "needs root for a disk that is full"]
+fn fsync_tells_that_the_disk_of_the_host_is_full() {
+    for options in [&[][..], &["-o", "nowriteback_cache"]] {
+        let scratch = Scratch::new();
+        let disk = SmallDisk::new(&scratch, "size=40m");
+        let image = disk.0.join("a.img").to_str().unwrap().to_owned();
+        tool("mke2fs", &["-q", "-t", "ext4", &image, "200M"]);
+        let mount = Mount::new(&scratch, &image, options);
+        let kept = noise(1 << 20);
+        fs::write(mount.path("kept"), &kept).unwrap();
+        let file = File::create(mount.path("file")).unwrap();
+        let whole = rustix::fs::FallocateFlags::empty();
+        rustix::fs::fallocate(&file, whole, 0, 4 << 20).unwrap();
+        file.sync_all().unwrap();
+        File::open(mount.path("kept")).unwrap().sync_all().unwrap();
+        let mut filler = File::create(disk.0.join("filler")).unwrap();
+        while filler.write_all(&[1; 4096]).is_ok() {}
+        let told = |at: u64| {
+            let written = file.write_all_at(b"little", at);
+            let synced = written.and_then(|()| file.sync_all());
+            synced.unwrap_err().raw_os_error()
+        };
+        assert_eq!(told(100_000), Some(libc::ENOSPC), "{options:?}");
+        assert!(fs::read(mount.path("kept")).unwrap() == kept);
+        drop(file);
+        disk.mount("remount,size=400m");
+        mount.unmount();
+        check(&image);
+        let mount = Mount::new(&scratch, &image, options);
+        assert!(fs::read(mount.path("kept")).unwrap() == kept);
+        let file = File::options()
+            .write(true)
+            .open(mount.path("file"))
+            .unwrap();
+        file.write_all_at(b"little", 200_000).unwrap();
+        file.sync_all().unwrap();
+        drop(file);
+        mount.unmount();
+        check(&image);
+        let got = Command::new(RUMP)
+            .args(["cat", &format!("{image}:/file")])
+            .output();
+        assert_eq!(got.unwrap().stdout[200_000..200_006], *b"little");
+    }
+}
+
 #[test]
 fn many_write_at_once() {
     let scratch = Scratch::new();

@@ -462,6 +462,12 @@ impl OpenError {
         self.cause.errno()
     }
 
+    /// Whether somebody else holds the file, and may let go of it.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        matches!(self.cause, Cause::Locked(_))
+    }
+
     /// The path that was to be opened.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -132,7 +132,9 @@ impl Mount {
             messages: self.messages,
         });
         let dir = std::fs::canonicalize(&self.dir).map_err(|e| Failure::host(&self.dir, &e))?;
-        if !dir.is_dir() {
+        // A mount point whose server is gone says so here.
+        let metadata = dir.metadata().map_err(|e| Failure::host(&dir, &e))?;
+        if !metadata.is_dir() {
             return Err(Failure::at(shown_os(&dir), Errno::ENOTDIR));
         }
         if self.fake {

@@ -113,6 +113,8 @@ impl HostOptions {
             | "user"
             | "nouser"
             | "users"
+            | "owner"
+            | "group"
             | "nofail"
             | "_netdev"
             | "relatime"
@@ -153,7 +155,7 @@ impl HostOptions {
             "noxattr" => self.serve.xattrs = false,
             "wakeful" => self.wakeful = Some(true),
             "nowakeful" => self.wakeful = Some(false),
-            _ if name.starts_with("x-") => {}
+            _ if name.starts_with("x-") || name.starts_with("X-") => {}
             _ => self.driver.push((name.into(), None)),
         }
     }
@@ -171,7 +173,7 @@ impl HostOptions {
             "entry_timeout" => self.serve.entry_timeout = seconds()?,
             "negative_timeout" => self.serve.negative_timeout = seconds()?,
             "comment" => {}
-            _ if name.starts_with("x-") => {}
+            _ if name.starts_with("x-") || name.starts_with("X-") => {}
             _ => self.driver.push((name.into(), Some(value.into()))),
         }
         Ok(())
@@ -199,6 +201,16 @@ mod tests {
             ("norecovery".into(), None),
         ];
         assert_eq!(options.driver, driver);
+    }
+
+    /// mount(8) leaves some of them to its helpers.
+    #[test]
+    fn what_only_fstab_needs_goes_nowhere() {
+        let text = "defaults,noauto,nofail,_netdev,user,users,owner,group,comment=any,\
+            x-systemd.requires=network.target,x-gvfs-hide,X-mount.mkdir=755";
+        let options = parse(text);
+        assert_eq!(options.driver, []);
+        assert!(!options.read_only && !options.point.suid && !options.point.dev);
     }
 
     #[test]
