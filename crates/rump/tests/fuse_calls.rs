@@ -244,6 +244,11 @@ fn projects_are_shown_set_and_inherited() {
     let all = ["d", "d/sub", "d/file", "e/file", "f"];
     let projects = [77, 77, 77, 0, u32::MAX - 1];
     assert_eq!(all.map(|name| project(&mount, name)), projects);
+    let flags = OFlags::TMPFILE | OFlags::RDWR;
+    let made = openat(CWD, mount.path("d"), flags, Mode::RUSR).unwrap();
+    assert_eq!(name(&made, &mount, "d/named"), Ok(()));
+    drop(made);
+    assert_eq!(project(&mount, "d/named"), 77);
     // What is of another project gets no name there: mv(1) copies it then.
     let cross = |from: &str, to: &str| {
         let (from, to) = (mount.path(from), mount.path(to));

@@ -10,7 +10,6 @@ use crate::{
     features::{Incompat, RoCompat},
     inode::{FileType, Inode, InodeFlags, clamp_time},
     txn::{NAME_CREDITS, Txn, Writer},
-    types::InodeNumber,
 };
 use rumpbio::Space;
 use rumpuser::{Errno, Timespec};
@@ -94,8 +93,8 @@ impl Txn<'_> {
     }
 
     /// Makes an inode without a name: an orphan until it gets one.
-    pub(crate) fn create_unnamed(&mut self, near: &Inode, new: &NewNode<'_>) -> Result<Inode> {
-        let inode = self.make(near, new)?;
+    pub(crate) fn create_unnamed(&mut self, dir: &Inode, new: &NewNode<'_>) -> Result<Inode> {
+        let inode = self.make(dir, new)?;
         self.store_inode(&inode)?;
         self.add_orphan(inode.ino)?;
         Ok(inode)
@@ -233,15 +232,14 @@ impl Writer {
         })
     }
 
-    /// Makes an inode without a name.
+    /// Makes an inode without a name, as one of `dir`.
     ///
     /// # Errors
     /// As [`create`](Self::create).
-    pub fn create_unnamed(&self, new: &NewNode<'_>, now: Timespec) -> Result<Inode> {
-        let root = self.fs().inode(InodeNumber::ROOT)?;
+    pub fn create_unnamed(&self, dir: &Inode, new: &NewNode<'_>, now: Timespec) -> Result<Inode> {
         self.run(credits(self.fs(), &new.xattrs), now, |txn| {
             txn.space = new.space;
-            txn.create_unnamed(&root, new)
+            txn.create_unnamed(dir, new)
         })
     }
 

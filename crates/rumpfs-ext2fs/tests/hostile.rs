@@ -187,7 +187,7 @@ fn use_it(disk: &Disk) {
         xattrs: vec![(NameIndex::USER, b"a".to_vec(), vec![1; 50])],
         space: Space::Ordinary,
     };
-    if let Ok(inode) = disk.writer.create_unnamed(&new, now) {
+    if let Ok(inode) = disk.writer.create_unnamed(&root, &new, now) {
         let _ = disk.writer.reclaim(inode, now);
     }
     let _ = disk.writer.finish(now, None);

@@ -294,7 +294,7 @@ fn orphans_are_freed_at_the_next_mount() {
             xattrs: Vec::new(),
             space: Space::Ordinary,
         };
-        let mut unnamed = disk.writer.create_unnamed(&new, disk.now()).unwrap();
+        let mut unnamed = disk.writer.create_unnamed(&root, &new, disk.now()).unwrap();
         disk.write(&mut unnamed, 0, &[5; 5000]);
         assert_ne!(free(&disk), before);
         disk.crash();

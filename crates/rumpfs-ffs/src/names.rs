@@ -418,10 +418,9 @@ impl Ffs {
     ///
     /// # Errors
     /// As [`create`](Self::create).
-    pub fn create_unnamed(&self, new: &NewNode<'_>) -> Result<Inode> {
-        let root = self.inode(crate::layout::ROOT_INO)?;
+    pub fn create_unnamed(&self, dir: &Inode, new: &NewNode<'_>) -> Result<Inode> {
         self.transact(Size::Names, new.space, new.time, |txn| {
-            let inode = txn.make(&root, new)?;
+            let inode = txn.make(dir, new)?;
             txn.store_inode(&inode)?;
             let mode = inode.full_mode();
             txn.stock()?.set_nameless(inode.ino, Some(mode));

@@ -217,7 +217,7 @@ impl FileSystem for Tmpfs {
         Ok((node.ino, node))
     }
 
-    fn create_unnamed(&self, new: &NewInode) -> Result<(Ino, Node)> {
+    fn create_unnamed(&self, _dir: &Node, new: &NewInode) -> Result<(Ino, Node)> {
         let node = self.make(new, None)?;
         Ok((node.ino, node))
     }

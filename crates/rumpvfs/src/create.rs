@@ -366,7 +366,7 @@ impl Ctx<'_> {
         let default = default_acl(dir)?;
         let new = self.new_inode(dir, default.as_deref(), NewKind::Regular, mode);
         let mount = &dir.mount;
-        let (ino, inode) = mount.fs.create_unnamed(&new)?;
+        let (ino, inode) = mount.fs.create_unnamed(&*dir.shared()?, &new)?;
         let made = mount.adopt(ino, inode)?;
         if linkable {
             made.mark(crate::vnode::NAMELESS);

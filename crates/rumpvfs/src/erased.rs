@@ -108,7 +108,7 @@ pub trait AnyFileSystem: Send + Sync {
         new: &NewInode,
     ) -> Result<(Ino, AnyInode)>;
     /// See [`FileSystem::create_unnamed`].
-    fn create_unnamed(&self, new: &NewInode) -> Result<(Ino, AnyInode)>;
+    fn create_unnamed(&self, dir: &AnyInode, new: &NewInode) -> Result<(Ino, AnyInode)>;
     /// See [`FileSystem::link`].
     fn link(
         &self,
@@ -256,9 +256,9 @@ impl<F: FileSystem> AnyFileSystem for Erased<F> {
             .map(|(ino, inode)| (ino, AnyInode::new(inode)))
     }
 
-    fn create_unnamed(&self, new: &NewInode) -> Result<(Ino, AnyInode)> {
+    fn create_unnamed(&self, dir: &AnyInode, new: &NewInode) -> Result<(Ino, AnyInode)> {
         self.0
-            .create_unnamed(new)
+            .create_unnamed(dir.get()?, new)
             .map(|(ino, inode)| (ino, AnyInode::new(inode)))
     }
 

@@ -176,11 +176,11 @@ pub trait FileSystem: Send + Sync + 'static {
         Err(Errno::EROFS)
     }
 
-    /// Makes an inode without a name (`O_TMPFILE`): link count 0, freed by [`reclaim`](Self::reclaim) or after a crash.
+    /// Makes an inode without a name (`O_TMPFILE`), as one of `dir` in all else: link count 0, freed by [`reclaim`](Self::reclaim) or after a crash.
     ///
     /// # Errors
     /// As [`create`](Self::create).
-    fn create_unnamed(&self, _new: &NewInode) -> Result<(Ino, Self::Inode)> {
+    fn create_unnamed(&self, _dir: &Self::Inode, _new: &NewInode) -> Result<(Ino, Self::Inode)> {
         Err(Errno::EOPNOTSUPP)
     }
 

@@ -229,8 +229,8 @@ impl AnyFileSystem for Guarded {
         self.call(|fs| fs.create(dir, slot, name, new))
     }
 
-    fn create_unnamed(&self, new: &NewInode) -> Result<(Ino, AnyInode)> {
-        self.call(|fs| fs.create_unnamed(new))
+    fn create_unnamed(&self, dir: &AnyInode, new: &NewInode) -> Result<(Ino, AnyInode)> {
+        self.call(|fs| fs.create_unnamed(dir, new))
     }
 
     fn link(

@@ -197,10 +197,10 @@ impl FileSystem for Mounted {
             .map(|inode| (Ino(u64::from(inode.ino)), inode))
     }
 
-    fn create_unnamed(&self, new: &NewInode) -> Result<(Ino, Inode)> {
+    fn create_unnamed(&self, dir: &Inode, new: &NewInode) -> Result<(Ino, Inode)> {
         let side = self.side()?;
         let made =
-            write::new_node(new).and_then(|new| side.writer.create_unnamed(&new, side.now()));
+            write::new_node(new).and_then(|new| side.writer.create_unnamed(dir, &new, side.now()));
         self.told(made)
             .map(|inode| (Ino(u64::from(inode.ino)), inode))
     }

@@ -194,9 +194,9 @@ impl FileSystem for Mounted {
         Ok((Ino(inode.ino), inode))
     }
 
-    fn create_unnamed(&self, new: &NewInode) -> Result<(Ino, Inode)> {
+    fn create_unnamed(&self, dir: &Inode, new: &NewInode) -> Result<(Ino, Inode)> {
         self.writable()?;
-        let inode = self.told(self.ffs.create_unnamed(&new_node(new)?))?;
+        let inode = self.told(self.ffs.create_unnamed(dir, &new_node(new)?))?;
         Ok((Ino(inode.ino), inode))
     }
 

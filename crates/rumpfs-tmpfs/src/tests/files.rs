@@ -20,7 +20,8 @@ struct Bench {
 impl Bench {
     fn new(size: u64) -> Self {
         let fs = mounted(&options(size, 100));
-        let (_, node) = fs.create_unnamed(&new(NewKind::Regular)).unwrap();
+        let root = fs.load(fs.root()).unwrap();
+        let (_, node) = fs.create_unnamed(&root, &new(NewKind::Regular)).unwrap();
         let fs = erase(fs);
         let queues = SleepQueues::new(&*rumpuser_posix::Host::new(), 1);
         // Nothing may be kept, if it can be dropped.

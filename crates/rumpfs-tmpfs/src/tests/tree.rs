@@ -230,11 +230,11 @@ fn inodes_are_limited_exactly() {
     );
     assert_eq!((root.nlink, list(&fs, &root, 9).len()), (2, 2));
     assert_eq!(
-        fs.create_unnamed(&new(NewKind::Regular)).err(),
+        fs.create_unnamed(&root, &new(NewKind::Regular)).err(),
         Some(Errno::ENOSPC)
     );
     unlink(&fs, &mut root, "a", &mut a).unwrap();
-    let (_, mut unnamed) = fs.create_unnamed(&new(NewKind::Regular)).unwrap();
+    let (_, mut unnamed) = fs.create_unnamed(&root, &new(NewKind::Regular)).unwrap();
     assert_eq!(unnamed.nlink, 0);
     let s = slot(&fs, &root, "n");
     fs.link(&mut root, s, name("n"), &mut unnamed, Space::Ordinary, T1)
