@@ -13,8 +13,9 @@
 //! | `turns` | which thread takes requests |
 //! | `flow`, `wakeful` | waiting awake while they flow |
 //! | `order` | which write to a file is first |
+//! | `interrupt` | which request is to end early |
 //! | `nodes`, `opens` | files that the host knows and files that it has open |
-//! | `flags` | flags of files, as lsattr(1) and chattr(1) have them |
+//! | `flags` | flags and projects of files, as lsattr(1) and chattr(1) have them |
 //! | `caller`, `attr` | credentials of a request; attributes in the forms of both sides |
 //! | [`mount`](mod@mount) | the mount itself, made and ended by a process of its own |
 //! | [`contain`], `forbid` | giving up what a server does not need: Landlock, seccomp, capabilities, limits; and what a reader does not |
