@@ -34,6 +34,7 @@ pub mod config;
 pub mod counters;
 mod datagram;
 mod fast_open;
+mod datagram_options;
 mod flow;
 mod groups;
 pub mod icmp;

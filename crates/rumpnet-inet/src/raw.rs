@@ -1,13 +1,13 @@
 //! Raw sockets: packets of one protocol with their IP header.
 
 use crate::{
-    datagram::{Datagram, Queue, Telling, copy_in, copy_out},
+    datagram::{Datagram, Queue, copy_in, copy_out},
+    datagram_options::DatagramOptions,
     groups::{self, Groups},
-    ip::{Arrival, DEFAULT_TTL, Sending, hops, on, scope},
+    ip::{Arrival, Sending, on},
     ipv4,
     port::Speaks,
     stack::{Inet, Stack},
-    tcp_socket::{BUFFER_MAX, BUFFER_MIN},
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
@@ -44,14 +44,7 @@ struct Rawcb {
     closed_write: bool,
     /// What is sent begins with an IP header.
     header_included: bool,
-    /// That of the way if `None`.
-    ttl: Option<u8>,
-    tos: u8,
-    multicast_ttl: u8,
-    multicast_loop: bool,
-    multicast_interface: u32,
-    interface: Option<u32>,
-    telling: Telling,
+    options: DatagramOptions,
     groups: Groups,
 }
 
@@ -69,7 +62,7 @@ impl Stack {
             socket.protocol == arrival.protocol
                 && socket.speaks.with(source)
                 && !socket.closed_read
-                && on(socket.interface, arrival.interface)
+                && on(socket.options.interface, arrival.interface)
                 && socket.local.is_none_or(|local| local == destination)
                 && socket.peer.is_none_or(|peer| peer.ip() == source)
                 && (arrival.cast != Cast::Multicast
@@ -118,49 +111,30 @@ impl Stack {
         if len > usize::from(u16::MAX).saturating_sub(if to.is_ipv4() { ipv4::HEADER } else { 0 }) {
             return Err(Errno::EMSGSIZE);
         }
-        let mut how = Sending {
-            protocol: socket.protocol,
-            ttl: socket.ttl.unwrap_or(DEFAULT_TTL),
-            tos: socket.tos,
-            dont_fragment: false,
-        };
-        let (hops, group) = (socket.ttl, to.ip().is_multicast());
-        let loops = group && socket.multicast_loop;
-        let by = match socket.multicast_interface {
-            interface if group && interface != 0 => Some(interface),
-            _ => socket.interface.or(scope(&to)),
-        };
-        let group_ttl = group.then_some(socket.multicast_ttl);
-        let mut from = socket.local;
+        let (options, protocol, mut from) = (socket.options, socket.protocol, socket.local);
+        let (by, group) = (options.interface_to(&to), to.ip().is_multicast());
         packet.meta.checksum = Checksum::Valid;
-        let included = socket.header_included;
-        if included {
-            // Of the caller's header the protocol, addresses, time to live and type of service count; lengths and sums are filled in.
-            let fixed: [u8; ipv4::HEADER] = packet
-                .pull(ipv4::HEADER)
-                .and_then(|bytes| bytes.first_chunk().copied())
-                .ok_or(Errno::EINVAL)?;
-            if fixed[0] != 0x45 {
-                return Err(Errno::EINVAL);
-            }
-            how.protocol = fixed[9];
-            (how.ttl, how.tos, how.dont_fragment) = (fixed[8], fixed[1], fixed[6] & 0x40 != 0);
-            let source = Ipv4Addr::new(fixed[12], fixed[13], fixed[14], fixed[15]);
-            from = (!source.is_unspecified()).then_some(source.into()).or(from);
-            packet.strip(ipv4::HEADER);
+        let mut given = None;
+        if socket.header_included {
+            let (how, source) = take_header(&mut packet)?;
+            (given, from) = (Some(how), source.or(from));
         }
         let to = self.this_host(to);
         let path = self.way_out(to.ip(), self.path(to.ip(), from, by))?;
         path.allowed(to.ip(), message.flags.contains(MsgFlags::DONTROUTE))?;
-        if !included {
-            how.ttl = group_ttl.or(hops).unwrap_or(path.hops);
-        }
+        let included = given.is_some();
+        let how = given.unwrap_or_else(|| Sending {
+            protocol,
+            ttl: options.ttl(&path, group),
+            tos: options.tos,
+            dont_fragment: false,
+        });
         if how.protocol == ipv4::protocol::ICMPV6 && to.is_ipv6() {
             // The stack fills in the sum (RFC 3542 section 3.1).
             packet.pull(4).ok_or(Errno::EINVAL)?;
             self.put_checksum(&path, &how, to.ip(), &mut packet, 2);
         }
-        if loops {
+        if group && options.multicast_loop {
             self.loop_back(&path, &how, to.ip(), packet.clone());
         }
         if how.ttl > 0 || included {
@@ -168,6 +142,30 @@ impl Stack {
         }
         Ok(len)
     }
+}
+
+/// Takes off the header that the caller has put in front: how the packet goes, and where it says that it is from. Lengths and sums are
+/// filled in anew.
+///
+/// # Errors
+/// `EINVAL`: it is no header of IPv4 without options.
+fn take_header(packet: &mut Packet) -> Result<(Sending, Option<IpAddr>)> {
+    let header: [u8; ipv4::HEADER] = packet
+        .pull(ipv4::HEADER)
+        .and_then(|bytes| bytes.first_chunk().copied())
+        .ok_or(Errno::EINVAL)?;
+    if header[0] != 0x45 {
+        return Err(Errno::EINVAL);
+    }
+    packet.strip(ipv4::HEADER);
+    let how = Sending {
+        protocol: header[9],
+        ttl: header[8],
+        tos: header[1],
+        dont_fragment: header[6] & 0x40 != 0,
+    };
+    let source = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
+    Ok((how, (!source.is_unspecified()).then_some(source.into())))
 }
 
 /// A raw socket.
@@ -222,7 +220,7 @@ impl Endpoint for RawSocket {
             return Err(Errno::EINVAL);
         }
         let taken = self.of(|socket| {
-            let telling = socket.telling;
+            let telling = socket.options.telling;
             let peek = flags.contains(MsgFlags::PEEK);
             match socket.queue.take(peek, telling, &*self.inet.host) {
                 Some(taken) => Ok(Some(taken)),
@@ -265,31 +263,15 @@ impl Endpoint for RawSocket {
             });
         }
         if let SockOpt::BindToDevice(name) = option {
-            let interface = name.as_ref().map(|name| self.inet.interface(name));
-            let index = interface.transpose()?.map(|interface| interface.index());
-            return self.of(|socket| socket.interface = index);
+            let index = self.inet.bound_interface(name.as_ref())?;
+            return self.of(|socket| socket.options.interface = index);
         }
-        self.of(|socket| {
-            match option {
-                SockOpt::HeaderIncluded(_) if socket.speaks != Speaks::V4 => {
-                    return Err(Errno::ENOPROTOOPT);
-                }
-                SockOpt::HeaderIncluded(on) => socket.header_included = *on,
-                SockOpt::Ttl(ttl) => socket.ttl = Some(hops(*ttl)?),
-                SockOpt::Tos(tos) => socket.tos = *tos,
-                SockOpt::PacketInfo(on) => socket.telling.packet_info = *on,
-                SockOpt::ReceiveTtl(on) => socket.telling.ttl = *on,
-                SockOpt::ReceiveTos(on) => socket.telling.tos = *on,
-                SockOpt::Timestamp(on) => socket.telling.timestamp = *on,
-                SockOpt::MulticastTtl(ttl) => socket.multicast_ttl = *ttl,
-                SockOpt::MulticastLoop(on) => socket.multicast_loop = *on,
-                SockOpt::MulticastInterface(interface) => socket.multicast_interface = *interface,
-                SockOpt::ReceiveBuffer(bytes) => {
-                    socket.queue.limit = (*bytes).clamp(BUFFER_MIN, BUFFER_MAX);
-                }
-                _ => return Err(Errno::ENOPROTOOPT),
+        self.of(|socket| match option {
+            SockOpt::HeaderIncluded(on) if socket.speaks == Speaks::V4 => {
+                socket.header_included = *on;
+                Ok(())
             }
-            Ok(())
+            option => socket.options.set(option, &mut socket.queue),
         })?
     }
 
@@ -297,25 +279,12 @@ impl Endpoint for RawSocket {
         self.of(|socket| {
             Ok(match which {
                 SockOpt::HeaderIncluded(_) => SockOpt::HeaderIncluded(socket.header_included),
-                SockOpt::Ttl(_) => SockOpt::Ttl(socket.ttl.unwrap_or(DEFAULT_TTL)),
-                SockOpt::Tos(_) => SockOpt::Tos(socket.tos),
-                SockOpt::MulticastTtl(_) => SockOpt::MulticastTtl(socket.multicast_ttl),
-                SockOpt::MulticastLoop(_) => SockOpt::MulticastLoop(socket.multicast_loop),
-                SockOpt::MulticastInterface(_) => {
-                    SockOpt::MulticastInterface(socket.multicast_interface)
-                }
-                SockOpt::PacketInfo(_) => SockOpt::PacketInfo(socket.telling.packet_info),
-                SockOpt::ReceiveTtl(_) => SockOpt::ReceiveTtl(socket.telling.ttl),
-                SockOpt::ReceiveTos(_) => SockOpt::ReceiveTos(socket.telling.tos),
-                SockOpt::AcceptConn(_) => SockOpt::AcceptConn(false),
-                SockOpt::Timestamp(_) => SockOpt::Timestamp(socket.telling.timestamp),
-                SockOpt::ReceiveBuffer(_) => SockOpt::ReceiveBuffer(socket.queue.limit),
                 SockOpt::Kind(_) => SockOpt::Kind(Kind::Raw),
                 SockOpt::Error(_) => SockOpt::Error(None),
-                SockOpt::SourceFilter(group, interface, _) => {
-                    socket.groups.filter(*group, *interface)?
+                _ => {
+                    let (queue, groups) = (&socket.queue, &socket.groups);
+                    socket.options.get(which, queue, groups)?
                 }
-                _ => return Err(Errno::ENOPROTOOPT),
             })
         })?
     }
@@ -377,13 +346,7 @@ pub(crate) fn socket(inet: &Arc<Inet>, domain: Domain, protocol: u8) -> Box<dyn 
         closed_read: false,
         closed_write: false,
         header_included: false,
-        ttl: None,
-        tos: 0,
-        multicast_ttl: 1,
-        multicast_loop: true,
-        multicast_interface: 0,
-        interface: None,
-        telling: Telling::default(),
+        options: DatagramOptions::default(),
         groups: Groups::default(),
     };
     let id = inet.with(|stack| stack.raw.sockets.insert(socket));

@@ -439,8 +439,7 @@ impl Endpoint for TcpSocket {
 
     fn set_option(&self, option: &SockOpt) -> Result<()> {
         if let SockOpt::BindToDevice(name) = option {
-            let interface = name.as_ref().map(|name| self.inet.interface(name));
-            let index = interface.transpose()?.map(|interface| interface.index());
+            let index = self.inet.bound_interface(name.as_ref())?;
             return self.of(|socket| socket.interface = index);
         }
         self.inet.with(|stack| {

@@ -10,7 +10,8 @@ mod short;
 mod socket;
 
 use crate::{
-    datagram::{Queue, Telling},
+    datagram::Queue,
+    datagram_options::DatagramOptions,
     flow::Flows,
     groups::Groups,
     ip::on,
@@ -72,17 +73,10 @@ struct Udpcb {
 struct Options {
     broadcast: bool,
     reuse: Reuse,
-    /// That of the way if `None`.
-    ttl: Option<u8>,
-    tos: u8,
-    multicast_ttl: u8,
-    multicast_loop: bool,
-    multicast_interface: u32,
-    telling: Telling,
+    common: DatagramOptions,
     dont_fragment: bool,
     /// Gateways are not used.
     dont_route: bool,
-    interface: Option<u32>,
     /// Bytes of a datagram at most.
     send_buffer: usize,
     /// What is longer is sent as several datagrams; 0 for none of that.
@@ -96,12 +90,12 @@ impl Udpcb {
             Some(local) => local == ip,
             None => self.speaks.with(ip),
         };
-        address && on(self.options.interface, interface)
+        address && on(self.options.common.interface, interface)
     }
 
     /// How much a socket has said about what it wants: of several the one that has said the most gets a datagram.
     fn precision(&self) -> u32 {
-        let bound = u32::from(self.options.interface.is_some());
+        let bound = u32::from(self.options.common.interface.is_some());
         match (self.peer.is_some(), self.local.is_some()) {
             (true, _) => 6 | bound,
             (false, true) => 4 | bound,

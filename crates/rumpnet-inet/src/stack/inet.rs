@@ -8,6 +8,7 @@
 use super::{Counters, Few, Stack};
 use crate::{flow, ipv4};
 use alloc::{
+    string::String,
     sync::{Arc, Weak},
     vec::Vec,
 };
@@ -390,6 +391,12 @@ impl Inet {
     /// `ENXIO`.
     pub fn interface(&self, name: &str) -> Result<Arc<Ifnet>> {
         self.net.interface(name)
+    }
+
+    /// The number of the interface that a socket is to be bound to, if it has the name of one.
+    pub(crate) fn bound_interface(&self, name: Option<&String>) -> Result<Option<u32>> {
+        let interface = name.map(|name| self.interface(name)).transpose()?;
+        Ok(interface.map(|interface| interface.index()))
     }
 
     /// What has happened.

@@ -103,7 +103,7 @@ impl Stack {
             interface: arrival.interface,
             ttl: arrival.ttl,
             tos: arrival.tos,
-            arrived: socket.options.telling.timestamp.then_some(now),
+            arrived: socket.options.common.telling.timestamp.then_some(now),
             segment,
             payload,
         };

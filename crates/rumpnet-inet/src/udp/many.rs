@@ -141,7 +141,7 @@ pub(super) fn receive(
             return Err(error);
         }
         socket.queue.take_many(most, &mut list);
-        Ok((socket.options.telling, socket.closed_read))
+        Ok((socket.options.common.telling, socket.closed_read))
     });
     let (telling, ended) = match taken {
         Ok(Ok(taken)) => taken,

@@ -3,7 +3,6 @@
 use super::UdpSocket;
 use crate::{
     groups,
-    ip::{DEFAULT_TTL, hops},
     stack::Stack,
     tcp_socket::{BUFFER_MAX, BUFFER_MIN},
 };
@@ -18,12 +17,11 @@ pub(super) fn set(socket: &UdpSocket, option: &SockOpt) -> Result<()> {
             .with(|stack| stack.udp_groups(socket.id, option));
     }
     if let SockOpt::BindToDevice(name) = option {
-        let interface = name.as_ref().map(|name| socket.inet.interface(name));
-        let index = interface.transpose()?.map(|interface| interface.index());
+        let index = socket.inet.bound_interface(name.as_ref())?;
         return socket.inet.with(|stack| {
             stack.udp.changed();
             let socket = stack.udp.get(socket.id)?;
-            socket.options.interface = index;
+            socket.options.common.interface = index;
             (socket.path, socket.prepared) = (None, None);
             Ok(())
         });
@@ -43,23 +41,11 @@ pub(super) fn set(socket: &UdpSocket, option: &SockOpt) -> Result<()> {
             SockOpt::SendBuffer(bytes) => {
                 options.send_buffer = (*bytes).clamp(BUFFER_MIN, BUFFER_MAX);
             }
-            SockOpt::ReceiveBuffer(bytes) => {
-                socket.queue.limit = (*bytes).clamp(BUFFER_MIN, BUFFER_MAX);
-            }
-            SockOpt::Ttl(ttl) => options.ttl = Some(hops(*ttl)?),
-            SockOpt::Tos(tos) => options.tos = *tos,
-            SockOpt::MulticastTtl(ttl) => options.multicast_ttl = *ttl,
-            SockOpt::MulticastLoop(on) => options.multicast_loop = *on,
-            SockOpt::MulticastInterface(interface) => options.multicast_interface = *interface,
-            SockOpt::PacketInfo(on) => options.telling.packet_info = *on,
-            SockOpt::ReceiveTtl(on) => options.telling.ttl = *on,
-            SockOpt::ReceiveTos(on) => options.telling.tos = *on,
             SockOpt::MtuDiscover(on) => options.dont_fragment = *on,
-            SockOpt::Timestamp(on) => options.telling.timestamp = *on,
             SockOpt::DontRoute(on) => options.dont_route = *on,
             SockOpt::UdpSegment(bytes) => options.segment = *bytes,
-            SockOpt::UdpGro(on) => options.telling.segment = *on,
-            _ => return Err(Errno::ENOPROTOOPT),
+            SockOpt::UdpGro(on) => options.common.telling.segment = *on,
+            option => return options.common.set(option, &mut socket.queue),
         }
         Ok(())
     })?
@@ -82,32 +68,16 @@ pub(super) fn get(socket: &UdpSocket, which: &SockOpt) -> Result<SockOpt> {
         Ok(match which {
             SockOpt::Error(_) => SockOpt::Error(socket.error.take()),
             SockOpt::Kind(_) => SockOpt::Kind(Kind::Datagram),
-            SockOpt::AcceptConn(_) => SockOpt::AcceptConn(false),
             SockOpt::V6Only(_) => SockOpt::V6Only(socket.speaks.only()?),
             SockOpt::Broadcast(_) => SockOpt::Broadcast(options.broadcast),
             SockOpt::ReuseAddr(_) => SockOpt::ReuseAddr(options.reuse.address),
             SockOpt::ReusePort(_) => SockOpt::ReusePort(options.reuse.port),
             SockOpt::SendBuffer(_) => SockOpt::SendBuffer(options.send_buffer),
-            SockOpt::ReceiveBuffer(_) => SockOpt::ReceiveBuffer(socket.queue.limit),
-            SockOpt::Ttl(_) => SockOpt::Ttl(options.ttl.unwrap_or(DEFAULT_TTL)),
-            SockOpt::Tos(_) => SockOpt::Tos(options.tos),
-            SockOpt::MulticastTtl(_) => SockOpt::MulticastTtl(options.multicast_ttl),
-            SockOpt::MulticastLoop(_) => SockOpt::MulticastLoop(options.multicast_loop),
-            SockOpt::MulticastInterface(_) => {
-                SockOpt::MulticastInterface(options.multicast_interface)
-            }
-            SockOpt::PacketInfo(_) => SockOpt::PacketInfo(options.telling.packet_info),
-            SockOpt::SourceFilter(group, interface, _) => {
-                socket.groups.filter(*group, *interface)?
-            }
-            SockOpt::ReceiveTtl(_) => SockOpt::ReceiveTtl(options.telling.ttl),
-            SockOpt::ReceiveTos(_) => SockOpt::ReceiveTos(options.telling.tos),
             SockOpt::MtuDiscover(_) => SockOpt::MtuDiscover(options.dont_fragment),
-            SockOpt::Timestamp(_) => SockOpt::Timestamp(options.telling.timestamp),
             SockOpt::DontRoute(_) => SockOpt::DontRoute(options.dont_route),
             SockOpt::UdpSegment(_) => SockOpt::UdpSegment(options.segment),
-            SockOpt::UdpGro(_) => SockOpt::UdpGro(options.telling.segment),
-            _ => return Err(Errno::ENOPROTOOPT),
+            SockOpt::UdpGro(_) => SockOpt::UdpGro(options.common.telling.segment),
+            _ => options.common.get(which, &socket.queue, &socket.groups)?,
         })
     })?
 }

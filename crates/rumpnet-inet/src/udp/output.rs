@@ -2,7 +2,7 @@
 
 use super::{LEN, MOST, MOST_V6, Options, segments};
 use crate::{
-    ip::{Sending, bump, scope},
+    ip::{Sending, bump},
     ipv4::protocol,
     stack::{Path, Stack},
 };
@@ -34,8 +34,7 @@ impl Stack {
         let options = socket.options;
         let by = match info {
             Some((_, interface)) if interface != 0 => Some(interface),
-            _ if group && options.multicast_interface != 0 => Some(options.multicast_interface),
-            _ => options.interface.or(scope(&to)),
+            _ => options.common.interface_to(&to),
         };
         let said = info
             .map(|(address, _)| address.to_canonical())
@@ -81,7 +80,7 @@ impl Stack {
         put_head(&mut packet, port, to.port(), len)?;
         self.put_checksum(&path, &how, to.ip(), &mut packet, 6);
         bump(&mut self.counters.udp(to.is_ipv4()).sent);
-        if group && options.multicast_loop {
+        if group && options.common.multicast_loop {
             self.loop_back(&path, &how, to.ip(), packet.clone());
         }
         if how.ttl == 0 {
@@ -148,12 +147,8 @@ impl Options {
     fn sending(&self, path: &Path, group: bool, control: &[Control]) -> Result<Sending> {
         let mut how = Sending {
             protocol: protocol::UDP,
-            ttl: if group {
-                self.multicast_ttl
-            } else {
-                self.ttl.unwrap_or(path.hops)
-            },
-            tos: self.tos,
+            ttl: self.common.ttl(path, group),
+            tos: self.common.tos,
             dont_fragment: self.dont_fragment,
         };
         for control in control {

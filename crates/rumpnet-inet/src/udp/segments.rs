@@ -69,7 +69,7 @@ impl Stack {
         let whole = self
             .udp
             .get(id)
-            .map(|socket| socket.options.telling.segment);
+            .map(|socket| socket.options.common.telling.segment);
         if whole == Ok(true) || payload.len() <= bytes {
             let segment = if payload.len() > bytes { segment } else { 0 };
             self.udp_queue_one(id, arrival, from, payload, segment);

@@ -41,7 +41,7 @@ pub(super) fn receive(
         if let Some(error) = socket_.error.take() {
             return Err(error);
         }
-        let (telling, host) = (socket_.options.telling, &*socket.inet.host);
+        let (telling, host) = (socket_.options.common.telling, &*socket.inet.host);
         let peek = flags.contains(MsgFlags::PEEK);
         match socket_.queue.take(peek, telling, host) {
             Some(taken) => Ok(Some(taken)),

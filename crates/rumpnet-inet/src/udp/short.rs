@@ -91,7 +91,15 @@ impl Stack {
             return None;
         }
         // Who wants to know when each came is told the time.
-        if self.udp.sockets.get(socket)?.options.telling.timestamp {
+        if self
+            .udp
+            .sockets
+            .get(socket)?
+            .options
+            .common
+            .telling
+            .timestamp
+        {
             return None;
         }
         plain.open(frame, protocol::UDP)?;

@@ -2,7 +2,8 @@
 
 use super::{Options, Udpcb, many, option, shared};
 use crate::{
-    datagram::{BUFFER, Queue, Telling, copy_in, copy_out},
+    datagram::{BUFFER, Queue, copy_in, copy_out},
+    datagram_options::DatagramOptions,
     groups::Groups,
     ip::scoped,
     port::{self, Reuse, Speaks},
@@ -46,15 +47,9 @@ impl UdpSocket {
                 options: Options {
                     broadcast: false,
                     reuse: Reuse::default(),
-                    ttl: None,
-                    tos: 0,
-                    multicast_ttl: 1,
-                    multicast_loop: true,
-                    multicast_interface: 0,
-                    telling: Telling::default(),
+                    common: DatagramOptions::default(),
                     dont_fragment: false,
                     dont_route: false,
-                    interface: None,
                     send_buffer: BUFFER,
                     segment: 0,
                 },
@@ -154,7 +149,7 @@ impl Endpoint for UdpSocket {
             if let Some(error) = socket.error.take() {
                 return Err(error);
             }
-            let (telling, host) = (socket.options.telling, &*self.inet.host);
+            let (telling, host) = (socket.options.common.telling, &*self.inet.host);
             received = socket
                 .queue
                 .receive_few(telling, host, bufs, flags, &mut spent);
