@@ -1,4 +1,4 @@
-//! IPv4: what comes in, what goes out, forwarding (RFC 791, RFC 1122 section 3, RFC 1812).
+//! IPv4: what comes in and what goes out (RFC 791, RFC 1122 section 3).
 
 use crate::{
     checksum, icmp,
@@ -6,7 +6,7 @@ use crate::{
     ipv4::{Header, Malformed, protocol},
     path_mtu::PathMtus,
     reassembly::{Key, Place, Reassembly},
-    stack::{Attached, Inet, NO_ROUTE, Path, Stack, earlier, of_link},
+    stack::{Attached, Inet, Path, Stack, earlier},
 };
 use alloc::vec::Vec;
 use core::{
@@ -15,8 +15,7 @@ use core::{
 };
 use rumpnet::{
     Packet,
-    interface::{Batch, Features, Link},
-    offload,
+    interface::{Features, Link},
     packet::{Cast, Checksum},
 };
 use rumpuser::{Errno, Host, Instant, Result, Rng};
@@ -34,7 +33,7 @@ const ROUTER_ALERT: u8 = 148;
 pub(crate) struct State {
     pub(crate) ids: Identifications,
     reassembly: Reassembly<Header>,
-    paths: PathMtus<Ipv4Addr>,
+    pub(crate) paths: PathMtus<Ipv4Addr>,
     pub(crate) arp: crate::arp::State,
     /// Packets for others are passed on.
     pub(crate) forwarding: bool,
@@ -158,19 +157,6 @@ enum Owner {
     Other,
 }
 
-impl Path {
-    /// Whether a packet may go this way.
-    ///
-    /// # Errors
-    /// `ENETUNREACH`: by a gateway, which `dont_route` forbids.
-    pub(crate) fn allowed(&self, to: IpAddr, dont_route: bool) -> Result<()> {
-        if dont_route && self.next_hop != to {
-            return Err(Errno::ENETUNREACH);
-        }
-        Ok(())
-    }
-}
-
 impl Stack {
     /// An IP packet has come, of whichever version.
     pub(crate) fn ip_input(&mut self, interface: u32, mut packet: Packet) {
@@ -219,26 +205,27 @@ impl Stack {
                 return;
             }
         };
-        let mut alert = false;
-        if header.len > 20 {
-            let options = packet.pull(header.len).and_then(|bytes| bytes.get(20..));
-            let options = options.unwrap_or_default();
-            // Source routes are for others to follow (RFC 7126 section 4.3): refused at the end as well.
-            if source_routed(options) {
-                bump(&mut self.counters.ip.malformed);
-                return;
-            }
-            alert = has_option(options, |kind| kind == ROUTER_ALERT);
+        let options = match header.len {
+            20 => &[],
+            len => packet
+                .pull(len)
+                .and_then(|bytes| bytes.get(20..))
+                .unwrap_or_default(),
+        };
+        // Source routes are for others to follow (RFC 7126 section 4.3): refused at the end as well.
+        if source_routed(options) {
+            bump(&mut self.counters.ip.malformed);
+            return;
         }
+        let alert = has_option(options, |kind| kind == ROUTER_ALERT);
         packet.strip(header.len);
         let fragmented = header.is_fragment();
-        let (header, packet) = if fragmented {
-            match self.reassemble(header, packet) {
-                Some(whole) => whole,
-                None => return,
-            }
-        } else {
-            (header, packet)
+        let whole = match fragmented {
+            true => self.reassemble(header, packet),
+            false => Some((header, packet)),
+        };
+        let Some((header, packet)) = whole else {
+            return;
         };
         let arrival = Arrival {
             interface,
@@ -369,115 +356,6 @@ impl Stack {
         Owner::Other
     }
 
-    /// To whom a user sends that names no host: this one, as hosts have had it since 4.2BSD.
-    pub(crate) fn this_host(&self, to: SocketAddr) -> SocketAddr {
-        if !to.ip().is_unspecified() {
-            return to;
-        }
-        let loopback = match to {
-            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        };
-        let mut ours = self.interfaces.iter().flat_map(|here| &here.addresses);
-        let first = ours.find(|cidr| cidr.address().is_ipv4() == to.is_ipv4());
-        match first {
-            Some(first) if !self.is_ours(loopback) => SocketAddr::new(first.address(), to.port()),
-            _ => SocketAddr::new(loopback, to.port()),
-        }
-    }
-
-    /// The way to a destination. `from`: the source that it shall have, which a packet of this host has to have for itself.
-    ///
-    /// # Errors
-    /// `ENETUNREACH`: there is no route. `EADDRNOTAVAIL`: there is no address to send from.
-    pub fn path(&self, to: IpAddr, from: Option<IpAddr>, by: Option<u32>) -> Result<Path> {
-        let mut ours = self.interfaces.iter().flat_map(|here| {
-            let index = here.ifnet.index();
-            here.addresses.iter().map(move |cidr| (index, *cidr))
-        });
-        // What is here another link's own is a host of its own there.
-        let meant = |interface| by.is_none_or(|by| by == interface) || !of_link(to);
-        if let Some((interface, _)) =
-            ours.find(|(index, cidr)| cidr.address() == to && meant(*index))
-        {
-            return Ok(Path {
-                interface,
-                next_hop: to,
-                source: from.unwrap_or(to),
-                mtu: u32::from(u16::MAX),
-                hops: DEFAULT_TTL,
-                local: true,
-                broadcast: false,
-            });
-        }
-        let up = |interface: u32| self.attached(interface).filter(|here| here.ifnet.is_up());
-        let wanted = |interface: u32| by.is_none_or(|by| by == interface);
-        let route = self.routes.find(to, |route| {
-            wanted(route.interface) && up(route.interface).is_some()
-        });
-        let (interface, gateway, source) = match (route, by) {
-            (Some(route), _) => (route.interface, route.gateway, route.source),
-            // Without a route what is bound to an interface may still speak to its link: groups, all hosts.
-            (None, Some(by)) => (by, None, None),
-            (None, None) if to.is_multicast() || to == Ipv4Addr::BROADCAST => {
-                let usable = |here: &&Attached| {
-                    here.ifnet.is_up() && matches!(here.ifnet.link(), Link::Ethernet(_))
-                };
-                let first = self.interfaces.iter().find(usable).ok_or(NO_ROUTE)?;
-                (first.ifnet.index(), None, None)
-            }
-            (None, None) => return Err(NO_ROUTE),
-        };
-        let here = up(interface).ok_or(NO_ROUTE)?;
-        let next_hop = gateway.unwrap_or(to);
-        let source = match (from.or(source), next_hop) {
-            (Some(source), _) => source,
-            (None, IpAddr::V4(next_hop)) => here
-                .source_v4(next_hop)
-                .map_or(Ipv4Addr::UNSPECIFIED.into(), IpAddr::V4),
-            (None, IpAddr::V6(_)) => self
-                .source_v6(interface, to)
-                .ok_or(Errno::EADDRNOTAVAIL)?
-                .into(),
-        };
-        let broadcast = to == IpAddr::V4(Ipv4Addr::BROADCAST)
-            || here
-                .addresses
-                .iter()
-                .any(|cidr| cidr.broadcast().map(IpAddr::V4) == Some(to));
-        Ok(Path {
-            interface,
-            next_hop,
-            source,
-            mtu: match (to, self.network) {
-                (IpAddr::V6(to), Some(network)) => network.mtu(self, interface, to),
-                (IpAddr::V4(to), _) => {
-                    let own = here.ifnet.mtu();
-                    let path = self.ip.paths.get(interface, to, self.now);
-                    own.min(path.unwrap_or(own))
-                }
-                _ => here.ifnet.mtu(),
-            },
-            hops: match self.network {
-                Some(network) if to.is_ipv6() => network.hops(self, interface),
-                _ => DEFAULT_TTL,
-            },
-            local: false,
-            broadcast,
-        })
-    }
-
-    /// The way of a packet of this host, if one was found; that there is none is counted.
-    ///
-    /// # Errors
-    /// Those of `found`.
-    pub fn way_out(&mut self, to: IpAddr, found: Result<Path>) -> Result<Path> {
-        if found == Err(NO_ROUTE) {
-            bump(&mut self.counters.ip(to.is_ipv4()).no_route_out);
-        }
-        found
-    }
-
     /// Whether the sum of a packet that goes this way can be left to the device.
     #[must_use]
     pub(crate) fn offloads(&self, path: &Path, features: Features) -> bool {
@@ -582,115 +460,6 @@ impl Stack {
         Ok(())
     }
 
-    /// Somebody has complained that a packet of ours does not fit: smaller ones go there from now on (RFC 1191 section 6.3). Who guesses right makes
-    /// them no smaller than every host takes them, without the header of a tunnel.
-    pub(crate) fn note_path_mtu(&mut self, source: IpAddr, destination: IpAddr, mtu: u16) {
-        const LEAST: u32 = 552;
-        let to = match (destination, self.network) {
-            (IpAddr::V4(to), _) => to,
-            (IpAddr::V6(to), Some(network)) => {
-                network.note_mtu(self, source, to, mtu.into());
-                return;
-            }
-            (IpAddr::V6(_), None) => return,
-        };
-        let Ok(path) = self.path(destination, Some(source), None) else {
-            return;
-        };
-        let mtu = u32::from(mtu).max(LEAST);
-        if !path.local && mtu < path.mtu {
-            let now = self.now;
-            self.ip.paths.note(path.interface, to, mtu, now);
-            self.routes.touch();
-        }
-    }
-
-    /// Passes a packet on.
-    fn forward(&mut self, header: Header, mut packet: Packet) {
-        let destination = header.destination;
-        let local_only = destination.is_link_local() || header.source.is_link_local();
-        if !self.ip.forwarding || destination.is_multicast() || local_only {
-            return;
-        }
-        // RFC 1812 section 5.3.7: no host has or sends from these.
-        let martian = header.source.is_unspecified() || is_class_e(header.source);
-        if martian || is_class_e(destination) {
-            bump(&mut self.counters.ip.address_errors);
-            return;
-        }
-        let options = packet.pull(header.len).and_then(|bytes| bytes.get(20..));
-        if options.is_some_and(source_routed) {
-            return;
-        }
-        if header.ttl <= 1 {
-            self.icmp_time_exceeded(&header, &packet);
-            return;
-        }
-        let Ok(path) = self.path(destination.into(), Some(header.source.into()), None) else {
-            bump(&mut self.counters.ip.no_route);
-            self.icmp_forward_error(&header, &packet, icmp::Unreachable::Net);
-            return;
-        };
-        if path.broadcast {
-            // Nobody beyond a network speaks to all its hosts (RFC 2644).
-            bump(&mut self.counters.ip.address_errors);
-            return;
-        }
-        self.redirect_output(&header, &packet, &path);
-        // That of the link: what complaints say is about packets of this host.
-        let mtu = self.attached(path.interface).map(|here| here.ifnet.mtu());
-        let mtu = usize::try_from(mtu.unwrap_or(path.mtu)).unwrap_or(usize::MAX);
-        // A large packet leaves in segments or datagrams, if its device does not take it whole.
-        let len = match packet.meta.segment {
-            0 => packet.len(),
-            segment => large_len(&mut packet, header.len, segment),
-        };
-        if len > mtu {
-            if header.dont_fragment {
-                let next = u16::try_from(mtu).unwrap_or(u16::MAX);
-                bump(&mut self.counters.ip.fragmentation_failed);
-                self.icmp_forward_error(&header, &packet, icmp::Unreachable::TooBig(next));
-                return;
-            }
-            bump(&mut self.counters.ip.forwarded);
-            bump(&mut self.counters.ip.fragmented);
-            self.forward_fragments(&path, packet, mtu);
-            return;
-        }
-        bump(&mut self.counters.ip.forwarded);
-        if let Some(bytes) = packet.pull(header.len) {
-            decrement_ttl(bytes);
-        }
-        self.path_output(&path, packet);
-    }
-
-    /// Passes a packet on in fragments. What stands for several is cut into these first, and what has no sum yet gets it: fragments are those of
-    /// one packet, and no sum is theirs.
-    fn forward_fragments(&mut self, path: &Path, packet: Packet, mtu: usize) {
-        let mut parts = Batch::new();
-        let none = Features::empty();
-        if offload::fits(&packet, none) {
-            parts.push_back(packet);
-        } else if offload::fit(packet, 0, none, &mut parts).is_none() {
-            return;
-        }
-        for mut part in parts {
-            let Ok(header) = Header::parse(&mut part) else {
-                continue;
-            };
-            part.strip(header.len);
-            let header = Header {
-                ttl: header.ttl.wrapping_sub(1),
-                len: 20,
-                ..header
-            };
-            for fragment in fragments(&header, part, mtu) {
-                bump(&mut self.counters.ip.fragments_sent);
-                self.path_output(path, fragment);
-            }
-        }
-    }
-
     /// Gives up packets whose fragments did not all come, and tells their senders.
     pub(crate) fn ip_expire(&mut self) {
         let now = self.now;
@@ -707,19 +476,6 @@ impl Stack {
     }
 }
 
-/// Bytes of each segment or datagram that a large packet stands for, with its headers.
-#[must_use]
-pub fn large_len(packet: &mut Packet, header: usize, segment: u16) -> usize {
-    if packet.meta.datagrams {
-        return header.saturating_add(8).saturating_add(segment.into());
-    }
-    let offset = header.saturating_add(12);
-    let bytes = packet.pull(offset.saturating_add(1));
-    let tcp = bytes.and_then(|bytes| bytes.get(offset)).copied();
-    let tcp = usize::from(tcp.unwrap_or(0) >> 4).saturating_mul(4);
-    header.saturating_add(tcp).saturating_add(segment.into())
-}
-
 /// Whether an address is of "this network" (RFC 1122 section 3.2.1.3 a and b).
 const fn is_this_network(address: Ipv4Addr) -> bool {
     matches!(address.octets(), [0, ..])
@@ -730,17 +486,8 @@ pub(crate) const fn is_class_e(address: Ipv4Addr) -> bool {
     address.octets()[0] >= 240
 }
 
-/// Takes one hop off a header, and mends its checksum (RFC 1624).
-fn decrement_ttl(header: &mut [u8]) {
-    if let Some([ttl, protocol, c0, c1]) = header.get_mut(8..12) {
-        let (old, sum) = ([*ttl, *protocol], [*c0, *c1]);
-        *ttl = ttl.wrapping_sub(1);
-        [*c0, *c1] = internet_checksum::update(sum, &old, &[*ttl, *protocol]);
-    }
-}
-
 /// Whether options have a route that the sender wants a packet to take.
-fn source_routed(options: &[u8]) -> bool {
+pub(crate) fn source_routed(options: &[u8]) -> bool {
     const LOOSE: u8 = 131;
     const STRICT: u8 = 137;
     has_option(options, |kind| matches!(kind, LOOSE | STRICT))
@@ -766,7 +513,7 @@ fn has_option(mut options: &[u8], wanted: impl Fn(u8) -> bool) -> bool {
 }
 
 /// Cuts a packet, without its header, into fragments with theirs.
-fn fragments(header: &Header, packet: Packet, mtu: usize) -> Vec<Packet> {
+pub(crate) fn fragments(header: &Header, packet: Packet, mtu: usize) -> Vec<Packet> {
     let piece = mtu.saturating_sub(20) & !7;
     let mut rest = packet.into_chain();
     let mut fragments = Vec::new();
@@ -803,25 +550,5 @@ mod tests {
         assert!(source_routed(&[7, 3, 4, 137, 3, 4]));
         assert!(!source_routed(&[148, 4, 0, 0, 0, 0, 131, 3]));
         assert!(!source_routed(&[68, 0, 131]));
-    }
-
-    #[test]
-    fn one_hop_less() {
-        let mut packet = Packet::new();
-        let header = Header {
-            tos: 0,
-            id: 7,
-            dont_fragment: false,
-            more_fragments: false,
-            offset: 0,
-            ttl: 64,
-            protocol: 17,
-            source: Ipv4Addr::new(10, 0, 0, 1),
-            destination: Ipv4Addr::new(10, 0, 0, 2),
-            len: 20,
-        };
-        header.write(&mut packet).unwrap();
-        decrement_ttl(packet.head_mut());
-        assert_eq!(Header::parse(&mut packet).unwrap().ttl, 63);
     }
 }

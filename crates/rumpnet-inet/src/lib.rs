@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`stack`] | the state behind one lock, and who works on it |
 //! | [`config`] | addresses, routes, neighbours: [`KernelInet`] |
-//! | [`ipv4`], [`ip`], [`reassembly`], `identification` | headers of IPv4; input, output, forwarding; fragments; numbers of packets |
+//! | [`ipv4`], [`ip`], [`reassembly`], `identification` | headers of IPv4; input and output; fragments; numbers of packets |
+//! | `path`, [`forward`] | the way to a destination; packets for others |
 //! | [`network`] | the contract of IPv6, which is another crate |
 //! | `arp`, [`icmp`] | link addresses; errors and echo |
 //! | `redirect` | shorter ways: who is believed, who is told |
@@ -33,9 +34,10 @@ mod arp;
 pub mod config;
 pub mod counters;
 mod datagram;
-mod fast_open;
 mod datagram_options;
+mod fast_open;
 mod flow;
+pub mod forward;
 mod groups;
 pub mod icmp;
 mod identification;
@@ -43,6 +45,7 @@ pub mod igmp;
 pub mod ip;
 pub mod ipv4;
 pub mod network;
+mod path;
 pub mod path_mtu;
 mod port;
 mod raw;

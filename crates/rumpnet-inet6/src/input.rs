@@ -367,7 +367,7 @@ fn forward(stack: &mut Stack, interface: u32, header: &Header, mut packet: Packe
     // A large packet leaves in segments or datagrams, if its device does not take it whole.
     let len = match packet.meta.segment {
         segment if segment > 0 && matches!(header.next, protocol::TCP | protocol::UDP) => {
-            rumpnet_inet::ip::large_len(&mut packet, HEADER, segment)
+            rumpnet_inet::forward::large_len(&mut packet, HEADER, segment)
         }
         _ => packet.len(),
     };
