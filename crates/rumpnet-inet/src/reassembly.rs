@@ -78,6 +78,15 @@ impl<H: Head> Partial<H> {
         Some(head)
     }
 
+    /// The packet that its parts make up.
+    fn joined(self) -> Packet {
+        let mut whole = Chain::new();
+        self.parts.into_values().for_each(|part| whole.append(part));
+        let mut whole = Packet::with_chain(whole);
+        whole.meta.checksum = Checksum::InPacket;
+        whole
+    }
+
     /// Whether a fragment cannot be of the same packet as those that are there: they overlap, or do not agree where it ends.
     fn clashes(&self, from: usize, end: usize, last: bool) -> bool {
         let before = self.parts.range(..end).next_back();
@@ -184,15 +193,9 @@ impl<H: Head> Reassembly<H> {
         if partial.total != Some(partial.have) {
             return Ok(None);
         }
-        let Some(done) = self.take(key) else {
-            return Err(());
-        };
+        let done = self.take(key).ok_or(())?;
         let first = done.head().ok_or(())?;
-        let mut whole = Chain::new();
-        done.parts.into_values().for_each(|part| whole.append(part));
-        let mut whole = Packet::with_chain(whole);
-        whole.meta.checksum = Checksum::InPacket;
-        Ok(Some((first, whole)))
+        Ok(Some((first, done.joined())))
     }
 
     /// Gives up the oldest packets until there is room for a fragment of another.

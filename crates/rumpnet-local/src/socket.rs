@@ -134,6 +134,26 @@ impl LocalSocket {
         Ok(())
     }
 
+    /// Whether another socket hears this one.
+    ///
+    /// # Errors
+    /// `EPROTOTYPE`: it is of another kind; `EPERM`: its peer is somebody else; `ECONNREFUSED`, `EPIPE`: it hears nobody any more.
+    fn may_send_to(&self, other: &Sock) -> Result<()> {
+        let datagrams = self.kind == Kind::Datagram;
+        if other.kind != self.kind {
+            return Err(Errno::EPROTOTYPE);
+        }
+        // Who has a peer hears that one alone.
+        if datagrams && matches!(other.role, Role::Connected(Some(peer)) if peer != self.id) {
+            return Err(Errno::EPERM);
+        }
+        match (other.closed_read, datagrams) {
+            (false, _) => Ok(()),
+            (true, true) => Err(Errno::ECONNREFUSED),
+            (true, false) => Err(Errno::EPIPE),
+        }
+    }
+
     /// To whom a message goes.
     fn target(&self, table: &mut Table, to: Option<&Address>) -> Result<Id> {
         let sock = table.get(self.id)?;
@@ -264,22 +284,7 @@ impl Endpoint for LocalSocket {
             let to = self.target(table, message.to)?;
             let from = table.get(self.id)?.name.clone();
             let other = table.get(to).map_err(|_| Errno::ECONNREFUSED)?;
-            if other.kind != self.kind {
-                return Err(Errno::EPROTOTYPE);
-            }
-            // Who has a peer hears that one alone.
-            if self.kind == Kind::Datagram
-                && matches!(other.role, Role::Connected(Some(peer)) if peer != self.id)
-            {
-                return Err(Errno::EPERM);
-            }
-            if other.closed_read {
-                return Err(if self.kind == Kind::Datagram {
-                    Errno::ECONNREFUSED
-                } else {
-                    Errno::EPIPE
-                });
-            }
+            self.may_send_to(other)?;
             let room = match self.kind {
                 Kind::Stream => other.queue.room().min(len),
                 _ if len > other.queue.limit => return Err(Errno::EMSGSIZE),

@@ -193,6 +193,30 @@ pub(super) struct SendSpace {
     pub(super) progress: u64,
 }
 
+impl SendSpace {
+    #[inline]
+    const fn new(iss: Seq, mss: u16, now: u64) -> Self {
+        Self {
+            iss,
+            una: iss,
+            nxt: iss,
+            queued: iss.plus(1),
+            wnd: 0,
+            wl1: Seq(0),
+            wl2: Seq(0),
+            max_wnd: 0,
+            small: iss,
+            up: iss,
+            measured: iss,
+            mss,
+            peer_mss: u16::MAX,
+            scale: 0,
+            last: now,
+            progress: now,
+        }
+    }
+}
+
 /// The receive sequence space, and what is needed for acknowledgments.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReceiveSpace {
@@ -226,6 +250,33 @@ pub(super) struct ReceiveSpace {
     pub(super) echo: u32,
     /// Begin of the round of dynamic right-sizing: time and place in the stream.
     pub(super) round: (u64, u64),
+}
+
+impl ReceiveSpace {
+    #[inline]
+    fn new(config: &Config, ts_offset: u32, mss: u16, now: u64) -> Self {
+        Self {
+            irs: Seq(0),
+            nxt: Seq(0),
+            edge: Seq(0),
+            acked: Seq(0),
+            fin: None,
+            duplicate: None,
+            up: Seq(0),
+            ts_recent: 0,
+            ts_time: now,
+            ts_offset,
+            mss: mss.min(536),
+            mss_said: mss,
+            scale: 0,
+            buffer: super::bytes_u32(config.receive_buffer).min(BUFFER_MAX),
+            last: now,
+            forward: 0,
+            rtt: 0,
+            echo: 0,
+            round: (now, 0),
+        }
+    }
 }
 
 /// A connection.
@@ -377,59 +428,21 @@ impl Tcb {
         bits.set(Bits::URGENT_INLINE, config.urgent_inline);
         bits.set(Bits::TELL_TIMEOUT, config.tell_user_timeout);
         bits.set(Bits::TIMEOUT_FIXED, config.user_timeout.is_some());
-        let first = iss.plus(1);
         // Its memory is there before it is, so that nothing is copied.
         let mut tcb = Box::write(
             Box::new_uninit(),
             Self {
                 state,
                 bits,
-                snd: SendSpace {
-                    iss,
-                    una: iss,
-                    nxt: iss,
-                    queued: first,
-                    wnd: 0,
-                    wl1: Seq(0),
-                    wl2: Seq(0),
-                    max_wnd: 0,
-                    small: iss,
-                    up: iss,
-                    measured: iss,
-                    mss,
-                    peer_mss: u16::MAX,
-                    scale: 0,
-                    last: now.0,
-                    progress: now.0,
-                },
-                rcv: ReceiveSpace {
-                    irs: Seq(0),
-                    nxt: Seq(0),
-                    edge: Seq(0),
-                    acked: Seq(0),
-                    fin: None,
-                    duplicate: None,
-                    up: Seq(0),
-                    ts_recent: 0,
-                    ts_time: now.0,
-                    ts_offset: path.timestamp_offset,
-                    mss: mss.min(536),
-                    mss_said: mss,
-                    scale: 0,
-                    buffer: super::bytes_u32(config.receive_buffer).min(BUFFER_MAX),
-                    last: now.0,
-                    forward: 0,
-                    rtt: 0,
-                    echo: 0,
-                    round: (now.0, 0),
-                },
+                snd: SendSpace::new(iss, mss, now.0),
+                rcv: ReceiveSpace::new(config, path.timestamp_offset, mss, now.0),
                 timers: Timers::default(),
                 window: Window {
                     size: 0,
                     threshold: u32::MAX,
                     mss: u32::from(mss),
                 },
-                board: Scoreboard::new(first),
+                board: Scoreboard::new(iss.plus(1)),
                 rtt: Rtt::default(),
                 sending: ByteQueue::default(),
                 ready: ByteQueue::default(),
