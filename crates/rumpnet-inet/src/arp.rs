@@ -61,6 +61,14 @@ impl State {
         }
     }
 
+    /// Forgets an interface.
+    pub(crate) fn detach(&mut self, interface: u32) {
+        self.tentative.retain(|one| one.interface != interface);
+        for list in [&mut self.announced, &mut self.defended] {
+            list.retain(|(on, ..)| *on != interface);
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let announced = self.announced.iter().map(|(.., at)| *at);
         let tentative = self.tentative.iter().map(|one| one.due);

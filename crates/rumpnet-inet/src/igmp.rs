@@ -67,6 +67,11 @@ impl State {
         }
     }
 
+    /// Forgets an interface.
+    pub(crate) fn detach(&mut self, interface: u32) {
+        self.links.remove(&interface);
+    }
+
     fn link(&mut self, interface: u32) -> &mut Link {
         let rng = &mut self.rng;
         let new = || Link::new(rng.next_u64());

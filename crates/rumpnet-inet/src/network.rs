@@ -21,6 +21,9 @@ pub trait Network: Send + Sync + 'static {
     /// An interface is up, or still is; its MTU may be another one.
     fn up(&self, stack: &mut Stack, interface: u32);
 
+    /// An interface is no more.
+    fn detached(&self, stack: &mut Stack, interface: u32);
+
     /// A packet has come; 0 is this host itself.
     fn input(&self, stack: &mut Stack, interface: u32, packet: Packet);
 

@@ -268,6 +268,22 @@ impl Stack {
         &mut self.interfaces[at]
     }
 
+    /// Forgets an interface, and all that is kept for it.
+    pub(crate) fn detach(&mut self, interface: u32) {
+        // Who has remembered a place among the interfaces knows by both changes that it is another one's now.
+        self.neighbors.detach(interface);
+        self.routes.remove(|route| route.interface == interface);
+        self.routes.touch();
+        self.interfaces
+            .retain(|here| here.ifnet.index() != interface);
+        self.ip.arp.detach(interface);
+        self.igmp.detach(interface);
+        if let Some(network) = self.network {
+            network.detached(self, interface);
+        }
+        self.announce_addresses();
+    }
+
     /// Whether an address is one of this host's.
     #[must_use]
     pub fn is_ours(&self, address: IpAddr) -> bool {

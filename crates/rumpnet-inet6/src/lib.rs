@@ -84,6 +84,12 @@ impl Network for Ipv6 {
         address::up(stack, interface);
     }
 
+    fn detached(&self, stack: &mut Stack, interface: u32) {
+        if let Ok(state) = stack.state_mut::<State>() {
+            state.links.remove(&interface);
+        }
+    }
+
     fn input(&self, stack: &mut Stack, interface: u32, packet: Packet) {
         input::input(stack, interface, packet);
     }

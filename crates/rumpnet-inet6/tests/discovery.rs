@@ -7,7 +7,7 @@ use ear::{Ear, MAC, PEER, attach, boot, frame, sleep};
 use internet_checksum::Checksum;
 use rumpkern::{Kernel, OpenFlags, Proc};
 use rumpnet::{
-    Address, Cidr, MacAddr, SocketCalls as _,
+    Address, Cidr, KernelNet as _, MacAddr, SocketCalls as _,
     neighbor::State,
     route::Route,
     socket::{Domain, Kind, MsgFlags, SockOpt},
@@ -1122,4 +1122,44 @@ fn floods_of_strangers() {
     assert_eq!(kinds(&host.send("fd00::5")), [0]);
     assert_eq!(host.gateway(), Some(ip(ROUTER).into()));
     assert_eq!(host.state(ROUTER).unwrap().0, Some(PEER));
+}
+
+/// What an interface had goes with it, and another one may have it.
+#[test]
+fn an_interface_that_goes() {
+    let host = Host::new();
+    let (inet, net) = (host.kernel.inet().unwrap(), host.kernel.net().unwrap());
+    host.add("10.0.0.1/24");
+    let peer = "fd00::9".parse().unwrap();
+    inet.set_neighbor("ear0", peer, PEER).unwrap();
+    let group = ip("ff02::99");
+    let join = SockOpt::AddMembership(group.into(), 0);
+    host.proc.setsockopt(host.fd, &join).unwrap();
+    let to: Address = SocketAddr::new(peer, 9).into();
+    let send = || {
+        host.proc
+            .sendto(host.fd, b"x", MsgFlags::empty(), Some(&to))
+    };
+    sleep(&host.sim, 60_000);
+    host.ear.sent();
+    send().unwrap();
+    assert_eq!(host.ear.sent().len(), 1);
+    for _ in 0..3 {
+        let before = net.interface("ear0").unwrap().index();
+        net.detach("ear0").unwrap();
+        assert!(send().is_err());
+        assert_eq!((inet.routes().len(), inet.neighbors().len()), (0, 0));
+        sleep(&host.sim, 60_000);
+        let another = Arc::new(Ear::default());
+        attach(&host.kernel, "ear0", &another);
+        assert_eq!(inet.addresses("ear0").unwrap().len(), 0);
+        host.add("10.0.0.1/24");
+        host.add("fd00::1/64");
+        sleep(&host.sim, 60_000);
+        another.sent();
+        inet.set_neighbor("ear0", peer, PEER).unwrap();
+        send().unwrap();
+        assert_eq!((host.ear.sent().len(), another.sent().len()), (0, 1));
+        assert_ne!(net.interface("ear0").unwrap().index(), before);
+    }
 }

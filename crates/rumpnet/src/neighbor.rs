@@ -406,6 +406,12 @@ impl Cache {
         before.saturating_sub(self.map.len())
     }
 
+    /// Forgets all that is known of an interface's link.
+    pub fn detach(&mut self, interface: u32) {
+        self.remove(|on, _| on == interface);
+        self.times.remove(&interface);
+    }
+
     /// All of them: interface, address, link address (if known), state.
     pub fn iter(&self) -> impl Iterator<Item = (u32, IpAddr, Option<MacAddr>, State)> {
         self.map.iter().map(|((interface, address), neighbor)| {

@@ -102,7 +102,7 @@ impl Net {
         Ok(interface)
     }
 
-    /// Detaches an interface.
+    /// Detaches an interface. Its addresses, routes and neighbours go with it.
     ///
     /// # Errors
     /// `ENXIO`.
@@ -110,8 +110,12 @@ impl Net {
         let mut interfaces = self.interfaces.write();
         let at = interfaces.list.iter().position(|i| i.name() == name);
         let interface = interfaces.list.remove(at.ok_or(Errno::ENXIO)?);
+        let upper = interfaces.upper.clone();
         drop(interfaces);
         interface.stop();
+        if let Some(upper) = upper {
+            upper.detached(&interface);
+        }
         Ok(())
     }
 

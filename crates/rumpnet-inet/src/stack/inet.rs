@@ -462,6 +462,10 @@ impl Upper for Inet {
             stack.routes.touch();
         });
     }
+
+    fn detached(&self, interface: &Ifnet) {
+        self.with(|stack| stack.detach(interface.index()));
+    }
 }
 
 /// Whether the task of the clock has to run earlier than it will. It may run too early: deadlines mostly move back.

@@ -109,4 +109,7 @@ pub trait Upper: Send + Sync {
 
     /// The MTU of an interface is another one now. Called with no lock held.
     fn mtu_changed(&self, _interface: &Ifnet) {}
+
+    /// An interface is no more: nothing comes by it, and its number is not given again. Called with no lock held.
+    fn detached(&self, _interface: &Ifnet) {}
 }
