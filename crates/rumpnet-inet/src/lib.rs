@@ -12,7 +12,7 @@
 //! | [`path_mtu`] | what paths carry |
 //! | `flow`, `way` | which socket gets the packets of a flow; headers that are prepared |
 //! | [`igmp`], `groups` | routers are told of groups; the groups of a socket |
-//! | `udp`, `raw`, `datagram`, `port` | the sockets of UDP and of raw packets; what they share; who has which port |
+//! | `udp`, `raw`, `datagram`, `datagram_options`, `port` | the sockets of UDP and of raw packets; what they share; who has which port |
 //! | `tcp_table`, `tcp_socket`, `waiting` | the connections of TCP; its sockets; what is left in TIME-WAIT |
 //! | `fast_open` | data with a SYN |
 //! | [`tcp`] | the engine of TCP, pure |
