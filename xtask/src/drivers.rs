@@ -28,6 +28,7 @@ pub(crate) const COMMON_TOOLS: &[(&str, &str)] = &[
     ("tar", "tar"),
     ("bsdtar", "libarchive-tools"),
     ("mtree", "mtree-netbsd"),
+    ("openssl", "openssl"),
     ("zstd", "zstd"),
     ("getfattr", "attr"),
     ("setfattr", "attr"),

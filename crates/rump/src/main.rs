@@ -172,7 +172,7 @@ commands! {
     "tar" => Tar(commands::tar::Tar),
     "untar" => Untar(commands::tar::Untar),
     "mtree" => Mtree(commands::mtree::Mtree),
-    "verify" => Verify(commands::mtree::Verify),
+    "verify" => Verify(commands::verify::Verify),
     "mount" => Mount(commands::mount::Mount),
     "shell" => Shell(commands::shell::Shell),
     "net" => Net(Box<net::NetCommand>),

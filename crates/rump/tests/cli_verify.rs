@@ -216,24 +216,22 @@ fn parts_of_a_specification() {
                   \x20 empty size=0\n  none type=dir mode=1777 ignore\n  nowhere optional\n";
     let done = verify(&[], nested);
     assert_eq!((done.status, &done.text()[..]), (0, ""), "{}", done.err);
-    let unknown = verify(
-        &[],
-        "./empty type=file md5=d41d8cd98f00b204e9800998ecf8427e\n",
-    );
+    let unknown = verify(&[], "./empty type=file inode=12\n");
     assert_eq!(unknown.status, 1);
     assert!(
-        unknown.err.contains("keyword md5 cannot be checked"),
+        unknown.err.contains("keyword inode cannot be checked"),
         "{}",
         unknown.err
     );
     assert_eq!(
-        verify(&["--ignore", "md5"], "./empty type=file md5=x\n").status,
+        verify(&["--ignore", "inode"], "./empty type=file inode=x\n").status,
         0
     );
     for (bad, reason) in [
         ("", "empty specification"),
         ("./a type=frob\n", "-:1: type=frob"),
         ("\n\n./a mode=x\n", "-:3: mode=x"),
+        ("./a md5=x\n", "-:1: md5=x"),
         ("./a/../b type=dir\n", "-:1: "),
     ] {
         let done = verify(&[], bad);
@@ -247,6 +245,124 @@ fn parts_of_a_specification() {
     );
     let missing = rump(&["verify", &at(&image, "/no"), "/dev/null"]);
     assert_eq!(missing.status, 1);
+}
+
+/// The tools that make a digest of a file, and the keyword of each.
+const DIGESTS: [(&str, &[&str]); 7] = [
+    ("cksum", &["cksum"]),
+    ("md5digest", &["md5sum"]),
+    ("rmd160digest", &["openssl", "dgst", "-rmd160", "-r"]),
+    ("sha1digest", &["sha1sum"]),
+    ("sha256digest", &["sha256sum"]),
+    ("sha384digest", &["sha384sum"]),
+    ("sha512digest", &["sha512sum"]),
+];
+
+/// Digests are those of the tools of their names; a specification of mtree(8) or libarchive holds with all of them, and each that is not so is found.
+#[test]
+fn digests() {
+    let scratch = Scratch::new();
+    // With a hole, at a size that is no multiple of anything.
+    let path = scratch.write("src/file", "x".repeat(70_001));
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(300_003).unwrap();
+    scratch.write("src/empty", "");
+    let host = scratch.text("src");
+    let image = scratch.image("a.img", 16, None);
+    let root = at(&image, "/");
+    good(&["rm", "-r", &at(&image, "/lost+found")]);
+    good(&["cp", "-aT", &host, &root]);
+    let ours = good(&["mtree", "-k", "all", &root]);
+    for name in ["file", "empty"] {
+        let line = ours
+            .lines()
+            .find(|line| line.starts_with(&format!("./{name} ")));
+        let words: Vec<_> = line.unwrap().split(' ').collect();
+        for (keyword, command) in DIGESTS {
+            let path = scratch.text(&format!("src/{name}"));
+            let said = tool(command[0], &[&command[1..], &[&path[..]]].concat());
+            let word = format!("{keyword}={}", said.split(' ').next().unwrap());
+            assert!(words.contains(&&word[..]), "{word}: {line:?}");
+        }
+    }
+    let verify = |options: &[&str], spec: &str| {
+        let args = [&["verify"], options, &[&root[..], "-"]].concat();
+        let done = rump_with(&args, spec.as_bytes());
+        (done.status, done.text(), done.err)
+    };
+    let holds = (0, String::new(), String::new());
+    let file = scratch.write("ours", &ours);
+    let read = tool("mtree", &["-f", file.to_str().unwrap(), "-p", &host]);
+    assert_eq!(read, "");
+    let names = "cksum,md5,rmd160,sha1,sha256,sha384,sha512";
+    let options = format!("mtree:!all,type,{names}");
+    let libarchive = [
+        "-cf",
+        "-",
+        "--format=mtree",
+        "--options",
+        &options,
+        "-C",
+        &host,
+        ".",
+    ];
+    for theirs in [
+        tool("mtree", &["-c", "-k", names, "-p", &host]),
+        tool("bsdtar", &libarchive),
+    ] {
+        assert_eq!(theirs.matches("sha384").count(), 2, "{theirs}");
+        assert_eq!(verify(&[], &theirs), holds);
+    }
+    for (keyword, _) in DIGESTS {
+        let line = ours
+            .lines()
+            .find(|line| line.starts_with("./file "))
+            .unwrap();
+        let (before, after) = line.split_once(&format!(" {keyword}=")).unwrap();
+        let value = after.split(' ').next().unwrap();
+        let (start, last) = value.split_at(value.len() - 1);
+        let other = format!("{start}{}", if last == "1" { 2 } else { 1 });
+        let short = keyword.trim_end_matches("digest");
+        let spec = format!("{before} {short}={other}\n");
+        let found = format!("./file: {keyword}: expected {other}, found {value}\n");
+        let extra = ["--allow-extra"];
+        assert_eq!(verify(&extra, &spec), (1, found, String::new()));
+        for name in [short, keyword] {
+            assert_eq!(verify(&["--allow-extra", "--ignore", name], &spec), holds);
+        }
+    }
+}
+
+/// -k, -K and -R choose keywords as those of mtree(8) do.
+#[test]
+fn chosen_keywords() {
+    let scratch = Scratch::new();
+    scratch.write("src/file", "abc");
+    let image = scratch.image("a.img", 8, Some(&scratch.path("src")));
+    let file = at(&image, "/");
+    let of = |options: &[&str]| {
+        let text = good(&[&["mtree"], options, &[&file[..]]].concat());
+        let line = text.lines().find(|line| line.starts_with("./file"));
+        line.unwrap().to_owned()
+    };
+    assert_eq!(
+        of(&["-k", "cksum size,md5"]),
+        "./file type=file size=3 cksum=1219131554 md5digest=900150983cd24fb0d6963f7d28e17f72"
+    );
+    assert_eq!(of(&["-k", "size", "-R", "type"]), "./file size=3");
+    assert_eq!(of(&["-R", "all"]), "./file");
+    let plain = of(&[]);
+    let more = of(&["-K", "sha1digest"]);
+    assert!(more.contains(" sha1digest=a9993e364706816aba3e25717850c26c9cd0d89d sha256digest="));
+    assert_eq!(
+        more.replace(" sha1digest=a9993e364706816aba3e25717850c26c9cd0d89d", ""),
+        plain
+    );
+    fails(
+        &["mtree", "-k", "inode", &file],
+        2,
+        &["inode cannot be written"],
+    );
 }
 
 /// Patterns stand for the files of a directory that have no entry of their own, as mtree(8) of NetBSD has it.

@@ -20,6 +20,7 @@ pub(crate) mod stat;
 pub(crate) mod tar;
 pub(crate) mod touch;
 pub(crate) mod tree;
+pub(crate) mod verify;
 
 use crate::{
     address::Address,

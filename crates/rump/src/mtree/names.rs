@@ -1,14 +1,15 @@
 //! Names of users and groups, as the image's own files have them.
 
+use super::{keyword::Ignored, spec::Entry, tree::Tree};
 use crate::{
     quote::shown,
     report::{Failure, Outcome},
-    session::Image,
+    session::{Image, Session},
 };
 use rumpkern::OpenFlags;
 use rumpuser::Errno;
 use rumpvfs::calls::At;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A larger file is none of users, in bytes.
 const LARGEST: usize = 16 << 20;
@@ -68,8 +69,66 @@ impl Names {
     }
 }
 
+/// Whose the files of an image are.
+#[derive(Debug, Default)]
+pub(crate) struct Owners {
+    pub(crate) users: Names,
+    pub(crate) groups: Names,
+}
+
+impl Owners {
+    /// Those that a specification asks for. Says which names cannot be checked.
+    ///
+    /// # Errors
+    /// What ends the command.
+    pub(crate) fn read(
+        session: &Session,
+        image: &Image,
+        tree: &Tree,
+        ignored: &Ignored,
+    ) -> Outcome<Self> {
+        let read = |keyword, path, name: fn(&Entry) -> Option<&Vec<u8>>| {
+            if ignored.has(keyword) {
+                return Ok(Names::default());
+            }
+            let entries = tree.entries();
+            let wanted = entries.filter_map(|(_, entry)| name(entry)).collect();
+            checkable(session, image, keyword, path, &wanted)
+        };
+        Ok(Self {
+            users: read("uname", "/etc/passwd", |entry| entry.uname.as_ref())?,
+            groups: read("gname", "/etc/group", |entry| entry.gname.as_ref())?,
+        })
+    }
+}
+
+/// The names of a file, read if some are wanted. Says which of those are not in it.
+fn checkable(
+    session: &Session,
+    image: &Image,
+    keyword: &str,
+    path: &str,
+    wanted: &BTreeSet<&Vec<u8>>,
+) -> Outcome<Names> {
+    if wanted.is_empty() {
+        return Ok(Names::default());
+    }
+    let read = Names::read(image, path.as_bytes()).map_err(|why| {
+        let what = format!("{keyword} cannot be checked (--ignore {keyword})");
+        Failure::at(what, why)
+    });
+    let Some(names) = session.report.step(read)? else {
+        return Ok(Names::default());
+    };
+    for name in wanted.iter().filter(|name| names.number(name).is_none()) {
+        let why = unknown(keyword, name, &image.name, path);
+        session.report.fail(&why);
+    }
+    Ok(names)
+}
+
 /// Why a name cannot be checked.
-pub(crate) fn unknown(keyword: &str, name: &[u8], image: &str, path: &str) -> Failure {
+fn unknown(keyword: &str, name: &[u8], image: &str, path: &str) -> Failure {
     Failure::at(
         format_args!("{keyword}={}", shown(name)),
         format_args!("cannot be checked: not in {image}:{path} (--ignore {keyword})"),

@@ -1,6 +1,7 @@
 //! Reading a specification.
 
 use super::{
+    digest::{Algorithm, Digests},
     escape::unescape,
     tree::{Place, Tree},
 };
@@ -30,7 +31,7 @@ pub(crate) struct Entry {
     pub(crate) time: Option<Time>,
     pub(crate) link: Option<Vec<u8>>,
     pub(crate) device: Option<DeviceNumber>,
-    pub(crate) sha256: Option<String>,
+    pub(crate) digests: Digests,
     /// It has no file flags: all that can be said about them of any file system.
     pub(crate) no_flags: bool,
     /// It need not be there.
@@ -180,12 +181,16 @@ impl Parser {
             b"time" => d.time = None,
             b"link" => d.link = None,
             b"device" => d.device = None,
-            b"sha256" | b"sha256digest" => d.sha256 = None,
             b"flags" => d.no_flags = false,
             b"optional" => d.optional = false,
             b"ignore" => d.ignore = false,
             b"nochange" => d.nochange = false,
-            _ => {}
+            _ => {
+                let keyword = std::str::from_utf8(word).ok();
+                if let Some(algorithm) = keyword.and_then(Algorithm::of) {
+                    d.digests.remove(&algorithm);
+                }
+            }
         }
         Ok(())
     }
@@ -215,21 +220,17 @@ impl Parser {
             "time" => entry.time = Some(time(text).ok_or_else(wrong)?),
             "link" => entry.link = Some(unescape(value).ok_or_else(wrong)?),
             "device" => entry.device = Some(device(text).ok_or_else(wrong)?),
-            "sha256" | "sha256digest" => {
-                let digits = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-                entry.sha256 = Some(
-                    digits
-                        .then(|| text.to_ascii_lowercase())
-                        .ok_or_else(wrong)?,
-                );
-            }
             "flags" if matches!(text, "none" | "") => entry.no_flags = true,
             "optional" => entry.optional = true,
             "ignore" => entry.ignore = true,
             "nochange" => entry.nochange = true,
-            _ => {
-                self.spec.unknown.entry(key).or_insert(number);
-            }
+            _ => match Algorithm::of(&key) {
+                Some(algorithm) => {
+                    let digest = algorithm.parse(text).ok_or_else(wrong)?;
+                    entry.digests.insert(algorithm, digest);
+                }
+                None => drop(self.spec.unknown.entry(key).or_insert(number)),
+            },
         }
         Ok(())
     }
@@ -303,26 +304,26 @@ mod tests {
         let text = b"#mtree v2.0\n. type=dir mode=0755 uid=0 gid=1 nlink=3\n\
             ./a\\040b type=file size=3 time=5.000000000 \\\n sha256digest=\
             ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\n\
-            ./dev type=char device=native,5,1\n./l type=link link=x\\134y\n./f type=fifo md5=0\n";
+            ./dev type=char device=native,5,1\n./l type=link link=x\\134y\n./f type=fifo inode=7\n";
         let spec = Spec::parse(text).unwrap();
         assert_eq!(spec.tree.entries().count(), 5);
         assert_eq!(at(&spec, "").mode, Some(0o755));
         let file = at(&spec, "a b");
         assert_eq!(
-            (file.size, file.sha256.as_ref().map(String::len)),
-            (Some(3), Some(64))
+            (file.size, file.digests[&Algorithm::Sha256].len()),
+            (Some(3), 64)
         );
         let device = DeviceNumber { major: 5, minor: 1 };
         assert_eq!(at(&spec, "dev").device, Some(device));
         assert_eq!(at(&spec, "l").link.as_deref(), Some(&b"x\\y"[..]));
-        assert_eq!(spec.unknown.get("md5"), Some(&7));
+        assert_eq!(spec.unknown.get("inode"), Some(&7));
     }
 
     #[test]
     fn nested_directories_and_defaults() {
         let text =
-            b"/set type=file uid=0 mode=0644\n. type=dir\n    a\n    sub type=dir mode=0700\n\
-            \x20       b uid=5\n/unset mode\n    ..\n    c optional\n..\n";
+            b"/set type=file uid=0 mode=0644 cksum=7 md5=00000000000000000000000000000000\n. type=dir\n    a\n    sub type=dir mode=0700\n\
+            \x20       b uid=5\n/unset mode md5digest\n    ..\n    c optional\n..\n";
         let spec = Spec::parse(text).unwrap();
         assert_eq!(paths(&spec), ["", "a", "sub", "sub/b", "c"]);
         let b = at(&spec, "sub/b");
@@ -332,6 +333,8 @@ mod tests {
         );
         let c = at(&spec, "c");
         assert!(c.optional && c.mode.is_none());
+        assert_eq!(b.digests.len(), 2);
+        assert_eq!(c.digests, [(Algorithm::Cksum, "7".into())].into());
     }
 
     #[test]
@@ -404,6 +407,9 @@ mod tests {
             "device=native,5",
             "device=native,4294967296,1",
             "sha256=00",
+            "cksum=0x1",
+            "md5digest=",
+            "ripemd160digest=g",
             "link=\\q",
         ] {
             let line = format!("./a {bad}\n");
