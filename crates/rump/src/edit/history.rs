@@ -4,14 +4,14 @@
 //! it cannot be that (no home, the home of somebody else under sudo), the lines are kept for the session only.
 
 use rustix::{
-    fs::{FlockOperation, Mode, OFlags, flock, fstat, mkdir, open},
+    fs::{FlockOperation, Mode, OFlags, flock, fstat, mkdir, open, rename, unlink},
     io::Errno,
     process::geteuid,
 };
 use std::{
     env,
     fs::File,
-    io::{self, Read as _, Seek as _, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     thread,
@@ -154,31 +154,68 @@ fn lines(text: &[u8]) -> Vec<Vec<u8>> {
 /// locked by somebody else.
 fn append(path: &Path, new: &[Vec<u8>]) -> io::Result<bool> {
     make_directories(path)?;
-    let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE;
-    let mut file = open_own(path, flags)?;
-    // Two sessions may end their lines at once. The prompt does not wait for it.
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => return Ok(false),
-        Err(errno) => return Err(errno.into()),
-    }
+    let Some(mut file) = lock(path)? else {
+        return Ok(false);
+    };
     let mut text = Vec::new();
     file.read_to_end(&mut text)?;
     let is_cut_off = text.last().is_some_and(|&byte| byte != b'\n');
     let mut all = lines(&text);
     all.extend_from_slice(new);
-    if all.len() <= 2 * MOST && size(&all) <= LARGEST / 2 {
-        let more = joined(new);
+    let has_room = all.len() <= 2 * MOST && size(&all) <= LARGEST / 2;
+    // A directory where no file can be made keeps a long history rather than none.
+    if has_room || replace(path, newest(&all)).is_err() {
         let start: &[u8] = if is_cut_off { b"\n" } else { b"" };
-        file.write_all(&[start, &more].concat())?;
-        return Ok(true);
+        file.write_all(&[start, &joined(new)].concat())?;
     }
+    Ok(true)
+}
+
+/// Opens the file with its lock, which two sessions may want as they end their lines at once; the prompt does not wait for it: `None`.
+fn lock(path: &Path) -> io::Result<Option<File>> {
+    loop {
+        let file = open_own(path, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if is_at(&file, path)? => return Ok(Some(file)),
+            // Another has taken its place in between, and the lock is of what nobody reads any more.
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let there = match path.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        there => there?,
+    };
+    let file = file.metadata()?;
+    Ok((file.dev(), file.ino()) == (there.dev(), there.ino()))
+}
+
+/// The last lines, as many as are kept.
+fn newest(all: &[Vec<u8>]) -> &[Vec<u8>] {
     let most = all.len().saturating_sub(MOST);
     let first = (most..all.len()).find(|&at| size(&all[at..]) <= LARGEST / 4);
-    file.set_len(0)?;
-    file.rewind()?;
-    file.write_all(&joined(&all[first.unwrap_or(all.len())..]))?;
-    Ok(true)
+    &all[first.unwrap_or(all.len())..]
+}
+
+/// Puts a file of these lines in the place of that whose lock is held: whoever looks, or comes after a crash, finds the one or the other.
+fn replace(path: &Path, lines: &[Vec<u8>]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    // Only who has the lock makes it: what is there was left by a crash.
+    match unlink(&new) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let mut file = open_own(&new, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)?;
+    file.write_all(&joined(lines))
+        .and_then(|()| file.sync_data())
+        .and_then(|()| Ok(rename(&new, path)?))
+        .inspect_err(|_| {
+            let _ = unlink(&new);
+        })
 }
 
 /// Of these lines in the file, in bytes.
@@ -314,6 +351,98 @@ mod tests {
             (kept.len(), kept[0], kept[MOST - 1]),
             (MOST, "line 1001", "last")
         );
+    }
+
+    /// A file with as many lines as it may have.
+    fn full(path: &Path) {
+        let many: String = (0..2 * MOST).map(|n| format!("line {n}\n")).collect();
+        std::fs::write(path, many).unwrap();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    #[test]
+    fn a_crash_while_it_is_cut_loses_nothing() {
+        let dir = Dir::new("crash");
+        let path = dir.0.join("history");
+        full(&path);
+        let before = File::open(&path).unwrap();
+        let length = path.metadata().unwrap().len();
+        // Left by a crash, and open to others.
+        let new = dir.0.join("history.new");
+        std::fs::write(&new, "line 10").unwrap();
+        History::at(Some(path.clone())).add(b"last");
+        assert!(!is_at(&before, &path).unwrap());
+        // What was there is whole until the other is complete.
+        assert_eq!(before.metadata().unwrap().len(), length);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), MOST);
+        assert!(text.starts_with("line 1001\n") && text.ends_with("\nlast\n"));
+        assert!(!new.exists());
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_replaced_grows() {
+        let dir = Dir::new("grows");
+        let path = dir.0.join("history");
+        full(&path);
+        std::fs::create_dir(dir.0.join("history.new")).unwrap();
+        let mut history = History::at(Some(path.clone()));
+        history.add(b"one");
+        history.add(b"two");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 2 * MOST + 2);
+        assert!(text.ends_with("\none\ntwo\n"));
+    }
+
+    #[test]
+    fn the_lock_is_that_of_the_file_with_the_name() {
+        let dir = Dir::new("name");
+        let path = dir.0.join("history");
+        full(&path);
+        let old = File::open(&path).unwrap();
+        assert!(is_at(&old, &path).unwrap());
+        // Whoever still holds the old one holds nobody up.
+        old.lock().unwrap();
+        replace(&path, &[b"new".to_vec()]).unwrap();
+        assert!(!is_at(&old, &path).unwrap());
+        assert!(append(&path, &[b"more".to_vec()]).unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), b"new\nmore\n");
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_at(&old, &path).unwrap());
+    }
+
+    /// Sessions that end their lines at once, while the file is cut: each finds all of its lines in it, in their order.
+    #[test]
+    fn sessions_at_once_lose_nothing() {
+        const SESSIONS: usize = 4;
+        let dir = Dir::new("sessions");
+        let path = dir.0.join("history");
+        full(&path);
+        let line = |session: usize, number: usize| format!("session {session} line {number}");
+        thread::scope(|scope| {
+            for session in 0..SESSIONS {
+                let path = &path;
+                scope.spawn(move || {
+                    let mut history = History::at(Some(path.clone()));
+                    for number in 0..MOST / SESSIONS {
+                        history.add(line(session, number).as_bytes());
+                    }
+                    // As long as it takes: others hold the lock for a moment each.
+                    while !history.save() {
+                        thread::yield_now();
+                    }
+                    assert!(history.path.is_some());
+                });
+            }
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        for session in 0..SESSIONS {
+            let of = format!("session {session} ");
+            let kept: Vec<_> = text.lines().filter(|line| line.starts_with(&of)).collect();
+            let all = (0..MOST / SESSIONS).map(|number| line(session, number));
+            assert_eq!(kept, all.collect::<Vec<_>>());
+        }
     }
 
     #[test]
