@@ -56,7 +56,7 @@ pub(super) fn seal(sb: &Superblock, seed: u32, bytes: &mut [u8]) {
     }
 }
 
-/// As [`seal`], of an inode whose number is known alone.
+/// Brings the checksum of the inode in `bytes` up to date, of which the number is known alone.
 pub fn update_checksum(sb: &Superblock, ino: InodeNumber, bytes: &mut [u8]) {
     if let Ok((raw, _)) = RawInode::ref_from_prefix(bytes) {
         let seed = csum_seed(sb, ino, raw.i_generation.get());
