@@ -75,11 +75,16 @@ impl State {
         announced.chain(tentative).min()
     }
 
-    /// How long it takes at most until it is known whether another host has an address.
-    pub(crate) fn patience(&self) -> Duration {
-        let between = PROBE_AGAIN.saturating_add(PROBE_MORE);
-        let all = between.saturating_mul(self.probes.into());
-        all.saturating_add(PROBE_WAIT).saturating_add(PROBE_END)
+    /// When an address that waits is this host's at the latest, if nobody else has it.
+    pub(crate) fn settles(&self, interface: u32, ip: Ipv4Addr) -> Option<Instant> {
+        let mut all = self.tentative.iter();
+        let one = all.find(|one| (one.interface, one.ip) == (interface, ip))?;
+        let Some(between) = one.left.checked_sub(1) else {
+            return Some(one.due);
+        };
+        let most = PROBE_AGAIN.saturating_add(PROBE_MORE);
+        let rest = most.saturating_mul(between.into());
+        Some(one.due.after(rest.saturating_add(PROBE_END)))
     }
 
     /// Addresses of an interface that wait for nobody else to have them.

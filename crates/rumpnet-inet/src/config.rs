@@ -9,14 +9,15 @@ use rumpnet::{
     neighbor::State,
     route::{Origin, Route, Watch},
 };
-use rumpuser::{Errno, Result};
+use rumpuser::{Errno, Instant, Result};
 
-/// How long nobody else may have claimed an address of IPv6; for one of IPv4 it comes on top.
+/// How much later than it should be an address may be there: the task of the clock may be late.
 const PATIENCE: core::time::Duration = core::time::Duration::from_secs(10);
 
 impl Inet {
     /// Gives an interface an address, and a route to its network; sets it up, and tells the link of the address. Others are asked first whether they
-    /// have it: of IPv6 for a second, of IPv4 only with [`set_probes`](Self::set_probes), for some more.
+    /// have it: of IPv6 for a second unless a router says otherwise, which may be a minute for each question; of IPv4 only with
+    /// [`set_probes`](Self::set_probes), for some more.
     ///
     /// # Errors
     /// `ENXIO` (no such interface), `EEXIST` (some interface has it), `EINVAL` (nobody can have it, or the link carries no IPv6: its MTU is below 1280),
@@ -61,29 +62,22 @@ impl Inet {
 
     /// Waits until nobody else has claimed an address.
     fn wait_for(&self, interface: u32, ip: IpAddr) -> Result<()> {
-        let most = PATIENCE.saturating_add(self.look(|stack| stack.ip.arp.patience()));
-        let end = self.host.monotonic().after(most);
         loop {
             let ticket = self.addresses_changed.ticket();
-            let (there, tentative) = self.look(|stack| {
+            let (there, settles) = self.look(|stack| {
                 let mut all = stack.attached(interface).into_iter();
                 let there = all.any(|here| here.addresses.iter().any(|c| c.address() == ip));
-                let tentative = match (ip, stack.network) {
-                    (IpAddr::V4(ip), _) => stack.ip.arp.tentative(interface).any(|one| one == ip),
-                    (IpAddr::V6(ip), Some(network)) => network.tentative(stack, interface, ip),
-                    (IpAddr::V6(_), None) => false,
-                };
-                (there, tentative)
+                (there, stack.settles(interface, ip))
             });
             if there {
                 return Ok(());
             }
-            if !tentative {
-                return Err(Errno::EADDRINUSE);
-            }
-            if !self.addresses_changed.wait(ticket, Some(end)) {
+            // A router may have questions take another time while they are asked.
+            let end = settles.ok_or(Errno::EADDRINUSE)?.after(PATIENCE);
+            if self.host.monotonic() >= end {
                 return Err(Errno::ETIMEDOUT);
             }
+            self.addresses_changed.wait(ticket, Some(end));
         }
     }
 
@@ -102,7 +96,7 @@ impl Inet {
         Ok(self.look(|stack| stack.ip.arp.tentative(index).collect()))
     }
 
-    /// Takes an address away, and its route if no other address has it.
+    /// Takes an address away, and its route if no other address has it. One that waits for nobody else to have it does not wait any more.
     ///
     /// # Errors
     /// `ENXIO`, `EADDRNOTAVAIL`.
@@ -114,9 +108,12 @@ impl Inet {
             {
                 return Ok(());
             }
-            stack.unassign(index, address)?;
+            if stack.settles(index, address).is_none() {
+                stack.unassign(index, address)?;
+            }
             if let (IpAddr::V6(ip), Some(network)) = (address, stack.network) {
                 network.removed_address(stack, index, ip);
+                stack.announce_addresses();
             }
             Ok(())
         })
@@ -248,6 +245,15 @@ impl Inet {
 }
 
 impl Stack {
+    /// When an address is this host's that waits for nobody else to have it; `None`: it does not wait.
+    fn settles(&self, interface: u32, address: IpAddr) -> Option<Instant> {
+        match (address, self.network) {
+            (IpAddr::V4(ip), _) => self.ip.arp.settles(interface, ip),
+            (IpAddr::V6(ip), Some(network)) => network.settles(self, interface, ip),
+            (IpAddr::V6(_), None) => None,
+        }
+    }
+
     /// An interface is up, or still is: IPv6 looks whether it is there.
     pub(crate) fn tell_up(&mut self, interface: u32) {
         if let Some(network) = self.network {

@@ -65,19 +65,19 @@ pub trait Network: Send + Sync + 'static {
     fn unresolved(&self, stack: &mut Stack, interface: u32, packet: Packet);
 
     /// Begins to give an interface an address. It is there when it is among [`Attached::addresses`](crate::stack::Attached), and has
-    /// failed when [`tentative`](Self::tentative) does not have it either.
+    /// failed when [`settles`](Self::settles) knows nothing of it either.
     ///
     /// # Errors
     /// `EEXIST`, `EINVAL`.
     fn add_address(&self, stack: &mut Stack, interface: u32, address: Cidr) -> Result<()>;
 
-    /// Whether an address waits for nobody else to have it.
-    fn tentative(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> bool;
+    /// Of an address that waits for nobody else to have it: when that is over, as far as is known now. `None`: it does not wait.
+    fn settles(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> Option<Instant>;
 
     /// Whether an address is to be used by what uses it already alone (RFC 4862 section 5.5.4).
     fn deprecated(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> bool;
 
-    /// An address was taken away.
+    /// An address was taken away, or does not wait any more.
     fn removed_address(&self, stack: &mut Stack, interface: u32, address: Ipv6Addr);
 
     /// The sources of a group that sockets want are others now.

@@ -153,9 +153,8 @@ impl Network for Ipv6 {
         address::add(stack, interface, address)
     }
 
-    fn tentative(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> bool {
-        let state = stack.state::<State>();
-        state.is_ok_and(|state| state.is_tentative(interface, address))
+    fn settles(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> Option<Instant> {
+        stack.state::<State>().ok()?.settles(interface, address)
     }
 
     fn deprecated(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> bool {

@@ -174,6 +174,13 @@ impl State {
             .is_some_and(|own| own.tentative.is_some())
     }
 
+    /// When an address that waits is this host's, if nobody else has it and no router says meanwhile that questions have another time between them.
+    pub(crate) fn settles(&self, interface: u32, ip: Ipv6Addr) -> Option<Instant> {
+        let link = self.links.get(&interface)?;
+        let (due, left) = self.own(interface, ip)?.tentative?;
+        Some(due.after(link.retry.saturating_mul(left.into())))
+    }
+
     pub(crate) fn candidate(
         &self,
         interface: u32,

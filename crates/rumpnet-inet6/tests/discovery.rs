@@ -5,7 +5,7 @@ mod ear;
 
 use ear::{Ear, MAC, PEER, attach, boot, frame, sleep};
 use internet_checksum::Checksum;
-use rumpkern::{Kernel, OpenFlags, Proc};
+use rumpkern::{Errno, Kernel, OpenFlags, Proc};
 use rumpnet::{
     Address, Cidr, KernelNet as _, MacAddr, SocketCalls as _,
     neighbor::State,
@@ -556,6 +556,66 @@ fn duplicates() {
             .hear(&nd(&now, ALL, &about(136, 0x20, &now, &link(2, PEER))));
     }
     assert_eq!((own(&host).len(), settled(&host).len()), (0, 0));
+}
+
+/// An address that others are being asked for can be taken away: nothing is left of it, and it can be added again.
+#[test]
+fn questions_that_are_ended() {
+    let host = Host::new();
+    let inet = host.kernel.inet().unwrap();
+    let index = inet.interface("ear0").unwrap().index();
+    let groups =
+        |inet: &rumpnet_inet::Inet| inet.look(|stack| stack.attached(index).unwrap().groups.len());
+    let before = (groups(&inet), host.routes());
+    let own: Cidr = "fd07::7/64".parse().unwrap();
+    let (there, six, sim) = (inet.clone(), host.kernel.inet6().unwrap(), host.sim.clone());
+    let peer = move |_: rumpkern::kthread::Life| {
+        sleep(&sim, 500);
+        assert_eq!(six.tentative("ear0").unwrap(), [ip("fd07::7")]);
+        assert_eq!(there.add_address("ear0", own), Err(Errno::EEXIST));
+        there.remove_address("ear0", own.address()).unwrap();
+        assert_eq!(six.tentative("ear0").unwrap().len(), 0);
+        let again = there.remove_address("ear0", own.address());
+        assert_eq!(again, Err(Errno::EADDRNOTAVAIL));
+    };
+    host.kernel.spawn("peer", peer).unwrap();
+    let begin = host.kernel.host().monotonic();
+    assert_eq!(inet.add_address("ear0", own), Err(Errno::EADDRINUSE));
+    let took = host.kernel.host().monotonic().since(begin);
+    assert_eq!(took.as_millis(), 500);
+    host.ear.sent();
+    sleep(&host.sim, 10_000);
+    assert!(!kinds(&host.ear.sent()).contains(&135));
+    assert_eq!((groups(&inet), host.routes()), before);
+    host.add("fd07::7/64");
+    assert_eq!(host.addresses("fd07::/64"), [ip("fd07::7")]);
+}
+
+/// RFC 4862 section 5.1, RFC 4861 section 6.3.4: the time between questions is a router's to say, also while they are asked. Who adds an address
+/// waits for as long.
+#[test]
+fn questions_that_take_long() {
+    let host = Host::new();
+    let says = |ear: &Ear, retry| ear.hear(&nd(ROUTER, ALL, &router(0, 9_000, 0, retry, &[])));
+    let adds = |address: &str| {
+        let begin = host.kernel.host().monotonic();
+        host.add(address);
+        let took = host.kernel.host().monotonic().since(begin);
+        u64::try_from(took.as_millis()).unwrap()
+    };
+    says(&host.ear, 30_000);
+    let took = adds("fd00::2/64");
+    assert!((30_000..30_010).contains(&took), "{took}");
+    host.kernel.inet6().unwrap().set_probes(3).unwrap();
+    // More than a minute no router may say.
+    let (sim, ear) = (host.sim.clone(), host.ear.clone());
+    let peer = move |_: rumpkern::kthread::Life| {
+        sleep(&sim, 10_000);
+        says(&ear, u32::MAX);
+    };
+    host.kernel.spawn("peer", peer).unwrap();
+    let took = adds("fd00::3/64");
+    assert!((150_000..150_010).contains(&took), "{took}");
 }
 
 /// RFC 4862 section 5.5.3: which prefixes make addresses, and how long these live.
