@@ -121,6 +121,7 @@ impl Stack {
         }
         let to = self.this_host(to);
         let path = self.way_out(to.ip(), self.path(to.ip(), from, by))?;
+        self.shown.uses(to.ip());
         path.allowed(to.ip(), message.flags.contains(MsgFlags::DONTROUTE))?;
         let included = given.is_some();
         let how = given.unwrap_or_else(|| Sending {

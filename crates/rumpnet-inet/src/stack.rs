@@ -191,6 +191,7 @@ pub struct Stack {
     pub(crate) ip: ip::State,
     pub(crate) icmp: icmp::Limit,
     pub(crate) redirects: redirect::Policy,
+    pub(crate) shown: redirect::Shown,
     pub(crate) igmp: igmp::State,
     pub(crate) raw: Raw,
     pub(crate) udp: Udp,
@@ -228,6 +229,7 @@ impl Stack {
             ip: ip::State::new(host),
             icmp: icmp::Limit::default(),
             redirects: redirect::Policy::default(),
+            shown: redirect::Shown::default(),
             igmp: igmp::State::new(Rng::new(Inet::random_u64(host))),
             raw: Raw::default(),
             udp: Udp::new(host),
@@ -276,6 +278,7 @@ impl Stack {
         self.routes.touch();
         self.interfaces
             .retain(|here| here.ifnet.index() != interface);
+        self.shown.detach(interface);
         self.ip.arp.detach(interface);
         self.igmp.detach(interface);
         if let Some(network) = self.network {

@@ -119,6 +119,7 @@ impl Stack {
         let to = self.this_host(to);
         let path = self.tcp_path(to.ip(), from, by);
         let path = self.way_out(to.ip(), path)?;
+        self.shown.uses(to.ip());
         path.allowed(to.ip(), dont_route)?;
         let to = scoped(to, path.interface);
         if path.broadcast {

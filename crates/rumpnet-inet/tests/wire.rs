@@ -690,3 +690,57 @@ fn queries_for_groups() {
     assert_eq!(ask(1, all, alert, &third), [0x22]);
     assert_eq!(kernel.inet().unwrap().counters().igmp.malformed, 6);
 }
+
+/// There are no more shown ways than so many: one that nobody here has sent along makes room, the oldest first.
+#[test]
+fn shown_ways_make_room() {
+    let (_sim, kernel, ear) = kernel();
+    let inet = kernel.inet().unwrap();
+    let router = Some(PEER_IP.parse().unwrap());
+    inet.add_route(Cidr::ANY_V4, router, None, 0).unwrap();
+    inet.set_neighbor("ear0", "10.0.0.8".parse().unwrap(), PEER)
+        .unwrap();
+    let far = |n: u16| format!("198.51.{}.{}", n / 256, n % 256);
+    let hears = |protocol, from: &str, body: Vec<u8>| {
+        let packet = packet(protocol, (64, 0), (from, "10.0.0.1"), &[], &body);
+        ear.ask(&frame(MAC, 0x0800, &packet))
+    };
+    let show = |n: u16| {
+        let quoted = packet(17, (64, 0), ("10.0.0.1", &far(n)), &[], &[0; 8]);
+        let body = [&[5, 1, 0, 0, 10, 0, 0, 8][..], &quoted].concat();
+        hears(1, PEER_IP, with_sum(body, 2));
+    };
+    let shown = || -> Vec<u16> {
+        let all = inet.routes();
+        let there = |to: &IpAddr| all.iter().any(|route| route.network == Cidr::host(*to));
+        (0..2_000)
+            .filter(|n| there(&far(*n).parse().unwrap()))
+            .collect()
+    };
+    (0..64).for_each(show);
+    assert_eq!(shown(), (0..64).collect::<Vec<_>>());
+    let proc = kernel.init_proc();
+    let to = |n: u16| -> Address {
+        format!("{}:9", far(n))
+            .parse::<SocketAddr>()
+            .unwrap()
+            .into()
+    };
+    let udp = proc
+        .socket(Domain::Inet, Kind::Datagram, 0, OpenFlags::empty())
+        .unwrap();
+    proc.sendto(udp, b"x", MsgFlags::empty(), Some(&to(5)))
+        .unwrap();
+    let tcp = proc
+        .socket(Domain::Inet, Kind::Stream, 0, OpenFlags::NONBLOCK)
+        .unwrap();
+    let begun = proc.connect(tcp, &to(7));
+    assert_eq!(begun, Err(rumpkern::Errno::EINPROGRESS));
+    // An answer that anybody can have is no use.
+    let ping = with_sum(vec![8, 0, 0, 0, 0, 1, 0, 1], 2);
+    assert_eq!(hears(1, &far(9), ping).len(), 1);
+    (64..1_000).for_each(show);
+    let left: Vec<u16> = [5, 7].into_iter().chain(938..1_000).collect();
+    assert_eq!(shown(), left);
+    assert_eq!(ear.sent().len(), 0);
+}

@@ -22,8 +22,6 @@ use rumpuser::Instant;
 
 /// Routers and prefixes that a link may have; more are not remembered.
 const ROUTERS: usize = 8;
-/// Hosts to which routers have shown a better way, at most.
-const REDIRECTS: usize = 256;
 const PREFIXES: usize = 16;
 /// Routes that were learnt come after those that were configured.
 const METRIC: u32 = 1_024;
@@ -278,19 +276,8 @@ pub(crate) fn redirect(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
     if let Some(mac) = nd::target_link(&options) {
         nd::heard(stack, interface, target, mac);
     }
-    let host = Cidr::host(destination.into());
-    let shown = |route: &&Route| {
-        let other = route.network != host && route.network.prefix() == 128;
-        route.origin == Origin::Dynamic && other
-    };
-    if stack.routes.iter().filter(shown).count() >= REDIRECTS {
-        return;
-    }
-    stack
-        .routes
-        .remove(|route| route.origin == Origin::Dynamic && route.network == host);
-    let _ = stack.routes.add(Route {
-        network: host,
+    stack.show_way(Route {
+        network: Cidr::host(destination.into()),
         gateway: (!neighbor).then_some(target.into()),
         interface,
         metric: METRIC,

@@ -864,6 +864,50 @@ fn void_redirects() {
     );
 }
 
+/// There are no more shown ways than so many: one that nobody uses makes room, the oldest first, then the least recently used one.
+#[test]
+fn shown_ways_make_room() {
+    let host = Host::new();
+    host.ear
+        .hear(&nd(ROUTER, ALL, &router(0, 1_800, 0, 0, &link(1, PEER))));
+    let far = |n: usize| format!("2001:db8::{n:x}");
+    let show = |n: usize| {
+        let fixed = [137, 0, 0, 0, 0, 0, 0, 0];
+        let (target, destination) = (ip("fe80::8").octets(), ip(&far(n)).octets());
+        let body = [&fixed[..], &target, &destination, &link(2, PEER)].concat();
+        host.ear.hear(&nd(ROUTER, "fd00::1", &body));
+    };
+    let there = |n: usize| {
+        let to = Cidr::host(ip(&far(n)).into());
+        host.routes().iter().any(|route| route.network == to)
+    };
+    let shown = || (0..7_001).filter(|n| there(*n)).collect::<Vec<_>>();
+    (0..256).for_each(show);
+    // One that is shown again is no other one.
+    show(17);
+    assert_eq!(shown(), (0..256).collect::<Vec<_>>());
+    let uses = |n: usize| assert_eq!(kinds(&host.send(&far(n))), [0]);
+    [3, 200].into_iter().for_each(uses);
+    show(256);
+    assert!(!there(0));
+    (257..2_000).for_each(show);
+    let all = shown();
+    assert_eq!((all.len(), &all[..3]), (256, &[3, 200, 1_746][..]));
+    // All are in use: what nobody uses drives out one.
+    all.iter().for_each(|n| uses(*n));
+    (5_000..6_001).for_each(show);
+    assert_eq!(shown(), [&all[1..], &[6_000]].concat());
+    // What is used drives out the one that was not for longest.
+    [6_000, 200].into_iter().for_each(uses);
+    show(7_000);
+    assert_eq!(shown(), [&[200], &all[3..], &[6_000, 7_000]].concat());
+    // Those that end otherwise make room as well.
+    sleep(&host.sim, 9_000);
+    assert_eq!(shown(), []);
+    (0..256).for_each(show);
+    assert_eq!(shown(), (0..256).collect::<Vec<_>>());
+}
+
 /// RFC 4861 section 8.2, RFC 4443 section 3.1: what a router says that sends a packet back to where it came from.
 #[test]
 fn what_a_router_shows() {

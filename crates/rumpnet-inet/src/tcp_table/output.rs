@@ -142,6 +142,7 @@ impl Stack {
         // Without a route time goes on: it may come back before the connection gives up.
         let path = self.path(peer.ip(), Some(ip), by).ok();
         let path = path.or(known.map(|(_, old)| old))?;
+        self.shown.uses(peer.ip());
         let now = self.now;
         let socket = self.tcp.get(id).ok()?;
         socket.path = Some((changes, path));

@@ -66,6 +66,7 @@ impl Stack {
         });
         let path = self.udp_path(id, to, info);
         let path = self.way_out(to.ip(), path)?;
+        self.shown.uses(to.ip());
         path.allowed(to.ip(), message.flags.contains(MsgFlags::DONTROUTE))?;
         let socket = self.udp.get(id)?;
         let options = socket.options;
