@@ -8,6 +8,7 @@ use internet_checksum::Checksum;
 use rumpnet::MacAddr;
 use rumpnet_dhcp::{Lease, Options};
 use rumpnet_inet::KernelInet as _;
+use rumpuser_sim::Rng;
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 const SERVER: [u8; 4] = [10, 0, 0, 1];
@@ -113,16 +114,10 @@ fn floods_of_strangers() {
     // It is announced; then it is quiet.
     sleep(&sim, 5_000);
     ear.sent();
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_be_bytes()
-    };
+    let mut rng = Rng::new(7);
     let mut sent = Vec::new();
     for n in 0..100_000_u32 {
-        let [a, b, c, d, e, f, g, h] = random();
+        let [a, b, c, d, e, f, g, h] = rng.next_u64().to_be_bytes();
         let stranger = MacAddr([2, a, b, c, d, e]);
         match n % 4 {
             // Of other exchanges.

@@ -14,7 +14,7 @@ use rumpnet::{
 };
 use rumpnet_inet::KernelInet as _;
 use rumpnet_inet6::{KernelInet6 as _, temporary::Settings};
-use rumpuser_sim::Sim;
+use rumpuser_sim::{Rng, Sim};
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::Arc,
@@ -1009,16 +1009,10 @@ fn floods_about_groups() {
     let groups = || inet.look(|stack| stack.attached(index).unwrap().groups.len());
     let (joined, mut sent) = (groups(), 0);
     let alert = [58, 0, 5, 2, 0, 0, 1, 0];
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut rng = Rng::new(7);
     let address = |high: u128, low: u64| Ipv6Addr::from_bits(high << 112 | u128::from(low));
     for n in 0..100_000_u32 {
-        let (low, r) = (random(), random().to_be_bytes());
+        let (low, r) = (rng.next_u64(), rng.next_u64().to_be_bytes());
         let from = address(0xfe80, low).to_string();
         // Every other one is about the group that is listened to.
         let about = match r[0] % 4 {
@@ -1033,7 +1027,7 @@ fn floods_about_groups() {
             let sources = u16::from(r[5] % 64);
             body.extend([r[6], r[7]]);
             body.extend(sources.to_be_bytes());
-            (0..sources).for_each(|_| body.extend(address(0x2001, random()).octets()));
+            (0..sources).for_each(|_| body.extend(address(0x2001, rng.next_u64()).octets()));
         }
         if n % 16 == 15 {
             body.truncate(usize::from(r[3]) % body.len() + 4);
@@ -1173,15 +1167,9 @@ fn floods_of_strangers() {
         "fd00::1",
         &about(136, 0xe0, ROUTER, &link(2, PEER)),
     ));
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut rng = Rng::new(7);
     for n in 0..100_000_u32 {
-        let (low, other) = (random(), random());
+        let (low, other) = (rng.next_u64(), rng.next_u64());
         let near = Ipv6Addr::from_bits(ip("fd00::").to_bits() | u128::from(low)).to_string();
         let of_link = Ipv6Addr::from_bits(ip("fe80::").to_bits() | u128::from(low)).to_string();
         let far = Ipv6Addr::from_bits(ip("2001:db8::").to_bits() | u128::from(other)).to_string();

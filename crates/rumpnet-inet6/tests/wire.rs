@@ -1,79 +1,54 @@
-//! Frames as they are on the wire: a device that the test holds both ends of.
+//! Packets as they are on the wire: a device that the test holds both ends of.
 
+#[path = "../../rumpnet-inet/tests/common/device.rs"]
+mod device;
+
+use device::{Ear, MAC, PEER, frame};
 use internet_checksum::Checksum;
 use rumpkern::{Kernel, OpenFlags};
 use rumpnet::{
-    KernelNet as _, MacAddr, Packet, SocketCalls as _,
-    interface::{Batch, Device, Input, Link},
+    KernelNet as _, MacAddr, SocketCalls as _,
     socket::{Domain, Kind, MsgFlags},
 };
-use rumpnet_inet::KernelInet as _;
+use rumpnet_inet::{Inet, KernelInet as _};
 use rumpnet_inet6::KernelInet6 as _;
+use rumpuser_sim::Rng;
 use std::{
     net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, OnceLock},
+    sync::Arc,
 };
 
-const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
-const PEER: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
-
-#[derive(Default)]
-struct Ear {
-    input: Mutex<Option<Input>>,
-    sent: Mutex<Vec<Vec<u8>>>,
-    inet: OnceLock<Arc<rumpnet_inet::Inet>>,
+/// The device, and whose it is.
+struct Wire {
+    ear: Arc<Ear>,
+    inet: Arc<Inet>,
 }
 
-impl Device for Ear {
-    fn link(&self) -> Link {
-        Link::Ethernet(MAC)
-    }
-
-    fn mtu(&self) -> u32 {
-        1_500
-    }
-
-    fn start(&self, input: Input) -> rumpkern::Result<()> {
-        *self.input.lock().unwrap() = Some(input);
-        Ok(())
-    }
-
-    fn stop(&self) {
-        *self.input.lock().unwrap() = None;
-    }
-
-    fn transmit(&self, frames: &mut Batch) -> usize {
-        let bytes = |frame: Packet| frame.pieces().flatten().copied().collect();
-        self.sent
-            .lock()
-            .unwrap()
-            .extend(frames.drain(..).map(bytes));
-        0
-    }
-}
-
-impl Ear {
+impl Wire {
     /// Hands a packet to the kernel; returns the packets that it has sent because of it, without their Ethernet headers.
     fn ask(&self, packet: &[u8]) -> Vec<Vec<u8>> {
-        self.sent.lock().unwrap().clear();
         let to = if packet.len() >= 40 && packet[24] == 0xff {
             MacAddr([0x33, 0x33, packet[36], packet[37], packet[38], packet[39]])
         } else {
             MAC
         };
-        let frame = [&to.0[..], &PEER.0, &[0x86, 0xdd], packet].concat();
-        let input = self.input.lock().unwrap().clone().unwrap();
-        input.receive(&mut Batch::from([Packet::with_bytes(&frame)]));
-        while self.inet.get().unwrap().is_busy() {
+        self.sent();
+        self.ear.hear(&frame(to, 0x86dd, packet));
+        while self.inet.is_busy() {
             std::thread::yield_now();
         }
-        let sent = self.sent.lock().unwrap();
+        let sent = self.sent();
         sent.iter().map(|frame| frame[14..].to_vec()).collect()
+    }
+
+    /// Frames since this was asked last.
+    fn sent(&self) -> Vec<Vec<u8>> {
+        self.ear.sent()
     }
 }
 
 /// A kernel at fd00::1 whose peer, at fd00::9, has been heard.
-fn kernel() -> (Kernel, Arc<Ear>) {
+fn kernel() -> (Kernel, Wire) {
     let kernel = Kernel::builder(rumpuser_posix::Host::new())
         .component(rumpnet_inet6::component())
         .boot()
@@ -82,14 +57,13 @@ fn kernel() -> (Kernel, Arc<Ear>) {
     let ear = Arc::new(Ear::default());
     kernel.net().unwrap().attach("ear0", ear.clone()).unwrap();
     let inet = kernel.inet().unwrap();
-    assert!(ear.inet.set(inet.clone()).is_ok());
     inet.add_address("ear0", "fd00::1/64".parse().unwrap())
         .unwrap();
     for peer in ["fd00::9", "fe80::9"] {
         inet.set_neighbor("ear0", peer.parse().unwrap(), PEER)
             .unwrap();
     }
-    (kernel, ear)
+    (kernel, Wire { ear, inet })
 }
 
 fn ip(text: &str) -> Ipv6Addr {
@@ -123,7 +97,7 @@ fn echo() -> Vec<u8> {
 }
 
 /// Sends headers in front of an echo request; returns type, code and pointer of the answer.
-fn with(ear: &Ear, first: u8, headers: &[u8]) -> Option<(u8, u8, u32)> {
+fn with(ear: &Wire, first: u8, headers: &[u8]) -> Option<(u8, u8, u32)> {
     let body = [headers, &echo()].concat();
     let sent = ear.ask(&packet(first, 64, "fd00::9", "fd00::1", &body));
     let answer = sent.first()?;
@@ -314,13 +288,13 @@ fn routers_are_followed() {
         .socket(Domain::Inet6, Kind::Datagram, 0, OpenFlags::empty())
         .unwrap();
     let far = "[2001:db8:77::1]:9".parse::<SocketAddr>().unwrap().into();
-    ear.sent.lock().unwrap().clear();
+    ear.sent();
     proc.sendto(fd, &[7; 3_000], MsgFlags::empty(), Some(&far))
         .unwrap();
     let IpAddr::V6(source) = address else {
         unreachable!()
     };
-    let sent = ear.sent.lock().unwrap().clone();
+    let sent = ear.sent();
     assert_eq!((sent.len(), sent[0][21]), (3, 61));
     assert_eq!(
         (sent[0].len(), sent[0][22..38].to_vec()),
@@ -363,10 +337,10 @@ fn smaller_packets_when_told() {
         .unwrap();
     let to = "[fd00::9]:9".parse::<SocketAddr>().unwrap().into();
     let send = || {
-        ear.sent.lock().unwrap().clear();
+        ear.sent();
         proc.sendto(fd, &[7; 1_452], MsgFlags::empty(), Some(&to))
             .unwrap();
-        let sent = ear.sent.lock().unwrap();
+        let sent = ear.sent();
         sent.iter().map(|frame| frame[14..].to_vec()).collect()
     };
     let first: Vec<Vec<u8>> = send();
@@ -487,9 +461,9 @@ fn passing_on() {
     inet.set_neighbor("ear1", "fd01::9".parse().unwrap(), PEER)
         .unwrap();
     let send = |hops: u8, from: &str, to: &str, len: usize| {
-        other.sent.lock().unwrap().clear();
+        other.sent();
         let told = ear.ask(&packet(17, hops, from, to, &vec![7; len]));
-        let passed = other.sent.lock().unwrap().clone();
+        let passed = other.sent();
         let what = |bytes: &Vec<u8>| (bytes[40], bytes[41]);
         (
             passed.first().map(|frame| frame[21]),
@@ -555,24 +529,18 @@ fn nonsense() {
             ],
         ),
     ];
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut random = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        usize::try_from(state >> 33).unwrap() % below
-    };
+    let mut rng = Rng::new(7);
     for _ in 0..150_000 {
-        let mut bytes = seeds[random(seeds.len())].clone();
-        for _ in 0..random(6) {
-            let at = random(bytes.len());
-            bytes[at] = u8::try_from(random(256)).unwrap();
+        let mut bytes = seeds[rng.index(seeds.len())].clone();
+        for _ in 0..rng.below(6) {
+            let at = rng.index(bytes.len());
+            bytes[at] = u8::try_from(rng.below(256)).unwrap();
         }
-        if random(4) == 0 {
-            bytes.truncate(random(bytes.len()));
+        if rng.below(4) == 0 {
+            bytes.truncate(rng.index(bytes.len()));
         }
         // Half of what says ICMPv6 gets a sum that holds, so that more than the sum is tried.
-        if random(2) == 0 && bytes.len() > 44 && bytes[6] == 58 {
+        if rng.flip() && bytes.len() > 44 && bytes[6] == 58 {
             let address = |at: usize| {
                 let octets: [u8; 16] = bytes[at..at + 16].try_into().unwrap();
                 Ipv6Addr::from(octets).to_string()

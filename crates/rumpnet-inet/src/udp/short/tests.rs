@@ -3,6 +3,9 @@
 
 extern crate std;
 
+#[path = "../../../tests/common/device.rs"]
+mod device;
+
 use super::LEN;
 use crate::{
     KernelInet as _,
@@ -12,53 +15,18 @@ use crate::{
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::net::{Ipv4Addr, SocketAddr};
+use device::{Ear, MAC, PEER};
 use proptest::prelude::*;
 use rumpkern::{Errno, Kernel, OpenFlags, Proc};
 use rumpnet::{
     KernelNet as _, MacAddr, Packet, SocketCalls as _,
     ethernet::{self, EtherType},
-    interface::{Batch, Device, Input, Link},
     packet::Checksum,
     socket::{Control, Domain, Kind, MsgFlags, SockOpt},
 };
-use std::sync::Mutex;
 
 /// Bytes of all headers.
 const HEADERS: usize = ethernet::HEADER + ipv4::HEADER + LEN;
-const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
-const PEER: MacAddr = MacAddr([2, 0, 0, 0, 0, 9]);
-
-#[derive(Default)]
-struct Ear {
-    input: Mutex<Option<Input>>,
-    sent: Mutex<Vec<Vec<u8>>>,
-}
-
-impl Device for Ear {
-    fn link(&self) -> Link {
-        Link::Ethernet(MAC)
-    }
-
-    fn mtu(&self) -> u32 {
-        1_500
-    }
-
-    fn start(&self, input: Input) -> rumpkern::Result<()> {
-        *self.input.lock().unwrap() = Some(input);
-        Ok(())
-    }
-
-    fn stop(&self) {
-        *self.input.lock().unwrap() = None;
-    }
-
-    fn transmit(&self, frames: &mut Batch) -> usize {
-        let bytes = |frame: Packet| frame.pieces().flatten().copied().collect();
-        let all = frames.drain(..).map(bytes);
-        self.sent.lock().unwrap().extend(all);
-        0
-    }
-}
 
 /// A socket, what it has got, and what it was told of it.
 type Told = (u32, Vec<u8>, Vec<u8>);
@@ -99,7 +67,7 @@ impl Host {
         });
         let peer: SocketAddr = "10.0.0.9:5000".parse().unwrap();
         proc.connect(sockets[2], &peer.into()).unwrap();
-        ear.sent.lock().unwrap().clear();
+        ear.sent();
         Self {
             kernel,
             proc,
@@ -114,8 +82,7 @@ impl Host {
             let inet = self.kernel.inet().unwrap();
             inet.with(|stack| stack.udp.flows = Flows::default());
         }
-        let input = self.ear.input.lock().unwrap().clone().unwrap();
-        input.receive(&mut Batch::from([frame.clone()]));
+        self.ear.receive(frame.clone());
     }
 
     /// What the sockets have got: bytes, from whom, with which header; how it was counted, and what was sent.
@@ -142,7 +109,7 @@ impl Host {
                 }
             }
         }
-        let mut sent = core::mem::take(&mut *self.ear.sent.lock().unwrap());
+        let mut sent = self.ear.sent();
         for frame in &mut sent {
             // Identification and sum: each host begins where it likes.
             if let Some(field) = frame.get_mut(18..20) {
@@ -336,7 +303,7 @@ fn ways_are_known_while_neighbours_stay() {
             .proc
             .sendto(host.sockets[0], text, MsgFlags::empty(), Some(&to));
         assert_eq!(sent, Ok(text.len()));
-        let frames = core::mem::take(&mut *host.ear.sent.lock().unwrap());
+        let frames = host.ear.sent();
         let [frame] = <[Vec<u8>; 1]>::try_from(frames).unwrap();
         frame
     };
