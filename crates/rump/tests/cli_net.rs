@@ -146,6 +146,53 @@ fn hosts_on_a_bus_are_seen_by_tools() {
     assert_eq!(code(&[&own, "ifconfig", "shmif9"]), Some(1));
 }
 
+/// Who wants an address asks the link for it, if told to, and says what is wrong when another host has it.
+#[test]
+fn an_address_that_another_host_has() {
+    let folder = Scratch::new();
+    let theirs = [
+        &interface(&folder, 1),
+        "ifconfig",
+        "shmif0",
+        "fd00::1/64",
+        "--",
+        "wait",
+    ];
+    let _host = Background::start(&theirs, Stdio::null());
+    let own = interface(&folder, 2);
+    until_there(&folder, "10.0.0.1");
+    let end = Instant::now() + Duration::from_secs(20);
+    let six = [&own, "ifconfig", "shmif0", "fd00::2/64", "--"];
+    let ping = ["ping", "-c", "1", "-W", "0.2", "-q", "fd00::1"];
+    while !run(&[&six[..], &ping].concat()).status.success() {
+        assert!(Instant::now() < end, "fd00::1 does not answer");
+    }
+    // The more questions, the more time for an answer to each; the first answer ends it.
+    for (setting, address) in [
+        ("net.inet.ip.dad_count=9", "10.0.0.1/24"),
+        ("net.inet6.ip6.dad_count=9", "fd00::1/64"),
+    ] {
+        let asks = [&own, "sysctl", setting, "--", "ifconfig", "shmif0", address];
+        let output = run(&asks);
+        assert_eq!(output.status.code(), Some(1), "{address}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let why = format!("shmif0: {address}: another host on the link has this address\n");
+        assert!(said.ends_with(&why), "{said}");
+    }
+    let free = [
+        &own,
+        "sysctl",
+        "net.inet.ip.dad_count=1",
+        "--",
+        "ifconfig",
+        "shmif0",
+        "10.0.0.3/24",
+        "--",
+        "ifconfig",
+    ];
+    assert!(text(&run(&free)).contains("10.0.0.3/24"));
+}
+
 /// Who reads no more ends a command, and it says so or not; it does not panic.
 #[test]
 fn nobody_reads_standard_output() {
