@@ -5,6 +5,7 @@
 //! | [`field`] | numbers and texts of a header |
 //! | [`pax`] | records of extended headers |
 //! | [`write`](mod@write) | [`write::TarSink`]: an archive as the target of a copy |
+//! | [`header`] | what a header tells of a member |
 //! | [`read`] | [`read::Reader`]: the members of an archive one by one |
 //! | [`extract`] | an archive as the source of a copy |
 //!
@@ -13,6 +14,7 @@
 
 pub(crate) mod extract;
 pub(crate) mod field;
+mod header;
 pub(crate) mod pax;
 pub(crate) mod read;
 pub(crate) mod write;

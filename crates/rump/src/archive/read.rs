@@ -1,17 +1,16 @@
 //! Reading archives: v7, ustar, GNU and pax, with every form of sparse files.
 
-use super::{BLOCK, field, padding, pax};
+use super::{
+    BLOCK, field,
+    header::{self, Header, Records},
+    padding, pax,
+};
 use crate::{
     copy::Meta,
     report::{Failure, Outcome, io_reason},
-    time,
 };
-use rumpkern::{FileType, types::DeviceNumber};
-use rumpuser::Timespec;
-use std::{
-    collections::BTreeMap,
-    io::{self, Read},
-};
+use rumpkern::FileType;
+use std::io::{self, Read};
 
 /// Longest extended header: room for every attribute a file can have.
 const EXTENDED_MAX: u64 = 16 << 20;
@@ -29,8 +28,6 @@ pub(crate) struct Reader<R> {
     /// Records for all members.
     global: Records,
 }
-
-type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A member.
 #[derive(Debug)]
@@ -214,81 +211,25 @@ impl<R: Read> Reader<R> {
     }
 
     fn number(&self, field: &[u8]) -> Outcome<u64> {
-        field::number(field)
-            .and_then(|number| u64::try_from(number).ok())
-            .ok_or_else(|| self.failure("damaged header: wrong number"))
+        header::number(field).map_err(|reason| self.failure(reason))
     }
 
-    fn member(&mut self, header: &[u8; BLOCK], extended: &Records) -> Outcome<Member> {
-        let get = |key: &str| extended.get(key.as_bytes());
-        let text = |key: &str| get(key).and_then(|value| std::str::from_utf8(value).ok());
-        let flag = header[156];
-        let path = get("GNU.sparse.name")
-            .or_else(|| get("path"))
-            .cloned()
-            .unwrap_or_else(|| header_path(header));
-        let link = get("linkpath").cloned();
-        let link = link.unwrap_or_else(|| field::text(&header[157..257]).to_vec());
-        let decimal = |key: &str, range: std::ops::Range<usize>| match text(key) {
-            Some(text) => text
-                .parse()
-                .map_err(|_| self.failure(format_args!("extended header: wrong {key}"))),
-            None => self.number(&header[range]),
-        };
-        let small = |number: u64| {
-            u32::try_from(number).map_err(|_| self.failure("damaged header: wrong number"))
-        };
-        let mut stored = decimal("size", 124..136)?;
-        let kind = match flag {
-            b'1' => None,
-            b'2' => Some(FileType::Symlink),
-            b'3' => Some(FileType::Character),
-            b'4' => Some(FileType::Block),
-            b'5' | b'D' => Some(FileType::Directory),
-            b'6' => Some(FileType::Fifo),
-            // The oldest archives say it by the name alone.
-            _ if path.ends_with(b"/") && flag != b'S' => Some(FileType::Directory),
-            _ => Some(FileType::Regular),
-        };
-        let mtime = match text("mtime") {
-            Some(text) => time::parse_seconds(text)
-                .ok_or_else(|| self.failure("extended header: wrong mtime"))?,
-            None => {
-                let sec = field::number(&header[136..148]).and_then(|n| i64::try_from(n).ok());
-                let sec = sec.ok_or_else(|| self.failure("damaged header: wrong number"))?;
-                Timespec::from_secs(sec)
-            }
-        };
-        let atime = text("atime").and_then(time::parse_seconds);
-        let device = |key: &str, range| match kind {
-            Some(FileType::Block | FileType::Character) => decimal(key, range).and_then(small),
-            _ => Ok(0),
-        };
-        let mut meta = Meta {
-            kind: kind.unwrap_or(FileType::Regular),
-            mode: small(self.number(&header[100..108])? & 0o7777)?,
-            uid: small(decimal("uid", 108..116)?)?,
-            gid: small(decimal("gid", 116..124)?)?,
-            size: stored,
-            rdev: DeviceNumber {
-                major: device("SCHILY.devmajor", 329..337)?,
-                minor: device("SCHILY.devminor", 337..345)?,
-            },
-            atime: atime.unwrap_or_else(time::now),
-            mtime,
-            xattrs: xattrs(extended),
-            more_names: false,
-        };
+    fn member(&mut self, block: &[u8; BLOCK], records: &Records) -> Outcome<Member> {
+        let header = Header { block, records };
+        let path = header.path();
+        let kind = header.kind(&path);
+        let stored = header.stored();
+        let mut stored = stored.map_err(|reason| self.failure(reason))?;
+        let meta = header.meta(kind, stored);
+        let mut meta = meta.map_err(|reason| self.failure(reason))?;
         let sparse = match kind {
-            Some(FileType::Regular) => self.sparse(header, extended, &mut stored, &mut meta)?,
-            // What is not regular has no data, whatever the size field says - but a directory of GNU's incremental format.
-            Some(FileType::Directory) if flag == b'D' => None,
-            _ if flag == b'1' || flag == b'2' || (b'3'..=b'6').contains(&flag) => {
-                stored = if flag == b'1' { stored } else { 0 };
-                None
-            }
+            Some(FileType::Regular) => self.sparse(block, records, &mut stored, &mut meta)?,
             _ => None,
         };
+        // What is not regular has no data, whatever the size field says - but a directory of GNU's incremental format.
+        if matches!(header.flag(), b'2'..=b'6') {
+            stored = 0;
+        }
         // The map of a sparse file that stood in its data has been read.
         self.left = stored;
         if self.padding == 0 {
@@ -299,7 +240,7 @@ impl<R: Read> Reader<R> {
         }
         Ok(Member {
             path,
-            link,
+            link: header.link(),
             kind,
             meta,
             sparse,
@@ -449,24 +390,6 @@ fn pairs(list: &[u8]) -> Option<Vec<(u64, u64)>> {
             .map(|pair| (pair[0], pair[1]))
             .collect()
     })
-}
-
-fn xattrs(extended: &Records) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let own = extended.iter().filter_map(|(key, value)| {
-        let name = key.strip_prefix(b"SCHILY.xattr.")?;
-        Some((pax::unescape_xattr(name), value.clone()))
-    });
-    own.collect()
-}
-
-fn header_path(header: &[u8; BLOCK]) -> Vec<u8> {
-    let name = field::text(&header[..100]);
-    let prefix = field::text(&header[345..500]);
-    // GNU's own format has other things where the prefix is.
-    if &header[257..263] != b"ustar\0" || prefix.is_empty() {
-        return name.to_vec();
-    }
-    [prefix, b"/", name].concat()
 }
 
 /// What a file is that is no archive.

@@ -8,6 +8,7 @@ use crate::{
 };
 use clap::Args;
 use rumpnet::{KernelNet as _, MacAddr, neighbor::State};
+use rumpnet_inet::Inet;
 use serde_json::json;
 use std::{io::Write as _, net::IpAddr};
 
@@ -72,86 +73,98 @@ impl Ndp {
 impl Words {
     fn run(&self, context: &Context<'_>, v4: bool) -> Outcome<()> {
         let inet = inet(context)?;
-        let net = context.net.kernel().net().map_err(errno("neighbours"))?;
         if let [host, mac] = &self.set[..] {
-            let ip: IpAddr = host
-                .parse()
-                .map_err(|_| Failure::Usage(format!("{host}: not an address")))?;
-            if ip.is_ipv4() != v4 {
-                return Err(Failure::Usage(format!("{ip}: of the other family")));
-            }
-            let mac: MacAddr = mac
-                .parse()
-                .map_err(|_| Failure::Usage(format!("{mac}: not a link address")))?;
-            let on = self.interface.clone().or_else(|| {
-                let all = net.interfaces();
-                let mut all = all.iter().filter(|interface| {
-                    let here = inet.addresses(interface.name()).unwrap_or_default();
-                    here.iter().any(|cidr| cidr.contains(ip))
-                });
-                all.next().map(|interface| interface.name().to_owned())
-            });
-            let on = on.ok_or_else(|| Failure::at(ip, "on no link; -i INTERFACE says which"))?;
-            return inet
-                .set_neighbor(&on, ip, mac)
-                .map_err(errno(format_args!("{on}: {ip}")));
+            return self.enter(context, &inet, host, mac, v4);
         }
         let wanted = |ip: IpAddr| ip.is_ipv4() == v4 && self.host.is_none_or(|host| host == ip);
-        if self.delete {
-            if self.host.is_none() && !self.all {
-                return Err(Failure::Usage("-d: a host or -a is needed".into()));
-            }
-            let gone: Vec<IpAddr> = inet
-                .neighbors()
-                .iter()
-                .map(|n| n.1)
-                .filter(|ip| wanted(*ip))
-                .collect();
-            let count: usize = gone.iter().map(|ip| inet.forget_neighbors(Some(*ip))).sum();
-            if let (Some(host), 0) = (self.host, count) {
-                return Err(Failure::at(host, "not there"));
-            }
-            return Ok(());
+        match self.delete {
+            true => self.forget(&inet, wanted),
+            false => self.list(context, &inet, wanted),
         }
-        let here = self.interface.as_deref().map(|name| net.interface(name));
-        let here = here.transpose().map_err(errno(format_args!(
-            "{}",
-            self.interface.as_deref().unwrap_or_default()
-        )))?;
-        let here = here.map(|interface| interface.index());
+    }
+
+    fn enter(
+        &self,
+        context: &Context<'_>,
+        inet: &Inet,
+        host: &str,
+        mac: &str,
+        v4: bool,
+    ) -> Outcome<()> {
+        let ip: IpAddr = host
+            .parse()
+            .map_err(|_| Failure::Usage(format!("{host}: not an address")))?;
+        if ip.is_ipv4() != v4 {
+            return Err(Failure::Usage(format!("{ip}: of the other family")));
+        }
+        let mac: MacAddr = mac
+            .parse()
+            .map_err(|_| Failure::Usage(format!("{mac}: not a link address")))?;
+        let net = context.net.kernel().net().map_err(errno("neighbours"))?;
+        let on = self.interface.clone().or_else(|| {
+            let all = net.interfaces();
+            let mut all = all.iter().filter(|interface| {
+                let here = inet.addresses(interface.name()).unwrap_or_default();
+                here.iter().any(|cidr| cidr.contains(ip))
+            });
+            all.next().map(|interface| interface.name().to_owned())
+        });
+        let on = on.ok_or_else(|| Failure::at(ip, "on no link; -i INTERFACE says which"))?;
+        inet.set_neighbor(&on, ip, mac)
+            .map_err(errno(format_args!("{on}: {ip}")))
+    }
+
+    fn forget(&self, inet: &Inet, wanted: impl Fn(IpAddr) -> bool) -> Outcome<()> {
+        if self.host.is_none() && !self.all {
+            return Err(Failure::Usage("-d: a host or -a is needed".into()));
+        }
         let all = inet.neighbors();
-        let found: Vec<_> = all
-            .iter()
-            .filter(|(index, ip, _, _)| wanted(*ip) && here.is_none_or(|here| here == *index))
-            .collect();
+        let gone = all.iter().map(|n| n.1).filter(|ip| wanted(*ip));
+        let count: usize = gone.map(|ip| inet.forget_neighbors(Some(ip))).sum();
+        if let (Some(host), 0) = (self.host, count) {
+            return Err(Failure::at(host, "not there"));
+        }
+        Ok(())
+    }
+
+    fn list(
+        &self,
+        context: &Context<'_>,
+        inet: &Inet,
+        wanted: impl Fn(IpAddr) -> bool,
+    ) -> Outcome<()> {
+        let net = context.net.kernel().net().map_err(errno("neighbours"))?;
+        let here = self.interface.as_deref().map(|name| {
+            let interface = net.interface(name).map_err(errno(name))?;
+            Outcome::Ok(interface.index())
+        });
+        let here = here.transpose()?;
+        let mut found = inet.neighbors();
+        found.retain(|(index, ip, ..)| wanted(*ip) && here.is_none_or(|here| here == *index));
         if let (Some(host), true) = (self.host, found.is_empty()) {
             return Err(Failure::at(host, "no entry"));
         }
-        let mut out = Out::new();
-        let name = |index| {
-            net.by_index(index)
-                .map_or_else(String::new, |i| i.name().to_owned())
+        let interface = |index| {
+            let interface = net.by_index(index);
+            interface.map_or_else(String::new, |interface| interface.name().to_owned())
         };
+        let mut out = Out::new();
         if self.json {
             let mut array = Array::new(&mut out)?;
             for (index, ip, mac, state) in found {
                 array.push(&json!({
                     "host": ip.to_string(),
                     "address": mac.map(|mac| mac.to_string()),
-                    "interface": name(*index),
-                    "state": word(*state),
+                    "interface": interface(index),
+                    "state": word(state),
                 }))?;
             }
             array.end()?;
         } else {
             for (index, ip, mac, state) in found {
                 let mac = mac.map_or_else(|| "(incomplete)".into(), |mac| mac.to_string());
-                writeln!(
-                    out,
-                    "? ({ip}) at {mac} on {} {}",
-                    name(*index),
-                    word(*state)
-                )?;
+                let (on, state) = (interface(index), word(state));
+                writeln!(out, "? ({ip}) at {mac} on {on} {state}")?;
             }
         }
         out.flush()?;

@@ -1,7 +1,7 @@
 //! Answers of HTTP/1.1 (RFC 9112).
 
 use crate::report::{Failure, Outcome};
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read as _};
 
 /// Bytes of a header at most.
 const HEADER: u64 = 64 << 10;
@@ -104,78 +104,105 @@ pub(super) fn body(
     each: &mut Each<'_>,
     fail: &dyn Fn(&io::Error) -> Failure,
 ) -> Outcome<()> {
-    let mut exactly = |from: &mut dyn Read, len: u64| -> Outcome<()> {
+    let mut body = Body { from, each, fail };
+    match length {
+        Length::Known(len) => body.exactly(len),
+        Length::ToTheEnd => body.until_end(),
+        Length::Chunked => body.chunks(),
+    }
+}
+
+/// A page that is being copied.
+struct Body<'a, 'e, R> {
+    from: &'a mut R,
+    each: &'a mut Each<'e>,
+    fail: &'a dyn Fn(&io::Error) -> Failure,
+}
+
+impl<R: BufRead> Body<'_, '_, R> {
+    fn exactly(&mut self, len: u64) -> Outcome<()> {
         let mut buf = vec![0; 1 << 16];
         let mut left = len;
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(usize::MAX).min(buf.len());
-            match from.read(&mut buf[..most]).map_err(|error| fail(&error))? {
+            let got = self.from.read(&mut buf[..most]);
+            match got.map_err(|error| (self.fail)(&error))? {
                 0 => {
-                    return Err(fail(&io::Error::new(
+                    return Err((self.fail)(&io::Error::new(
                         io::ErrorKind::UnexpectedEof,
                         "the connection ended before the page did",
                     )));
                 }
                 count => {
-                    each(&buf[..count])?;
+                    (self.each)(&buf[..count])?;
                     left -= count as u64;
                 }
             }
         }
         Ok(())
-    };
-    match length {
-        Length::Known(len) => exactly(from, len),
-        Length::ToTheEnd => {
-            let mut buf = vec![0; 1 << 16];
-            loop {
-                match from.read(&mut buf).map_err(|error| fail(&error))? {
-                    0 => return Ok(()),
-                    count => each(&buf[..count])?,
-                }
+    }
+
+    fn until_end(&mut self) -> Outcome<()> {
+        let mut buf = vec![0; 1 << 16];
+        loop {
+            let got = self.from.read(&mut buf);
+            match got.map_err(|error| (self.fail)(&error))? {
+                0 => return Ok(()),
+                count => (self.each)(&buf[..count])?,
             }
         }
-        Length::Chunked => loop {
-            let bad = || {
-                fail(&io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "a chunk's length is no number",
-                ))
-            };
-            let mut line = Vec::new();
-            let mut short = (&mut *from).take(1_024);
-            short
-                .read_until(b'\n', &mut line)
-                .map_err(|error| fail(&error))?;
-            let text = String::from_utf8_lossy(&line);
-            if !text.ends_with('\n') {
-                return Err(bad());
-            }
-            let size = text.split(';').next().unwrap_or_default().trim();
-            let digits = size.len() <= 16 && size.bytes().all(|byte| byte.is_ascii_hexdigit());
-            let size = u64::from_str_radix(size, 16)
-                .ok()
-                .filter(|_| digits)
-                .ok_or_else(bad)?;
-            exactly(from, size)?;
-            // After each chunk an empty line; after the last fields, which nobody needs, and then that line.
-            let mut short = (&mut *from).take(HEADER);
-            loop {
-                let mut line = Vec::new();
-                short
-                    .read_until(b'\n', &mut line)
-                    .map_err(|error| fail(&error))?;
-                if line.trim_ascii_end().is_empty() && line.ends_with(b"\n") {
-                    break;
-                }
-                if size > 0 || !line.ends_with(b"\n") {
-                    return Err(bad());
-                }
-            }
+    }
+
+    /// In chunks, each with its length before it (RFC 9112 section 7.1).
+    fn chunks(&mut self) -> Outcome<()> {
+        loop {
+            let size = self.chunk_size()?;
+            self.exactly(size)?;
+            self.end_of_chunk(size == 0)?;
             if size == 0 {
                 return Ok(());
             }
-        },
+        }
+    }
+
+    fn chunk_size(&mut self) -> Outcome<u64> {
+        let line = self.line(&mut 1_024)?;
+        let text = String::from_utf8_lossy(&line);
+        let size = text.split(';').next().unwrap_or_default().trim();
+        let digits = size.len() <= 16 && size.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let size = u64::from_str_radix(size, 16).ok().filter(|_| digits);
+        size.ok_or_else(|| self.wrong_length())
+    }
+
+    /// After each chunk an empty line; after the last fields, which nobody needs, and then that line.
+    fn end_of_chunk(&mut self, is_last: bool) -> Outcome<()> {
+        let mut left = HEADER;
+        while !self.line(&mut left)?.trim_ascii_end().is_empty() {
+            if !is_last {
+                return Err(self.wrong_length());
+            }
+        }
+        Ok(())
+    }
+
+    /// A line of so many bytes at most, of which its own are taken.
+    fn line(&mut self, most: &mut u64) -> Outcome<Vec<u8>> {
+        let mut line = Vec::new();
+        let mut short = (&mut *self.from).take(*most);
+        let got = short.read_until(b'\n', &mut line);
+        got.map_err(|error| (self.fail)(&error))?;
+        *most -= line.len() as u64;
+        match line.ends_with(b"\n") {
+            true => Ok(line),
+            false => Err(self.wrong_length()),
+        }
+    }
+
+    fn wrong_length(&self) -> Failure {
+        (self.fail)(&io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a chunk's length is no number",
+        ))
     }
 }
 
