@@ -6,6 +6,7 @@ use crate::{
     nd,
     state::State,
 };
+use alloc::vec::Vec;
 use core::{
     net::{IpAddr, Ipv6Addr},
     time::Duration,
@@ -64,6 +65,31 @@ pub(crate) fn end(now: Instant, seconds: u32) -> Option<Instant> {
     (seconds != u32::MAX).then(|| now.after(Duration::from_secs(seconds.into())))
 }
 
+/// What a router says (RFC 4861 section 4.2). Of what is zero it says nothing, but that zero seconds make it no default router.
+struct Advertisement<'a> {
+    hops: u8,
+    /// Seconds for which it is a default router.
+    life: u16,
+    /// Milliseconds.
+    reachable: u32,
+    retry: u32,
+    options: Vec<&'a [u8]>,
+}
+
+impl<'a> Advertisement<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let (fixed, rest) = bytes.split_first_chunk::<16>()?;
+        let [_, _, _, _, hops, _, l0, l1, t0, t1, t2, t3, r0, r1, r2, r3] = *fixed;
+        Some(Self {
+            hops,
+            life: u16::from_be_bytes([l0, l1]),
+            reachable: u32::from_be_bytes([t0, t1, t2, t3]),
+            retry: u32::from_be_bytes([r0, r1, r2, r3]),
+            options: nd::options(rest)?,
+        })
+    }
+}
+
 /// A router has advertised itself.
 pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packet) {
     let interface = arrival.interface;
@@ -74,82 +100,83 @@ pub(crate) fn advertisement(stack: &mut Stack, arrival: &Arrival, packet: &Packe
             return;
         }
     };
-    let follows = |state: &State| !state.forwarding && state.accept_advertisements;
+    let follows = |state: &State| {
+        let listens = !state.forwarding && state.accept_advertisements;
+        listens && state.links.contains_key(&interface)
+    };
     if !stack.state::<State>().is_ok_and(follows) || stack.is_ours_on(interface, source.into()) {
         return;
     }
     let bytes = nd::bytes(packet);
-    let (Some(fixed), Some(rest)) = (bytes.first_chunk::<16>(), bytes.get(16..)) else {
+    let Some(said) = Advertisement::parse(&bytes) else {
         bump(&mut stack.counters.icmp6.malformed);
         return;
     };
-    let Some(options) = nd::options(rest) else {
-        bump(&mut stack.counters.icmp6.malformed);
-        return;
-    };
-    let [_, _, _, _, hops, _, l0, l1, t0, t1, t2, t3, r0, r1, r2, r3] = *fixed;
-    let own = stack.attached(interface).map_or(0, |here| here.ifnet.mtu());
+    variables(stack, interface, &said);
+    if let Some(mac) = nd::source_link(&said.options) {
+        nd::heard(stack, interface, source, mac);
+    }
+    default_route(stack, interface, source, said.life);
+    for bytes in said.options {
+        match bytes.first() {
+            Some(&option::PREFIX) => {
+                let Some(prefix) = prefix(bytes) else {
+                    continue;
+                };
+                if prefix.on_link {
+                    on_link(stack, interface, prefix);
+                }
+                if prefix.autonomous {
+                    address::advertised(stack, interface, &prefix);
+                }
+            }
+            Some(&option::MTU) => mtu(stack, interface, bytes),
+            _ => {}
+        }
+    }
+}
+
+/// Sets what a router says of its link: hops, and the times between questions and for which answers count.
+fn variables(stack: &mut Stack, interface: u32, said: &Advertisement<'_>) {
     let Ok(state) = stack.state_mut::<State>() else {
         return;
     };
     let Some(link) = state.links.get_mut(&interface) else {
         return;
     };
-    if [l0, l1] != [0, 0] {
+    if said.life != 0 {
         // Who is no default router leaves the question open (section 6.3.7).
         link.solicit = None;
     }
-    let changed = hops != 0 && hops != link.hop_limit;
-    if changed {
-        link.hop_limit = hops;
-    }
-    let retry = u32::from_be_bytes([r0, r1, r2, r3]);
-    let mut times = (link.retry, link.reachable);
-    if retry != 0 {
+    let before = (link.retry, link.reachable);
+    if said.retry != 0 {
         // A router may not have this host wait for ever.
-        times.0 = Duration::from_millis(retry.clamp(10, 60_000).into());
+        link.retry = Duration::from_millis(said.retry.clamp(10, 60_000).into());
     }
-    // Longer than an hour no router may say (section 6.2.1).
-    let reachable = u32::from_be_bytes([t0, t1, t2, t3]);
-    if reachable != 0 {
-        times.1 = Duration::from_millis(reachable.min(3_600_000).into());
+    if said.reachable != 0 {
+        // Longer than an hour no router may say (section 6.2.1).
+        link.reachable = Duration::from_millis(said.reachable.min(3_600_000).into());
     }
-    let other_times = times != (link.retry, link.reachable);
-    (link.retry, link.reachable) = times;
-    if changed {
+    let other_times = before != (link.retry, link.reachable);
+    if said.hops != 0 && said.hops != link.hop_limit {
+        link.hop_limit = said.hops;
         stack.routes.touch();
     }
     nd::draw_times(stack, interface, other_times);
-    if let Some(mac) = nd::source_link(&options) {
-        nd::heard(stack, interface, source, mac);
-    }
-    default_route(stack, interface, source, u16::from_be_bytes([l0, l1]));
-    for bytes in options {
-        match bytes.first() {
-            Some(&option::PREFIX) => {
-                if let Some(prefix) = prefix(bytes) {
-                    if prefix.on_link {
-                        on_link(stack, interface, prefix);
-                    }
-                    if prefix.autonomous {
-                        address::advertised(stack, interface, &prefix);
-                    }
-                }
-            }
-            Some(&option::MTU) => {
-                let word = bytes.get(4..).and_then(|b| b.first_chunk()).copied();
-                let mtu = u32::from_be_bytes(word.unwrap_or_default());
-                if (LEAST_MTU..=own).contains(&mtu)
-                    && let Ok(state) = stack.state_mut::<State>()
-                    && let Some(link) = state.links.get_mut(&interface)
-                    && link.mtu != Some(mtu)
-                {
-                    link.mtu = Some(mtu);
-                    stack.routes.touch();
-                }
-            }
-            _ => {}
-        }
+}
+
+/// A router says the size of packets of its link, which counts if it can be (RFC 4861 section 4.6.4).
+fn mtu(stack: &mut Stack, interface: u32, bytes: &[u8]) {
+    let own = stack.attached(interface).map_or(0, |here| here.ifnet.mtu());
+    let word = bytes.get(4..).and_then(|b| b.first_chunk()).copied();
+    let mtu = u32::from_be_bytes(word.unwrap_or_default());
+    if (LEAST_MTU..=own).contains(&mtu)
+        && let Ok(state) = stack.state_mut::<State>()
+        && let Some(link) = state.links.get_mut(&interface)
+        && link.mtu != Some(mtu)
+    {
+        link.mtu = Some(mtu);
+        stack.routes.touch();
     }
 }
 
@@ -347,11 +374,11 @@ pub(crate) fn clock(stack: &mut Stack, interface: u32) {
     };
     let over = |until: &Instant| *until <= now;
     let routers = link.routers.extract_if(.., |(_, until)| over(until));
-    let routers: alloc::vec::Vec<_> = routers.collect();
+    let routers: Vec<_> = routers.collect();
     let prefixes = link
         .prefixes
         .extract_if(.., |(_, until)| until.as_ref().is_some_and(over));
-    let prefixes: alloc::vec::Vec<_> = prefixes.collect();
+    let prefixes: Vec<_> = prefixes.collect();
     if routers.is_empty() && prefixes.is_empty() {
         return;
     }

@@ -23,6 +23,8 @@ use std::{
 
 const ROUTER: &str = "fe80::9";
 const ALL: &str = "ff02::1";
+/// The header with which routers look at a message (RFC 2711), before one of ICMPv6.
+const ALERT: [u8; 8] = [58, 0, 5, 2, 0, 0, 1, 0];
 
 struct Host {
     sim: Arc<Sim>,
@@ -964,11 +966,46 @@ fn what_a_router_shows() {
     assert_eq!((sent.len(), &sent[0][40..42]), (1, &[1, 3][..]));
 }
 
+/// A router's question for all groups (RFC 3810 section 5.1.9).
+fn general_query() -> Vec<u8> {
+    let head = [130, 0, 0, 0, 0, 100, 0, 0];
+    [&head[..], &[0; 16], &[2, 125, 0, 0]].concat()
+}
+
+/// What nobody has asked to hear of groups: every other one is about this group.
+fn about_groups(rng: &mut Rng, cut: bool, group: Ipv6Addr) -> Vec<u8> {
+    let address = |high: u128, low: u64| Ipv6Addr::from_bits(high << 112 | u128::from(low));
+    let (low, r) = (rng.next_u64(), rng.next_u64().to_be_bytes());
+    let from = address(0xfe80, low).to_string();
+    let about = match r[0] % 4 {
+        0 | 1 => group,
+        2 => Ipv6Addr::UNSPECIFIED,
+        _ => address(0xff05, low),
+    };
+    let kind = [130, 130, 131, 132, 143][usize::from(r[1] % 5)];
+    let mut body = vec![kind, 0, 0, 0, r[2] & r[3], r[4], 0, 0];
+    body.extend(about.octets());
+    if kind == 130 && r[5] % 8 > 0 {
+        let sources = u16::from(r[5] % 64);
+        body.extend([r[6], r[7]]);
+        body.extend(sources.to_be_bytes());
+        (0..sources).for_each(|_| body.extend(address(0x2001, rng.next_u64()).octets()));
+    }
+    if cut {
+        body.truncate(usize::from(r[3]) % body.len() + 4);
+    }
+    let to = if kind == 131 {
+        about.to_string()
+    } else {
+        ALL.into()
+    };
+    message((0, &ALERT), 1, (&from, &to), &body)
+}
+
 /// RFC 3810 section 6.2, RFC 2710: whose queries are answered.
 #[test]
 fn queries_for_groups() {
     let host = Host::new();
-    let alert = [58, 0, 5, 2, 0, 0, 1, 0];
     let reports = |frame: &[u8]| {
         host.ear.sent();
         host.ear.hear(frame);
@@ -978,18 +1015,16 @@ fn queries_for_groups() {
             .filter(|frame| frame[20] == 0 && frame[62] == 143)
             .count()
     };
-    let mut query = vec![130, 0, 0, 0, 0, 100, 0, 0];
-    query.extend([0; 16]);
-    query.extend([2, 125, 0, 0]);
+    let query = general_query();
     let with =
         |headers: &[u8], first, hops, from| message((first, headers), hops, (from, ALL), &query);
-    assert_eq!(reports(&with(&alert, 0, 1, ROUTER)), 1);
-    assert_eq!(reports(&with(&alert, 0, 2, ROUTER)), 0);
-    assert_eq!(reports(&with(&alert, 0, 1, "fd00::9")), 0);
-    assert_eq!(reports(&with(&alert, 0, 1, "::")), 0);
+    assert_eq!(reports(&with(&ALERT, 0, 1, ROUTER)), 1);
+    assert_eq!(reports(&with(&ALERT, 0, 2, ROUTER)), 0);
+    assert_eq!(reports(&with(&ALERT, 0, 1, "fd00::9")), 0);
+    assert_eq!(reports(&with(&ALERT, 0, 1, "::")), 0);
     assert_eq!(reports(&with(&[], 58, 1, ROUTER)), 0);
     assert_eq!(reports(&with(&[58, 0, 1, 4, 0, 0, 0, 0], 0, 1, ROUTER)), 0);
-    assert_eq!(reports(&with(&alert, 0, 1, ROUTER)), 1);
+    assert_eq!(reports(&with(&ALERT, 0, 1, ROUTER)), 1);
 }
 
 /// RFC 3810 section 10: 100,000 queries and reports of strangers. What is answered is bounded, and who listens goes on.
@@ -1008,36 +1043,9 @@ fn floods_about_groups() {
     let index = inet.interface("ear0").unwrap().index();
     let groups = || inet.look(|stack| stack.attached(index).unwrap().groups.len());
     let (joined, mut sent) = (groups(), 0);
-    let alert = [58, 0, 5, 2, 0, 0, 1, 0];
     let mut rng = Rng::new(7);
-    let address = |high: u128, low: u64| Ipv6Addr::from_bits(high << 112 | u128::from(low));
     for n in 0..100_000_u32 {
-        let (low, r) = (rng.next_u64(), rng.next_u64().to_be_bytes());
-        let from = address(0xfe80, low).to_string();
-        // Every other one is about the group that is listened to.
-        let about = match r[0] % 4 {
-            0 | 1 => group,
-            2 => Ipv6Addr::UNSPECIFIED,
-            _ => address(0xff05, low),
-        };
-        let kind = [130, 130, 131, 132, 143][usize::from(r[1] % 5)];
-        let mut body = vec![kind, 0, 0, 0, r[2] & r[3], r[4], 0, 0];
-        body.extend(about.octets());
-        if kind == 130 && r[5] % 8 > 0 {
-            let sources = u16::from(r[5] % 64);
-            body.extend([r[6], r[7]]);
-            body.extend(sources.to_be_bytes());
-            (0..sources).for_each(|_| body.extend(address(0x2001, rng.next_u64()).octets()));
-        }
-        if n % 16 == 15 {
-            body.truncate(usize::from(r[3]) % body.len() + 4);
-        }
-        let to = if kind == 131 {
-            about.to_string()
-        } else {
-            ALL.into()
-        };
-        host.ear.hear(&message((0, &alert), 1, (&from, &to), &body));
+        host.ear.hear(&about_groups(&mut rng, n % 16 == 15, group));
         if n % 100 == 0 {
             sleep(&host.sim, 10);
             sent += host.ear.sent().len();
@@ -1050,11 +1058,9 @@ fn floods_about_groups() {
     // Older routers are forgotten in their time: what they can say it is, seven times nine hours.
     sleep(&host.sim, 300_000_000);
     host.ear.sent();
-    let mut query = vec![130, 0, 0, 0, 0, 100, 0, 0];
-    query.extend([0; 16]);
-    query.extend([2, 125, 0, 0]);
+    let query = general_query();
     host.ear
-        .hear(&message((0, &alert), 1, (ROUTER, ALL), &query));
+        .hear(&message((0, &ALERT), 1, (ROUTER, ALL), &query));
     sleep(&host.sim, 200);
     let reports = host.ear.sent();
     let told = reports.iter().filter(|frame| frame[62] == 143);

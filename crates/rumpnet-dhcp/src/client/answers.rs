@@ -14,32 +14,45 @@ impl Client {
         if message.xid != self.xid || message.chaddr != self.mac {
             return;
         }
-        match (&mut self.state, message.kind) {
-            (State::Selecting(_), Some(Kind::Offer)) => {
-                let (Some(_), Some(address), Some(server)) =
-                    (Lease::of(message), message.yiaddr, message.server)
-                else {
-                    return;
-                };
-                self.request(address, server, now);
-                let due = self.backoff(0, now);
-                let offer = Offer {
-                    address,
-                    server,
-                    asked: now,
-                };
-                self.state = State::Requesting(offer, Retry { count: 1, due });
-            }
-            (State::Rebooting(asked, _), Some(Kind::Ack)) => {
+        match message.kind {
+            Some(Kind::Offer) => self.on_offer(message, now),
+            Some(Kind::Ack) => self.on_ack(message, now),
+            Some(Kind::Nak) => self.on_nak(message, now),
+            _ => {}
+        }
+    }
+
+    /// The first offer that can be told is taken.
+    fn on_offer(&mut self, message: &Incoming, now: Instant) {
+        let State::Selecting(_) = self.state else {
+            return;
+        };
+        let (Some(_), Some(address), Some(server)) =
+            (Lease::of(message), message.yiaddr, message.server)
+        else {
+            return;
+        };
+        self.request(address, server, now);
+        let due = self.backoff(0, now);
+        let offer = Offer {
+            address,
+            server,
+            asked: now,
+        };
+        self.state = State::Requesting(offer, Retry { count: 1, due });
+    }
+
+    /// What was asked for is given: a new lease is probed, one that there is lasts longer.
+    fn on_ack(&mut self, message: &Incoming, now: Instant) {
+        match &self.state {
+            State::Rebooting(asked, _) => {
                 let Asked { address, at } = *asked;
                 if let Some(lease) = Lease::of(message).filter(|_| message.yiaddr == Some(address))
                 {
                     self.probe(lease, at, now);
                 }
             }
-            // Its network is another one now, or somebody else has it.
-            (State::Rebooting(..), Some(Kind::Nak)) => self.refused(now),
-            (State::Requesting(offer, _), Some(Kind::Ack)) => {
+            State::Requesting(offer, _) => {
                 let asked = offer.asked;
                 // What was offered, and was asked for, is given by who offered it (section 4.3.1), or nothing is.
                 let given = (Some(offer.address), Some(offer.server));
@@ -48,19 +61,11 @@ impl Client {
                     self.probe(lease, asked, now);
                 }
             }
-            (State::Requesting(offer, _), Some(Kind::Nak))
-                if message.server == Some(offer.server) =>
-            {
-                self.refused(now)
-            }
-            (
-                State::Bound {
-                    lease,
-                    renewing: Some(sent),
-                    ..
-                },
-                Some(Kind::Ack),
-            ) => {
+            State::Bound {
+                lease,
+                renewing: Some(sent),
+                ..
+            } => {
                 let asked = *sent;
                 // Of a renewal the server need not say who it is.
                 let server = message.server.or(Some(lease.server));
@@ -74,15 +79,24 @@ impl Client {
                     self.bind(new, asked);
                 }
             }
-            (
-                State::Bound {
-                    lease,
-                    asked,
-                    renewing: Some(sent),
-                    ..
-                },
-                Some(Kind::Nak),
-            ) => {
+            _ => {}
+        }
+    }
+
+    /// What was asked for is refused, by who was asked.
+    fn on_nak(&mut self, message: &Incoming, now: Instant) {
+        match &self.state {
+            // Its network is another one now, or somebody else has it.
+            State::Rebooting(..) => self.refused(now),
+            State::Requesting(offer, _) if message.server == Some(offer.server) => {
+                self.refused(now);
+            }
+            State::Bound {
+                lease,
+                asked,
+                renewing: Some(sent),
+                ..
+            } => {
                 // Until T2 one server was asked.
                 let all = *sent >= asked.after(lease.t2);
                 if all || message.server.is_none_or(|server| server == lease.server) {
