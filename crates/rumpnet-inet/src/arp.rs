@@ -75,16 +75,11 @@ impl State {
         announced.chain(tentative).min()
     }
 
-    /// When an address that waits is this host's at the latest, if nobody else has it.
-    pub(crate) fn settles(&self, interface: u32, ip: Ipv4Addr) -> Option<Instant> {
+    /// When an address that waits is asked for next, or is this host's.
+    pub(crate) fn due(&self, interface: u32, ip: Ipv4Addr) -> Option<Instant> {
         let mut all = self.tentative.iter();
-        let one = all.find(|one| (one.interface, one.ip) == (interface, ip))?;
-        let Some(between) = one.left.checked_sub(1) else {
-            return Some(one.due);
-        };
-        let most = PROBE_AGAIN.saturating_add(PROBE_MORE);
-        let rest = most.saturating_mul(between.into());
-        Some(one.due.after(rest.saturating_add(PROBE_END)))
+        let one = all.find(|one| (one.interface, one.ip) == (interface, ip));
+        one.map(|one| one.due)
     }
 
     /// Addresses of an interface that wait for nobody else to have them.

@@ -11,7 +11,7 @@ use rumpnet::{
 };
 use rumpuser::{Errno, Instant, Result};
 
-/// How much later than it should be an address may be there: the task of the clock may be late.
+/// How much later than it is due something may be done about an address: the task of the clock may be late.
 const PATIENCE: core::time::Duration = core::time::Duration::from_secs(10);
 
 impl Inet {
@@ -64,16 +64,16 @@ impl Inet {
     fn wait_for(&self, interface: u32, ip: IpAddr) -> Result<()> {
         loop {
             let ticket = self.addresses_changed.ticket();
-            let (there, settles) = self.look(|stack| {
+            let (there, due) = self.look(|stack| {
                 let mut all = stack.attached(interface).into_iter();
                 let there = all.any(|here| here.addresses.iter().any(|c| c.address() == ip));
-                (there, stack.settles(interface, ip))
+                (there, stack.due(interface, ip))
             });
             if there {
                 return Ok(());
             }
-            // A router may have questions take another time while they are asked.
-            let end = settles.ok_or(Errno::EADDRINUSE)?.after(PATIENCE);
+            // As long as questions go on: how many there are, and how long each takes, is not known here, and a router may change it.
+            let end = due.ok_or(Errno::EADDRINUSE)?.after(PATIENCE);
             if self.host.monotonic() >= end {
                 return Err(Errno::ETIMEDOUT);
             }
@@ -108,7 +108,7 @@ impl Inet {
             {
                 return Ok(());
             }
-            if stack.settles(index, address).is_none() {
+            if stack.due(index, address).is_none() {
                 stack.unassign(index, address)?;
             }
             if let (IpAddr::V6(ip), Some(network)) = (address, stack.network) {
@@ -245,11 +245,11 @@ impl Inet {
 }
 
 impl Stack {
-    /// When an address is this host's that waits for nobody else to have it; `None`: it does not wait.
-    fn settles(&self, interface: u32, address: IpAddr) -> Option<Instant> {
+    /// When an address that waits for nobody else to have it is asked for next, or is this host's; `None`: it does not wait.
+    fn due(&self, interface: u32, address: IpAddr) -> Option<Instant> {
         match (address, self.network) {
-            (IpAddr::V4(ip), _) => self.ip.arp.settles(interface, ip),
-            (IpAddr::V6(ip), Some(network)) => network.settles(self, interface, ip),
+            (IpAddr::V4(ip), _) => self.ip.arp.due(interface, ip),
+            (IpAddr::V6(ip), Some(network)) => network.due(self, interface, ip),
             (IpAddr::V6(_), None) => None,
         }
     }

@@ -65,14 +65,14 @@ pub trait Network: Send + Sync + 'static {
     fn unresolved(&self, stack: &mut Stack, interface: u32, packet: Packet);
 
     /// Begins to give an interface an address. It is there when it is among [`Attached::addresses`](crate::stack::Attached), and has
-    /// failed when [`settles`](Self::settles) knows nothing of it either.
+    /// failed when [`due`](Self::due) knows nothing of it either.
     ///
     /// # Errors
     /// `EEXIST`, `EINVAL`.
     fn add_address(&self, stack: &mut Stack, interface: u32, address: Cidr) -> Result<()>;
 
-    /// Of an address that waits for nobody else to have it: when that is over, as far as is known now. `None`: it does not wait.
-    fn settles(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> Option<Instant>;
+    /// When an address that waits for nobody else to have it is asked for next, or is this host's. `None`: it does not wait.
+    fn due(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> Option<Instant>;
 
     /// Whether an address is to be used by what uses it already alone (RFC 4862 section 5.5.4).
     fn deprecated(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> bool;

@@ -153,8 +153,8 @@ impl Network for Ipv6 {
         address::add(stack, interface, address)
     }
 
-    fn settles(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> Option<Instant> {
-        stack.state::<State>().ok()?.settles(interface, address)
+    fn due(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> Option<Instant> {
+        stack.state::<State>().ok()?.due(interface, address)
     }
 
     fn deprecated(&self, stack: &Stack, interface: u32, address: Ipv6Addr) -> bool {

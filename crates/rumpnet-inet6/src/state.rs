@@ -174,11 +174,10 @@ impl State {
             .is_some_and(|own| own.tentative.is_some())
     }
 
-    /// When an address that waits is this host's, if nobody else has it and no router says meanwhile that questions have another time between them.
-    pub(crate) fn settles(&self, interface: u32, ip: Ipv6Addr) -> Option<Instant> {
-        let link = self.links.get(&interface)?;
-        let (due, left) = self.own(interface, ip)?.tentative?;
-        Some(due.after(link.retry.saturating_mul(left.into())))
+    /// When an address that waits is asked for next, or is this host's.
+    pub(crate) fn due(&self, interface: u32, ip: Ipv6Addr) -> Option<Instant> {
+        let (due, _) = self.own(interface, ip)?.tentative?;
+        Some(due)
     }
 
     pub(crate) fn candidate(
