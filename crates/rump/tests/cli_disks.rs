@@ -660,3 +660,55 @@ fn an_image_that_the_host_has_mounted() {
     drop(device);
     common::check(&image);
 }
+
+/// A server that does not answer any more.
+struct Stopped(Vec<String>);
+
+impl Stopped {
+    fn new(pids: &str) -> Self {
+        let pids = pids.lines().map(str::to_owned).collect();
+        let stopped = Self(pids);
+        stopped.signal("-STOP");
+        stopped
+    }
+
+    fn signal(&self, signal: &str) {
+        let mut words = vec![signal];
+        words.extend(self.0.iter().map(|pid| &pid[..]));
+        tool("kill", &words);
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.signal("-CONT");
+    }
+}
+
+/// A loop device over a file that nobody answers for: other images do not wait for it.
+#[test]
+#[ignore = "needs root for loop devices, and FUSE"]
+fn a_loop_device_over_a_file_that_is_out_of_reach() {
+    let scratch = Scratch::new();
+    let image = scratch.image("a.img", 8, None);
+    let outer = scratch.image("outer.img", 32, None);
+    let inner = scratch.image("inner.img", 8, None);
+    let point = scratch.text("point");
+    fs::create_dir(&point).unwrap();
+    good(&["put", &inner, &format!("{outer}:/")]);
+    // The host is to keep nothing of it that would answer instead.
+    let options = "ro,attr_timeout=0,entry_timeout=0";
+    good(&["mount", "-o", options, &outer, &point]);
+    let device = Loop::new(&["-r"], &format!("{point}/inner.img"));
+    let server = Stopped::new(&tool("pgrep", &["-f", &outer]));
+    // It asks nobody, or waits without end; a minute is more than it takes under any load.
+    let rump = env!("CARGO_BIN_EXE_rump");
+    tool(
+        "timeout",
+        &["-s", "KILL", "60", rump, "mkdir", &format!("{image}:/x")],
+    );
+    drop(server);
+    drop(device);
+    tool("fusermount3", &["-u", &point]);
+    common::check(&image);
+}
