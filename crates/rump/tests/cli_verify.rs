@@ -14,6 +14,13 @@ fn prepared() -> (Scratch, String, String) {
     (scratch, image, spec)
 }
 
+/// A specification of a folder as libarchive writes it.
+#[track_caller]
+fn of_bsdtar(options: &str, folder: &str) -> String {
+    let how = ["-cf", "-", "--format=mtree", "--options", options];
+    tool("bsdtar", &[&how[..], &["-C", folder, "."]].concat())
+}
+
 #[test]
 fn what_is_written_holds() {
     let (scratch, image, spec) = prepared();
@@ -85,19 +92,7 @@ fn others_write_and_read_the_same_language() {
         tool("mtree", &["-c", "-K", "sha256,device", "-p", host]),
         tool("mtree", &["-C", "-f", ours.to_str().unwrap()]),
         tool("mtree", &["-D", "-f", ours.to_str().unwrap()]),
-        tool(
-            "bsdtar",
-            &[
-                "-cf",
-                "-",
-                "--format=mtree",
-                "--options",
-                &bsdtar,
-                "-C",
-                host,
-                ".",
-            ],
-        ),
+        of_bsdtar(&bsdtar, host),
     ] {
         let done = rump_with(&["verify", &root, "-"], theirs.as_bytes());
         assert_eq!(
@@ -296,19 +291,9 @@ fn digests() {
     assert_eq!(read, "");
     let names = "cksum,md5,rmd160,sha1,sha256,sha384,sha512";
     let options = format!("mtree:!all,type,{names}");
-    let libarchive = [
-        "-cf",
-        "-",
-        "--format=mtree",
-        "--options",
-        &options,
-        "-C",
-        &host,
-        ".",
-    ];
     for theirs in [
         tool("mtree", &["-c", "-k", names, "-p", &host]),
-        tool("bsdtar", &libarchive),
+        of_bsdtar(&options, &host),
     ] {
         assert_eq!(theirs.matches("sha384").count(), 2, "{theirs}");
         assert_eq!(verify(&[], &theirs), holds);
@@ -565,19 +550,7 @@ fn specifications_of_other_file_systems() {
     let options = format!("mtree:!all,{keywords}");
     for theirs in [
         tool("mtree", &["-c", "-k", keywords, "-p", &out]),
-        tool(
-            "bsdtar",
-            &[
-                "-cf",
-                "-",
-                "--format=mtree",
-                "--options",
-                &options,
-                "-C",
-                &out,
-                ".",
-            ],
-        ),
+        of_bsdtar(&options, &out),
     ] {
         // The root of a volume has no time of its own.
         let rest: Vec<_> = theirs
